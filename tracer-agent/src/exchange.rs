@@ -1,0 +1,140 @@
+//! A request and its response: what the protocol parsers make and the span stage turns into spans.
+
+use std::net::SocketAddr;
+
+use bytes::Bytes;
+
+/// Which end of a connection a process is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Role {
+    /// It sends requests.
+    Client,
+    /// It answers them.
+    Server,
+}
+
+/// The thread that moved bytes, in the initial pid namespace.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Unit {
+    /// Process (thread group).
+    pub pid: u32,
+    /// Thread.
+    pub tid: u32,
+}
+
+/// How an exchange ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Outcome {
+    /// The response's last byte was seen to move.
+    Complete,
+    /// No response came within the time limit.
+    Timeout,
+    /// The connection was reset before the response was complete.
+    Reset,
+    /// The connection was closed before the first byte of a response.
+    NoResponse,
+    /// The response ended before the length that it announced.
+    Truncated,
+    /// Bytes of the response were lost to the agent: when it ended is not known exactly.
+    Lost,
+}
+
+/// One request and its response on one connection.
+#[derive(Clone, Debug)]
+pub struct Exchange {
+    /// Who moved the first byte of the request.
+    pub request_unit: Unit,
+    /// Who moved the first byte of the response.
+    pub response_unit: Option<Unit>,
+    /// First byte of the request, `CLOCK_MONOTONIC`.
+    pub start_ns: u64,
+    /// Last byte of the request, body included, as far as seen when the exchange ended.
+    pub request_end_ns: u64,
+    /// First byte of the final response.
+    pub response_start_ns: Option<u64>,
+    /// Last byte of the response, body included; when there was none, the moment that ended it.
+    pub end_ns: u64,
+    /// How it ended.
+    pub outcome: Outcome,
+    /// Offset of the request's first byte in its direction of the connection.
+    pub request_offset: u64,
+    /// What was said.
+    pub payload: Payload,
+}
+
+/// The protocol's own part of an exchange.
+#[derive(Clone, Debug)]
+pub enum Payload {
+    /// HTTP/1.0 or HTTP/1.1.
+    Http(Box<HttpExchange>),
+}
+
+/// An HTTP exchange. Heads are kept as they were on the wire, start line included, up to the empty
+/// line; they parsed once and parse again with `httparse`.
+#[derive(Clone, Debug)]
+pub struct HttpExchange {
+    /// Head of the request.
+    pub request_head: Bytes,
+    /// Where in `request_head` the method stands.
+    pub method: std::ops::Range<usize>,
+    /// Where in `request_head` the request target stands.
+    pub target: std::ops::Range<usize>,
+    /// 0 for HTTP/1.0, 1 for HTTP/1.1, of the request.
+    pub minor_version: u8,
+    /// Head of the final response.
+    pub response_head: Option<Bytes>,
+    /// Status code of the final response; 101 for an upgrade.
+    pub status: Option<u16>,
+    /// Size of the request's body without chunk framing, bytes; none if it is not known.
+    pub request_body_bytes: Option<u64>,
+    /// Size of the response's body without chunk framing, bytes; none if it is not known.
+    pub response_body_bytes: Option<u64>,
+}
+
+impl HttpExchange {
+    /// The method as it was sent.
+    pub fn method(&self) -> &[u8] {
+        self.request_head.get(self.method.clone()).unwrap_or_default()
+    }
+
+    /// The request target as it was sent.
+    pub fn target(&self) -> &[u8] {
+        self.request_head.get(self.target.clone()).unwrap_or_default()
+    }
+
+    /// Values of the request's header fields called `name` (compared without case), in order,
+    /// whitespace around them removed.
+    pub fn request_header<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a [u8]> {
+        header_values(&self.request_head, name)
+    }
+
+    /// Values of the response's header fields called `name`; see [`Self::request_header`].
+    pub fn response_header<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a [u8]> {
+        header_values(self.response_head.as_deref().unwrap_or_default(), name)
+    }
+}
+
+/// Walks a head that a parser has accepted: lines end in LF with or without CR, a line that begins
+/// with a space or tab continues the one before (RFC 9112 section 5.2) and is not joined here.
+fn header_values<'a>(head: &'a [u8], name: &'a str) -> impl Iterator<Item = &'a [u8]> {
+    head.split(|byte| *byte == b'\n').skip(1).filter_map(move |line| {
+        let colon = line.iter().position(|byte| *byte == b':')?;
+        let (field, value) = line.split_at(colon);
+        field.eq_ignore_ascii_case(name.as_bytes()).then(|| value.get(1..).unwrap_or_default().trim_ascii())
+    })
+}
+
+/// What is known of a connection when one of its exchanges ends.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ConnectionFacts {
+    /// Number of the connection, unique while the agent runs.
+    pub number: u64,
+    /// The selected process's role.
+    pub role: Role,
+    /// Its own address.
+    pub local: SocketAddr,
+    /// The other end's.
+    pub remote: SocketAddr,
+    /// Network namespace, as an inode number.
+    pub netns: u32,
+}

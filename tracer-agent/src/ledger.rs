@@ -1,0 +1,137 @@
+//! Nothing is missing in silence: what was seen, skipped, lost, and why, by process.
+
+use std::collections::BTreeMap;
+
+use rustc_hash::FxHashMap;
+
+macro_rules! counters {
+    ($($variant:ident $name:literal $meaning:literal;)*) => {
+        /// What the ledger counts.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+        #[repr(u8)]
+        pub enum Counter { $(#[doc = $meaning] $variant,)* }
+
+        impl Counter {
+            /// All counters, in the order in which they are shown.
+            pub const ALL: &[Self] = &[$(Self::$variant,)*];
+
+            /// The name that programs see: `area.what`.
+            pub const fn name(self) -> &'static str {
+                match self { $(Self::$variant => $name,)* }
+            }
+
+            /// What a person reads.
+            pub const fn meaning(self) -> &'static str {
+                match self { $(Self::$variant => $meaning,)* }
+            }
+        }
+    };
+}
+
+counters! {
+    BytesSeen "bytes.seen" "bytes that moved on traced connections";
+    BytesCopied "bytes.copied" "bytes of those that were copied to the agent";
+    BytesSkipped "bytes.skipped" "bytes of those that were left out on purpose: bodies";
+    BytesLost "bytes.lost" "bytes that moved unseen: a splice, a full ring, or another reader";
+    BytesOverlapping "bytes.overlapping" "bytes reported twice: several threads on one socket at once";
+    BytesIoUring "bytes.io_uring" "bytes moved by io_uring: lengths only";
+    BytesNoBuffer "bytes.no_buffer" "bytes moved by sendfile, splice, sendmmsg or recvmmsg: lengths only";
+    BytesFault "bytes.fault" "bytes whose memory could not be read";
+    BytesOtherReason "bytes.other_reason" "bytes not copied: a kernel socket, a discarding read or a 32-bit call";
+    Connections "connections.seen" "connections with traffic";
+    ConnectionsJoined "connections.joined" "connections joined in the middle: traced from the first certain boundary";
+    ConnectionsTls "connections.tls" "connections that speak TLS: not read";
+    ConnectionsHttp2 "connections.http2" "connections that speak HTTP/2: not read";
+    ConnectionsOther "connections.other" "connections whose protocol is not known";
+    ConnectionsTunnel "connections.tunnel" "connections that became a tunnel: an upgrade or CONNECT";
+    ConnectionsUnknownStart "connections.unknown_start" "connections whose first record was lost";
+    ConnectionsEvicted "connections.evicted" "connections forgotten because the table was full";
+    ExchangesPaired "exchanges.paired" "requests with their response";
+    ExchangesUnanswered "exchanges.unanswered" "requests that never got a complete response";
+    ExchangesUnpaired "exchanges.unpaired" "responses without a request";
+    ExchangesUnparsed "exchanges.unparsed" "messages that could not be understood";
+    ExchangesBeforeBoundary "exchanges.before_boundary" "messages seen before a boundary was certain: not reported";
+    ExchangesOwnExport "exchanges.own_export" "the service's own OTLP export calls: not spans";
+    EventsLost "events.lost" "records that found no room in the ring";
+    EventsMalformed "events.malformed" "records that the agent could not read";
+    EventsExcluded "events.excluded" "records of processes that a selector excludes";
+    SelectedLate "process.selected_late" "processes that ran before they were selected";
+    AttachFailed "process.attach_failed" "processes that could not be traced";
+    SpansQueued "spans.queued" "spans handed to the exporter";
+}
+
+const COUNTERS: usize = Counter::ALL.len();
+
+/// The counts of one process.
+#[derive(Clone, Debug)]
+pub struct Counts([u64; COUNTERS]);
+
+impl Default for Counts {
+    fn default() -> Self {
+        Self([0; COUNTERS])
+    }
+}
+
+impl Counts {
+    /// The count of `counter`.
+    pub fn get(&self, counter: Counter) -> u64 {
+        self.0[counter as usize]
+    }
+
+    /// Adds `n`.
+    pub fn add(&mut self, counter: Counter, n: u64) {
+        self.0[counter as usize] = self.0[counter as usize].saturating_add(n);
+    }
+
+    /// The counters that are not zero.
+    pub fn nonzero(&self) -> impl Iterator<Item = (Counter, u64)> {
+        Counter::ALL.iter().map(|c| (*c, self.get(*c))).filter(|(_, n)| *n > 0)
+    }
+}
+
+/// All counts. Bounded: a process that is gone and whose counts were folded counts under pid 0.
+#[derive(Clone, Debug, Default)]
+pub struct Ledger {
+    processes: FxHashMap<u32, Counts>,
+}
+
+impl Ledger {
+    /// Most processes that are counted apart.
+    pub const MAX_PROCESSES: usize = 4096;
+
+    /// Adds `n` to `counter` of the service instance whose first process is `pid`; 0 for the agent
+    /// as a whole.
+    pub fn add(&mut self, pid: u32, counter: Counter, n: u64) {
+        if n == 0 {
+            return;
+        }
+        let known = self.processes.contains_key(&pid) || self.processes.len() < Self::MAX_PROCESSES;
+        self.processes.entry(if known { pid } else { 0 }).or_default().add(counter, n);
+    }
+
+    /// Folds the counts of a process that is gone into those of pid 0, so that the table stays small.
+    pub fn fold(&mut self, pid: u32) {
+        if let Some(counts) = self.processes.remove(&pid) {
+            let rest = self.processes.entry(0).or_default();
+            for (counter, n) in counts.nonzero() {
+                rest.add(counter, n);
+            }
+        }
+    }
+
+    /// Counts by process, in the order of their numbers.
+    pub fn processes(&self) -> BTreeMap<u32, &Counts> {
+        self.processes.iter().map(|(pid, counts)| (*pid, counts)).collect()
+    }
+
+    /// The sum over all processes.
+    pub fn total(&self) -> Counts {
+        let mut total = Counts::default();
+        for counts in self.processes.values() {
+            for (counter, n) in counts.nonzero() {
+                total.add(counter, n);
+            }
+        }
+        total
+    }
+}

@@ -1,0 +1,7 @@
+//! The agent: from kernel events to OpenTelemetry spans. Stages face one way:
+//! kernel events → connections → parsers → exchanges → spans → sinks.
+
+pub mod exchange;
+pub mod ledger;
+pub mod protocol;
+pub mod span;

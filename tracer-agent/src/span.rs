@@ -1,0 +1,87 @@
+//! Spans by the OpenTelemetry data model, as they leave the agent.
+
+use std::{borrow::Cow, sync::Arc};
+
+/// Value of an attribute.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Value {
+    /// Text.
+    Str(Cow<'static, str>),
+    /// An integer.
+    Int(i64),
+    /// A truth value.
+    Bool(bool),
+    /// A number.
+    Double(f64),
+    /// A list of texts.
+    Strings(Vec<String>),
+}
+
+/// A named value.
+pub type KeyValue = (Cow<'static, str>, Value);
+
+/// A service instance: what all its spans share.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Resource {
+    /// `service.name`, which is among the attributes too.
+    pub service_name: String,
+    /// Process that stands for the instance.
+    pub pid: u32,
+    /// Resource attributes, `service.name` first.
+    pub attributes: Vec<KeyValue>,
+}
+
+/// What kind of work a span stands for; the numbers are OTLP's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[repr(u8)]
+pub enum SpanKind {
+    /// Handling a request.
+    Server = 2,
+    /// Making one.
+    Client = 3,
+}
+
+/// How the work ended.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Status {
+    /// Nothing to say.
+    #[default]
+    Unset,
+    /// An error, with an explanation that may be empty.
+    Error(String),
+}
+
+/// One span.
+#[derive(Clone, Debug)]
+pub struct Span {
+    /// Whose it is.
+    pub resource: Arc<Resource>,
+    /// Trace, never zero.
+    pub trace_id: [u8; 16],
+    /// Span, never zero.
+    pub span_id: [u8; 8],
+    /// Parent; none for a root.
+    pub parent_span_id: Option<[u8; 8]>,
+    /// OTLP flags: the low byte is the W3C trace flags, bit 8 says that bit 9 is known, bit 9 that
+    /// the parent is remote.
+    pub flags: u32,
+    /// W3C `tracestate`, as it came.
+    pub trace_state: String,
+    /// Low-cardinality name.
+    pub name: Cow<'static, str>,
+    /// Kind.
+    pub kind: SpanKind,
+    /// Start, nanoseconds since 1970.
+    pub start_unix_ns: u64,
+    /// End, nanoseconds since 1970.
+    pub end_unix_ns: u64,
+    /// Attributes.
+    pub attributes: Vec<KeyValue>,
+    /// Status.
+    pub status: Status,
+}
+
+/// Version of the semantic conventions that attribute names follow.
+pub const SCHEMA_URL: &str = "https://opentelemetry.io/schemas/1.44.0";
+/// Name of the instrumentation scope.
+pub const SCOPE_NAME: &str = "tracer";

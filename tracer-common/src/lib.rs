@@ -1,0 +1,374 @@
+//! What the kernel programs and the agent share: the records in the ring, the verdicts that go
+//! back, the names of counters and the limits of both.
+//!
+//! Records are `#[repr(C)]`, begin with one byte that tells their [`Kind`], and have no padding:
+//! every byte of kernel memory that reaches the ring was written on purpose.
+
+#![no_std]
+
+use core::mem::size_of;
+
+/// Bytes of a message that are copied after a change of direction, before the verdict is known.
+pub const HEAD_BUDGET: u32 = 4096;
+/// Bytes of a head that is still open after [`HEAD_BUDGET`]: the longest head that is read.
+pub const OPEN_HEAD_BUDGET: u32 = 64 * 1024;
+/// Bytes copied of each call after the budget, until a verdict says where the body ends.
+pub const EDGE_WITHOUT_VERDICT: u32 = 256;
+/// Bytes copied from the start of every call.
+pub const EDGE_START: u32 = 16;
+/// Bytes copied from the end of every call.
+pub const EDGE_END: u32 = 8;
+/// I/O vectors of one call that are followed; bytes in later ones count as unseen.
+pub const MAX_VECTORS: u32 = 64;
+/// Slots of the verdict array; a power of two.
+pub const VERDICT_SLOTS: u32 = 1 << 16;
+/// Process ids that the selection bitmap covers: the kernel's own limit (`PID_MAX_LIMIT`).
+pub const MAX_PIDS: u32 = 4 * 1024 * 1024;
+/// Words of the selection bitmap.
+pub const SELECTION_WORDS: u32 = MAX_PIDS / 64;
+/// Words of the bitmap of ports whose listeners are selected.
+pub const PORT_WORDS: u32 = 65536 / 64;
+/// Longest file name that an executable rule can hold, with its terminating zero.
+pub const NAME_BYTES: usize = 64;
+
+/// Data sizes of the four classes of [`DataRecord`].
+pub const CLASS_SIZES: [usize; 4] = [(EDGE_START + EDGE_END) as usize, 256, 1024, 4096];
+
+/// First byte of every record.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Kind {
+    /// [`DataHeader`] and the bytes that were copied.
+    Data = 1,
+    /// [`OpenRecord`].
+    Open = 2,
+    /// [`CloseRecord`].
+    Close = 3,
+    /// [`ProcessRecord`]: a process of interest executed another program.
+    Exec = 4,
+    /// [`ProcessRecord`]: a selected process made another one.
+    Fork = 5,
+    /// [`ProcessRecord`]: the last thread of a selected process ended.
+    Exit = 6,
+    /// [`ProcessRecord`]: a process was selected in the kernel because of the port it listens on.
+    Listen = 7,
+}
+
+impl Kind {
+    /// The kind with this number.
+    pub const fn from_byte(byte: u8) -> Option<Self> {
+        Some(match byte {
+            1 => Self::Data,
+            2 => Self::Open,
+            3 => Self::Close,
+            4 => Self::Exec,
+            5 => Self::Fork,
+            6 => Self::Exit,
+            7 => Self::Listen,
+            _ => return None,
+        })
+    }
+}
+
+/// [`DataHeader::direction`] of bytes that the process read.
+pub const RECEIVE: u8 = 0;
+/// [`DataHeader::direction`] of bytes that the process wrote.
+pub const SEND: u8 = 1;
+
+/// [`DataHeader::flags`]: the peer's end of the stream was read; `length` may be 0.
+pub const FLAG_END: u16 = 1;
+/// [`DataHeader::flags`]: this call changed the direction of the connection.
+pub const FLAG_TURN: u16 = 2;
+/// [`DataHeader::flags`]: `start_ns` was taken before the bytes could leave.
+pub const FLAG_PRE_SEND: u16 = 4;
+/// [`DataHeader::flags`]: further records carry later bytes of the same call.
+pub const FLAG_CONTINUES: u16 = 8;
+
+/// Why a call that moved bytes brought none of them ([`DataHeader::reason`]).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[repr(u8)]
+pub enum NoBytes {
+    /// They are there, or policy left them out.
+    None = 0,
+    /// io_uring moved them: the buffer is not the system call's.
+    IoUring = 1,
+    /// The system call has no buffer of its own: sendfile, splice, sendmmsg, recvmmsg.
+    NoBuffer = 2,
+    /// The process's memory could not be read.
+    Fault = 3,
+    /// A socket of the kernel's own.
+    KernelSocket = 4,
+    /// The call discarded what it read (`MSG_TRUNC`).
+    Discarded = 5,
+    /// The process runs in 32-bit mode.
+    Compat = 6,
+}
+
+impl NoBytes {
+    /// The reason with this number.
+    pub const fn from_byte(byte: u8) -> Option<Self> {
+        Some(match byte {
+            0 => Self::None,
+            1 => Self::IoUring,
+            2 => Self::NoBuffer,
+            3 => Self::Fault,
+            4 => Self::KernelSocket,
+            5 => Self::Discarded,
+            6 => Self::Compat,
+            _ => return None,
+        })
+    }
+}
+
+/// One send or receive on a connection. The copied bytes follow: `head_length` bytes that begin
+/// `head_offset` bytes into the call, then the call's last `tail_length` bytes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(C)]
+pub struct DataHeader {
+    /// [`Kind::Data`].
+    pub kind: u8,
+    /// [`RECEIVE`] or [`SEND`].
+    pub direction: u8,
+    /// `FLAG_*`.
+    pub flags: u16,
+    /// Copied bytes from `head_offset` on.
+    pub head_length: u16,
+    /// Copied bytes from the end of the call.
+    pub tail_length: u8,
+    /// A [`NoBytes`].
+    pub reason: u8,
+    /// Number of the connection.
+    pub connection: u64,
+    /// When the last byte moved, `CLOCK_MONOTONIC`.
+    pub time_ns: u64,
+    /// When the first byte could move, `CLOCK_MONOTONIC`; equal to `time_ns` for a receive.
+    pub start_ns: u64,
+    /// Process, in the initial namespace.
+    pub pid: u32,
+    /// Thread, in the initial namespace.
+    pub tid: u32,
+    /// TCP sequence number of the first byte.
+    pub position: u32,
+    /// Bytes that the call moved.
+    pub length: u32,
+    /// Where in the call the copied bytes begin.
+    pub head_offset: u32,
+    /// Records of this connection that found no room in the ring since the last one that did.
+    pub lost: u32,
+}
+
+/// A data record of one size class.
+#[derive(Clone, Copy, Debug)]
+#[repr(C)]
+pub struct DataRecord<const N: usize> {
+    /// What is known of the call.
+    pub header: DataHeader,
+    /// The copied bytes; what lies behind them is undefined and is not read.
+    pub data: [u8; N],
+}
+
+/// [`OpenRecord::flags`]: this end called `connect`.
+pub const OPEN_CLIENT: u8 = 1;
+/// [`OpenRecord::flags`]: this end accepted the connection.
+pub const OPEN_SERVER: u8 = 2;
+/// [`OpenRecord::flags`]: not a byte had moved before: both positions are those of the first byte.
+pub const OPEN_BIRTH: u8 = 4;
+
+/// A connection before its first data record.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(C)]
+pub struct OpenRecord {
+    /// [`Kind::Open`].
+    pub kind: u8,
+    /// `OPEN_*`.
+    pub flags: u8,
+    /// `AF_INET` or `AF_INET6`.
+    pub family: u16,
+    /// Process whose call made the record.
+    pub pid: u32,
+    /// Number of the connection.
+    pub connection: u64,
+    /// When `connect` was called, or the first byte moved.
+    pub time_ns: u64,
+    /// Sequence number of the first byte that this end ever sent.
+    pub send_first: u32,
+    /// Sequence number of the first byte that this end ever received.
+    pub receive_first: u32,
+    /// Inode number of the network namespace.
+    pub netns: u32,
+    /// Port of this end.
+    pub local_port: u16,
+    /// Port of the other end.
+    pub remote_port: u16,
+    /// Address of this end; an IPv4 address takes the first four bytes.
+    pub local_address: [u8; 16],
+    /// Address of the other end.
+    pub remote_address: [u8; 16],
+}
+
+/// [`CloseRecord::state`]: this end has sent its last byte.
+pub const CLOSE_SEND: u8 = 1;
+/// [`CloseRecord::state`]: the connection is gone.
+pub const CLOSE_ALL: u8 = 2;
+
+/// A connection, or this end of it, was closed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(C)]
+pub struct CloseRecord {
+    /// [`Kind::Close`].
+    pub kind: u8,
+    /// [`CLOSE_SEND`] or [`CLOSE_ALL`].
+    pub state: u8,
+    /// The socket's error, 0 for an orderly end.
+    pub error: u16,
+    /// Records of this connection that found no room in the ring since the last one that did.
+    pub lost: u32,
+    /// Number of the connection.
+    pub connection: u64,
+    /// When.
+    pub time_ns: u64,
+    /// Sequence number behind the last byte written.
+    pub send_end: u32,
+    /// Sequence number behind the last byte read.
+    pub receive_end: u32,
+}
+
+/// Something happened to a process.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(C)]
+pub struct ProcessRecord {
+    /// [`Kind::Exec`], [`Kind::Fork`], [`Kind::Exit`] or [`Kind::Listen`].
+    pub kind: u8,
+    /// For an exec or a listen: 1 if the process was selected already, 2 if this selected it.
+    pub selected: u8,
+    /// Port, for a listen.
+    pub port: u16,
+    /// Process, in the initial namespace.
+    pub pid: u32,
+    /// Parent, for a fork.
+    pub parent: u32,
+    /// Padding, always 0.
+    pub zero: u32,
+    /// When.
+    pub time_ns: u64,
+}
+
+/// What the agent wants of a connection's bytes. One word of the verdict array: the low 32 bits are
+/// a TCP position, 3 bits the kind and direction, the rest a tag of the connection's number, so
+/// that a slot shared by two connections costs copying and never hides bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// Copy heads: the start.
+    Heads,
+    /// Nothing is wanted of this connection any more.
+    Ignore,
+    /// The bytes before `position` in `direction` are a body.
+    BodyUntil {
+        /// [`RECEIVE`] or [`SEND`].
+        direction: u8,
+        /// Sequence number behind the body's last byte.
+        position: u32,
+    },
+}
+
+/// Kind bits of a verdict word: see [`Verdict::word`].
+pub const VERDICT_HEADS: u64 = 0;
+/// See [`VERDICT_HEADS`].
+pub const VERDICT_IGNORE: u64 = 1;
+/// See [`VERDICT_HEADS`].
+pub const VERDICT_BODY_RECEIVE: u64 = 2;
+/// See [`VERDICT_HEADS`].
+pub const VERDICT_BODY_SEND: u64 = 3;
+
+/// The part of a connection's number that a verdict word carries, in its place.
+pub const fn verdict_tag(connection: u64) -> u64 {
+    (connection / VERDICT_SLOTS as u64) << 35
+}
+
+/// The slot of a connection in the verdict array.
+pub const fn verdict_slot(connection: u64) -> u32 {
+    (connection as u32) & (VERDICT_SLOTS - 1)
+}
+
+impl Verdict {
+    /// The word that stands for this verdict on `connection`.
+    pub const fn word(self, connection: u64) -> u64 {
+        let (kind, position) = match self {
+            Self::Heads => (VERDICT_HEADS, 0),
+            Self::Ignore => (VERDICT_IGNORE, 0),
+            Self::BodyUntil { direction: RECEIVE, position } => (VERDICT_BODY_RECEIVE, position),
+            Self::BodyUntil { position, .. } => (VERDICT_BODY_SEND, position),
+        };
+        verdict_tag(connection) | kind << 32 | position as u64
+    }
+}
+
+/// Index of a per-CPU counter that the kernel programs keep.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u32)]
+pub enum KernelCounter {
+    /// Data records that found no room in the ring.
+    LostData = 0,
+    /// Bytes of those.
+    LostBytes = 1,
+    /// Open records that found no room in the ring.
+    LostOpen = 2,
+    /// Close records that found no room in the ring.
+    LostClose = 3,
+    /// Process records that found no room in the ring.
+    LostProcess = 4,
+    /// Calls on a selected process's sockets of a kind that is not read (MPTCP, SMC, SCTP).
+    OtherSocket = 5,
+    /// Calls on a selected process's Unix sockets.
+    UnixSocket = 6,
+    /// Connections with an upper layer protocol in the kernel (kTLS): positions are not the data's.
+    UpperLayer = 7,
+    /// Sockets that got no storage: memory was short.
+    NoStorage = 8,
+    /// Calls on a selected process's UDP sockets.
+    Datagram = 9,
+    /// Connections of the agent itself or of another kernel user that were left alone.
+    KernelSocket = 10,
+}
+
+/// Number of [`KernelCounter`]s.
+pub const KERNEL_COUNTERS: u32 = 11;
+
+/// What an executable rule does when a process executes a matching file.
+pub const RULE_SELECT: u8 = 1;
+/// See [`RULE_SELECT`].
+pub const RULE_EXCLUDE: u8 = 2;
+
+/// Key of an executable rule that names one file.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[repr(C)]
+pub struct FileKey {
+    /// Inode number.
+    pub inode: u64,
+    /// Device number as the kernel keeps it (`dev_t` of `super_block.s_dev`).
+    pub device: u64,
+}
+
+const _: () = {
+    assert!(size_of::<DataHeader>() == 56);
+    assert!(size_of::<OpenRecord>() == 72);
+    assert!(size_of::<CloseRecord>() == 32);
+    assert!(size_of::<ProcessRecord>() == 24);
+    assert!(size_of::<DataRecord<24>>() == 80);
+    assert!(size_of::<DataRecord<4096>>() == 56 + 4096);
+    assert!(size_of::<FileKey>() == 16);
+};
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn verdict_words_of_connections_in_one_slot_differ() {
+        let first = 7;
+        let second = 7 + u64::from(VERDICT_SLOTS);
+        assert_eq!(verdict_slot(first), verdict_slot(second));
+        assert_ne!(Verdict::Ignore.word(first), Verdict::Ignore.word(second));
+        assert_eq!(Verdict::Heads.word(3), 0);
+    }
+}
