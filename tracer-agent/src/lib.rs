@@ -2,6 +2,7 @@
 //! kernel events → connections → parsers → exchanges → spans → sinks.
 
 pub mod exchange;
+pub mod kernel;
 pub mod ledger;
 pub mod protocol;
 pub mod span;

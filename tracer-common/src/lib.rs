@@ -31,8 +31,16 @@ pub const PORT_WORDS: u32 = 65536 / 64;
 /// Longest file name that an executable rule can hold, with its terminating zero.
 pub const NAME_BYTES: usize = 64;
 
+/// Bytes from the start of a call that a record of each size class holds; the call's last
+/// [`EDGE_END`] bytes have room behind them.
+pub const CLASS_BYTES: [usize; 4] = [EDGE_START as usize, 256, 1024, HEAD_BUDGET as usize];
 /// Data sizes of the four classes of [`DataRecord`].
-pub const CLASS_SIZES: [usize; 4] = [(EDGE_START + EDGE_END) as usize, 256, 1024, 4096];
+pub const CLASS_SIZES: [usize; 4] = [
+    CLASS_BYTES[0] + EDGE_END as usize,
+    CLASS_BYTES[1] + EDGE_END as usize,
+    CLASS_BYTES[2] + EDGE_END as usize,
+    CLASS_BYTES[3] + EDGE_END as usize,
+];
 
 /// First byte of every record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -334,6 +342,72 @@ pub enum KernelCounter {
 /// Number of [`KernelCounter`]s.
 pub const KERNEL_COUNTERS: u32 = 11;
 
+/// [`Offsets`] of a field that this kernel does not have.
+pub const ABSENT: u32 = u32::MAX;
+
+/// Where the kernel keeps what the programs read: byte offsets in its structures, found in its BTF
+/// and set before the programs are loaded.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(C)]
+#[expect(missing_docs, reason = "each name is structure and field")]
+pub struct Offsets {
+    pub tcp_sock_write_seq: u32,
+    pub tcp_sock_copied_seq: u32,
+    pub tcp_sock_rcv_nxt: u32,
+    pub tcp_sock_snd_nxt: u32,
+    pub tcp_sock_bytes_sent: u32,
+    pub tcp_sock_bytes_retrans: u32,
+    pub tcp_sock_bytes_received: u32,
+    pub tcp_sock_icsk_ulp_ops: u32,
+    pub sock_family: u32,
+    pub sock_state: u32,
+    pub sock_num: u32,
+    pub sock_dport: u32,
+    pub sock_daddr: u32,
+    pub sock_rcv_saddr: u32,
+    pub sock_v6_daddr: u32,
+    pub sock_v6_rcv_saddr: u32,
+    pub sock_net: u32,
+    pub sock_type: u32,
+    pub sock_protocol: u32,
+    pub sock_err: u32,
+    /// Byte that holds the bit `sk_kern_sock`.
+    pub sock_kern_sock: u32,
+    /// The bit in that byte.
+    pub sock_kern_sock_mask: u32,
+    pub net_inum: u32,
+    pub task_flags: u32,
+    pub task_pid: u32,
+    pub task_tgid: u32,
+    pub task_signal: u32,
+    pub task_files: u32,
+    /// [`ABSENT`] in a kernel without io_uring.
+    pub task_io_uring: u32,
+    pub signal_live: u32,
+    pub files_fdt: u32,
+    pub fdtable_fd: u32,
+    pub fdtable_max_fds: u32,
+    pub file_private_data: u32,
+    pub file_inode: u32,
+    pub file_dentry: u32,
+    pub socket_sk: u32,
+    pub inode_ino: u32,
+    pub inode_sb: u32,
+    pub super_block_dev: u32,
+    pub dentry_name: u32,
+    pub binprm_file: u32,
+}
+
+/// What the programs are told once, before they are loaded.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(C)]
+pub struct Settings {
+    /// Bytes in the ring at which the reader is woken at once.
+    pub wake_bytes: u32,
+    /// 1 if every exec of the machine is reported, because a selector needs userspace to judge.
+    pub report_every_exec: u32,
+}
+
 /// What an executable rule does when a process executes a matching file.
 pub const RULE_SELECT: u8 = 1;
 /// See [`RULE_SELECT`].
@@ -354,8 +428,9 @@ const _: () = {
     assert!(size_of::<OpenRecord>() == 72);
     assert!(size_of::<CloseRecord>() == 32);
     assert!(size_of::<ProcessRecord>() == 24);
-    assert!(size_of::<DataRecord<24>>() == 80);
-    assert!(size_of::<DataRecord<4096>>() == 56 + 4096);
+    assert!(size_of::<DataRecord<{ CLASS_SIZES[0] }>>() == 80);
+    assert!(size_of::<DataRecord<{ CLASS_SIZES[3] }>>() == 56 + 4104);
+    assert!(size_of::<Offsets>() == 42 * 4);
     assert!(size_of::<FileKey>() == 16);
 };
 

@@ -1,0 +1,321 @@
+//! The kernel side as the agent sees it: loading, selecting, verdicts, the ring. The only module
+//! that names aya.
+
+pub mod btf;
+mod mapped;
+pub mod ring;
+
+use std::{
+    os::fd::{AsFd, AsRawFd},
+    path::Path,
+    sync::Arc,
+};
+
+use aya::{
+    Btf, Ebpf, EbpfLoader,
+    maps::{HashMap, MapData, PerCpuArray, RingBuf},
+    programs::{BtfTracePoint, Program, ProgramError},
+};
+use tracer_common::{
+    FileKey, KERNEL_COUNTERS, KernelCounter, NAME_BYTES, Offsets, PORT_WORDS, RULE_EXCLUDE, RULE_SELECT,
+    SELECTION_WORDS, Settings, VERDICT_SLOTS, Verdict, verdict_slot,
+};
+
+use self::{btf::Types, mapped::Words, ring::Ring};
+
+/// The kernel programs; empty in a build without them.
+static OBJECT: &[u8] = aya::include_bytes_aligned!(env!("TRACER_EBPF_OBJECT"));
+
+/// Whether this binary holds the kernel programs.
+pub fn has_object() -> bool {
+    !OBJECT.is_empty()
+}
+
+/// Why the kernel programs do not run.
+#[derive(Debug, thiserror::Error)]
+pub enum KernelError {
+    /// The binary was built without them.
+    #[error("this binary was built without the kernel programs: build it with `cargo xtask build`")]
+    NoObject,
+    /// Not allowed.
+    #[error("loading eBPF programs is not permitted: {0}; run as root (or with CAP_BPF, CAP_PERFMON, CAP_SYS_PTRACE and CAP_NET_ADMIN), see `tracer doctor`")]
+    Privilege(String),
+    /// The kernel's types cannot be used.
+    #[error("{0}; see `tracer doctor`")]
+    Btf(#[from] btf::BtfError),
+    /// The kernel lacks a tracepoint that is needed.
+    #[error("this kernel has no tracepoint {0} (it came with Linux {1}); see `tracer doctor`")]
+    Tracepoint(&'static str, &'static str),
+    /// The agent does not see the process ids that the kernel uses.
+    #[error("the agent runs in a pid namespace of its own and cannot translate process ids: run it in the host's (in Kubernetes: hostPID: true)")]
+    PidNamespace,
+    /// The verifier or the loader refused.
+    #[error("cannot load the kernel programs: {0}")]
+    Load(String),
+}
+
+/// What the agent asks of the kernel programs when they load.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    /// Size of the ring, bytes: a power of two and a multiple of the page size.
+    pub ring_bytes: u32,
+    /// Report every exec of the machine, because a selector needs userspace to judge.
+    pub report_every_exec: bool,
+    /// Ports whose listeners are selected at once.
+    pub ports: Vec<u16>,
+    /// Files whose execution selects (true) or excludes (false).
+    pub files: Vec<(FileKey, bool)>,
+    /// File names whose execution selects (true) or excludes (false).
+    pub names: Vec<(Vec<u8>, bool)>,
+}
+
+/// The running kernel programs. Dropping it detaches them all.
+pub struct Kernel {
+    ebpf: Ebpf,
+    ring: Option<Ring>,
+    selected: Arc<Words>,
+    verdicts: Words,
+    counters: PerCpuArray<MapData, u64>,
+    has_pre_send: bool,
+}
+
+/// The switch that selects processes, for any thread.
+#[derive(Clone)]
+pub struct Selection(Arc<Words>);
+
+impl Selection {
+    /// Selects a process or lets it go.
+    pub fn set(&self, pid: u32, selected: bool) {
+        let (word, bit) = (pid / 64, 1u64 << (pid % 64));
+        if selected {
+            self.0.set_bits(word, bit);
+        } else {
+            self.0.clear_bits(word, bit);
+        }
+    }
+
+    /// Whether a process is selected.
+    pub fn contains(&self, pid: u32) -> bool {
+        self.0.load(pid / 64) >> (pid % 64) & 1 != 0
+    }
+}
+
+/// Hooks without which nothing works, and the kernel that brought each.
+const HOOKS: [(&str, &str); 6] = [
+    ("sock_recv_length", "6.3"),
+    ("sock_send_length", "6.3"),
+    ("inet_sock_set_state", "4.16"),
+    ("sched_process_fork", "2.6"),
+    ("sched_process_exec", "3.4"),
+    ("sched_process_exit", "2.6"),
+];
+/// The hook that shows a send before its bytes leave.
+const PRE_SEND: &str = "tcp_sendmsg_locked";
+
+impl Kernel {
+    /// Loads and attaches the programs. Nothing is selected yet, but for what `plan` names.
+    pub fn load(plan: &Plan) -> Result<Self, KernelError> {
+        if OBJECT.is_empty() {
+            return Err(KernelError::NoObject);
+        }
+        check_pid_namespace()?;
+        let types = Types::from_kernel()?;
+        for (hook, since) in HOOKS {
+            if !types.has_tracepoint(hook) {
+                return Err(KernelError::Tracepoint(hook, since));
+            }
+        }
+        let offsets = btf::offsets(&types)?;
+        let has_pre_send = types.has_tracepoint(PRE_SEND);
+        drop(types);
+
+        let settings =
+            Settings { wake_bytes: plan.ring_bytes / 4, report_every_exec: u32::from(plan.report_every_exec) };
+        let kernel_types = Btf::from_sys_fs().map_err(|error| KernelError::Load(error.to_string()))?;
+        let mut ebpf = EbpfLoader::new()
+            .btf(Some(&kernel_types))
+            .override_global("OFFSETS", words_of(&offsets), true)
+            .override_global("SETTINGS", words_of(&settings), true)
+            .map_max_entries("EVENTS", plan.ring_bytes)
+            .load(OBJECT)
+            .map_err(|error| classify(&error))?;
+
+        let selected = Words::map(map(&ebpf, "SELECTED")?, SELECTION_WORDS)?;
+        let verdicts = Words::map(map(&ebpf, "VERDICTS")?, VERDICT_SLOTS)?;
+        let ports = Words::map(map(&ebpf, "PORTS")?, PORT_WORDS)?;
+        for port in &plan.ports {
+            ports.set_bits(u32::from(*port) / 64, 1 << (port % 64));
+        }
+        fill_rules(&mut ebpf, plan)?;
+        let ring = take(&mut ebpf, "EVENTS").and_then(|map| RingBuf::try_from(map).map_err(load_error))?;
+        let counters =
+            take(&mut ebpf, "COUNTERS").and_then(|map| PerCpuArray::try_from(map).map_err(load_error))?;
+
+        // The data hooks come last: nothing is missed between them and the rest.
+        let hooks = HOOKS.iter().rev().map(|(hook, _)| *hook);
+        for hook in hooks.chain(has_pre_send.then_some(PRE_SEND)) {
+            attach(&mut ebpf, hook, &kernel_types)?;
+        }
+        Ok(Self {
+            ebpf,
+            ring: Some(Ring::new(ring)),
+            selected: Arc::new(selected),
+            verdicts,
+            counters,
+            has_pre_send,
+        })
+    }
+
+    /// The ring; there is one reader.
+    pub fn take_ring(&mut self) -> Option<Ring> {
+        self.ring.take()
+    }
+
+    /// The switch that selects processes.
+    pub fn selection(&self) -> Selection {
+        Selection(Arc::clone(&self.selected))
+    }
+
+    /// Whether sends are seen before their bytes leave (6.16 and later).
+    pub fn has_pre_send(&self) -> bool {
+        self.has_pre_send
+    }
+
+    /// Tells the programs what is wanted of a connection.
+    pub fn set_verdict(&self, connection: u64, verdict: Verdict) {
+        self.verdicts.store(verdict_slot(connection), verdict.word(connection));
+    }
+
+    /// The programs' counters, summed over the CPUs, by [`KernelCounter`].
+    pub fn counters(&self) -> [u64; KERNEL_COUNTERS as usize] {
+        std::array::from_fn(|index| {
+            self.counters.get(&(index as u32), 0).map(|values| values.iter().sum()).unwrap_or(0)
+        })
+    }
+
+    /// One of [`Self::counters`].
+    pub fn counter(&self, counter: KernelCounter) -> u64 {
+        self.counters()[counter as usize]
+    }
+
+    /// How often the kernel skipped each program because it was running already
+    /// (`bpf_prog_info.recursion_misses`).
+    pub fn recursion_misses(&self) -> u64 {
+        self.ebpf
+            .programs()
+            .filter_map(|(_, program)| program.fd().ok().map(|fd| fd.as_fd().as_raw_fd()))
+            .filter_map(mapped::recursion_misses)
+            .sum()
+    }
+}
+
+fn check_pid_namespace() -> Result<(), KernelError> {
+    /// Inode of the initial pid namespace: `PROC_PID_INIT_INO`, `include/linux/proc_ns.h`.
+    const INITIAL: &str = "pid:[4026531836]";
+    match std::fs::read_link("/proc/self/ns/pid") {
+        Ok(link) if link != Path::new(INITIAL) => Err(KernelError::PidNamespace),
+        _ => Ok(()),
+    }
+}
+
+fn map<'a>(ebpf: &'a Ebpf, name: &str) -> Result<&'a aya::maps::Map, KernelError> {
+    ebpf.map(name).ok_or_else(|| KernelError::Load(format!("the object has no map {name}")))
+}
+
+fn map_mut<'a>(ebpf: &'a mut Ebpf, name: &str) -> Result<&'a mut aya::maps::Map, KernelError> {
+    ebpf.map_mut(name).ok_or_else(|| KernelError::Load(format!("the object has no map {name}")))
+}
+
+/// A map of our own; it must outlive the loading of the programs, which know it by its descriptor.
+fn take(ebpf: &mut Ebpf, name: &str) -> Result<aya::maps::Map, KernelError> {
+    ebpf.take_map(name).ok_or_else(|| KernelError::Load(format!("the object has no map {name}")))
+}
+
+fn fill_rules(ebpf: &mut Ebpf, plan: &Plan) -> Result<(), KernelError> {
+    let action = |select: bool| if select { RULE_SELECT } else { RULE_EXCLUDE };
+    let mut files: HashMap<&mut MapData, [u64; 2], u8> =
+        map_mut(ebpf, "FILES").and_then(|map| HashMap::try_from(map).map_err(load_error))?;
+    for (file, select) in &plan.files {
+        files.insert([file.inode, file.device], action(*select), 0).map_err(load_error)?;
+    }
+    let mut names: HashMap<&mut MapData, [u8; NAME_BYTES], u8> =
+        map_mut(ebpf, "NAMES").and_then(|map| HashMap::try_from(map).map_err(load_error))?;
+    for (name, select) in &plan.names {
+        let mut key = [0; NAME_BYTES];
+        // The last byte stays zero, as in the copy that the kernel makes.
+        for (to, from) in key.iter_mut().take(NAME_BYTES - 1).zip(name) {
+            *to = *from;
+        }
+        names.insert(key, action(*select), 0).map_err(load_error)?;
+    }
+    Ok(())
+}
+
+fn attach(ebpf: &mut Ebpf, hook: &str, types: &Btf) -> Result<(), KernelError> {
+    let program = ebpf
+        .program_mut(hook)
+        .ok_or_else(|| KernelError::Load(format!("the object has no program {hook}")))?;
+    let tracepoint: &mut BtfTracePoint = program.try_into().map_err(load_error)?;
+    tracepoint.load(hook, types).map_err(|error| refused(hook, error))?;
+    tracepoint.attach().map_err(|error| refused(hook, error))?;
+    Ok(())
+}
+
+/// An error that says which program, and the end of the verifier's log: its reason stands there.
+fn refused(hook: &str, error: ProgramError) -> KernelError {
+    const LINES: usize = 12;
+    match error {
+        ProgramError::LoadError { io_error, verifier_log } => {
+            if io_error.kind() == std::io::ErrorKind::PermissionDenied && verifier_log.to_string().is_empty() {
+                return KernelError::Privilege(io_error.to_string());
+            }
+            let log = verifier_log.to_string();
+            if let Ok(path) = std::env::var("TRACER_VERIFIER_LOG") {
+                let _ = std::fs::write(path, &log);
+            }
+            let lines: Vec<&str> = log.lines().collect();
+            let last = lines.get(lines.len().saturating_sub(LINES)..).unwrap_or_default().join("\n  ");
+            KernelError::Load(format!("the kernel refuses {hook}: {io_error}\n  {last}"))
+        }
+        other => KernelError::Load(format!("{hook}: {other}")),
+    }
+}
+
+fn classify(error: &aya::EbpfError) -> KernelError {
+    let mut source: Option<&dyn std::error::Error> = Some(error);
+    while let Some(cause) = source {
+        if let Some(io) = cause.downcast_ref::<std::io::Error>()
+            && io.kind() == std::io::ErrorKind::PermissionDenied
+        {
+            return KernelError::Privilege(io.to_string());
+        }
+        source = cause.source();
+    }
+    load_error(error)
+}
+
+fn load_error(error: impl std::fmt::Display) -> KernelError {
+    KernelError::Load(error.to_string())
+}
+
+/// Instructions of each program after verification, for reports.
+pub fn verified_instructions(kernel: &Kernel) -> Vec<(String, u32)> {
+    kernel
+        .ebpf
+        .programs()
+        .filter_map(|(name, program): (&str, &Program)| {
+            let info = program.info().ok()?;
+            Some((name.to_owned(), info.verified_instruction_count()?))
+        })
+        .collect()
+}
+
+/// A structure of `u32` fields, as the loader takes it.
+trait OfWords: Copy {}
+impl OfWords for Offsets {}
+impl OfWords for Settings {}
+
+fn words_of<T: OfWords>(value: &T) -> &[u32] {
+    // SAFETY: `OfWords` are repr(C) structures of nothing but u32 fields.
+    unsafe { std::slice::from_raw_parts(std::ptr::from_ref(value).cast(), size_of::<T>() / size_of::<u32>()) }
+}

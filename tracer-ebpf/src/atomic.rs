@@ -1,0 +1,35 @@
+//! Atomic changes of map values. `core::sync::atomic` offers them only where the target has compare
+//! and swap; BPF has the rest (`-Ctarget-cpu=v3`), and these are its intrinsics. Always SeqCst: LLVM
+//! miscompiles a relaxed addition whose result is used.
+
+use core::intrinsics::{AtomicOrdering::SeqCst, atomic_and, atomic_or, atomic_xadd};
+
+/// Adds and returns what was there.
+///
+/// # Safety
+/// `value` is a live, aligned map value that everyone changes atomically.
+#[inline(always)]
+pub(crate) unsafe fn add(value: *mut u64, n: u64) -> u64 {
+    // SAFETY: as the caller's.
+    unsafe { atomic_xadd::<u64, u64, { SeqCst }>(value, n) }
+}
+
+/// Sets bits.
+///
+/// # Safety
+/// As [`add`].
+#[inline(always)]
+pub(crate) unsafe fn set(value: *mut u64, bits: u64) {
+    // SAFETY: as the caller's.
+    unsafe { atomic_or::<u64, u64, { SeqCst }>(value, bits) };
+}
+
+/// Keeps only these bits.
+///
+/// # Safety
+/// As [`add`].
+#[inline(always)]
+pub(crate) unsafe fn keep(value: *mut u64, bits: u64) {
+    // SAFETY: as the caller's.
+    unsafe { atomic_and::<u64, u64, { SeqCst }>(value, bits) };
+}

@@ -1,0 +1,99 @@
+//! Typed reads of kernel structures at offsets that come from the running kernel's BTF.
+//!
+//! The globals are read-only and frozen before the programs load, so the verifier knows their
+//! values and checks each access against the type of the pointer, as if they were constants.
+
+use core::ffi::c_void;
+
+use tracer_common::{Offsets, Settings};
+
+/// Set by the agent before loading.
+#[unsafe(no_mangle)]
+static OFFSETS: Offsets = Offsets {
+    tcp_sock_write_seq: 0,
+    tcp_sock_copied_seq: 0,
+    tcp_sock_rcv_nxt: 0,
+    tcp_sock_snd_nxt: 0,
+    tcp_sock_bytes_sent: 0,
+    tcp_sock_bytes_retrans: 0,
+    tcp_sock_bytes_received: 0,
+    tcp_sock_icsk_ulp_ops: 0,
+    sock_family: 0,
+    sock_state: 0,
+    sock_num: 0,
+    sock_dport: 0,
+    sock_daddr: 0,
+    sock_rcv_saddr: 0,
+    sock_v6_daddr: 0,
+    sock_v6_rcv_saddr: 0,
+    sock_net: 0,
+    sock_type: 0,
+    sock_protocol: 0,
+    sock_err: 0,
+    sock_kern_sock: 0,
+    sock_kern_sock_mask: 0,
+    net_inum: 0,
+    task_flags: 0,
+    task_pid: 0,
+    task_tgid: 0,
+    task_signal: 0,
+    task_files: 0,
+    task_io_uring: 0,
+    signal_live: 0,
+    files_fdt: 0,
+    fdtable_fd: 0,
+    fdtable_max_fds: 0,
+    file_private_data: 0,
+    file_inode: 0,
+    file_dentry: 0,
+    socket_sk: 0,
+    inode_ino: 0,
+    inode_sb: 0,
+    super_block_dev: 0,
+    dentry_name: 0,
+    binprm_file: 0,
+};
+
+/// Set by the agent before loading.
+#[unsafe(no_mangle)]
+static SETTINGS: Settings = Settings { wake_bytes: 0, report_every_exec: 0 };
+
+/// The offset of one field: `offset!(sock_num)`.
+macro_rules! offset {
+    ($field:ident) => {
+        $crate::layout::read_offset(|offsets| &raw const (*offsets).$field)
+    };
+}
+pub(crate) use offset;
+
+/// Reads a field of [`OFFSETS`] as memory, so that the compiler does not take the zero for granted.
+#[inline(always)]
+pub(crate) fn read_offset(field: impl FnOnce(*const Offsets) -> *const u32) -> u64 {
+    // SAFETY: the pointer is that of a field of a live static.
+    unsafe { core::ptr::read_volatile(field(&raw const OFFSETS)) as u64 }
+}
+
+/// [`Settings::wake_bytes`].
+#[inline(always)]
+pub(crate) fn wake_bytes() -> u64 {
+    // SAFETY: a field of a live static.
+    unsafe { core::ptr::read_volatile(&raw const SETTINGS.wake_bytes) as u64 }
+}
+
+/// [`Settings::report_every_exec`].
+#[inline(always)]
+pub(crate) fn report_every_exec() -> bool {
+    // SAFETY: a field of a live static.
+    unsafe { core::ptr::read_volatile(&raw const SETTINGS.report_every_exec) != 0 }
+}
+
+/// Loads a value at `offset` of a kernel structure to which the verifier knows `base` to point.
+///
+/// # Safety
+/// `base` must be such a pointer; the verifier refuses the program otherwise, and makes reads
+/// through stale pointers return 0.
+#[inline(always)]
+pub(crate) unsafe fn load<T: Copy>(base: *const c_void, offset: u64) -> T {
+    // SAFETY: see above.
+    unsafe { core::ptr::read_volatile(base.byte_add(offset as usize).cast::<T>()) }
+}

@@ -1,0 +1,109 @@
+//! Processes: selection follows forks and matching execs at once, so that no first request is missed.
+
+use core::ffi::c_void;
+
+use aya_ebpf::{
+    helpers::{bpf_ktime_get_ns, generated::bpf_probe_read_kernel_str},
+    macros::btf_tracepoint,
+    programs::BtfTracePointContext,
+};
+use tracer_common::{FileKey, KernelCounter, Kind, NAME_BYTES, ProcessRecord, RULE_EXCLUDE, RULE_SELECT};
+
+use crate::{
+    layout::{load, offset, report_every_exec},
+    ring::{count, reserve, submit_flags},
+    select::{Current, is_selected, rule_for, set_selected},
+};
+
+/// Sends a process record, with the time filled in.
+#[inline(always)]
+pub(crate) fn report(record: ProcessRecord) {
+    let Some(mut entry) = reserve::<ProcessRecord>() else {
+        count(KernelCounter::LostProcess, 1);
+        return;
+    };
+    // SAFETY: a helper without arguments.
+    entry.write(ProcessRecord { time_ns: unsafe { bpf_ktime_get_ns() }, ..record });
+    entry.submit(submit_flags(true));
+}
+
+/// `sched_process_fork(parent, child)`: runs in the parent, before the child does.
+#[btf_tracepoint(function = "sched_process_fork")]
+pub fn sched_process_fork(ctx: BtfTracePointContext) -> i32 {
+    let Some(parent) = Current::selected() else { return 0 };
+    let child: *const c_void = ctx.arg(1);
+    // SAFETY: the tracepoint's argument.
+    let (pid, tgid): (u32, u32) = unsafe { (load(child, offset!(task_pid)), load(child, offset!(task_tgid))) };
+    if pid != tgid {
+        return 0;
+    }
+    set_selected(pid, true);
+    report(ProcessRecord {
+        kind: Kind::Fork as u8,
+        selected: 1,
+        pid,
+        parent: parent.pid(),
+        ..ProcessRecord::default()
+    });
+    0
+}
+
+/// `sched_process_exec(task, old_pid, bprm)`: the new program has not run yet.
+#[btf_tracepoint(function = "sched_process_exec")]
+pub fn sched_process_exec(ctx: BtfTracePointContext) -> i32 {
+    let bprm: *const c_void = ctx.arg(2);
+    let pid = Current::any().pid();
+    let mut name = [0u8; NAME_BYTES];
+    let mut file_key = FileKey::default();
+    // SAFETY: a chain of typed pointers from the tracepoint's argument; the name is copied bounded.
+    unsafe {
+        let file: *const c_void = load(bprm, offset!(binprm_file));
+        let inode: *const c_void = load(file, offset!(file_inode));
+        file_key.inode = load(inode, offset!(inode_ino));
+        let super_block: *const c_void = load(inode, offset!(inode_sb));
+        file_key.device = u64::from(load::<u32>(super_block, offset!(super_block_dev)));
+        let dentry: *const c_void = load(file, offset!(file_dentry));
+        let text: *const c_void = load(dentry, offset!(dentry_name));
+        bpf_probe_read_kernel_str(name.as_mut_ptr().cast(), NAME_BYTES as u32, text);
+    }
+    let was_selected = is_selected(pid);
+    let selected = match rule_for(&file_key, &name) {
+        RULE_EXCLUDE => {
+            set_selected(pid, false);
+            0
+        }
+        RULE_SELECT if !was_selected => {
+            set_selected(pid, true);
+            2
+        }
+        _ => u8::from(was_selected),
+    };
+    if was_selected || selected != 0 || report_every_exec() {
+        report(ProcessRecord { kind: Kind::Exec as u8, selected, pid, ..ProcessRecord::default() });
+    }
+    0
+}
+
+/// `sched_process_exit(task)`: clears the bit with the last thread. The process's sockets close
+/// after this.
+#[btf_tracepoint(function = "sched_process_exit")]
+pub fn sched_process_exit(ctx: BtfTracePointContext) -> i32 {
+    let Some(current) = Current::selected() else { return 0 };
+    let task: *const c_void = ctx.arg(0);
+    // SAFETY: typed pointers from the tracepoint's argument; `signal->live` was decremented before.
+    let live: i32 = unsafe {
+        let signal: *const c_void = load(task, offset!(task_signal));
+        load(signal, offset!(signal_live))
+    };
+    if live != 0 {
+        return 0;
+    }
+    set_selected(current.pid(), false);
+    report(ProcessRecord {
+        kind: Kind::Exit as u8,
+        selected: 1,
+        pid: current.pid(),
+        ..ProcessRecord::default()
+    });
+    0
+}

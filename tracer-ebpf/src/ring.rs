@@ -1,0 +1,46 @@
+//! The way of records to the agent, and what is counted when there is no room.
+
+use aya_ebpf::{
+    macros::map,
+    maps::{PerCpuArray, RingBuf, ring_buf::RingBufEntry},
+};
+use tracer_common::{KERNEL_COUNTERS, KernelCounter};
+
+use crate::layout::wake_bytes;
+
+/// The size is the agent's to set.
+#[map]
+static EVENTS: RingBuf = RingBuf::with_byte_size(8 << 20, 0);
+
+#[map]
+static COUNTERS: PerCpuArray<u64> = PerCpuArray::with_max_entries(KERNEL_COUNTERS, 0);
+
+const BPF_RB_AVAIL_DATA: u64 = 0;
+const BPF_RB_NO_WAKEUP: u64 = 1;
+const BPF_RB_FORCE_WAKEUP: u64 = 2;
+
+/// Adds `n` to a counter of this CPU.
+#[inline(always)]
+pub(crate) fn count(counter: KernelCounter, n: u64) {
+    if let Some(value) = COUNTERS.get_ptr_mut(counter as u32) {
+        // SAFETY: a live map value of this CPU.
+        unsafe { *value += n };
+    }
+}
+
+/// Room for a record, or nothing: the caller counts the loss.
+#[inline(always)]
+pub(crate) fn reserve<T: 'static>() -> Option<RingBufEntry<T>> {
+    EVENTS.reserve::<T>(0)
+}
+
+/// How to submit a record: the reader polls by time, and is woken only when the ring fills. Asking
+/// how full it is costs a helper call, so small records ask now and then.
+#[inline(always)]
+pub(crate) fn submit_flags(ask: bool) -> u64 {
+    if ask && EVENTS.query(BPF_RB_AVAIL_DATA) > wake_bytes() {
+        BPF_RB_FORCE_WAKEUP
+    } else {
+        BPF_RB_NO_WAKEUP
+    }
+}

@@ -1,0 +1,101 @@
+//! Which processes are traced: one bit each.
+
+use aya_ebpf::{bindings::BPF_F_MMAPABLE, helpers::bpf_get_current_pid_tgid, macros::map, maps::{Array, HashMap}};
+use tracer_common::{FileKey, MAX_PIDS, NAME_BYTES, PORT_WORDS, SELECTION_WORDS};
+
+use crate::atomic;
+
+/// One bit per process id of the initial namespace; the agent maps it and sets bits too.
+#[map]
+static SELECTED: Array<u64> = Array::with_max_entries(SELECTION_WORDS, BPF_F_MMAPABLE);
+
+/// One bit per TCP port: whoever listens there is selected.
+#[map]
+static PORTS: Array<u64> = Array::with_max_entries(PORT_WORDS, BPF_F_MMAPABLE);
+
+/// Executables by device and inode, with what to do when one is executed (`RULE_*`).
+#[map]
+static FILES: HashMap<FileKey, u8> = HashMap::with_max_entries(1024, 0);
+
+/// Executables by file name, zero-padded.
+#[map]
+static NAMES: HashMap<[u8; NAME_BYTES], u8> = HashMap::with_max_entries(1024, 0);
+
+/// A thread that is selected: process in the high half, thread in the low.
+#[derive(Clone, Copy)]
+pub(crate) struct Current(u64);
+
+impl Current {
+    /// The running thread, if its process is selected.
+    #[inline(always)]
+    pub(crate) fn selected() -> Option<Self> {
+        let current = Self::any();
+        is_selected(current.pid()).then_some(current)
+    }
+
+    /// The running thread.
+    #[inline(always)]
+    pub(crate) fn any() -> Self {
+        Self(bpf_get_current_pid_tgid())
+    }
+
+    #[inline(always)]
+    pub(crate) fn pid(self) -> u32 {
+        (self.0 >> 32) as u32
+    }
+
+    #[inline(always)]
+    pub(crate) fn tid(self) -> u32 {
+        self.0 as u32
+    }
+}
+
+/// Whether the process's bit is set.
+#[inline(always)]
+pub(crate) fn is_selected(pid: u32) -> bool {
+    match SELECTED.get_ptr(pid / 64) {
+        // SAFETY: a live map value; a torn read is impossible for one word.
+        Some(word) => (unsafe { core::ptr::read_volatile(word) }) >> (pid % 64) & 1 != 0,
+        None => false,
+    }
+}
+
+/// Sets or clears the process's bit. 64 processes share a word, so both are atomic.
+#[inline(always)]
+pub(crate) fn set_selected(pid: u32, selected: bool) {
+    if pid >= MAX_PIDS {
+        return;
+    }
+    if let Some(word) = SELECTED.get_ptr_mut(pid / 64) {
+        let bit = 1u64 << (pid % 64);
+        // SAFETY: a live map value that everyone changes atomically.
+        unsafe {
+            if selected {
+                atomic::set(word, bit);
+            } else {
+                atomic::keep(word, !bit);
+            }
+        }
+    }
+}
+
+/// Whether a listener on `port` selects its process.
+#[inline(always)]
+pub(crate) fn is_port_selected(port: u16) -> bool {
+    match PORTS.get_ptr(u32::from(port) / 64) {
+        // SAFETY: as in `is_selected`.
+        Some(word) => (unsafe { core::ptr::read_volatile(word) }) >> (port % 64) & 1 != 0,
+        None => false,
+    }
+}
+
+/// What the rules say of an executable: `RULE_*`, or 0.
+#[inline(always)]
+pub(crate) fn rule_for(file: &FileKey, name: &[u8; NAME_BYTES]) -> u8 {
+    // SAFETY: values are single bytes; a concurrent change is harmless.
+    let by_file = unsafe { FILES.get(file) }.copied().unwrap_or(0);
+    // SAFETY: as above.
+    let by_name = unsafe { NAMES.get(name) }.copied().unwrap_or(0);
+    // An exclusion wins: it is the larger number.
+    if by_file > by_name { by_file } else { by_name }
+}
