@@ -1,6 +1,14 @@
 //! Spans by the OpenTelemetry data model, as they leave the agent.
 
+pub mod build;
+mod http;
+mod semconv;
+#[cfg(test)]
+mod tests;
+
 use std::{borrow::Cow, sync::Arc};
+
+pub use self::semconv::SCHEMA_URL;
 
 /// Value of an attribute.
 #[derive(Clone, Debug, PartialEq)]
@@ -81,7 +89,5 @@ pub struct Span {
     pub status: Status,
 }
 
-/// Version of the semantic conventions that attribute names follow.
-pub const SCHEMA_URL: &str = "https://opentelemetry.io/schemas/1.44.0";
 /// Name of the instrumentation scope.
 pub const SCOPE_NAME: &str = "tracer";

@@ -1,0 +1,524 @@
+//! One connection: its two streams, its protocol's parser, and what is wanted of it.
+
+use tracer_common::{
+    CloseRecord, DataHeader, FLAG_CONTINUES, FLAG_END, FLAG_TURN, OpenRecord, RECEIVE, SEND, Verdict,
+};
+
+use super::{
+    Output, counter_of,
+    stream::{Piece, Placed, Stream},
+};
+use crate::{
+    exchange::{ConnectionFacts, Role, Unit},
+    ledger::Counter,
+    protocol::{
+        Call, End, Parser, Side, Start, Want, Yield,
+        http1::{self, Http1},
+        recognise::{Recognition, recognise},
+    },
+};
+
+/// What is known of a connection's protocol.
+enum State {
+    /// Nothing yet. For a joined connection: how many turns said nothing.
+    Unknown { misses: u32 },
+    /// HTTP/1; offsets of the two streams, by direction, where the parser began.
+    Parsing { parser: Box<Http1>, began: [u64; 2] },
+    /// Nobody reads it.
+    Ignored,
+}
+
+/// A connection that is gone in the kernel.
+struct Gone {
+    at_ns: u64,
+    end: End,
+}
+
+/// One connection.
+pub(super) struct Entry {
+    facts: ConnectionFacts,
+    role: Option<Role>,
+    pid: u32,
+    streams: [Stream; 2],
+    /// The last piece of each direction was not the end of its call.
+    continues: [bool; 2],
+    state: State,
+    from_birth: bool,
+    exchange_timeout_ns: u64,
+    verdict: Verdict,
+    gone: Option<Gone>,
+    last_ns: u64,
+    tally: Tally,
+    yields: Vec<Yield>,
+}
+
+/// Bytes that were not yet told to the ledger.
+#[derive(Default)]
+struct Tally {
+    seen: u64,
+    copied: u64,
+    skipped: u64,
+}
+
+impl Entry {
+    /// Turns of a joined connection that may say nothing before it is ignored.
+    const MAX_MISSES: u32 = 64;
+    /// Bodies shorter than this end before a verdict about them would arrive.
+    const SHORT_BODY: u64 = 4096;
+
+    pub(super) fn new(
+        facts: ConnectionFacts,
+        role: Option<Role>,
+        record: &OpenRecord,
+        from_birth: bool,
+        exchange_timeout_ns: u64,
+    ) -> Self {
+        Self {
+            facts,
+            role,
+            pid: record.pid,
+            streams: [Stream::new(record.receive_first, from_birth), Stream::new(record.send_first, from_birth)],
+            continues: [false; 2],
+            state: State::Unknown { misses: 0 },
+            from_birth,
+            exchange_timeout_ns,
+            verdict: Verdict::Heads,
+            gone: None,
+            last_ns: record.time_ns,
+            tally: Tally::default(),
+            yields: Vec::new(),
+        }
+    }
+
+    pub(super) fn pid(&self) -> u32 {
+        self.pid
+    }
+
+    pub(super) fn last_ns(&self) -> u64 {
+        self.last_ns
+    }
+
+    /// Whether [`Entry::hurry`] has something to do soon.
+    pub(super) fn is_urgent(&self) -> bool {
+        self.gone.is_some() || self.streams.iter().any(|stream| stream.first_held().is_some())
+    }
+
+    /// Whether a connection that is gone has nothing more to wait for.
+    pub(super) fn may_go(&self, now_ns: u64, linger_ns: u64) -> bool {
+        let Some(gone) = &self.gone else { return false };
+        let waits = match &self.state {
+            State::Parsing { parser, .. } => !parser.is_idle(),
+            State::Unknown { .. } | State::Ignored => false,
+        } || self.streams.iter().any(|stream| stream.first_held().is_some());
+        !waits || now_ns.saturating_sub(gone.at_ns.max(self.last_ns)) >= linger_ns
+    }
+
+    /// A data record.
+    pub(super) fn data(&mut self, header: &DataHeader, head: &[u8], tail: &[u8], out: &mut dyn Output) {
+        self.pid = header.pid;
+        self.last_ns = self.last_ns.max(header.time_ns);
+        let direction = usize::from(header.direction & 1);
+        let offset = self.streams[direction].offset_of(header.position);
+        let copied = (head.len() + tail.len()) as u64;
+        let length = u64::from(header.length);
+        self.tally.seen += length;
+        self.tally.copied += copied;
+        if header.reason == 0 {
+            self.tally.skipped += length.saturating_sub(copied);
+        } else {
+            out.count(header.pid, counter_of(header.reason), length);
+        }
+        if matches!(self.state, State::Ignored) {
+            // The verdict's slot was taken by another connection.
+            self.publish(Verdict::Ignore, true, out);
+            return;
+        }
+        if header.flags & FLAG_END != 0 {
+            self.streams[direction].set_end(offset);
+        } else {
+            let piece = Piece {
+                offset,
+                length,
+                skip: u64::from(header.head_offset),
+                head,
+                tail,
+                start_ns: header.start_ns,
+                end_ns: header.time_ns,
+                pid: header.pid,
+                tid: header.tid,
+                turn: header.flags & FLAG_TURN != 0,
+                continues: header.flags & FLAG_CONTINUES != 0,
+            };
+            self.take(direction, piece, out);
+        }
+        self.drive(header.time_ns, out);
+        self.settle(out);
+    }
+
+    /// This end has sent its last byte.
+    pub(super) fn send_closed(&mut self, record: &CloseRecord, out: &mut dyn Output) {
+        self.set_end(usize::from(SEND), record.send_end);
+        self.drive(record.time_ns, out);
+        self.settle(out);
+    }
+
+    /// The kernel has closed the connection.
+    pub(super) fn closed(&mut self, record: &CloseRecord, out: &mut dyn Output) {
+        self.set_end(usize::from(SEND), record.send_end);
+        let end = if record.error == 0 { End::Closed } else { End::Reset };
+        self.gone = Some(Gone { at_ns: record.time_ns, end });
+        self.drive(record.time_ns, out);
+        self.settle(out);
+    }
+
+    /// Time has passed for pieces that wait.
+    pub(super) fn hurry(&mut self, now_ns: u64, hold_ns: u64, out: &mut dyn Output) {
+        let limit = now_ns.saturating_sub(hold_ns);
+        while let Some(direction) =
+            [RECEIVE, SEND].map(usize::from).into_iter().find(|d| self.streams[*d].has_waited_since(limit))
+        {
+            if let State::Unknown { .. } = self.state
+                && self.from_birth
+                && self.streams[direction].first_held().is_some_and(|piece| piece.offset == self.streams[direction].next())
+            {
+                // A start that is still too short to tell waits for its rest.
+                break;
+            }
+            let Some(piece) = self.streams[direction].take_held(now_ns) else { break };
+            let next = self.streams[direction].next();
+            if piece.offset > next {
+                self.gap(direction, piece.offset - next, now_ns, out);
+                self.streams[direction].advance_to(piece.offset);
+            }
+            self.deliver(direction, &piece.from(self.streams[direction].next()));
+            self.drive(now_ns, out);
+        }
+        self.settle(out);
+    }
+
+    /// A second has passed.
+    pub(super) fn tick(&mut self, now_ns: u64, out: &mut dyn Output) {
+        if let State::Parsing { parser, .. } = &mut self.state
+            && !parser.is_idle()
+        {
+            parser.tick(now_ns, &mut self.yields);
+            self.settle(out);
+        }
+        self.flush_counts(out);
+    }
+
+    /// The connection leaves the table.
+    pub(super) fn finish(&mut self, out: &mut dyn Output) {
+        if let Some(gone) = &self.gone
+            && let State::Parsing { parser, .. } = &mut self.state
+        {
+            parser.close(gone.end, gone.at_ns, &mut self.yields);
+        }
+        self.settle(out);
+        self.flush_counts(out);
+    }
+
+    /// Tells the ledger of bytes.
+    pub(super) fn flush_counts(&mut self, out: &mut dyn Output) {
+        let Tally { seen, copied, skipped } = std::mem::take(&mut self.tally);
+        if seen > 0 {
+            out.count(self.pid, Counter::BytesSeen, seen);
+            out.count(self.pid, Counter::BytesCopied, copied);
+            out.count(self.pid, Counter::BytesSkipped, skipped);
+        }
+    }
+
+    /// The end of a direction, as a sequence number that may count the FIN.
+    fn set_end(&mut self, direction: usize, position: u32) {
+        let stream = &mut self.streams[direction];
+        let end = stream.offset_of(position);
+        let held_to = stream.held().last().map_or(0, Piece::end).max(stream.next());
+        stream.set_end(if end == held_to + 1 { held_to } else { end });
+    }
+
+    /// A piece as it came: it is next, or waits.
+    fn take(&mut self, direction: usize, piece: Piece<&[u8]>, out: &mut dyn Output) {
+        let now_ns = piece.end_ns;
+        let piece = match self.streams[direction].place(piece.offset, piece.length) {
+            Placed::Seen(bytes) => {
+                out.count(piece.pid, Counter::BytesOverlapping, bytes);
+                return;
+            }
+            Placed::Overlapping(bytes) => {
+                out.count(piece.pid, Counter::BytesOverlapping, bytes);
+                piece.from(self.streams[direction].next())
+            }
+            Placed::Ahead => return self.hold(direction, &piece, now_ns, out),
+            Placed::Next => piece,
+        };
+        if self.streams[direction].first_held().is_none() && self.is_ready(direction, piece.head, piece.turn) {
+            self.deliver(direction, &piece);
+        } else {
+            self.hold(direction, &piece, now_ns, out);
+        }
+    }
+
+    fn hold(&mut self, direction: usize, piece: &Piece<&[u8]>, now_ns: u64, out: &mut dyn Output) {
+        if self.streams[direction].hold(piece.to_owned(), now_ns) {
+            return;
+        }
+        // No room to wait any longer.
+        if let State::Unknown { .. } = self.state {
+            self.ignore(Counter::ConnectionsOther, out);
+            return;
+        }
+        self.hurry(u64::MAX, 0, out);
+        self.streams[direction].hold(piece.to_owned(), now_ns);
+    }
+
+    /// Whether the next piece of a direction can be understood now; for a connection whose protocol is
+    /// unknown, this finds out.
+    fn is_ready(&mut self, direction: usize, head: &[u8], turn: bool) -> bool {
+        match &mut self.state {
+            State::Ignored => true,
+            State::Parsing { parser, .. } => parser.is_ready(side(self.facts.role, direction)),
+            State::Unknown { misses } => {
+                if !self.from_birth {
+                    *misses += u32::from(turn);
+                    if turn {
+                        self.recognise_joined(direction, head);
+                    }
+                    return true;
+                }
+                match recognise(head) {
+                    Recognition::NeedMore => self.recognise_held(direction, head),
+                    found => self.begin(direction, found),
+                }
+            }
+        }
+    }
+
+    /// Whether the bytes that wait, with `head` behind them, tell the protocol.
+    fn recognise_held(&mut self, direction: usize, head: &[u8]) -> bool {
+        let stream = &self.streams[direction];
+        if stream.first_held().is_none() {
+            return false;
+        }
+        let mut bytes = Vec::new();
+        let mut next = stream.next();
+        for piece in stream.held() {
+            if piece.offset != next {
+                return false;
+            }
+            bytes.extend_from_slice(&piece.head);
+            next = piece.end();
+        }
+        bytes.extend_from_slice(head);
+        match recognise(&bytes) {
+            Recognition::NeedMore => false,
+            found => self.begin(direction, found),
+        }
+    }
+
+    /// The first bytes of a connection seen from its birth told its protocol.
+    fn begin(&mut self, direction: usize, found: Recognition) -> bool {
+        let (role, start) = match found {
+            Recognition::Http1Request => (role_of_request(direction), Start::Birth),
+            // The request went by unseen.
+            Recognition::Http1Response => (role_of_request(1 - direction), Start::Joined),
+            other => {
+                self.state = State::Ignored;
+                self.yields.push(Yield::Count(counter_for(&other), 1));
+                return true;
+            }
+        };
+        self.parse(role, start);
+        let State::Parsing { parser, .. } = &self.state else { return true };
+        parser.is_ready(side(role, direction))
+    }
+
+    /// A piece of a joined connection that may begin a message.
+    fn recognise_joined(&mut self, direction: usize, head: &[u8]) {
+        let role = match recognise(head) {
+            Recognition::Http1Request => role_of_request(direction),
+            Recognition::Http1Response => role_of_request(1 - direction),
+            found @ (Recognition::Tls | Recognition::Http2) => {
+                self.state = State::Ignored;
+                self.yields.push(Yield::Count(counter_for(&found), 1));
+                return;
+            }
+            Recognition::NeedMore | Recognition::Unknown => {
+                if matches!(self.state, State::Unknown { misses } if misses > Self::MAX_MISSES) {
+                    self.state = State::Ignored;
+                    self.yields.push(Yield::Count(Counter::ConnectionsOther, 1));
+                }
+                return;
+            }
+        };
+        // A body that looks like a message of the wrong direction decides nothing.
+        if self.role.is_none_or(|known| known == role) {
+            self.parse(role, Start::Joined);
+        }
+    }
+
+    fn parse(&mut self, role: Role, start: Start) {
+        self.role = Some(role);
+        self.facts.role = role;
+        let limits = http1::Limits { exchange_timeout_ns: self.exchange_timeout_ns, ..http1::Limits::default() };
+        let began = [self.streams[0].next(), self.streams[1].next()];
+        self.state = State::Parsing { parser: Box::new(Http1::new(start, limits)), began };
+    }
+
+    fn ignore(&mut self, counter: Counter, out: &mut dyn Output) {
+        self.state = State::Ignored;
+        out.count(self.pid, counter, 1);
+        self.settle(out);
+    }
+
+    /// Hands on what can be handed on.
+    fn drive(&mut self, now_ns: u64, out: &mut dyn Output) {
+        loop {
+            let mut moved = false;
+            for direction in [RECEIVE, SEND].map(usize::from) {
+                while self.is_front_ready(direction) {
+                    let Some(piece) = self.streams[direction].take_held(now_ns) else { break };
+                    match self.streams[direction].place(piece.offset, piece.length) {
+                        Placed::Seen(bytes) => out.count(piece.pid, Counter::BytesOverlapping, bytes),
+                        Placed::Overlapping(bytes) => {
+                            out.count(piece.pid, Counter::BytesOverlapping, bytes);
+                            self.deliver(direction, &piece.from(self.streams[direction].next()));
+                        }
+                        _ => self.deliver(direction, &piece.from(piece.offset)),
+                    }
+                    moved = true;
+                }
+                if self.streams[direction].take_end() {
+                    let side = side(self.facts.role, direction);
+                    if let State::Parsing { parser, .. } = &mut self.state {
+                        parser.end(side, End::Closed, now_ns, &mut self.yields);
+                    }
+                    moved = true;
+                }
+            }
+            if !moved {
+                return;
+            }
+        }
+    }
+
+    /// Whether the first piece that waits in a direction may be handed on.
+    fn is_front_ready(&self, direction: usize) -> bool {
+        let stream = &self.streams[direction];
+        let Some(piece) = stream.first_held() else { return false };
+        piece.offset <= stream.next()
+            && match &self.state {
+                State::Ignored => true,
+                State::Parsing { parser, .. } => parser.is_ready(side(self.facts.role, direction)),
+                State::Unknown { .. } => false,
+            }
+    }
+
+    fn gap(&mut self, direction: usize, length: u64, now_ns: u64, out: &mut dyn Output) {
+        out.count(self.pid, Counter::BytesLost, length);
+        self.continues[direction] = false;
+        if let State::Parsing { parser, .. } = &mut self.state {
+            parser.gap(side(self.facts.role, direction), length, now_ns, &mut self.yields);
+        } else {
+            self.from_birth = false;
+        }
+    }
+
+    /// Feeds a piece that is next to the parser.
+    fn deliver(&mut self, direction: usize, piece: &Piece<&[u8]>) {
+        self.streams[direction].advance_to(piece.end());
+        let first = !std::mem::replace(&mut self.continues[direction], piece.continues);
+        let State::Parsing { parser, .. } = &mut self.state else { return };
+        let side = side(self.facts.role, direction);
+        let more = u64::from(piece.continues);
+        let mut call = Call {
+            start_ns: piece.start_ns,
+            end_ns: piece.end_ns,
+            unit: Unit { pid: piece.pid, tid: piece.tid },
+            after: 0,
+            first,
+        };
+        let head = piece.head.len() as u64;
+        let tail = piece.tail.len() as u64;
+        let mut left = piece.length;
+        let middle = left.saturating_sub(piece.skip + head + tail);
+        for (bytes, length) in
+            [(None, piece.skip.min(left)), (Some(piece.head), head), (None, middle), (Some(piece.tail), tail)]
+        {
+            if length == 0 || length > left {
+                continue;
+            }
+            left -= length;
+            call.after = left + more;
+            match bytes {
+                Some(bytes) => parser.data(side, bytes, &call, &mut self.yields),
+                None => parser.skip(side, length, &call, &mut self.yields),
+            }
+            call.first = false;
+        }
+    }
+
+    /// Hands out what the parser made, and publishes what it wants.
+    fn settle(&mut self, out: &mut dyn Output) {
+        let mut yields = std::mem::take(&mut self.yields);
+        for made in yields.drain(..) {
+            match made {
+                Yield::Exchange(exchange) => out.exchange(&self.facts, exchange),
+                Yield::Count(counter, n) => out.count(self.pid, counter, n),
+            }
+        }
+        self.yields = yields;
+        let want = match &self.state {
+            State::Ignored => Want::Nothing,
+            State::Parsing { parser, .. } => parser.want(),
+            State::Unknown { .. } => Want::Heads,
+        };
+        let verdict = match want {
+            Want::Heads => Verdict::Heads,
+            Want::Nothing => {
+                self.state = State::Ignored;
+                Verdict::Ignore
+            }
+            Want::BodyUntil { side, offset } => self.body_until(side, offset),
+        };
+        self.publish(verdict, false, out);
+    }
+
+    fn body_until(&self, body: Side, offset: u64) -> Verdict {
+        let State::Parsing { began, .. } = &self.state else { return Verdict::Heads };
+        let direction = if side(self.facts.role, usize::from(SEND)) == body { SEND } else { RECEIVE };
+        let index = usize::from(direction);
+        let end = began[index] + offset;
+        let left = end.saturating_sub(self.streams[index].next());
+        // Positions are 32 bits wide: a body of gigabytes is told in parts.
+        if left < Self::SHORT_BODY || left > u64::from(u32::MAX / 4) {
+            return Verdict::Heads;
+        }
+        Verdict::BodyUntil { direction, position: self.streams[index].position_of(end) }
+    }
+
+    fn publish(&mut self, verdict: Verdict, again: bool, out: &mut dyn Output) {
+        if verdict != self.verdict || again {
+            self.verdict = verdict;
+            out.verdict(self.facts.number, verdict);
+        }
+    }
+}
+
+/// Which side's bytes flow in a direction.
+fn side(role: Role, direction: usize) -> Side {
+    if (role == Role::Server) == (direction == usize::from(RECEIVE)) { Side::Request } else { Side::Response }
+}
+
+/// The role of a process that moves requests in this direction.
+fn role_of_request(direction: usize) -> Role {
+    if direction == usize::from(RECEIVE) { Role::Server } else { Role::Client }
+}
+
+/// Why a connection is not read.
+fn counter_for(found: &Recognition) -> Counter {
+    match found {
+        Recognition::Tls => Counter::ConnectionsTls,
+        Recognition::Http2 => Counter::ConnectionsHttp2,
+        _ => Counter::ConnectionsOther,
+    }
+}

@@ -1,0 +1,214 @@
+//! Connections: from the kernel's records to the protocols' parsers, and their exchanges back out.
+
+mod entry;
+mod stream;
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+
+use rustc_hash::{FxHashMap, FxHashSet};
+use tracer_common::{CLOSE_SEND, CloseRecord, DataHeader, NoBytes, OPEN_BIRTH, OPEN_CLIENT, OpenRecord, Verdict};
+
+use self::entry::Entry;
+use crate::{
+    exchange::{ConnectionFacts, Exchange, Role},
+    ledger::Counter,
+};
+
+/// Bounds of the table.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// Connections that are remembered at once.
+    pub connections: usize,
+    /// How long a request waits for its response, nanoseconds.
+    pub exchange_timeout_ns: u64,
+}
+
+/// Where what is understood goes.
+pub trait Output {
+    /// An exchange has ended.
+    fn exchange(&mut self, facts: &ConnectionFacts, exchange: Exchange);
+    /// Something for the ledger; `pid` is the process that moved the bytes.
+    fn count(&mut self, pid: u32, counter: Counter, n: u64);
+    /// What is wanted of a connection has changed.
+    fn verdict(&mut self, connection: u64, verdict: Verdict);
+}
+
+/// All connections with traffic.
+pub struct Table {
+    connections: FxHashMap<u64, Entry>,
+    /// Those with pieces that wait, or that are about to go.
+    urgent: FxHashSet<u64>,
+    /// Ports on which selected processes listen: the role of a connection that was joined late.
+    listening: FxHashSet<u16>,
+    limits: Limits,
+    last_sweep_ns: u64,
+}
+
+impl Table {
+    /// How often every connection is looked at for exchanges that take too long.
+    const SWEEP_NS: u64 = 1_000_000_000;
+    /// How long pieces wait for bytes before them, or a response for its request: the records of two
+    /// CPUs differ by far less.
+    const HOLD_NS: u64 = 50_000_000;
+    /// How long a closed connection with an open exchange waits: a reset may overtake bytes that the
+    /// process still reads.
+    const LINGER_NS: u64 = 100_000_000;
+
+    /// An empty table.
+    pub fn new(limits: Limits) -> Self {
+        Self {
+            connections: FxHashMap::default(),
+            urgent: FxHashSet::default(),
+            listening: FxHashSet::default(),
+            limits,
+            last_sweep_ns: 0,
+        }
+    }
+
+    /// Connections that are known.
+    pub fn len(&self) -> usize {
+        self.connections.len()
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.connections.is_empty()
+    }
+
+    /// A selected process listens on these ports.
+    pub fn listens(&mut self, ports: &[u16]) {
+        self.listening.extend(ports);
+    }
+
+    /// A connection carries its first bytes.
+    pub fn open(&mut self, record: &OpenRecord, out: &mut dyn Output) {
+        if self.connections.len() >= self.limits.connections {
+            self.evict(out);
+        }
+        let from_birth = record.flags & OPEN_BIRTH != 0;
+        let role = if record.flags & OPEN_CLIENT != 0 {
+            Some(Role::Client)
+        } else if !from_birth && self.listening.contains(&record.local_port) {
+            Some(Role::Server)
+        } else {
+            None
+        };
+        let facts = ConnectionFacts {
+            number: record.connection,
+            role: role.unwrap_or(Role::Client),
+            local: address(record.family, &record.local_address, record.local_port),
+            remote: address(record.family, &record.remote_address, record.remote_port),
+            netns: record.netns,
+        };
+        out.count(record.pid, Counter::Connections, 1);
+        if !from_birth {
+            out.count(record.pid, Counter::ConnectionsJoined, 1);
+        }
+        let entry = Entry::new(facts, role, record, from_birth, self.limits.exchange_timeout_ns);
+        self.connections.insert(record.connection, entry);
+    }
+
+    /// Bytes moved. `head` and `tail` are the copied ones.
+    pub fn data(&mut self, header: &DataHeader, head: &[u8], tail: &[u8], out: &mut dyn Output) {
+        let Some(entry) = self.connections.get_mut(&header.connection) else {
+            out.count(header.pid, Counter::ConnectionsUnknownStart, 1);
+            out.count(header.pid, Counter::BytesLost, u64::from(header.length));
+            return;
+        };
+        entry.data(header, head, tail, out);
+        if entry.is_urgent() {
+            self.urgent.insert(header.connection);
+        }
+        self.leave_if_done(header.connection, header.time_ns, out);
+    }
+
+    /// A connection, or its sending half, was closed.
+    pub fn close(&mut self, record: &CloseRecord, out: &mut dyn Output) {
+        let Some(entry) = self.connections.get_mut(&record.connection) else { return };
+        if record.state == CLOSE_SEND {
+            entry.send_closed(record, out);
+        } else {
+            entry.closed(record, out);
+        }
+        if entry.is_urgent() {
+            self.urgent.insert(record.connection);
+        }
+        self.leave_if_done(record.connection, record.time_ns, out);
+    }
+
+    /// Time passes: what has waited long enough is taken as it is.
+    pub fn tick(&mut self, now_ns: u64, out: &mut dyn Output) {
+        let urgent: Vec<u64> = self.urgent.iter().copied().collect();
+        for number in urgent {
+            if let Some(entry) = self.connections.get_mut(&number) {
+                entry.hurry(now_ns, Self::HOLD_NS, out);
+                if !entry.is_urgent() {
+                    self.urgent.remove(&number);
+                }
+            } else {
+                self.urgent.remove(&number);
+            }
+            self.leave_if_done(number, now_ns, out);
+        }
+        if now_ns.saturating_sub(self.last_sweep_ns) >= Self::SWEEP_NS {
+            self.last_sweep_ns = now_ns;
+            for entry in self.connections.values_mut() {
+                entry.tick(now_ns, out);
+            }
+        }
+    }
+
+    /// No more records come. Requests that wait are not reported: nobody knows how they end.
+    pub fn finish(&mut self, now_ns: u64, out: &mut dyn Output) {
+        self.tick(now_ns.saturating_add(Self::HOLD_NS), out);
+        for entry in self.connections.values_mut() {
+            entry.flush_counts(out);
+        }
+    }
+
+    fn leave_if_done(&mut self, number: u64, now_ns: u64, out: &mut dyn Output) {
+        if self.connections.get(&number).is_some_and(|entry| entry.may_go(now_ns, Self::LINGER_NS))
+            && let Some(mut entry) = self.connections.remove(&number)
+        {
+            self.urgent.remove(&number);
+            entry.finish(out);
+        }
+    }
+
+    /// Makes room by forgetting a sixteenth of the connections: those that were quiet longest.
+    fn evict(&mut self, out: &mut dyn Output) {
+        let mut ages: Vec<(u64, u64)> =
+            self.connections.iter().map(|(number, entry)| (entry.last_ns(), *number)).collect();
+        let share = (ages.len() / 16).max(1).min(ages.len());
+        ages.select_nth_unstable(share - 1);
+        for (_, number) in ages.into_iter().take(share) {
+            if let Some(mut entry) = self.connections.remove(&number) {
+                out.count(entry.pid(), Counter::ConnectionsEvicted, 1);
+                entry.flush_counts(out);
+            }
+            self.urgent.remove(&number);
+        }
+    }
+}
+
+/// The counter for bytes that were not copied.
+fn counter_of(reason: u8) -> Counter {
+    match NoBytes::from_byte(reason) {
+        Some(NoBytes::None) => Counter::BytesSkipped,
+        Some(NoBytes::IoUring) => Counter::BytesIoUring,
+        Some(NoBytes::NoBuffer) => Counter::BytesNoBuffer,
+        Some(NoBytes::Fault) => Counter::BytesFault,
+        _ => Counter::BytesOtherReason,
+    }
+}
+
+/// An address of the kernel's; IPv4 in IPv6 becomes IPv4.
+fn address(family: u16, bytes: &[u8; 16], port: u16) -> SocketAddr {
+    let ip = if family == libc::AF_INET6 as u16 {
+        IpAddr::V6(Ipv6Addr::from(*bytes)).to_canonical()
+    } else {
+        let [a, b, c, d, ..] = *bytes;
+        IpAddr::V4(Ipv4Addr::new(a, b, c, d))
+    };
+    SocketAddr::new(ip, port)
+}

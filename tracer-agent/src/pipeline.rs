@@ -1,0 +1,427 @@
+//! From what the kernel tells to spans: one synchronous way, the same for live traffic and for
+//! recordings. Everything that decides about a span comes in as an [`Input`]; nothing is looked up.
+
+use std::sync::Arc;
+
+use rustc_hash::FxHashSet;
+use tracer_common::{
+    CloseRecord, DataHeader, KERNEL_COUNTERS, KernelCounter, Kind, OpenRecord, ProcessRecord, Verdict,
+};
+
+use crate::{
+    connection::{self, Table},
+    exchange::{ConnectionFacts, Exchange, Outcome, Role},
+    ledger::{Counter, Ledger},
+    process::{
+        facts::ProcessFacts,
+        table::{Instance, ProcessTable},
+    },
+    span::{Span, build::Clock, build::SpanBuilder},
+};
+
+/// What the pipeline is told.
+#[derive(Clone, Copy, Debug)]
+pub enum Input<'a> {
+    /// A record from the ring.
+    Record(&'a [u8]),
+    /// A process was selected, or executed another program; `rule` is the operator's name for it.
+    Facts {
+        /// What is known of it.
+        facts: &'a ProcessFacts,
+        /// Service name of the selector that matched.
+        rule: Option<&'a str>,
+    },
+    /// A selected process listens on these ports.
+    Listening {
+        /// Which.
+        pid: u32,
+        /// Where.
+        ports: &'a [u16],
+    },
+    /// What turns `CLOCK_MONOTONIC` into Unix time.
+    Clock {
+        /// Unix time minus `CLOCK_MONOTONIC`, nanoseconds.
+        offset_ns: i64,
+    },
+    /// Time has passed.
+    Tick {
+        /// `CLOCK_MONOTONIC`.
+        now_ns: u64,
+    },
+    /// The kernel programs' counters.
+    Counters([u64; KERNEL_COUNTERS as usize]),
+    /// A selector excludes a process that inherited its selection.
+    Excluded {
+        /// Which.
+        pid: u32,
+    },
+    /// A process had run for a while before it was selected.
+    SelectedLate {
+        /// Which.
+        pid: u32,
+    },
+}
+
+/// Where what comes out goes.
+pub trait Sink {
+    /// A span, and the exchange that it stands for.
+    fn span(&mut self, span: &Span, exchange: &Exchange, facts: &ConnectionFacts);
+    /// What the kernel shall copy of a connection.
+    fn verdict(&mut self, connection: u64, verdict: Verdict);
+}
+
+/// The state between kernel and spans.
+pub struct Pipeline {
+    connections: Table,
+    stage: Stage,
+}
+
+/// What exchanges need to become spans.
+struct Stage {
+    processes: ProcessTable,
+    builder: SpanBuilder,
+    clock: Clock,
+    ledger: Ledger,
+    excluded: FxHashSet<u32>,
+    kernel: [u64; KERNEL_COUNTERS as usize],
+}
+
+impl Pipeline {
+    /// An empty pipeline.
+    pub fn new(limits: connection::Limits, processes: ProcessTable, builder: SpanBuilder) -> Self {
+        Self {
+            connections: Table::new(limits),
+            stage: Stage {
+                processes,
+                builder,
+                clock: Clock { offset_ns: 0 },
+                ledger: Ledger::default(),
+                excluded: FxHashSet::default(),
+                kernel: [0; KERNEL_COUNTERS as usize],
+            },
+        }
+    }
+
+    /// The ledger so far.
+    pub fn ledger(&self) -> &Ledger {
+        &self.stage.ledger
+    }
+
+    /// The kernel programs' counters, as told last.
+    pub fn kernel_counters(&self) -> &[u64; KERNEL_COUNTERS as usize] {
+        &self.stage.kernel
+    }
+
+    /// The processes that are known.
+    pub fn processes(&self) -> &ProcessTable {
+        &self.stage.processes
+    }
+
+    /// Connections that are open.
+    pub fn connections(&self) -> usize {
+        self.connections.len()
+    }
+
+    /// Takes one input.
+    pub fn handle(&mut self, input: Input<'_>, sink: &mut dyn Sink) {
+        match input {
+            Input::Record(record) => self.record(record, sink),
+            Input::Facts { facts, rule } => {
+                self.stage.excluded.remove(&facts.pid);
+                self.stage.processes.facts(facts.clone(), rule.map(str::to_owned));
+            }
+            Input::Listening { ports, .. } => self.connections.listens(ports),
+            Input::Clock { offset_ns } => self.stage.clock = Clock { offset_ns },
+            Input::Tick { now_ns } => {
+                let mut handler = Handler { stage: &mut self.stage, sink };
+                self.connections.tick(now_ns, &mut handler);
+                for pid in self.stage.processes.expire(now_ns) {
+                    self.stage.ledger.fold(pid);
+                    self.stage.excluded.remove(&pid);
+                }
+            }
+            Input::Counters(values) => self.stage.kernel_counted(values),
+            Input::Excluded { pid } => {
+                self.stage.excluded.insert(pid);
+            }
+            Input::SelectedLate { pid } => self.stage.count(pid, Counter::SelectedLate, 1),
+        }
+    }
+
+    /// No more input comes.
+    pub fn finish(&mut self, now_ns: u64, sink: &mut dyn Sink) {
+        let mut handler = Handler { stage: &mut self.stage, sink };
+        self.connections.finish(now_ns, &mut handler);
+    }
+
+    fn record(&mut self, record: &[u8], sink: &mut dyn Sink) {
+        let mut handler = Handler { stage: &mut self.stage, sink };
+        let understood = match record.first().copied().and_then(Kind::from_byte) {
+            Some(Kind::Data) => data_header(record).map(|(header, bytes)| {
+                if handler.stage.excluded.contains(&header.pid) {
+                    handler.stage.count(header.pid, Counter::EventsExcluded, 1);
+                    return;
+                }
+                let (head, rest) = bytes.split_at_checked(usize::from(header.head_length)).unwrap_or_default();
+                let tail = rest.get(..usize::from(header.tail_length)).unwrap_or_default();
+                self.connections.data(&header, head, tail, &mut handler);
+            }),
+            Some(Kind::Open) => read::<OpenRecord>(record).map(|open| self.connections.open(&open, &mut handler)),
+            Some(Kind::Close) => {
+                read::<CloseRecord>(record).map(|close| self.connections.close(&close, &mut handler))
+            }
+            Some(Kind::Exec) => read::<ProcessRecord>(record).map(|event| handler.stage.processes.exec(event.pid)),
+            Some(Kind::Fork) => {
+                read::<ProcessRecord>(record).map(|event| handler.stage.processes.fork(event.parent, event.pid))
+            }
+            Some(Kind::Exit) => {
+                read::<ProcessRecord>(record).map(|event| handler.stage.processes.exit(event.pid, event.time_ns))
+            }
+            Some(Kind::Listen) => {
+                read::<ProcessRecord>(record).map(|event| self.connections.listens(&[event.port]))
+            }
+            None => None,
+        };
+        if understood.is_none() {
+            handler.stage.ledger.add(0, Counter::EventsMalformed, 1);
+        }
+    }
+}
+
+impl Stage {
+    /// The instance that a process belongs to counts.
+    fn count(&mut self, pid: u32, counter: Counter, n: u64) {
+        let pid = self.processes.instance(pid).map_or(pid, |instance| instance.pid);
+        self.ledger.add(pid, counter, n);
+    }
+
+    fn kernel_counted(&mut self, values: [u64; KERNEL_COUNTERS as usize]) {
+        let gained = |counter: KernelCounter| {
+            values[counter as usize].saturating_sub(self.kernel[counter as usize])
+        };
+        let lost = gained(KernelCounter::LostData)
+            + gained(KernelCounter::LostOpen)
+            + gained(KernelCounter::LostClose)
+            + gained(KernelCounter::LostProcess);
+        self.ledger.add(0, Counter::EventsLost, lost);
+        self.kernel = values;
+    }
+
+    fn instance_of(&self, exchange: &Exchange) -> Option<Arc<Instance>> {
+        let pids = [Some(exchange.request_unit), exchange.response_unit];
+        pids.into_iter().flatten().find_map(|unit| self.processes.instance(unit.pid).map(Arc::clone))
+    }
+}
+
+/// Lends the stage and the sink to the table of connections.
+struct Handler<'a> {
+    stage: &'a mut Stage,
+    sink: &'a mut dyn Sink,
+}
+
+impl connection::Output for Handler<'_> {
+    fn exchange(&mut self, facts: &ConnectionFacts, exchange: Exchange) {
+        let pid = match facts.role {
+            Role::Client => exchange.request_unit.pid,
+            Role::Server => exchange.response_unit.unwrap_or(exchange.request_unit).pid,
+        };
+        let paired = if exchange.outcome == Outcome::Complete {
+            Counter::ExchangesPaired
+        } else {
+            Counter::ExchangesUnanswered
+        };
+        self.stage.count(pid, paired, 1);
+        let Some(instance) = self.stage.instance_of(&exchange) else {
+            self.stage.ledger.add(pid, Counter::ExchangesUnparsed, 1);
+            return;
+        };
+        let Stage { builder, clock, ledger, .. } = &mut *self.stage;
+        let mut count = |counter, n| ledger.add(instance.pid, counter, n);
+        if let Some(span) = builder.build(&exchange, facts, &instance.resource, clock, &mut count) {
+            ledger.add(instance.pid, Counter::SpansQueued, 1);
+            self.sink.span(&span, &exchange, facts);
+        }
+    }
+
+    fn count(&mut self, pid: u32, counter: Counter, n: u64) {
+        self.stage.count(pid, counter, n);
+    }
+
+    fn verdict(&mut self, connection: u64, verdict: Verdict) {
+        self.sink.verdict(connection, verdict);
+    }
+}
+
+/// A record of fixed size and without padding, read from bytes.
+trait FromRecord: Sized {
+    /// The value, if there are enough bytes.
+    fn from_record(fields: &mut Fields<'_>) -> Option<Self>;
+}
+
+fn read<T: FromRecord>(record: &[u8]) -> Option<T> {
+    T::from_record(&mut Fields(record))
+}
+
+/// Reads fields one after the other, in the byte order of the machine that wrote them.
+struct Fields<'a>(&'a [u8]);
+
+impl Fields<'_> {
+    fn array<const N: usize>(&mut self) -> Option<[u8; N]> {
+        let (field, rest) = self.0.split_first_chunk::<N>()?;
+        self.0 = rest;
+        Some(*field)
+    }
+    fn u8(&mut self) -> Option<u8> {
+        self.array::<1>().map(|[byte]| byte)
+    }
+    fn u16(&mut self) -> Option<u16> {
+        self.array().map(u16::from_le_bytes)
+    }
+    fn u32(&mut self) -> Option<u32> {
+        self.array().map(u32::from_le_bytes)
+    }
+    fn u64(&mut self) -> Option<u64> {
+        self.array().map(u64::from_le_bytes)
+    }
+}
+
+impl FromRecord for DataHeader {
+    fn from_record(f: &mut Fields<'_>) -> Option<Self> {
+        Some(Self {
+            kind: f.u8()?,
+            direction: f.u8()?,
+            flags: f.u16()?,
+            head_length: f.u16()?,
+            tail_length: f.u8()?,
+            reason: f.u8()?,
+            connection: f.u64()?,
+            time_ns: f.u64()?,
+            start_ns: f.u64()?,
+            pid: f.u32()?,
+            tid: f.u32()?,
+            position: f.u32()?,
+            length: f.u32()?,
+            head_offset: f.u32()?,
+            lost: f.u32()?,
+        })
+    }
+}
+
+impl FromRecord for OpenRecord {
+    fn from_record(f: &mut Fields<'_>) -> Option<Self> {
+        Some(Self {
+            kind: f.u8()?,
+            flags: f.u8()?,
+            family: f.u16()?,
+            pid: f.u32()?,
+            connection: f.u64()?,
+            time_ns: f.u64()?,
+            send_first: f.u32()?,
+            receive_first: f.u32()?,
+            netns: f.u32()?,
+            local_port: f.u16()?,
+            remote_port: f.u16()?,
+            local_address: f.array()?,
+            remote_address: f.array()?,
+        })
+    }
+}
+
+impl FromRecord for CloseRecord {
+    fn from_record(f: &mut Fields<'_>) -> Option<Self> {
+        Some(Self {
+            kind: f.u8()?,
+            state: f.u8()?,
+            error: f.u16()?,
+            lost: f.u32()?,
+            connection: f.u64()?,
+            time_ns: f.u64()?,
+            send_end: f.u32()?,
+            receive_end: f.u32()?,
+        })
+    }
+}
+
+impl FromRecord for ProcessRecord {
+    fn from_record(f: &mut Fields<'_>) -> Option<Self> {
+        Some(Self {
+            kind: f.u8()?,
+            selected: f.u8()?,
+            port: f.u16()?,
+            pid: f.u32()?,
+            parent: f.u32()?,
+            zero: f.u32()?,
+            time_ns: f.u64()?,
+        })
+    }
+}
+
+/// The header of a data record and the bytes behind it; none for another kind, or a record that is
+/// too short for what it says it holds.
+pub fn data_header(record: &[u8]) -> Option<(DataHeader, &[u8])> {
+    if record.first() != Some(&(Kind::Data as u8)) {
+        return None;
+    }
+    let header: DataHeader = read(record)?;
+    let bytes = record.get(size_of::<DataHeader>()..)?;
+    let copied = usize::from(header.head_length) + usize::from(header.tail_length);
+    let inside = u64::from(header.head_offset) + copied as u64 <= u64::from(header.length) || copied == 0;
+    (copied <= bytes.len() && inside).then_some((header, bytes))
+}
+
+/// A process record; none for another kind.
+pub fn process_record(record: &[u8]) -> Option<ProcessRecord> {
+    match Kind::from_byte(*record.first()?)? {
+        Kind::Exec | Kind::Fork | Kind::Exit | Kind::Listen => read(record),
+        Kind::Data | Kind::Open | Kind::Close => None,
+    }
+}
+
+/// A header as it stands in the ring.
+#[cfg(test)]
+pub(crate) fn header_bytes(header: &DataHeader) -> [u8; size_of::<DataHeader>()] {
+    let mut bytes = Vec::new();
+    bytes.extend([header.kind, header.direction]);
+    bytes.extend(header.flags.to_le_bytes());
+    bytes.extend(header.head_length.to_le_bytes());
+    bytes.extend([header.tail_length, header.reason]);
+    for word in [header.connection, header.time_ns, header.start_ns] {
+        bytes.extend(word.to_le_bytes());
+    }
+    for word in [header.pid, header.tid, header.position, header.length, header.head_offset, header.lost] {
+        bytes.extend(word.to_le_bytes());
+    }
+    bytes.try_into().expect("the sizes of all fields")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_header_is_read_as_it_was_written() {
+        let header = DataHeader {
+            kind: Kind::Data as u8,
+            direction: 1,
+            flags: 0x0102,
+            head_length: 2,
+            tail_length: 1,
+            reason: 0,
+            connection: 0x0102_0304_0506_0708,
+            time_ns: 9,
+            start_ns: 8,
+            pid: 7,
+            tid: 6,
+            position: 5,
+            length: 4,
+            head_offset: 1,
+            lost: 3,
+        };
+        let mut record = header_bytes(&header).to_vec();
+        record.extend_from_slice(b"abc");
+        assert_eq!(data_header(&record), Some((header, &b"abc"[..])));
+        for length in 0..record.len() {
+            assert_eq!(data_header(&record[..length]), None, "{length} bytes are too few");
+        }
+    }
+}

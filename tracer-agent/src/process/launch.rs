@@ -1,0 +1,305 @@
+//! Starting the program of `tracer run`: held before its first instruction until it is selected.
+
+use std::{
+    ffi::{CStr, CString, OsStr, OsString},
+    io::{self, PipeWriter, Write},
+    os::{fd::AsRawFd, unix::ffi::OsStrExt},
+    path::{Path, PathBuf},
+};
+
+/// A program that was started; it runs once it is let go.
+#[derive(Debug)]
+pub struct Launched {
+    pid: libc::pid_t,
+    gate: Option<PipeWriter>,
+    status: Option<ExitStatus>,
+}
+
+/// How a program ended, as a shell would say it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ExitStatus(pub i32);
+
+/// Why a program did not start.
+#[derive(Debug, thiserror::Error)]
+pub enum LaunchError {
+    /// There is no such program (a shell says 127).
+    #[error("cannot run {0}: there is no such program")]
+    NotFound(String),
+    /// It may not be executed (a shell says 126).
+    #[error("cannot run {0}: {1}")]
+    NotExecutable(String, io::Error),
+    /// The user of `--user` or `SUDO_USER` is unknown.
+    #[error("there is no user {0}")]
+    NoUser(String),
+    /// Something else.
+    #[error("cannot start {0}: {1}")]
+    Other(String, io::Error),
+}
+
+impl LaunchError {
+    /// What a shell would return.
+    pub fn exit_code(&self) -> i32 {
+        match self {
+            Self::NotFound(_) => 127,
+            Self::NotExecutable(..) => 126,
+            Self::NoUser(_) => 2,
+            Self::Other(..) => 1,
+        }
+    }
+}
+
+/// Whom a program runs as.
+#[derive(Debug)]
+struct User {
+    name: CString,
+    uid: libc::uid_t,
+    gid: libc::gid_t,
+    groups: Vec<libc::gid_t>,
+    home: OsString,
+}
+
+/// Starts `command` (program and arguments) and holds it before it executes. Under sudo it runs as the
+/// user who called, or as `user`. Its standard streams, process group and directory are ours.
+///
+/// # Errors
+/// The program cannot be executed, or the user is not known.
+pub fn launch(command: &[OsString], user: Option<&str>) -> Result<Launched, LaunchError> {
+    let program = command.first().ok_or_else(|| LaunchError::NotFound("nothing".to_owned()))?;
+    let shown = program.to_string_lossy().into_owned();
+    let other = |error| LaunchError::Other(shown.clone(), error);
+    let path = terminated(find(program, &shown)?.as_os_str()).map_err(other)?;
+    let user = run_as(user)?;
+    let arguments =
+        command.iter().map(|argument| terminated(argument)).collect::<io::Result<Vec<_>>>().map_err(other)?;
+    let environment = environment(user.as_ref()).map_err(other)?;
+    let pointers = |texts: &[CString]| -> Vec<*const libc::c_char> {
+        texts.iter().map(|text| text.as_ptr()).chain([std::ptr::null()]).collect()
+    };
+    let (argv, envp) = (pointers(&arguments), pointers(&environment));
+    let (held, gate) = io::pipe().map_err(other)?;
+    // SAFETY: a plain flag of this process: descendants whose parents end become our children.
+    unsafe { libc::prctl(libc::PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) };
+    // SAFETY: the child makes only async-signal-safe calls, on memory made before.
+    let pid = unsafe { libc::fork() };
+    if pid < 0 {
+        return Err(other(io::Error::last_os_error()));
+    }
+    if pid == 0 {
+        // SAFETY: as above; this never returns.
+        unsafe { become_program(held.as_raw_fd(), gate.as_raw_fd(), user.as_ref(), &path, &argv, &envp) }
+    }
+    Ok(Launched { pid, gate: Some(gate), status: None })
+}
+
+/// In the child: waits to be let go, changes the user, executes.
+unsafe fn become_program(
+    held: libc::c_int,
+    gate: libc::c_int,
+    user: Option<&User>,
+    path: &CStr,
+    argv: &[*const libc::c_char],
+    envp: &[*const libc::c_char],
+) -> ! {
+    const NOT_EXECUTED: libc::c_int = 126;
+    // SAFETY: system calls on valid descriptors and terminated arrays.
+    unsafe {
+        libc::close(gate);
+        let mut byte = 0u8;
+        loop {
+            match libc::read(held, (&raw mut byte).cast(), 1) {
+                1 => break,
+                // The agent is gone: nobody will ever let us go.
+                0 => libc::_exit(NOT_EXECUTED),
+                _ if *libc::__errno_location() == libc::EINTR => {}
+                _ => libc::_exit(NOT_EXECUTED),
+            }
+        }
+        libc::close(held);
+        // Rust ignores SIGPIPE and the agent handles others; a program expects the defaults.
+        let mut none: libc::sigset_t = std::mem::zeroed();
+        libc::sigemptyset(&raw mut none);
+        libc::sigprocmask(libc::SIG_SETMASK, &raw const none, std::ptr::null_mut());
+        libc::signal(libc::SIGPIPE, libc::SIG_DFL);
+        if let Some(user) = user
+            && (libc::setgroups(user.groups.len(), user.groups.as_ptr()) != 0
+                || libc::setgid(user.gid) != 0
+                || libc::setuid(user.uid) != 0)
+        {
+            libc::_exit(NOT_EXECUTED);
+        }
+        libc::execve(path.as_ptr(), argv.as_ptr(), envp.as_ptr());
+        libc::_exit(NOT_EXECUTED)
+    }
+}
+
+impl Launched {
+    /// Its process id.
+    pub fn pid(&self) -> u32 {
+        self.pid.unsigned_abs()
+    }
+
+    /// Lets it execute.
+    ///
+    /// # Errors
+    /// It has ended already.
+    pub fn release(&mut self) -> io::Result<()> {
+        match self.gate.take() {
+            Some(mut gate) => gate.write_all(&[1]),
+            None => Ok(()),
+        }
+    }
+
+    /// Passes a signal on to it.
+    pub fn signal(&self, signal: libc::c_int) {
+        if self.status.is_none() {
+            // SAFETY: our own child, which was not reaped.
+            unsafe { libc::kill(self.pid, signal) };
+        }
+    }
+
+    /// Reaps what has ended. Returns its exit status once it and its last descendant have.
+    pub fn poll(&mut self) -> Option<ExitStatus> {
+        loop {
+            let mut status = 0;
+            // SAFETY: all children of this process are the program and its descendants.
+            match unsafe { libc::waitpid(-1, &raw mut status, libc::WNOHANG) } {
+                0 => return None,
+                pid if pid > 0 => {
+                    if pid == self.pid {
+                        self.status = Some(ExitStatus::of(status));
+                    }
+                }
+                _ if io::Error::last_os_error().kind() == io::ErrorKind::Interrupted => {}
+                _ => return Some(self.status.unwrap_or(ExitStatus(1))),
+            }
+        }
+    }
+}
+
+impl ExitStatus {
+    fn of(status: libc::c_int) -> Self {
+        if libc::WIFSIGNALED(status) { Self(128 + libc::WTERMSIG(status)) } else { Self(libc::WEXITSTATUS(status)) }
+    }
+}
+
+/// The file that a shell would execute.
+fn find(program: &OsStr, shown: &str) -> Result<PathBuf, LaunchError> {
+    let is_executable = |path: &Path| {
+        let Ok(text) = terminated(path.as_os_str()) else { return false };
+        // SAFETY: a terminated string.
+        path.is_file() && unsafe { libc::access(text.as_ptr(), libc::X_OK) } == 0
+    };
+    let path = PathBuf::from(program);
+    if !shown.contains('/') {
+        let folders = std::env::var_os("PATH").unwrap_or_default();
+        let found = std::env::split_paths(&folders).map(|folder| folder.join(&path)).find(|path| is_executable(path));
+        return found.ok_or_else(|| LaunchError::NotFound(shown.to_owned()));
+    }
+    if is_executable(&path) {
+        Ok(path)
+    } else if path.exists() {
+        Err(LaunchError::NotExecutable(shown.to_owned(), io::ErrorKind::PermissionDenied.into()))
+    } else {
+        Err(LaunchError::NotFound(shown.to_owned()))
+    }
+}
+
+fn terminated(text: &OsStr) -> io::Result<CString> {
+    CString::new(text.as_bytes()).map_err(io::Error::other)
+}
+
+/// Our environment, with what another user's shell would set.
+fn environment(user: Option<&User>) -> io::Result<Vec<CString>> {
+    let mut variables: Vec<(OsString, OsString)> = std::env::vars_os().collect();
+    if let Some(user) = user {
+        let name = OsStr::from_bytes(user.name.as_bytes()).to_owned();
+        for (key, value) in [("HOME", user.home.clone()), ("USER", name.clone()), ("LOGNAME", name)] {
+            variables.retain(|(known, _)| known != key);
+            variables.push((key.into(), value));
+        }
+    }
+    variables
+        .into_iter()
+        .map(|(mut key, value)| {
+            key.push("=");
+            key.push(value);
+            terminated(&key)
+        })
+        .collect()
+}
+
+/// The user that was asked for, or the one who called sudo.
+fn run_as(user: Option<&str>) -> Result<Option<User>, LaunchError> {
+    let wanted = match user {
+        Some(user) => user.to_owned(),
+        // SAFETY: no arguments, cannot fail.
+        None if unsafe { libc::geteuid() } != 0 => return Ok(None),
+        None => match std::env::var("SUDO_UID") {
+            Ok(uid) if uid != "0" => uid,
+            _ => return Ok(None),
+        },
+    };
+    look_up(&wanted).map(Some).ok_or(LaunchError::NoUser(wanted))
+}
+
+/// A user by name or number.
+fn look_up(wanted: &str) -> Option<User> {
+    let name = CString::new(wanted).ok()?;
+    // SAFETY: the calls fill static memory that is copied before the next one; nothing else in the
+    // agent asks for users.
+    unsafe {
+        let mut entry = libc::getpwnam(name.as_ptr());
+        if entry.is_null() {
+            entry = libc::getpwuid(wanted.parse().ok()?);
+        }
+        let entry = entry.as_ref()?;
+        let name = CStr::from_ptr(entry.pw_name).to_owned();
+        let home = OsStr::from_bytes(CStr::from_ptr(entry.pw_dir).to_bytes()).to_owned();
+        let (uid, gid) = (entry.pw_uid, entry.pw_gid);
+        let mut groups = vec![0; 256];
+        let mut count = groups.len() as libc::c_int;
+        if libc::getgrouplist(name.as_ptr(), gid, groups.as_mut_ptr(), &raw mut count) < 0 {
+            return None;
+        }
+        groups.truncate(count.unsigned_abs() as usize);
+        Some(User { name, uid, gid, groups, home })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn programs_that_cannot_run_are_told_apart() {
+        let code = |program: &str| launch(&[program.into()], None).expect_err("cannot run").exit_code();
+        assert_eq!(code("no-such-program-anywhere"), 127);
+        assert_eq!(code("/no/such/program"), 127);
+        assert_eq!(code("/etc/passwd"), 126);
+        let no_user = launch(&["true".into()], Some("no-such-user")).expect_err("no such user");
+        assert_eq!(no_user.exit_code(), 2);
+    }
+
+    #[test]
+    fn a_program_waits_until_it_is_let_go_and_its_status_is_ours() {
+        let file = std::env::temp_dir().join(format!("tracer-launch-{}", std::process::id()));
+        let script = format!("echo ran > {}; (sleep 0.2 &) ; exit 7", file.display());
+        let mut launched = launch(&["sh".into(), "-c".into(), script.into()], None).expect("sh is there");
+        assert_eq!(launched.poll(), None);
+        let exe = std::fs::read_link(format!("/proc/{}/exe", launched.pid())).expect("it lives");
+        assert_eq!(exe, std::env::current_exe().expect("known"), "it has not executed yet");
+        assert!(!file.exists());
+        launched.release().expect("it waits");
+        let begin = std::time::Instant::now();
+        let status = loop {
+            if let Some(status) = launched.poll() {
+                break status;
+            }
+            assert!(begin.elapsed().as_secs() < 10, "it never ended");
+            std::thread::yield_now();
+        };
+        assert_eq!(status, ExitStatus(7));
+        assert!(begin.elapsed().as_millis() >= 150, "its descendant was not waited for");
+        std::fs::remove_file(file).expect("it ran");
+    }
+}

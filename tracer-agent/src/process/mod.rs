@@ -1,0 +1,8 @@
+//! Processes: what is known of them, which are traced, and whose service they are.
+
+pub mod facts;
+pub mod glob;
+pub mod identity;
+pub mod launch;
+pub mod selector;
+pub mod table;

@@ -1,0 +1,290 @@
+//! Which processes the operator wants.
+
+use std::path::PathBuf;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use tracer_common::NAME_BYTES;
+
+use super::{facts::ProcessFacts, glob::Glob};
+
+/// Processes to trace, and processes to leave alone. Children of a traced process are traced.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Selection {
+    /// A process that matches any of these is traced.
+    pub include: Vec<Rule>,
+    /// A process that matches any of these is not, whatever else matches.
+    pub exclude: Vec<Rule>,
+}
+
+/// One rule: all kinds that are given must match; of the values of one kind, any.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Rule {
+    /// Process ids, in the initial pid namespace.
+    pub pid: Vec<u32>,
+    /// TCP ports that the process listens on.
+    pub port: Vec<u16>,
+    /// Globs of the executable's path: `/usr/sbin/nginx`, `*/node`.
+    pub exe: Vec<String>,
+    /// Globs of the whole command line, arguments joined by spaces: `*gunicorn*shop*`.
+    pub command: Vec<String>,
+    /// `service.name` of the processes that match.
+    pub service_name: Option<String>,
+}
+
+impl Rule {
+    fn is_empty(&self) -> bool {
+        self.pid.is_empty() && self.port.is_empty() && self.exe.is_empty() && self.command.is_empty()
+    }
+}
+
+/// What a person reads who named no process.
+pub const EXAMPLES: &str = "name the processes to trace, for example:
+  tracer run -- python3 app.py      start a program and trace it
+  tracer --port 8080                trace whoever listens on port 8080
+  tracer --exe '*/nginx'            trace every nginx";
+
+/// What is decided of a process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Decision {
+    /// No rule names it.
+    No,
+    /// This rule of `include` does.
+    Included(usize),
+    /// A rule of `exclude` does.
+    Excluded,
+}
+
+/// What the kernel can decide alone.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct KernelRules {
+    /// Executables whose execution selects (true) or excludes (false).
+    pub paths: Vec<(PathBuf, bool)>,
+    /// File names of executables, likewise.
+    pub names: Vec<(Vec<u8>, bool)>,
+    /// Ports whose listeners are selected.
+    pub ports: Vec<u16>,
+    /// Some rule needs userspace: every exec must be reported.
+    pub needs_every_exec: bool,
+}
+
+/// Compiled rules.
+#[derive(Clone, Debug, Default)]
+pub struct Selectors {
+    include: Vec<Compiled>,
+    exclude: Vec<Compiled>,
+}
+
+#[derive(Clone, Debug)]
+struct Compiled {
+    pid: Vec<u32>,
+    port: Vec<u16>,
+    exe: Vec<Glob>,
+    command: Vec<Glob>,
+    service_name: Option<String>,
+}
+
+impl Selectors {
+    /// Compiles the rules.
+    ///
+    /// # Errors
+    /// A rule without a kind, or a pattern that is not one.
+    pub fn new(selection: &Selection) -> Result<Self, String> {
+        let compile = |rules: &[Rule], list: &str| {
+            rules
+                .iter()
+                .enumerate()
+                .map(|(index, rule)| compile(rule).map_err(|error| format!("select.{list}[{index}]: {error}")))
+                .collect::<Result<Vec<_>, _>>()
+        };
+        Ok(Self { include: compile(&selection.include, "include")?, exclude: compile(&selection.exclude, "exclude")? })
+    }
+
+    /// Whether nothing can ever match.
+    pub fn is_empty(&self) -> bool {
+        self.include.is_empty()
+    }
+
+    /// What is decided of a process; `ports` is asked for only if a rule names ports.
+    pub fn decide(&self, facts: &ProcessFacts, ports: impl FnOnce() -> Vec<u16>) -> Decision {
+        let mut ports = Ports::Unasked(Some(ports));
+        let command = facts.command_line.join(" ");
+        if self.exclude.iter().any(|rule| rule.matches(facts, &command, &mut ports)) {
+            return Decision::Excluded;
+        }
+        match self.include.iter().position(|rule| rule.matches(facts, &command, &mut ports)) {
+            Some(index) => Decision::Included(index),
+            None => Decision::No,
+        }
+    }
+
+    /// Service name of a rule of `include`.
+    pub fn service_name(&self, index: usize) -> Option<&str> {
+        self.include.get(index)?.service_name.as_deref()
+    }
+
+    /// Pids that rules name.
+    pub fn pids(&self) -> impl Iterator<Item = u32> {
+        self.include.iter().flat_map(|rule| rule.pid.iter().copied())
+    }
+
+    /// What the kernel can decide alone.
+    pub fn kernel_rules(&self) -> KernelRules {
+        let mut rules = KernelRules::default();
+        for (compiled, select) in
+            self.include.iter().map(|rule| (rule, true)).chain(self.exclude.iter().map(|rule| (rule, false)))
+        {
+            compiled.add_to(&mut rules, select);
+        }
+        rules
+    }
+}
+
+fn compile(rule: &Rule) -> Result<Compiled, String> {
+    if rule.is_empty() {
+        return Err("a rule needs at least one of pid, port, exe, command".to_owned());
+    }
+    let globs = |patterns: &[String], kind: &str| {
+        patterns
+            .iter()
+            .map(|pattern| Glob::new(pattern).map_err(|error| format!("{kind}: {pattern:?}: {error}")))
+            .collect::<Result<Vec<_>, _>>()
+    };
+    Ok(Compiled {
+        pid: rule.pid.clone(),
+        port: rule.port.clone(),
+        exe: globs(&rule.exe, "exe")?,
+        command: globs(&rule.command, "command")?,
+        service_name: rule.service_name.clone(),
+    })
+}
+
+/// Ports of a process, looked up when first needed.
+enum Ports<F> {
+    Unasked(Option<F>),
+    Known(Vec<u16>),
+}
+
+impl<F: FnOnce() -> Vec<u16>> Ports<F> {
+    fn get(&mut self) -> &[u16] {
+        if let Self::Unasked(ask) = self {
+            *self = Self::Known(ask.take().map(|ask| ask()).unwrap_or_default());
+        }
+        match self {
+            Self::Known(ports) => ports,
+            Self::Unasked(_) => &[],
+        }
+    }
+}
+
+impl Compiled {
+    fn matches<F: FnOnce() -> Vec<u16>>(&self, facts: &ProcessFacts, command: &str, ports: &mut Ports<F>) -> bool {
+        (self.pid.is_empty() || self.pid.contains(&facts.pid))
+            && (self.exe.is_empty() || self.exe.iter().any(|glob| glob.matches(&facts.exe)))
+            && (self.command.is_empty() || self.command.iter().any(|glob| glob.matches(command)))
+            && (self.port.is_empty() || ports.get().iter().any(|port| self.port.contains(port)))
+    }
+
+    fn add_to(&self, rules: &mut KernelRules, select: bool) {
+        let only_exe = !self.exe.is_empty() && self.pid.is_empty() && self.port.is_empty() && self.command.is_empty();
+        let only_port = !self.port.is_empty() && self.pid.is_empty() && self.exe.is_empty() && self.command.is_empty();
+        if only_port && select {
+            rules.ports.extend(&self.port);
+            return;
+        }
+        if !only_exe {
+            // A rule that names pids only is settled when the agent starts.
+            rules.needs_every_exec |= !self.exe.is_empty() || !self.command.is_empty() || !select;
+            return;
+        }
+        for glob in &self.exe {
+            let name = glob.suffix().and_then(|suffix| suffix.strip_prefix('/').map(str::to_owned));
+            match (glob.literal(), name) {
+                (Some(path), _) => rules.paths.push((PathBuf::from(path), select)),
+                (None, Some(name)) if !name.contains('/') && name.len() < NAME_BYTES => {
+                    rules.names.push((name.into_bytes(), select));
+                }
+                _ => rules.needs_every_exec = true,
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn facts(pid: u32, exe: &str, command: &str) -> ProcessFacts {
+        ProcessFacts {
+            pid,
+            exe: exe.to_owned(),
+            command_line: command.split(' ').map(str::to_owned).collect(),
+            ..ProcessFacts::default()
+        }
+    }
+
+    fn rule(exe: &[&str], command: &[&str]) -> Rule {
+        Rule {
+            exe: exe.iter().map(|text| (*text).to_owned()).collect(),
+            command: command.iter().map(|text| (*text).to_owned()).collect(),
+            ..Rule::default()
+        }
+    }
+
+    #[test]
+    fn kinds_are_anded_values_ored_and_exclusion_wins() {
+        let selectors = Selectors::new(&Selection {
+            include: vec![rule(&["*/python3*", "*/node"], &["*app*"])],
+            exclude: vec![rule(&[], &["*--internal*"])],
+        })
+        .expect("valid");
+        let decide = |facts: &ProcessFacts| selectors.decide(facts, Vec::new);
+        assert_eq!(decide(&facts(1, "/usr/bin/python3.11", "python3 app.py")), Decision::Included(0));
+        assert_eq!(decide(&facts(1, "/usr/bin/node", "node app.js")), Decision::Included(0));
+        assert_eq!(decide(&facts(1, "/usr/bin/node", "node other.js")), Decision::No);
+        assert_eq!(decide(&facts(1, "/usr/bin/ruby", "ruby app.rb")), Decision::No);
+        assert_eq!(decide(&facts(1, "/usr/bin/node", "node app.js --internal")), Decision::Excluded);
+    }
+
+    #[test]
+    fn ports_are_asked_for_only_when_a_rule_names_them() {
+        let by_port = Rule { port: vec![80, 8080], ..Rule::default() };
+        let selectors = Selectors::new(&Selection { include: vec![by_port], ..Selection::default() }).expect("valid");
+        assert_eq!(selectors.decide(&facts(1, "/x", "x"), || vec![443, 8080]), Decision::Included(0));
+        assert_eq!(selectors.decide(&facts(1, "/x", "x"), || vec![443]), Decision::No);
+        let by_exe = Selection { include: vec![rule(&["/x"], &[])], ..Selection::default() };
+        let selectors = Selectors::new(&by_exe).expect("valid");
+        let decision = selectors.decide(&facts(1, "/x", "x"), || unreachable!("no rule names a port"));
+        assert_eq!(decision, Decision::Included(0));
+    }
+
+    #[test]
+    fn the_kernel_decides_paths_names_and_ports() {
+        let selection = Selection {
+            include: vec![
+                rule(&["/usr/sbin/nginx", "*/node"], &[]),
+                Rule { port: vec![80], ..Rule::default() },
+                Rule { pid: vec![5], ..Rule::default() },
+            ],
+            exclude: vec![rule(&["*/curl"], &[])],
+        };
+        let rules = Selectors::new(&selection).expect("valid").kernel_rules();
+        assert_eq!(rules.paths, [(PathBuf::from("/usr/sbin/nginx"), true)]);
+        assert_eq!(rules.names, [(b"node".to_vec(), true), (b"curl".to_vec(), false)]);
+        assert_eq!(rules.ports, [80]);
+        assert!(!rules.needs_every_exec);
+        let globs = Selection { include: vec![rule(&["/opt/*/app"], &[])], ..Selection::default() };
+        assert!(Selectors::new(&globs).expect("valid").kernel_rules().needs_every_exec);
+    }
+
+    #[test]
+    fn an_error_names_the_rule() {
+        let selection = Selection { include: vec![rule(&["/a"], &[]), rule(&["[x"], &[])], ..Selection::default() };
+        let error = Selectors::new(&selection).expect_err("a set without end");
+        assert!(error.starts_with("select.include[1]: exe: \"[x\""), "{error}");
+        let empty = Selection { include: vec![Rule::default()], ..Selection::default() };
+        assert!(Selectors::new(&empty).expect_err("no kind").contains("at least one"));
+    }
+}

@@ -1,0 +1,156 @@
+//! The processes that are traced, and the service instance that each belongs to. Driven by events
+//! only, so that a recording gives the same table.
+
+use std::{collections::VecDeque, sync::Arc};
+
+use rustc_hash::FxHashMap;
+
+use super::{
+    facts::ProcessFacts,
+    identity::{Host, resource},
+};
+use crate::span::Resource;
+
+/// A service instance: a process, and the workers that it forked.
+#[derive(Debug)]
+pub struct Instance {
+    /// The topmost selected process of it.
+    pub pid: u32,
+    /// What its spans share.
+    pub resource: Arc<Resource>,
+}
+
+/// Processes by pid.
+pub struct ProcessTable {
+    host: Host,
+    processes: FxHashMap<u32, Process>,
+    /// Processes that have ended, oldest first; their connections may still close.
+    ended: VecDeque<(u64, u32)>,
+}
+
+struct Process {
+    instance: Option<Arc<Instance>>,
+    /// When it ended, and how often the pid was used before.
+    ended_ns: Option<u64>,
+}
+
+impl ProcessTable {
+    /// Most processes that are remembered.
+    pub const MAX: usize = 65536;
+    /// How long an ended process is remembered.
+    const GRACE_NS: u64 = 10_000_000_000;
+
+    /// An empty table.
+    pub fn new(host: Host) -> Self {
+        Self { host, processes: FxHashMap::default(), ended: VecDeque::new() }
+    }
+
+    /// A process was selected, or executes another program; `rule` is the operator's name for it.
+    pub fn facts(&mut self, facts: ProcessFacts, rule: Option<String>) {
+        if self.processes.len() >= Self::MAX && !self.processes.contains_key(&facts.pid) {
+            return;
+        }
+        let resource = Arc::new(resource(&facts, rule.as_deref(), &self.host));
+        let instance = Some(Arc::new(Instance { pid: facts.pid, resource }));
+        self.processes.insert(facts.pid, Process { instance, ended_ns: None });
+    }
+
+    /// A traced process made another: it belongs to the same instance until it executes a program.
+    pub fn fork(&mut self, parent: u32, child: u32) {
+        if self.processes.len() >= Self::MAX {
+            return;
+        }
+        let instance = self.processes.get(&parent).and_then(|process| process.instance.clone());
+        self.processes.insert(child, Process { instance, ended_ns: None });
+    }
+
+    /// A traced process executes another program; its facts follow, if it lives long enough.
+    pub fn exec(&mut self, pid: u32) {
+        self.processes.entry(pid).or_insert(Process { instance: None, ended_ns: None });
+    }
+
+    /// A traced process has ended.
+    pub fn exit(&mut self, pid: u32, now_ns: u64) {
+        if let Some(process) = self.processes.get_mut(&pid) {
+            process.ended_ns = Some(now_ns);
+            self.ended.push_back((now_ns, pid));
+        }
+    }
+
+    /// Forgets processes that ended a while ago. Returns the pids of instances among them.
+    pub fn expire(&mut self, now_ns: u64) -> Vec<u32> {
+        let mut gone = Vec::new();
+        while let Some((at, pid)) = self.ended.front().copied() {
+            if now_ns.saturating_sub(at) < Self::GRACE_NS {
+                break;
+            }
+            self.ended.pop_front();
+            // The pid may be another process's by now.
+            if self.processes.get(&pid).is_some_and(|process| process.ended_ns == Some(at))
+                && let Some(process) = self.processes.remove(&pid)
+                && process.instance.is_some_and(|instance| instance.pid == pid)
+            {
+                gone.push(pid);
+            }
+        }
+        gone
+    }
+
+    /// The instance that a process belongs to.
+    pub fn instance(&self, pid: u32) -> Option<&Arc<Instance>> {
+        self.processes.get(&pid)?.instance.as_ref()
+    }
+
+    /// All instances, by pid, with the number of their processes that live.
+    pub fn instances(&self) -> Vec<(Arc<Instance>, usize)> {
+        let mut instances: FxHashMap<u32, (Arc<Instance>, usize)> = FxHashMap::default();
+        for process in self.processes.values() {
+            let Some(instance) = &process.instance else { continue };
+            let entry = instances.entry(instance.pid).or_insert_with(|| (Arc::clone(instance), 0));
+            entry.1 += usize::from(process.ended_ns.is_none());
+        }
+        let mut instances: Vec<_> = instances.into_values().collect();
+        instances.sort_unstable_by_key(|(instance, _)| instance.pid);
+        instances
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn facts(pid: u32, exe: &str) -> ProcessFacts {
+        ProcessFacts { pid, exe: exe.to_owned(), command_line: vec![exe.to_owned()], ..ProcessFacts::default() }
+    }
+
+    fn name(table: &ProcessTable, pid: u32) -> Option<(u32, &str)> {
+        table.instance(pid).map(|instance| (instance.pid, instance.resource.service_name.as_str()))
+    }
+
+    #[test]
+    fn workers_belong_to_the_process_that_forked_them_until_they_exec() {
+        let mut table = ProcessTable::new(Host::default());
+        table.facts(facts(10, "/bin/master"), None);
+        table.fork(10, 11);
+        table.fork(11, 12);
+        assert_eq!(name(&table, 12), Some((10, "master")));
+        table.exec(12);
+        assert_eq!(name(&table, 12), Some((10, "master")));
+        table.facts(facts(12, "/bin/other"), None);
+        assert_eq!(name(&table, 12), Some((12, "other")));
+        table.exit(10, 0);
+        assert_eq!(table.expire(ProcessTable::GRACE_NS), [10]);
+        assert_eq!(name(&table, 11), Some((10, "master")));
+    }
+
+    #[test]
+    fn a_pid_that_is_used_again_is_another_process() {
+        let mut table = ProcessTable::new(Host::default());
+        table.facts(facts(10, "/bin/old"), None);
+        table.exit(10, 5);
+        assert_eq!(name(&table, 10), Some((10, "old")));
+        table.facts(facts(10, "/bin/new"), None);
+        table.expire(ProcessTable::GRACE_NS * 2);
+        assert_eq!(name(&table, 10), Some((10, "new")));
+    }
+}

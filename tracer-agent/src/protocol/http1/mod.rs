@@ -1,0 +1,456 @@
+//! HTTP/1.0 and HTTP/1.1 (RFC 9112): messages from bytes and lengths, and which response answers which
+//! request.
+
+mod body;
+mod head;
+mod message;
+mod pairing;
+mod seek;
+#[cfg(test)]
+mod tests;
+
+use bytes::Bytes;
+
+pub(in crate::protocol) use self::head::is_token;
+use self::{
+    body::{Body, Chunks, Progress},
+    message::{Collected, Phase, Reader},
+    pairing::{Pending, Queue},
+    seek::Seek,
+};
+use super::{Call, End, Parser, Side, Start, Want, Yield, recognise::Prefix};
+use crate::{exchange::Outcome, ledger::Counter};
+
+/// First bytes of a PROXY protocol header of version 2.
+pub(super) const PROXY_V2: &[u8] = b"\r\n\r\n\0\r\nQUIT\n";
+
+/// Bounds of a connection's parser.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// How long a request waits for its response, nanoseconds.
+    pub exchange_timeout_ns: u64,
+    /// Longest head, bytes.
+    pub head_bytes: usize,
+    /// Most requests that wait for their responses.
+    pub pipelined: usize,
+    /// How often the boundary of messages may be lost before the connection is given up.
+    pub resyncs: u32,
+    /// How long a body whose framing was lost from sight must be silent to have ended, nanoseconds.
+    pub quiet_ns: u64,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            exchange_timeout_ns: 300_000_000_000,
+            head_bytes: 64 * 1024,
+            pipelined: 1024,
+            resyncs: 8,
+            quiet_ns: 1_000_000_000,
+        }
+    }
+}
+
+/// An HTTP/1 connection.
+pub struct Http1 {
+    limits: Limits,
+    request: Reader,
+    response: Reader,
+    queue: Queue,
+    /// The boundary of messages is not certain.
+    seek: Option<Seek>,
+    /// Nothing more is read.
+    done: bool,
+    losses: u32,
+    /// The first request may have a PROXY header before it.
+    at_birth: bool,
+}
+
+impl Http1 {
+    /// A parser for a connection that begins here, or that was joined.
+    pub fn new(start: Start, limits: Limits) -> Self {
+        Self {
+            limits,
+            request: Reader::default(),
+            response: Reader::default(),
+            queue: Queue::default(),
+            seek: (start == Start::Joined).then(Seek::default),
+            done: false,
+            losses: 0,
+            at_birth: start == Start::Birth,
+        }
+    }
+
+    fn reader(&mut self, side: Side) -> &mut Reader {
+        match side {
+            Side::Request => &mut self.request,
+            Side::Response => &mut self.response,
+        }
+    }
+
+    /// Bytes of a side, copied or not, in a connection whose boundaries are known.
+    fn feed(&mut self, side: Side, mut piece: PieceOf<'_>, call: &Call, out: &mut Vec<Yield>) {
+        let mut call = *call;
+        while piece.length() > 0 && !self.done {
+            if self.seek.is_some() {
+                return;
+            }
+            let rest = piece.length() as u64;
+            let at = self.reader(side).offset;
+            let taken = match self.reader(side).phase {
+                Phase::Start | Phase::Head => self.feed_head(side, &piece, &call, out),
+                Phase::Body(_) => self.feed_body(side, &piece, &call, out),
+            };
+            self.reader(side).offset = at + taken.min(rest);
+            piece = piece.from(taken.min(rest));
+            call.first = false;
+        }
+    }
+
+    /// Returns how many bytes of the piece it took.
+    fn feed_head(&mut self, side: Side, piece: &PieceOf<'_>, call: &Call, out: &mut Vec<Yield>) -> u64 {
+        let PieceOf::Bytes(bytes) = *piece else {
+            // A head that was not copied.
+            self.lose(call.end_ns, Counter::ExchangesUnparsed, out);
+            return piece.length() as u64;
+        };
+        let limit = self.limits.head_bytes;
+        let with_prefix = side == Side::Request && self.at_birth;
+        match self.reader(side).collect(bytes, call, limit, with_prefix) {
+            Collected::More => bytes.len() as u64,
+            Collected::TooLong => {
+                self.lose(call.end_ns, Counter::ExchangesUnparsed, out);
+                bytes.len() as u64
+            }
+            Collected::Complete { head, taken } => {
+                match side {
+                    Side::Request => self.request_head(head, call, out),
+                    Side::Response => self.response_head(head, call, out),
+                }
+                taken as u64
+            }
+        }
+    }
+
+    fn request_head(&mut self, bytes: Bytes, call: &Call, out: &mut Vec<Yield>) {
+        let Some(read) = head::request(&bytes) else { return self.not_http(call.end_ns, out) };
+        if read.fields.transfer_encoding && !read.fields.chunked || self.queue.len() >= self.limits.pipelined {
+            return self.not_http(call.end_ns, out);
+        }
+        self.at_birth = false;
+        let body = match (read.fields.chunked, read.fields.content_length) {
+            (true, _) => Some(Body::Chunked(Chunks::new())),
+            (false, Some(size)) if size > 0 => Some(Body::Length { left: size, size }),
+            _ => None,
+        };
+        let request = &mut self.request;
+        self.queue.push(Pending::new(bytes, &read, request.begin, request.begin_offset, call.end_ns, body.is_some()));
+        request.phase = body.map_or(Phase::Start, Phase::Body);
+    }
+
+    fn response_head(&mut self, bytes: Bytes, call: &Call, out: &mut Vec<Yield>) {
+        let Some(read) = head::response(&bytes) else { return self.not_http(call.end_ns, out) };
+        self.response.phase = Phase::Start;
+        let begin = self.response.begin;
+        let Some(pending) = self.queue.front() else {
+            out.push(Yield::Count(Counter::ExchangesUnpaired, 1));
+            return self.lose(call.end_ns, Counter::ExchangesUnparsed, out);
+        };
+        let is_head = pending.is_method(b"HEAD");
+        let is_connect = pending.is_method(b"CONNECT");
+        if read.status < 200 && read.status != 101 {
+            return;
+        }
+        let tunnel = read.status == 101 || is_connect && (200..300).contains(&read.status);
+        pending.answer(bytes, read.status, begin);
+        if tunnel {
+            pending.response_body_bytes = None;
+            self.queue.complete(call.end_ns, None, out);
+            out.push(Yield::Count(Counter::ConnectionsTunnel, 1));
+            self.done = true;
+            return;
+        }
+        let none = is_head || matches!(read.status, 204 | 304);
+        let body = match (read.fields.transfer_encoding, read.fields.content_length) {
+            _ if none => None,
+            (true, _) if read.fields.chunked => Some(Body::Chunked(Chunks::new())),
+            (true, _) | (false, None) => Some(Body::UntilClose { size: 0 }),
+            (false, Some(0)) => None,
+            (false, Some(size)) => Some(Body::Length { left: size, size }),
+        };
+        match body {
+            Some(body) => self.response.phase = Phase::Body(body),
+            None => self.queue.complete(call.end_ns, Some(0), out),
+        }
+    }
+
+    /// Returns how many bytes of the piece it took.
+    fn feed_body(&mut self, side: Side, piece: &PieceOf<'_>, call: &Call, out: &mut Vec<Yield>) -> u64 {
+        let length = piece.length() as u64;
+        let Phase::Body(body) = &mut self.reader(side).phase else { return length };
+        if body.tentative_end().is_some() {
+            if piece.begins_message(side) {
+                self.end_body(side, out);
+                return 0;
+            }
+            body.revoke();
+        }
+        let Phase::Body(body) = &mut self.reader(side).phase else { return 0 };
+        let progress = match *piece {
+            PieceOf::Bytes(bytes) => body.data(bytes, call),
+            PieceOf::Unseen(length) => body.skip(length, call),
+        };
+        let size = body.size();
+        self.reader(side).last_ns = call.end_ns;
+        match (progress, side) {
+            (Progress::Invalid, _) => {
+                self.lose(call.end_ns, Counter::ExchangesUnparsed, out);
+                length
+            }
+            (Progress::More, Side::Request) => {
+                self.queue.request_moved(call.end_ns);
+                length
+            }
+            (Progress::More, Side::Response) => {
+                self.queue.response_moved(call.end_ns);
+                length
+            }
+            (Progress::Done(taken), Side::Request) => {
+                self.request.phase = Phase::Start;
+                self.queue.request_done(call.end_ns, size);
+                taken
+            }
+            (Progress::Done(taken), Side::Response) => {
+                self.response.phase = Phase::Start;
+                self.queue.complete(call.end_ns, size, out);
+                taken
+            }
+        }
+    }
+
+    /// A body that may have ended has: at its last byte.
+    fn end_body(&mut self, side: Side, out: &mut Vec<Yield>) {
+        let reader = self.reader(side);
+        let Phase::Body(body) = &reader.phase else { return };
+        let (end_ns, size) = (body.tentative_end().unwrap_or(reader.last_ns), body.size());
+        reader.phase = Phase::Start;
+        match side {
+            Side::Request => self.queue.request_done(end_ns, size),
+            Side::Response => self.queue.complete(end_ns, size, out),
+        }
+    }
+
+    /// The other side goes on, or time has passed: what may have ended has.
+    fn settle(&mut self, side: Side, out: &mut Vec<Yield>) {
+        if let Phase::Body(body) = &self.reader(side).phase
+            && body.tentative_end().is_some()
+        {
+            self.end_body(side, out);
+        }
+    }
+
+    /// Bytes at a boundary that are no message of HTTP/1.
+    fn not_http(&mut self, now_ns: u64, out: &mut Vec<Yield>) {
+        if self.at_birth {
+            out.push(Yield::Count(Counter::ExchangesUnparsed, 1));
+            self.done = true;
+        } else {
+            self.lose(now_ns, Counter::ExchangesUnparsed, out);
+        }
+    }
+
+    /// The boundary of messages is lost: what is open cannot be completed.
+    fn lose(&mut self, now_ns: u64, counter: Counter, out: &mut Vec<Yield>) {
+        out.push(Yield::Count(counter, 1));
+        self.queue.abandon(now_ns, Outcome::Lost, out);
+        self.request.restart();
+        self.response.restart();
+        self.seek = Some(Seek::default());
+        self.at_birth = false;
+        self.losses += 1;
+        if self.losses > self.limits.resyncs {
+            self.done = true;
+        }
+    }
+
+    /// A piece on a connection whose boundaries are not known. Returns whether they are now, with this
+    /// piece the first of a request.
+    fn look_for_boundary(&mut self, side: Side, piece: &PieceOf<'_>, call: &Call, out: &mut Vec<Yield>) -> bool {
+        let Some(seek) = &mut self.seek else { return true };
+        let found = seek.take(side, piece, call, self.limits.head_bytes);
+        let before = seek.take_messages();
+        if before > 0 {
+            out.push(Yield::Count(Counter::ExchangesBeforeBoundary, before));
+        }
+        if found {
+            self.seek = None;
+            self.request.restart();
+            self.response.restart();
+        }
+        found
+    }
+
+    fn piece(&mut self, side: Side, piece: PieceOf<'_>, call: &Call, out: &mut Vec<Yield>) {
+        if self.done {
+            return;
+        }
+        let offset = self.reader(side).offset;
+        let after = offset + piece.length() as u64;
+        if side == Side::Request && self.queue.len() == 1 {
+            self.settle(Side::Response, out);
+        }
+        if self.seek.is_none() || self.look_for_boundary(side, &piece, call, out) {
+            self.feed(side, piece, call, out);
+        }
+        // Whatever was made of it, the piece has gone by.
+        self.reader(side).offset = after;
+    }
+}
+
+/// A piece of a stream.
+#[derive(Clone, Copy, Debug)]
+enum PieceOf<'a> {
+    Bytes(&'a [u8]),
+    Unseen(u64),
+}
+
+impl PieceOf<'_> {
+    fn length(&self) -> usize {
+        match self {
+            Self::Bytes(bytes) => bytes.len(),
+            Self::Unseen(length) => usize::try_from(*length).unwrap_or(usize::MAX),
+        }
+    }
+
+    fn from(self, taken: u64) -> Self {
+        match self {
+            Self::Bytes(bytes) => Self::Bytes(bytes.get(taken as usize..).unwrap_or_default()),
+            Self::Unseen(length) => Self::Unseen(length.saturating_sub(taken)),
+        }
+    }
+
+    /// Whether it looks like the start of a message of this side.
+    fn begins_message(&self, side: Side) -> bool {
+        use super::recognise::{Recognition, recognise};
+        let Self::Bytes(bytes) = self else { return false };
+        match (side, recognise(bytes)) {
+            (Side::Request, found) => found == Recognition::Http1Request,
+            (Side::Response, found) => found == Recognition::Http1Response,
+        }
+    }
+}
+
+impl Parser for Http1 {
+    fn data(&mut self, side: Side, bytes: &[u8], call: &Call, out: &mut Vec<Yield>) {
+        self.piece(side, PieceOf::Bytes(bytes), call, out);
+    }
+
+    fn skip(&mut self, side: Side, length: u64, call: &Call, out: &mut Vec<Yield>) {
+        self.piece(side, PieceOf::Unseen(length), call, out);
+    }
+
+    fn gap(&mut self, side: Side, length: u64, now_ns: u64, out: &mut Vec<Yield>) {
+        if self.done {
+            return;
+        }
+        if let Some(seek) = &mut self.seek {
+            seek.gap();
+            self.reader(side).offset += length;
+            return;
+        }
+        let reader = self.reader(side);
+        reader.offset += length;
+        let inside = match &mut reader.phase {
+            Phase::Body(Body::Length { left, .. }) if length < *left => {
+                *left -= length;
+                true
+            }
+            Phase::Body(Body::UntilClose { size }) => {
+                *size += length;
+                true
+            }
+            Phase::Body(Body::Chunked(chunks)) => {
+                chunks.lose();
+                true
+            }
+            _ => false,
+        };
+        if !inside {
+            self.lose(now_ns, Counter::ExchangesUnparsed, out);
+        }
+    }
+
+    fn end(&mut self, side: Side, end: End, now_ns: u64, out: &mut Vec<Yield>) {
+        if self.done || self.seek.is_some() {
+            return;
+        }
+        self.settle(side, out);
+        if side == Side::Response {
+            self.end_response(end, now_ns, out);
+        }
+    }
+
+    fn close(&mut self, end: End, now_ns: u64, out: &mut Vec<Yield>) {
+        if self.done || self.seek.is_some() {
+            return;
+        }
+        self.settle(Side::Request, out);
+        self.settle(Side::Response, out);
+        self.end_response(end, now_ns, out);
+        self.done = true;
+    }
+
+    fn tick(&mut self, now_ns: u64, out: &mut Vec<Yield>) {
+        for side in [Side::Request, Side::Response] {
+            if let Phase::Body(body) = &self.reader(side).phase
+                && body.tentative_end().is_some_and(|end| now_ns.saturating_sub(end) >= self.limits.quiet_ns)
+            {
+                self.end_body(side, out);
+            }
+        }
+        self.queue.time_out(now_ns, self.limits.exchange_timeout_ns, out);
+    }
+
+    fn is_ready(&self, side: Side) -> bool {
+        match side {
+            Side::Request => true,
+            Side::Response => self.done || self.seek.is_some() || !self.queue.is_empty() || self.response.is_busy(),
+        }
+    }
+
+    fn want(&self) -> Want {
+        if self.done {
+            return Want::Nothing;
+        }
+        for (side, reader) in [(Side::Response, &self.response), (Side::Request, &self.request)] {
+            if let Phase::Body(Body::Length { left, .. }) = &reader.phase {
+                return Want::BodyUntil { side, offset: reader.offset + left };
+            }
+        }
+        Want::Heads
+    }
+
+    fn is_idle(&self) -> bool {
+        self.done || self.seek.is_some() || self.queue.is_empty()
+    }
+}
+
+impl Http1 {
+    /// No more of the response side comes.
+    fn end_response(&mut self, end: End, now_ns: u64, out: &mut Vec<Yield>) {
+        if let Phase::Body(Body::UntilClose { size }) = &self.response.phase
+            && end == End::Closed
+        {
+            let size = *size;
+            let end_ns = self.queue.last_response_ns().max(self.response.last_ns);
+            self.response.restart();
+            self.queue.complete(end_ns, Some(size), out);
+        }
+        self.response.restart();
+        let outcome = match end {
+            End::Closed => Outcome::NoResponse,
+            End::Reset => Outcome::Reset,
+        };
+        self.queue.abandon(now_ns, outcome, out);
+    }
+}

@@ -1,0 +1,197 @@
+//! Requests that wait for their responses, in order, and the exchanges that come of them.
+
+use std::{collections::VecDeque, ops::Range};
+
+use bytes::Bytes;
+
+use super::{Call, Yield, head::RequestHead};
+use crate::exchange::{Exchange, HttpExchange, Outcome, Payload, Unit};
+
+/// A request, and what of its response has come.
+pub(super) struct Pending {
+    head: Bytes,
+    method: Range<usize>,
+    target: Range<usize>,
+    minor_version: u8,
+    unit: Unit,
+    start_ns: u64,
+    offset: u64,
+    request_end_ns: u64,
+    /// The body is still under way.
+    body_open: bool,
+    request_body_bytes: Option<u64>,
+    response: Option<Answer>,
+    pub(super) response_body_bytes: Option<u64>,
+    /// It was given up and reported; its response must not be taken for another's.
+    reported: bool,
+}
+
+struct Answer {
+    head: Bytes,
+    status: u16,
+    unit: Unit,
+    start_ns: u64,
+    last_ns: u64,
+}
+
+impl Pending {
+    pub(super) fn new(head: Bytes, read: &RequestHead, begin: Call, offset: u64, end_ns: u64, has_body: bool) -> Self {
+        Self {
+            head,
+            method: read.method.clone(),
+            target: read.target.clone(),
+            minor_version: read.minor_version,
+            unit: begin.unit,
+            start_ns: begin.start_ns,
+            offset,
+            request_end_ns: end_ns,
+            body_open: has_body,
+            request_body_bytes: (!has_body).then_some(0),
+            response: None,
+            response_body_bytes: None,
+            reported: false,
+        }
+    }
+
+    pub(super) fn is_method(&self, method: &[u8]) -> bool {
+        self.head.get(self.method.clone()) == Some(method)
+    }
+
+    /// The head of its final response has come; `begin` is the call with its first byte.
+    pub(super) fn answer(&mut self, head: Bytes, status: u16, begin: Call) {
+        let (unit, start_ns) = (begin.unit, begin.start_ns);
+        self.response = Some(Answer { head, status, unit, start_ns, last_ns: begin.end_ns });
+    }
+
+    fn into_exchange(self, end_ns: u64, outcome: Outcome) -> Exchange {
+        let (response_head, status, response_unit, response_start_ns) = match self.response {
+            Some(answer) => {
+                (Some(answer.head), Some(answer.status), Some(answer.unit), Some(answer.start_ns))
+            }
+            None => (None, None, None, None),
+        };
+        Exchange {
+            request_unit: self.unit,
+            response_unit,
+            start_ns: self.start_ns,
+            request_end_ns: self.request_end_ns,
+            response_start_ns,
+            end_ns: end_ns.max(self.start_ns),
+            outcome,
+            request_offset: self.offset,
+            payload: Payload::Http(Box::new(HttpExchange {
+                request_head: self.head,
+                method: self.method,
+                target: self.target,
+                minor_version: self.minor_version,
+                response_head,
+                status,
+                request_body_bytes: self.request_body_bytes,
+                response_body_bytes: self.response_body_bytes,
+            })),
+        }
+    }
+
+    /// Reports it as ended without a complete response, and leaves a placeholder.
+    fn give_up(&mut self, end_ns: u64, outcome: Outcome, out: &mut Vec<Yield>) {
+        if std::mem::replace(&mut self.reported, true) {
+            return;
+        }
+        let copy = Self {
+            head: self.head.clone(),
+            method: self.method.clone(),
+            target: self.target.clone(),
+            response: self.response.take(),
+            ..*self
+        };
+        out.push(Yield::Exchange(copy.into_exchange(end_ns, outcome)));
+    }
+}
+
+/// Requests in the order in which they were sent; responses come in the same.
+#[derive(Default)]
+pub(super) struct Queue(VecDeque<Pending>);
+
+impl Queue {
+    pub(super) fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    pub(super) fn push(&mut self, pending: Pending) {
+        self.0.push_back(pending);
+    }
+
+    /// The request that is being answered.
+    pub(super) fn front(&mut self) -> Option<&mut Pending> {
+        self.0.front_mut()
+    }
+
+    /// More of the last request's body moved.
+    pub(super) fn request_moved(&mut self, end_ns: u64) {
+        if let Some(pending) = self.0.back_mut()
+            && pending.body_open
+        {
+            pending.request_end_ns = end_ns;
+        }
+    }
+
+    /// The last request's body is complete.
+    pub(super) fn request_done(&mut self, end_ns: u64, size: Option<u64>) {
+        if let Some(pending) = self.0.back_mut()
+            && pending.body_open
+        {
+            pending.body_open = false;
+            pending.request_end_ns = end_ns;
+            pending.request_body_bytes = size;
+        }
+    }
+
+    /// More of the response moved.
+    pub(super) fn response_moved(&mut self, end_ns: u64) {
+        if let Some(answer) = self.0.front_mut().and_then(|pending| pending.response.as_mut()) {
+            answer.last_ns = end_ns;
+        }
+    }
+
+    /// When the last byte of the response in progress moved.
+    pub(super) fn last_response_ns(&self) -> u64 {
+        self.0.front().and_then(|pending| pending.response.as_ref()).map_or(0, |answer| answer.last_ns)
+    }
+
+    /// The first request's response is complete.
+    pub(super) fn complete(&mut self, end_ns: u64, size: Option<u64>, out: &mut Vec<Yield>) {
+        if let Some(mut pending) = self.0.pop_front()
+            && !pending.reported
+        {
+            pending.response_body_bytes = size;
+            out.push(Yield::Exchange(pending.into_exchange(end_ns, Outcome::Complete)));
+        }
+    }
+
+    /// No response comes any more.
+    pub(super) fn abandon(&mut self, now_ns: u64, outcome: Outcome, out: &mut Vec<Yield>) {
+        for mut pending in self.0.drain(..) {
+            let started = pending.response.is_some();
+            let outcome = match outcome {
+                Outcome::NoResponse if started => Outcome::Truncated,
+                other => other,
+            };
+            let end_ns = now_ns.max(pending.response.as_ref().map_or(0, |answer| answer.last_ns));
+            pending.give_up(end_ns, outcome, out);
+        }
+    }
+
+    /// Reports requests that have waited too long.
+    pub(super) fn time_out(&mut self, now_ns: u64, limit_ns: u64, out: &mut Vec<Yield>) {
+        for pending in &mut self.0 {
+            // A response that has begun may stream for hours.
+            if pending.response.is_none() && now_ns.saturating_sub(pending.start_ns) >= limit_ns {
+                pending.give_up(now_ns, Outcome::Timeout, out);
+            }
+        }
+    }
+}

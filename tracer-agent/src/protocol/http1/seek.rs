@@ -1,0 +1,129 @@
+//! Finding a certain boundary on a connection that was joined in the middle.
+//!
+//! A body can look like a message, so a message's look proves nothing. Certain is this: a response
+//! began with a call, right after the direction had changed; its framing ended exactly with the bytes
+//! that were sent; while it went by, the request side was silent; and then the request side begins a
+//! call. If the response had been misread, its length would be wrong; if the request side had been in
+//! the middle of a body, it would have gone on. An error response proves less, since a server may send
+//! one before it has read a body.
+
+use super::{
+    Call, PieceOf, Side,
+    body::{Body, Chunks, Progress},
+    head,
+    message::{Collected, Phase, Reader},
+};
+
+/// What is known so far.
+#[derive(Default)]
+pub(super) struct Seek {
+    last: Option<Side>,
+    state: State,
+    reader: Reader,
+    messages: u64,
+}
+
+#[derive(Default, PartialEq)]
+enum State {
+    /// No response has begun in sight.
+    #[default]
+    Watching,
+    /// One has.
+    Following,
+    /// It ended where it should.
+    Boundary,
+}
+
+impl Seek {
+    /// Bytes were missed: all begins anew.
+    pub(super) fn gap(&mut self) {
+        self.reset();
+        self.last = None;
+    }
+
+    /// Messages that went by without being reported.
+    pub(super) fn take_messages(&mut self) -> u64 {
+        std::mem::take(&mut self.messages)
+    }
+
+    /// Takes a piece. Returns whether it is the certain start of a request.
+    pub(super) fn take(&mut self, side: Side, piece: &PieceOf<'_>, call: &Call, limit: usize) -> bool {
+        let turned = self.last == Some(Side::Request);
+        self.last = Some(side);
+        if side == Side::Request {
+            let found = self.state == State::Boundary && call.first && piece.begins_message(side);
+            self.reset();
+            return found;
+        }
+        match self.state {
+            State::Watching if turned && call.first && piece.begins_message(side) => {
+                self.messages += 1;
+                self.state = State::Following;
+            }
+            State::Following => {}
+            State::Watching | State::Boundary => {
+                self.reset();
+                return false;
+            }
+        }
+        self.follow(*piece, *call, limit);
+        false
+    }
+
+    fn reset(&mut self) {
+        self.state = State::Watching;
+        self.reader.restart();
+    }
+
+    fn follow(&mut self, mut piece: PieceOf<'_>, mut call: Call, limit: usize) {
+        while piece.length() > 0 {
+            let taken = match &mut self.reader.phase {
+                Phase::Start | Phase::Head => {
+                    let PieceOf::Bytes(bytes) = piece else { return self.reset() };
+                    match self.reader.collect(bytes, &call, limit, false) {
+                        Collected::More => return,
+                        Collected::TooLong => return self.reset(),
+                        Collected::Complete { head, taken } => {
+                            let Some(read) = head::response(&head) else { return self.reset() };
+                            if read.fields.close || read.status >= 400 || read.status == 101 {
+                                return self.reset();
+                            }
+                            self.reader.phase = match (read.status, read.fields.chunked, read.fields.content_length) {
+                                (100..200, ..) => Phase::Start,
+                                (204 | 304, ..) => Phase::Body(Body::Length { left: 0, size: 0 }),
+                                (_, true, _) => Phase::Body(Body::Chunked(Chunks::new())),
+                                (_, _, Some(size)) if !read.fields.transfer_encoding => {
+                                    Phase::Body(Body::Length { left: size, size })
+                                }
+                                _ => return self.reset(),
+                            };
+                            taken as u64
+                        }
+                    }
+                }
+                Phase::Body(body) => {
+                    let progress = match piece {
+                        PieceOf::Bytes(bytes) => body.data(bytes, &call),
+                        PieceOf::Unseen(length) => body.skip(length, &call),
+                    };
+                    match progress {
+                        Progress::More => piece.length() as u64,
+                        Progress::Done(taken) if taken == piece.length() as u64 => return self.reach(),
+                        // Bytes behind the end of the response: it was none.
+                        Progress::Done(_) | Progress::Invalid => return self.reset(),
+                    }
+                }
+            };
+            piece = piece.from(taken);
+            call.first = false;
+        }
+        if matches!(self.reader.phase, Phase::Body(Body::Length { left: 0, .. })) {
+            self.reach();
+        }
+    }
+
+    fn reach(&mut self) {
+        self.reset();
+        self.state = State::Boundary;
+    }
+}

@@ -1,0 +1,205 @@
+//! Names of low cardinality for paths: from configured patterns, or guessed.
+
+use rustc_hash::{FxHashMap, FxHashSet};
+
+/// Configured patterns: `{name}` stands for one segment, a last `*` for all that is left.
+#[derive(Clone, Debug, Default)]
+pub struct Patterns(Vec<(String, Vec<String>)>);
+
+impl Patterns {
+    /// Compiles patterns; the first that matches counts.
+    pub fn new(patterns: &[String]) -> Self {
+        let segments = |pattern: &String| pattern.split('/').map(str::to_owned).collect();
+        Self(patterns.iter().map(|pattern| (pattern.clone(), segments(pattern))).collect())
+    }
+
+    /// The pattern of a path.
+    pub fn find(&self, path: &str) -> Option<&str> {
+        let matches = |segments: &[String]| {
+            let mut parts = path.split('/');
+            for (index, segment) in segments.iter().enumerate() {
+                if segment == "*" && index + 1 == segments.len() {
+                    return true;
+                }
+                match parts.next() {
+                    Some(part) if segment.starts_with('{') && segment.ends_with('}') && !part.is_empty() => {}
+                    Some(part) if part == segment => {}
+                    _ => return false,
+                }
+            }
+            parts.next().is_none()
+        };
+        self.0.iter().find(|(_, segments)| matches(segments)).map(|(pattern, _)| pattern.as_str())
+    }
+}
+
+/// Guessed names, of which each service has a bounded number.
+#[derive(Clone, Debug)]
+pub struct Guesses {
+    limit: usize,
+    services: FxHashMap<String, FxHashSet<String>>,
+}
+
+/// Segments that are kept; deeper ones are cut.
+const MAX_SEGMENTS: usize = 8;
+/// Services whose guesses are remembered.
+const MAX_SERVICES: usize = 4096;
+
+impl Guesses {
+    /// At most `limit` names per service.
+    pub fn new(limit: usize) -> Self {
+        Self { limit, services: FxHashMap::default() }
+    }
+
+    /// A name for the path; none when the service has too many.
+    pub fn guess(&mut self, service: &str, path: &str) -> Option<String> {
+        let guess = guess(path);
+        if !self.services.contains_key(service) {
+            if self.services.len() >= MAX_SERVICES {
+                return None;
+            }
+            self.services.insert(service.to_owned(), FxHashSet::default());
+        }
+        let known = self.services.get_mut(service)?;
+        if known.contains(&guess) {
+            return Some(guess);
+        }
+        if known.len() >= self.limit {
+            return None;
+        }
+        known.insert(guess.clone());
+        Some(guess)
+    }
+}
+
+/// The path with the parts folded that look like data.
+pub fn guess(path: &str) -> String {
+    let mut guess = String::with_capacity(path.len().min(128));
+    for (index, segment) in path.split('/').enumerate() {
+        if index > MAX_SEGMENTS {
+            guess += "/...";
+            break;
+        }
+        if index > 0 {
+            guess.push('/');
+        }
+        guess += fold(segment);
+    }
+    if guess.is_empty() { "/".to_owned() } else { guess }
+}
+
+fn fold(segment: &str) -> &str {
+    const LONGEST: usize = 48;
+    let bytes = segment.as_bytes();
+    let digits = bytes.iter().filter(|byte| byte.is_ascii_digit()).count();
+    let is_hex = |bytes: &[u8]| bytes.iter().all(u8::is_ascii_hexdigit);
+    if segment.is_empty() {
+        segment
+    } else if is_uuid(bytes) {
+        "{uuid}"
+    } else if is_date(bytes) {
+        "{date}"
+    } else if digits == bytes.len() || is_signed(bytes) {
+        "{id}"
+    } else if bytes.len() >= 8 && is_hex(bytes) && digits > 0 {
+        "{hash}"
+    } else if segment.contains('@') || segment.contains("%40") {
+        "{email}"
+    } else if bytes.len() >= 20 && digits >= 3 && is_mixed(bytes) {
+        "{token}"
+    } else if ends_in_number(bytes) {
+        // `item-123`, `user_42`: a name with a number behind it.
+        "{id}"
+    } else if bytes.len() > LONGEST || !segment.chars().all(|c| c.is_alphanumeric() || "-._~!$&'()*+,;=:".contains(c)) {
+        "{text}"
+    } else {
+        segment
+    }
+}
+
+fn is_uuid(bytes: &[u8]) -> bool {
+    bytes.len() == 36
+        && bytes.iter().enumerate().all(|(index, byte)| match index {
+            8 | 13 | 18 | 23 => *byte == b'-',
+            _ => byte.is_ascii_hexdigit(),
+        })
+}
+
+/// `2026-11-23`, with or without a time behind it.
+fn is_date(bytes: &[u8]) -> bool {
+    bytes.len() >= 10
+        && bytes.iter().take(10).enumerate().all(|(index, byte)| match index {
+            4 | 7 => *byte == b'-',
+            _ => byte.is_ascii_digit(),
+        })
+        && bytes.get(10).is_none_or(|byte| matches!(byte, b'T' | b'_' | b'-'))
+}
+
+fn is_signed(bytes: &[u8]) -> bool {
+    match bytes {
+        [b'-' | b'+', rest @ ..] => !rest.is_empty() && rest.iter().all(u8::is_ascii_digit),
+        _ => false,
+    }
+}
+
+/// Letters of both cases and digits in no order: a token.
+fn is_mixed(bytes: &[u8]) -> bool {
+    let token = bytes.iter().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'=' | b'.' | b'%'));
+    token && bytes.iter().any(u8::is_ascii_uppercase) && bytes.iter().any(u8::is_ascii_lowercase)
+}
+
+/// A name, a separator, and a number of at least two digits.
+fn ends_in_number(bytes: &[u8]) -> bool {
+    let number = bytes.iter().rev().take_while(|byte| byte.is_ascii_digit()).count();
+    let before = bytes.len().saturating_sub(number);
+    number >= 2 && before >= 2 && bytes.get(before - 1).is_some_and(|byte| matches!(byte, b'-' | b'_' | b':'))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn data_in_paths_is_folded() {
+        for (path, expected) in [
+            ("/", "/"),
+            ("", "/"),
+            ("/users/42", "/users/{id}"),
+            ("/users/42/orders/7/", "/users/{id}/orders/{id}/"),
+            ("/o/123e4567-e89b-12d3-a456-426614174000", "/o/{uuid}"),
+            ("/c/deadbeef01", "/c/{hash}"),
+            ("/c/deadbeef", "/c/deadbeef"),
+            ("/d/2026-11-23/x", "/d/{date}/x"),
+            ("/u/a@b.example", "/u/{email}"),
+            ("/t/eyJhbGciOiJIUzI1NiIsInR5cCI6IkpXVCJ9", "/t/{token}"),
+            ("/item-123", "/{id}"),
+            ("/v1/api", "/v1/api"),
+            ("/sha256/x", "/sha256/x"),
+            ("/a b", "/{text}"),
+            ("/static/app.min.js", "/static/app.min.js"),
+            ("/a/b/c/d/e/f/g/h/i/j", "/a/b/c/d/e/f/g/h/..."),
+        ] {
+            assert_eq!(guess(path), expected);
+        }
+    }
+
+    #[test]
+    fn a_service_has_a_bounded_number_of_names() {
+        let mut guesses = Guesses::new(2);
+        assert!(guesses.guess("s", "/a").is_some());
+        assert!(guesses.guess("s", "/b").is_some());
+        assert_eq!(guesses.guess("s", "/c"), None);
+        assert_eq!(guesses.guess("s", "/a").as_deref(), Some("/a"));
+        assert!(guesses.guess("t", "/c").is_some());
+    }
+
+    #[test]
+    fn patterns_match_segment_by_segment() {
+        let patterns = Patterns::new(&["/users/{id}".to_owned(), "/files/*".to_owned()]);
+        assert_eq!(patterns.find("/users/bob"), Some("/users/{id}"));
+        assert_eq!(patterns.find("/users/"), None);
+        assert_eq!(patterns.find("/users/bob/x"), None);
+        assert_eq!(patterns.find("/files/a/b/c"), Some("/files/*"));
+        assert_eq!(patterns.find("/other"), None);
+    }
+}

@@ -1,0 +1,321 @@
+//! Names and attributes of HTTP spans.
+
+use std::borrow::Cow;
+
+use super::{
+    KeyValue, Resource, Status, Value,
+    build::{SpanConfig, failure},
+    semconv as names,
+};
+use crate::{
+    exchange::{ConnectionFacts, Exchange, HttpExchange, Outcome, Role},
+    redact::Redactor,
+    route::{Guesses, Patterns},
+};
+
+/// What makes a span of HTTP's side of an exchange.
+pub(super) struct HttpNames {
+    config: SpanConfig,
+    redactor: Redactor,
+    patterns: Patterns,
+    guesses: Guesses,
+    request_headers: Vec<String>,
+    response_headers: Vec<String>,
+}
+
+/// A span's name, attributes and status.
+pub(super) struct Described {
+    pub(super) name: Cow<'static, str>,
+    pub(super) attributes: Vec<KeyValue>,
+    pub(super) status: Status,
+}
+
+/// Headers that never become attributes, even when asked for.
+const NEVER: [&str; 4] = ["authorization", "cookie", "set-cookie", "proxy-authorization"];
+
+/// A request target in its parts (RFC 9112 section 3.2).
+struct Target<'a> {
+    scheme: Cow<'a, str>,
+    /// `host:port` of an absolute or authority form.
+    authority: Option<Cow<'a, str>>,
+    path: Cow<'a, str>,
+    query: Option<Cow<'a, str>>,
+}
+
+impl HttpNames {
+    pub(super) fn new(config: SpanConfig, redactor: Redactor) -> Self {
+        let headers = |list: &[String]| -> Vec<String> {
+            let lower = list.iter().map(|name| name.to_ascii_lowercase());
+            lower.filter(|name| !NEVER.contains(&name.as_str())).collect()
+        };
+        Self {
+            request_headers: headers(&config.request_headers),
+            response_headers: headers(&config.response_headers),
+            patterns: Patterns::new(&config.routes),
+            guesses: Guesses::new(config.route_guess_limit),
+            redactor,
+            config,
+        }
+    }
+
+    pub(super) fn describe(
+        &mut self,
+        exchange: &Exchange,
+        http: &HttpExchange,
+        facts: &ConnectionFacts,
+        resource: &Resource,
+    ) -> Described {
+        let mut attributes: Vec<KeyValue> = Vec::with_capacity(20);
+        let mut add = |name: &'static str, value: Value| attributes.push((name.into(), value));
+
+        let method = String::from_utf8_lossy(http.method());
+        let known = self.config.known_methods.iter().any(|name| *name == method);
+        add(names::HTTP_REQUEST_METHOD, if known { text(&method) } else { text("_OTHER") });
+        if !known {
+            add(names::HTTP_REQUEST_METHOD_ORIGINAL, text(&method));
+        }
+
+        let target = Target::of(http);
+        let forwarded = self.config.trust_forwarded && facts.role == Role::Server;
+        let scheme = forwarded.then(|| first(http, "x-forwarded-proto")).flatten();
+        let scheme = scheme.map_or(target.scheme.clone(), Cow::Owned);
+        let host = forwarded.then(|| first(http, "x-forwarded-host")).flatten();
+        let authority = host
+            .map(Cow::Owned)
+            .or(target.authority.clone())
+            .or_else(|| http.request_header("host").next().map(String::from_utf8_lossy));
+        let (host, port) = authority.as_deref().map_or((None, None), split_authority);
+        let host = host.map_or_else(|| facts_host(facts), str::to_owned);
+        let port = port.or_else(|| default_port(authority.is_some(), &scheme, facts));
+
+        let query = target.query.as_deref().map(|query| self.redactor.query(query));
+        match facts.role {
+            Role::Server => {
+                add(names::URL_SCHEME, text(&scheme));
+                add(names::URL_PATH, text(&target.path));
+                if let Some(query) = query.filter(|query| !query.is_empty()) {
+                    add(names::URL_QUERY, text(&query));
+                }
+            }
+            Role::Client => {
+                let full = full_url(&scheme, &host, port, &target.path, query.as_deref());
+                add(names::URL_FULL, Value::Str(full.into()));
+            }
+        }
+        add(names::SERVER_ADDRESS, text(&host));
+        if let Some(port) = port {
+            add(names::SERVER_PORT, Value::Int(i64::from(port)));
+        }
+        if facts.role == Role::Server {
+            let client = forwarded.then(|| forwarded_client(http)).flatten();
+            add(names::CLIENT_ADDRESS, text(&client.unwrap_or_else(|| facts.remote.ip().to_string())));
+        }
+        add(names::NETWORK_PEER_ADDRESS, text(&facts.remote.ip().to_string()));
+        add(names::NETWORK_PEER_PORT, Value::Int(i64::from(facts.remote.port())));
+        let version = if http.minor_version == 0 { "1.0" } else { "1.1" };
+        add(names::NETWORK_PROTOCOL_VERSION, Value::Str(version.into()));
+        if let Some(status) = http.status {
+            add(names::HTTP_RESPONSE_STATUS_CODE, Value::Int(i64::from(status)));
+        }
+        if let Some(agent) = http.request_header("user-agent").next() {
+            add(names::USER_AGENT_ORIGINAL, text(&String::from_utf8_lossy(agent)));
+        }
+        for (name, size) in [
+            (names::HTTP_REQUEST_BODY_SIZE, http.request_body_bytes),
+            (names::HTTP_RESPONSE_BODY_SIZE, http.response_body_bytes.filter(|_| http.status.is_some())),
+        ] {
+            if let Some(size) = size.and_then(|size| i64::try_from(size).ok()) {
+                add(name, Value::Int(size));
+            }
+        }
+
+        let error = error_type(exchange.outcome, http.status, facts.role);
+        if let Some(error) = &error {
+            add(names::ERROR_TYPE, text(error));
+        }
+        let status = match (error, failure(exchange.outcome)) {
+            (None, _) => Status::Unset,
+            (Some(_), None) => Status::Error(String::new()),
+            (Some(_), Some(_)) => Status::Error(explanation(exchange.outcome).to_owned()),
+        };
+        if let Some(first) = exchange.response_start_ns {
+            let seconds = first.saturating_sub(exchange.start_ns) as f64 / 1e9;
+            add(names::TRACER_HTTP_TIME_TO_FIRST_BYTE, Value::Double(seconds));
+        }
+        let unit = match facts.role {
+            Role::Server => exchange.response_unit.unwrap_or(exchange.request_unit),
+            Role::Client => exchange.request_unit,
+        };
+        if unit.pid != resource.pid {
+            add(names::PROCESS_PID, Value::Int(i64::from(unit.pid)));
+        }
+        add(names::THREAD_ID, Value::Int(i64::from(unit.tid)));
+
+        let pattern = self.patterns.find(&target.path);
+        let route = match pattern {
+            Some(pattern) => {
+                let name = if facts.role == Role::Server { names::HTTP_ROUTE } else { names::URL_TEMPLATE };
+                add(name, text(pattern));
+                Some(pattern.to_owned())
+            }
+            None if self.config.route_guess && target.path.starts_with('/') => {
+                let guess = self.guesses.guess(&resource.service_name, &target.path);
+                if let Some(guess) = &guess {
+                    add(names::TRACER_HTTP_ROUTE_GUESS, text(guess));
+                }
+                guess
+            }
+            None => None,
+        };
+        self.add_headers(http, &mut attributes);
+
+        let method = if known { method.as_ref() } else { "HTTP" };
+        let name = match route {
+            Some(route) if known => format!("{method} {route}"),
+            _ => method.to_owned(),
+        };
+        Described { name: name.into(), attributes, status }
+    }
+
+    fn add_headers(&self, http: &HttpExchange, attributes: &mut Vec<KeyValue>) {
+        let texts = |values: Vec<&[u8]>| values.into_iter().map(|v| String::from_utf8_lossy(v).into_owned()).collect();
+        for (list, prefix, is_request) in [
+            (&self.request_headers, names::HTTP_REQUEST_HEADER, true),
+            (&self.response_headers, names::HTTP_RESPONSE_HEADER, false),
+        ] {
+            for name in list {
+                let values: Vec<&[u8]> =
+                    if is_request { http.request_header(name).collect() } else { http.response_header(name).collect() };
+                if !values.is_empty() {
+                    attributes.push((format!("{prefix}{name}").into(), Value::Strings(texts(values))));
+                }
+            }
+        }
+    }
+}
+
+impl<'a> Target<'a> {
+    fn of(http: &'a HttpExchange) -> Self {
+        let target = String::from_utf8_lossy(http.target());
+        if http.method() == b"CONNECT" {
+            return Self { scheme: "http".into(), authority: Some(target), path: "".into(), query: None };
+        }
+        let (scheme, authority, rest) = match target.split_once("://") {
+            Some((scheme, rest)) if !scheme.is_empty() && scheme.bytes().all(|byte| byte.is_ascii_alphabetic()) => {
+                let end = rest.find(['/', '?']).unwrap_or(rest.len());
+                let (authority, rest) = rest.split_at(end);
+                // Credentials before the host never leave.
+                let authority = authority.rsplit_once('@').map_or(authority, |(_, host)| host);
+                (scheme.to_ascii_lowercase(), Some(authority.to_owned()), rest.to_owned())
+            }
+            _ => ("http".to_owned(), None, target.into_owned()),
+        };
+        let (path, query) = match rest.split_once('?') {
+            Some((path, query)) => (path.to_owned(), Some(query.split('#').next().unwrap_or_default().to_owned())),
+            None => (rest.split('#').next().unwrap_or_default().to_owned(), None),
+        };
+        let path = if path.is_empty() && authority.is_some() { "/".to_owned() } else { path };
+        Self {
+            scheme: scheme.into(),
+            authority: authority.map(Cow::Owned),
+            path: path.into(),
+            query: query.map(Cow::Owned),
+        }
+    }
+}
+
+fn text(value: &str) -> Value {
+    Value::Str(value.to_owned().into())
+}
+
+/// The first value of a header that lists them.
+fn first(http: &HttpExchange, name: &'static str) -> Option<String> {
+    let value = String::from_utf8_lossy(http.request_header(name).next()?).into_owned();
+    let first = value.split(',').next().unwrap_or_default().trim();
+    (!first.is_empty()).then(|| first.to_owned())
+}
+
+/// The first client that trusted proxies name: Forwarded (RFC 7239), else X-Forwarded-For.
+fn forwarded_client(http: &HttpExchange) -> Option<String> {
+    let by_standard = first(http, "forwarded").and_then(|value| {
+        let value = value.split(';').find_map(|pair| {
+            let (key, value) = pair.split_once('=')?;
+            key.trim().eq_ignore_ascii_case("for").then(|| value.trim().trim_matches('"').to_owned())
+        })?;
+        Some(value)
+    });
+    let client = by_standard.or_else(|| first(http, "x-forwarded-for"))?;
+    Some(split_authority(&client).0.unwrap_or(&client).to_owned())
+}
+
+/// Host and port of an authority; brackets around an IPv6 address are removed.
+fn split_authority(authority: &str) -> (Option<&str>, Option<u16>) {
+    let authority = authority.rsplit_once('@').map_or(authority, |(_, host)| host);
+    let (host, port) = if let Some(rest) = authority.strip_prefix('[') {
+        match rest.split_once(']') {
+            Some((host, port)) => (host, port.strip_prefix(':')),
+            None => (rest, None),
+        }
+    } else {
+        match authority.rsplit_once(':') {
+            // More than one colon without brackets: an address alone.
+            Some((host, _)) if host.contains(':') => (authority, None),
+            Some((host, port)) => (host, Some(port)),
+            None => (authority, None),
+        }
+    };
+    (Some(host).filter(|host| !host.is_empty()), port.and_then(|port| port.parse().ok()))
+}
+
+/// The server's own address, when the request does not name it.
+fn facts_host(facts: &ConnectionFacts) -> String {
+    match facts.role {
+        Role::Server => facts.local.ip().to_string(),
+        Role::Client => facts.remote.ip().to_string(),
+    }
+}
+
+fn default_port(named: bool, scheme: &str, facts: &ConnectionFacts) -> Option<u16> {
+    match (named, scheme) {
+        (true, "http") => Some(80),
+        (true, "https") => Some(443),
+        _ => Some(if facts.role == Role::Server { facts.local.port() } else { facts.remote.port() }),
+    }
+}
+
+fn full_url(scheme: &str, host: &str, port: Option<u16>, path: &str, query: Option<&str>) -> String {
+    let mut url = if host.contains(':') { format!("{scheme}://[{host}]") } else { format!("{scheme}://{host}") };
+    let is_default = matches!((scheme, port), ("http", Some(80)) | ("https", Some(443)) | (_, None));
+    if let Some(port) = port.filter(|_| !is_default) {
+        url += &format!(":{port}");
+    }
+    // `OPTIONS *` is about the server, not about a path.
+    if path != "*" {
+        url += path;
+    }
+    if let Some(query) = query {
+        url.push('?');
+        url += query;
+    }
+    url
+}
+
+/// Server: 5xx; client: 4xx and 5xx; both: an exchange that failed.
+fn error_type(outcome: Outcome, status: Option<u16>, role: Role) -> Option<String> {
+    if let Some(failure) = failure(outcome) {
+        return Some(failure.to_owned());
+    }
+    let least = if role == Role::Server { 500 } else { 400 };
+    status.filter(|status| *status >= least).map(|status| status.to_string())
+}
+
+fn explanation(outcome: Outcome) -> &'static str {
+    match outcome {
+        Outcome::Complete => "",
+        Outcome::Timeout => "no response within the time limit",
+        Outcome::Reset => "the connection was reset before the response was complete",
+        Outcome::NoResponse => "the connection was closed without a response",
+        Outcome::Truncated => "the response ended before its announced length",
+        Outcome::Lost => "tracer lost bytes of this exchange: its end is not known",
+    }
+}
