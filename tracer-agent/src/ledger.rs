@@ -53,6 +53,11 @@ counters! {
     ExchangesBeforeBoundary "exchanges.before_boundary" "messages seen before a boundary was certain: not reported";
     ExchangesOwnExport "exchanges.own_export" "the service's own OTLP export calls: not spans";
     EventsLost "events.lost" "records that found no room in the ring";
+    EventsSkipped "events.skipped" "calls that the kernel did not show: a program was running already";
+    SocketsUnix "sockets.unix" "calls on Unix sockets: not read yet";
+    SocketsDatagram "sockets.datagram" "calls on UDP sockets: not read yet";
+    SocketsOther "sockets.other" "calls on sockets of other kinds (MPTCP, SCTP, SMC): not read";
+    ConnectionsUpperLayer "connections.upper_layer" "connections with TLS in the kernel: not read";
     EventsMalformed "events.malformed" "records that the agent could not read";
     EventsExcluded "events.excluded" "records of processes that a selector excludes";
     SelectedLate "process.selected_late" "processes that ran before they were selected";

@@ -1,15 +1,28 @@
 //! The agent: from kernel events to OpenTelemetry spans. Stages face one way:
 //! kernel events → connections → parsers → exchanges → spans → sinks.
 
+pub mod agent;
+pub mod cli;
+pub mod clock;
+pub mod config;
 pub mod connection;
 pub mod context;
+pub mod discovery;
+pub mod doctor;
 pub mod exchange;
+pub mod export;
 pub mod kernel;
 pub mod ledger;
+pub mod logs;
+pub mod output;
 pub mod pipeline;
 pub mod process;
 pub mod protocol;
 pub mod record;
 pub mod redact;
+pub mod reference;
 pub mod route;
+pub mod signals;
 pub mod span;
+pub mod status;
+pub mod units;

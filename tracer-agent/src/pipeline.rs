@@ -60,6 +60,11 @@ pub enum Input<'a> {
         /// Which.
         pid: u32,
     },
+    /// A process that is selected cannot be traced.
+    AttachFailed {
+        /// Which.
+        pid: u32,
+    },
 }
 
 /// Where what comes out goes.
@@ -145,6 +150,7 @@ impl Pipeline {
                 self.stage.excluded.insert(pid);
             }
             Input::SelectedLate { pid } => self.stage.count(pid, Counter::SelectedLate, 1),
+            Input::AttachFailed { pid } => self.stage.count(pid, Counter::AttachFailed, 1),
         }
     }
 
@@ -203,7 +209,18 @@ impl Stage {
             + gained(KernelCounter::LostOpen)
             + gained(KernelCounter::LostClose)
             + gained(KernelCounter::LostProcess);
-        self.ledger.add(0, Counter::EventsLost, lost);
+        let told = [
+            (Counter::EventsLost, lost),
+            (Counter::EventsSkipped, gained(KernelCounter::Skipped)),
+            (Counter::SocketsUnix, gained(KernelCounter::UnixSocket)),
+            (Counter::SocketsDatagram, gained(KernelCounter::Datagram)),
+            (Counter::SocketsOther, gained(KernelCounter::OtherSocket)),
+            (Counter::ConnectionsUpperLayer, gained(KernelCounter::UpperLayer)),
+            (Counter::AttachFailed, gained(KernelCounter::NoStorage)),
+        ];
+        for (counter, n) in told {
+            self.ledger.add(0, counter, n);
+        }
         self.kernel = values;
     }
 
@@ -375,6 +392,13 @@ pub fn process_record(record: &[u8]) -> Option<ProcessRecord> {
         Kind::Exec | Kind::Fork | Kind::Exit | Kind::Listen => read(record),
         Kind::Data | Kind::Open | Kind::Close => None,
     }
+}
+
+/// The file name in an exec record.
+pub fn exec_name(record: &[u8]) -> String {
+    let name = record.get(size_of::<ProcessRecord>()..).unwrap_or_default();
+    let name = name.split(|byte| *byte == 0).next().unwrap_or_default();
+    String::from_utf8_lossy(name).into_owned()
 }
 
 /// A header as it stands in the ring.

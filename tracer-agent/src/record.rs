@@ -86,7 +86,8 @@ mod frame {
     pub(super) const COUNTERS: u8 = 6;
     pub(super) const EXCLUDED: u8 = 7;
     pub(super) const LATE: u8 = 8;
-    pub(super) const END: u8 = 9;
+    pub(super) const FAILED: u8 = 9;
+    pub(super) const END: u8 = 10;
 }
 
 /// Facts of a process as a frame holds them.
@@ -152,6 +153,7 @@ impl Writer {
             }
             Input::Excluded { pid } => self.frame(frame::EXCLUDED, &pid.to_le_bytes()),
             Input::SelectedLate { pid } => self.frame(frame::LATE, &pid.to_le_bytes()),
+            Input::AttachFailed { pid } => self.frame(frame::FAILED, &pid.to_le_bytes()),
         }
     }
 
@@ -205,6 +207,8 @@ pub enum OwnedInput {
     Excluded(u32),
     /// See [`Input::SelectedLate`].
     SelectedLate(u32),
+    /// See [`Input::AttachFailed`].
+    AttachFailed(u32),
 }
 
 impl OwnedInput {
@@ -219,6 +223,7 @@ impl OwnedInput {
             Self::Counters(values) => Input::Counters(*values),
             Self::Excluded(pid) => Input::Excluded { pid: *pid },
             Self::SelectedLate(pid) => Input::SelectedLate { pid: *pid },
+            Self::AttachFailed(pid) => Input::AttachFailed { pid: *pid },
         }
     }
 }
@@ -289,6 +294,7 @@ impl Reader {
             }
             frame::EXCLUDED => array(&bytes).map(|bytes| OwnedInput::Excluded(u32::from_le_bytes(bytes))),
             frame::LATE => array(&bytes).map(|bytes| OwnedInput::SelectedLate(u32::from_le_bytes(bytes))),
+            frame::FAILED => array(&bytes).map(|bytes| OwnedInput::AttachFailed(u32::from_le_bytes(bytes))),
             frame::END => {
                 self.done = true;
                 return Ok(None);

@@ -52,7 +52,7 @@ pub enum Kind {
     Open = 2,
     /// [`CloseRecord`].
     Close = 3,
-    /// [`ProcessRecord`]: a process of interest executed another program.
+    /// [`ExecRecord`]: a process of interest executed another program.
     Exec = 4,
     /// [`ProcessRecord`]: a selected process made another one.
     Fork = 5,
@@ -261,6 +261,17 @@ pub struct ProcessRecord {
     pub time_ns: u64,
 }
 
+/// A [`Kind::Exec`]: the process, and the file that it executes.
+#[derive(Clone, Copy, Debug)]
+#[repr(C)]
+pub struct ExecRecord {
+    /// What is common to all process records.
+    pub process: ProcessRecord,
+    /// Name of the file without its path, zero-padded: short-lived processes are gone when the agent
+    /// looks for them.
+    pub name: [u8; NAME_BYTES],
+}
+
 /// What the agent wants of a connection's bytes. One word of the verdict array: the low 32 bits are
 /// a TCP position, 3 bits the kind and direction, the rest a tag of the connection's number, so
 /// that a slot shared by two connections costs copying and never hides bytes.
@@ -335,8 +346,9 @@ pub enum KernelCounter {
     NoStorage = 8,
     /// Calls on a selected process's UDP sockets.
     Datagram = 9,
-    /// Connections of the agent itself or of another kernel user that were left alone.
-    KernelSocket = 10,
+    /// Calls that the kernel skipped because the program was running already; filled in by the agent
+    /// from the programs' own statistics.
+    Skipped = 10,
 }
 
 /// Number of [`KernelCounter`]s.
@@ -428,6 +440,7 @@ const _: () = {
     assert!(size_of::<OpenRecord>() == 72);
     assert!(size_of::<CloseRecord>() == 32);
     assert!(size_of::<ProcessRecord>() == 24);
+    assert!(size_of::<ExecRecord>() == 24 + NAME_BYTES);
     assert!(size_of::<DataRecord<{ CLASS_SIZES[0] }>>() == 80);
     assert!(size_of::<DataRecord<{ CLASS_SIZES[3] }>>() == 56 + 4104);
     assert!(size_of::<Offsets>() == 42 * 4);

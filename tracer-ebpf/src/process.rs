@@ -7,15 +7,16 @@ use aya_ebpf::{
     macros::btf_tracepoint,
     programs::BtfTracePointContext,
 };
-use tracer_common::{FileKey, KernelCounter, Kind, NAME_BYTES, ProcessRecord, RULE_EXCLUDE, RULE_SELECT};
+use tracer_common::{ExecRecord, FileKey, KernelCounter, Kind, NAME_BYTES, ProcessRecord, RULE_EXCLUDE, RULE_SELECT};
 
 use crate::{
     layout::{load, offset, report_every_exec},
-    ring::{count, reserve, submit_flags},
+    ring::{FORCE_WAKEUP, count, reserve},
     select::{Current, is_selected, rule_for, set_selected},
 };
 
-/// Sends a process record, with the time filled in.
+/// Sends a process record, with the time filled in. The reader is woken at once: what it has to look
+/// up may be gone soon.
 #[inline(always)]
 pub(crate) fn report(record: ProcessRecord) {
     let Some(mut entry) = reserve::<ProcessRecord>() else {
@@ -24,7 +25,7 @@ pub(crate) fn report(record: ProcessRecord) {
     };
     // SAFETY: a helper without arguments.
     entry.write(ProcessRecord { time_ns: unsafe { bpf_ktime_get_ns() }, ..record });
-    entry.submit(submit_flags(true));
+    entry.submit(FORCE_WAKEUP);
 }
 
 /// `sched_process_fork(parent, child)`: runs in the parent, before the child does.
@@ -79,7 +80,20 @@ pub fn sched_process_exec(ctx: BtfTracePointContext) -> i32 {
         _ => u8::from(was_selected),
     };
     if was_selected || selected != 0 || report_every_exec() {
-        report(ProcessRecord { kind: Kind::Exec as u8, selected, pid, ..ProcessRecord::default() });
+        let Some(mut entry) = reserve::<ExecRecord>() else {
+            count(KernelCounter::LostProcess, 1);
+            return 0;
+        };
+        let process = ProcessRecord {
+            kind: Kind::Exec as u8,
+            selected,
+            pid,
+            // SAFETY: a helper without arguments.
+            time_ns: unsafe { bpf_ktime_get_ns() },
+            ..ProcessRecord::default()
+        };
+        entry.write(ExecRecord { process, name });
+        entry.submit(FORCE_WAKEUP);
     }
     0
 }

@@ -17,7 +17,8 @@ static COUNTERS: PerCpuArray<u64> = PerCpuArray::with_max_entries(KERNEL_COUNTER
 
 const BPF_RB_AVAIL_DATA: u64 = 0;
 const BPF_RB_NO_WAKEUP: u64 = 1;
-const BPF_RB_FORCE_WAKEUP: u64 = 2;
+/// Submits a record and wakes the reader at once.
+pub(crate) const FORCE_WAKEUP: u64 = 2;
 
 /// Adds `n` to a counter of this CPU.
 #[inline(always)]
@@ -39,7 +40,7 @@ pub(crate) fn reserve<T: 'static>() -> Option<RingBufEntry<T>> {
 #[inline(always)]
 pub(crate) fn submit_flags(ask: bool) -> u64 {
     if ask && EVENTS.query(BPF_RB_AVAIL_DATA) > wake_bytes() {
-        BPF_RB_FORCE_WAKEUP
+        FORCE_WAKEUP
     } else {
         BPF_RB_NO_WAKEUP
     }

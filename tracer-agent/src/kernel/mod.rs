@@ -74,7 +74,7 @@ pub struct Kernel {
     ebpf: Ebpf,
     ring: Option<Ring>,
     selected: Arc<Words>,
-    verdicts: Words,
+    verdicts: Arc<Words>,
     counters: PerCpuArray<MapData, u64>,
     has_pre_send: bool,
 }
@@ -97,6 +97,16 @@ impl Selection {
     /// Whether a process is selected.
     pub fn contains(&self, pid: u32) -> bool {
         self.0.load(pid / 64) >> (pid % 64) & 1 != 0
+    }
+}
+
+/// Tells the programs what is wanted of connections.
+pub struct Verdicts(Arc<Words>);
+
+impl Verdicts {
+    /// From now on this is wanted of a connection.
+    pub fn set(&self, connection: u64, verdict: Verdict) {
+        self.0.store(verdict_slot(connection), verdict.word(connection));
     }
 }
 
@@ -160,7 +170,7 @@ impl Kernel {
             ebpf,
             ring: Some(Ring::new(ring)),
             selected: Arc::new(selected),
-            verdicts,
+            verdicts: Arc::new(verdicts),
             counters,
             has_pre_send,
         })
@@ -181,26 +191,24 @@ impl Kernel {
         self.has_pre_send
     }
 
-    /// Tells the programs what is wanted of a connection.
-    pub fn set_verdict(&self, connection: u64, verdict: Verdict) {
-        self.verdicts.store(verdict_slot(connection), verdict.word(connection));
+    /// What tells the programs what is wanted of connections.
+    pub fn verdicts(&self) -> Verdicts {
+        Verdicts(Arc::clone(&self.verdicts))
     }
 
     /// The programs' counters, summed over the CPUs, by [`KernelCounter`].
     pub fn counters(&self) -> [u64; KERNEL_COUNTERS as usize] {
         std::array::from_fn(|index| {
+            if index == KernelCounter::Skipped as usize {
+                return self.recursion_misses();
+            }
             self.counters.get(&(index as u32), 0).map(|values| values.iter().sum()).unwrap_or(0)
         })
     }
 
-    /// One of [`Self::counters`].
-    pub fn counter(&self, counter: KernelCounter) -> u64 {
-        self.counters()[counter as usize]
-    }
-
     /// How often the kernel skipped each program because it was running already
     /// (`bpf_prog_info.recursion_misses`).
-    pub fn recursion_misses(&self) -> u64 {
+    fn recursion_misses(&self) -> u64 {
         self.ebpf
             .programs()
             .filter_map(|(_, program)| program.fd().ok().map(|fd| fd.as_fd().as_raw_fd()))

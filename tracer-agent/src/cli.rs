@@ -1,0 +1,363 @@
+//! The command line: every flag with its help, and how flags change the configuration.
+
+use std::{ffi::OsString, io::IsTerminal, path::PathBuf};
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+use crate::{
+    config::{Config, ConfigError},
+    export::Protocol,
+    logs::{Level, LogFormat},
+    output::Format,
+    process::selector::{EXAMPLES, Rule},
+};
+
+/// What `--help` ends with.
+const AFTER_HELP: &str = "\
+Examples:
+  tracer run -- python3 app.py             start a program and trace it and its children
+  tracer --port 8080                       trace whoever listens on port 8080, until Ctrl-C
+  tracer --exe '*/nginx' --output json     a JSON object for each exchange of every nginx
+  tracer agent --config /etc/tracer.yaml   the daemon
+
+Exit codes:
+  0   fine (tracer run: the exit status of COMMAND)
+  1   failure
+  2   wrong usage or configuration
+  77  the kernel or the privileges do not allow it: see `tracer doctor`";
+
+/// Traces HTTP services with eBPF: spans of unmodified programs, without a restart or a change.
+#[derive(Debug, Parser)]
+#[command(name = "tracer", version = version(), after_help = AFTER_HELP, args_conflicts_with_subcommands = true)]
+pub struct Cli {
+    #[command(subcommand)]
+    /// What to do; without one, the selected processes are watched until Ctrl-C.
+    pub command: Option<Command>,
+    #[command(flatten)]
+    /// Flags of the watch.
+    pub watch: TraceFlags,
+}
+
+/// What the binary is, in `--version`.
+fn version() -> &'static str {
+    if crate::kernel::has_object() {
+        concat!(env!("CARGO_PKG_VERSION"), " (with kernel programs)")
+    } else {
+        concat!(env!("CARGO_PKG_VERSION"), " (built without kernel programs)")
+    }
+}
+
+/// The subcommands.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Start a program and trace it and its descendants, from the first request on.
+    Run(RunFlags),
+    /// Run as a daemon, by a configuration file.
+    Agent(AgentFlags),
+    /// Tell what this kernel and these privileges allow; with --pid, why a process is not traced.
+    Doctor(DoctorFlags),
+    /// Ask the running agent what it traces, what it has seen and what it has lost.
+    Status(StatusFlags),
+    /// Make spans from a recording: needs neither privileges nor a kernel.
+    Replay(ReplayFlags),
+    /// Print the reference or the JSON Schema of the configuration.
+    Config(ConfigFlags),
+}
+
+/// Which processes.
+#[derive(Clone, Debug, Default, Args)]
+#[command(next_help_heading = "Which processes (kinds are ANDed, repeats of a kind ORed)")]
+pub struct SelectFlags {
+    /// A process, by its id.
+    #[arg(long, value_name = "N")]
+    pub pid: Vec<u32>,
+    /// Whoever listens on this TCP port.
+    #[arg(long, value_name = "N")]
+    pub port: Vec<u16>,
+    /// By the path of the executable.
+    #[arg(long, value_name = "GLOB")]
+    pub exe: Vec<String>,
+    /// By the whole command line.
+    #[arg(long, value_name = "GLOB")]
+    pub command: Vec<String>,
+    /// Leave these out: pid=N, port=N, exe=GLOB or command=GLOB.
+    #[arg(long, value_name = "KIND=VALUE", value_parser = parse_exclude)]
+    pub exclude: Vec<Rule>,
+    /// service.name of the selected processes.
+    #[arg(long, value_name = "NAME")]
+    pub service_name: Option<String>,
+}
+
+/// How to trace.
+#[derive(Clone, Debug, Default, Args)]
+pub struct CommonFlags {
+    /// What is written for each exchange: text, json, otlp-json or none.
+    #[arg(long, value_name = "FORM")]
+    pub output: Option<Format>,
+    /// Write the output to a file.
+    #[arg(long, value_name = "FILE")]
+    pub output_file: Option<PathBuf>,
+    /// Colours in the output: auto, always or never.
+    #[arg(long, value_name = "WHEN", default_value = "auto")]
+    pub color: Color,
+    /// Send spans by OTLP to this address, such as http://localhost:4318.
+    #[arg(long, value_name = "URL")]
+    pub otlp_endpoint: Option<String>,
+    /// http/protobuf, grpc or http/json.
+    #[arg(long, value_name = "PROTOCOL")]
+    pub otlp_protocol: Option<Protocol>,
+    /// Record the stream of kernel events, for `tracer replay`.
+    #[arg(long, value_name = "FILE")]
+    pub record: Option<PathBuf>,
+    /// Keep credentials and cookies in the recording.
+    #[arg(long, requires = "record")]
+    pub record_raw: bool,
+    /// off, error, warn, info, debug or trace.
+    #[arg(long, value_name = "LEVEL")]
+    pub log_level: Option<Level>,
+    /// text or json.
+    #[arg(long, value_name = "FORM")]
+    pub log_format: Option<LogFormat>,
+    /// Answer `tracer status` on this Unix socket.
+    #[arg(long, value_name = "PATH")]
+    pub socket: Option<PathBuf>,
+    /// Read a configuration file first.
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+}
+
+/// Flags of the watch.
+#[derive(Clone, Debug, Default, Args)]
+pub struct TraceFlags {
+    #[command(flatten)]
+    /// Which processes.
+    pub select: SelectFlags,
+    #[command(flatten)]
+    /// How.
+    pub common: CommonFlags,
+}
+
+/// Flags of `tracer run`.
+#[derive(Clone, Debug, Args)]
+pub struct RunFlags {
+    #[command(flatten)]
+    /// How.
+    pub common: CommonFlags,
+    /// service.name of the program.
+    #[arg(long, value_name = "NAME")]
+    pub service_name: Option<String>,
+    /// Run the program as this user, by name or number; under sudo it is the caller.
+    #[arg(long, value_name = "USER")]
+    pub user: Option<String>,
+    /// The program and its arguments.
+    #[arg(required = true, trailing_var_arg = true, value_name = "COMMAND")]
+    pub command: Vec<OsString>,
+}
+
+/// Flags of `tracer agent`.
+#[derive(Clone, Debug, Args)]
+pub struct AgentFlags {
+    #[command(flatten)]
+    /// How and which.
+    pub trace: TraceFlags,
+}
+
+/// Flags of `tracer doctor`.
+#[derive(Clone, Debug, Args)]
+pub struct DoctorFlags {
+    /// Why is this process not traced?
+    #[arg(long, value_name = "N")]
+    pub pid: Option<u32>,
+    /// JSON instead of text.
+    #[arg(long)]
+    pub json: bool,
+    /// Socket of the running agent.
+    #[arg(long, value_name = "PATH", default_value = crate::status::DEFAULT_SOCKET)]
+    pub socket: PathBuf,
+}
+
+/// Flags of `tracer status`.
+#[derive(Clone, Debug, Args)]
+pub struct StatusFlags {
+    /// JSON instead of text.
+    #[arg(long)]
+    pub json: bool,
+    /// Socket of the running agent.
+    #[arg(long, value_name = "PATH", default_value = crate::status::DEFAULT_SOCKET)]
+    pub socket: PathBuf,
+}
+
+/// Flags of `tracer replay`.
+#[derive(Clone, Debug, Args)]
+pub struct ReplayFlags {
+    /// The recording.
+    pub file: PathBuf,
+    /// text, json, otlp-json or none.
+    #[arg(long, value_name = "FORM", default_value = "text")]
+    pub output: Format,
+    /// Write the output to a file.
+    #[arg(long, value_name = "FILE")]
+    pub output_file: Option<PathBuf>,
+    /// Colours in the output: auto, always or never.
+    #[arg(long, value_name = "WHEN", default_value = "auto")]
+    pub color: Color,
+}
+
+/// Flags of `tracer config`.
+#[derive(Clone, Debug, Args)]
+pub struct ConfigFlags {
+    /// What to print.
+    pub what: ConfigOutput,
+}
+
+/// What `tracer config` prints.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub enum ConfigOutput {
+    /// The reference, as Markdown.
+    Reference,
+    /// The JSON Schema.
+    Schema,
+}
+
+/// When to use colours.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum Color {
+    /// On a terminal, unless NO_COLOR is set.
+    #[default]
+    Auto,
+    /// Always.
+    Always,
+    /// Never.
+    Never,
+}
+
+impl Color {
+    /// Whether to use them, for output on standard error or standard output, or in a file.
+    pub fn resolve(self, standard_error: bool, in_file: bool) -> bool {
+        match self {
+            Self::Always => true,
+            Self::Never => false,
+            Self::Auto => {
+                let terminal =
+                    if standard_error { std::io::stderr().is_terminal() } else { std::io::stdout().is_terminal() };
+                terminal && !in_file && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
+            }
+        }
+    }
+}
+
+fn parse_exclude(text: &str) -> Result<Rule, String> {
+    let (kind, value) = text.split_once('=').ok_or("use KIND=VALUE, such as exe=*/curl")?;
+    let number = || value.parse::<u32>().map_err(|_| format!("{value:?} is not a number"));
+    let mut rule = Rule::default();
+    match kind {
+        "pid" => rule.pid.push(number()?),
+        "port" => rule.port.push(value.parse().map_err(|_| format!("{value:?} is not a port"))?),
+        "exe" => rule.exe.push(value.to_owned()),
+        "command" => rule.command.push(value.to_owned()),
+        other => return Err(format!("{other:?} is not one of pid, port, exe, command")),
+    }
+    Ok(rule)
+}
+
+impl SelectFlags {
+    /// The flags form one rule.
+    fn rule(&self) -> Option<Rule> {
+        let any = !(self.pid.is_empty() && self.port.is_empty() && self.exe.is_empty() && self.command.is_empty());
+        any.then(|| Rule {
+            pid: self.pid.clone(),
+            port: self.port.clone(),
+            exe: self.exe.clone(),
+            command: self.command.clone(),
+            service_name: self.service_name.clone(),
+        })
+    }
+}
+
+impl CommonFlags {
+    /// The configuration: file, then environment, then these flags.
+    ///
+    /// # Errors
+    /// The file or a variable makes no sense.
+    pub fn configuration(&self) -> Result<Config, ConfigError> {
+        let mut config = match &self.config {
+            Some(path) => Config::from_file(path)?,
+            None => Config::default(),
+        };
+        config.apply_environment(&|name| std::env::var(name).ok())?;
+        if let Some(output) = self.output {
+            config.output = output;
+        }
+        if let Some(endpoint) = &self.otlp_endpoint {
+            config.export.endpoint = Some(endpoint.clone());
+            config.export.traces_endpoint = None;
+        }
+        if let Some(protocol) = self.otlp_protocol {
+            config.export.protocol = protocol;
+        }
+        let paths = [
+            (&self.output_file, &mut config.output_file),
+            (&self.record, &mut config.record),
+            (&self.socket, &mut config.socket),
+        ];
+        for (flag, field) in paths {
+            if flag.is_some() {
+                field.clone_from(flag);
+            }
+        }
+        config.record_raw |= self.record_raw;
+        if let Some(level) = self.log_level {
+            config.log.level = level;
+        }
+        if let Some(format) = self.log_format {
+            config.log.format = format;
+        }
+        Ok(config)
+    }
+}
+
+impl TraceFlags {
+    /// The configuration with the selectors of the flags.
+    ///
+    /// # Errors
+    /// As [`CommonFlags::configuration`]; no process is named.
+    pub fn configuration(&self) -> Result<Config, ConfigError> {
+        let mut config = self.common.configuration()?;
+        config.select.include.extend(self.select.rule());
+        config.select.exclude.extend(self.select.exclude.iter().cloned());
+        if config.select.include.is_empty() {
+            return Err(ConfigError(EXAMPLES.to_owned()));
+        }
+        Ok(config)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn flags_form_one_rule() {
+        let cli = Cli::parse_from(["tracer", "--exe", "*/a", "--exe", "*/b", "--port", "80", "--exclude", "pid=7"]);
+        let config = cli.watch.configuration().expect("valid");
+        assert_eq!(config.select.include.len(), 1);
+        assert_eq!(config.select.include[0].exe, ["*/a", "*/b"]);
+        assert_eq!(config.select.include[0].port, [80]);
+        assert_eq!(config.select.exclude[0].pid, [7]);
+    }
+
+    #[test]
+    fn a_selector_is_required() {
+        let cli = Cli::parse_from(["tracer", "agent"]);
+        let Some(Command::Agent(flags)) = cli.command else { panic!("an agent") };
+        let error = flags.trace.configuration().expect_err("no selector").to_string();
+        assert_eq!(error.matches("\n  tracer ").count(), 3, "{error}");
+    }
+}

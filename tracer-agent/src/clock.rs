@@ -1,0 +1,40 @@
+//! Clocks of this machine. The only place that asks for the time.
+
+use std::time::Duration;
+
+/// `CLOCK_MONOTONIC`, the clock of the kernel programs, nanoseconds.
+pub fn monotonic_ns() -> u64 {
+    read(libc::CLOCK_MONOTONIC)
+}
+
+/// Unix time minus `CLOCK_MONOTONIC`, nanoseconds: the best of a few readings.
+pub fn offset_ns() -> i64 {
+    const READINGS: usize = 5;
+    let mut best = (u64::MAX, 0);
+    for _ in 0..READINGS {
+        let before = monotonic_ns();
+        let unix = read(libc::CLOCK_REALTIME);
+        let after = monotonic_ns();
+        let middle = before + (after - before) / 2;
+        if after - before < best.0 {
+            best = (after - before, unix as i64 - middle as i64);
+        }
+    }
+    best.1
+}
+
+fn read(clock: libc::clockid_t) -> u64 {
+    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: a live timespec; both clocks always exist.
+    unsafe { libc::clock_gettime(clock, &raw mut time) };
+    Duration::new(time.tv_sec.unsigned_abs(), time.tv_nsec.unsigned_abs() as u32).as_nanos() as u64
+}
+
+/// Seconds east of Greenwich at a moment, in the zone of this machine.
+pub fn local_offset_seconds(unix_seconds: libc::time_t) -> libc::c_long {
+    // SAFETY: an all-zero tm is valid; localtime_r fills it.
+    unsafe {
+        let mut local: libc::tm = std::mem::zeroed();
+        if libc::localtime_r(&raw const unix_seconds, &raw mut local).is_null() { 0 } else { local.tm_gmtoff }
+    }
+}

@@ -1,0 +1,269 @@
+//! The configuration: a YAML file, then environment variables, then flags.
+
+use std::path::{Path, PathBuf};
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    export::ExportConfig,
+    logs::LogConfig,
+    output::Format,
+    process::selector::Selection,
+    span::build::SpanConfig,
+    units::{Size, Time},
+};
+
+/// Everything that can be configured.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Config {
+    /// Which processes are traced.
+    pub select: Selection,
+    /// Where spans go.
+    pub export: ExportConfig,
+    /// What spans hold.
+    pub spans: SpanConfig,
+    /// What is written for each exchange: `text`, `json`, `otlp-json` or `none`.
+    pub output: Format,
+    /// File that the output goes to; standard error for `tracer run`, else standard output.
+    pub output_file: Option<PathBuf>,
+    /// Attributes that every resource gets.
+    pub resource_attributes: std::collections::BTreeMap<String, String>,
+    /// Bounds of what is kept in memory.
+    pub limits: Limits,
+    /// Unix socket on which the running agent answers.
+    pub socket: Option<PathBuf>,
+    /// File that the stream of kernel events is recorded to.
+    pub record: Option<PathBuf>,
+    /// Record values of sensitive headers too.
+    pub record_raw: bool,
+    /// The agent's own log.
+    pub log: LogConfig,
+}
+
+/// Bounds of what is kept in memory.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Limits {
+    /// Size of the ring between kernel and agent: a power of two.
+    pub ring: Size,
+    /// Connections that are followed at once.
+    pub connections: usize,
+    /// How long a request waits for its response.
+    pub exchange_timeout: Time,
+    /// How long the agent takes to send what is left when it ends.
+    pub shutdown: Time,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            ring: Size(8 << 20),
+            connections: 65_536,
+            exchange_timeout: Time::from_ms(300_000),
+            shutdown: Time::from_ms(5_000),
+        }
+    }
+}
+
+/// Why a configuration cannot be used.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct ConfigError(pub String);
+
+impl Config {
+    /// Reads a file, with `${env:NAME}` and `${env:NAME:-default}` replaced.
+    ///
+    /// # Errors
+    /// The file cannot be read, or something in it makes no sense; the message says where.
+    pub fn from_file(path: &Path) -> Result<Self, ConfigError> {
+        let text = std::fs::read_to_string(path)
+            .map_err(|error| ConfigError(format!("cannot read the configuration {}: {error}", path.display())))?;
+        Self::from_yaml(&text, &|name| std::env::var(name).ok())
+            .map_err(|error| ConfigError(format!("{}:{error}", path.display())))
+    }
+
+    /// Reads a text. Messages begin with line and column.
+    ///
+    /// # Errors
+    /// See [`Self::from_file`].
+    pub fn from_yaml(text: &str, variable: &dyn Fn(&str) -> Option<String>) -> Result<Self, ConfigError> {
+        let text = substitute(text, variable)?;
+        if text.lines().all(|line| line.trim().is_empty() || line.trim_start().starts_with('#')) {
+            return Ok(Self::default());
+        }
+        serde_saphyr::from_str(&text).map_err(|error| {
+            let place = error.location().map_or_else(String::new, |at| format!("{}:{}: ", at.line(), at.column()));
+            let message = error.without_snippet().to_string();
+            let message = message.split(" at line ").next().unwrap_or(&message).to_owned();
+            ConfigError(format!("{place}{}", with_nearest(&message)))
+        })
+    }
+
+    /// Takes what environment variables say.
+    ///
+    /// # Errors
+    /// A value makes no sense; the message names the variable.
+    pub fn apply_environment(&mut self, variable: &dyn Fn(&str) -> Option<String>) -> Result<(), ConfigError> {
+        self.export.apply_environment(variable).map_err(ConfigError)?;
+        let get = |name: &str| variable(name).filter(|value| !value.is_empty());
+        if let Some(value) = get("OTEL_RESOURCE_ATTRIBUTES") {
+            // `service.name` there would be the agent's, not that of what it traces.
+            let given = crate::process::identity::parse_attributes(&value);
+            self.resource_attributes.extend(given.into_iter().filter(|(key, _)| key != "service.name"));
+        }
+        if let Some(value) = get("OTEL_INSTRUMENTATION_HTTP_KNOWN_METHODS") {
+            self.spans.known_methods = value.split(',').map(|name| name.trim().to_owned()).collect();
+        }
+        if let Some(value) = get("TRACER_LOG") {
+            self.log.level = value.parse().map_err(|error| ConfigError(format!("TRACER_LOG: {error}")))?;
+        }
+        if let Some(value) = get("TRACER_OUTPUT") {
+            self.output = value.parse().map_err(|error| ConfigError(format!("TRACER_OUTPUT: {error}")))?;
+        }
+        if let Some(value) = get("TRACER_SOCKET") {
+            self.socket = Some(value.into());
+        }
+        Ok(())
+    }
+
+    /// What can only be judged as a whole.
+    ///
+    /// # Errors
+    /// Values that do not fit.
+    pub fn check(&self) -> Result<(), ConfigError> {
+        let ring = self.limits.ring.0;
+        if !ring.is_power_of_two() || !(1 << 16..=1 << 30).contains(&ring) {
+            return Err(ConfigError("limits.ring must be a power of two between 64KiB and 1GiB".to_owned()));
+        }
+        if self.limits.connections == 0 {
+            return Err(ConfigError("limits.connections must be at least 1".to_owned()));
+        }
+        self.export.endpoint().map_err(ConfigError)?;
+        Ok(())
+    }
+
+    /// The JSON Schema of a configuration file.
+    pub fn schema() -> serde_json::Value {
+        schemars::schema_for!(Self).to_value()
+    }
+}
+
+/// Adds the nearest valid key to a message about an unknown one.
+fn with_nearest(message: &str) -> String {
+    let mut quoted = message.split('`').skip(1).step_by(2);
+    let Some(unknown) = quoted.next().filter(|_| message.contains("unknown field")) else {
+        return message.to_owned();
+    };
+    let known: Vec<&str> = quoted.collect();
+    let nearest = known.iter().min_by_key(|key| strsim::damerau_levenshtein(key, unknown));
+    match nearest.filter(|key| strsim::damerau_levenshtein(key, unknown) <= 3) {
+        Some(key) => format!("unknown key `{unknown}`, did you mean `{key}`?"),
+        None => format!("unknown key `{unknown}`, expected one of {}", known.join(", ")),
+    }
+}
+
+/// Replaces `${env:NAME}` and `${env:NAME:-default}`; `$$` is a dollar sign. A value cannot add
+/// structure: what could is quoted, or refused inside of other text.
+fn substitute(text: &str, variable: &dyn Fn(&str) -> Option<String>) -> Result<String, ConfigError> {
+    let mut lines = Vec::new();
+    for (index, line) in text.lines().enumerate() {
+        let failed = |message: String| ConfigError(format!("{}:1: {message}", index + 1));
+        let mut out = String::new();
+        let mut rest = line;
+        while let Some(at) = rest.find('$') {
+            let (before, from) = rest.split_at(at);
+            out += before;
+            if let Some(after) = from.strip_prefix("$$") {
+                out.push('$');
+                rest = after;
+                continue;
+            }
+            let Some(inner) = from.strip_prefix("${env:") else {
+                out.push('$');
+                rest = &from[1..];
+                continue;
+            };
+            let (inner, after) = inner.split_once('}').ok_or_else(|| failed("${env:… has no end".to_owned()))?;
+            let (name, default) = inner.split_once(":-").map_or((inner, None), |(name, default)| (name, Some(default)));
+            let value = variable(name).filter(|value| !value.is_empty()).or_else(|| default.map(str::to_owned));
+            let value = value.ok_or_else(|| failed(format!("the environment variable {name} is not set")))?;
+            let alone = after.trim().is_empty() && (out.trim_end().ends_with([':', '-']) || out.trim().is_empty());
+            if is_plain(&value) {
+                out += &value;
+            } else if alone {
+                // JSON strings are YAML strings.
+                out += &serde_json::Value::from(value).to_string();
+            } else {
+                return Err(failed(format!("the value of {name} has characters that YAML gives a meaning: use it alone")));
+            }
+            rest = after;
+        }
+        lines.push(out + rest);
+    }
+    Ok(lines.join("\n"))
+}
+
+/// Whether a text means only itself, wherever it stands in YAML.
+fn is_plain(value: &str) -> bool {
+    !value.ends_with(':') && value.chars().all(|c| c.is_ascii_alphanumeric() || "_./:@+=-".contains(c)) && !value.starts_with(['-', '@', ':', '='])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn none(_: &str) -> Option<String> {
+        None
+    }
+
+    #[test]
+    fn a_file_is_read_and_what_it_leaves_out_has_its_default() {
+        let text = "select:\n  include:\n    - exe: ['*/nginx']\n      service_name: edge\nexport:\n  endpoint: http://localhost:4318\n  timeout: 3s\nlimits:\n  ring: 4MiB\n";
+        let config = Config::from_yaml(text, &none).expect("valid");
+        assert_eq!(config.select.include[0].exe, ["*/nginx"]);
+        assert_eq!(config.export.timeout, Time::from_ms(3_000));
+        assert_eq!(config.limits.ring, Size(4 << 20));
+        assert_eq!(config.limits.connections, Limits::default().connections);
+        assert_eq!(Config::from_yaml("# nothing\n", &none).expect("valid"), Config::default());
+    }
+
+    #[test]
+    fn an_unknown_key_is_an_error_with_its_place_and_the_nearest_one() {
+        let error = Config::from_yaml("output: text\nexport:\n  endpont: x\n", &none).expect_err("unknown").to_string();
+        assert!(error.starts_with("3:3: "), "{error}");
+        assert!(error.contains("unknown key `endpont`, did you mean `endpoint`?"), "{error}");
+        let error = Config::from_yaml("limits:\n  exchange_timeout: soon\n", &none).expect_err("bad").to_string();
+        assert!(error.contains("is not a time such as"), "{error}");
+    }
+
+    #[test]
+    fn variables_are_replaced_and_cannot_add_structure() {
+        let variables = |name: &str| match name {
+            "HOST" => Some("http://a:4318".to_owned()),
+            "EVIL" => Some("x\nlimits:\n  connections: 1".to_owned()),
+            _ => None,
+        };
+        let read = |text: &str| Config::from_yaml(text, &variables);
+        let config = read("export:\n  endpoint: ${env:HOST}/x\n").expect("valid");
+        assert_eq!(config.export.endpoint.as_deref(), Some("http://a:4318/x"));
+        let config = read("export:\n  endpoint: ${env:EVIL}\n").expect("a string");
+        assert_eq!(config.export.endpoint.as_deref(), Some("x\nlimits:\n  connections: 1"));
+        assert_eq!(config.limits, Limits::default());
+        assert!(read("export:\n  endpoint: a${env:EVIL}\n").is_err());
+        let config = read("export:\n  endpoint: ${env:NONE:-http://d:1}\n").expect("valid");
+        assert_eq!(config.export.endpoint.as_deref(), Some("http://d:1"));
+        let error = read("export:\n  endpoint: ${env:NONE}\n").expect_err("unset").to_string();
+        assert_eq!(error, "2:1: the environment variable NONE is not set");
+        assert_eq!(read("socket: a$$b\n").expect("valid").socket, Some(PathBuf::from("a$b")));
+    }
+
+    #[test]
+    fn a_configuration_survives_a_recording() {
+        let mut config = Config::default();
+        config.select.include.push(crate::process::selector::Rule { pid: vec![5], ..Default::default() });
+        let json = serde_json::to_value(&config).expect("serializable");
+        assert_eq!(serde_json::from_value::<Config>(json).expect("readable"), config);
+    }
+}

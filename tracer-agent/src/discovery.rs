@@ -1,0 +1,254 @@
+//! Which processes are traced right now: the selectors, `/proc`, and what the kernel reports.
+
+use std::{collections::BTreeMap, os::linux::fs::MetadataExt};
+
+use rustc_hash::FxHashSet;
+use tracer_common::{FileKey, Kind, ProcessRecord};
+
+use crate::{
+    kernel::{Plan, Selection},
+    pipeline::{Input, exec_name, process_record},
+    process::{
+        facts::{Proc, ProcessFacts},
+        selector::{Decision, Selectors},
+    },
+};
+
+/// Keeps the kernel's selection in step with the operator's.
+pub struct Discovery {
+    proc: Proc,
+    selectors: Selectors,
+    selection: Selection,
+    own_pid: u32,
+    alive: FxHashSet<u32>,
+}
+
+/// Where discovery tells the pipeline what it found.
+pub trait Tell {
+    /// An input for the pipeline.
+    fn tell(&mut self, input: Input<'_>);
+}
+
+/// What the kernel programs need to know of the selectors before they load.
+pub fn plan(selectors: &Selectors, ring_bytes: u32) -> Plan {
+    let rules = selectors.kernel_rules();
+    let mut names = rules.names;
+    let mut files = Vec::new();
+    let mut report_every_exec = rules.needs_every_exec;
+    for (path, select) in rules.paths {
+        match std::fs::metadata(&path) {
+            Ok(metadata) => {
+                files.push((FileKey { inode: metadata.st_ino(), device: kernel_device(metadata.st_dev()) }, select));
+            }
+            // Not there yet, or in a container: its name is watched for, and userspace looks closer.
+            Err(_) => report_every_exec = true,
+        }
+    }
+    names.dedup();
+    Plan { ring_bytes, report_every_exec, ports: rules.ports, files, names }
+}
+
+/// A device number as the kernel keeps it inside: 12 bits of major, 20 of minor
+/// (`include/linux/kdev_t.h`).
+fn kernel_device(device: u64) -> u64 {
+    u64::from(libc::major(device)) << 20 | u64::from(libc::minor(device))
+}
+
+impl Discovery {
+    /// Nothing is selected yet.
+    pub fn new(selectors: Selectors, selection: Selection) -> Self {
+        Self { proc: Proc::default(), selectors, selection, own_pid: std::process::id(), alive: FxHashSet::default() }
+    }
+
+    /// Selected processes that live.
+    pub fn alive(&self) -> usize {
+        self.alive.len()
+    }
+
+    /// Selects what runs already: processes that match, and their descendants.
+    ///
+    /// # Errors
+    /// A pid that a rule names does not exist.
+    pub fn scan(&mut self, tell: &mut dyn Tell) -> Result<(), String> {
+        let pids = self.proc.pids().map_err(|error| format!("cannot read /proc: {error}"))?;
+        for wanted in self.selectors.pids().collect::<Vec<_>>() {
+            if !pids.contains(&wanted) {
+                return Err(format!("there is no process {wanted}"));
+            }
+        }
+        for pid in pids {
+            if pid == self.own_pid {
+                continue;
+            }
+            // Kernel threads have no executable; others may be gone by now.
+            let Ok(facts) = self.proc.facts(pid) else { continue };
+            let decision = self.selectors.decide(&facts, || self.proc.listening_ports(pid));
+            if let Decision::Included(rule) = decision {
+                self.take(facts, Some(rule), tell);
+            }
+        }
+        self.take_descendants(tell);
+        Ok(())
+    }
+
+    /// Selects one process, whatever the rules say.
+    ///
+    /// # Errors
+    /// It does not exist.
+    pub fn select(&mut self, pid: u32, tell: &mut dyn Tell) -> Result<(), String> {
+        let facts = self.proc.facts(pid).map_err(|error| format!("cannot look at process {pid}: {error}"))?;
+        self.take(facts, None, tell);
+        self.take_descendants(tell);
+        Ok(())
+    }
+
+    /// Children that were made before their parent's bit was set. The bit comes first, so that one more
+    /// scan finds whom the fork hook did not.
+    fn take_descendants(&mut self, tell: &mut dyn Tell) {
+        let mut looked_at = FxHashSet::default();
+        loop {
+            let Ok(pids) = self.proc.pids() else { return };
+            let parents: BTreeMap<u32, u32> =
+                pids.into_iter().filter_map(|pid| Some((pid, self.proc.parent(pid)?))).collect();
+            let found: Vec<(u32, u32)> = parents
+                .into_iter()
+                .filter(|(pid, parent)| {
+                    self.alive.contains(parent)
+                        && !self.alive.contains(pid)
+                        && *pid != self.own_pid
+                        && !looked_at.contains(pid)
+                })
+                .collect();
+            if found.is_empty() {
+                return;
+            }
+            for (pid, parent) in found {
+                looked_at.insert(pid);
+                let Ok(facts) = self.proc.facts(pid) else { continue };
+                if self.decide(&facts) == Decision::Excluded {
+                    self.drop_excluded(pid, tell);
+                    continue;
+                }
+                self.selection.set(pid, true);
+                self.alive.insert(pid);
+                let is_worker = self.proc.facts(parent).is_ok_and(|parent| parent.exe == facts.exe);
+                if is_worker {
+                    let record = ProcessRecord { kind: Kind::Fork as u8, pid, parent, ..ProcessRecord::default() };
+                    tell.tell(Input::Record(&fork_bytes(&record)));
+                } else {
+                    self.tell_facts(facts, None, tell);
+                }
+            }
+        }
+    }
+
+    /// A record from the ring: the pipeline gets it, and what `/proc` adds.
+    pub fn record(&mut self, record: &[u8], tell: &mut dyn Tell) {
+        let Some(event) = process_record(record) else {
+            tell.tell(Input::Record(record));
+            return;
+        };
+        match Kind::from_byte(event.kind) {
+            Some(Kind::Exec) => self.executed(&event, record, tell),
+            Some(Kind::Fork) => {
+                self.alive.insert(event.pid);
+                tell.tell(Input::Record(record));
+            }
+            Some(Kind::Exit) => {
+                self.alive.remove(&event.pid);
+                tell.tell(Input::Record(record));
+            }
+            Some(Kind::Listen) => {
+                if self.alive.insert(event.pid)
+                    && let Ok(facts) = self.proc.facts(event.pid)
+                {
+                    let rule = match self.decide(&facts) {
+                        Decision::Included(rule) => Some(rule),
+                        Decision::Excluded => return self.drop_excluded(event.pid, tell),
+                        Decision::No => None,
+                    };
+                    self.tell_facts(facts, rule, tell);
+                    self.take_descendants(tell);
+                }
+                tell.tell(Input::Record(record));
+            }
+            _ => tell.tell(Input::Record(record)),
+        }
+    }
+
+    fn executed(&mut self, event: &ProcessRecord, record: &[u8], tell: &mut dyn Tell) {
+        if event.pid == self.own_pid {
+            return;
+        }
+        let was_selected = event.selected != 0;
+        let facts = self.proc.facts(event.pid).unwrap_or_else(|_| {
+            // Gone already: the kernel's name is what is left.
+            let name = exec_name(record);
+            ProcessFacts { pid: event.pid, exe: name.clone(), command_line: vec![name], ..ProcessFacts::default() }
+        });
+        let decision = self.decide(&facts);
+        match decision {
+            Decision::Excluded if was_selected => self.drop_excluded(event.pid, tell),
+            Decision::Excluded | Decision::No if !was_selected => {}
+            Decision::Excluded => {}
+            Decision::No => {
+                tell.tell(Input::Record(record));
+                self.take(facts, None, tell);
+            }
+            Decision::Included(rule) => {
+                tell.tell(Input::Record(record));
+                self.take(facts, Some(rule), tell);
+                if !was_selected {
+                    // What it did between its exec and now went by.
+                    tell.tell(Input::SelectedLate { pid: event.pid });
+                    self.take_descendants(tell);
+                }
+            }
+        }
+    }
+
+    fn decide(&self, facts: &ProcessFacts) -> Decision {
+        self.selectors.decide(facts, || self.proc.listening_ports(facts.pid))
+    }
+
+    fn take(&mut self, facts: ProcessFacts, rule: Option<usize>, tell: &mut dyn Tell) {
+        let pid = facts.pid;
+        if facts.is_32_bit {
+            tracing::warn!(pid, exe = facts.exe, "a 32-bit process cannot be traced: its system calls are others");
+            self.selection.set(pid, false);
+            self.tell_facts(facts, rule, tell);
+            tell.tell(Input::AttachFailed { pid });
+            return;
+        }
+        self.selection.set(pid, true);
+        self.alive.insert(pid);
+        self.tell_facts(facts, rule, tell);
+    }
+
+    fn tell_facts(&self, facts: ProcessFacts, rule: Option<usize>, tell: &mut dyn Tell) {
+        let ports = self.proc.listening_ports(facts.pid);
+        tracing::debug!(pid = facts.pid, exe = facts.exe, "traced");
+        let rule = rule.and_then(|rule| self.selectors.service_name(rule));
+        tell.tell(Input::Facts { facts: &facts, rule });
+        if !ports.is_empty() {
+            tell.tell(Input::Listening { pid: facts.pid, ports: &ports });
+        }
+    }
+
+    fn drop_excluded(&mut self, pid: u32, tell: &mut dyn Tell) {
+        self.selection.set(pid, false);
+        self.alive.remove(&pid);
+        tell.tell(Input::Excluded { pid });
+    }
+}
+
+/// A fork record as it stands in the ring.
+fn fork_bytes(record: &ProcessRecord) -> Vec<u8> {
+    let mut bytes = vec![record.kind, record.selected];
+    bytes.extend(record.port.to_le_bytes());
+    for word in [record.pid, record.parent, record.zero] {
+        bytes.extend(word.to_le_bytes());
+    }
+    bytes.extend(record.time_ns.to_le_bytes());
+    bytes
+}

@@ -1,0 +1,300 @@
+//! What this kernel and these privileges allow, feature by feature.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
+
+use serde::Serialize;
+
+use crate::{
+    process::facts::Proc,
+    status::{Service, Status},
+};
+
+/// How a check came out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Verdict {
+    /// All is there.
+    Ok,
+    /// Tracing works, with less.
+    Less,
+    /// Tracing does not work.
+    Missing,
+}
+
+/// One check.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Finding {
+    /// What was looked at.
+    pub what: &'static str,
+    /// How it came out.
+    pub verdict: Verdict,
+    /// What was found, and what to do.
+    pub detail: String,
+}
+
+/// Where to look; another root in tests.
+pub struct Environment {
+    /// Root of the file system.
+    pub root: PathBuf,
+    /// Tries to load the kernel programs.
+    pub probe: Option<fn() -> Result<(), String>>,
+}
+
+impl Environment {
+    fn read(&self, path: &str) -> Option<String> {
+        fs::read(self.root.join(path)).ok().map(|bytes| String::from_utf8_lossy(&bytes).trim().to_owned())
+    }
+}
+
+/// Checks everything.
+pub fn check(environment: &Environment) -> Vec<Finding> {
+    let mut findings = vec![
+        capabilities(environment),
+        pid_namespace(environment),
+        kernel(environment),
+        architecture(),
+    ];
+    findings.extend(types(environment));
+    findings.push(jit(environment));
+    findings.push(lockdown(environment));
+    if !findings.iter().any(|finding| finding.verdict == Verdict::Missing)
+        && let Some(probe) = environment.probe
+    {
+        findings.push(match probe() {
+            Ok(()) => finding("kernel programs", Verdict::Ok, "load and attach"),
+            Err(error) => finding("kernel programs", Verdict::Missing, &error),
+        });
+    }
+    findings
+}
+
+fn finding(what: &'static str, verdict: Verdict, detail: &str) -> Finding {
+    Finding { what, verdict, detail: detail.to_owned() }
+}
+
+/// `include/uapi/linux/capability.h`.
+const NEEDED: [(&str, u32); 4] = [("CAP_BPF", 39), ("CAP_PERFMON", 38), ("CAP_SYS_PTRACE", 19), ("CAP_NET_ADMIN", 12)];
+const CAP_SYS_ADMIN: u32 = 21;
+
+fn capabilities(environment: &Environment) -> Finding {
+    const WHAT: &str = "privileges";
+    let status = environment.read("proc/self/status").unwrap_or_default();
+    let mask = status
+        .lines()
+        .find_map(|line| line.strip_prefix("CapEff:"))
+        .and_then(|hex| u64::from_str_radix(hex.trim(), 16).ok());
+    let Some(mask) = mask else { return finding(WHAT, Verdict::Less, "cannot read /proc/self/status") };
+    let has = |bit: u32| mask >> bit & 1 != 0;
+    let missing: Vec<&str> = NEEDED
+        .iter()
+        .filter(|(_, bit)| !has(*bit) && !(has(CAP_SYS_ADMIN) && *bit >= 38))
+        .map(|(name, _)| *name)
+        .collect();
+    if missing.is_empty() {
+        return finding(WHAT, Verdict::Ok, "all capabilities that are needed");
+    }
+    finding(WHAT, Verdict::Missing, &format!("{} missing: run as root, or grant them", missing.join(", ")))
+}
+
+fn pid_namespace(environment: &Environment) -> Finding {
+    const WHAT: &str = "process ids";
+    match fs::read_link(environment.root.join("proc/self/ns/pid")) {
+        Ok(link) if link == Path::new("pid:[4026531836]") => finding(WHAT, Verdict::Ok, "the host's pid namespace"),
+        Ok(_) => finding(
+            WHAT,
+            Verdict::Missing,
+            "a pid namespace of its own: run in the host's (docker: --pid=host; Kubernetes: hostPID: true)",
+        ),
+        Err(_) => finding(WHAT, Verdict::Less, "cannot read /proc/self/ns/pid"),
+    }
+}
+
+fn kernel(environment: &Environment) -> Finding {
+    const WHAT: &str = "kernel";
+    let release = environment.read("proc/sys/kernel/osrelease").unwrap_or_default();
+    let mut numbers = release.split(['.', '-']).map_while(|part| part.parse::<u32>().ok());
+    let version = (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0));
+    if version >= (6, 3) {
+        finding(WHAT, Verdict::Ok, &release)
+    } else {
+        finding(WHAT, Verdict::Missing, &format!("{release:?}: Linux 6.3 or later is needed by this version of tracer"))
+    }
+}
+
+fn architecture() -> Finding {
+    const WHAT: &str = "architecture";
+    match std::env::consts::ARCH {
+        "x86_64" => finding(WHAT, Verdict::Ok, "x86-64"),
+        other => finding(WHAT, Verdict::Missing, &format!("{other}: this version of tracer runs on x86-64")),
+    }
+}
+
+/// Tracepoints, with what is missing without them.
+const TRACEPOINTS: [(&str, &str, Option<&str>); 7] = [
+    ("sock_send_length", "Linux 6.3", None),
+    ("sock_recv_length", "Linux 6.3", None),
+    ("inet_sock_set_state", "Linux 4.16", None),
+    ("sched_process_fork", "Linux 2.6", None),
+    ("sched_process_exec", "Linux 3.4", None),
+    ("sched_process_exit", "Linux 2.6", None),
+    ("tcp_sendmsg_locked", "Linux 6.16", Some("a client's request starts when its send returns, not when it begins")),
+];
+
+fn types(environment: &Environment) -> Vec<Finding> {
+    const WHAT: &str = "type information";
+    let path = environment.root.join("sys/kernel/btf/vmlinux");
+    let types = match crate::kernel::btf::Types::from_file(&path) {
+        Ok(types) => types,
+        Err(error) => {
+            let detail = format!("{error}: this kernel needs CONFIG_DEBUG_INFO_BTF");
+            return vec![finding(WHAT, Verdict::Missing, &detail)];
+        }
+    };
+    let mut findings = vec![match crate::kernel::btf::offsets(&types) {
+        Ok(_) => finding(WHAT, Verdict::Ok, "/sys/kernel/btf/vmlinux has every field that is read"),
+        Err(error) => finding(WHAT, Verdict::Missing, &error.to_string()),
+    }];
+    let absent: Vec<_> = TRACEPOINTS.iter().filter(|(name, ..)| !types.has_tracepoint(name)).collect();
+    if absent.is_empty() {
+        findings.push(finding("tracepoints", Verdict::Ok, "all"));
+    }
+    for (name, since, without) in absent {
+        findings.push(match without {
+            Some(without) => finding("tracepoints", Verdict::Less, &format!("{name} is missing (came with {since}): {without}")),
+            None => finding("tracepoints", Verdict::Missing, &format!("{name} is missing: it came with {since}")),
+        });
+    }
+    findings
+}
+
+fn jit(environment: &Environment) -> Finding {
+    const WHAT: &str = "BPF JIT";
+    match environment.read("proc/sys/net/core/bpf_jit_enable").as_deref() {
+        Some("0") => finding(WHAT, Verdict::Less, "off: programs are interpreted, which costs several times as much; set net.core.bpf_jit_enable=1"),
+        Some(_) => finding(WHAT, Verdict::Ok, "on"),
+        None => finding(WHAT, Verdict::Ok, "not told by this kernel"),
+    }
+}
+
+fn lockdown(environment: &Environment) -> Finding {
+    const WHAT: &str = "lockdown";
+    match environment.read("sys/kernel/security/lockdown") {
+        Some(text) if text.contains("[confidentiality]") => {
+            finding(WHAT, Verdict::Missing, "confidentiality mode forbids programs that read memory: boot with lockdown=integrity or none")
+        }
+        _ => finding(WHAT, Verdict::Ok, "does not forbid eBPF"),
+    }
+}
+
+/// The findings as lines, and a verdict.
+pub fn text(findings: &[Finding]) -> String {
+    let mut text = String::new();
+    for Finding { what, verdict, detail } in findings {
+        let sign = match verdict {
+            Verdict::Ok => "✓",
+            Verdict::Less => "–",
+            Verdict::Missing => "✗",
+        };
+        text += &format!("{sign} {what:<17} {detail}\n");
+    }
+    text += if findings.iter().any(|finding| finding.verdict == Verdict::Missing) {
+        "\ntracer cannot work here: the lines with ✗ say what is missing.\n"
+    } else if findings.iter().any(|finding| finding.verdict == Verdict::Less) {
+        "\ntracer works here, with what the lines with – say.\n"
+    } else {
+        "\ntracer works here.\n"
+    };
+    text
+}
+
+/// Why a process is not seen, as far as the agent and `/proc` tell.
+pub fn explain(pid: u32, proc: &Proc, agent: Option<&Status>) -> Vec<String> {
+    let facts = match proc.facts(pid) {
+        Ok(facts) => facts,
+        Err(error) => return vec![format!("Process {pid} cannot be looked at: {error}.")],
+    };
+    let ports = proc.listening_ports(pid);
+    let mut lines = vec![format!("Process {pid} is {} (parent {}).", facts.exe, facts.parent)];
+    if !ports.is_empty() {
+        let ports: Vec<String> = ports.iter().map(u16::to_string).collect();
+        lines.push(format!("It listens on TCP port {}.", ports.join(", ")));
+    }
+    if facts.is_32_bit {
+        lines.push("It is a 32-bit program: those cannot be traced.".to_owned());
+    }
+    let Some(agent) = agent else {
+        lines.push("No agent answers here: start one, or name its socket with --socket.".to_owned());
+        return lines;
+    };
+    // A worker belongs to the instance of an ancestor.
+    let mut ancestor = Some(pid);
+    let mut service: Option<&Service> = None;
+    for _ in 0..64 {
+        let Some(current) = ancestor else { break };
+        service = agent.services.iter().find(|service| service.pid == current);
+        if service.is_some() {
+            break;
+        }
+        ancestor = proc.parent(current).filter(|parent| *parent > 1);
+    }
+    let Some(service) = service else {
+        lines.push("The agent does not trace it: no selector matches it, or one excludes it.".to_owned());
+        return lines;
+    };
+    lines.push(format!("The agent traces it, as service {:?} (process {}).", service.name, service.pid));
+    if service.counts.is_empty() {
+        lines.push("It has moved no bytes on TCP connections since then.".to_owned());
+    }
+    for count in &service.counts {
+        lines.push(format!("  {:>10}  {}", count.count, count.meaning));
+    }
+    lines
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn root(name: &str) -> PathBuf {
+        let root = std::env::temp_dir().join(format!("tracer-doctor-{}-{name}", std::process::id()));
+        for folder in ["proc/self/ns", "proc/sys/kernel", "proc/sys/net/core"] {
+            fs::create_dir_all(root.join(folder)).expect("created");
+        }
+        root
+    }
+
+    fn verdict(findings: &[Finding], what: &str) -> (Verdict, String) {
+        let found = findings.iter().find(|finding| finding.what == what).expect(what);
+        (found.verdict, found.detail.clone())
+    }
+
+    #[test]
+    fn the_missing_piece_is_named() {
+        let root = root("missing");
+        fs::write(root.join("proc/self/status"), "Name:\tx\nCapEff:\t0000000000001000\n").expect("written");
+        fs::write(root.join("proc/sys/kernel/osrelease"), "5.10.0-30-amd64\n").expect("written");
+        fs::write(root.join("proc/sys/net/core/bpf_jit_enable"), "0\n").expect("written");
+        std::os::unix::fs::symlink("pid:[4026532000]", root.join("proc/self/ns/pid")).expect("linked");
+        let findings = check(&Environment { root: root.clone(), probe: None });
+        let (privileges, detail) = verdict(&findings, "privileges");
+        assert_eq!(privileges, Verdict::Missing);
+        assert!(detail.contains("CAP_BPF") && !detail.contains("CAP_NET_ADMIN"), "{detail}");
+        assert_eq!(verdict(&findings, "process ids").0, Verdict::Missing);
+        assert!(verdict(&findings, "kernel").1.contains("6.3"));
+        assert!(verdict(&findings, "type information").1.contains("CONFIG_DEBUG_INFO_BTF"));
+        assert_eq!(verdict(&findings, "BPF JIT").0, Verdict::Less);
+        assert!(text(&findings).contains("cannot work here"));
+        fs::remove_dir_all(root).expect("removed");
+    }
+
+    #[test]
+    fn a_process_that_is_not_selected_is_told_so() {
+        let pid = std::process::id();
+        let lines = explain(pid, &Proc::default(), Some(&Status::default())).join("\n");
+        assert!(lines.contains("no selector matches it"), "{lines}");
+        assert!(explain(u32::MAX, &Proc::default(), None)[0].contains("cannot be looked at"));
+    }
+}

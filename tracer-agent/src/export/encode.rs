@@ -1,0 +1,304 @@
+//! OTLP protobuf, written straight from spans: field numbers are those of
+//! `opentelemetry/proto/trace/v1/trace.proto` and its relatives.
+
+use crate::span::{KeyValue, Resource, SCHEMA_URL, SCOPE_NAME, Span, Status, Value};
+
+/// Wire types.
+const VARINT: u32 = 0;
+const FIXED64: u32 = 1;
+const LENGTH: u32 = 2;
+const FIXED32: u32 = 5;
+
+fn varint(out: &mut Vec<u8>, mut value: u64) {
+    while value >= 0x80 {
+        out.push(value as u8 | 0x80);
+        value >>= 7;
+    }
+    out.push(value as u8);
+}
+
+fn tag(out: &mut Vec<u8>, field: u32, wire: u32) {
+    varint(out, u64::from(field << 3 | wire));
+}
+
+fn bytes(out: &mut Vec<u8>, field: u32, value: &[u8]) {
+    tag(out, field, LENGTH);
+    varint(out, value.len() as u64);
+    out.extend_from_slice(value);
+}
+
+fn fixed64(out: &mut Vec<u8>, field: u32, value: u64) {
+    tag(out, field, FIXED64);
+    out.extend_from_slice(&value.to_le_bytes());
+}
+
+fn number(out: &mut Vec<u8>, field: u32, value: u64) {
+    tag(out, field, VARINT);
+    varint(out, value);
+}
+
+/// A message of a length that is known only when it is written.
+fn message(out: &mut Vec<u8>, field: u32, write: impl FnOnce(&mut Vec<u8>)) {
+    tag(out, field, LENGTH);
+    let at = out.len();
+    // Most messages are short: their length takes one byte.
+    out.push(0);
+    write(out);
+    let length = out.len() - at - 1;
+    if length < 0x80 {
+        out[at] = length as u8;
+    } else {
+        let mut prefix = Vec::with_capacity(5);
+        varint(&mut prefix, length as u64);
+        out.splice(at..=at, prefix);
+    }
+}
+
+fn value(out: &mut Vec<u8>, value: &Value) {
+    match value {
+        Value::Str(text) => bytes(out, 1, text.as_bytes()),
+        Value::Bool(truth) => number(out, 2, u64::from(*truth)),
+        Value::Int(n) => number(out, 3, *n as u64),
+        Value::Double(n) => fixed64(out, 4, n.to_bits()),
+        Value::Strings(list) => message(out, 5, |out| {
+            for text in list {
+                message(out, 1, |out| bytes(out, 1, text.as_bytes()));
+            }
+        }),
+    }
+}
+
+fn attributes(out: &mut Vec<u8>, field: u32, list: &[KeyValue]) {
+    for (key, of) in list {
+        message(out, field, |out| {
+            bytes(out, 1, key.as_bytes());
+            message(out, 2, |out| value(out, of));
+        });
+    }
+}
+
+/// A `Span` message.
+pub(super) fn span(span: &Span) -> Vec<u8> {
+    let mut encoded = Vec::with_capacity(768);
+    let out = &mut encoded;
+    bytes(out, 1, &span.trace_id);
+    bytes(out, 2, &span.span_id);
+    if !span.trace_state.is_empty() {
+        bytes(out, 3, span.trace_state.as_bytes());
+    }
+    if let Some(parent) = &span.parent_span_id {
+        bytes(out, 4, parent);
+    }
+    bytes(out, 5, span.name.as_bytes());
+    number(out, 6, span.kind as u64);
+    fixed64(out, 7, span.start_unix_ns);
+    fixed64(out, 8, span.end_unix_ns);
+    attributes(out, 9, &span.attributes);
+    if let Status::Error(description) = &span.status {
+        const ERROR: u64 = 2;
+        message(out, 15, |out| {
+            if !description.is_empty() {
+                bytes(out, 2, description.as_bytes());
+            }
+            number(out, 3, ERROR);
+        });
+    }
+    tag(out, 16, FIXED32);
+    out.extend_from_slice(&span.flags.to_le_bytes());
+    encoded
+}
+
+/// An `ExportTraceServiceRequest` of spans that were encoded before, by resource.
+pub(super) fn request(groups: &[(&Resource, Vec<&[u8]>)]) -> Vec<u8> {
+    let size: usize = groups.iter().flat_map(|(_, spans)| spans).map(|span| span.len() + 8).sum();
+    let mut encoded = Vec::with_capacity(size + groups.len() * 1024);
+    for (resource, spans) in groups {
+        message(&mut encoded, 1, |out| {
+            message(out, 1, |out| attributes(out, 1, &resource.attributes));
+            message(out, 2, |out| {
+                message(out, 1, |out| {
+                    bytes(out, 1, SCOPE_NAME.as_bytes());
+                    bytes(out, 2, env!("CARGO_PKG_VERSION").as_bytes());
+                });
+                for span in spans {
+                    bytes(out, 2, span);
+                }
+                bytes(out, 3, SCHEMA_URL.as_bytes());
+            });
+            bytes(out, 3, SCHEMA_URL.as_bytes());
+        });
+    }
+    encoded
+}
+
+/// Spans that a receiver refused, and why: the `partial_success` of an `ExportTraceServiceResponse`.
+pub(super) fn partial_success(response: &[u8]) -> Option<(u64, String)> {
+    let partial = fields(response).find(|(field, _)| *field == 1)?.1;
+    let Content::Bytes(partial) = partial else { return None };
+    let (mut rejected, mut reason) = (0, String::new());
+    for (field, content) in fields(partial) {
+        match (field, content) {
+            (1, Content::Number(n)) => rejected = n,
+            (2, Content::Bytes(text)) => reason = String::from_utf8_lossy(text).chars().take(200).collect(),
+            _ => {}
+        }
+    }
+    Some((rejected, reason))
+}
+
+/// What a field holds.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) enum Content<'a> {
+    Number(u64),
+    Bytes(&'a [u8]),
+}
+
+/// The fields of a message; ends at the first that makes no sense.
+pub(super) fn fields(mut rest: &[u8]) -> impl Iterator<Item = (u32, Content<'_>)> {
+    std::iter::from_fn(move || {
+        let key = read_varint(&mut rest)?;
+        let field = u32::try_from(key >> 3).ok()?;
+        let content = match (key & 7) as u32 {
+            VARINT => Content::Number(read_varint(&mut rest)?),
+            FIXED64 => Content::Bytes(take(&mut rest, 8)?),
+            LENGTH => {
+                let length = usize::try_from(read_varint(&mut rest)?).ok()?;
+                Content::Bytes(take(&mut rest, length)?)
+            }
+            FIXED32 => Content::Bytes(take(&mut rest, 4)?),
+            _ => return None,
+        };
+        Some((field, content))
+    })
+}
+
+fn take<'a>(rest: &mut &'a [u8], length: usize) -> Option<&'a [u8]> {
+    let (taken, left) = rest.split_at_checked(length)?;
+    *rest = left;
+    Some(taken)
+}
+
+fn read_varint(rest: &mut &[u8]) -> Option<u64> {
+    let mut value = 0u64;
+    for shift in (0..64).step_by(7) {
+        let (byte, left) = rest.split_first()?;
+        *rest = left;
+        value |= u64::from(byte & 0x7f) << shift;
+        if byte & 0x80 == 0 {
+            return Some(value);
+        }
+    }
+    None
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use opentelemetry_proto::tonic::{
+        collector::trace::v1::{ExportTracePartialSuccess, ExportTraceServiceRequest, ExportTraceServiceResponse},
+        common::v1::any_value,
+    };
+    use proptest::prelude::*;
+    use prost::Message;
+
+    use super::*;
+    use crate::span::SpanKind;
+
+    fn values() -> impl Strategy<Value = Value> {
+        prop_oneof![
+            ".{0,200}".prop_map(|text| Value::Str(text.into())),
+            any::<i64>().prop_map(Value::Int),
+            any::<bool>().prop_map(Value::Bool),
+            any::<f64>().prop_filter("comparable", |n| !n.is_nan()).prop_map(Value::Double),
+            proptest::collection::vec(".{0,20}", 0..4).prop_map(Value::Strings),
+        ]
+    }
+
+    fn spans() -> impl Strategy<Value = Span> {
+        let attributes = || proptest::collection::vec(("[a-z.]{1,30}".prop_map(std::borrow::Cow::Owned), values()), 0..6);
+        (any::<[u8; 16]>(), any::<[u8; 8]>(), any::<Option<[u8; 8]>>(), any::<u32>(), ".{0,40}", any::<(u64, u64)>(), attributes(), any::<Option<String>>(), attributes())
+            .prop_map(|(trace_id, span_id, parent_span_id, flags, name, (start, end), attributes, error, resource)| Span {
+                resource: Arc::new(Resource { service_name: "s".to_owned(), pid: 1, attributes: resource }),
+                trace_id,
+                span_id,
+                parent_span_id,
+                flags,
+                trace_state: name.clone(),
+                name: name.into(),
+                kind: if flags & 1 == 0 { SpanKind::Server } else { SpanKind::Client },
+                start_unix_ns: start,
+                end_unix_ns: end,
+                attributes,
+                status: error.map_or(Status::Unset, Status::Error),
+            })
+    }
+
+    fn same(ours: &[KeyValue], theirs: &[opentelemetry_proto::tonic::common::v1::KeyValue]) -> bool {
+        ours.len() == theirs.len()
+            && ours.iter().zip(theirs).all(|((key, value), other)| {
+                let theirs = other.value.as_ref().and_then(|any| any.value.as_ref());
+                *key == other.key
+                    && match (value, theirs) {
+                        (Value::Str(a), Some(any_value::Value::StringValue(b))) => a == b,
+                        (Value::Int(a), Some(any_value::Value::IntValue(b))) => a == b,
+                        (Value::Bool(a), Some(any_value::Value::BoolValue(b))) => a == b,
+                        (Value::Double(a), Some(any_value::Value::DoubleValue(b))) => a == b,
+                        (Value::Strings(a), Some(any_value::Value::ArrayValue(b))) => {
+                            let texts = b.values.iter().map(|any| match &any.value {
+                                Some(any_value::Value::StringValue(text)) => text.as_str(),
+                                _ => "not a text",
+                            });
+                            a.iter().map(String::as_str).eq(texts)
+                        }
+                        _ => false,
+                    }
+            })
+    }
+
+    proptest! {
+        #[test]
+        fn the_protobuf_library_reads_what_is_written(list in proptest::collection::vec(spans(), 1..4)) {
+            let encoded: Vec<Vec<u8>> = list.iter().map(span).collect();
+            let groups: Vec<_> =
+                list.iter().zip(&encoded).map(|(span, bytes)| (span.resource.as_ref(), vec![&bytes[..]])).collect();
+            let read = ExportTraceServiceRequest::decode(&request(&groups)[..]).expect("valid protobuf");
+            prop_assert_eq!(read.resource_spans.len(), list.len());
+            for (ours, group) in list.iter().zip(&read.resource_spans) {
+                prop_assert!(same(&ours.resource.attributes, &group.resource.as_ref().expect("there").attributes));
+                prop_assert_eq!(&group.schema_url, SCHEMA_URL);
+                let scope = &group.scope_spans[0];
+                prop_assert_eq!(&scope.schema_url, SCHEMA_URL);
+                prop_assert_eq!(&scope.scope.as_ref().expect("there").name, SCOPE_NAME);
+                let theirs = &scope.spans[0];
+                prop_assert_eq!(&theirs.trace_id[..], &ours.trace_id[..]);
+                prop_assert_eq!(&theirs.span_id[..], &ours.span_id[..]);
+                prop_assert_eq!(&theirs.parent_span_id[..], ours.parent_span_id.as_ref().map_or(&[][..], |id| &id[..]));
+                prop_assert_eq!(&theirs.trace_state, &ours.trace_state);
+                prop_assert_eq!(&theirs.name, &ours.name);
+                prop_assert_eq!(theirs.kind, ours.kind as i32);
+                prop_assert_eq!((theirs.start_time_unix_nano, theirs.end_time_unix_nano), (ours.start_unix_ns, ours.end_unix_ns));
+                prop_assert_eq!(theirs.flags, ours.flags);
+                prop_assert!(same(&ours.attributes, &theirs.attributes));
+                match (&ours.status, &theirs.status) {
+                    (Status::Unset, None) => {}
+                    (Status::Error(text), Some(status)) => prop_assert_eq!((text, 2), (&status.message, status.code)),
+                    other => prop_assert!(false, "{:?}", other),
+                }
+            }
+        }
+
+        #[test]
+        fn garbage_is_no_panic(bytes: Vec<u8>) {
+            let _ = partial_success(&bytes);
+        }
+    }
+
+    #[test]
+    fn refused_spans_are_read() {
+        let partial = ExportTracePartialSuccess { rejected_spans: 3, error_message: "full".to_owned() };
+        let response = ExportTraceServiceResponse { partial_success: Some(partial) }.encode_to_vec();
+        assert_eq!(partial_success(&response), Some((3, "full".to_owned())));
+        assert_eq!(partial_success(&[]), None);
+    }
+}

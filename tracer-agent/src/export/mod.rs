@@ -1,0 +1,97 @@
+//! Spans to any OTLP backend: a bounded queue, batches, retries, and an account of every span.
+
+pub mod config;
+mod encode;
+mod grpc;
+pub mod json;
+mod queue;
+mod transport;
+mod worker;
+
+use std::{
+    sync::{Arc, mpsc},
+    thread::JoinHandle,
+    time::Duration,
+};
+
+pub use self::config::{ExportConfig, Protocol};
+use self::{
+    queue::{Encoded, Queue},
+    transport::Transport,
+};
+pub use self::queue::ExportStatistics;
+use crate::span::Span;
+
+/// The running exporter.
+pub struct Exporter {
+    queue: Arc<Queue>,
+    protocol: Protocol,
+    worker: Option<JoinHandle<()>>,
+    done: mpsc::Receiver<()>,
+}
+
+/// Hands spans to the exporter; never blocks.
+#[derive(Clone)]
+pub struct SpanSender {
+    queue: Arc<Queue>,
+    protocol: Protocol,
+}
+
+impl SpanSender {
+    /// Encodes the span here, and queues it. If the queue is full the oldest spans go.
+    pub fn send(&self, span: &Span) {
+        let bytes = match self.protocol {
+            Protocol::HttpJson => json::span(span).to_string().into_bytes(),
+            Protocol::Grpc | Protocol::HttpProtobuf => encode::span(span),
+        };
+        self.queue.push(Encoded { resource: Arc::clone(&span.resource), bytes });
+    }
+}
+
+impl Exporter {
+    /// Starts a thread that sends. None if no endpoint is configured.
+    ///
+    /// # Errors
+    /// The endpoint cannot be used.
+    pub fn start(config: &ExportConfig) -> Result<Option<Self>, String> {
+        let Some(endpoint) = config.endpoint()? else { return Ok(None) };
+        let transport = Transport::new(config, endpoint)?;
+        let queue = Arc::new(Queue::new(config));
+        let (finished, done) = mpsc::channel();
+        let worker = std::thread::Builder::new()
+            .name("tracer-export".to_owned())
+            .spawn({
+                let (queue, config) = (Arc::clone(&queue), config.clone());
+                move || {
+                    worker::run(&queue, transport, &config);
+                    // The receiver may have given up waiting.
+                    let _ = finished.send(());
+                }
+            })
+            .map_err(|error| format!("cannot start a thread: {error}"))?;
+        Ok(Some(Self { queue, protocol: config.protocol, worker: Some(worker), done }))
+    }
+
+    /// What spans are handed to.
+    pub fn sender(&self) -> SpanSender {
+        SpanSender { queue: Arc::clone(&self.queue), protocol: self.protocol }
+    }
+
+    /// The account so far: `queued = sent + rejected + dropped + in_queue`.
+    pub fn statistics(&self) -> ExportStatistics {
+        self.queue.statistics()
+    }
+
+    /// Sends what is queued, for at most `deadline`; what is left then counts as dropped.
+    pub fn shutdown(mut self, deadline: Duration) -> ExportStatistics {
+        self.queue.close(deadline);
+        if self.done.recv_timeout(deadline + Duration::from_millis(500)).is_ok()
+            && let Some(worker) = self.worker.take()
+        {
+            // It has said that it is done.
+            let _ = worker.join();
+        }
+        self.queue.drop_rest();
+        self.queue.statistics()
+    }
+}

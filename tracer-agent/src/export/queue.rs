@@ -1,0 +1,202 @@
+//! Spans that wait to be sent: bounded, and every one accounted for.
+
+use std::{
+    collections::VecDeque,
+    sync::{Arc, Mutex, MutexGuard},
+    time::{Duration, Instant},
+};
+
+use serde::{Deserialize, Serialize};
+use tokio::sync::Notify;
+
+use super::ExportConfig;
+use crate::span::Resource;
+
+/// A span as it will be sent.
+pub(super) struct Encoded {
+    pub(super) resource: Arc<Resource>,
+    pub(super) bytes: Vec<u8>,
+}
+
+/// Why a span was not delivered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Drop {
+    Refused,
+    RetriesExhausted,
+    TooLarge,
+    Shutdown,
+}
+
+/// What became of the spans that were handed to the exporter.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct ExportStatistics {
+    /// Spans handed over.
+    pub queued: u64,
+    /// Spans that the receiver took.
+    pub sent: u64,
+    /// Spans that the receiver refused in a request that it took.
+    pub rejected: u64,
+    /// Spans that still wait, or are under way.
+    pub in_queue: u64,
+    /// Dropped because the queue was full.
+    pub dropped_queue_full: u64,
+    /// Dropped because the receiver refused the request for good.
+    pub dropped_refused: u64,
+    /// Dropped because the receiver could not be reached for too long.
+    pub dropped_retries_exhausted: u64,
+    /// Dropped because a span alone was too large.
+    pub dropped_too_large: u64,
+    /// Dropped because the agent ended.
+    pub dropped_shutdown: u64,
+    /// Requests that were tried again.
+    pub retries: u64,
+    /// Requests that failed.
+    pub failures: u64,
+    /// The last failure.
+    pub last_error: Option<String>,
+}
+
+impl ExportStatistics {
+    /// Spans that were dropped, for whatever reason.
+    pub fn dropped(&self) -> u64 {
+        self.dropped_queue_full
+            + self.dropped_refused
+            + self.dropped_retries_exhausted
+            + self.dropped_too_large
+            + self.dropped_shutdown
+    }
+}
+
+/// The queue between the pipeline's thread and the exporter's.
+pub(super) struct Queue {
+    state: Mutex<State>,
+    wake: Notify,
+    max_spans: usize,
+    max_bytes: usize,
+    batch_spans: usize,
+}
+
+#[derive(Default)]
+struct State {
+    waiting: VecDeque<Encoded>,
+    bytes: usize,
+    statistics: ExportStatistics,
+    /// Until when to send what is left, once closed.
+    closed: Option<Instant>,
+}
+
+impl Queue {
+    pub(super) fn new(config: &ExportConfig) -> Self {
+        Self {
+            state: Mutex::default(),
+            wake: Notify::new(),
+            max_spans: config.queue_spans.max(1),
+            max_bytes: usize::try_from(config.queue_bytes.0).unwrap_or(usize::MAX),
+            batch_spans: config.batch_spans.max(1),
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        // Nothing panics while it holds the lock; the counts are right even if something did.
+        self.state.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+
+    pub(super) fn push(&self, span: Encoded) {
+        let mut state = self.lock();
+        let state = &mut *state;
+        state.statistics.queued += 1;
+        state.statistics.in_queue += 1;
+        state.bytes += span.bytes.len();
+        state.waiting.push_back(span);
+        while state.waiting.len() > self.max_spans || state.bytes > self.max_bytes {
+            let Some(oldest) = state.waiting.pop_front() else { break };
+            state.bytes -= oldest.bytes.len();
+            state.statistics.in_queue -= 1;
+            state.statistics.dropped_queue_full += 1;
+        }
+        if state.waiting.len() >= self.batch_spans {
+            self.wake.notify_one();
+        }
+    }
+
+    /// Waits for a full batch, or for `delay`, or the end.
+    pub(super) async fn wait(&self, delay: Duration) {
+        // Whichever comes first.
+        let _ = tokio::time::timeout(delay, self.wake.notified()).await;
+    }
+
+    /// Takes up to a batch of at most `max_bytes`. They stay counted as waiting.
+    pub(super) fn take(&self, max_bytes: usize) -> Vec<Encoded> {
+        let mut state = self.lock();
+        let mut batch = Vec::new();
+        let mut bytes = 0;
+        while batch.len() < self.batch_spans {
+            let Some(next) = state.waiting.front() else { break };
+            if !batch.is_empty() && bytes + next.bytes.len() > max_bytes {
+                break;
+            }
+            bytes += next.bytes.len();
+            state.bytes -= next.bytes.len();
+            batch.extend(state.waiting.pop_front());
+        }
+        batch
+    }
+
+    pub(super) fn has_full_batch(&self) -> bool {
+        self.lock().waiting.len() >= self.batch_spans
+    }
+
+    pub(super) fn sent(&self, n: usize, rejected: u64) {
+        let mut state = self.lock();
+        let n = n as u64;
+        let rejected = rejected.min(n);
+        state.statistics.in_queue = state.statistics.in_queue.saturating_sub(n);
+        state.statistics.sent += n - rejected;
+        state.statistics.rejected += rejected;
+    }
+
+    pub(super) fn dropped(&self, n: usize, why: Drop) {
+        let mut state = self.lock();
+        let n = n as u64;
+        state.statistics.in_queue = state.statistics.in_queue.saturating_sub(n);
+        let count = match why {
+            Drop::Refused => &mut state.statistics.dropped_refused,
+            Drop::RetriesExhausted => &mut state.statistics.dropped_retries_exhausted,
+            Drop::TooLarge => &mut state.statistics.dropped_too_large,
+            Drop::Shutdown => &mut state.statistics.dropped_shutdown,
+        };
+        *count += n;
+    }
+
+    pub(super) fn failed(&self, error: &str, again: bool) {
+        let mut state = self.lock();
+        state.statistics.failures += 1;
+        state.statistics.retries += u64::from(again);
+        state.statistics.last_error = Some(error.to_owned());
+    }
+
+    pub(super) fn statistics(&self) -> ExportStatistics {
+        self.lock().statistics.clone()
+    }
+
+    /// No more spans come; what is there is sent within `deadline`.
+    pub(super) fn close(&self, deadline: Duration) {
+        self.lock().closed = Some(Instant::now() + deadline);
+        self.wake.notify_one();
+    }
+
+    /// Until when to go on, once closed.
+    pub(super) fn closing(&self) -> Option<Instant> {
+        self.lock().closed
+    }
+
+    /// Counts what is left as dropped, whatever the worker still does with it.
+    pub(super) fn drop_rest(&self) {
+        let mut state = self.lock();
+        state.waiting.clear();
+        state.bytes = 0;
+        let left = std::mem::take(&mut state.statistics.in_queue);
+        state.statistics.dropped_shutdown += left;
+    }
+}

@@ -1,0 +1,257 @@
+//! One request to the receiver, and what its answer means: the OTLP specification's sections on
+//! failures and throttling.
+
+use std::{io::Write, time::Duration};
+
+use bytes::Bytes;
+use http::{HeaderMap, HeaderName, HeaderValue, Request, StatusCode, Uri, header};
+use http_body_util::{BodyExt, Full, Limited};
+use hyper_util::{
+    client::legacy::{Client, connect::HttpConnector},
+    rt::TokioExecutor,
+};
+
+use super::{
+    ExportConfig, Protocol,
+    config::Compression,
+    encode::partial_success,
+    grpc,
+};
+
+/// Longest answer that is read.
+const MAX_ANSWER: usize = 64 * 1024;
+
+/// What an answer means.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Answer {
+    /// The spans arrived, but for so many.
+    Taken { rejected: u64 },
+    /// Try again, after this time if the receiver said one.
+    Again { error: String, after: Option<Duration> },
+    /// The request is too large.
+    TooLarge,
+    /// Never try this again.
+    Refused { error: String },
+}
+
+/// The way to the receiver.
+pub(super) struct Transport {
+    client: Client<HttpConnector, Full<Bytes>>,
+    uri: Uri,
+    protocol: Protocol,
+    compression: Compression,
+    headers: HeaderMap,
+    timeout: Duration,
+}
+
+impl Transport {
+    pub(super) fn new(config: &ExportConfig, uri: Uri) -> Result<Self, String> {
+        let mut headers = HeaderMap::new();
+        for (name, value) in &config.headers {
+            let parsed = (name.parse::<HeaderName>(), value.parse::<HeaderValue>());
+            let (Ok(name), Ok(mut value)) = parsed else {
+                return Err(format!("the OTLP header {name:?} is not a valid header"));
+            };
+            value.set_sensitive(true);
+            headers.insert(name, value);
+        }
+        let content = match config.protocol {
+            Protocol::Grpc => "application/grpc",
+            Protocol::HttpProtobuf => "application/x-protobuf",
+            Protocol::HttpJson => "application/json",
+        };
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(content));
+        let agent = concat!("tracer/", env!("CARGO_PKG_VERSION"));
+        headers.insert(header::USER_AGENT, HeaderValue::from_static(agent));
+        let encoding = match config.compression {
+            Compression::None => None,
+            Compression::Gzip => Some("gzip"),
+            Compression::Zstd => Some("zstd"),
+        };
+        let is_grpc = config.protocol == Protocol::Grpc;
+        if let Some(encoding) = encoding {
+            let name = if is_grpc { HeaderName::from_static("grpc-encoding") } else { header::CONTENT_ENCODING };
+            headers.insert(name, HeaderValue::from_static(encoding));
+        }
+        if is_grpc {
+            headers.insert(header::TE, HeaderValue::from_static("trailers"));
+        }
+        let mut connector = HttpConnector::new();
+        connector.set_nodelay(true);
+        connector.set_connect_timeout(Some(config.timeout.0));
+        let client = Client::builder(TokioExecutor::new()).http2_only(is_grpc).build(connector);
+        Ok(Self {
+            client,
+            uri,
+            protocol: config.protocol,
+            compression: config.compression,
+            headers,
+            timeout: config.timeout.0,
+        })
+    }
+
+    pub(super) fn protocol(&self) -> Protocol {
+        self.protocol
+    }
+
+    /// Sends one encoded request.
+    pub(super) async fn send(&self, request: &[u8]) -> Answer {
+        match tokio::time::timeout(self.timeout, self.exchange(request)).await {
+            Ok(answer) => answer,
+            Err(_) => Answer::Again { error: format!("no answer within {:?}", self.timeout), after: None },
+        }
+    }
+
+    async fn exchange(&self, message: &[u8]) -> Answer {
+        let compressed = match self.compress(message) {
+            Ok(compressed) => compressed,
+            Err(error) => return Answer::Refused { error: format!("cannot compress: {error}") },
+        };
+        let body = match self.protocol {
+            Protocol::Grpc => grpc::frame(&compressed, self.compression != Compression::None),
+            Protocol::HttpProtobuf | Protocol::HttpJson => compressed,
+        };
+        let mut request = match Request::post(self.uri.clone()).body(Full::new(Bytes::from(body))) {
+            Ok(request) => request,
+            Err(error) => return Answer::Refused { error: error.to_string() },
+        };
+        request.headers_mut().extend(self.headers.clone());
+        if self.protocol == Protocol::Grpc
+            && let Ok(limit) = HeaderValue::from_str(&format!("{}m", self.timeout.as_millis()))
+        {
+            request.headers_mut().insert("grpc-timeout", limit);
+        }
+        let response = match self.client.request(request).await {
+            Ok(response) => response,
+            Err(error) => return Answer::Again { error: chain(&error), after: None },
+        };
+        let (head, body) = response.into_parts();
+        match Limited::new(body, MAX_ANSWER).collect().await {
+            Ok(collected) => {
+                let trailers = collected.trailers().cloned();
+                self.understand(head.status, &head.headers, trailers.as_ref(), &collected.to_bytes())
+            }
+            // The status says enough if the body is too long or cut; gRPC has its own behind it.
+            Err(_) if self.protocol != Protocol::Grpc => self.understand(head.status, &head.headers, None, &[]),
+            Err(error) => Answer::Again { error: format!("the answer cannot be read: {error}"), after: None },
+        }
+    }
+
+    fn compress(&self, message: &[u8]) -> std::io::Result<Vec<u8>> {
+        match self.compression {
+            Compression::None => Ok(message.to_vec()),
+            Compression::Gzip => {
+                let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+                encoder.write_all(message)?;
+                encoder.finish()
+            }
+            Compression::Zstd => zstd::encode_all(message, 1),
+        }
+    }
+
+    fn understand(&self, status: StatusCode, headers: &HeaderMap, trailers: Option<&HeaderMap>, body: &[u8]) -> Answer {
+        if self.protocol == Protocol::Grpc {
+            return grpc::understand(status, headers, trailers, body);
+        }
+        if status.is_success() {
+            let rejected = match self.protocol {
+                Protocol::HttpJson => json_rejected(body),
+                _ => partial_success(body).map_or(0, |(rejected, reason)| {
+                    if rejected > 0 {
+                        tracing::warn!(rejected, reason, "the OTLP receiver refused spans");
+                    }
+                    rejected
+                }),
+            };
+            return Answer::Taken { rejected };
+        }
+        let error = format!("the OTLP receiver answered {status}");
+        match status.as_u16() {
+            413 => Answer::TooLarge,
+            429 | 502 | 503 | 504 => Answer::Again { error, after: retry_after(headers) },
+            _ => Answer::Refused { error },
+        }
+    }
+}
+
+/// An error with its causes: a client's own says only that it failed.
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(inner) = cause {
+        text = format!("{text}: {inner}");
+        cause = inner.source();
+    }
+    text
+}
+
+fn json_rejected(body: &[u8]) -> u64 {
+    let answer: serde_json::Value = serde_json::from_slice(body).unwrap_or_default();
+    let rejected = &answer["partialSuccess"]["rejectedSpans"];
+    rejected.as_u64().or_else(|| rejected.as_str()?.parse().ok()).unwrap_or(0)
+}
+
+/// `Retry-After`: seconds, or a date (RFC 9110 section 10.2.3).
+fn retry_after(headers: &HeaderMap) -> Option<Duration> {
+    let value = headers.get(header::RETRY_AFTER)?.to_str().ok()?.trim();
+    if let Ok(seconds) = value.parse() {
+        return Some(Duration::from_secs(seconds));
+    }
+    let at = http_date(value)?;
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).ok()?;
+    Some(Duration::from_secs(at).saturating_sub(now))
+}
+
+/// Seconds since 1970 of `Sun, 06 Nov 1994 08:49:37 GMT` (RFC 9110 section 5.6.7, the form to send).
+fn http_date(text: &str) -> Option<u64> {
+    const MONTHS: [&str; 12] =
+        ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
+    let mut parts = text.split_once(", ")?.1.split([' ', ':']);
+    let day: i64 = parts.next()?.parse().ok()?;
+    let name = parts.next()?;
+    let month = MONTHS.iter().position(|month| *month == name)? as i64 + 1;
+    let year: i64 = parts.next()?.parse().ok()?;
+    let mut clock = || parts.next().and_then(|part| part.parse::<i64>().ok());
+    let (hour, minute, second) = (clock()?, clock()?, clock()?);
+    if !(1970..10_000).contains(&year) {
+        return None;
+    }
+    // Days since 1970: years begin in March here, so that a leap day is the last.
+    let (y, m) = if month > 2 { (year, month - 3) } else { (year - 1, month + 9) };
+    let days = 365 * y + y / 4 - y / 100 + y / 400 + (153 * m + 2) / 5 + day - 1 - 719_468;
+    u64::try_from(days * 86_400 + hour * 3_600 + minute * 60 + second).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn dates_are_read() {
+        assert_eq!(http_date("Sun, 06 Nov 1994 08:49:37 GMT"), Some(784_111_777));
+        assert_eq!(http_date("Thu, 01 Jan 1970 00:00:00 GMT"), Some(0));
+        assert_eq!(http_date("Thu, 29 Feb 2024 12:00:00 GMT"), Some(1_709_208_000));
+        for bad in ["", "soon", "Sun, 06 Foo 1994 08:49:37 GMT", "Sun, 06 Nov 99999999999 08:49:37 GMT"] {
+            assert_eq!(http_date(bad), None, "{bad}");
+        }
+    }
+
+    #[test]
+    fn errors_are_told_apart_as_otlp_says() {
+        let transport = Transport::new(&ExportConfig::default(), Uri::from_static("http://a/v1/traces")).expect("valid");
+        let mut headers = HeaderMap::new();
+        headers.insert(header::RETRY_AFTER, HeaderValue::from_static("7"));
+        let answer = |status: u16| {
+            let status = StatusCode::from_u16(status).expect("valid");
+            transport.understand(status, &headers, None, &[])
+        };
+        assert_eq!(answer(200), Answer::Taken { rejected: 0 });
+        for status in [429, 502, 503, 504] {
+            assert!(matches!(answer(status), Answer::Again { after: Some(after), .. } if after.as_secs() == 7), "{status}");
+        }
+        assert_eq!(answer(413), Answer::TooLarge);
+        for status in [400, 401, 404, 500, 501, 301] {
+            assert!(matches!(answer(status), Answer::Refused { .. }), "{status}");
+        }
+    }
+}

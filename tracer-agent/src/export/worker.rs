@@ -1,0 +1,174 @@
+//! The exporter's thread: batches, tries, waits, tries again.
+
+use std::time::{Duration, Instant};
+
+use super::{
+    ExportConfig, Protocol, encode, json,
+    queue::{Drop, Encoded, Queue},
+    transport::{Answer, Transport},
+};
+use crate::span::Resource;
+
+/// Largest request, bytes: receivers accept 4 MiB unless told otherwise.
+const MAX_REQUEST: usize = 3 << 20;
+/// First pause after a failure; it doubles each time.
+const FIRST_PAUSE: Duration = Duration::from_millis(200);
+/// Longest pause.
+const LONGEST_PAUSE: Duration = Duration::from_secs(30);
+
+/// Runs until the queue is closed and empty, or its deadline has passed.
+pub(super) fn run(queue: &Queue, transport: Transport, config: &ExportConfig) {
+    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            tracing::error!(%error, "cannot start the exporter: no span will be sent");
+            return;
+        }
+    };
+    let mut worker = Worker { queue, transport, config, failing_since: None, jitter: crate::clock::monotonic_ns() | 1 };
+    runtime.block_on(worker.serve());
+}
+
+struct Worker<'a> {
+    queue: &'a Queue,
+    transport: Transport,
+    config: &'a ExportConfig,
+    failing_since: Option<Instant>,
+    jitter: u64,
+}
+
+impl Worker<'_> {
+    async fn serve(&mut self) {
+        loop {
+            if self.queue.closing().is_none() && !self.queue.has_full_batch() {
+                self.queue.wait(self.config.delay.0).await;
+            }
+            let batch = self.queue.take(MAX_REQUEST);
+            if !batch.is_empty() {
+                self.deliver(batch).await;
+            } else if self.queue.closing().is_some() {
+                return;
+            }
+            if self.queue.closing().is_some_and(|deadline| Instant::now() >= deadline) {
+                return;
+            }
+        }
+    }
+
+    /// Sends a batch, halved as often as it must be.
+    async fn deliver(&mut self, batch: Vec<Encoded>) {
+        let mut parts = vec![batch];
+        while let Some(mut part) = parts.pop() {
+            if part.len() > 1 && part.iter().map(|span| span.bytes.len()).sum::<usize>() > MAX_REQUEST {
+                let rest = part.split_off(part.len() / 2);
+                parts.extend([rest, part]);
+                continue;
+            }
+            match self.try_until_done(&part).await {
+                Outcome::Done => {}
+                Outcome::TooLarge if part.len() > 1 => {
+                    let rest = part.split_off(part.len() / 2);
+                    parts.extend([rest, part]);
+                }
+                Outcome::TooLarge => self.queue.dropped(part.len(), Drop::TooLarge),
+            }
+        }
+    }
+
+    async fn try_until_done(&mut self, batch: &[Encoded]) -> Outcome {
+        let request = self.encode(batch);
+        let begin = Instant::now();
+        let mut pause = FIRST_PAUSE;
+        loop {
+            let (error, after) = match self.transport.send(&request).await {
+                Answer::Taken { rejected } => {
+                    self.queue.sent(batch.len(), rejected);
+                    if let Some(since) = self.failing_since.take() {
+                        tracing::info!(seconds = since.elapsed().as_secs(), "the OTLP receiver takes spans again");
+                    }
+                    return Outcome::Done;
+                }
+                Answer::TooLarge => {
+                    self.queue.failed("the request is too large for the OTLP receiver", false);
+                    return Outcome::TooLarge;
+                }
+                Answer::Refused { error } => {
+                    self.failed(&error, false);
+                    self.queue.dropped(batch.len(), Drop::Refused);
+                    return Outcome::Done;
+                }
+                Answer::Again { error, after } => (error, after),
+            };
+            self.failed(&error, true);
+            let deadline = self.queue.closing();
+            if deadline.is_some_and(|deadline| Instant::now() >= deadline) {
+                self.queue.dropped(batch.len(), Drop::Shutdown);
+                return Outcome::Done;
+            }
+            if begin.elapsed() >= self.config.retry_for.0 {
+                self.queue.dropped(batch.len(), Drop::RetriesExhausted);
+                return Outcome::Done;
+            }
+            let wait = match after {
+                Some(after) => after.min(self.config.retry_for.0),
+                None => self.with_jitter(pause),
+            };
+            pause = (pause * 2).min(LONGEST_PAUSE);
+            self.pause(wait).await;
+        }
+    }
+
+    /// Waits, but not beyond the end.
+    async fn pause(&self, wait: Duration) {
+        const STEP: Duration = Duration::from_millis(100);
+        let until = Instant::now() + wait;
+        while Instant::now() < until {
+            let left = until.saturating_duration_since(Instant::now());
+            if let Some(deadline) = self.queue.closing() {
+                let end = deadline.saturating_duration_since(Instant::now());
+                return tokio::time::sleep(left.min(end).min(FIRST_PAUSE)).await;
+            }
+            tokio::time::sleep(left.min(STEP)).await;
+        }
+    }
+
+    fn failed(&mut self, error: &str, again: bool) {
+        self.queue.failed(error, again);
+        if self.failing_since.is_none() {
+            tracing::warn!(error, again, "cannot send spans to the OTLP receiver");
+            self.failing_since = Some(Instant::now());
+        }
+    }
+
+    fn encode(&self, batch: &[Encoded]) -> Vec<u8> {
+        let mut groups: Vec<(&Resource, Vec<&[u8]>)> = Vec::new();
+        for span in batch {
+            match groups.iter_mut().find(|(resource, _)| std::ptr::eq(*resource, span.resource.as_ref())) {
+                Some((_, spans)) => spans.push(&span.bytes),
+                None => groups.push((&span.resource, vec![&span.bytes])),
+            }
+        }
+        match self.transport.protocol() {
+            Protocol::HttpJson => json::request_of(&groups),
+            Protocol::Grpc | Protocol::HttpProtobuf => encode::request(&groups),
+        }
+    }
+
+    /// Between half of the pause and all of it, so that agents do not come back all at once.
+    fn with_jitter(&mut self, pause: Duration) -> Duration {
+        // Xorshift (Marsaglia 2003).
+        self.jitter ^= self.jitter << 13;
+        self.jitter ^= self.jitter >> 7;
+        self.jitter ^= self.jitter << 17;
+        let half = pause / 2;
+        half + half.mul_f64((self.jitter % 1000) as f64 / 1000.0)
+    }
+}
+
+/// What came of a batch.
+enum Outcome {
+    /// It is accounted for.
+    Done,
+    /// It must be halved.
+    TooLarge,
+}

@@ -1,0 +1,59 @@
+//! Text from traffic on a terminal.
+
+/// The text without what could move a cursor or change a colour, at most `limit` characters.
+pub(super) fn printable(text: &str, limit: usize) -> String {
+    let mut shown = String::with_capacity(text.len().min(limit + 8));
+    for (index, c) in text.chars().enumerate() {
+        if index >= limit {
+            shown.push('…');
+            break;
+        }
+        // Bidirectional controls reorder what a person reads.
+        let hidden = matches!(c, '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{feff}');
+        if c.is_control() || hidden {
+            shown.extend(c.escape_unicode());
+        } else {
+            shown.push(c);
+        }
+    }
+    shown
+}
+
+/// A duration as a person says it.
+pub(super) fn duration(ns: u64) -> String {
+    match ns {
+        0..=999 => format!("{ns}ns"),
+        1_000..=999_999 => format!("{:.0}µs", ns as f64 / 1e3),
+        1_000_000..=99_999_999 => format!("{:.1}ms", ns as f64 / 1e6),
+        100_000_000..=999_999_999 => format!("{:.0}ms", ns as f64 / 1e6),
+        _ => format!("{:.2}s", ns as f64 / 1e9),
+    }
+}
+
+/// A number of bytes as a person says it.
+pub(super) fn bytes(n: u64) -> String {
+    match n {
+        0..=9_999 => format!("{n}B"),
+        10_000..=999_999 => format!("{:.1}kB", n as f64 / 1e3),
+        1_000_000..=999_999_999 => format!("{:.1}MB", n as f64 / 1e6),
+        _ => format!("{:.1}GB", n as f64 / 1e9),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_from_traffic_controls_a_terminal() {
+        assert_eq!(printable("/a\u{1b}[31mb\r\n\u{202e}", 80), "/a\\u{1b}[31mb\\u{d}\\u{a}\\u{202e}");
+        assert_eq!(printable("abcdef", 3), "abc…");
+    }
+
+    #[test]
+    fn numbers_are_short() {
+        let shown: Vec<String> = [5, 1_500, 2_340_000, 150_000_000, 1_500_000_000].map(duration).to_vec();
+        assert_eq!(shown, ["5ns", "2µs", "2.3ms", "150ms", "1.50s"]);
+        assert_eq!(bytes(12_345), "12.3kB");
+    }
+}

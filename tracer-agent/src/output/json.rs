@@ -1,0 +1,46 @@
+//! An object per exchange, for programs. The fields are documented in `docs/output.md`; they are only
+//! ever added to.
+
+use serde_json::{Map, Value as Json, json};
+
+use crate::{
+    exchange::{ConnectionFacts, Role},
+    span::{Span, Status, Value},
+};
+
+pub(super) fn line(out: &mut Vec<u8>, span: &Span, facts: &ConnectionFacts) {
+    let attributes: Map<String, Json> =
+        span.attributes.iter().map(|(key, value)| (key.to_string(), value_of(value))).collect();
+    let object = json!({
+        "service": span.resource.service_name,
+        "pid": span.resource.pid,
+        "direction": if facts.role == Role::Server { "in" } else { "out" },
+        "name": span.name,
+        "trace_id": hex(&span.trace_id),
+        "span_id": hex(&span.span_id),
+        "parent_span_id": span.parent_span_id.map(|id| hex(&id)),
+        "start_unix_ns": span.start_unix_ns,
+        "end_unix_ns": span.end_unix_ns,
+        "duration_ns": span.end_unix_ns - span.start_unix_ns,
+        "error": matches!(span.status, Status::Error(_)),
+        "local": facts.local.to_string(),
+        "peer": facts.remote.to_string(),
+        "attributes": attributes,
+    });
+    out.extend(object.to_string().into_bytes());
+    out.push(b'\n');
+}
+
+fn value_of(value: &Value) -> Json {
+    match value {
+        Value::Str(text) => json!(text),
+        Value::Int(number) => json!(number),
+        Value::Bool(truth) => json!(truth),
+        Value::Double(number) => json!(number),
+        Value::Strings(list) => json!(list),
+    }
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}

@@ -1,0 +1,96 @@
+//! The ledger in words.
+
+use std::fmt::Write;
+
+use crate::ledger::{Counter, Counts, Ledger};
+
+/// Counters that mean that something is missing.
+const LOSSES: &[Counter] = &[
+    Counter::EventsLost,
+    Counter::EventsSkipped,
+    Counter::EventsMalformed,
+    Counter::BytesLost,
+    Counter::BytesFault,
+    Counter::ConnectionsUnknownStart,
+    Counter::ConnectionsEvicted,
+    Counter::ExchangesUnpaired,
+    Counter::ExchangesUnparsed,
+    Counter::AttachFailed,
+];
+
+/// What was seen and what is missing, as sentences. `names` tells the service of an instance.
+pub fn write_ledger(ledger: &Ledger, names: &dyn Fn(u32) -> Option<String>) -> String {
+    let total = ledger.total();
+    let n = |counter| total.get(counter);
+    let mut text = String::new();
+    // Writing to a string does not fail.
+    let _ = writeln!(
+        text,
+        "Seen: {} exchanges on {} connections; {} bytes moved, {} copied, {} left out as bodies.",
+        n(Counter::ExchangesPaired) + n(Counter::ExchangesUnanswered),
+        n(Counter::Connections),
+        n(Counter::BytesSeen),
+        n(Counter::BytesCopied),
+        n(Counter::BytesSkipped),
+    );
+    let lost: Vec<Counter> = LOSSES.iter().copied().filter(|counter| n(*counter) > 0).collect();
+    if lost.is_empty() {
+        text += "Nothing was lost.\n";
+    } else {
+        text += "Missing:\n";
+        for counter in lost {
+            let _ = writeln!(text, "  {:>10}  {}{}", n(counter), counter.meaning(), by_service(ledger, counter, names));
+        }
+    }
+    let told = [
+        Counter::BytesSeen,
+        Counter::BytesCopied,
+        Counter::BytesSkipped,
+        Counter::Connections,
+        Counter::ExchangesPaired,
+        Counter::SpansQueued,
+    ];
+    let others: Vec<(Counter, u64)> =
+        total.nonzero().filter(|(counter, _)| !LOSSES.contains(counter) && !told.contains(counter)).collect();
+    if !others.is_empty() {
+        text += "Also:\n";
+        for (counter, count) in others {
+            let _ = writeln!(text, "  {count:>10}  {}{}", counter.meaning(), by_service(ledger, counter, names));
+        }
+    }
+    text
+}
+
+fn by_service(ledger: &Ledger, counter: Counter, names: &dyn Fn(u32) -> Option<String>) -> String {
+    let mut parts: Vec<(u64, String)> = ledger
+        .processes()
+        .into_iter()
+        .map(|(pid, counts): (u32, &Counts)| (counts.get(counter), pid))
+        .filter(|(count, pid)| *count > 0 && *pid != 0)
+        .map(|(count, pid)| (count, names(pid).unwrap_or_else(|| format!("process {pid}"))))
+        .collect();
+    parts.sort_by(|a, b| b.cmp(a));
+    if parts.is_empty() {
+        return String::new();
+    }
+    let shown: Vec<String> = parts.iter().take(4).map(|(count, name)| format!("{name} {count}")).collect();
+    format!(" ({}{})", shown.join(", "), if parts.len() > 4 { ", …" } else { "" })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn losses_are_named_and_their_absence_too() {
+        let mut ledger = Ledger::default();
+        ledger.add(7, Counter::ExchangesPaired, 3);
+        let names = |pid| (pid == 7).then(|| "shop".to_owned());
+        assert!(write_ledger(&ledger, &names).contains("Nothing was lost."));
+        ledger.add(7, Counter::BytesLost, 10);
+        ledger.add(0, Counter::EventsLost, 2);
+        let text = write_ledger(&ledger, &names);
+        assert!(text.contains("10  bytes that moved unseen") && text.contains("(shop 10)"), "{text}");
+        assert!(text.contains("2  records that found no room in the ring\n"), "{text}");
+    }
+}

@@ -1,0 +1,236 @@
+//! What the running agent says of itself, on a Unix socket: one JSON request on a line, one JSON answer.
+
+use std::{
+    io::{self, BufRead, BufReader, Read, Write},
+    os::unix::{
+        fs::PermissionsExt,
+        net::{UnixListener, UnixStream},
+    },
+    path::{Path, PathBuf},
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
+use serde::{Deserialize, Serialize};
+
+use crate::export::ExportStatistics;
+
+/// Where the agent answers unless it is told otherwise.
+pub const DEFAULT_SOCKET: &str = "/run/tracer.sock";
+/// Longest request or answer.
+const MAX_MESSAGE: u64 = 16 << 20;
+/// How long a client may take.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// What the agent says of itself.
+#[derive(Clone, Debug, Default, Serialize, Deserialize, PartialEq)]
+#[serde(default)]
+pub struct Status {
+    /// Version of the agent.
+    pub version: String,
+    /// Its process.
+    pub pid: u32,
+    /// Seconds since it started.
+    pub uptime_seconds: u64,
+    /// Release of the kernel.
+    pub kernel: String,
+    /// Whether sends are seen before their bytes leave.
+    pub sees_sends_before: bool,
+    /// Selected processes that live.
+    pub processes_alive: usize,
+    /// Connections that are followed.
+    pub connections: usize,
+    /// Service instances.
+    pub services: Vec<Service>,
+    /// Sums over all of them, and what belongs to none.
+    pub totals: Vec<Count>,
+    /// The exporter's account; none if nothing is exported.
+    pub export: Option<ExportStatistics>,
+}
+
+/// A service instance.
+#[derive(Clone, Debug, Default, Serialize, Deserialize, PartialEq)]
+#[serde(default)]
+pub struct Service {
+    /// First process of it.
+    pub pid: u32,
+    /// `service.name`.
+    pub name: String,
+    /// Executable.
+    pub executable: String,
+    /// Its processes that live, workers included.
+    pub processes: usize,
+    /// Its part of the ledger.
+    pub counts: Vec<Count>,
+}
+
+/// A counter that is not zero.
+#[derive(Clone, Debug, Default, Serialize, Deserialize, PartialEq)]
+pub struct Count {
+    /// Name of the counter.
+    pub name: String,
+    /// What it counts.
+    pub meaning: String,
+    /// How many.
+    pub count: u64,
+}
+
+impl std::fmt::Display for Status {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        writeln!(
+            f,
+            "tracer {} (process {}), up {} s, Linux {}",
+            self.version, self.pid, self.uptime_seconds, self.kernel
+        )?;
+        writeln!(
+            f,
+            "{} processes of {} services, {} connections",
+            self.processes_alive,
+            self.services.len(),
+            self.connections
+        )?;
+        for service in &self.services {
+            writeln!(
+                f,
+                "\n{} (process {}, {}; {} alive)",
+                service.name, service.pid, service.executable, service.processes
+            )?;
+            for count in &service.counts {
+                writeln!(f, "  {:>12}  {}", count.count, count.meaning)?;
+            }
+        }
+        writeln!(f, "\nAll together")?;
+        for count in &self.totals {
+            writeln!(f, "  {:>12}  {}", count.count, count.meaning)?;
+        }
+        match &self.export {
+            None => writeln!(f, "\nNothing is exported: no OTLP endpoint is configured."),
+            Some(export) => {
+                writeln!(
+                    f,
+                    "\nExport: {} spans queued, {} sent, {} rejected, {} dropped, {} waiting, {} failed requests",
+                    export.queued,
+                    export.sent,
+                    export.rejected,
+                    export.dropped(),
+                    export.in_queue,
+                    export.failures
+                )?;
+                match &export.last_error {
+                    Some(error) => writeln!(f, "  last error: {error}"),
+                    None => Ok(()),
+                }
+            }
+        }
+    }
+}
+
+/// The status, as the pipeline's thread keeps it.
+pub type Shared = Arc<Mutex<Status>>;
+
+/// Answers on the socket until the process ends.
+pub struct Server {
+    path: PathBuf,
+}
+
+impl Server {
+    /// Begins to answer, on a thread of its own.
+    ///
+    /// # Errors
+    /// Another agent answers there, or the socket cannot be made.
+    pub fn start(path: &Path, status: Shared) -> io::Result<Self> {
+        if UnixStream::connect(path).is_ok() {
+            return Err(io::Error::new(io::ErrorKind::AddrInUse, "another tracer answers there"));
+        }
+        match std::fs::remove_file(path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
+        if let Some(folder) = path.parent() {
+            std::fs::create_dir_all(folder)?;
+        }
+        // SAFETY: the mask of this process, for the moment in which the socket is made: nobody else may
+        // connect before its mode is set.
+        let mask = unsafe { libc::umask(0o177) };
+        let listener = UnixListener::bind(path);
+        // SAFETY: as above.
+        unsafe { libc::umask(mask) };
+        let listener = listener?;
+        std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600))?;
+        std::thread::Builder::new().name("tracer-status".to_owned()).spawn(move || {
+            for client in listener.incoming().flatten() {
+                // A client that fails is its own problem.
+                let _ = answer(&client, &status);
+            }
+        })?;
+        Ok(Self { path: path.to_owned() })
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        // It may have been removed by hand.
+        let _ = std::fs::remove_file(&self.path);
+    }
+}
+
+/// A request.
+#[derive(Serialize, Deserialize)]
+struct Request {
+    get: String,
+}
+
+fn answer(client: &UnixStream, status: &Shared) -> io::Result<()> {
+    client.set_read_timeout(Some(PATIENCE))?;
+    client.set_write_timeout(Some(PATIENCE))?;
+    let mut line = String::new();
+    BufReader::new(client.take(4096)).read_line(&mut line)?;
+    let answer = match serde_json::from_str::<Request>(&line) {
+        Ok(request) if request.get == "status" => {
+            let status = status.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+            serde_json::to_value(&*status).unwrap_or_default()
+        }
+        Ok(request) => serde_json::json!({ "error": format!("there is no {:?}; ask for \"status\"", request.get) }),
+        Err(error) => serde_json::json!({ "error": format!("not a request: {error}") }),
+    };
+    let mut client = client;
+    client.write_all(answer.to_string().as_bytes())?;
+    client.write_all(b"\n")
+}
+
+/// Asks the running agent.
+///
+/// # Errors
+/// None runs there, or it does not answer.
+pub fn ask(path: &Path) -> io::Result<Status> {
+    let mut client = UnixStream::connect(path)?;
+    client.set_read_timeout(Some(PATIENCE))?;
+    client.write_all(b"{\"get\":\"status\"}\n")?;
+    let mut answer = Vec::new();
+    client.take(MAX_MESSAGE).read_to_end(&mut answer)?;
+    serde_json::from_slice(&answer).map_err(io::Error::other)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_agent_answers_its_owner_only_and_refuses_a_second_one() {
+        let path = std::env::temp_dir().join(format!("tracer-status-{}.sock", std::process::id()));
+        std::fs::write(&path, "stale").expect("written");
+        let status = Shared::default();
+        status.lock().expect("free").version = "test".to_owned();
+        let server = Server::start(&path, Arc::clone(&status)).expect("a free path");
+        assert_eq!(std::fs::metadata(&path).expect("there").permissions().mode() & 0o777, 0o600);
+        assert_eq!(ask(&path).expect("an answer").version, "test");
+        let mut client = UnixStream::connect(&path).expect("connected");
+        client.write_all(b"nonsense\n").expect("written");
+        let mut text = String::new();
+        client.read_to_string(&mut text).expect("an answer");
+        assert!(text.contains("not a request"), "{text}");
+        assert!(Server::start(&path, status).is_err());
+        drop(server);
+        assert!(!path.exists());
+    }
+}
