@@ -312,6 +312,7 @@ impl Worker {
     fn begin(&mut self) -> Result<(), String> {
         self.set_clock();
         self.discovery.scan(&mut self.feed)?;
+        self.shared.alive.store(self.discovery.alive(), Ordering::Relaxed);
         self.publish();
         Ok(())
     }

@@ -1,1 +1,97 @@
-fn main() {}
+//! Everything that is done with the project: `cargo xtask help`.
+
+mod demo;
+mod ebpf;
+mod programs;
+mod record;
+mod setup;
+mod stage;
+
+use anyhow::{Result, bail};
+
+const HELP: &str = "\
+cargo xtask COMMAND
+
+  demo      set everything up, build, trace a small system of real programs, check the spans
+  test      set everything up and run all tests (root: they use eBPF); words behind it filter
+  build     set up what building needs, and build target/release/tracer
+  setup     set everything up: Debian packages, eBPF toolchain, bpf-linker
+  ebpf      build the kernel programs only
+  record    make the recordings that the parser's tests replay
+  docs      write the configuration reference again";
+
+fn main() {
+    if let Err(error) = run() {
+        eprintln!("xtask: {error:#}");
+        std::process::exit(1);
+    }
+}
+
+fn run() -> Result<()> {
+    let mut arguments = std::env::args().skip(1);
+    let command = arguments.next().unwrap_or_default();
+    let rest: Vec<String> = arguments.collect();
+    std::env::set_current_dir(stage::root())?;
+    match command.as_str() {
+        "setup" => setup::all(),
+        "ebpf" => setup::building().and_then(|()| ebpf::build(false)),
+        "build" => build(),
+        "test" => test(&rest),
+        "demo" => {
+            setup::all()?;
+            compile_release()?;
+            stage::run("demo", demo::run)
+        }
+        "record" => {
+            setup::all()?;
+            compile_release()?;
+            stage::run("record", record::run)
+        }
+        "docs" => docs(),
+        "ebpf-lint" => setup::building().and_then(|()| ebpf::build(true)),
+        "" | "help" | "--help" | "-h" => {
+            println!("{HELP}");
+            Ok(())
+        }
+        other => bail!("there is no command {other:?}\n\n{HELP}"),
+    }
+}
+
+fn build() -> Result<()> {
+    setup::building()?;
+    compile_release()?;
+    let binary = stage::target().join("release/tracer");
+    let size = std::fs::metadata(&binary)?.len();
+    println!("{} ({:.1} MB)", binary.display(), size as f64 / 1e6);
+    Ok(())
+}
+
+fn compile_release() -> Result<()> {
+    ebpf::build(false)?;
+    stage::run("build", || stage::cargo(&["build", "--release", "--package", "tracer-agent"]))
+}
+
+fn docs() -> Result<()> {
+    ebpf::build(false)?;
+    stage::cargo(&["build", "--package", "tracer-agent"])?;
+    for (what, file) in [("reference", "docs/configuration.md"), ("schema", "docs/config.schema.json")] {
+        let made = std::process::Command::new(stage::target().join("debug/tracer")).args(["config", what]).output()?;
+        std::fs::write(file, made.stdout)?;
+    }
+    Ok(())
+}
+
+fn test(filter: &[String]) -> Result<()> {
+    setup::all()?;
+    compile_release()?;
+    let filter: Vec<&str> = filter.iter().map(String::as_str).collect();
+    stage::run("unit tests", || {
+        let fixed = ["test", "--workspace", "--exclude", "tracer-tests", "--"];
+        stage::cargo(&[&fixed[..], &filter[..]].concat())
+    })?;
+    stage::run("end-to-end tests", || {
+        // One after the other: they share the machine's two cores with the programs that they start.
+        let fixed = ["test", "--package", "tracer-tests", "--", "--test-threads=1"];
+        stage::cargo(&[&fixed[..], &filter[..]].concat())
+    })
+}

@@ -111,6 +111,10 @@ impl Table {
     /// Bytes moved. `head` and `tail` are the copied ones.
     pub fn data(&mut self, header: &DataHeader, head: &[u8], tail: &[u8], out: &mut dyn Output) {
         let Some(entry) = self.connections.get_mut(&header.connection) else {
+            if header.length == 0 {
+                // The end of a stream that was closed before the process looked.
+                return;
+            }
             out.count(header.pid, Counter::ConnectionsUnknownStart, 1);
             out.count(header.pid, Counter::BytesLost, u64::from(header.length));
             return;

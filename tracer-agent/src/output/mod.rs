@@ -91,8 +91,9 @@ impl Output {
         self.flush();
     }
 
-    /// Writes a text that is no exchange: the summary.
+    /// Writes a text that is no exchange, after the last one: the summary.
     pub fn write(&mut self, text: &str) {
+        self.text.finish(&mut self.buffer);
         self.buffer.extend_from_slice(text.as_bytes());
         self.flush();
     }

@@ -75,7 +75,15 @@ impl TextOutput {
         );
     }
 
+    /// The second in which lines were folded may be the last with any.
     pub(super) fn tick(&mut self, out: &mut Vec<u8>) {
+        if self.folded > 0 && crate::clock::unix_seconds() > self.second + 1 {
+            self.tell_folded(out);
+        }
+    }
+
+    /// No more lines come.
+    pub(super) fn finish(&mut self, out: &mut Vec<u8>) {
         self.tell_folded(out);
     }
 

@@ -1,0 +1,89 @@
+//! The recordings that the parser's regression tests replay: real programs under the agent.
+
+use std::{
+    process::{Command, Stdio},
+    thread,
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context, Result, bail};
+
+use crate::{
+    programs::{Folder, Shop},
+    stage,
+};
+
+pub(crate) fn run() -> Result<()> {
+    let recordings = stage::root().join("tests/recordings");
+    std::fs::create_dir_all(&recordings)?;
+    for (name, drive) in SCENARIOS {
+        let folder = Folder::new()?;
+        let shop = Shop::start(folder.path())?;
+        let file = recordings.join(format!("{name}.rec"));
+        let socket = folder.path().join("tracer.sock");
+        let mut command = Command::new(stage::target().join("release/tracer"));
+        for program in [&shop.nginx, &shop.flask, &shop.node] {
+            command.args(["--pid", &program.pid().to_string()]);
+        }
+        command.args(["--output", "none", "--log-level", "warn", "--record"]).arg(&file);
+        let mut agent = command.arg("--socket").arg(&socket).stdin(Stdio::null()).spawn().context("cannot start the agent")?;
+        let begin = Instant::now();
+        while !socket.exists() {
+            if begin.elapsed() > Duration::from_secs(20) {
+                bail!("the agent did not start");
+            }
+            thread::sleep(Duration::from_millis(20));
+        }
+        let outcome = drive(&shop);
+        thread::sleep(Duration::from_millis(300));
+        // SAFETY: our own child, not reaped yet.
+        unsafe { libc::kill(agent.id() as libc::pid_t, libc::SIGTERM) };
+        agent.wait()?;
+        outcome?;
+        // What the tests compare with: the spans of the replay, to be read before they are committed.
+        let expected = Command::new(stage::target().join("release/tracer"))
+            .args(["replay", "--output", "json"])
+            .arg(&file)
+            .output()?;
+        std::fs::write(recordings.join(format!("{name}.json")), &expected.stdout)?;
+        let lines = expected.stdout.iter().filter(|byte| **byte == b'\n').count();
+        println!("{}: {lines} spans", file.display());
+    }
+    Ok(())
+}
+
+type Drive = fn(&Shop) -> Result<()>;
+
+const SCENARIOS: &[(&str, Drive)] = &[
+    ("curl", |shop| {
+        for (arguments, path) in [
+            (&[][..], "/item/1?token=abc"),
+            (&["--head"][..], "/item/2"),
+            (&["--http1.0"][..], "/stream"),
+            (&["--data", "order"][..], "/upload"),
+            (&["--header", "Authorization: Bearer top-secret"][..], "/fail"),
+            (&["--header", "Expect: 100-continue", "--data", "waits"][..], "/upload"),
+        ] {
+            curl(arguments, &format!("http://127.0.0.1:{}{path}", shop.port))?;
+        }
+        let base = format!("http://127.0.0.1:{}", shop.port);
+        // Keep-alive: several requests on one connection.
+        stage::command(
+            Command::new("curl").args(["--silent", "--output", "/dev/null"]).arg(format!("{base}/static/[1-5]")),
+        )
+    }),
+    ("python", |shop| {
+        let client = stage::root().join("tests/apps/client.py");
+        let urls = ["/item/1", "/stream", "/slow", "/fail"].map(|path| format!("http://127.0.0.1:{}{path}", shop.flask_port));
+        stage::command(Command::new("/usr/bin/python3").arg(client).args(urls).stdout(Stdio::null()))
+    }),
+    ("node", |shop| {
+        let client = stage::root().join("tests/apps/fetch.js");
+        let urls = ["/price/1", "/price/2", "/missing/x", "/chunked"].map(|path| format!("http://127.0.0.1:{}{path}", shop.node_port));
+        stage::command(Command::new("node").arg(client).args(urls).stdout(Stdio::null()))
+    }),
+];
+
+fn curl(arguments: &[&str], url: &str) -> Result<()> {
+    stage::command(Command::new("curl").args(["--silent", "--output", "/dev/null"]).args(arguments).arg(url))
+}

@@ -1,0 +1,171 @@
+//! What a fresh machine lacks: looked for first, installed only if missing, from Debian's packages and
+//! the crate registry.
+
+use std::{
+    fs,
+    io::ErrorKind,
+    os::unix::fs::PermissionsExt,
+    path::Path,
+    process::{Command, Stdio},
+};
+
+use anyhow::{Context, Result, bail};
+
+use crate::{ebpf, stage};
+
+/// Something that is needed: how it is recognised, the package that brings it, and why.
+struct Need {
+    present: fn() -> bool,
+    package: &'static str,
+    why: &'static str,
+}
+
+const BUILD: &[Need] = &[
+    Need { present: || runs("cc"), package: "gcc", why: "links Rust programs and builds zstd" },
+    Need { present: || installed("libc6-dev"), package: "libc6-dev", why: "links Rust programs and builds zstd" },
+];
+
+const LINKER: &[Need] = &[
+    Need { present: || installed("g++") || runs("c++"), package: "g++", why: "links bpf-linker with LLVM" },
+    Need { present: || installed("llvm-22-dev"), package: "llvm-22-dev", why: "bpf-linker is built on it" },
+    Need { present: || installed("libpolly-22-dev"), package: "libpolly-22-dev", why: "LLVM needs it to link" },
+    Need { present: || installed("libzstd-dev"), package: "libzstd-dev", why: "LLVM needs it to link" },
+    Need { present: || installed("zlib1g-dev"), package: "zlib1g-dev", why: "LLVM needs it to link" },
+];
+
+const EBPF_RUST: &[Need] = &[
+    Need { present: || installed("rustc-web"), package: "rustc-web", why: "compiles the kernel programs" },
+    Need { present: || installed("cargo-web"), package: "cargo-web", why: "compiles the kernel programs" },
+    Need { present: || installed("rust-web-src"), package: "rust-web-src", why: "`core` for the BPF target" },
+];
+
+const PROGRAMS: &[Need] = &[
+    Need { present: || runs("nginx"), package: "nginx-light", why: "a server that tests and demo trace" },
+    Need { present: || runs("curl"), package: "curl", why: "a client that tests and demo trace" },
+    Need { present: || runs("wrk"), package: "wrk", why: "a load generator" },
+    Need { present: || runs("node"), package: "nodejs", why: "a server and a client that tests and demo trace" },
+    Need { present: || Path::new("/usr/bin/python3").exists(), package: "python3", why: "runs the Flask service" },
+    Need { present: || installed("python3-flask"), package: "python3-flask", why: "a service that tests and demo trace" },
+    Need { present: || installed("gunicorn"), package: "gunicorn", why: "the server of the Flask service" },
+    Need { present: || installed("python3-requests"), package: "python3-requests", why: "a client that tests and demo trace" },
+    Need { present: || runs("taskset"), package: "util-linux", why: "pins programs to cores in a test" },
+];
+
+/// Everything: to build, to test, to demonstrate.
+pub(crate) fn all() -> Result<()> {
+    building()?;
+    stage::run("setup of programs", || install(PROGRAMS))
+}
+
+/// What building needs.
+pub(crate) fn building() -> Result<()> {
+    check_machine()?;
+    stage::run("setup of the build", || {
+        install(BUILD)?;
+        if ebpf::rustup_toolchain().is_none() {
+            install(EBPF_RUST)?;
+        }
+        bpf_linker()
+    })
+}
+
+/// Root and BTF: without them nothing of this works.
+fn check_machine() -> Result<()> {
+    // SAFETY: no arguments, cannot fail.
+    if unsafe { libc::geteuid() } != 0 {
+        bail!("root is needed, to install packages and to load eBPF programs: run this as root (sudo -E cargo xtask …)");
+    }
+    if let Err(error) = fs::metadata("/sys/kernel/btf/vmlinux") {
+        bail!("this kernel shows no BTF ({error}): use one with CONFIG_DEBUG_INFO_BTF, as distributions ship");
+    }
+    Ok(())
+}
+
+/// Whether a program is on the path.
+fn runs(program: &str) -> bool {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    std::env::split_paths(&path).chain([Path::new("/usr/sbin").to_owned()]).any(|folder| folder.join(program).is_file())
+}
+
+/// Whether a Debian package is installed.
+fn installed(package: &str) -> bool {
+    let query = Command::new("dpkg-query").args(["--show", "--showformat=${db:Status-Status}", package]).stderr(Stdio::null()).output();
+    query.is_ok_and(|output| output.stdout == b"installed")
+}
+
+fn install(needs: &[Need]) -> Result<()> {
+    let missing: Vec<&Need> = needs.iter().filter(|need| !(need.present)()).collect();
+    if missing.is_empty() {
+        return Ok(());
+    }
+    for need in &missing {
+        println!("installing {}: {}", need.package, need.why);
+    }
+    let _no_service = NoService::begin()?;
+    let apt = |arguments: &[&str]| {
+        let mut command = Command::new("apt-get");
+        command.env("DEBIAN_FRONTEND", "noninteractive").arg("--quiet=2").args(arguments).stdout(Stdio::null());
+        stage::command(&mut command)
+    };
+    apt(&["update"]).context("cannot read the lists of Debian's packages")?;
+    let packages: Vec<&str> = missing.iter().map(|need| need.package).collect();
+    apt(&[&["install", "--yes", "--no-install-recommends"], &packages[..]].concat())
+}
+
+/// While it lives, packages that are installed start no service: `policy-rc.d`, as Debian's
+/// `invoke-rc.d` asks it.
+struct NoService {
+    ours: bool,
+}
+
+impl NoService {
+    const POLICY: &str = "/usr/sbin/policy-rc.d";
+
+    fn begin() -> Result<Self> {
+        match fs::OpenOptions::new().write(true).create_new(true).open(Self::POLICY) {
+            Ok(_) => {
+                let this = Self { ours: true };
+                fs::write(Self::POLICY, "#!/bin/sh\nexit 101\n")?;
+                fs::set_permissions(Self::POLICY, fs::Permissions::from_mode(0o755))?;
+                Ok(this)
+            }
+            Err(error) if error.kind() == ErrorKind::AlreadyExists => Ok(Self { ours: false }),
+            Err(error) => Err(error).context("cannot keep packages from starting services"),
+        }
+    }
+}
+
+impl Drop for NoService {
+    fn drop(&mut self) {
+        if self.ours
+            && let Err(error) = fs::remove_file(Self::POLICY)
+        {
+            eprintln!("cannot remove {}: {error}", Self::POLICY);
+        }
+    }
+}
+
+/// Builds bpf-linker, once: it takes a minute or two.
+fn bpf_linker() -> Result<()> {
+    /// The newest that works with LLVM 22.
+    const VERSION: &str = "0.13";
+    let tools = stage::tools();
+    let stamp = tools.join("bpf-linker.version");
+    if tools.join("bin/bpf-linker").exists() && fs::read_to_string(&stamp).is_ok_and(|text| text == VERSION) {
+        return Ok(());
+    }
+    install(LINKER)?;
+    println!("building bpf-linker {VERSION}: it links the kernel programs");
+    let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    command
+        .args(["install", "bpf-linker", "--locked", "--quiet", "--force", "--no-default-features", "--features", "llvm-22"])
+        .args(["--version", &format!("^{VERSION}")])
+        .arg("--root")
+        .arg(&tools)
+        .env("LLVM_PREFIX", "/usr/lib/llvm-22")
+        .env("CARGO_TARGET_DIR", tools.join("build"));
+    stage::command(&mut command)?;
+    fs::remove_dir_all(tools.join("build"))?;
+    fs::write(stamp, VERSION)?;
+    Ok(())
+}
