@@ -138,10 +138,15 @@ impl HttpNames {
         if let Some(error) = &error {
             add(names::ERROR_TYPE, text(error));
         }
-        let status = match (error, failure(exchange.outcome)) {
+        if exchange.outcome == Outcome::Lost {
+            add(names::TRACER_HTTP_END_UNKNOWN, Value::Bool(true));
+        }
+        let status = match (&error, failure(exchange.outcome)) {
             (None, _) => Status::Unset,
-            (Some(_), None) => Status::Error(String::new()),
-            (Some(_), Some(_)) => Status::Error(explanation(exchange.outcome).to_owned()),
+            (Some(error), Some(failure)) if error == failure => {
+                Status::Error(explanation(exchange.outcome).to_owned())
+            }
+            (Some(_), _) => Status::Error(String::new()),
         };
         if let Some(first) = exchange.response_start_ns {
             let seconds = first.saturating_sub(exchange.start_ns) as f64 / 1e9;
@@ -344,9 +349,11 @@ fn full_url(
     url
 }
 
-/// Server: 5xx; client: 4xx and 5xx; both: an exchange that failed.
+/// Server: 5xx; client: 4xx and 5xx; both: an exchange that failed. Bytes that the agent lost are no
+/// failure of the service: with a status known, that decides.
 fn error_type(outcome: Outcome, status: Option<u16>, role: Role) -> Option<String> {
-    if let Some(failure) = failure(outcome) {
+    let is_decided = outcome == Outcome::Lost && status.is_some();
+    if let Some(failure) = failure(outcome).filter(|_| !is_decided) {
         return Some(failure.to_owned());
     }
     let least = if role == Role::Server { 500 } else { 400 };

@@ -184,6 +184,17 @@ fn errors_are_those_of_the_side_and_of_the_outcome() {
 }
 
 #[test]
+fn what_the_agent_lost_is_no_error_of_the_service() {
+    let span =
+        build(Role::Server, &exchange("GET / HTTP/1.1\nHost: a", Some("HTTP/1.1 200 OK"), Outcome::Lost));
+    assert_eq!((attribute(&span, "error.type"), &span.status), (None, &Status::Unset));
+    assert_eq!(attribute(&span, "tracer.http.end_unknown").as_deref(), Some("true"));
+    let span =
+        build(Role::Server, &exchange("GET / HTTP/1.1\nHost: a", Some("HTTP/1.1 500 X"), Outcome::Lost));
+    assert_eq!(attribute(&span, "error.type").as_deref(), Some("500"));
+}
+
+#[test]
 fn targets_of_every_form_become_urls() {
     for (request, url, address, port) in [
         ("GET /a HTTP/1.1\nHost: h:8080", "http://h:8080/a", "h", 8080),
