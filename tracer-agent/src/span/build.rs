@@ -159,7 +159,9 @@ impl SpanBuilder {
         }
         let mut attributes = described.attributes;
         let incoming = match facts.role {
-            Role::Server => Incoming::of(http.request_header("traceparent"), http.request_header("tracestate")),
+            Role::Server => {
+                Incoming::of(http.request_header("traceparent"), http.request_header("tracestate"))
+            }
             // The header that a client sends names a span of the application's own making.
             Role::Client => None,
         };
@@ -210,9 +212,9 @@ fn is_export(http: &HttpExchange) -> bool {
     let path = target.split(|byte| *byte == b'?').next().unwrap_or_default();
     http.method() == b"POST"
         && [&b"/v1/traces"[..], b"/v1/metrics", b"/v1/logs"].iter().any(|end| path.ends_with(end))
-        && http.request_header("content-type").any(|kind| {
-            kind.starts_with(b"application/x-protobuf") || kind.starts_with(b"application/json")
-        })
+        && http
+            .request_header("content-type")
+            .any(|kind| kind.starts_with(b"application/x-protobuf") || kind.starts_with(b"application/json"))
 }
 
 #[cfg(test)]

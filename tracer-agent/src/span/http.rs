@@ -113,7 +113,10 @@ impl HttpNames {
             add(names::SERVER_PORT, Value::Int(i64::from(port)));
         }
         if facts.role == Role::Server {
-            add(names::CLIENT_ADDRESS, text(&forwarded.client.unwrap_or_else(|| facts.remote.ip().to_string())));
+            add(
+                names::CLIENT_ADDRESS,
+                text(&forwarded.client.unwrap_or_else(|| facts.remote.ip().to_string())),
+            );
         }
         add(names::NETWORK_PEER_ADDRESS, text(&facts.remote.ip().to_string()));
         add(names::NETWORK_PEER_PORT, Value::Int(i64::from(facts.remote.port())));
@@ -199,8 +202,11 @@ impl HttpNames {
             (&self.response_headers, names::HTTP_RESPONSE_HEADER, false),
         ] {
             for name in list {
-                let values: Vec<&[u8]> =
-                    if is_request { http.request_header(name).collect() } else { http.response_header(name).collect() };
+                let values: Vec<&[u8]> = if is_request {
+                    http.request_header(name).collect()
+                } else {
+                    http.response_header(name).collect()
+                };
                 if !values.is_empty() {
                     attributes.push((format!("{prefix}{name}").into(), Value::Strings(texts(values))));
                 }
@@ -213,7 +219,13 @@ impl<'a> Target<'a> {
     fn of(http: &'a HttpExchange) -> Self {
         let target = String::from_utf8_lossy(http.target());
         if http.method() == b"CONNECT" {
-            return Self { scheme: "http".into(), authority: Some(target), has_credentials: false, path: "".into(), query: None };
+            return Self {
+                scheme: "http".into(),
+                authority: Some(target),
+                has_credentials: false,
+                path: "".into(),
+                query: None,
+            };
         }
         let mut has_credentials = false;
         let (scheme, authority, rest) = match target.split_once("://") {
@@ -226,7 +238,9 @@ impl<'a> Target<'a> {
             _ => ("http".to_owned(), None, target.into_owned()),
         };
         let (path, query) = match rest.split_once('?') {
-            Some((path, query)) => (path.to_owned(), Some(query.split('#').next().unwrap_or_default().to_owned())),
+            Some((path, query)) => {
+                (path.to_owned(), Some(query.split('#').next().unwrap_or_default().to_owned()))
+            }
             None => (rest.split('#').next().unwrap_or_default().to_owned(), None),
         };
         let path = if path.is_empty() && authority.is_some() { "/".to_owned() } else { path };
