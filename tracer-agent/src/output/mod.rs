@@ -93,6 +93,7 @@ impl Output {
 
     /// Writes a text that is no exchange: the summary.
     pub fn write(&mut self, text: &str) {
+        self.text.finish(&mut self.buffer);
         self.buffer.extend_from_slice(text.as_bytes());
         self.flush();
     }
