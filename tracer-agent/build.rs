@@ -6,7 +6,8 @@ fn main() {
     println!("cargo:rerun-if-env-changed=TRACER_EBPF_OBJECT");
     let manifest = PathBuf::from(env::var_os("CARGO_MANIFEST_DIR").unwrap_or_default());
     let target = env::var_os("CARGO_TARGET_DIR").map_or_else(|| manifest.join("../target"), PathBuf::from);
-    let object = env::var_os("TRACER_EBPF_OBJECT").map_or_else(|| target.join("ebpf/tracer.bpf.o"), PathBuf::from);
+    let object =
+        env::var_os("TRACER_EBPF_OBJECT").map_or_else(|| target.join("ebpf/tracer.bpf.o"), PathBuf::from);
     println!("cargo:rerun-if-changed={}", object.display());
     let object = if object.exists() {
         object

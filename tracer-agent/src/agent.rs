@@ -139,7 +139,14 @@ impl Agent {
             .name("tracer-pipeline".to_owned())
             .spawn(move || worker.run(&inbox))
             .map_err(|error| StartError::Other(format!("cannot start a thread: {error}")))?;
-        Ok(Self { shared, status, commands, thread: Some(thread), exporter, shutdown: config.limits.shutdown.0 })
+        Ok(Self {
+            shared,
+            status,
+            commands,
+            thread: Some(thread),
+            exporter,
+            shutdown: config.limits.shutdown.0,
+        })
     }
 
     /// Traces a process and its descendants, whatever the rules say.
@@ -218,8 +225,11 @@ fn start_recording(
         seed,
         host: serde_json::to_value(host).unwrap_or_default(),
         // Headers of the exporter hold credentials.
-        config: serde_json::to_value(Config { export: crate::export::ExportConfig::default(), ..config.clone() })
-            .unwrap_or_default(),
+        config: serde_json::to_value(Config {
+            export: crate::export::ExportConfig::default(),
+            ..config.clone()
+        })
+        .unwrap_or_default(),
     };
     Writer::create(path, &header, config.record_raw).map_err(|error| StartError::Other(error.to_string()))
 }
@@ -443,7 +453,8 @@ fn shown(counts: &Counts) -> Vec<Count> {
 
 /// The table of endpoints and the ledger in words.
 pub fn summary(pipeline: &Pipeline, endpoints: &Summary) -> String {
-    let names = |pid| pipeline.processes().instance(pid).map(|instance| instance.resource.service_name.clone());
+    let names =
+        |pid| pipeline.processes().instance(pid).map(|instance| instance.resource.service_name.clone());
     format!("\n{}\n{}", endpoints.table(), write_ledger(pipeline.ledger(), &names))
 }
 
@@ -451,7 +462,12 @@ pub fn summary(pipeline: &Pipeline, endpoints: &Summary) -> String {
 ///
 /// # Errors
 /// The recording cannot be read; what came before the damage was written.
-pub fn replay(path: &std::path::Path, format: Format, out: Box<dyn io::Write + Send>, color: bool) -> Result<(), String> {
+pub fn replay(
+    path: &std::path::Path,
+    format: Format,
+    out: Box<dyn io::Write + Send>,
+    color: bool,
+) -> Result<(), String> {
     let mut reader = record::Reader::open(path).map_err(|error| error.to_string())?;
     let header = reader.header().clone();
     let config: Config = serde_json::from_value(header.config)
@@ -500,7 +516,10 @@ impl Sink for ReplaySink {
 ///
 /// # Errors
 /// The file cannot be made.
-pub fn open_output(file: Option<&std::path::Path>, standard_error: bool) -> io::Result<Box<dyn io::Write + Send>> {
+pub fn open_output(
+    file: Option<&std::path::Path>,
+    standard_error: bool,
+) -> io::Result<Box<dyn io::Write + Send>> {
     Ok(match file {
         Some(path) => Box::new(File::create(path)?),
         None if standard_error => Box::new(io::stderr()),

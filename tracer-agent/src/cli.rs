@@ -238,8 +238,11 @@ impl Color {
             Self::Always => true,
             Self::Never => false,
             Self::Auto => {
-                let terminal =
-                    if standard_error { std::io::stderr().is_terminal() } else { std::io::stdout().is_terminal() };
+                let terminal = if standard_error {
+                    std::io::stderr().is_terminal()
+                } else {
+                    std::io::stdout().is_terminal()
+                };
                 terminal && !in_file && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
             }
         }
@@ -263,7 +266,8 @@ fn parse_exclude(text: &str) -> Result<Rule, String> {
 impl SelectFlags {
     /// The flags form one rule.
     fn rule(&self) -> Option<Rule> {
-        let any = !(self.pid.is_empty() && self.port.is_empty() && self.exe.is_empty() && self.command.is_empty());
+        let any =
+            !(self.pid.is_empty() && self.port.is_empty() && self.exe.is_empty() && self.command.is_empty());
         any.then(|| Rule {
             pid: self.pid.clone(),
             port: self.port.clone(),
@@ -345,7 +349,8 @@ mod tests {
 
     #[test]
     fn flags_form_one_rule() {
-        let cli = Cli::parse_from(["tracer", "--exe", "*/a", "--exe", "*/b", "--port", "80", "--exclude", "pid=7"]);
+        let cli =
+            Cli::parse_from(["tracer", "--exe", "*/a", "--exe", "*/b", "--port", "80", "--exclude", "pid=7"]);
         let config = cli.watch.configuration().expect("valid");
         assert_eq!(config.select.include.len(), 1);
         assert_eq!(config.select.include[0].exe, ["*/a", "*/b"]);

@@ -23,11 +23,6 @@ pub fn offset_ns() -> i64 {
     best.1
 }
 
-/// Unix time, seconds.
-pub fn unix_seconds() -> u64 {
-    read(libc::CLOCK_REALTIME) / 1_000_000_000
-}
-
 fn read(clock: libc::clockid_t) -> u64 {
     let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
     // SAFETY: a live timespec; both clocks always exist.

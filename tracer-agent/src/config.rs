@@ -78,8 +78,9 @@ impl Config {
     /// # Errors
     /// The file cannot be read, or something in it makes no sense; the message says where.
     pub fn from_file(path: &Path) -> Result<Self, ConfigError> {
-        let text = std::fs::read_to_string(path)
-            .map_err(|error| ConfigError(format!("cannot read the configuration {}: {error}", path.display())))?;
+        let text = std::fs::read_to_string(path).map_err(|error| {
+            ConfigError(format!("cannot read the configuration {}: {error}", path.display()))
+        })?;
         Self::from_yaml(&text, &|name| std::env::var(name).ok())
             .map_err(|error| ConfigError(format!("{}:{error}", path.display())))
     }
@@ -94,7 +95,8 @@ impl Config {
             return Ok(Self::default());
         }
         serde_saphyr::from_str(&text).map_err(|error| {
-            let place = error.location().map_or_else(String::new, |at| format!("{}:{}: ", at.line(), at.column()));
+            let place =
+                error.location().map_or_else(String::new, |at| format!("{}:{}: ", at.line(), at.column()));
             let message = error.without_snippet().to_string();
             let message = message.split(" at line ").next().unwrap_or(&message).to_owned();
             ConfigError(format!("{place}{}", with_nearest(&message)))
@@ -105,7 +107,10 @@ impl Config {
     ///
     /// # Errors
     /// A value makes no sense; the message names the variable.
-    pub fn apply_environment(&mut self, variable: &dyn Fn(&str) -> Option<String>) -> Result<(), ConfigError> {
+    pub fn apply_environment(
+        &mut self,
+        variable: &dyn Fn(&str) -> Option<String>,
+    ) -> Result<(), ConfigError> {
         self.export.apply_environment(variable).map_err(ConfigError)?;
         let get = |name: &str| variable(name).filter(|value| !value.is_empty());
         if let Some(value) = get("OTEL_RESOURCE_ATTRIBUTES") {
@@ -185,18 +190,24 @@ fn substitute(text: &str, variable: &dyn Fn(&str) -> Option<String>) -> Result<S
                 rest = &from[1..];
                 continue;
             };
-            let (inner, after) = inner.split_once('}').ok_or_else(|| failed("${env:… has no end".to_owned()))?;
-            let (name, default) = inner.split_once(":-").map_or((inner, None), |(name, default)| (name, Some(default)));
-            let value = variable(name).filter(|value| !value.is_empty()).or_else(|| default.map(str::to_owned));
+            let (inner, after) =
+                inner.split_once('}').ok_or_else(|| failed("${env:… has no end".to_owned()))?;
+            let (name, default) =
+                inner.split_once(":-").map_or((inner, None), |(name, default)| (name, Some(default)));
+            let value =
+                variable(name).filter(|value| !value.is_empty()).or_else(|| default.map(str::to_owned));
             let value = value.ok_or_else(|| failed(format!("the environment variable {name} is not set")))?;
-            let alone = after.trim().is_empty() && (out.trim_end().ends_with([':', '-']) || out.trim().is_empty());
+            let alone =
+                after.trim().is_empty() && (out.trim_end().ends_with([':', '-']) || out.trim().is_empty());
             if is_plain(&value) {
                 out += &value;
             } else if alone {
                 // JSON strings are YAML strings.
                 out += &serde_json::Value::from(value).to_string();
             } else {
-                return Err(failed(format!("the value of {name} has characters that YAML gives a meaning: use it alone")));
+                return Err(failed(format!(
+                    "the value of {name} has characters that YAML gives a meaning: use it alone"
+                )));
             }
             rest = after;
         }
@@ -207,7 +218,9 @@ fn substitute(text: &str, variable: &dyn Fn(&str) -> Option<String>) -> Result<S
 
 /// Whether a text means only itself, wherever it stands in YAML.
 fn is_plain(value: &str) -> bool {
-    !value.ends_with(':') && value.chars().all(|c| c.is_ascii_alphanumeric() || "_./:@+=-".contains(c)) && !value.starts_with(['-', '@', ':', '='])
+    !value.ends_with(':')
+        && value.chars().all(|c| c.is_ascii_alphanumeric() || "_./:@+=-".contains(c))
+        && !value.starts_with(['-', '@', ':', '='])
 }
 
 #[cfg(test)]
@@ -231,10 +244,13 @@ mod tests {
 
     #[test]
     fn an_unknown_key_is_an_error_with_its_place_and_the_nearest_one() {
-        let error = Config::from_yaml("output: text\nexport:\n  endpont: x\n", &none).expect_err("unknown").to_string();
+        let error = Config::from_yaml("output: text\nexport:\n  endpont: x\n", &none)
+            .expect_err("unknown")
+            .to_string();
         assert!(error.starts_with("3:3: "), "{error}");
         assert!(error.contains("unknown key `endpont`, did you mean `endpoint`?"), "{error}");
-        let error = Config::from_yaml("limits:\n  exchange_timeout: soon\n", &none).expect_err("bad").to_string();
+        let error =
+            Config::from_yaml("limits:\n  exchange_timeout: soon\n", &none).expect_err("bad").to_string();
         assert!(error.contains("is not a time such as"), "{error}");
     }
 

@@ -39,7 +39,8 @@ fn traceparent(value: &[u8]) -> Option<([u8; 16], [u8; 8], u8)> {
     let version = hex::<1>(value.get(..2)?)?[0];
     let known = version == 0;
     // A future version may have more behind a dash, and reads like version 0 up to there.
-    let fits = if known { value.len() == LENGTH } else { value.len() == LENGTH || value.get(LENGTH) == Some(&b'-') };
+    let fits =
+        if known { value.len() == LENGTH } else { value.len() == LENGTH || value.get(LENGTH) == Some(&b'-') };
     let dashes = [2, 35, 52].iter().all(|at| value.get(*at) == Some(&b'-'));
     if version == 0xff || !fits || !dashes {
         return None;
@@ -90,18 +91,13 @@ fn tracestate<'a>(values: impl Iterator<Item = &'a [u8]>) -> Option<String> {
     (state.len() <= MAX_STATE).then_some(state)
 }
 
-/// Section 3.3.1.3.1.
+/// Section 3.3.1.3.1. Level 2 has one rule for all keys: the sign of a tenant may stand anywhere but
+/// first.
 fn is_key(key: &str) -> bool {
-    let is_simple = |text: &str, length: usize| {
-        !text.is_empty()
-            && text.len() <= length
-            && text.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b"_-*/".contains(&b))
-    };
-    let begins = key.bytes().next().is_some_and(|b| b.is_ascii_lowercase() || b.is_ascii_digit());
-    match key.split_once('@') {
-        Some((tenant, system)) => begins && is_simple(tenant, 241) && is_simple(system, 14),
-        None => begins && is_simple(key, 256),
-    }
+    let is_plain = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit();
+    key.len() <= 256
+        && key.bytes().next().is_some_and(is_plain)
+        && key.bytes().all(|b| is_plain(b) || b"_-*/@".contains(&b))
 }
 
 /// Section 3.3.1.3.2.
@@ -162,9 +158,23 @@ mod tests {
 
     #[test]
     fn a_bad_tracestate_is_dropped_and_the_parent_stays() {
+        let longest = format!("{}={}", "k".repeat(256), "v".repeat(256));
         let many: Vec<String> = (0..33).map(|n| format!("k{n}=v")).collect();
-        for bad in ["a", "a=1,a=2", "A=1", "a=", "a=b=c", "a=\u{7f}", &many.join(",")] {
+        for bad in [
+            "a",
+            "a=1,a=2",
+            "A=1",
+            "a=",
+            "a=b=c",
+            "a=\u{7f}",
+            "@a=1",
+            &format!("k{longest}"),
+            &many.join(","),
+        ] {
             assert_eq!(read(&[VALID], &[bad]).map(|context| context.state), Some(String::new()), "{bad}");
+        }
+        for good in ["1a@b@c=1", "a-b_c*d/e=~!", longest.as_str()] {
+            assert_eq!(read(&[VALID], &[good]).map(|context| context.state).as_deref(), Some(good));
         }
         assert_eq!(read(&[VALID], &["a=1,,b=2,"]).map(|c| c.state).as_deref(), Some("a=1,b=2"));
     }

@@ -38,7 +38,10 @@ pub fn plan(selectors: &Selectors, ring_bytes: u32) -> Plan {
     for (path, select) in rules.paths {
         match std::fs::metadata(&path) {
             Ok(metadata) => {
-                files.push((FileKey { inode: metadata.st_ino(), device: kernel_device(metadata.st_dev()) }, select));
+                files.push((
+                    FileKey { inode: metadata.st_ino(), device: kernel_device(metadata.st_dev()) },
+                    select,
+                ));
             }
             // Not there yet, or in a container: its name is watched for, and userspace looks closer.
             Err(_) => report_every_exec = true,
@@ -57,7 +60,13 @@ fn kernel_device(device: u64) -> u64 {
 impl Discovery {
     /// Nothing is selected yet.
     pub fn new(selectors: Selectors, selection: Selection) -> Self {
-        Self { proc: Proc::default(), selectors, selection, own_pid: std::process::id(), alive: FxHashSet::default() }
+        Self {
+            proc: Proc::default(),
+            selectors,
+            selection,
+            own_pid: std::process::id(),
+            alive: FxHashSet::default(),
+        }
     }
 
     /// Selected processes that live.
@@ -133,7 +142,8 @@ impl Discovery {
                 self.alive.insert(pid);
                 let is_worker = self.proc.facts(parent).is_ok_and(|parent| parent.exe == facts.exe);
                 if is_worker {
-                    let record = ProcessRecord { kind: Kind::Fork as u8, pid, parent, ..ProcessRecord::default() };
+                    let record =
+                        ProcessRecord { kind: Kind::Fork as u8, pid, parent, ..ProcessRecord::default() };
                     tell.tell(Input::Record(&fork_bytes(&record)));
                 } else {
                     self.tell_facts(facts, None, tell);
@@ -184,7 +194,12 @@ impl Discovery {
         let facts = self.proc.facts(event.pid).unwrap_or_else(|_| {
             // Gone already: the kernel's name is what is left.
             let name = exec_name(record);
-            ProcessFacts { pid: event.pid, exe: name.clone(), command_line: vec![name], ..ProcessFacts::default() }
+            ProcessFacts {
+                pid: event.pid,
+                exe: name.clone(),
+                command_line: vec![name],
+                ..ProcessFacts::default()
+            }
         });
         let decision = self.decide(&facts);
         match decision {
@@ -214,7 +229,11 @@ impl Discovery {
     fn take(&mut self, facts: ProcessFacts, rule: Option<usize>, tell: &mut dyn Tell) {
         let pid = facts.pid;
         if facts.is_32_bit {
-            tracing::warn!(pid, exe = facts.exe, "a 32-bit process cannot be traced: its system calls are others");
+            tracing::warn!(
+                pid,
+                exe = facts.exe,
+                "a 32-bit process cannot be traced: its system calls are others"
+            );
             self.selection.set(pid, false);
             self.tell_facts(facts, rule, tell);
             tell.tell(Input::AttachFailed { pid });

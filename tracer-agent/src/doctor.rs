@@ -51,12 +51,8 @@ impl Environment {
 
 /// Checks everything.
 pub fn check(environment: &Environment) -> Vec<Finding> {
-    let mut findings = vec![
-        capabilities(environment),
-        pid_namespace(environment),
-        kernel(environment),
-        architecture(),
-    ];
+    let mut findings =
+        vec![capabilities(environment), pid_namespace(environment), kernel(environment), architecture()];
     findings.extend(types(environment));
     findings.push(jit(environment));
     findings.push(lockdown(environment));
@@ -76,7 +72,8 @@ fn finding(what: &'static str, verdict: Verdict, detail: &str) -> Finding {
 }
 
 /// `include/uapi/linux/capability.h`.
-const NEEDED: [(&str, u32); 4] = [("CAP_BPF", 39), ("CAP_PERFMON", 38), ("CAP_SYS_PTRACE", 19), ("CAP_NET_ADMIN", 12)];
+const NEEDED: [(&str, u32); 4] =
+    [("CAP_BPF", 39), ("CAP_PERFMON", 38), ("CAP_SYS_PTRACE", 19), ("CAP_NET_ADMIN", 12)];
 const CAP_SYS_ADMIN: u32 = 21;
 
 fn capabilities(environment: &Environment) -> Finding {
@@ -102,7 +99,9 @@ fn capabilities(environment: &Environment) -> Finding {
 fn pid_namespace(environment: &Environment) -> Finding {
     const WHAT: &str = "process ids";
     match fs::read_link(environment.root.join("proc/self/ns/pid")) {
-        Ok(link) if link == Path::new("pid:[4026531836]") => finding(WHAT, Verdict::Ok, "the host's pid namespace"),
+        Ok(link) if link == Path::new("pid:[4026531836]") => {
+            finding(WHAT, Verdict::Ok, "the host's pid namespace")
+        }
         Ok(_) => finding(
             WHAT,
             Verdict::Missing,
@@ -120,7 +119,11 @@ fn kernel(environment: &Environment) -> Finding {
     if version >= (6, 3) {
         finding(WHAT, Verdict::Ok, &release)
     } else {
-        finding(WHAT, Verdict::Missing, &format!("{release:?}: Linux 6.3 or later is needed by this version of tracer"))
+        finding(
+            WHAT,
+            Verdict::Missing,
+            &format!("{release:?}: Linux 6.3 or later is needed by this version of tracer"),
+        )
     }
 }
 
@@ -140,7 +143,11 @@ const TRACEPOINTS: [(&str, &str, Option<&str>); 7] = [
     ("sched_process_fork", "Linux 2.6", None),
     ("sched_process_exec", "Linux 3.4", None),
     ("sched_process_exit", "Linux 2.6", None),
-    ("tcp_sendmsg_locked", "Linux 6.16", Some("a client's request starts when its send returns, not when it begins")),
+    (
+        "tcp_sendmsg_locked",
+        "Linux 6.16",
+        Some("a client's request starts when its send returns, not when it begins"),
+    ),
 ];
 
 fn types(environment: &Environment) -> Vec<Finding> {
@@ -163,8 +170,14 @@ fn types(environment: &Environment) -> Vec<Finding> {
     }
     for (name, since, without) in absent {
         findings.push(match without {
-            Some(without) => finding("tracepoints", Verdict::Less, &format!("{name} is missing (came with {since}): {without}")),
-            None => finding("tracepoints", Verdict::Missing, &format!("{name} is missing: it came with {since}")),
+            Some(without) => finding(
+                "tracepoints",
+                Verdict::Less,
+                &format!("{name} is missing (came with {since}): {without}"),
+            ),
+            None => {
+                finding("tracepoints", Verdict::Missing, &format!("{name} is missing: it came with {since}"))
+            }
         });
     }
     findings
@@ -173,7 +186,11 @@ fn types(environment: &Environment) -> Vec<Finding> {
 fn jit(environment: &Environment) -> Finding {
     const WHAT: &str = "BPF JIT";
     match environment.read("proc/sys/net/core/bpf_jit_enable").as_deref() {
-        Some("0") => finding(WHAT, Verdict::Less, "off: programs are interpreted, which costs several times as much; set net.core.bpf_jit_enable=1"),
+        Some("0") => finding(
+            WHAT,
+            Verdict::Less,
+            "off: programs are interpreted, which costs several times as much; set net.core.bpf_jit_enable=1",
+        ),
         Some(_) => finding(WHAT, Verdict::Ok, "on"),
         None => finding(WHAT, Verdict::Ok, "not told by this kernel"),
     }
@@ -182,9 +199,11 @@ fn jit(environment: &Environment) -> Finding {
 fn lockdown(environment: &Environment) -> Finding {
     const WHAT: &str = "lockdown";
     match environment.read("sys/kernel/security/lockdown") {
-        Some(text) if text.contains("[confidentiality]") => {
-            finding(WHAT, Verdict::Missing, "confidentiality mode forbids programs that read memory: boot with lockdown=integrity or none")
-        }
+        Some(text) if text.contains("[confidentiality]") => finding(
+            WHAT,
+            Verdict::Missing,
+            "confidentiality mode forbids programs that read memory: boot with lockdown=integrity or none",
+        ),
         _ => finding(WHAT, Verdict::Ok, "does not forbid eBPF"),
     }
 }

@@ -62,6 +62,7 @@ counters! {
     EventsExcluded "events.excluded" "records of processes that a selector excludes";
     SelectedLate "process.selected_late" "processes that ran before they were selected";
     AttachFailed "process.attach_failed" "processes that could not be traced";
+    SpansUnnamed "spans.unnamed" "spans named by their method alone: the service has too many different paths";
     SpansQueued "spans.queued" "spans handed to the exporter";
 }
 

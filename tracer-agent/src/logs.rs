@@ -10,7 +10,11 @@ use rustc_hash::FxHashMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use tracing::{Event, Metadata, Subscriber, level_filters::LevelFilter};
-use tracing_subscriber::{Layer, layer::{Context, Filter, SubscriberExt}, util::SubscriberInitExt};
+use tracing_subscriber::{
+    Layer,
+    layer::{Context, Filter, SubscriberExt},
+    util::SubscriberInitExt,
+};
 
 /// How the agent logs.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -83,7 +87,9 @@ pub fn start(config: &LogConfig) {
         LogFormat::Json => layer.json().boxed(),
     };
     // Fails only if a test has started it before.
-    let _ = tracing_subscriber::registry().with(layer.with_filter(Repeats::default()).with_filter(level)).try_init();
+    let _ = tracing_subscriber::registry()
+        .with(layer.with_filter(Repeats::default()).with_filter(level))
+        .try_init();
 }
 
 /// Lets each message through a few times a minute; how many were held back is said with the next.

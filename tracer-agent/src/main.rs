@@ -5,7 +5,9 @@ use std::{process::ExitCode, time::Duration};
 use clap::Parser;
 use tracer_agent::{
     agent::{self, Agent, Options, StartError, open_output},
-    cli::{Cli, CommonFlags, Command, ConfigOutput, DoctorFlags, ReplayFlags, RunFlags, StatusFlags, TraceFlags},
+    cli::{
+        Cli, Command, CommonFlags, ConfigOutput, DoctorFlags, ReplayFlags, RunFlags, StatusFlags, TraceFlags,
+    },
     config::Config,
     doctor, logs,
     output::Format,
@@ -108,14 +110,13 @@ fn run(flags: &RunFlags) -> Outcome {
     let mut launched = launch::launch(&flags.command, flags.user.as_deref())
         .map_err(|error| Failure::new(u8::try_from(error.exit_code()).unwrap_or(FAILURE), error))?;
     // The rule gives the name; children and programs that it executes are selected by descent.
-    config.select.include = vec![Rule {
-        pid: vec![launched.pid()],
-        service_name: flags.service_name.clone(),
-        ..Rule::default()
-    }];
+    config.select.include =
+        vec![Rule { pid: vec![launched.pid()], service_name: flags.service_name.clone(), ..Rule::default() }];
     let agent = start(config.clone(), &flags.common, true)?;
     let _server = serve_status(&config, &agent, false)?;
-    launched.release().map_err(|error| Failure::new(FAILURE, format!("cannot start the program: {error}")))?;
+    launched
+        .release()
+        .map_err(|error| Failure::new(FAILURE, format!("cannot start the program: {error}")))?;
     let status = loop {
         if let Some(status) = launched.poll() {
             break status;
@@ -153,7 +154,9 @@ fn serve_status(config: &Config, agent: &Agent, needed: bool) -> Result<Option<S
     let Some(path) = &config.socket else { return Ok(None) };
     match Server::start(path, agent.status()) {
         Ok(server) => Ok(Some(server)),
-        Err(error) if needed => Err(Failure::new(FAILURE, format!("cannot answer on {}: {error}", path.display()))),
+        Err(error) if needed => {
+            Err(Failure::new(FAILURE, format!("cannot answer on {}: {error}", path.display())))
+        }
         Err(error) => {
             tracing::warn!(%error, path = %path.display(), "`tracer status` will not work");
             Ok(None)
@@ -167,7 +170,13 @@ fn finish(agent: Agent) -> Outcome {
         && export.sent < export.queued
     {
         let left = export.queued - export.sent;
-        tracing::warn!(queued = export.queued, sent = export.sent, left, last_error = export.last_error, "not every span was delivered");
+        tracing::warn!(
+            queued = export.queued,
+            sent = export.sent,
+            left,
+            last_error = export.last_error,
+            "not every span was delivered"
+        );
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -204,7 +213,10 @@ fn probe() -> Result<(), String> {
 fn show_status(flags: &StatusFlags) -> Outcome {
     let status = status::ask(&flags.socket).map_err(|error| {
         let path = flags.socket.display();
-        Failure::new(FAILURE, format!("no agent answers on {path}: {error}; is it running, and are you its user?"))
+        Failure::new(
+            FAILURE,
+            format!("no agent answers on {path}: {error}; is it running, and are you its user?"),
+        )
     })?;
     print_all(&if flags.json {
         format!("{}\n", serde_json::to_string_pretty(&status).unwrap_or_default())

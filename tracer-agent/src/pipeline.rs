@@ -168,21 +168,24 @@ impl Pipeline {
                     handler.stage.count(header.pid, Counter::EventsExcluded, 1);
                     return;
                 }
-                let (head, rest) = bytes.split_at_checked(usize::from(header.head_length)).unwrap_or_default();
+                let (head, rest) =
+                    bytes.split_at_checked(usize::from(header.head_length)).unwrap_or_default();
                 let tail = rest.get(..usize::from(header.tail_length)).unwrap_or_default();
                 self.connections.data(&header, head, tail, &mut handler);
             }),
-            Some(Kind::Open) => read::<OpenRecord>(record).map(|open| self.connections.open(&open, &mut handler)),
+            Some(Kind::Open) => {
+                read::<OpenRecord>(record).map(|open| self.connections.open(&open, &mut handler))
+            }
             Some(Kind::Close) => {
                 read::<CloseRecord>(record).map(|close| self.connections.close(&close, &mut handler))
             }
-            Some(Kind::Exec) => read::<ProcessRecord>(record).map(|event| handler.stage.processes.exec(event.pid)),
-            Some(Kind::Fork) => {
-                read::<ProcessRecord>(record).map(|event| handler.stage.processes.fork(event.parent, event.pid))
+            Some(Kind::Exec) => {
+                read::<ProcessRecord>(record).map(|event| handler.stage.processes.exec(event.pid))
             }
-            Some(Kind::Exit) => {
-                read::<ProcessRecord>(record).map(|event| handler.stage.processes.exit(event.pid, event.time_ns))
-            }
+            Some(Kind::Fork) => read::<ProcessRecord>(record)
+                .map(|event| handler.stage.processes.fork(event.parent, event.pid)),
+            Some(Kind::Exit) => read::<ProcessRecord>(record)
+                .map(|event| handler.stage.processes.exit(event.pid, event.time_ns)),
             Some(Kind::Listen) => {
                 read::<ProcessRecord>(record).map(|event| self.connections.listens(&[event.port]))
             }
@@ -202,9 +205,8 @@ impl Stage {
     }
 
     fn kernel_counted(&mut self, values: [u64; KERNEL_COUNTERS as usize]) {
-        let gained = |counter: KernelCounter| {
-            values[counter as usize].saturating_sub(self.kernel[counter as usize])
-        };
+        let gained =
+            |counter: KernelCounter| values[counter as usize].saturating_sub(self.kernel[counter as usize]);
         let lost = gained(KernelCounter::LostData)
             + gained(KernelCounter::LostOpen)
             + gained(KernelCounter::LostClose)

@@ -280,7 +280,8 @@ impl Reader {
                 .ok()
                 .map(|Facts { facts, rule }| OwnedInput::Facts(Box::new(facts), rule)),
             frame::LISTENING => bytes.split_first_chunk::<4>().map(|(pid, ports)| {
-                let ports = ports.chunks_exact(2).filter_map(|port| Some(u16::from_le_bytes(port.try_into().ok()?)));
+                let ports =
+                    ports.chunks_exact(2).filter_map(|port| Some(u16::from_le_bytes(port.try_into().ok()?)));
                 OwnedInput::Listening(u32::from_le_bytes(*pid), ports.collect())
             }),
             frame::CLOCK => array(&bytes).map(|bytes| OwnedInput::Clock(i64::from_le_bytes(bytes))),
@@ -386,7 +387,9 @@ impl Masks {
         for byte in record.get_mut(start..end).unwrap_or_default() {
             *line = match (std::mem::replace(line, Line::Rest), *byte) {
                 (_, b'\n') => Line::Name(Vec::new()),
-                (Line::Name(name), b':') if Self::FIELDS.iter().any(|field| name.eq_ignore_ascii_case(field)) => {
+                (Line::Name(name), b':')
+                    if Self::FIELDS.iter().any(|field| name.eq_ignore_ascii_case(field)) =>
+                {
                     Line::Secret
                 }
                 (Line::Name(mut name), other) if name.len() < 32 && other != b':' => {

@@ -29,7 +29,8 @@ fn rows(root: &Value, object: &Value, prefix: &str, defaults: &Value, text: &mut
     for (name, property) in properties {
         let key = format!("{prefix}{name}");
         let resolved = resolve(root, property);
-        let meaning = property["description"].as_str().or(resolved["description"].as_str()).unwrap_or_default();
+        let meaning =
+            property["description"].as_str().or(resolved["description"].as_str()).unwrap_or_default();
         let default = &defaults[name];
         if resolved["properties"].is_object() {
             rows(root, resolved, &format!("{key}."), default, text);
@@ -79,7 +80,9 @@ mod tests {
 
     #[test]
     fn the_committed_reference_is_that_of_the_code() {
-        for (path, made) in [("../docs/configuration.md", markdown()), ("../docs/config.schema.json", schema())] {
+        for (path, made) in
+            [("../docs/configuration.md", markdown()), ("../docs/config.schema.json", schema())]
+        {
             let committed = std::fs::read_to_string(path).unwrap_or_default();
             assert!(committed == made, "{path} is old: run `cargo xtask docs`");
         }

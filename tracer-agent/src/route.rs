@@ -1,6 +1,6 @@
 //! Names of low cardinality for paths: from configured patterns, or guessed.
 
-use rustc_hash::{FxHashMap, FxHashSet};
+use std::collections::{HashMap, HashSet};
 
 /// Configured patterns: `{name}` stands for one segment, a last `*` for all that is left.
 #[derive(Clone, Debug, Default)]
@@ -33,11 +33,12 @@ impl Patterns {
     }
 }
 
-/// Guessed names, of which each service has a bounded number.
+/// Guessed names, of which each service has a bounded number. Traffic chooses them, so they are
+/// hashed with a secret key.
 #[derive(Clone, Debug)]
 pub struct Guesses {
     limit: usize,
-    services: FxHashMap<String, FxHashSet<String>>,
+    services: HashMap<String, HashSet<String>>,
 }
 
 /// Segments that are kept; deeper ones are cut.
@@ -48,7 +49,7 @@ const MAX_SERVICES: usize = 4096;
 impl Guesses {
     /// At most `limit` names per service.
     pub fn new(limit: usize) -> Self {
-        Self { limit, services: FxHashMap::default() }
+        Self { limit, services: HashMap::new() }
     }
 
     /// A name for the path; none when the service has too many.
@@ -58,7 +59,7 @@ impl Guesses {
             if self.services.len() >= MAX_SERVICES {
                 return None;
             }
-            self.services.insert(service.to_owned(), FxHashSet::default());
+            self.services.insert(service.to_owned(), HashSet::new());
         }
         let known = self.services.get_mut(service)?;
         if known.contains(&guess) {
@@ -83,9 +84,34 @@ pub fn guess(path: &str) -> String {
         if index > 0 {
             guess.push('/');
         }
-        guess += fold(segment);
+        // Parameters of a segment (RFC 3986 section 3.3) name no endpoint.
+        fold_file(segment.split(';').next().unwrap_or_default(), &mut guess);
     }
     if guess.is_empty() { "/".to_owned() } else { guess }
+}
+
+/// Folds a segment as a whole, or else the parts of a file's name: `app.3f2a9c1b.js`, `42.json`.
+fn fold_file(segment: &str, guess: &mut String) {
+    const MAX_PARTS: usize = 4;
+    let whole = fold(segment);
+    let is_number = |part: &str| !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_digit());
+    // `2.0` is a version, `10.0.0.1` an address.
+    let parts = segment.split('.').count();
+    let is_version = parts < 4 && segment.split('.').all(|part| is_number(part) && part.len() <= 2);
+    if whole != segment || parts == 1 || parts > MAX_PARTS || is_version {
+        guess.push_str(whole);
+        return;
+    }
+    if segment.split('.').all(is_number) {
+        guess.push_str("{id}");
+        return;
+    }
+    for (index, part) in segment.split('.').enumerate() {
+        if index > 0 {
+            guess.push('.');
+        }
+        guess.push_str(fold(part));
+    }
 }
 
 fn fold(segment: &str) -> &str {
@@ -110,7 +136,9 @@ fn fold(segment: &str) -> &str {
     } else if ends_in_number(bytes) {
         // `item-123`, `user_42`: a name with a number behind it.
         "{id}"
-    } else if bytes.len() > LONGEST || !segment.chars().all(|c| c.is_alphanumeric() || "-._~!$&'()*+,;=:".contains(c)) {
+    } else if bytes.len() > LONGEST
+        || !segment.chars().all(|c| c.is_alphanumeric() || "-._~!$&'()*+,;=:".contains(c))
+    {
         "{text}"
     } else {
         segment
@@ -144,7 +172,9 @@ fn is_signed(bytes: &[u8]) -> bool {
 
 /// Letters of both cases and digits in no order: a token.
 fn is_mixed(bytes: &[u8]) -> bool {
-    let token = bytes.iter().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'=' | b'.' | b'%'));
+    let token = bytes
+        .iter()
+        .all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'=' | b'.' | b'%'));
     token && bytes.iter().any(u8::is_ascii_uppercase) && bytes.iter().any(u8::is_ascii_lowercase)
 }
 
@@ -177,6 +207,12 @@ mod tests {
             ("/sha256/x", "/sha256/x"),
             ("/a b", "/{text}"),
             ("/static/app.min.js", "/static/app.min.js"),
+            ("/static/app.3f2a9c1b.js", "/static/app.{hash}.js"),
+            ("/orders/42.json", "/orders/{id}.json"),
+            ("/api/2.0/x", "/api/2.0/x"),
+            ("/hosts/10.0.0.1", "/hosts/{id}"),
+            ("/a;jsessionid=00ff/b", "/a/b"),
+            ("/.well-known/x", "/.well-known/x"),
             ("/a/b/c/d/e/f/g/h/i/j", "/a/b/c/d/e/f/g/h/..."),
         ] {
             assert_eq!(guess(path), expected);

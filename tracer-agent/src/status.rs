@@ -190,7 +190,9 @@ fn answer(client: &UnixStream, status: &Shared) -> io::Result<()> {
             let status = status.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
             serde_json::to_value(&*status).unwrap_or_default()
         }
-        Ok(request) => serde_json::json!({ "error": format!("there is no {:?}; ask for \"status\"", request.get) }),
+        Ok(request) => {
+            serde_json::json!({ "error": format!("there is no {:?}; ask for \"status\"", request.get) })
+        }
         Err(error) => serde_json::json!({ "error": format!("not a request: {error}") }),
     };
     let mut client = client;

@@ -59,7 +59,11 @@ impl TryFrom<String> for Size {
 }
 
 fn shown(value: u64, units: &[(&str, u64)], smallest: &str) -> String {
-    let fits = units.iter().rev().filter(|(name, _)| !name.is_empty()).find(|(_, scale)| value >= *scale && value.is_multiple_of(*scale));
+    let fits = units
+        .iter()
+        .rev()
+        .filter(|(name, _)| !name.is_empty())
+        .find(|(_, scale)| value >= *scale && value.is_multiple_of(*scale));
     fits.map_or_else(|| format!("{value}{smallest}"), |(name, scale)| format!("{}{name}", value / scale))
 }
 

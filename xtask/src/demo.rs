@@ -73,7 +73,7 @@ pub(crate) fn run() -> Result<()> {
     if !status.success() {
         bail!("the agent ended with {status}");
     }
-    check(&receiver.spans(), &shop)
+    check(&receiver.spans())
 }
 
 fn drive(folder: &Folder, shop: &Shop) -> Result<()> {
@@ -92,7 +92,7 @@ fn drive(folder: &Folder, shop: &Shop) -> Result<()> {
         stage::command(command.arg(format!("{base}{}", step.path)))?;
     }
     let mut load = Command::new("wrk");
-    load.args(["--threads", "1", "--connections", "4", "--duration", "2s"]).arg(format!("{base}/static/load"));
+    load.args(["--threads", "1", "--connections", "4", "--duration", "2s"]).arg(format!("{base}/item/77"));
     let output = load.output().context("cannot run wrk")?;
     // The last spans are on their way for up to a second.
     thread::sleep(Duration::from_millis(1200));
@@ -103,7 +103,7 @@ fn drive(folder: &Folder, shop: &Shop) -> Result<()> {
 }
 
 /// Every request must be there once at each service that it reached, with the right status.
-fn check(spans: &[Value], shop: &Shop) -> Result<()> {
+fn check(spans: &[Value]) -> Result<()> {
     let mut missing = Vec::new();
     let mut count = |service: &str, kind: i64, path: &str, status: i64| {
         let path = path.split('?').next().unwrap_or(path);
@@ -114,7 +114,8 @@ fn check(spans: &[Value], shop: &Shop) -> Result<()> {
             .collect();
         if found != [status] {
             let kind = if kind == 2 { "server" } else { "client" };
-            missing.push(format!("{service}: one {kind} span of {path} with status {status}, found {found:?}"));
+            missing
+                .push(format!("{service}: one {kind} span of {path} with status {status}, found {found:?}"));
         }
     };
     for step in STEPS {
@@ -130,7 +131,6 @@ fn check(spans: &[Value], shop: &Shop) -> Result<()> {
             count("prices", 2, path, status);
         }
     }
-    let _ = (shop.flask_port, shop.node_port);
     let mut services: BTreeMap<&str, usize> = BTreeMap::new();
     for span in spans {
         *services.entry(span["service"].as_str().unwrap_or("?")).or_default() += 1;
@@ -193,7 +193,9 @@ fn serve(client: TcpStream, into: &Mutex<Vec<Value>>) -> Option<()> {
         reader.read_exact(&mut body).ok()?;
         let request: Value = serde_json::from_slice(&body).ok()?;
         into.lock().ok()?.extend(flatten(&request));
-        answers.write_all(b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: 2\r\n\r\n{}").ok()?;
+        answers
+            .write_all(b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: 2\r\n\r\n{}")
+            .ok()?;
     }
 }
 
@@ -201,7 +203,8 @@ fn serve(client: TcpStream, into: &Mutex<Vec<Value>>) -> Option<()> {
 fn flatten(request: &Value) -> Vec<Value> {
     let list = |value: &Value| value.as_array().cloned().unwrap_or_default();
     let attribute = |of: &Value, name: &str| {
-        let value = list(&of["attributes"]).into_iter().find(|attribute| attribute["key"] == name)?["value"].clone();
+        let value =
+            list(&of["attributes"]).into_iter().find(|attribute| attribute["key"] == name)?["value"].clone();
         let number = value["intValue"].as_str().and_then(|text| text.parse::<i64>().ok()).map(Value::from);
         number.or_else(|| Some(value["stringValue"].clone()))
     };

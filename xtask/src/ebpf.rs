@@ -20,17 +20,25 @@ const TARGET: &str = "bpfel-unknown-none";
 pub(crate) fn rustup_toolchain() -> Option<String> {
     let list = Command::new("rustup").args(["toolchain", "list"]).stderr(Stdio::null()).output().ok()?;
     let list = String::from_utf8_lossy(&list.stdout).into_owned();
-    list.lines().filter_map(|line| line.split_whitespace().next()).find(|name| is_usable(name)).map(str::to_owned)
+    list.lines()
+        .filter_map(|line| line.split_whitespace().next())
+        .find(|name| is_usable(name))
+        .map(str::to_owned)
 }
 
 fn is_usable(toolchain: &str) -> bool {
     let ask = |arguments: &[&str]| {
-        let output = Command::new("rustc").env("RUSTUP_TOOLCHAIN", toolchain).args(arguments).stderr(Stdio::null()).output();
+        let output = Command::new("rustc")
+            .env("RUSTUP_TOOLCHAIN", toolchain)
+            .args(arguments)
+            .stderr(Stdio::null())
+            .output();
         output.map(|output| String::from_utf8_lossy(&output.stdout).trim().to_owned()).unwrap_or_default()
     };
     let version = ask(&["--version"]);
     let minor = version.split('.').nth(1).and_then(|minor| minor.parse().ok());
-    let sources = PathBuf::from(ask(&["--print", "sysroot"])).join("lib/rustlib/src/rust/library/core/Cargo.toml");
+    let sources =
+        PathBuf::from(ask(&["--print", "sysroot"])).join("lib/rustlib/src/rust/library/core/Cargo.toml");
     minor.is_some_and(|minor| VERSIONS.contains(&minor)) && sources.exists()
 }
 

@@ -75,7 +75,9 @@ fn docs() -> Result<()> {
     ebpf::build(false)?;
     stage::cargo(&["build", "--package", "tracer-agent"])?;
     for (what, file) in [("reference", "docs/configuration.md"), ("schema", "docs/config.schema.json")] {
-        let made = std::process::Command::new(stage::target().join("debug/tracer")).args(["config", what]).output()?;
+        let made = std::process::Command::new(stage::target().join("debug/tracer"))
+            .args(["config", what])
+            .output()?;
         std::fs::write(file, made.stdout)?;
     }
     Ok(())

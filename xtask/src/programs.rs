@@ -111,7 +111,15 @@ impl Shop {
 
         let mut command = Command::new("/usr/bin/python3");
         command
-            .args(["-m", "gunicorn", "--workers", "2", "--bind", &format!("127.0.0.1:{flask_port}"), "app:app"])
+            .args([
+                "-m",
+                "gunicorn",
+                "--workers",
+                "2",
+                "--bind",
+                &format!("127.0.0.1:{flask_port}"),
+                "app:app",
+            ])
             .current_dir(apps.join("shop"))
             .env("PRICES_URL", format!("http://127.0.0.1:{node_port}"))
             .env("PYTHONDONTWRITEBYTECODE", "1");

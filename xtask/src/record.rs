@@ -26,7 +26,12 @@ pub(crate) fn run() -> Result<()> {
             command.args(["--pid", &program.pid().to_string()]);
         }
         command.args(["--output", "none", "--log-level", "warn", "--record"]).arg(&file);
-        let mut agent = command.arg("--socket").arg(&socket).stdin(Stdio::null()).spawn().context("cannot start the agent")?;
+        let mut agent = command
+            .arg("--socket")
+            .arg(&socket)
+            .stdin(Stdio::null())
+            .spawn()
+            .context("cannot start the agent")?;
         let begin = Instant::now();
         while !socket.exists() {
             if begin.elapsed() > Duration::from_secs(20) {
@@ -69,17 +74,21 @@ const SCENARIOS: &[(&str, Drive)] = &[
         let base = format!("http://127.0.0.1:{}", shop.port);
         // Keep-alive: several requests on one connection.
         stage::command(
-            Command::new("curl").args(["--silent", "--output", "/dev/null"]).arg(format!("{base}/static/[1-5]")),
+            Command::new("curl")
+                .args(["--silent", "--output", "/dev/null"])
+                .arg(format!("{base}/static/[1-5]")),
         )
     }),
     ("python", |shop| {
         let client = stage::root().join("tests/apps/client.py");
-        let urls = ["/item/1", "/stream", "/slow", "/fail"].map(|path| format!("http://127.0.0.1:{}{path}", shop.flask_port));
+        let urls = ["/item/1", "/stream", "/slow", "/fail"]
+            .map(|path| format!("http://127.0.0.1:{}{path}", shop.flask_port));
         stage::command(Command::new("/usr/bin/python3").arg(client).args(urls).stdout(Stdio::null()))
     }),
     ("node", |shop| {
         let client = stage::root().join("tests/apps/fetch.js");
-        let urls = ["/price/1", "/price/2", "/missing/x", "/chunked"].map(|path| format!("http://127.0.0.1:{}{path}", shop.node_port));
+        let urls = ["/price/1", "/price/2", "/missing/x", "/chunked"]
+            .map(|path| format!("http://127.0.0.1:{}{path}", shop.node_port));
         stage::command(Command::new("node").arg(client).args(urls).stdout(Stdio::null()))
     }),
 ];

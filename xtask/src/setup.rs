@@ -22,13 +22,21 @@ struct Need {
 
 const BUILD: &[Need] = &[
     Need { present: || runs("cc"), package: "gcc", why: "links Rust programs and builds zstd" },
-    Need { present: || installed("libc6-dev"), package: "libc6-dev", why: "links Rust programs and builds zstd" },
+    Need {
+        present: || installed("libc6-dev"),
+        package: "libc6-dev",
+        why: "links Rust programs and builds zstd",
+    },
 ];
 
 const LINKER: &[Need] = &[
     Need { present: || installed("g++") || runs("c++"), package: "g++", why: "links bpf-linker with LLVM" },
     Need { present: || installed("llvm-22-dev"), package: "llvm-22-dev", why: "bpf-linker is built on it" },
-    Need { present: || installed("libpolly-22-dev"), package: "libpolly-22-dev", why: "LLVM needs it to link" },
+    Need {
+        present: || installed("libpolly-22-dev"),
+        package: "libpolly-22-dev",
+        why: "LLVM needs it to link",
+    },
     Need { present: || installed("libzstd-dev"), package: "libzstd-dev", why: "LLVM needs it to link" },
     Need { present: || installed("zlib1g-dev"), package: "zlib1g-dev", why: "LLVM needs it to link" },
 ];
@@ -43,11 +51,27 @@ const PROGRAMS: &[Need] = &[
     Need { present: || runs("nginx"), package: "nginx-light", why: "a server that tests and demo trace" },
     Need { present: || runs("curl"), package: "curl", why: "a client that tests and demo trace" },
     Need { present: || runs("wrk"), package: "wrk", why: "a load generator" },
-    Need { present: || runs("node"), package: "nodejs", why: "a server and a client that tests and demo trace" },
-    Need { present: || Path::new("/usr/bin/python3").exists(), package: "python3", why: "runs the Flask service" },
-    Need { present: || installed("python3-flask"), package: "python3-flask", why: "a service that tests and demo trace" },
+    Need {
+        present: || runs("node"),
+        package: "nodejs",
+        why: "a server and a client that tests and demo trace",
+    },
+    Need {
+        present: || Path::new("/usr/bin/python3").exists(),
+        package: "python3",
+        why: "runs the Flask service",
+    },
+    Need {
+        present: || installed("python3-flask"),
+        package: "python3-flask",
+        why: "a service that tests and demo trace",
+    },
     Need { present: || installed("gunicorn"), package: "gunicorn", why: "the server of the Flask service" },
-    Need { present: || installed("python3-requests"), package: "python3-requests", why: "a client that tests and demo trace" },
+    Need {
+        present: || installed("python3-requests"),
+        package: "python3-requests",
+        why: "a client that tests and demo trace",
+    },
     Need { present: || runs("taskset"), package: "util-linux", why: "pins programs to cores in a test" },
 ];
 
@@ -73,10 +97,14 @@ pub(crate) fn building() -> Result<()> {
 fn check_machine() -> Result<()> {
     // SAFETY: no arguments, cannot fail.
     if unsafe { libc::geteuid() } != 0 {
-        bail!("root is needed, to install packages and to load eBPF programs: run this as root (sudo -E cargo xtask …)");
+        bail!(
+            "root is needed, to install packages and to load eBPF programs: run this as root (sudo -E cargo xtask …)"
+        );
     }
     if let Err(error) = fs::metadata("/sys/kernel/btf/vmlinux") {
-        bail!("this kernel shows no BTF ({error}): use one with CONFIG_DEBUG_INFO_BTF, as distributions ship");
+        bail!(
+            "this kernel shows no BTF ({error}): use one with CONFIG_DEBUG_INFO_BTF, as distributions ship"
+        );
     }
     Ok(())
 }
@@ -84,12 +112,17 @@ fn check_machine() -> Result<()> {
 /// Whether a program is on the path.
 fn runs(program: &str) -> bool {
     let path = std::env::var_os("PATH").unwrap_or_default();
-    std::env::split_paths(&path).chain([Path::new("/usr/sbin").to_owned()]).any(|folder| folder.join(program).is_file())
+    std::env::split_paths(&path)
+        .chain([Path::new("/usr/sbin").to_owned()])
+        .any(|folder| folder.join(program).is_file())
 }
 
 /// Whether a Debian package is installed.
 fn installed(package: &str) -> bool {
-    let query = Command::new("dpkg-query").args(["--show", "--showformat=${db:Status-Status}", package]).stderr(Stdio::null()).output();
+    let query = Command::new("dpkg-query")
+        .args(["--show", "--showformat=${db:Status-Status}", package])
+        .stderr(Stdio::null())
+        .output();
     query.is_ok_and(|output| output.stdout == b"installed")
 }
 
@@ -104,7 +137,11 @@ fn install(needs: &[Need]) -> Result<()> {
     let _no_service = NoService::begin()?;
     let apt = |arguments: &[&str]| {
         let mut command = Command::new("apt-get");
-        command.env("DEBIAN_FRONTEND", "noninteractive").arg("--quiet=2").args(arguments).stdout(Stdio::null());
+        command
+            .env("DEBIAN_FRONTEND", "noninteractive")
+            .arg("--quiet=2")
+            .args(arguments)
+            .stdout(Stdio::null());
         stage::command(&mut command)
     };
     apt(&["update"]).context("cannot read the lists of Debian's packages")?;
@@ -158,7 +195,16 @@ fn bpf_linker() -> Result<()> {
     println!("building bpf-linker {VERSION}: it links the kernel programs");
     let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     command
-        .args(["install", "bpf-linker", "--locked", "--quiet", "--force", "--no-default-features", "--features", "llvm-22"])
+        .args([
+            "install",
+            "bpf-linker",
+            "--locked",
+            "--quiet",
+            "--force",
+            "--no-default-features",
+            "--features",
+            "llvm-22",
+        ])
         .args(["--version", &format!("^{VERSION}")])
         .arg("--root")
         .arg(&tools)

@@ -77,7 +77,10 @@ impl Entry {
             facts,
             role,
             pid: record.pid,
-            streams: [Stream::new(record.receive_first, from_birth), Stream::new(record.send_first, from_birth)],
+            streams: [
+                Stream::new(record.receive_first, from_birth),
+                Stream::new(record.send_first, from_birth),
+            ],
             continues: [false; 2],
             state: State::Unknown { misses: 0 },
             from_birth,
@@ -179,7 +182,9 @@ impl Entry {
         {
             if let State::Unknown { .. } = self.state
                 && self.from_birth
-                && self.streams[direction].first_held().is_some_and(|piece| piece.offset == self.streams[direction].next())
+                && self.streams[direction]
+                    .first_held()
+                    .is_some_and(|piece| piece.offset == self.streams[direction].next())
             {
                 // A start that is still too short to tell waits for its rest.
                 break;
@@ -251,7 +256,8 @@ impl Entry {
             Placed::Ahead => return self.hold(direction, &piece, now_ns, out),
             Placed::Next => piece,
         };
-        if self.streams[direction].first_held().is_none() && self.is_ready(direction, piece.head, piece.turn) {
+        if self.streams[direction].first_held().is_none() && self.is_ready(direction, piece.head, piece.turn)
+        {
             self.deliver(direction, &piece);
         } else {
             self.hold(direction, &piece, now_ns, out);
@@ -359,7 +365,8 @@ impl Entry {
     fn parse(&mut self, role: Role, start: Start) {
         self.role = Some(role);
         self.facts.role = role;
-        let limits = http1::Limits { exchange_timeout_ns: self.exchange_timeout_ns, ..http1::Limits::default() };
+        let limits =
+            http1::Limits { exchange_timeout_ns: self.exchange_timeout_ns, ..http1::Limits::default() };
         let began = [self.streams[0].next(), self.streams[1].next()];
         self.state = State::Parsing { parser: Box::new(Http1::new(start, limits)), began };
     }

@@ -6,7 +6,9 @@ mod stream;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use rustc_hash::{FxHashMap, FxHashSet};
-use tracer_common::{CLOSE_SEND, CloseRecord, DataHeader, NoBytes, OPEN_BIRTH, OPEN_CLIENT, OpenRecord, Verdict};
+use tracer_common::{
+    CLOSE_SEND, CloseRecord, DataHeader, NoBytes, OPEN_BIRTH, OPEN_CLIENT, OpenRecord, Verdict,
+};
 
 use self::entry::Entry;
 use crate::{

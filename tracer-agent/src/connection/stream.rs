@@ -252,10 +252,18 @@ mod tests {
 
     #[test]
     fn bytes_that_were_seen_are_cut_off() {
-        let whole =
-            Piece { skip: 2, length: 20, head: Bytes::from_static(b"abcd"), tail: Bytes::from_static(b"yz"), ..piece(100, b"") };
+        let whole = Piece {
+            skip: 2,
+            length: 20,
+            head: Bytes::from_static(b"abcd"),
+            tail: Bytes::from_static(b"yz"),
+            ..piece(100, b"")
+        };
         let rest = whole.from(104);
-        assert_eq!((rest.offset, rest.length, rest.skip, rest.head, rest.tail), (104, 16, 0, &b"cd"[..], &b"yz"[..]));
+        assert_eq!(
+            (rest.offset, rest.length, rest.skip, rest.head, rest.tail),
+            (104, 16, 0, &b"cd"[..], &b"yz"[..])
+        );
         let rest = whole.from(119);
         assert_eq!((rest.length, rest.head, rest.tail), (1, &b""[..], &b"z"[..]));
     }

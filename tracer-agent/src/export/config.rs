@@ -5,7 +5,10 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::{process::identity::parse_attributes, units::{Size, Time}};
+use crate::{
+    process::identity::parse_attributes,
+    units::{Size, Time},
+};
 
 /// The OTLP protocol.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -144,9 +147,10 @@ impl ExportConfig {
         if let Some(value) = get("OTEL_BSP_SCHEDULE_DELAY") {
             self.delay = milliseconds("OTEL_BSP_SCHEDULE_DELAY", &value)?;
         }
-        for (name, field) in
-            [("OTEL_BSP_MAX_QUEUE_SIZE", &mut self.queue_spans), ("OTEL_BSP_MAX_EXPORT_BATCH_SIZE", &mut self.batch_spans)]
-        {
+        for (name, field) in [
+            ("OTEL_BSP_MAX_QUEUE_SIZE", &mut self.queue_spans),
+            ("OTEL_BSP_MAX_EXPORT_BATCH_SIZE", &mut self.batch_spans),
+        ] {
             if let Some(value) = get(name) {
                 *field = value.parse().map_err(|_| format!("{name}: {value:?} is not a number"))?;
             }
@@ -171,24 +175,30 @@ impl ExportConfig {
     pub fn endpoint(&self) -> Result<Option<http::Uri>, String> {
         const PATH: &str = "/v1/traces";
         const METHOD: &str = "/opentelemetry.proto.collector.trace.v1.TraceService/Export";
-        let Some(configured) = self.traces_endpoint.as_ref().or(self.endpoint.as_ref()) else { return Ok(None) };
+        let Some(configured) = self.traces_endpoint.as_ref().or(self.endpoint.as_ref()) else {
+            return Ok(None);
+        };
         if self.disabled {
             return Ok(None);
         }
-        let with_scheme = if configured.contains("://") { configured.clone() } else { format!("http://{configured}") };
+        let with_scheme =
+            if configured.contains("://") { configured.clone() } else { format!("http://{configured}") };
         let base = with_scheme.trim_end_matches('/');
         let address = match (self.protocol, &self.traces_endpoint) {
             (Protocol::Grpc, _) => format!("{base}{METHOD}"),
             (_, Some(_)) => with_scheme.clone(),
             (_, None) => format!("{base}{PATH}"),
         };
-        let uri: http::Uri = address.parse().map_err(|error| format!("the OTLP endpoint {configured:?}: {error}"))?;
+        let uri: http::Uri =
+            address.parse().map_err(|error| format!("the OTLP endpoint {configured:?}: {error}"))?;
         match uri.scheme_str() {
             Some("http") if uri.host().is_some_and(|host| !host.is_empty()) => Ok(Some(uri)),
             Some("https") => Err(format!(
                 "the OTLP endpoint {configured:?}: TLS is not supported yet; send to a collector on this host by http"
             )),
-            _ => Err(format!("the OTLP endpoint {configured:?} is not an address such as http://localhost:4318")),
+            _ => Err(format!(
+                "the OTLP endpoint {configured:?} is not an address such as http://localhost:4318"
+            )),
         }
     }
 }
@@ -226,7 +236,9 @@ mod tests {
         );
         assert_eq!(endpoint(&[base, ("OTEL_TRACES_EXPORTER", "none")]), "none");
         assert_eq!(endpoint(&[base, ("OTEL_SDK_DISABLED", "TRUE")]), "none");
-        assert!(endpoint(&[("OTEL_EXPORTER_OTLP_ENDPOINT", "https://a")]).contains("TLS is not supported yet"));
+        assert!(
+            endpoint(&[("OTEL_EXPORTER_OTLP_ENDPOINT", "https://a")]).contains("TLS is not supported yet")
+        );
         assert!(endpoint(&[("OTEL_EXPORTER_OTLP_ENDPOINT", "ftp://a")]).contains("is not an address"));
     }
 

@@ -196,7 +196,9 @@ mod tests {
     use std::sync::Arc;
 
     use opentelemetry_proto::tonic::{
-        collector::trace::v1::{ExportTracePartialSuccess, ExportTraceServiceRequest, ExportTraceServiceResponse},
+        collector::trace::v1::{
+            ExportTracePartialSuccess, ExportTraceServiceRequest, ExportTraceServiceResponse,
+        },
         common::v1::any_value,
     };
     use proptest::prelude::*;
@@ -216,22 +218,49 @@ mod tests {
     }
 
     fn spans() -> impl Strategy<Value = Span> {
-        let attributes = || proptest::collection::vec(("[a-z.]{1,30}".prop_map(std::borrow::Cow::Owned), values()), 0..6);
-        (any::<[u8; 16]>(), any::<[u8; 8]>(), any::<Option<[u8; 8]>>(), any::<u32>(), ".{0,40}", any::<(u64, u64)>(), attributes(), any::<Option<String>>(), attributes())
-            .prop_map(|(trace_id, span_id, parent_span_id, flags, name, (start, end), attributes, error, resource)| Span {
-                resource: Arc::new(Resource { service_name: "s".to_owned(), pid: 1, attributes: resource }),
-                trace_id,
-                span_id,
-                parent_span_id,
-                flags,
-                trace_state: name.clone(),
-                name: name.into(),
-                kind: if flags & 1 == 0 { SpanKind::Server } else { SpanKind::Client },
-                start_unix_ns: start,
-                end_unix_ns: end,
-                attributes,
-                status: error.map_or(Status::Unset, Status::Error),
-            })
+        let attributes =
+            || proptest::collection::vec(("[a-z.]{1,30}".prop_map(std::borrow::Cow::Owned), values()), 0..6);
+        (
+            any::<[u8; 16]>(),
+            any::<[u8; 8]>(),
+            any::<Option<[u8; 8]>>(),
+            any::<u32>(),
+            ".{0,40}",
+            any::<(u64, u64)>(),
+            attributes(),
+            any::<Option<String>>(),
+            attributes(),
+        )
+            .prop_map(
+                |(
+                    trace_id,
+                    span_id,
+                    parent_span_id,
+                    flags,
+                    name,
+                    (start, end),
+                    attributes,
+                    error,
+                    resource,
+                )| Span {
+                    resource: Arc::new(Resource {
+                        service_name: "s".to_owned(),
+                        pid: 1,
+                        attributes: resource,
+                    }),
+                    trace_id,
+                    span_id,
+                    parent_span_id,
+                    flags,
+                    trace_state: name.clone(),
+                    name: name.into(),
+                    kind: if flags & 1 == 0 { SpanKind::Server } else { SpanKind::Client },
+                    start_unix_ns: start,
+                    end_unix_ns: end,
+                    attributes,
+                    status: error.map_or(Status::Unset, Status::Error),
+                },
+            )
     }
 
     fn same(ours: &[KeyValue], theirs: &[opentelemetry_proto::tonic::common::v1::KeyValue]) -> bool {

@@ -38,7 +38,10 @@ pub(super) fn understand(
     body: &[u8],
 ) -> Answer {
     let find = |name: &str| {
-        trailers.and_then(|map| map.get(name)).or_else(|| headers.get(name)).and_then(|value| value.to_str().ok())
+        trailers
+            .and_then(|map| map.get(name))
+            .or_else(|| headers.get(name))
+            .and_then(|value| value.to_str().ok())
     };
     let Some(status) = find("grpc-status").and_then(|text| text.trim().parse::<u32>().ok()) else {
         // Something in between answered: the mapping of gRPC's own documents.
@@ -74,7 +77,9 @@ fn retry_info(text: &str) -> Option<Duration> {
     let status = base64(text)?;
     let bytes = |content| if let Content::Bytes(bytes) = content { Some(bytes) } else { None };
     for detail in fields(&status).filter(|(field, _)| *field == 3).filter_map(|(_, content)| bytes(content)) {
-        let part = |number| fields(detail).find(|(field, _)| *field == number).and_then(|(_, content)| bytes(content));
+        let part = |number| {
+            fields(detail).find(|(field, _)| *field == number).and_then(|(_, content)| bytes(content))
+        };
         if !part(1)?.ends_with(b"google.rpc.RetryInfo") {
             continue;
         }
@@ -117,7 +122,10 @@ mod tests {
     use super::*;
 
     fn trailers(pairs: &[(&'static str, &str)]) -> HeaderMap {
-        pairs.iter().map(|(name, value)| (http::HeaderName::from_static(name), value.parse().expect("valid"))).collect()
+        pairs
+            .iter()
+            .map(|(name, value)| (http::HeaderName::from_static(name), value.parse().expect("valid")))
+            .collect()
     }
 
     #[test]
@@ -128,7 +136,10 @@ mod tests {
         };
         assert_eq!(answer("0"), Answer::Taken { rejected: 0 });
         for status in ["1", "4", "10", "11", "14", "15"] {
-            assert!(matches!(answer(status), Answer::Again { error, .. } if error.ends_with("no room")), "{status}");
+            assert!(
+                matches!(answer(status), Answer::Again { error, .. } if error.ends_with("no room")),
+                "{status}"
+            );
         }
         assert_eq!(answer("8"), Answer::TooLarge);
         for status in ["2", "3", "5", "7", "12", "13", "16", "99"] {
@@ -147,7 +158,11 @@ mod tests {
         let alphabet = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
         let mut text = String::new();
         for chunk in status.chunks(3) {
-            let bits = chunk.iter().chain([0; 2].iter()).take(3).fold(0u32, |bits, byte| bits << 8 | u32::from(*byte));
+            let bits = chunk
+                .iter()
+                .chain([0; 2].iter())
+                .take(3)
+                .fold(0u32, |bits, byte| bits << 8 | u32::from(*byte));
             for index in 0..=chunk.len() {
                 text.push(alphabet[(bits >> (18 - 6 * index) & 63) as usize] as char);
             }

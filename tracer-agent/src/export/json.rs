@@ -11,16 +11,24 @@ pub fn request(spans: &[Span]) -> Json {
     json!({ "resourceSpans": groups })
 }
 
-/// A request of spans that were encoded before, by resource; a text, since they are.
+/// A request of spans that were encoded before, by resource. Their texts are put in as they are.
 pub(super) fn request_of(groups: &[(&Resource, Vec<&[u8]>)]) -> Vec<u8> {
-    let groups: Vec<Json> = groups
-        .iter()
-        .map(|(resource, spans)| {
-            let spans = spans.iter().filter_map(|span| serde_json::from_slice(span).ok()).collect();
-            group(resource, spans)
-        })
-        .collect();
-    json!({ "resourceSpans": groups }).to_string().into_bytes()
+    /// Stands where the spans go: no attribute can hold it unescaped.
+    const PLACE: &str = "\"spans\":[]";
+    let mut request = b"{\"resourceSpans\":[".to_vec();
+    for (index, (resource, spans)) in groups.iter().enumerate() {
+        if index > 0 {
+            request.push(b',');
+        }
+        let around = group(resource, Vec::new()).to_string();
+        let at = around.rfind(PLACE).map_or(around.len(), |at| at + PLACE.len() - 1);
+        let (before, after) = around.split_at(at);
+        request.extend_from_slice(before.as_bytes());
+        request.extend(spans.join(&b','));
+        request.extend_from_slice(after.as_bytes());
+    }
+    request.extend_from_slice(b"]}");
+    request
 }
 
 fn group(resource: &Resource, spans: Vec<Json>) -> Json {
@@ -78,4 +86,59 @@ fn value(value: &Value) -> Json {
 
 fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::span::SpanKind;
+
+    fn span_named(name: &'static str) -> Span {
+        let attributes = vec![("service.name".into(), Value::Str("\"spans\":[]".into()))];
+        Span {
+            resource: Arc::new(Resource { service_name: "s".to_owned(), pid: 1, attributes }),
+            trace_id: [0xab; 16],
+            span_id: [1; 8],
+            parent_span_id: Some([2; 8]),
+            flags: 0x103,
+            trace_state: "a=1".to_owned(),
+            name: name.into(),
+            kind: SpanKind::Client,
+            start_unix_ns: u64::MAX,
+            end_unix_ns: 5,
+            attributes: vec![
+                ("n".into(), Value::Int(-7)),
+                ("l".into(), Value::Strings(vec!["x".to_owned()])),
+            ],
+            status: Status::Error("why".to_owned()),
+        }
+    }
+
+    #[test]
+    fn ids_are_hexadecimal_and_large_numbers_are_texts() {
+        let json = span(&span_named("n"));
+        assert_eq!(json["traceId"], "ab".repeat(16));
+        assert_eq!(json["parentSpanId"], "0202020202020202");
+        assert_eq!(json["startTimeUnixNano"], u64::MAX.to_string());
+        assert_eq!(json["attributes"][0]["value"]["intValue"], "-7");
+        assert_eq!(json["attributes"][1]["value"]["arrayValue"]["values"][0]["stringValue"], "x");
+        assert_eq!((&json["kind"], &json["status"]["code"]), (&json!(3), &json!(2)));
+    }
+
+    #[test]
+    fn spans_that_were_encoded_before_are_put_in_as_they_are() {
+        let spans = [span_named("a"), span_named("b")];
+        let encoded: Vec<Vec<u8>> = spans.iter().map(|one| span(one).to_string().into_bytes()).collect();
+        let one = vec![
+            (spans[0].resource.as_ref(), vec![&encoded[0][..]]),
+            (spans[1].resource.as_ref(), vec![&encoded[1][..]]),
+        ];
+        let read: Json = serde_json::from_slice(&request_of(&one)).expect("valid JSON");
+        assert_eq!(read, request(&spans));
+        let both = vec![(spans[0].resource.as_ref(), vec![&encoded[0][..], &encoded[1][..]])];
+        let read: Json = serde_json::from_slice(&request_of(&both)).expect("valid JSON");
+        assert_eq!(read["resourceSpans"][0]["scopeSpans"][0]["spans"][1]["name"], "b");
+    }
 }

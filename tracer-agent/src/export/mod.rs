@@ -15,11 +15,11 @@ use std::{
 };
 
 pub use self::config::{ExportConfig, Protocol};
+pub use self::queue::ExportStatistics;
 use self::{
     queue::{Encoded, Queue},
     transport::Transport,
 };
-pub use self::queue::ExportStatistics;
 use crate::span::Span;
 
 /// The running exporter.

@@ -11,12 +11,7 @@ use hyper_util::{
     rt::TokioExecutor,
 };
 
-use super::{
-    ExportConfig, Protocol,
-    config::Compression,
-    encode::partial_success,
-    grpc,
-};
+use super::{ExportConfig, Protocol, config::Compression, encode::partial_success, grpc};
 
 /// Longest answer that is read.
 const MAX_ANSWER: usize = 64 * 1024;
@@ -70,7 +65,8 @@ impl Transport {
         };
         let is_grpc = config.protocol == Protocol::Grpc;
         if let Some(encoding) = encoding {
-            let name = if is_grpc { HeaderName::from_static("grpc-encoding") } else { header::CONTENT_ENCODING };
+            let name =
+                if is_grpc { HeaderName::from_static("grpc-encoding") } else { header::CONTENT_ENCODING };
             headers.insert(name, HeaderValue::from_static(encoding));
         }
         if is_grpc {
@@ -132,7 +128,9 @@ impl Transport {
                 self.understand(head.status, &head.headers, trailers.as_ref(), &collected.to_bytes())
             }
             // The status says enough if the body is too long or cut; gRPC has its own behind it.
-            Err(_) if self.protocol != Protocol::Grpc => self.understand(head.status, &head.headers, None, &[]),
+            Err(_) if self.protocol != Protocol::Grpc => {
+                self.understand(head.status, &head.headers, None, &[])
+            }
             Err(error) => Answer::Again { error: format!("the answer cannot be read: {error}"), after: None },
         }
     }
@@ -149,7 +147,13 @@ impl Transport {
         }
     }
 
-    fn understand(&self, status: StatusCode, headers: &HeaderMap, trailers: Option<&HeaderMap>, body: &[u8]) -> Answer {
+    fn understand(
+        &self,
+        status: StatusCode,
+        headers: &HeaderMap,
+        trailers: Option<&HeaderMap>,
+        body: &[u8],
+    ) -> Answer {
         if self.protocol == Protocol::Grpc {
             return grpc::understand(status, headers, trailers, body);
         }
@@ -238,7 +242,8 @@ mod tests {
 
     #[test]
     fn errors_are_told_apart_as_otlp_says() {
-        let transport = Transport::new(&ExportConfig::default(), Uri::from_static("http://a/v1/traces")).expect("valid");
+        let transport =
+            Transport::new(&ExportConfig::default(), Uri::from_static("http://a/v1/traces")).expect("valid");
         let mut headers = HeaderMap::new();
         headers.insert(header::RETRY_AFTER, HeaderValue::from_static("7"));
         let answer = |status: u16| {
@@ -247,7 +252,10 @@ mod tests {
         };
         assert_eq!(answer(200), Answer::Taken { rejected: 0 });
         for status in [429, 502, 503, 504] {
-            assert!(matches!(answer(status), Answer::Again { after: Some(after), .. } if after.as_secs() == 7), "{status}");
+            assert!(
+                matches!(answer(status), Answer::Again { after: Some(after), .. } if after.as_secs() == 7),
+                "{status}"
+            );
         }
         assert_eq!(answer(413), Answer::TooLarge);
         for status in [400, 401, 404, 500, 501, 301] {

@@ -25,7 +25,8 @@ pub(super) fn run(queue: &Queue, transport: Transport, config: &ExportConfig) {
             return;
         }
     };
-    let mut worker = Worker { queue, transport, config, failing_since: None, jitter: crate::clock::monotonic_ns() | 1 };
+    let mut worker =
+        Worker { queue, transport, config, failing_since: None, jitter: crate::clock::monotonic_ns() | 1 };
     runtime.block_on(worker.serve());
 }
 
@@ -84,7 +85,10 @@ impl Worker<'_> {
                 Answer::Taken { rejected } => {
                     self.queue.sent(batch.len(), rejected);
                     if let Some(since) = self.failing_since.take() {
-                        tracing::info!(seconds = since.elapsed().as_secs(), "the OTLP receiver takes spans again");
+                        tracing::info!(
+                            seconds = since.elapsed().as_secs(),
+                            "the OTLP receiver takes spans again"
+                        );
                     }
                     return Outcome::Done;
                 }

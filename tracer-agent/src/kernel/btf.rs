@@ -103,13 +103,14 @@ impl Types {
                 structures.push((at, types.len() as u32));
             }
             types.push(at as u32);
-            at += 12 + match kind {
-                kind::INT | kind::VAR | kind::DECL_TAG => 4,
-                kind::ARRAY => 12,
-                kind::STRUCT | kind::UNION | kind::DATASEC | kind::ENUM64 => count * 12,
-                kind::ENUM | kind::FUNC_PROTO => count * 8,
-                _ => 0,
-            };
+            at += 12
+                + match kind {
+                    kind::INT | kind::VAR | kind::DECL_TAG => 4,
+                    kind::ARRAY => 12,
+                    kind::STRUCT | kind::UNION | kind::DATASEC | kind::ENUM64 => count * 12,
+                    kind::ENUM | kind::FUNC_PROTO => count * 8,
+                    _ => 0,
+                };
         }
         let mut this = Self { data, strings, types, names: HashMap::new() };
         for (at, id) in structures {
@@ -265,7 +266,9 @@ mod tests {
     fn a_member_is_found_through_anonymous_structures_and_typedefs() {
         let strings = b"\0outer\0inner_t\0field\0flag\0";
         let name = |text: &str| {
-            let at = strings.windows(text.len() + 2).position(|w| w[0] == 0 && &w[1..=text.len()] == text.as_bytes());
+            let at = strings
+                .windows(text.len() + 2)
+                .position(|w| w[0] == 0 && &w[1..=text.len()] == text.as_bytes());
             at.expect("a test string") as u32 + 1
         };
         let mut types: Vec<u32> = Vec::new();

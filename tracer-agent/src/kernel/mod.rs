@@ -38,7 +38,9 @@ pub enum KernelError {
     #[error("this binary was built without the kernel programs: build it with `cargo xtask build`")]
     NoObject,
     /// Not allowed.
-    #[error("loading eBPF programs is not permitted: {0}; run as root (or with CAP_BPF, CAP_PERFMON, CAP_SYS_PTRACE and CAP_NET_ADMIN), see `tracer doctor`")]
+    #[error(
+        "loading eBPF programs is not permitted: {0}; run as root (or with CAP_BPF, CAP_PERFMON, CAP_SYS_PTRACE and CAP_NET_ADMIN), see `tracer doctor`"
+    )]
     Privilege(String),
     /// The kernel's types cannot be used.
     #[error("{0}; see `tracer doctor`")]
@@ -47,7 +49,9 @@ pub enum KernelError {
     #[error("this kernel has no tracepoint {0} (it came with Linux {1}); see `tracer doctor`")]
     Tracepoint(&'static str, &'static str),
     /// The agent does not see the process ids that the kernel uses.
-    #[error("the agent runs in a pid namespace of its own and cannot translate process ids: run it in the host's (in Kubernetes: hostPID: true)")]
+    #[error(
+        "the agent runs in a pid namespace of its own and cannot translate process ids: run it in the host's (in Kubernetes: hostPID: true)"
+    )]
     PidNamespace,
     /// The verifier or the loader refused.
     #[error("cannot load the kernel programs: {0}")]
@@ -139,8 +143,10 @@ impl Kernel {
         let has_pre_send = types.has_tracepoint(PRE_SEND);
         drop(types);
 
-        let settings =
-            Settings { wake_bytes: plan.ring_bytes / 4, report_every_exec: u32::from(plan.report_every_exec) };
+        let settings = Settings {
+            wake_bytes: plan.ring_bytes / 4,
+            report_every_exec: u32::from(plan.report_every_exec),
+        };
         let kernel_types = Btf::from_sys_fs().map_err(|error| KernelError::Load(error.to_string()))?;
         let mut ebpf = EbpfLoader::new()
             .btf(Some(&kernel_types))
@@ -274,7 +280,8 @@ fn refused(hook: &str, error: ProgramError) -> KernelError {
     const LINES: usize = 12;
     match error {
         ProgramError::LoadError { io_error, verifier_log } => {
-            if io_error.kind() == std::io::ErrorKind::PermissionDenied && verifier_log.to_string().is_empty() {
+            if io_error.kind() == std::io::ErrorKind::PermissionDenied && verifier_log.to_string().is_empty()
+            {
                 return KernelError::Privilege(io_error.to_string());
             }
             let log = verifier_log.to_string();

@@ -9,7 +9,7 @@ pub(super) fn printable(text: &str, limit: usize) -> String {
             break;
         }
         // Bidirectional controls reorder what a person reads.
-        let hidden = matches!(c, '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{feff}');
+        let hidden = matches!(c, '\u{61c}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}');
         if c.is_control() || hidden {
             shown.extend(c.escape_unicode());
         } else {

@@ -39,7 +39,13 @@ pub fn write_ledger(ledger: &Ledger, names: &dyn Fn(u32) -> Option<String>) -> S
     } else {
         text += "Missing:\n";
         for counter in lost {
-            let _ = writeln!(text, "  {:>10}  {}{}", n(counter), counter.meaning(), by_service(ledger, counter, names));
+            let _ = writeln!(
+                text,
+                "  {:>10}  {}{}",
+                n(counter),
+                counter.meaning(),
+                by_service(ledger, counter, names)
+            );
         }
     }
     let told = [
@@ -55,7 +61,8 @@ pub fn write_ledger(ledger: &Ledger, names: &dyn Fn(u32) -> Option<String>) -> S
     if !others.is_empty() {
         text += "Also:\n";
         for (counter, count) in others {
-            let _ = writeln!(text, "  {count:>10}  {}{}", counter.meaning(), by_service(ledger, counter, names));
+            let _ =
+                writeln!(text, "  {count:>10}  {}{}", counter.meaning(), by_service(ledger, counter, names));
         }
     }
     text

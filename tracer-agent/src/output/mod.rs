@@ -11,8 +11,8 @@ use std::io;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-pub use self::{ledger_text::write_ledger, summary::Summary};
 use self::text::TextOutput;
+pub use self::{ledger_text::write_ledger, summary::Summary};
 use crate::{
     exchange::{ConnectionFacts, Exchange},
     span::Span,
@@ -75,7 +75,9 @@ impl Output {
             Format::Text => self.text.line(&mut self.buffer, span, exchange, facts),
             Format::Json => json::line(&mut self.buffer, span, facts),
             Format::OtlpJson => {
-                self.buffer.extend(crate::export::json::request(std::slice::from_ref(span)).to_string().into_bytes());
+                self.buffer.extend(
+                    crate::export::json::request(std::slice::from_ref(span)).to_string().into_bytes(),
+                );
                 self.buffer.push(b'\n');
             }
             Format::None => {}
@@ -102,7 +104,11 @@ impl Output {
         if self.buffer.is_empty() {
             return;
         }
-        let written = if self.closed { Ok(()) } else { self.out.write_all(&self.buffer).and_then(|()| self.out.flush()) };
+        let written = if self.closed {
+            Ok(())
+        } else {
+            self.out.write_all(&self.buffer).and_then(|()| self.out.flush())
+        };
         self.buffer.clear();
         if let Err(error) = written {
             self.closed = true;

@@ -1,9 +1,8 @@
 //! Counts and latencies by endpoint, at the end.
 
-use std::fmt::Write;
+use std::{collections::HashMap, fmt::Write};
 
 use hdrhistogram::Histogram;
-use rustc_hash::FxHashMap;
 
 use super::escape::{duration, printable};
 use crate::span::{Span, SpanKind, Status};
@@ -13,10 +12,14 @@ const MAX_ENDPOINTS: usize = 500;
 /// Lines that are shown.
 const MAX_LINES: usize = 40;
 
-/// What was seen, by service, direction and name.
+/// Less than this is too short for a rate, seconds.
+const SHORTEST_FOR_RATE: f64 = 1.0;
+
+/// What was seen, by service, direction and name. Traffic chooses names, so they are hashed with a
+/// secret key.
 #[derive(Default)]
 pub struct Summary {
-    endpoints: FxHashMap<(String, bool, String), Endpoint>,
+    endpoints: HashMap<(String, bool, String), Endpoint>,
     first_ns: u64,
     last_ns: u64,
     spans: u64,
@@ -25,7 +28,9 @@ pub struct Summary {
 struct Endpoint {
     count: u64,
     errors: u64,
-    latency: Histogram<u64>,
+    /// Microseconds.
+    latency: Histogram<u32>,
+    longest_ns: u64,
 }
 
 impl Summary {
@@ -45,7 +50,10 @@ impl Summary {
         let endpoint = self.endpoints.entry(key).or_insert_with(Endpoint::new);
         endpoint.count += 1;
         endpoint.errors += u64::from(matches!(span.status, Status::Error(_)));
-        endpoint.latency.saturating_record((span.end_unix_ns - span.start_unix_ns) / 1000);
+        let taken_ns = span.end_unix_ns.saturating_sub(span.start_unix_ns);
+        endpoint.longest_ns = endpoint.longest_ns.max(taken_ns);
+        // Bounded, so that the histogram cannot grow without end; the longest is kept exactly.
+        let _ = endpoint.latency.record((taken_ns / 1000).min(DAY_US));
     }
 
     /// Spans that were counted.
@@ -59,12 +67,21 @@ impl Summary {
         if self.endpoints.is_empty() {
             return "No request was seen.\n".to_owned();
         }
-        let seconds = ((self.last_ns - self.first_ns) as f64 / 1e9).max(0.001);
+        let seconds = self.last_ns.saturating_sub(self.first_ns) as f64 / 1e9;
+        let rate = |count: u64| {
+            if seconds < SHORTEST_FOR_RATE {
+                "-".to_owned()
+            } else {
+                format!("{:.1}", count as f64 / seconds)
+            }
+        };
         let mut rows: Vec<_> = self.endpoints.iter().collect();
         rows.sort_by(|a, b| (&a.0.0, !a.0.1, b.1.count, &a.0.2).cmp(&(&b.0.0, !b.0.1, a.1.count, &b.0.2)));
         let names: Vec<String> = rows.iter().map(|((_, _, name), _)| printable(name, 44)).collect();
         let services: Vec<String> = rows.iter().map(|((service, _, _), _)| printable(service, 24)).collect();
-        let width = |list: &[String], least: usize| list.iter().map(|t| t.chars().count()).max().unwrap_or(0).max(least);
+        let width = |list: &[String], least: usize| {
+            list.iter().map(|t| t.chars().count()).max().unwrap_or(0).max(least)
+        };
         let (name_width, service_width) = (width(&names, 8), width(&services, 7));
         // Writing to a string does not fail.
         let _ = writeln!(
@@ -73,20 +90,23 @@ impl Summary {
             "service", "endpoint", "count", "per s", "errors", "p50", "p95", "p99", "max"
         );
         for (index, ((_, is_server, _), endpoint)) in rows.iter().enumerate().take(MAX_LINES) {
-            let at = |quantile| duration(endpoint.latency.value_at_quantile(quantile) * 1000);
+            let at = |quantile| {
+                let ns = endpoint.latency.value_at_quantile(quantile).saturating_mul(1000);
+                duration(ns.min(endpoint.longest_ns))
+            };
             let _ = writeln!(
                 text,
-                "{:<service_width$}  {:<3}  {:<name_width$}  {:>8} {:>8.1} {:>7} {:>8} {:>8} {:>8} {:>8}",
+                "{:<service_width$}  {:<3}  {:<name_width$}  {:>8} {:>8} {:>7} {:>8} {:>8} {:>8} {:>8}",
                 services[index],
                 if *is_server { "in" } else { "out" },
                 names[index],
                 endpoint.count,
-                endpoint.count as f64 / seconds,
+                rate(endpoint.count),
                 endpoint.errors,
                 at(0.5),
                 at(0.95),
                 at(0.99),
-                duration(endpoint.latency.max() * 1000),
+                duration(endpoint.longest_ns),
             );
         }
         if rows.len() > MAX_LINES {
@@ -99,13 +119,75 @@ impl Summary {
 
 impl Endpoint {
     fn new() -> Self {
-        Self { count: 0, errors: 0, latency: new_histogram() }
+        Self { count: 0, errors: 0, latency: new_histogram(), longest_ns: 0 }
     }
 }
 
-/// Microseconds up to an hour, two digits: a few kilobytes each.
-fn new_histogram() -> Histogram<u64> {
-    const HOUR_US: u64 = 3_600_000_000;
-    // The bounds are constants that the type accepts; a plain one stands in should that ever change.
-    Histogram::new_with_max(HOUR_US, 2).unwrap_or_else(|_| Histogram::new(1).unwrap_or_else(|_| unreachable!("1 digit is valid")))
+/// Longest that is told apart, microseconds.
+const DAY_US: u64 = 86_400_000_000;
+
+/// Two digits of microseconds; it grows with what it holds, to some kilobytes.
+fn new_histogram() -> Histogram<u32> {
+    const DIGITS: u8 = 2;
+    Histogram::new(DIGITS).unwrap_or_else(|_| unreachable!("up to five digits are valid"))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::span::Resource;
+
+    fn span(name: &str, kind: SpanKind, start_ms: u64, taken_us: u64, status: Status) -> Span {
+        let start_unix_ns = 1_000_000_000_000 + start_ms * 1_000_000;
+        Span {
+            resource: Arc::new(Resource { service_name: "shop".to_owned(), pid: 1, attributes: Vec::new() }),
+            trace_id: [1; 16],
+            span_id: [1; 8],
+            parent_span_id: None,
+            flags: 0,
+            trace_state: String::new(),
+            name: name.to_owned().into(),
+            kind,
+            start_unix_ns,
+            end_unix_ns: start_unix_ns + taken_us * 1000,
+            attributes: Vec::new(),
+            status,
+        }
+    }
+
+    #[test]
+    fn endpoints_have_their_counts_rates_errors_and_latencies() {
+        let mut summary = Summary::default();
+        for index in 0..100 {
+            let status = if index < 2 { Status::Error(String::new()) } else { Status::Unset };
+            summary.add(&span("GET /orders/{id}", SpanKind::Server, index * 20, 1000 + index, status));
+        }
+        summary.add(&span("POST /pay", SpanKind::Client, 0, 2_000_000, Status::Unset));
+        assert_eq!(
+            summary.table(),
+            "service  dir  endpoint             count    per s  errors      p50      p95      p99      max\n\
+             shop     in   GET /orders/{id}       100     50.0       2    1.1ms    1.1ms    1.1ms    1.1ms\n\
+             shop     out  POST /pay                1      0.5       0    2.00s    2.00s    2.00s    2.00s\n"
+        );
+    }
+
+    #[test]
+    fn one_request_has_no_rate_and_its_latency_is_exact() {
+        let mut summary = Summary::default();
+        summary.add(&span("GET /a", SpanKind::Server, 0, 999, Status::Unset));
+        assert!(summary.table().contains("       1        -       0    999µs    999µs    999µs    999µs"));
+    }
+
+    #[test]
+    fn the_number_of_endpoints_is_bounded_and_nothing_is_left_out() {
+        let mut summary = Summary::default();
+        for index in 0..2 * MAX_ENDPOINTS {
+            summary.add(&span(&format!("GET /{index}"), SpanKind::Server, 0, 1, Status::Unset));
+        }
+        assert_eq!(summary.endpoints.len(), MAX_ENDPOINTS + 1);
+        assert_eq!(summary.endpoints.values().map(|endpoint| endpoint.count).sum::<u64>(), 1000);
+        assert!(summary.table().lines().count() <= MAX_LINES + 2);
+    }
 }

@@ -106,10 +106,13 @@ impl Proc {
     fn status(&self, pid: u32) -> io::Result<(u32, u64)> {
         let text = bounded(&self.path(pid, "stat"))?;
         let text = String::from_utf8_lossy(&text);
-        let fields: Vec<&str> = text.rsplit_once(')').map_or("", |(_, rest)| rest).split_whitespace().collect();
+        let fields: Vec<&str> =
+            text.rsplit_once(')').map_or("", |(_, rest)| rest).split_whitespace().collect();
         let parent = fields.get(1).and_then(|field| field.parse().ok());
         let start = fields.get(19).and_then(|field| field.parse().ok());
-        parent.zip(start).ok_or_else(|| io::Error::other(format!("cannot understand the stat file of process {pid}")))
+        parent
+            .zip(start)
+            .ok_or_else(|| io::Error::other(format!("cannot understand the stat file of process {pid}")))
     }
 
     /// Parent of a process.
@@ -241,7 +244,8 @@ mod tests {
         let root = std::env::temp_dir().join(format!("tracer-proc-{}", std::process::id()));
         let dir = root.join("7");
         fs::create_dir_all(&dir).expect("created");
-        fs::write(dir.join("stat"), "7 (a) b) c) S 3 7 7 0 0 0 0 0 0 0 0 0 0 0 0 0 1 0 99 0").expect("written");
+        fs::write(dir.join("stat"), "7 (a) b) c) S 3 7 7 0 0 0 0 0 0 0 0 0 0 0 0 0 1 0 99 0")
+            .expect("written");
         fs::write(dir.join("cmdline"), vec![b'a'; 3 << 20]).expect("written");
         std::os::unix::fs::symlink("/bin/x (deleted)", dir.join("exe")).expect("linked");
         let facts = Proc::at(&root).facts(7).expect("readable");

@@ -42,7 +42,9 @@ pub fn service_name(facts: &ProcessFacts, rule: Option<&str>) -> String {
     let own = facts.environment.get("OTEL_SERVICE_NAME").filter(|name| !name.is_empty()).cloned();
     rule.map(str::to_owned)
         .or(own)
-        .or_else(|| own_attributes(facts).into_iter().find(|(key, _)| key == "service.name").map(|(_, value)| value))
+        .or_else(|| {
+            own_attributes(facts).into_iter().find(|(key, _)| key == "service.name").map(|(_, value)| value)
+        })
         .or_else(|| derived(facts))
         .unwrap_or_else(|| format!("process-{}", facts.pid))
 }
@@ -149,7 +151,20 @@ fn stem<'a>(path: &'a str, extensions: &[&str]) -> &'a str {
 
 /// Names that say nothing: the folder around them does.
 fn is_generic(name: &str) -> bool {
-    matches!(name, "app" | "main" | "index" | "server" | "manage" | "wsgi" | "asgi" | "start" | "run" | "__main__" | "service")
+    matches!(
+        name,
+        "app"
+            | "main"
+            | "index"
+            | "server"
+            | "manage"
+            | "wsgi"
+            | "asgi"
+            | "start"
+            | "run"
+            | "__main__"
+            | "service"
+    )
 }
 
 /// A file's name without its extension; the folder's where the file's says nothing.
@@ -162,7 +177,8 @@ fn named_by_file(path: &str, extensions: &[&str], facts: &ProcessFacts) -> Optio
         Some((folder, _)) if !folder.is_empty() && folder != "." => file_name(folder),
         _ => file_name(&facts.directory),
     };
-    let usable = !folder.is_empty() && !matches!(folder, "src" | "bin" | "dist" | "app" | "build" | "tmp" | "root");
+    let usable =
+        !folder.is_empty() && !matches!(folder, "src" | "bin" | "dist" | "app" | "build" | "tmp" | "root");
     Some(if usable { folder.to_owned() } else { name.to_owned() })
 }
 
@@ -192,12 +208,22 @@ fn python(arguments: &[&str], facts: &ProcessFacts) -> Option<String> {
         }
     }
     let program = stem(first?, &["py"]);
-    if matches!(program, "gunicorn" | "uvicorn" | "hypercorn" | "daphne" | "waitress-serve" | "celery" | "flask" | "granian") {
-        let loaded = rest.clone().find(|argument| argument.contains(':') && !argument.starts_with('-') && !argument.contains('/') && is_module(argument));
+    if matches!(
+        program,
+        "gunicorn" | "uvicorn" | "hypercorn" | "daphne" | "waitress-serve" | "celery" | "flask" | "granian"
+    ) {
+        let loaded = rest.clone().find(|argument| {
+            argument.contains(':')
+                && !argument.starts_with('-')
+                && !argument.contains('/')
+                && is_module(argument)
+        });
         let named = rest.clone().skip_while(|argument| !matches!(*argument, "-A" | "--app")).nth(1);
-        let target = loaded.or(named).or_else(|| rest.clone().filter(|argument| !argument.starts_with('-')).last());
+        let target =
+            loaded.or(named).or_else(|| rest.clone().filter(|argument| !argument.starts_with('-')).last());
         let module = target.map(|target| target.split(':').next().unwrap_or(target));
-        let parts: Vec<&str> = module.unwrap_or_default().split('.').filter(|part| !part.is_empty()).collect();
+        let parts: Vec<&str> =
+            module.unwrap_or_default().split('.').filter(|part| !part.is_empty()).collect();
         let name = parts.iter().rev().find(|part| !is_generic(part)).or(parts.last());
         return match name {
             Some(name) if is_generic(name) => Some(file_name(&facts.directory).to_owned()),
@@ -244,15 +270,21 @@ fn java(arguments: &[&str]) -> Option<String> {
             "-jar" => {
                 let jar = stem(rest.next()?, &["jar", "war"]);
                 // Without its version: the part from the first dash before a digit.
-                let version = jar.char_indices().zip(jar.chars().skip(1)).find(|((_, c), next)| *c == '-' && next.is_ascii_digit());
+                let version = jar
+                    .char_indices()
+                    .zip(jar.chars().skip(1))
+                    .find(|((_, c), next)| *c == '-' && next.is_ascii_digit());
                 return Some(version.map_or(jar, |((at, _), _)| &jar[..at]).to_owned());
             }
-            "-cp" | "-classpath" | "--class-path" | "-p" | "--module-path" | "--add-opens" | "--add-modules" => {
+            "-cp" | "-classpath" | "--class-path" | "-p" | "--module-path" | "--add-opens"
+            | "--add-modules" => {
                 rest.next();
             }
             "-m" | "--module" => return rest.next()?.rsplit(['.', '/']).next().map(str::to_owned),
             option if option.starts_with('-') || option.starts_with('@') => {}
-            class => return class.rsplit(['.', '/']).next().map(|name| name.trim_end_matches(".java").to_owned()),
+            class => {
+                return class.rsplit(['.', '/']).next().map(|name| name.trim_end_matches(".java").to_owned());
+            }
         }
     }
     None
@@ -348,7 +380,12 @@ mod tests {
             ("/usr/bin/python3.11", "python3 checkout.py --debug", "/srv", "checkout"),
             ("/usr/bin/python3.11", "python3 /srv/shop/app.py", "/", "shop"),
             ("/usr/bin/python3.11", "python3 -u -m orders.worker", "/", "worker"),
-            ("/usr/bin/python3.11", "/usr/bin/python3 /usr/bin/gunicorn -w 2 -b 127.0.0.1:80 shop.app:app", "/x", "shop"),
+            (
+                "/usr/bin/python3.11",
+                "/usr/bin/python3 /usr/bin/gunicorn -w 2 -b 127.0.0.1:80 shop.app:app",
+                "/x",
+                "shop",
+            ),
             ("/usr/bin/python3.11", "python3 -m gunicorn --workers 2 app:app", "/srv/shop", "shop"),
             ("/usr/bin/python3.11", "python3 -m uvicorn billing:api --port 80", "/", "billing"),
             ("/usr/bin/python3.11", "python3 manage.py runserver", "/srv/portal", "portal"),
@@ -372,9 +409,10 @@ mod tests {
     fn the_operator_comes_first_then_the_target_itself() {
         let mut target = facts("/usr/bin/node", "node x.js", "/");
         assert_eq!(service_name(&target, None), "x");
-        target
-            .environment
-            .insert("OTEL_RESOURCE_ATTRIBUTES".to_owned(), "service.name=from%20list,deployment.environment=prod,bad".to_owned());
+        target.environment.insert(
+            "OTEL_RESOURCE_ATTRIBUTES".to_owned(),
+            "service.name=from%20list,deployment.environment=prod,bad".to_owned(),
+        );
         assert_eq!(service_name(&target, None), "from list");
         target.environment.insert("OTEL_SERVICE_NAME".to_owned(), "own".to_owned());
         assert_eq!(service_name(&target, None), "own");

@@ -178,7 +178,11 @@ impl Launched {
 
 impl ExitStatus {
     fn of(status: libc::c_int) -> Self {
-        if libc::WIFSIGNALED(status) { Self(128 + libc::WTERMSIG(status)) } else { Self(libc::WEXITSTATUS(status)) }
+        if libc::WIFSIGNALED(status) {
+            Self(128 + libc::WTERMSIG(status))
+        } else {
+            Self(libc::WEXITSTATUS(status))
+        }
     }
 }
 
@@ -192,7 +196,8 @@ fn find(program: &OsStr, shown: &str) -> Result<PathBuf, LaunchError> {
     let path = PathBuf::from(program);
     if !shown.contains('/') {
         let folders = std::env::var_os("PATH").unwrap_or_default();
-        let found = std::env::split_paths(&folders).map(|folder| folder.join(&path)).find(|path| is_executable(path));
+        let found =
+            std::env::split_paths(&folders).map(|folder| folder.join(&path)).find(|path| is_executable(path));
         return found.ok_or_else(|| LaunchError::NotFound(shown.to_owned()));
     }
     if is_executable(&path) {

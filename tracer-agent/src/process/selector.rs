@@ -96,10 +96,15 @@ impl Selectors {
             rules
                 .iter()
                 .enumerate()
-                .map(|(index, rule)| compile(rule).map_err(|error| format!("select.{list}[{index}]: {error}")))
+                .map(|(index, rule)| {
+                    compile(rule).map_err(|error| format!("select.{list}[{index}]: {error}"))
+                })
                 .collect::<Result<Vec<_>, _>>()
         };
-        Ok(Self { include: compile(&selection.include, "include")?, exclude: compile(&selection.exclude, "exclude")? })
+        Ok(Self {
+            include: compile(&selection.include, "include")?,
+            exclude: compile(&selection.exclude, "exclude")?,
+        })
     }
 
     /// Whether nothing can ever match.
@@ -180,7 +185,12 @@ impl<F: FnOnce() -> Vec<u16>> Ports<F> {
 }
 
 impl Compiled {
-    fn matches<F: FnOnce() -> Vec<u16>>(&self, facts: &ProcessFacts, command: &str, ports: &mut Ports<F>) -> bool {
+    fn matches<F: FnOnce() -> Vec<u16>>(
+        &self,
+        facts: &ProcessFacts,
+        command: &str,
+        ports: &mut Ports<F>,
+    ) -> bool {
         (self.pid.is_empty() || self.pid.contains(&facts.pid))
             && (self.exe.is_empty() || self.exe.iter().any(|glob| glob.matches(&facts.exe)))
             && (self.command.is_empty() || self.command.iter().any(|glob| glob.matches(command)))
@@ -188,8 +198,10 @@ impl Compiled {
     }
 
     fn add_to(&self, rules: &mut KernelRules, select: bool) {
-        let only_exe = !self.exe.is_empty() && self.pid.is_empty() && self.port.is_empty() && self.command.is_empty();
-        let only_port = !self.port.is_empty() && self.pid.is_empty() && self.exe.is_empty() && self.command.is_empty();
+        let only_exe =
+            !self.exe.is_empty() && self.pid.is_empty() && self.port.is_empty() && self.command.is_empty();
+        let only_port =
+            !self.port.is_empty() && self.pid.is_empty() && self.exe.is_empty() && self.command.is_empty();
         if only_port && select {
             rules.ports.extend(&self.port);
             return;
@@ -251,7 +263,8 @@ mod tests {
     #[test]
     fn ports_are_asked_for_only_when_a_rule_names_them() {
         let by_port = Rule { port: vec![80, 8080], ..Rule::default() };
-        let selectors = Selectors::new(&Selection { include: vec![by_port], ..Selection::default() }).expect("valid");
+        let selectors =
+            Selectors::new(&Selection { include: vec![by_port], ..Selection::default() }).expect("valid");
         assert_eq!(selectors.decide(&facts(1, "/x", "x"), || vec![443, 8080]), Decision::Included(0));
         assert_eq!(selectors.decide(&facts(1, "/x", "x"), || vec![443]), Decision::No);
         let by_exe = Selection { include: vec![rule(&["/x"], &[])], ..Selection::default() };
@@ -281,7 +294,8 @@ mod tests {
 
     #[test]
     fn an_error_names_the_rule() {
-        let selection = Selection { include: vec![rule(&["/a"], &[]), rule(&["[x"], &[])], ..Selection::default() };
+        let selection =
+            Selection { include: vec![rule(&["/a"], &[]), rule(&["[x"], &[])], ..Selection::default() };
         let error = Selectors::new(&selection).expect_err("a set without end");
         assert!(error.starts_with("select.include[1]: exe: \"[x\""), "{error}");
         let empty = Selection { include: vec![Rule::default()], ..Selection::default() };

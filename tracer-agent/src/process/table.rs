@@ -120,7 +120,12 @@ mod tests {
     use super::*;
 
     fn facts(pid: u32, exe: &str) -> ProcessFacts {
-        ProcessFacts { pid, exe: exe.to_owned(), command_line: vec![exe.to_owned()], ..ProcessFacts::default() }
+        ProcessFacts {
+            pid,
+            exe: exe.to_owned(),
+            command_line: vec![exe.to_owned()],
+            ..ProcessFacts::default()
+        }
     }
 
     fn name(table: &ProcessTable, pid: u32) -> Option<(u32, &str)> {

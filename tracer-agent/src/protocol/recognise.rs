@@ -58,7 +58,8 @@ pub fn recognise(bytes: &[u8]) -> Recognition {
 }
 
 fn request(bytes: &[u8]) -> Recognition {
-    let Some(method) = bytes.iter().take(MAX_METHOD + 1).position(|byte| !super::http1::is_token(*byte)) else {
+    let Some(method) = bytes.iter().take(MAX_METHOD + 1).position(|byte| !super::http1::is_token(*byte))
+    else {
         return if bytes.len() > MAX_METHOD { Recognition::Unknown } else { Recognition::NeedMore };
     };
     if method == 0 || bytes.get(method) != Some(&b' ') {
@@ -72,7 +73,9 @@ fn request(bytes: &[u8]) -> Recognition {
     let line = bytes.get(..end).unwrap_or_default();
     let line = line.strip_suffix(b"\r").unwrap_or(line);
     match line.split_last() {
-        Some((minor, rest)) if minor.is_ascii_digit() && rest.ends_with(b" HTTP/1.") => Recognition::Http1Request,
+        Some((minor, rest)) if minor.is_ascii_digit() && rest.ends_with(b" HTTP/1.") => {
+            Recognition::Http1Request
+        }
         _ if line == b"PRI * HTTP/2.0" => Recognition::Http2,
         _ => Recognition::Unknown,
     }

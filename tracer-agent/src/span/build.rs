@@ -68,22 +68,36 @@ impl Clock {
     }
 }
 
-/// Makes trace and span ids from a seed: SplitMix64 (Steele, Lea, Flood: Fast Splittable Pseudorandom
-/// Number Generators, 2014). Ids need to be spread well, not to be secret.
+/// Makes trace and span ids from a seed: xoshiro256++ (Blackman, Vigna: Scrambled Linear Pseudorandom
+/// Number Generators, 2021). Ids need to be spread well, not to be secret; the state is wide enough
+/// that the streams of many agents do not meet, as those of a 64-bit state would.
 #[derive(Clone, Debug)]
-pub struct IdGenerator(u64);
+pub struct IdGenerator([u64; 4]);
 
 impl IdGenerator {
-    /// The same seed gives the same ids.
+    /// The same seed gives the same ids. The state is filled by SplitMix64 (Steele, Lea, Flood: Fast
+    /// Splittable Pseudorandom Number Generators, 2014), as the authors advise; it is never all zero.
     pub fn new(seed: u64) -> Self {
-        Self(seed)
+        let mut counter = seed;
+        Self(std::array::from_fn(|_| {
+            counter = counter.wrapping_add(0x9e37_79b9_7f4a_7c15);
+            let z = (counter ^ counter >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+            let z = (z ^ z >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
+            z ^ z >> 31
+        }))
     }
 
     fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let z = (self.0 ^ self.0 >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        let z = (z ^ z >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ z >> 31
+        let [mut a, mut b, mut c, mut d] = self.0;
+        let value = a.wrapping_add(d).rotate_left(23).wrapping_add(a);
+        let shifted = b << 17;
+        c ^= a;
+        d ^= b;
+        b ^= c;
+        a ^= d;
+        c ^= shifted;
+        self.0 = [a, b, c, d.rotate_left(45)];
+        value
     }
 
     /// A span id, never zero.
@@ -140,9 +154,14 @@ impl SpanBuilder {
             return None;
         }
         let described = self.names.describe(exchange, http, facts, resource);
+        if described.is_unnamed {
+            count(Counter::SpansUnnamed, 1);
+        }
         let mut attributes = described.attributes;
         let incoming = match facts.role {
-            Role::Server => Incoming::of(http.request_header("traceparent"), http.request_header("tracestate")),
+            Role::Server => {
+                Incoming::of(http.request_header("traceparent"), http.request_header("tracestate"))
+            }
             // The header that a client sends names a span of the application's own making.
             Role::Client => None,
         };
@@ -193,7 +212,30 @@ fn is_export(http: &HttpExchange) -> bool {
     let path = target.split(|byte| *byte == b'?').next().unwrap_or_default();
     http.method() == b"POST"
         && [&b"/v1/traces"[..], b"/v1/metrics", b"/v1/logs"].iter().any(|end| path.ends_with(end))
-        && http.request_header("content-type").any(|kind| {
-            kind.starts_with(b"application/x-protobuf") || kind.starts_with(b"application/json")
-        })
+        && http
+            .request_header("content-type")
+            .any(|kind| kind.starts_with(b"application/x-protobuf") || kind.starts_with(b"application/json"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ids_are_the_generator_s_published_values() {
+        let mut ids = IdGenerator([1, 2, 3, 4]);
+        let values: [u64; 4] = std::array::from_fn(|_| ids.next());
+        assert_eq!(values, [41_943_041, 58_720_359, 3_588_806_011_781_223, 3_591_011_842_654_386]);
+    }
+
+    #[test]
+    fn the_same_seed_gives_the_same_ids_and_another_seed_others() {
+        let ids = |seed| {
+            let mut ids = IdGenerator::new(seed);
+            (ids.trace_id(), ids.span_id())
+        };
+        assert_eq!(ids(7), ids(7));
+        assert_ne!(ids(7), ids(8));
+        assert_ne!(ids(0).0, [0; 16]);
+    }
 }

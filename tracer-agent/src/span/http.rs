@@ -9,7 +9,7 @@ use super::{
 };
 use crate::{
     exchange::{ConnectionFacts, Exchange, HttpExchange, Outcome, Role},
-    redact::Redactor,
+    redact::{CREDENTIALS, Redactor},
     route::{Guesses, Patterns},
 };
 
@@ -28,6 +28,8 @@ pub(super) struct Described {
     pub(super) name: Cow<'static, str>,
     pub(super) attributes: Vec<KeyValue>,
     pub(super) status: Status,
+    /// A name was wanted, and the service has too many already.
+    pub(super) is_unnamed: bool,
 }
 
 /// Headers that never become attributes, even when asked for.
@@ -38,6 +40,8 @@ struct Target<'a> {
     scheme: Cow<'a, str>,
     /// `host:port` of an absolute or authority form.
     authority: Option<Cow<'a, str>>,
+    /// The authority had a user, and maybe a password, before it.
+    has_credentials: bool,
     path: Cow<'a, str>,
     query: Option<Cow<'a, str>>,
 }
@@ -76,29 +80,31 @@ impl HttpNames {
         }
 
         let target = Target::of(http);
-        let forwarded = self.config.trust_forwarded && facts.role == Role::Server;
-        let scheme = forwarded.then(|| first(http, "x-forwarded-proto")).flatten();
-        let scheme = scheme.map_or(target.scheme.clone(), Cow::Owned);
-        let host = forwarded.then(|| first(http, "x-forwarded-host")).flatten();
-        let authority = host
+        let is_trusted = self.config.trust_forwarded && facts.role == Role::Server;
+        let forwarded = if is_trusted { Forwarded::of(http) } else { Forwarded::default() };
+        let scheme = forwarded.scheme.map_or(target.scheme.clone(), Cow::Owned);
+        let path = self.redactor.path(&target.path);
+        let authority = forwarded
+            .host
             .map(Cow::Owned)
             .or(target.authority.clone())
             .or_else(|| http.request_header("host").next().map(String::from_utf8_lossy));
         let (host, port) = authority.as_deref().map_or((None, None), split_authority);
+        let port = port.or_else(|| default_port(host.is_some(), &scheme, facts));
         let host = host.map_or_else(|| facts_host(facts), str::to_owned);
-        let port = port.or_else(|| default_port(authority.is_some(), &scheme, facts));
 
         let query = target.query.as_deref().map(|query| self.redactor.query(query));
         match facts.role {
             Role::Server => {
                 add(names::URL_SCHEME, text(&scheme));
-                add(names::URL_PATH, text(&target.path));
+                add(names::URL_PATH, text(&path));
                 if let Some(query) = query.filter(|query| !query.is_empty()) {
                     add(names::URL_QUERY, text(&query));
                 }
             }
             Role::Client => {
-                let full = full_url(&scheme, &host, port, &target.path, query.as_deref());
+                let credentials = if target.has_credentials { CREDENTIALS } else { "" };
+                let full = full_url(&scheme, credentials, &host, port, &path, query.as_deref());
                 add(names::URL_FULL, Value::Str(full.into()));
             }
         }
@@ -107,8 +113,10 @@ impl HttpNames {
             add(names::SERVER_PORT, Value::Int(i64::from(port)));
         }
         if facts.role == Role::Server {
-            let client = forwarded.then(|| forwarded_client(http)).flatten();
-            add(names::CLIENT_ADDRESS, text(&client.unwrap_or_else(|| facts.remote.ip().to_string())));
+            add(
+                names::CLIENT_ADDRESS,
+                text(&forwarded.client.unwrap_or_else(|| facts.remote.ip().to_string())),
+            );
         }
         add(names::NETWORK_PEER_ADDRESS, text(&facts.remote.ip().to_string()));
         add(names::NETWORK_PEER_PORT, Value::Int(i64::from(facts.remote.port())));
@@ -133,10 +141,15 @@ impl HttpNames {
         if let Some(error) = &error {
             add(names::ERROR_TYPE, text(error));
         }
-        let status = match (error, failure(exchange.outcome)) {
+        if exchange.outcome == Outcome::Lost {
+            add(names::TRACER_HTTP_END_UNKNOWN, Value::Bool(true));
+        }
+        let status = match (&error, failure(exchange.outcome)) {
             (None, _) => Status::Unset,
-            (Some(_), None) => Status::Error(String::new()),
-            (Some(_), Some(_)) => Status::Error(explanation(exchange.outcome).to_owned()),
+            (Some(error), Some(failure)) if error == failure => {
+                Status::Error(explanation(exchange.outcome).to_owned())
+            }
+            (Some(_), _) => Status::Error(String::new()),
         };
         if let Some(first) = exchange.response_start_ns {
             let seconds = first.saturating_sub(exchange.start_ns) as f64 / 1e9;
@@ -151,15 +164,17 @@ impl HttpNames {
         }
         add(names::THREAD_ID, Value::Int(i64::from(unit.tid)));
 
-        let pattern = self.patterns.find(&target.path);
+        let pattern = self.patterns.find(&path);
+        let mut is_unnamed = false;
         let route = match pattern {
             Some(pattern) => {
                 let name = if facts.role == Role::Server { names::HTTP_ROUTE } else { names::URL_TEMPLATE };
                 add(name, text(pattern));
                 Some(pattern.to_owned())
             }
-            None if self.config.route_guess && target.path.starts_with('/') => {
-                let guess = self.guesses.guess(&resource.service_name, &target.path);
+            None if self.config.route_guess && path.starts_with('/') => {
+                let guess = self.guesses.guess(&resource.service_name, &path);
+                is_unnamed = guess.is_none();
                 if let Some(guess) = &guess {
                     add(names::TRACER_HTTP_ROUTE_GUESS, text(guess));
                 }
@@ -174,18 +189,24 @@ impl HttpNames {
             Some(route) if known => format!("{method} {route}"),
             _ => method.to_owned(),
         };
-        Described { name: name.into(), attributes, status }
+        Described { name: name.into(), attributes, status, is_unnamed }
     }
 
     fn add_headers(&self, http: &HttpExchange, attributes: &mut Vec<KeyValue>) {
-        let texts = |values: Vec<&[u8]>| values.into_iter().map(|v| String::from_utf8_lossy(v).into_owned()).collect();
+        // Referer, Location and their like hold URLs.
+        let texts = |values: Vec<&[u8]>| {
+            values.into_iter().map(|value| self.redactor.url(&String::from_utf8_lossy(value))).collect()
+        };
         for (list, prefix, is_request) in [
             (&self.request_headers, names::HTTP_REQUEST_HEADER, true),
             (&self.response_headers, names::HTTP_RESPONSE_HEADER, false),
         ] {
             for name in list {
-                let values: Vec<&[u8]> =
-                    if is_request { http.request_header(name).collect() } else { http.response_header(name).collect() };
+                let values: Vec<&[u8]> = if is_request {
+                    http.request_header(name).collect()
+                } else {
+                    http.response_header(name).collect()
+                };
                 if !values.is_empty() {
                     attributes.push((format!("{prefix}{name}").into(), Value::Strings(texts(values))));
                 }
@@ -198,26 +219,35 @@ impl<'a> Target<'a> {
     fn of(http: &'a HttpExchange) -> Self {
         let target = String::from_utf8_lossy(http.target());
         if http.method() == b"CONNECT" {
-            return Self { scheme: "http".into(), authority: Some(target), path: "".into(), query: None };
+            return Self {
+                scheme: "http".into(),
+                authority: Some(target),
+                has_credentials: false,
+                path: "".into(),
+                query: None,
+            };
         }
+        let mut has_credentials = false;
         let (scheme, authority, rest) = match target.split_once("://") {
-            Some((scheme, rest)) if !scheme.is_empty() && scheme.bytes().all(|byte| byte.is_ascii_alphabetic()) => {
+            Some((scheme, rest)) if is_scheme(scheme) => {
                 let end = rest.find(['/', '?']).unwrap_or(rest.len());
                 let (authority, rest) = rest.split_at(end);
-                // Credentials before the host never leave.
-                let authority = authority.rsplit_once('@').map_or(authority, |(_, host)| host);
+                has_credentials = authority.contains('@');
                 (scheme.to_ascii_lowercase(), Some(authority.to_owned()), rest.to_owned())
             }
             _ => ("http".to_owned(), None, target.into_owned()),
         };
         let (path, query) = match rest.split_once('?') {
-            Some((path, query)) => (path.to_owned(), Some(query.split('#').next().unwrap_or_default().to_owned())),
+            Some((path, query)) => {
+                (path.to_owned(), Some(query.split('#').next().unwrap_or_default().to_owned()))
+            }
             None => (rest.split('#').next().unwrap_or_default().to_owned(), None),
         };
         let path = if path.is_empty() && authority.is_some() { "/".to_owned() } else { path };
         Self {
             scheme: scheme.into(),
             authority: authority.map(Cow::Owned),
+            has_credentials,
             path: path.into(),
             query: query.map(Cow::Owned),
         }
@@ -228,6 +258,35 @@ fn text(value: &str) -> Value {
     Value::Str(value.to_owned().into())
 }
 
+/// What trusted proxies say of the request that the first of them got: Forwarded (RFC 7239), else
+/// X-Forwarded-*.
+#[derive(Default)]
+struct Forwarded {
+    client: Option<String>,
+    host: Option<String>,
+    scheme: Option<String>,
+}
+
+impl Forwarded {
+    fn of(http: &HttpExchange) -> Self {
+        let standard = first(http, "forwarded");
+        let parameter = |name: &str| {
+            standard.as_deref()?.split(';').find_map(|pair| {
+                let (key, value) = pair.split_once('=')?;
+                let value = value.trim().trim_matches('"');
+                (key.trim().eq_ignore_ascii_case(name) && !value.is_empty()).then(|| value.to_owned())
+            })
+        };
+        let client = parameter("for").or_else(|| first(http, "x-forwarded-for"));
+        let scheme = parameter("proto").or_else(|| first(http, "x-forwarded-proto"));
+        Self {
+            client: client.map(|client| split_authority(&client).0.unwrap_or(&client).to_owned()),
+            host: parameter("host").or_else(|| first(http, "x-forwarded-host")),
+            scheme: scheme.map(|scheme| scheme.to_ascii_lowercase()).filter(|scheme| is_scheme(scheme)),
+        }
+    }
+}
+
 /// The first value of a header that lists them.
 fn first(http: &HttpExchange, name: &'static str) -> Option<String> {
     let value = String::from_utf8_lossy(http.request_header(name).next()?).into_owned();
@@ -235,17 +294,10 @@ fn first(http: &HttpExchange, name: &'static str) -> Option<String> {
     (!first.is_empty()).then(|| first.to_owned())
 }
 
-/// The first client that trusted proxies name: Forwarded (RFC 7239), else X-Forwarded-For.
-fn forwarded_client(http: &HttpExchange) -> Option<String> {
-    let by_standard = first(http, "forwarded").and_then(|value| {
-        let value = value.split(';').find_map(|pair| {
-            let (key, value) = pair.split_once('=')?;
-            key.trim().eq_ignore_ascii_case("for").then(|| value.trim().trim_matches('"').to_owned())
-        })?;
-        Some(value)
-    });
-    let client = by_standard.or_else(|| first(http, "x-forwarded-for"))?;
-    Some(split_authority(&client).0.unwrap_or(&client).to_owned())
+/// RFC 3986 section 3.1.
+fn is_scheme(text: &str) -> bool {
+    text.bytes().next().is_some_and(|byte| byte.is_ascii_alphabetic())
+        && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"+-.".contains(&byte))
 }
 
 /// Host and port of an authority; brackets around an IPv6 address are removed.
@@ -283,8 +335,19 @@ fn default_port(named: bool, scheme: &str, facts: &ConnectionFacts) -> Option<u1
     }
 }
 
-fn full_url(scheme: &str, host: &str, port: Option<u16>, path: &str, query: Option<&str>) -> String {
-    let mut url = if host.contains(':') { format!("{scheme}://[{host}]") } else { format!("{scheme}://{host}") };
+fn full_url(
+    scheme: &str,
+    credentials: &str,
+    host: &str,
+    port: Option<u16>,
+    path: &str,
+    query: Option<&str>,
+) -> String {
+    let mut url = if host.contains(':') {
+        format!("{scheme}://{credentials}[{host}]")
+    } else {
+        format!("{scheme}://{credentials}{host}")
+    };
     let is_default = matches!((scheme, port), ("http", Some(80)) | ("https", Some(443)) | (_, None));
     if let Some(port) = port.filter(|_| !is_default) {
         url += &format!(":{port}");
@@ -300,9 +363,11 @@ fn full_url(scheme: &str, host: &str, port: Option<u16>, path: &str, query: Opti
     url
 }
 
-/// Server: 5xx; client: 4xx and 5xx; both: an exchange that failed.
+/// Server: 5xx; client: 4xx and 5xx; both: an exchange that failed. Bytes that the agent lost are no
+/// failure of the service: with a status known, that decides.
 fn error_type(outcome: Outcome, status: Option<u16>, role: Role) -> Option<String> {
-    if let Some(failure) = failure(outcome) {
+    let is_decided = outcome == Outcome::Lost && status.is_some();
+    if let Some(failure) = failure(outcome).filter(|_| !is_decided) {
         return Some(failure.to_owned());
     }
     let least = if role == Role::Server { 500 } else { 400 };

@@ -32,6 +32,8 @@ pub(super) const HTTP_RESPONSE_HEADER: &str = "http.response.header.";
 
 /// How the parent is known: `header`.
 pub(super) const TRACER_LINK_EVIDENCE: &str = "tracer.link.evidence";
+/// The agent lost bytes of the response: the span ends when that became known.
+pub(super) const TRACER_HTTP_END_UNKNOWN: &str = "tracer.http.end_unknown";
 /// A guess at the route, from the path.
 pub(super) const TRACER_HTTP_ROUTE_GUESS: &str = "tracer.http.route_guess";
 /// Seconds from the first byte of the request to the first byte of the response.

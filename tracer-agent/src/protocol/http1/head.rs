@@ -60,7 +60,9 @@ pub(super) fn request(head: &[u8]) -> Option<RequestHead> {
     let lead = text.iter().take_while(|byte| **byte == b' ').count();
     let trail = text.iter().rev().take_while(|byte| **byte == b' ').count();
     let target = target.start + lead..(target.end - trail).max(target.start + lead);
-    if target.is_empty() || line.get(target.clone())?.iter().any(|byte| byte.is_ascii_control() || *byte == b' ') {
+    if target.is_empty()
+        || line.get(target.clone())?.iter().any(|byte| byte.is_ascii_control() || *byte == b' ')
+    {
         return None;
     }
     Some(RequestHead { method: 0..method, target, minor_version, fields: fields(head)? })
@@ -144,8 +146,9 @@ impl Fields {
             self.transfer_encoding = true;
             self.chunked = last.eq_ignore_ascii_case(b"chunked");
         } else if name.eq_ignore_ascii_case(b"connection") {
-            self.close |=
-                value.split(|byte| *byte == b',').any(|option| option.trim_ascii().eq_ignore_ascii_case(b"close"));
+            self.close |= value
+                .split(|byte| *byte == b',')
+                .any(|option| option.trim_ascii().eq_ignore_ascii_case(b"close"));
         }
         Some(())
     }
@@ -183,14 +186,18 @@ mod tests {
                 assert_eq!(read.minor_version, minor);
             }
         }
-        for line in ["GET /", "GET / HTTP/2.0", " / HTTP/1.1", "GET  HTTP/1.1", "G(T / HTTP/1.1", "GET /a b HTTP/1.1"] {
+        for line in
+            ["GET /", "GET / HTTP/2.0", " / HTTP/1.1", "GET  HTTP/1.1", "G(T / HTTP/1.1", "GET /a b HTTP/1.1"]
+        {
             assert_eq!(request(format!("{line}\r\n\r\n").as_bytes()), None, "{line}");
         }
     }
 
     #[test]
     fn framing_fields_are_read_with_folds_lists_and_any_case() {
-        let read = |text: &str| request(format!("P / HTTP/1.1\r\n{text}\r\n\r\n").as_bytes()).map(|head| head.fields);
+        let read = |text: &str| {
+            request(format!("P / HTTP/1.1\r\n{text}\r\n\r\n").as_bytes()).map(|head| head.fields)
+        };
         assert_eq!(read("content-LENGTH:  12 ").expect("valid").content_length, Some(12));
         assert_eq!(read("Content-Length: 5, 5\r\nContent-Length: 5").expect("valid").content_length, Some(5));
         assert_eq!(read("Content-Length: 5\r\nContent-Length: 6"), None);

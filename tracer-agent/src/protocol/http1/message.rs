@@ -57,7 +57,13 @@ impl Reader {
 
     /// Adds bytes to the head. Empty lines before it do not belong to it (RFC 9112 section 2.2), nor
     /// does a PROXY header, where one may be.
-    pub(super) fn collect(&mut self, bytes: &[u8], call: &Call, limit: usize, with_prefix: bool) -> Collected {
+    pub(super) fn collect(
+        &mut self,
+        bytes: &[u8],
+        call: &Call,
+        limit: usize,
+        with_prefix: bool,
+    ) -> Collected {
         let mut at = 0;
         if matches!(self.phase, Phase::Start) && self.buffer.is_empty() {
             if with_prefix && !matches!(prefix(bytes), Prefix::None) {
@@ -106,7 +112,9 @@ impl Reader {
         let before = self.buffer.len();
         self.buffer.extend_from_slice(bytes);
         let skip = match prefix(&self.buffer) {
-            Prefix::NeedMore => return if self.buffer.len() <= limit { Collected::More } else { Collected::TooLong },
+            Prefix::NeedMore => {
+                return if self.buffer.len() <= limit { Collected::More } else { Collected::TooLong };
+            }
             Prefix::Skip(length) => length,
             Prefix::None => 0,
         };

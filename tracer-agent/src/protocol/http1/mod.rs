@@ -134,7 +134,8 @@ impl Http1 {
 
     fn request_head(&mut self, bytes: Bytes, call: &Call, out: &mut Vec<Yield>) {
         let Some(read) = head::request(&bytes) else { return self.not_http(call.end_ns, out) };
-        if read.fields.transfer_encoding && !read.fields.chunked || self.queue.len() >= self.limits.pipelined {
+        if read.fields.transfer_encoding && !read.fields.chunked || self.queue.len() >= self.limits.pipelined
+        {
             return self.not_http(call.end_ns, out);
         }
         self.at_birth = false;
@@ -144,7 +145,14 @@ impl Http1 {
             _ => None,
         };
         let request = &mut self.request;
-        self.queue.push(Pending::new(bytes, &read, request.begin, request.begin_offset, call.end_ns, body.is_some()));
+        self.queue.push(Pending::new(
+            bytes,
+            &read,
+            request.begin,
+            request.begin_offset,
+            call.end_ns,
+            body.is_some(),
+        ));
         request.phase = body.map_or(Phase::Start, Phase::Body);
     }
 
@@ -275,7 +283,13 @@ impl Http1 {
 
     /// A piece on a connection whose boundaries are not known. Returns whether they are now, with this
     /// piece the first of a request.
-    fn look_for_boundary(&mut self, side: Side, piece: &PieceOf<'_>, call: &Call, out: &mut Vec<Yield>) -> bool {
+    fn look_for_boundary(
+        &mut self,
+        side: Side,
+        piece: &PieceOf<'_>,
+        call: &Call,
+        out: &mut Vec<Yield>,
+    ) -> bool {
         let Some(seek) = &mut self.seek else { return true };
         let found = seek.take(side, piece, call, self.limits.head_bytes);
         let before = seek.take_messages();
@@ -414,7 +428,9 @@ impl Parser for Http1 {
     fn is_ready(&self, side: Side) -> bool {
         match side {
             Side::Request => true,
-            Side::Response => self.done || self.seek.is_some() || !self.queue.is_empty() || self.response.is_busy(),
+            Side::Response => {
+                self.done || self.seek.is_some() || !self.queue.is_empty() || self.response.is_busy()
+            }
         }
     }
 

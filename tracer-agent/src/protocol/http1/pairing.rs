@@ -35,7 +35,14 @@ struct Answer {
 }
 
 impl Pending {
-    pub(super) fn new(head: Bytes, read: &RequestHead, begin: Call, offset: u64, end_ns: u64, has_body: bool) -> Self {
+    pub(super) fn new(
+        head: Bytes,
+        read: &RequestHead,
+        begin: Call,
+        offset: u64,
+        end_ns: u64,
+        has_body: bool,
+    ) -> Self {
         Self {
             head,
             method: read.method.clone(),

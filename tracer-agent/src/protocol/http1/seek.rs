@@ -88,15 +88,16 @@ impl Seek {
                             if read.fields.close || read.status >= 400 || read.status == 101 {
                                 return self.reset();
                             }
-                            self.reader.phase = match (read.status, read.fields.chunked, read.fields.content_length) {
-                                (100..200, ..) => Phase::Start,
-                                (204 | 304, ..) => Phase::Body(Body::Length { left: 0, size: 0 }),
-                                (_, true, _) => Phase::Body(Body::Chunked(Chunks::new())),
-                                (_, _, Some(size)) if !read.fields.transfer_encoding => {
-                                    Phase::Body(Body::Length { left: size, size })
-                                }
-                                _ => return self.reset(),
-                            };
+                            self.reader.phase =
+                                match (read.status, read.fields.chunked, read.fields.content_length) {
+                                    (100..200, ..) => Phase::Start,
+                                    (204 | 304, ..) => Phase::Body(Body::Length { left: 0, size: 0 }),
+                                    (_, true, _) => Phase::Body(Body::Chunked(Chunks::new())),
+                                    (_, _, Some(size)) if !read.fields.transfer_encoding => {
+                                        Phase::Body(Body::Length { left: size, size })
+                                    }
+                                    _ => return self.reset(),
+                                };
                             taken as u64
                         }
                     }
