@@ -1,1 +1,3 @@
-//! x
+//! What end-to-end tests share.
+
+pub mod receiver;
