@@ -126,7 +126,8 @@ impl Receiver {
         let (ready, started) = std::sync::mpsc::channel();
         let shared = Arc::clone(&state);
         thread::spawn(move || {
-            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+            let runtime =
+                tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
             runtime.block_on(async move {
                 let http = TcpListener::bind(http).await.expect("a free port");
                 let grpc = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
@@ -136,7 +137,9 @@ impl Receiver {
                     .accept_compressed(tonic::codec::CompressionEncoding::Gzip)
                     .accept_compressed(tonic::codec::CompressionEncoding::Zstd);
                 let incoming = tonic::transport::server::TcpIncoming::from(grpc);
-                tokio::spawn(tonic::transport::Server::builder().add_service(service).serve_with_incoming(incoming));
+                tokio::spawn(
+                    tonic::transport::Server::builder().add_service(service).serve_with_incoming(incoming),
+                );
                 loop {
                     let Ok((client, _)) = http.accept().await else { continue };
                     let shared = Arc::clone(&shared);
@@ -220,7 +223,10 @@ fn take(state: &Mutex<State>, request: impl FnOnce() -> Option<ExportTraceServic
     fault
 }
 
-async fn answer(request: Request<Incoming>, state: Arc<Mutex<State>>) -> Result<Response<Full<Bytes>>, Infallible> {
+async fn answer(
+    request: Request<Incoming>,
+    state: Arc<Mutex<State>>,
+) -> Result<Response<Full<Bytes>>, Infallible> {
     let encoding = request.headers().get("content-encoding").map(|value| value.as_bytes().to_vec());
     let is_right = request.uri().path() == "/v1/traces";
     let body = request.into_body().collect().await.map(|body| body.to_bytes()).unwrap_or_default();
@@ -241,7 +247,8 @@ async fn answer(request: Request<Incoming>, state: Arc<Mutex<State>>) -> Result<
     let (response, body) = match fault {
         None => (response, Vec::new()),
         Some(Fault::Partial(rejected)) => {
-            let partial = ExportTracePartialSuccess { rejected_spans: rejected, error_message: "no room".to_owned() };
+            let partial =
+                ExportTracePartialSuccess { rejected_spans: rejected, error_message: "no room".to_owned() };
             (response, ExportTraceServiceResponse { partial_success: Some(partial) }.encode_to_vec())
         }
         Some(Fault::Status(status, after)) => {
@@ -269,7 +276,8 @@ impl TraceService for Grpc {
         match fault {
             None => Ok(tonic::Response::new(ExportTraceServiceResponse { partial_success: None })),
             Some(Fault::Partial(rejected)) => {
-                let partial = ExportTracePartialSuccess { rejected_spans: rejected, error_message: String::new() };
+                let partial =
+                    ExportTracePartialSuccess { rejected_spans: rejected, error_message: String::new() };
                 Ok(tonic::Response::new(ExportTraceServiceResponse { partial_success: Some(partial) }))
             }
             Some(Fault::Status(code, _)) => Err(tonic::Status::new(i32::from(code).into(), "as asked for")),

@@ -32,7 +32,8 @@ fn span(service: &str, n: usize) -> Span {
 }
 
 fn config(receiver: &Receiver, protocol: Protocol) -> ExportConfig {
-    let endpoint = if protocol == Protocol::Grpc { receiver.grpc_endpoint() } else { receiver.http_endpoint() };
+    let endpoint =
+        if protocol == Protocol::Grpc { receiver.grpc_endpoint() } else { receiver.http_endpoint() };
     ExportConfig {
         endpoint: Some(endpoint),
         protocol,
@@ -91,7 +92,10 @@ fn retry_after_is_honoured() {
     let receiver = Receiver::start();
     receiver.fail([Fault::Status(503, Some(1))]);
     let begin = Instant::now();
-    let statistics = export(&ExportConfig { retry_for: Time::from_ms(60_000), ..config(&receiver, Protocol::HttpProtobuf) }, 1);
+    let statistics = export(
+        &ExportConfig { retry_for: Time::from_ms(60_000), ..config(&receiver, Protocol::HttpProtobuf) },
+        1,
+    );
     // The shutdown shortens waits, but not below its own end; here it waits.
     assert_eq!(statistics.sent, 1);
     assert!(begin.elapsed() >= Duration::from_millis(200));
@@ -131,7 +135,8 @@ fn garbage_from_the_receiver_is_no_harm() {
 
 #[test]
 fn a_dead_backend_bounds_memory_and_its_return_needs_no_restart() {
-    let free = std::net::TcpListener::bind("127.0.0.1:0").and_then(|socket| socket.local_addr()).expect("a port");
+    let free =
+        std::net::TcpListener::bind("127.0.0.1:0").and_then(|socket| socket.local_addr()).expect("a port");
     let config = ExportConfig {
         endpoint: Some(format!("http://{free}")),
         delay: Time::from_ms(20),
@@ -162,7 +167,8 @@ fn a_dead_backend_bounds_memory_and_its_return_needs_no_restart() {
 
 #[test]
 fn the_end_does_not_wait_for_a_dead_backend_and_counts_what_it_leaves() {
-    let free = std::net::TcpListener::bind("127.0.0.1:0").and_then(|socket| socket.local_addr()).expect("a port");
+    let free =
+        std::net::TcpListener::bind("127.0.0.1:0").and_then(|socket| socket.local_addr()).expect("a port");
     let config = ExportConfig { endpoint: Some(format!("http://{free}")), ..ExportConfig::default() };
     let exporter = Exporter::start(&config).expect("valid").expect("an endpoint");
     let sender = exporter.sender();

@@ -97,9 +97,16 @@ impl Config {
         serde_saphyr::from_str(&text).map_err(|error| {
             let place =
                 error.location().map_or_else(String::new, |at| format!("{}:{}: ", at.line(), at.column()));
-            let message = error.without_snippet().to_string();
-            let message = message.split(" at line ").next().unwrap_or(&message).to_owned();
-            ConfigError(format!("{place}{}", with_nearest(&message)))
+            let message = match error.without_snippet() {
+                serde_saphyr::Error::SerdeUnknownField { field, expected, .. } => {
+                    unknown_key(field, expected)
+                }
+                other => {
+                    let message = other.to_string();
+                    message.split(" at line ").next().unwrap_or(&message).to_owned()
+                }
+            };
+            ConfigError(format!("{place}{message}"))
         })
     }
 
@@ -155,31 +162,30 @@ impl Config {
     }
 }
 
-/// Adds the nearest valid key to a message about an unknown one.
-fn with_nearest(message: &str) -> String {
-    let mut quoted = message.split('`').skip(1).step_by(2);
-    let Some(unknown) = quoted.next().filter(|_| message.contains("unknown field")) else {
-        return message.to_owned();
-    };
-    let known: Vec<&str> = quoted.collect();
-    let nearest = known.iter().min_by_key(|key| strsim::damerau_levenshtein(key, unknown));
-    match nearest.filter(|key| strsim::damerau_levenshtein(key, unknown) <= 3) {
+/// Says that a key is unknown, with the nearest one that is known.
+fn unknown_key(unknown: &str, known: &[&str]) -> String {
+    /// Edits between a key and what may have been meant by it.
+    const NEAR: usize = 3;
+    let distance = |key: &&&str| strsim::damerau_levenshtein(key, unknown);
+    match known.iter().min_by_key(distance).filter(|key| distance(key) <= NEAR) {
         Some(key) => format!("unknown key `{unknown}`, did you mean `{key}`?"),
         None => format!("unknown key `{unknown}`, expected one of {}", known.join(", ")),
     }
 }
 
 /// Replaces `${env:NAME}` and `${env:NAME:-default}`; `$$` is a dollar sign. A value cannot add
-/// structure: what could is quoted, or refused inside of other text.
+/// structure: what could is quoted, or refused inside of other text. Comments stay as they are.
 fn substitute(text: &str, variable: &dyn Fn(&str) -> Option<String>) -> Result<String, ConfigError> {
     let mut lines = Vec::new();
     for (index, line) in text.lines().enumerate() {
-        let failed = |message: String| ConfigError(format!("{}:1: {message}", index + 1));
+        let (content, comment) = line.split_at(comment_start(line));
         let mut out = String::new();
-        let mut rest = line;
+        let mut rest = content;
         while let Some(at) = rest.find('$') {
             let (before, from) = rest.split_at(at);
             out += before;
+            let column = content.chars().count() - from.chars().count() + 1;
+            let failed = |message: String| ConfigError(format!("{}:{column}: {message}", index + 1));
             if let Some(after) = from.strip_prefix("$$") {
                 out.push('$');
                 rest = after;
@@ -197,11 +203,9 @@ fn substitute(text: &str, variable: &dyn Fn(&str) -> Option<String>) -> Result<S
             let value =
                 variable(name).filter(|value| !value.is_empty()).or_else(|| default.map(str::to_owned));
             let value = value.ok_or_else(|| failed(format!("the environment variable {name} is not set")))?;
-            let alone =
-                after.trim().is_empty() && (out.trim_end().ends_with([':', '-']) || out.trim().is_empty());
             if is_plain(&value) {
                 out += &value;
-            } else if alone {
+            } else if after.trim().is_empty() && begins_value(&out) {
                 // JSON strings are YAML strings.
                 out += &serde_json::Value::from(value).to_string();
             } else {
@@ -211,9 +215,38 @@ fn substitute(text: &str, variable: &dyn Fn(&str) -> Option<String>) -> Result<S
             }
             rest = after;
         }
-        lines.push(out + rest);
+        lines.push(out + rest + comment);
     }
     Ok(lines.join("\n"))
+}
+
+/// Where the comment of a line begins, or the line's length. A quote that the line before opened is not
+/// known of: text after ` #` in it is not looked at.
+fn comment_start(line: &str) -> usize {
+    let mut quote = None;
+    let mut before = ' ';
+    for (at, c) in line.char_indices() {
+        match quote {
+            Some(open) if open == c => quote = None,
+            Some(_) => {}
+            None if c == '#' && before.is_whitespace() => return at,
+            None if matches!(c, '"' | '\'') && !before.is_alphanumeric() => quote = Some(c),
+            None => {}
+        }
+        before = c;
+    }
+    line.len()
+}
+
+/// Whether what follows `before` on its line is all of a value: after `key: `, `- ` or both.
+fn begins_value(before: &str) -> bool {
+    let mut key = before.trim_start();
+    while let Some(item) = key.strip_prefix("- ") {
+        key = item.trim_start();
+    }
+    let is_key = |key: &str| key.chars().all(|c| c.is_ascii_alphanumeric() || "_.-".contains(c));
+    key.is_empty()
+        || key.trim_end_matches(' ').strip_suffix(':').is_some_and(|name| key.ends_with(' ') && is_key(name))
 }
 
 /// Whether a text means only itself, wherever it stands in YAML.
@@ -267,12 +300,29 @@ mod tests {
         let config = read("export:\n  endpoint: ${env:EVIL}\n").expect("a string");
         assert_eq!(config.export.endpoint.as_deref(), Some("x\nlimits:\n  connections: 1"));
         assert_eq!(config.limits, Limits::default());
-        assert!(read("export:\n  endpoint: a${env:EVIL}\n").is_err());
+        for inside in
+            ["a${env:EVIL}", "a-${env:EVIL}", "a - ${env:EVIL}", "\"${env:EVIL}\"", "{a: ${env:EVIL}"]
+        {
+            assert!(read(&format!("export:\n  endpoint: {inside}\n")).is_err(), "{inside}");
+        }
+        let config = read("select:\n  include:\n    - exe: [x]\n      command:\n        - ${env:EVIL}\n")
+            .expect("an item");
+        assert_eq!(config.select.include[0].command, ["x\nlimits:\n  connections: 1"]);
         let config = read("export:\n  endpoint: ${env:NONE:-http://d:1}\n").expect("valid");
         assert_eq!(config.export.endpoint.as_deref(), Some("http://d:1"));
         let error = read("export:\n  endpoint: ${env:NONE}\n").expect_err("unset").to_string();
-        assert_eq!(error, "2:1: the environment variable NONE is not set");
+        assert_eq!(error, "2:13: the environment variable NONE is not set");
         assert_eq!(read("socket: a$$b\n").expect("valid").socket, Some(PathBuf::from("a$b")));
+    }
+
+    #[test]
+    fn comments_are_left_alone() {
+        for comment in ["# ${env:NONE}", "socket: a # ${env:NONE}", "socket: 'it''s # here' # ${env:NONE}"] {
+            assert!(Config::from_yaml(comment, &none).is_ok(), "{comment}");
+        }
+        let error =
+            Config::from_yaml("socket: \"a # ${env:NONE}\"", &none).expect_err("no comment").to_string();
+        assert!(error.starts_with("1:14: "), "{error}");
     }
 
     #[test]

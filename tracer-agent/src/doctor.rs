@@ -87,7 +87,7 @@ fn capabilities(environment: &Environment) -> Finding {
     let has = |bit: u32| mask >> bit & 1 != 0;
     let missing: Vec<&str> = NEEDED
         .iter()
-        .filter(|(_, bit)| !has(*bit) && !(has(CAP_SYS_ADMIN) && *bit >= 38))
+        .filter(|(_, bit)| !(has(*bit) || has(CAP_SYS_ADMIN) && *bit >= 38))
         .map(|(name, _)| *name)
         .collect();
     if missing.is_empty() {
@@ -233,7 +233,12 @@ pub fn text(findings: &[Finding]) -> String {
 pub fn explain(pid: u32, proc: &Proc, agent: Option<&Status>) -> Vec<String> {
     let facts = match proc.facts(pid) {
         Ok(facts) => facts,
-        Err(error) => return vec![format!("Process {pid} cannot be looked at: {error}.")],
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            return vec![format!("There is no process {pid}.")];
+        }
+        Err(error) => {
+            return vec![format!("Process {pid} cannot be looked at: {error}. Run the doctor as root.")];
+        }
     };
     let ports = proc.listening_ports(pid);
     let mut lines = vec![format!("Process {pid} is {} (parent {}).", facts.exe, facts.parent)];
@@ -314,6 +319,6 @@ mod tests {
         let pid = std::process::id();
         let lines = explain(pid, &Proc::default(), Some(&Status::default())).join("\n");
         assert!(lines.contains("no selector matches it"), "{lines}");
-        assert!(explain(u32::MAX, &Proc::default(), None)[0].contains("cannot be looked at"));
+        assert_eq!(explain(u32::MAX, &Proc::default(), None), [format!("There is no process {}.", u32::MAX)]);
     }
 }

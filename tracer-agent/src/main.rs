@@ -75,7 +75,8 @@ fn print_all(text: &str) {
     let _ = std::io::stdout().write_all(text.as_bytes());
 }
 
-/// Watches processes until a signal, or until the last of those that pids named has ended.
+/// Watches processes until a signal; in the foreground also until the last of those that pids named has
+/// ended.
 fn watch(flags: &TraceFlags, daemon: bool) -> Outcome {
     let mut config = flags.configuration().map_err(|error| Failure::new(USAGE, error))?;
     if !daemon && flags.common.output.is_none() && config.output == Format::None {
@@ -90,8 +91,8 @@ fn watch(flags: &TraceFlags, daemon: bool) -> Outcome {
     if daemon {
         signals::notify_ready();
     }
-    while signals::received().is_none() && !agent.output_closed() {
-        if only_pids && agent.targets_alive() == 0 {
+    while !signals::received() && !agent.output_closed() {
+        if only_pids && !daemon && agent.targets_alive() == 0 {
             tracing::info!("the last process that was named has ended");
             break;
         }
@@ -114,6 +115,7 @@ fn run(flags: &RunFlags) -> Outcome {
         vec![Rule { pid: vec![launched.pid()], service_name: flags.service_name.clone(), ..Rule::default() }];
     let agent = start(config.clone(), &flags.common, true)?;
     let _server = serve_status(&config, &agent, false)?;
+    signals::relay();
     launched
         .release()
         .map_err(|error| Failure::new(FAILURE, format!("cannot start the program: {error}")))?;
@@ -121,15 +123,13 @@ fn run(flags: &RunFlags) -> Outcome {
         if let Some(status) = launched.poll() {
             break status;
         }
-        if let Some(signal) = signals::take() {
-            // Ctrl-C reaches the program by itself: it is in our group of the terminal.
-            if signal != libc::SIGINT {
-                launched.signal(signal);
-            }
+        while let Some(signal) = signals::take() {
+            launched.signal(signal);
         }
         agent.refresh_status();
         signals::wait(Duration::from_millis(20));
     };
+    signals::stop_relaying();
     finish(agent)?;
     Ok(ExitCode::from(u8::try_from(status.0).unwrap_or(FAILURE)))
 }

@@ -1,45 +1,99 @@
-//! Signals that end the agent, and the word to systemd that it is ready.
+//! Signals that end the agent or go on to the program that it runs, and the word to systemd that it is ready.
 
 use std::{
     os::unix::net::UnixDatagram,
-    sync::atomic::{AtomicI32, Ordering},
+    sync::atomic::{AtomicBool, AtomicU32, Ordering},
     time::{Duration, Instant},
 };
 
-static RECEIVED: AtomicI32 = AtomicI32::new(0);
+/// Signals that came and were not taken, a bit for each.
+static PENDING: AtomicU32 = AtomicU32::new(0);
+/// Signals are for the program of `tracer run`, not for us.
+static RELAYING: AtomicBool = AtomicBool::new(false);
 
-extern "C" fn remember(signal: libc::c_int) {
+/// Signals that end the agent.
+const ENDING: [libc::c_int; 3] = [libc::SIGINT, libc::SIGTERM, libc::SIGHUP];
+/// Signals that only mean something to a program that is run.
+const OTHERS: [libc::c_int; 3] = [libc::SIGQUIT, libc::SIGUSR1, libc::SIGUSR2];
+/// `si_code` of what the kernel sends by itself, such as Ctrl-C (`include/uapi/asm-generic/siginfo.h`).
+const SI_KERNEL: libc::c_int = 0x80;
+
+const fn bit(signal: libc::c_int) -> u32 {
+    1 << signal
+}
+
+const ENDING_BITS: u32 = bit(libc::SIGINT) | bit(libc::SIGTERM) | bit(libc::SIGHUP);
+
+extern "C" fn remember(signal: libc::c_int, info: *mut libc::siginfo_t, _: *mut libc::c_void) {
+    let relaying = RELAYING.load(Ordering::Relaxed);
+    // SAFETY: with SA_SIGINFO the kernel passes one that is valid while the handler runs.
+    let from_kernel = unsafe { (*info).si_code } == SI_KERNEL;
+    if relaying && from_kernel {
+        // The terminal has sent it to the program too: it is in our process group.
+        return;
+    }
+    let before = PENDING.fetch_or(bit(signal), Ordering::Relaxed);
     // A second signal of those that end us does so at once.
-    if RECEIVED.swap(signal, Ordering::Relaxed) != 0 {
+    if !relaying && bit(signal) & ENDING_BITS != 0 && before & ENDING_BITS != 0 {
         // SAFETY: async-signal-safe.
         unsafe { libc::_exit(128 + signal) };
     }
 }
 
-/// Remembers SIGINT, SIGTERM and SIGHUP from now on.
+/// Remembers SIGINT, SIGTERM and SIGHUP from now on; SIGHUP stays ignored under `nohup`.
 pub fn install() {
-    for signal in [libc::SIGINT, libc::SIGTERM, libc::SIGHUP] {
-        let handler: extern "C" fn(libc::c_int) = remember;
-        // SAFETY: the handler only touches an atomic, or exits.
-        unsafe { libc::signal(signal, handler as libc::sighandler_t) };
+    ENDING.into_iter().for_each(handle);
+}
+
+fn handle(signal: libc::c_int) {
+    let handler: extern "C" fn(libc::c_int, *mut libc::siginfo_t, *mut libc::c_void) = remember;
+    // SAFETY: an all-zero sigaction is valid; both structures live through the calls, and the handler
+    // only touches atomics, or exits.
+    unsafe {
+        let mut action: libc::sigaction = std::mem::zeroed();
+        libc::sigaction(signal, std::ptr::null(), &raw mut action);
+        if signal == libc::SIGHUP && action.sa_sigaction == libc::SIG_IGN {
+            return;
+        }
+        action = std::mem::zeroed();
+        action.sa_sigaction = handler as libc::sighandler_t;
+        action.sa_flags = libc::SA_SIGINFO | libc::SA_RESTART;
+        libc::sigaction(signal, &raw const action, std::ptr::null_mut());
     }
 }
 
-/// The signal that was received, if one was.
-pub fn received() -> Option<libc::c_int> {
-    Some(RECEIVED.load(Ordering::Relaxed)).filter(|signal| *signal != 0)
+/// From now on signals are kept for [`take`], SIGQUIT, SIGUSR1 and SIGUSR2 among them, and none ends us.
+pub fn relay() {
+    RELAYING.store(true, Ordering::Relaxed);
+    ENDING.into_iter().chain(OTHERS).for_each(handle);
 }
 
-/// Takes the signal, so that the next is a first one again.
+/// The program has ended: the next signal that ends us does so at once.
+pub fn stop_relaying() {
+    PENDING.fetch_or(ENDING_BITS, Ordering::Relaxed);
+    RELAYING.store(false, Ordering::Relaxed);
+}
+
+/// Whether a signal that ends us was received.
+pub fn received() -> bool {
+    PENDING.load(Ordering::Relaxed) & ENDING_BITS != 0
+}
+
+/// Takes a signal that came while [`relay`] was on.
 pub fn take() -> Option<libc::c_int> {
-    Some(RECEIVED.swap(0, Ordering::Relaxed)).filter(|signal| *signal != 0)
+    let signal = ENDING
+        .into_iter()
+        .chain(OTHERS)
+        .find(|signal| PENDING.load(Ordering::Relaxed) & bit(*signal) != 0)?;
+    PENDING.fetch_and(!bit(signal), Ordering::Relaxed);
+    Some(signal)
 }
 
 /// Waits, but not longer than until a signal.
 pub fn wait(limit: Duration) {
     const STEP: Duration = Duration::from_millis(20);
     let until = Instant::now() + limit;
-    while received().is_none() && Instant::now() < until {
+    while !received() && Instant::now() < until {
         std::thread::sleep(STEP.min(until.saturating_duration_since(Instant::now())));
     }
 }

@@ -1,14 +1,14 @@
 //! What the running agent says of itself, on a Unix socket: one JSON request on a line, one JSON answer.
 
 use std::{
-    io::{self, BufRead, BufReader, Read, Write},
+    io::{self, Read, Write},
     os::unix::{
-        fs::PermissionsExt,
+        fs::{FileTypeExt, PermissionsExt},
         net::{UnixListener, UnixStream},
     },
     path::{Path, PathBuf},
     sync::{Arc, Mutex},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use serde::{Deserialize, Serialize};
@@ -19,6 +19,10 @@ use crate::export::ExportStatistics;
 pub const DEFAULT_SOCKET: &str = "/run/tracer.sock";
 /// Longest request or answer.
 const MAX_MESSAGE: u64 = 16 << 20;
+/// Longest request.
+const MAX_REQUEST: usize = 4096;
+/// Clients that are answered at once.
+const MAX_CLIENTS: usize = 8;
 /// How long a client may take.
 const PATIENCE: Duration = Duration::from_secs(5);
 
@@ -142,10 +146,7 @@ impl Server {
         if UnixStream::connect(path).is_ok() {
             return Err(io::Error::new(io::ErrorKind::AddrInUse, "another tracer answers there"));
         }
-        match std::fs::remove_file(path) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-            _ => {}
-        }
+        remove_stale(path)?;
         if let Some(folder) = path.parent() {
             std::fs::create_dir_all(folder)?;
         }
@@ -158,9 +159,18 @@ impl Server {
         let listener = listener?;
         std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600))?;
         std::thread::Builder::new().name("tracer-status".to_owned()).spawn(move || {
+            let clients = Arc::new(());
             for client in listener.incoming().flatten() {
-                // A client that fails is its own problem.
-                let _ = answer(&client, &status);
+                // Those beyond the bound are hung up on.
+                if Arc::strong_count(&clients) > MAX_CLIENTS {
+                    continue;
+                }
+                let (status, served) = (Arc::clone(&status), Arc::clone(&clients));
+                // A client that fails is its own problem; without a thread it is hung up on.
+                let _ = std::thread::Builder::new().name("tracer-client".to_owned()).spawn(move || {
+                    let _ = answer(&client, &status);
+                    drop(served);
+                });
             }
         })?;
         Ok(Self { path: path.to_owned() })
@@ -180,12 +190,40 @@ struct Request {
     get: String,
 }
 
+/// Removes the socket that an agent left behind which was killed. Nothing else is removed.
+fn remove_stale(path: &Path) -> io::Result<()> {
+    match std::fs::symlink_metadata(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        Err(error) => Err(error),
+        Ok(found) if found.file_type().is_socket() => std::fs::remove_file(path),
+        Ok(_) => Err(io::Error::new(io::ErrorKind::AlreadyExists, "something that is no socket is there")),
+    }
+}
+
+/// Reads up to the end of a line, for at most [`PATIENCE`] in all.
+fn read_request(mut client: &UnixStream) -> io::Result<Vec<u8>> {
+    let until = Instant::now() + PATIENCE;
+    let mut request = Vec::new();
+    let mut buffer = [0; 256];
+    while request.len() < MAX_REQUEST && !request.contains(&b'\n') {
+        let left = until.saturating_duration_since(Instant::now());
+        if left.is_zero() {
+            return Err(io::ErrorKind::TimedOut.into());
+        }
+        client.set_read_timeout(Some(left))?;
+        match client.read(&mut buffer) {
+            Ok(0) => break,
+            Ok(length) => request.extend_from_slice(buffer.get(..length).unwrap_or_default()),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(request)
+}
+
 fn answer(client: &UnixStream, status: &Shared) -> io::Result<()> {
-    client.set_read_timeout(Some(PATIENCE))?;
     client.set_write_timeout(Some(PATIENCE))?;
-    let mut line = String::new();
-    BufReader::new(client.take(4096)).read_line(&mut line)?;
-    let answer = match serde_json::from_str::<Request>(&line) {
+    let answer = match serde_json::from_slice::<Request>(&read_request(client)?) {
         Ok(request) if request.get == "status" => {
             let status = status.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
             serde_json::to_value(&*status).unwrap_or_default()
@@ -220,7 +258,7 @@ mod tests {
     #[test]
     fn the_agent_answers_its_owner_only_and_refuses_a_second_one() {
         let path = std::env::temp_dir().join(format!("tracer-status-{}.sock", std::process::id()));
-        std::fs::write(&path, "stale").expect("written");
+        drop(UnixListener::bind(&path).expect("a socket that nobody answers on"));
         let status = Shared::default();
         status.lock().expect("free").version = "test".to_owned();
         let server = Server::start(&path, Arc::clone(&status)).expect("a free path");
@@ -234,5 +272,30 @@ mod tests {
         assert!(Server::start(&path, status).is_err());
         drop(server);
         assert!(!path.exists());
+    }
+
+    #[test]
+    fn a_file_that_is_no_socket_is_not_removed() {
+        let path = std::env::temp_dir().join(format!("tracer-status-{}.txt", std::process::id()));
+        std::fs::write(&path, "precious").expect("written");
+        assert!(Server::start(&path, Shared::default()).is_err());
+        assert_eq!(std::fs::read_to_string(&path).expect("still there"), "precious");
+        std::fs::remove_file(path).expect("removed");
+    }
+
+    #[test]
+    fn a_client_that_says_nothing_keeps_no_other_waiting() {
+        let path = std::env::temp_dir().join(format!("tracer-status-idle-{}.sock", std::process::id()));
+        let _server = Server::start(&path, Shared::default()).expect("a free path");
+        let idle = UnixStream::connect(&path).expect("connected");
+        let begin = Instant::now();
+        assert_eq!(ask(&path).expect("an answer"), Status::default());
+        assert!(begin.elapsed() < PATIENCE / 2);
+        drop(idle);
+        let mut long = UnixStream::connect(&path).expect("connected");
+        long.write_all(&[b'a'; MAX_REQUEST]).expect("written");
+        let mut text = String::new();
+        long.read_to_string(&mut text).expect("an answer before the line ends");
+        assert!(text.contains("not a request"), "{text}");
     }
 }

@@ -1,0 +1,257 @@
+//! The `tracer` binary from the outside, as far as no privileges are needed.
+
+use std::{
+    path::{Path, PathBuf},
+    process::{Command, Output, Stdio},
+};
+
+/// A folder for the files of one test, removed with it.
+struct Dir(PathBuf);
+
+impl Dir {
+    fn new(name: &str) -> Self {
+        let path = std::env::temp_dir().join(format!("tracer-cli-{name}-{}", std::process::id()));
+        std::fs::create_dir_all(&path).expect("created");
+        Self(path)
+    }
+
+    fn file(&self, name: &str, content: &str) -> PathBuf {
+        let path = self.0.join(name);
+        std::fs::write(&path, content).expect("written");
+        path
+    }
+}
+
+impl Drop for Dir {
+    fn drop(&mut self) {
+        // What is left in the folder for temporary files harms nobody.
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+/// The binary, in an environment that configures nothing.
+fn tracer() -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_tracer"));
+    for (name, _) in std::env::vars_os() {
+        let text = name.to_string_lossy();
+        if text.starts_with("OTEL_") || text.starts_with("TRACER_") {
+            command.env_remove(&name);
+        }
+    }
+    command.stdin(Stdio::null());
+    command
+}
+
+fn run<const N: usize>(arguments: [&str; N]) -> Output {
+    tracer().args(arguments).output().expect("the binary starts")
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+/// The exit code, and what was said on standard error. Nothing must be on standard output.
+fn refused(output: &Output) -> (Option<i32>, String) {
+    assert_eq!(text(&output.stdout), "", "an error goes to standard error");
+    (output.status.code(), text(&output.stderr))
+}
+
+fn with_config(file: &Path) -> Output {
+    tracer().args(["agent", "--config"]).arg(file).output().expect("the binary starts")
+}
+
+#[test]
+fn help_has_the_exit_codes_and_examples() {
+    let output = run(["--help"]);
+    assert_eq!(output.status.code(), Some(0));
+    let help = text(&output.stdout);
+    for part in ["Examples:", "tracer run -- ", "Exit codes:", "77", "--pid", "--exclude", "--otlp-endpoint"]
+    {
+        assert!(help.contains(part), "{part} is not in:\n{help}");
+    }
+}
+
+#[test]
+fn the_version_tells_whether_the_kernel_programs_are_there() {
+    let version = text(&run(["--version"]).stdout);
+    assert!(version.starts_with(concat!("tracer ", env!("CARGO_PKG_VERSION"), " (")), "{version}");
+    assert!(version.contains("kernel programs"), "{version}");
+}
+
+#[test]
+fn without_a_selector_it_refuses_and_shows_three_examples() {
+    for arguments in [&[][..], &["agent"], &["--output", "json"], &["--exclude", "exe=*/curl"]] {
+        let output = tracer().args(arguments).output().expect("the binary starts");
+        let (code, error) = refused(&output);
+        assert_eq!(code, Some(2), "{arguments:?}: {error}");
+        assert_eq!(error.matches("\n  tracer ").count(), 3, "{arguments:?}: {error}");
+    }
+}
+
+#[test]
+fn wrong_usage_exits_with_2_and_names_what_is_wrong() {
+    for (arguments, part) in [
+        (&["--prot", "80"][..], "--prot"),
+        (&["--port", "99999"], "99999"),
+        (&["--exclude", "shoe=1"], "shoe"),
+        (&["--output", "xml"], "xml"),
+        (&["--otlp-protocol", "smoke"], "smoke"),
+        (&["run"], "COMMAND"),
+        (&["replay"], "FILE"),
+        (&["fly"], "fly"),
+    ] {
+        let output = tracer().args(arguments).output().expect("the binary starts");
+        let (code, error) = refused(&output);
+        assert_eq!(code, Some(2), "{arguments:?}: {error}");
+        assert!(error.contains(part), "{arguments:?}: {error}");
+    }
+}
+
+#[test]
+fn an_unknown_key_is_named_with_its_place_and_the_nearest_one() {
+    let dir = Dir::new("key");
+    let file = dir.file(
+        "tracer.yaml",
+        "select:\n  include:\n    - port: [80]\nexport:\n  endpont: http://localhost:4318\n",
+    );
+    let (code, error) = refused(&with_config(&file));
+    assert_eq!(code, Some(2), "{error}");
+    let place = format!("{}:5:3: ", file.display());
+    assert!(error.contains(&place), "{place} is not in: {error}");
+    assert!(error.contains("`endpont`") && error.contains("`endpoint`"), "{error}");
+}
+
+#[test]
+fn a_configuration_that_makes_no_sense_is_refused_with_its_place() {
+    let dir = Dir::new("sense");
+    for (content, parts) in [
+        ("limits:\n  exchange_timeout: soon\n", &[":2:", "soon"][..]),
+        ("select:\n  include: [\n", &[":"]),
+        ("export:\n  endpoint: ${env:TRACER_CLI_TEST_UNSET}\n", &[":2:", "TRACER_CLI_TEST_UNSET"]),
+        ("select: {include: [{port: [80]}]}\nlimits: {ring: 3MiB}\n", &["limits.ring"]),
+        ("select: {include: [{exe: ['[x']}]}\n", &["select.include[0]", "[x"]),
+        ("select: {include: [{service_name: shop}]}\n", &["select.include[0]"]),
+    ] {
+        let file = dir.file("tracer.yaml", content);
+        let (code, error) = refused(&with_config(&file));
+        assert_eq!(code, Some(2), "{content}{error}");
+        for part in parts {
+            assert!(error.contains(part), "{part} is not in: {error}\nfor\n{content}");
+        }
+    }
+    let (code, error) = refused(&with_config(Path::new("/no/such/tracer.yaml")));
+    assert_eq!(code, Some(2));
+    assert!(error.contains("/no/such/tracer.yaml"), "{error}");
+}
+
+#[test]
+fn a_variable_in_a_comment_is_not_asked_for() {
+    let dir = Dir::new("comment");
+    let file = dir.file(
+        "tracer.yaml",
+        "# endpoint: ${env:TRACER_CLI_TEST_UNSET}\nselect: {} # ${env:TRACER_CLI_TEST_UNSET}\n",
+    );
+    let (_, error) = refused(&with_config(&file));
+    assert!(!error.contains("TRACER_CLI_TEST_UNSET"), "{error}");
+}
+
+#[test]
+fn a_variable_that_makes_no_sense_is_named() {
+    for (name, value) in [
+        ("OTEL_EXPORTER_OTLP_PROTOCOL", "smoke"),
+        ("OTEL_EXPORTER_OTLP_TIMEOUT", "soon"),
+        ("TRACER_LOG", "loud"),
+        ("TRACER_OUTPUT", "xml"),
+    ] {
+        let output = tracer().args(["--port", "1"]).env(name, value).output().expect("the binary starts");
+        let (code, error) = refused(&output);
+        assert_eq!(code, Some(2), "{error}");
+        assert!(error.contains(name) && error.contains(value), "{error}");
+    }
+}
+
+#[test]
+fn a_program_that_cannot_run_has_the_exit_code_of_a_shell() {
+    for (program, code) in [("/no/such/program", 127), ("/etc/passwd", 126)] {
+        let (found, error) = refused(&run(["run", "--", program]));
+        assert_eq!(found, Some(code), "{error}");
+        assert!(error.contains(program), "{error}");
+    }
+    let (code, error) = refused(&run(["run", "--user", "no-such-user-here", "--", "true"]));
+    assert_eq!(code, Some(2), "{error}");
+}
+
+#[test]
+fn the_doctor_answers_and_its_exit_code_agrees() {
+    let output = run(["doctor"]);
+    let report = text(&output.stdout);
+    match output.status.code() {
+        Some(0) => assert!(!report.contains('✗') && report.contains("works here"), "{report}"),
+        Some(77) => assert!(report.contains('✗'), "{report}"),
+        other => panic!("{other:?}: {report}{}", text(&output.stderr)),
+    }
+    let json: serde_json::Value = serde_json::from_slice(&run(["doctor", "--json"]).stdout).expect("JSON");
+    assert!(json.as_array().is_some_and(|findings| findings.len() > 4), "{json}");
+}
+
+#[test]
+fn the_doctor_explains_a_process_without_an_agent() {
+    let dir = Dir::new("explain");
+    let socket = dir.0.join("none.sock");
+    let own = std::process::id().to_string();
+    let output =
+        tracer().args(["doctor", "--pid", &own, "--socket"]).arg(&socket).output().expect("it starts");
+    let answer = text(&output.stdout);
+    assert!(answer.contains(&own) && answer.contains("No agent answers"), "{answer}");
+}
+
+#[test]
+fn the_status_of_no_agent_is_an_error_that_names_the_socket() {
+    let dir = Dir::new("status");
+    let socket = dir.0.join("none.sock");
+    let output = tracer().args(["status", "--socket"]).arg(&socket).output().expect("the binary starts");
+    let (code, error) = refused(&output);
+    assert_eq!(code, Some(1));
+    assert!(error.contains(&socket.display().to_string()), "{error}");
+}
+
+#[test]
+fn a_recording_that_is_none_is_an_error_that_names_it() {
+    let dir = Dir::new("replay");
+    let (code, error) = refused(&run(["replay", "/no/such/recording"]));
+    assert_eq!(code, Some(1));
+    assert!(error.contains("/no/such/recording"), "{error}");
+    for content in ["", "GET / HTTP/1.1\r\n\r\n"] {
+        let file = dir.file("recording", content);
+        let (code, error) = refused(&run(["replay", &file.display().to_string()]));
+        assert_eq!(code, Some(1));
+        assert!(error.contains("is not a recording"), "{error}");
+    }
+}
+
+#[test]
+fn the_schema_knows_every_top_level_key_of_the_reference() {
+    let schema: serde_json::Value = serde_json::from_slice(&run(["config", "schema"]).stdout).expect("JSON");
+    let reference = text(&run(["config", "reference"]).stdout);
+    let keys = schema["properties"].as_object().expect("an object");
+    assert!(keys.len() > 5);
+    for key in keys.keys() {
+        assert!(reference.contains(&format!("| `{key}")), "{key} is not in the reference");
+    }
+}
+
+#[test]
+fn a_reader_that_goes_away_is_no_error() {
+    for arguments in [&["config", "schema"][..], &["--help"], &["doctor", "--pid", "1"]] {
+        let (reader, writer) = std::io::pipe().expect("a pipe");
+        drop(reader);
+        let child = tracer()
+            .args(arguments)
+            .stdout(writer)
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("the binary starts");
+        let output = child.wait_with_output().expect("it ends");
+        assert_eq!((output.status.code(), text(&output.stderr)), (Some(0), String::new()), "{arguments:?}");
+    }
+}
