@@ -1,3 +1,179 @@
-//! What end-to-end tests share.
+//! What end-to-end tests share: the agent, programs nobody here wrote, and a real OTLP receiver.
 
+pub mod programs;
 pub mod receiver;
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::{Child, Command, ExitStatus, Stdio},
+    sync::atomic::{AtomicU32, Ordering},
+    thread,
+    time::{Duration, Instant},
+};
+
+use serde_json::Value;
+
+use crate::receiver::Receiver;
+
+/// The root of the repository.
+pub fn root() -> PathBuf {
+    let here = Path::new(env!("CARGO_MANIFEST_DIR"));
+    here.parent().unwrap_or(here).to_owned()
+}
+
+/// The agent's binary: `cargo xtask test` builds it.
+pub fn tracer() -> PathBuf {
+    if let Some(path) = std::env::var_os("TRACER_BIN") {
+        return path.into();
+    }
+    let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root().join("target"), PathBuf::from);
+    let path = target.join("release/tracer");
+    assert!(path.exists(), "{} is not there: run `cargo xtask build`", path.display());
+    path
+}
+
+/// A folder that is gone with the test.
+pub struct Folder(PathBuf);
+
+impl Folder {
+    /// A new one.
+    pub fn new() -> Self {
+        static COUNT: AtomicU32 = AtomicU32::new(0);
+        let count = COUNT.fetch_add(1, Ordering::Relaxed);
+        let path = std::env::temp_dir().join(format!("tracer-test-{}-{count}", std::process::id()));
+        fs::create_dir_all(&path).expect("a temporary folder");
+        Self(path)
+    }
+
+    /// Where it is.
+    pub fn path(&self) -> &Path {
+        &self.0
+    }
+
+    /// A file in it.
+    pub fn file(&self, name: &str) -> PathBuf {
+        self.0.join(name)
+    }
+}
+
+impl Default for Folder {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}
+
+/// Waits until `done`, for at most ten seconds.
+pub fn wait_until(what: &str, mut done: impl FnMut() -> bool) {
+    let begin = Instant::now();
+    while !done() {
+        assert!(begin.elapsed() < Duration::from_secs(10), "waited in vain: {what}");
+        thread::sleep(Duration::from_millis(10));
+    }
+}
+
+/// A running agent.
+pub struct Agent {
+    child: Child,
+    folder: Folder,
+}
+
+impl Agent {
+    /// Starts it with these arguments, and waits until it traces.
+    pub fn start(arguments: &[&str]) -> Self {
+        let folder = Folder::new();
+        let output = fs::File::create(folder.file("output")).expect("a file");
+        let log = fs::File::create(folder.file("log")).expect("a file");
+        let mut child = Command::new(tracer())
+            .args(arguments)
+            .arg("--socket")
+            .arg(folder.file("socket"))
+            .stdin(Stdio::null())
+            .stdout(output)
+            .stderr(log)
+            .spawn()
+            .expect("the agent starts");
+        let begin = Instant::now();
+        while !folder.file("socket").exists() {
+            let ended = child.try_wait().expect("our child");
+            let log = || fs::read_to_string(folder.file("log")).unwrap_or_default();
+            assert!(ended.is_none(), "the agent ended at once: {}", log());
+            assert!(begin.elapsed() < Duration::from_secs(20), "the agent does not start: {}", log());
+            thread::sleep(Duration::from_millis(10));
+        }
+        Self { child, folder }
+    }
+
+    /// Starts it on processes, with spans sent to a receiver.
+    pub fn tracing(pids: &[u32], receiver: &Receiver) -> Self {
+        Self::tracing_with(pids, receiver, &[])
+    }
+
+    /// As [`Self::tracing`], with more arguments.
+    pub fn tracing_with(pids: &[u32], receiver: &Receiver, more: &[&str]) -> Self {
+        let endpoint = receiver.http_endpoint();
+        let pids: Vec<String> = pids.iter().map(u32::to_string).collect();
+        let mut arguments = vec!["--otlp-endpoint", &endpoint, "--output", "none"];
+        for pid in &pids {
+            arguments.extend(["--pid", pid]);
+        }
+        arguments.extend(more);
+        Self::start(&arguments)
+    }
+
+    /// Its process.
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// What `tracer status --json` says.
+    pub fn status(&self) -> Value {
+        let output = Command::new(tracer())
+            .args(["status", "--json", "--socket"])
+            .arg(self.folder.file("socket"))
+            .output()
+            .expect("tracer status runs");
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        serde_json::from_slice(&output.stdout).expect("JSON")
+    }
+
+    /// A counter of the totals.
+    pub fn count(&self, name: &str) -> u64 {
+        count_of(&self.status(), name)
+    }
+
+    /// Sends a signal.
+    pub fn signal(&self, signal: libc::c_int) {
+        // SAFETY: our own child, not reaped yet.
+        unsafe { libc::kill(self.child.id() as libc::pid_t, signal) };
+    }
+
+    /// Ends it with SIGTERM. Returns its exit status, output and log.
+    pub fn stop(mut self) -> (ExitStatus, String, String) {
+        self.signal(libc::SIGTERM);
+        let status = self.child.wait().expect("our child");
+        let read = |name| fs::read_to_string(self.folder.file(name)).unwrap_or_default();
+        (status, read("output"), read("log"))
+    }
+}
+
+impl Drop for Agent {
+    fn drop(&mut self) {
+        if self.child.try_wait().is_ok_and(|status| status.is_none()) {
+            let _ = self.child.kill();
+            let _ = self.child.wait();
+        }
+    }
+}
+
+/// A counter of the totals in a status.
+pub fn count_of(status: &Value, name: &str) -> u64 {
+    let totals = status["totals"].as_array().cloned().unwrap_or_default();
+    totals.iter().find(|count| count["name"] == name).and_then(|count| count["count"].as_u64()).unwrap_or(0)
+}

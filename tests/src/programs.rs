@@ -1,0 +1,169 @@
+//! Real programs, started on free loopback ports and ended with the test.
+
+use std::{
+    fs,
+    net::{TcpListener, TcpStream},
+    os::unix::process::CommandExt,
+    path::Path,
+    process::{Child, Command, Stdio},
+    thread,
+    time::{Duration, Instant},
+};
+
+use crate::{Folder, root};
+
+/// A port that is free now.
+pub fn free_port() -> u16 {
+    TcpListener::bind("127.0.0.1:0").and_then(|socket| socket.local_addr()).expect("a free port").port()
+}
+
+/// A running program with its children.
+pub struct Program {
+    child: Child,
+    name: String,
+    folder: Folder,
+    /// Port that it listens on.
+    pub port: u16,
+}
+
+impl Program {
+    /// Starts a program that will listen on `port`, and waits until it does.
+    pub fn start(name: &str, port: u16, prepare: impl FnOnce(&Path) -> Command) -> Self {
+        let mut this = Self::start_quiet(name, port, prepare);
+        let begin = Instant::now();
+        while TcpStream::connect(("127.0.0.1", port)).is_err() {
+            let ended = this.child.try_wait().expect("our child");
+            assert!(ended.is_none(), "{name} ended at once: {}", this.log());
+            assert!(begin.elapsed() < Duration::from_secs(20), "{name} does not listen: {}", this.log());
+            thread::sleep(Duration::from_millis(10));
+        }
+        this
+    }
+
+    /// Starts a program and does not connect to it.
+    pub fn start_quiet(name: &str, port: u16, prepare: impl FnOnce(&Path) -> Command) -> Self {
+        let folder = Folder::new();
+        let log = fs::File::create(folder.file("log")).expect("a file");
+        let mut command = prepare(folder.path());
+        command.process_group(0).stdin(Stdio::null()).stdout(log.try_clone().expect("a copy")).stderr(log);
+        let child = command.spawn().unwrap_or_else(|error| panic!("cannot start {name}: {error}"));
+        Self { child, name: name.to_owned(), folder, port }
+    }
+
+    /// nginx with a `server` block of its own, one worker.
+    pub fn nginx(server: &str) -> Self {
+        Self::nginx_from("nginx", server)
+    }
+
+    /// As [`Self::nginx`], from this executable.
+    pub fn nginx_from(executable: &str, server: &str) -> Self {
+        let port = free_port();
+        Self::start("nginx", port, |folder| nginx_command(executable, folder, port, server))
+    }
+
+    /// gunicorn with the Flask service, two workers.
+    pub fn flask() -> Self {
+        let port = free_port();
+        Self::start("flask", port, |_| {
+            let mut command = Command::new("/usr/bin/python3");
+            command
+                .args(["-m", "gunicorn", "--workers", "2", "--bind", &format!("127.0.0.1:{port}"), "app:app"])
+                .current_dir(root().join("tests/apps/shop"))
+                .env("PYTHONDONTWRITEBYTECODE", "1");
+            command
+        })
+    }
+
+    /// The Node service.
+    pub fn node() -> Self {
+        let port = free_port();
+        Self::node_on("127.0.0.1", port)
+    }
+
+    /// The Node service on this address.
+    pub fn node_on(host: &str, port: u16) -> Self {
+        Self::start("node", port, |_| {
+            let mut command = Command::new("node");
+            command.arg(root().join("tests/apps/prices/server.js")).env("PORT", port.to_string()).env("HOST", host);
+            command
+        })
+    }
+
+    /// Its first process.
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// A file in its folder.
+    pub fn read(&self, name: &str) -> String {
+        fs::read_to_string(self.folder.file(name)).unwrap_or_default()
+    }
+
+    /// A file in its folder.
+    pub fn path(&self, name: &str) -> std::path::PathBuf {
+        self.folder.file(name)
+    }
+
+    /// What it wrote.
+    pub fn log(&self) -> String {
+        format!("{}: {}", self.name, self.read("log"))
+    }
+
+    /// Its address.
+    pub fn url(&self, path: &str) -> String {
+        format!("http://127.0.0.1:{}{path}", self.port)
+    }
+
+    /// Waits for its end. Returns whether it succeeded.
+    pub fn wait(&mut self) -> bool {
+        self.child.wait().is_ok_and(|status| status.success())
+    }
+}
+
+impl Drop for Program {
+    fn drop(&mut self) {
+        let group = -(self.child.id() as libc::pid_t);
+        let begin = Instant::now();
+        if self.child.try_wait().is_ok_and(|status| status.is_some()) {
+            return;
+        }
+        // SAFETY: the group of a child of ours that was not reaped yet.
+        unsafe { libc::kill(group, libc::SIGTERM) };
+        while self.child.try_wait().is_ok_and(|status| status.is_none()) {
+            if begin.elapsed() > Duration::from_secs(3) {
+                // SAFETY: as above.
+                unsafe { libc::kill(group, libc::SIGKILL) };
+            }
+            thread::sleep(Duration::from_millis(5));
+        }
+    }
+}
+
+fn nginx_command(executable: &str, folder: &Path, port: u16, server: &str) -> Command {
+    let text = format!(
+        "daemon off; pid {0}/pid; error_log {0}/error.log; worker_processes 1; events {{ worker_connections 4096; }}\n\
+         http {{ log_format plain '$request_method $request_uri $status $body_bytes_sent';\n\
+         client_body_temp_path {0}/a; proxy_temp_path {0}/b; fastcgi_temp_path {0}/c; uwsgi_temp_path {0}/d;\n\
+         scgi_temp_path {0}/e; keepalive_requests 100000000; client_max_body_size 0; sendfile on;\n\
+         server {{ listen 127.0.0.1:{port}; root {0}; {1} }} }}\n",
+        folder.display(),
+        server.replace("FOLDER", &folder.display().to_string()),
+    );
+    fs::write(folder.join("nginx.conf"), text).expect("written");
+    let mut command = Command::new(executable);
+    command.arg("-p").arg(folder).arg("-c").arg(folder.join("nginx.conf"));
+    command.env("PATH", format!("{}:/usr/sbin", std::env::var("PATH").unwrap_or_default()));
+    command
+}
+
+/// Runs a program to its end. Returns what it wrote to standard output.
+pub fn run(command: &mut Command) -> String {
+    let output = command.stdin(Stdio::null()).output().unwrap_or_else(|error| panic!("{command:?}: {error}"));
+    assert!(output.status.success(), "{command:?}: {output:?}");
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
+/// curl with these arguments; its standard output.
+pub fn curl(arguments: &[&str]) -> String {
+    run(Command::new("curl").args(["--silent", "--max-time", "30"]).args(arguments))
+}

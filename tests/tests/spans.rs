@@ -1,0 +1,241 @@
+//! Each request of real clients to real servers is a span, once, and right.
+
+use std::{collections::BTreeMap, process::Command};
+
+use tracer_tests::{
+    Agent,
+    programs::{Program, curl, run},
+    receiver::{Received, Receiver},
+    root,
+};
+
+/// The spans of a path, by kind.
+fn of_path<'a>(spans: &'a [Received], path: &str, server: bool) -> Vec<&'a Received> {
+    spans.iter().filter(|span| span.path() == path && span.is_server() == server).collect()
+}
+
+fn one<'a>(spans: &'a [Received], path: &str, server: bool) -> &'a Received {
+    let found = of_path(spans, path, server);
+    assert_eq!(found.len(), 1, "{} spans of {path}", found.len());
+    found[0]
+}
+
+const LOGGING: &str = "access_log FOLDER/access plain; location /echo { return 200 \"some text\\n\"; } location /gone { return 410; } location /file { alias FOLDER; }";
+
+#[test]
+fn every_request_of_every_client_to_every_server_is_there_once() {
+    let nginx = Program::nginx(LOGGING);
+    let flask = Program::flask();
+    let node = Program::node();
+    let receiver = Receiver::start();
+    let agent = Agent::tracing(&[nginx.pid(), flask.pid(), node.pid()], &receiver);
+    let mut expected: BTreeMap<String, (&str, i64)> = BTreeMap::new();
+    for (name, server) in [("nginx", &nginx), ("flask", &flask), ("node", &node)] {
+        let urls = |client: &str| -> Vec<String> {
+            (0..5).map(|n| server.url(&format!("/echo/{name}-{client}-{n}"))).collect()
+        };
+        for client in ["curl", "python", "fetch"] {
+            let urls = urls(client);
+            match client {
+                "curl" => drop(run(Command::new("curl").args(["--silent"]).args(&urls))),
+                "python" => drop(run(Command::new("/usr/bin/python3").arg(root().join("tests/apps/client.py")).args(&urls))),
+                _ => drop(run(Command::new("node").arg(root().join("tests/apps/fetch.js")).args(&urls))),
+            }
+            for n in 0..5 {
+                expected.insert(format!("/echo/{name}-{client}-{n}"), ("GET", 200));
+            }
+        }
+    }
+    for (method, path) in [("PUT", "/gone/put"), ("DELETE", "/gone/delete"), ("BREW", "/echo/brew")] {
+        curl(&["--request", method, &nginx.url(path), "--output", "/dev/null"]);
+    }
+    curl(&["--head", &nginx.url("/echo/head")]);
+    expected.extend([
+        ("/gone/put".to_owned(), ("PUT", 410)),
+        ("/gone/delete".to_owned(), ("DELETE", 410)),
+        ("/echo/brew".to_owned(), ("_OTHER", 200)),
+        ("/echo/head".to_owned(), ("HEAD", 200)),
+    ]);
+    let spans = receiver.wait_for(|spans| spans.len() >= expected.len());
+    for (path, (method, status)) in &expected {
+        let span = one(&spans, path, true);
+        assert_eq!(span.attribute("http.request.method").as_deref(), Some(*method), "{path}");
+        assert_eq!(span.number("http.response.status_code"), Some(*status), "{path}");
+    }
+    assert_eq!(spans.len(), expected.len(), "and no others");
+    // Sizes are those of nginx's own log.
+    let log = nginx.read("access");
+    let mut lines = 0;
+    for line in log.lines() {
+        let fields: Vec<&str> = line.split(' ').collect();
+        let span = one(&spans, fields[1], true);
+        assert_eq!(span.number("http.response.body.size").map(|size| size.to_string()).as_deref(), Some(fields[3]), "{line}");
+        lines += 1;
+    }
+    assert_eq!(lines, spans.iter().filter(|span| span.service == "nginx").count());
+    let services: BTreeMap<&str, usize> = spans.iter().fold(BTreeMap::new(), |mut map, span| {
+        *map.entry(span.service.as_str()).or_default() += 1;
+        map
+    });
+    assert_eq!(services, BTreeMap::from([("nginx", 19), ("prices", 15), ("shop", 15)]));
+    let (status, ..) = agent.stop();
+    assert!(status.success());
+}
+
+#[test]
+fn a_handler_that_sleeps_takes_that_long_and_lies_inside_of_its_client() {
+    let flask = Program::flask();
+    let node = Program::node();
+    let receiver = Receiver::start();
+    let script = format!(
+        "curl -s {0}/slow?a >/dev/null; {py} {client} {0}/slow?b; node {fetch} {1}/slow?c; curl -s {0}/echo/fast >/dev/null",
+        flask.url(""),
+        node.url(""),
+        py = "/usr/bin/python3",
+        client = root().join("tests/apps/client.py").display(),
+        fetch = root().join("tests/apps/fetch.js").display(),
+    );
+    let agent = Agent::tracing(&[flask.pid(), node.pid()], &receiver);
+    let clients = Receiver::start();
+    let status = Command::new(tracer_tests::tracer())
+        .args(["run", "--output", "none", "--otlp-endpoint", &clients.http_endpoint(), "--", "sh", "-c", &script])
+        .stdout(std::process::Stdio::null())
+        .status()
+        .expect("tracer run");
+    assert!(status.success());
+    let servers = receiver.wait_for(|spans| spans.len() >= 4);
+    let clients = clients.wait_for(|spans| spans.len() >= 4);
+    assert_eq!((servers.len(), clients.len()), (4, 4));
+    for server in &servers {
+        let query = server.attribute("url.query").unwrap_or_default();
+        let is_same = |client: &&Received| {
+            client.path() == server.path()
+                && client.attribute("url.full").is_some_and(|url| url.ends_with(&query))
+        };
+        let client = clients.iter().find(is_same).expect("the client's side of it");
+        assert!(!client.is_server() && server.is_server());
+        if server.path() == "/slow" {
+            assert!(server.duration_ns() >= 50_000_000, "{} ns", server.duration_ns());
+        }
+        // Two agents measure the offset of the clocks each for itself.
+        const SLACK: u64 = 200_000;
+        let (inner, outer) = (&server.span, &client.span);
+        assert!(outer.start_time_unix_nano <= inner.start_time_unix_nano + SLACK, "{query}");
+        assert!(inner.end_time_unix_nano <= outer.end_time_unix_nano + SLACK, "{query}");
+    }
+    agent.stop();
+}
+
+#[test]
+fn a_proxy_has_both_sides_and_the_servers_interval_lies_inside_of_its_clients() {
+    let flask = Program::flask();
+    let nginx = Program::nginx(&format!("location / {{ proxy_pass http://127.0.0.1:{}; }}", flask.port));
+    let receiver = Receiver::start();
+    let agent = Agent::tracing(&[nginx.pid(), flask.pid()], &receiver);
+    for n in 0..50 {
+        curl(&[&nginx.url(&format!("/echo/{n}"))]);
+    }
+    let spans = receiver.wait_for(|spans| spans.len() >= 150);
+    assert_eq!(spans.len(), 150);
+    for n in 0..50 {
+        let path = format!("/echo/{n}");
+        let client = one(&spans, &path, false);
+        let servers = of_path(&spans, &path, true);
+        let inner = servers.iter().find(|span| span.service == "shop").expect("the shop's");
+        let outer = servers.iter().find(|span| span.service == "nginx").expect("nginx's");
+        for (outside, inside) in [(outer, &client), (&client, inner)] {
+            assert!(outside.span.start_time_unix_nano <= inside.span.start_time_unix_nano, "{path}");
+            assert!(inside.span.end_time_unix_nano <= outside.span.end_time_unix_nano, "{path}");
+        }
+    }
+    agent.stop();
+}
+
+#[test]
+fn every_one_of_a_hundred_short_lived_clients_has_its_span() {
+    let nginx = Program::nginx(LOGGING);
+    let receiver = Receiver::start();
+    let script = format!("for n in $(seq 100); do curl -s {}/$n >/dev/null; done", nginx.url("/echo"));
+    let endpoint = receiver.http_endpoint();
+    let status = Command::new(tracer_tests::tracer())
+        .args(["run", "--output", "none", "--otlp-endpoint", &endpoint, "--", "sh", "-c", &script])
+        .status()
+        .expect("tracer run");
+    assert!(status.success());
+    let spans = receiver.wait_for(|spans| spans.len() >= 100);
+    for n in 1..=100 {
+        let span = one(&spans, &format!("/echo/{n}"), false);
+        assert_eq!((span.service.as_str(), span.number("http.response.status_code")), ("curl", Some(200)));
+    }
+    assert_eq!(spans.len(), 100);
+}
+
+#[test]
+fn a_valid_traceparent_gives_trace_and_parent_also_behind_sixty_kilobytes_of_head() {
+    let nginx = Program::nginx("large_client_header_buffers 8 80k; location / { return 204; }");
+    let receiver = Receiver::start();
+    let agent = Agent::tracing(&[nginx.pid()], &receiver);
+    let parent = "traceparent: 00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
+    for (path, filler) in [("/short", 1), ("/2k", 2_000), ("/4k", 4_000), ("/10k", 10_000), ("/60k", 60_000)] {
+        let filler = format!("x-filler: {}", "f".repeat(filler));
+        curl(&["--header", &filler, "--header", parent, "--header", "tracestate: a=1", &nginx.url(path)]);
+    }
+    curl(&["--header", "traceparent: 00-bad", &nginx.url("/bad")]);
+    let spans = receiver.wait_for(|spans| spans.len() >= 6);
+    assert_eq!(spans.len(), 6);
+    for path in ["/short", "/2k", "/4k", "/10k", "/60k"] {
+        let span = one(&spans, path, true);
+        assert_eq!(span.span.trace_id[..2], [0x0a, 0xf7], "{path}");
+        assert_eq!(span.span.parent_span_id, [0xb7, 0xad, 0x6b, 0x71, 0x69, 0x20, 0x33, 0x31], "{path}");
+        assert_eq!((span.span.trace_state.as_str(), span.span.flags & 0x301), ("a=1", 0x301), "{path}");
+        assert_eq!(span.attribute("tracer.link.evidence").as_deref(), Some("header"));
+    }
+    let bad = one(&spans, "/bad", true);
+    assert!(bad.span.parent_span_id.is_empty() && bad.attribute("tracer.link.evidence").is_none());
+    agent.stop();
+}
+
+#[test]
+fn large_answers_by_sendfile_and_by_chunks_have_their_sizes_and_ends() {
+    let nginx = Program::nginx("location / { }");
+    std::fs::write(nginx.path("large"), vec![b'x'; 5_000_000]).expect("written");
+    let flask = Program::flask();
+    let node = Program::node();
+    let receiver = Receiver::start();
+    let agent = Agent::tracing(&[nginx.pid(), flask.pid(), node.pid()], &receiver);
+    curl(&["--output", "/dev/null", &nginx.url("/large"), "--output", "/dev/null", &nginx.url("/large?again")]);
+    curl(&["--output", "/dev/null", &flask.url("/blob/3000000")]);
+    curl(&["--output", "/dev/null", &node.url("/chunked")]);
+    curl(&["--output", "/dev/null", &flask.url("/stream")]);
+    curl(&["--output", "/dev/null", "--http1.0", &flask.url("/stream?close")]);
+    let spans = receiver.wait_for(|spans| spans.len() >= 6);
+    assert_eq!(spans.len(), 6);
+    let size = |path: &str| one(&spans, path, true).number("http.response.body.size");
+    let large = of_path(&spans, "/large", true);
+    assert_eq!(large.len(), 2);
+    assert!(large.iter().all(|span| span.number("http.response.body.size") == Some(5_000_000)));
+    assert_eq!(size("/blob/3000000"), Some(3_000_000));
+    assert_eq!(size("/chunked"), Some(12_004));
+    for span in of_path(&spans, "/stream", true) {
+        assert_eq!(span.number("http.response.body.size"), Some(35), "{span:?}");
+    }
+    // The last chunk of the Node answer comes 10 ms after the first.
+    assert!(one(&spans, "/chunked", true).duration_ns() >= 9_000_000);
+    agent.stop();
+}
+
+#[test]
+fn ipv6_and_mapped_addresses_are_seen() {
+    let port = tracer_tests::programs::free_port();
+    let node = Program::node_on("::", port);
+    let receiver = Receiver::start();
+    let agent = Agent::tracing(&[node.pid()], &receiver);
+    curl(&[&format!("http://[::1]:{port}/echo/six")]);
+    curl(&[&format!("http://127.0.0.1:{port}/echo/mapped")]);
+    let spans = receiver.wait_for(|spans| spans.len() >= 2);
+    let peer = |path: &str| one(&spans, path, true).attribute("network.peer.address");
+    assert_eq!(peer("/echo/six").as_deref(), Some("::1"));
+    assert_eq!(peer("/echo/mapped").as_deref(), Some("127.0.0.1"));
+    assert_eq!(one(&spans, "/echo/six", true).attribute("server.address").as_deref(), Some("::1"));
+    agent.stop();
+}
