@@ -84,7 +84,10 @@ impl Program {
     pub fn node_on(host: &str, port: u16) -> Self {
         Self::start("node", port, |_| {
             let mut command = Command::new("node");
-            command.arg(root().join("tests/apps/prices/server.js")).env("PORT", port.to_string()).env("HOST", host);
+            command
+                .arg(root().join("tests/apps/prices/server.js"))
+                .env("PORT", port.to_string())
+                .env("HOST", host);
             command
         })
     }

@@ -38,7 +38,9 @@ fn every_request_of_every_client_to_every_server_is_there_once() {
             let urls = urls(client);
             match client {
                 "curl" => drop(run(Command::new("curl").args(["--silent"]).args(&urls))),
-                "python" => drop(run(Command::new("/usr/bin/python3").arg(root().join("tests/apps/client.py")).args(&urls))),
+                "python" => drop(run(Command::new("/usr/bin/python3")
+                    .arg(root().join("tests/apps/client.py"))
+                    .args(&urls))),
                 _ => drop(run(Command::new("node").arg(root().join("tests/apps/fetch.js")).args(&urls))),
             }
             for n in 0..5 {
@@ -69,7 +71,11 @@ fn every_request_of_every_client_to_every_server_is_there_once() {
     for line in log.lines() {
         let fields: Vec<&str> = line.split(' ').collect();
         let span = one(&spans, fields[1], true);
-        assert_eq!(span.number("http.response.body.size").map(|size| size.to_string()).as_deref(), Some(fields[3]), "{line}");
+        assert_eq!(
+            span.number("http.response.body.size").map(|size| size.to_string()).as_deref(),
+            Some(fields[3]),
+            "{line}"
+        );
         lines += 1;
     }
     assert_eq!(lines, spans.iter().filter(|span| span.service == "nginx").count());
@@ -98,7 +104,17 @@ fn a_handler_that_sleeps_takes_that_long_and_lies_inside_of_its_client() {
     let agent = Agent::tracing(&[flask.pid(), node.pid()], &receiver);
     let clients = Receiver::start();
     let status = Command::new(tracer_tests::tracer())
-        .args(["run", "--output", "none", "--otlp-endpoint", &clients.http_endpoint(), "--", "sh", "-c", &script])
+        .args([
+            "run",
+            "--output",
+            "none",
+            "--otlp-endpoint",
+            &clients.http_endpoint(),
+            "--",
+            "sh",
+            "-c",
+            &script,
+        ])
         .stdout(std::process::Stdio::null())
         .status()
         .expect("tracer run");
@@ -176,7 +192,8 @@ fn a_valid_traceparent_gives_trace_and_parent_also_behind_sixty_kilobytes_of_hea
     let receiver = Receiver::start();
     let agent = Agent::tracing(&[nginx.pid()], &receiver);
     let parent = "traceparent: 00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
-    for (path, filler) in [("/short", 1), ("/2k", 2_000), ("/4k", 4_000), ("/10k", 10_000), ("/60k", 60_000)] {
+    for (path, filler) in [("/short", 1), ("/2k", 2_000), ("/4k", 4_000), ("/10k", 10_000), ("/60k", 60_000)]
+    {
         let filler = format!("x-filler: {}", "f".repeat(filler));
         curl(&["--header", &filler, "--header", parent, "--header", "tracestate: a=1", &nginx.url(path)]);
     }
@@ -203,7 +220,14 @@ fn large_answers_by_sendfile_and_by_chunks_have_their_sizes_and_ends() {
     let node = Program::node();
     let receiver = Receiver::start();
     let agent = Agent::tracing(&[nginx.pid(), flask.pid(), node.pid()], &receiver);
-    curl(&["--output", "/dev/null", &nginx.url("/large"), "--output", "/dev/null", &nginx.url("/large?again")]);
+    curl(&[
+        "--output",
+        "/dev/null",
+        &nginx.url("/large"),
+        "--output",
+        "/dev/null",
+        &nginx.url("/large?again"),
+    ]);
     curl(&["--output", "/dev/null", &flask.url("/blob/3000000")]);
     curl(&["--output", "/dev/null", &node.url("/chunked")]);
     curl(&["--output", "/dev/null", &flask.url("/stream")]);

@@ -42,6 +42,8 @@ pub(super) struct Entry {
     streams: [Stream; 2],
     /// The last piece of each direction was not the end of its call.
     continues: [bool; 2],
+    /// Direction of the piece before.
+    last_direction: Option<usize>,
     state: State,
     from_birth: bool,
     exchange_timeout_ns: u64,
@@ -82,6 +84,7 @@ impl Entry {
                 Stream::new(record.send_first, from_birth),
             ],
             continues: [false; 2],
+            last_direction: None,
             state: State::Unknown { misses: 0 },
             from_birth,
             exchange_timeout_ns,
@@ -266,6 +269,9 @@ impl Entry {
 
     fn hold(&mut self, direction: usize, piece: &Piece<&[u8]>, now_ns: u64, out: &mut dyn Output) {
         if self.streams[direction].hold(piece.to_owned(), now_ns) {
+            if self.from_birth && matches!(self.state, State::Unknown { .. }) {
+                self.recognise_held(direction);
+            }
             return;
         }
         // No room to wait any longer.
@@ -292,32 +298,30 @@ impl Entry {
                     return true;
                 }
                 match recognise(head) {
-                    Recognition::NeedMore => self.recognise_held(direction, head),
+                    Recognition::NeedMore => false,
                     found => self.begin(direction, found),
                 }
             }
         }
     }
 
-    /// Whether the bytes that wait, with `head` behind them, tell the protocol.
-    fn recognise_held(&mut self, direction: usize, head: &[u8]) -> bool {
+    /// Whether the bytes that wait, from the first on, tell the protocol.
+    fn recognise_held(&mut self, direction: usize) {
         let stream = &self.streams[direction];
-        if stream.first_held().is_none() {
-            return false;
-        }
         let mut bytes = Vec::new();
         let mut next = stream.next();
         for piece in stream.held() {
             if piece.offset != next {
-                return false;
+                break;
             }
             bytes.extend_from_slice(&piece.head);
             next = piece.end();
         }
-        bytes.extend_from_slice(head);
         match recognise(&bytes) {
-            Recognition::NeedMore => false,
-            found => self.begin(direction, found),
+            Recognition::NeedMore => {}
+            found => {
+                self.begin(direction, found);
+            }
         }
     }
 
@@ -359,6 +363,12 @@ impl Entry {
         // A body that looks like a message of the wrong direction decides nothing.
         if self.role.is_none_or(|known| known == role) {
             self.parse(role, Start::Joined);
+            if let State::Parsing { parser, .. } = &mut self.state
+                && self.last_direction == Some(1 - direction)
+            {
+                // The parser learns that the direction has just changed.
+                parser.skip(side(role, 1 - direction), 0, &Call::default(), &mut self.yields);
+            }
         }
     }
 
@@ -433,6 +443,7 @@ impl Entry {
     /// Feeds a piece that is next to the parser.
     fn deliver(&mut self, direction: usize, piece: &Piece<&[u8]>) {
         self.streams[direction].advance_to(piece.end());
+        self.last_direction = Some(direction);
         let first = !std::mem::replace(&mut self.continues[direction], piece.continues);
         let State::Parsing { parser, .. } = &mut self.state else { return };
         let side = side(self.facts.role, direction);

@@ -113,7 +113,7 @@ pub enum Placed {
 
 impl Stream {
     /// Pieces that may wait.
-    pub const MAX_HELD: usize = 256;
+    pub const MAX_HELD: usize = 1024;
 
     /// A stream whose first byte has sequence number `first`; `from_birth` if none was missed.
     pub fn new(first: u32, from_birth: bool) -> Self {

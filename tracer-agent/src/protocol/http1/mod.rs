@@ -345,11 +345,22 @@ impl PieceOf<'_> {
 
     /// Whether it looks like the start of a message of this side.
     fn begins_message(&self, side: Side) -> bool {
+        self.recognised(side) == Some(true)
+    }
+
+    /// Whether it may be the start of a message of this side, as far as its bytes tell.
+    fn may_begin_message(&self, side: Side) -> bool {
+        self.recognised(side) != Some(false)
+    }
+
+    /// None if there are too few bytes to tell.
+    fn recognised(&self, side: Side) -> Option<bool> {
         use super::recognise::{Recognition, recognise};
-        let Self::Bytes(bytes) = self else { return false };
+        let Self::Bytes(bytes) = self else { return Some(false) };
         match (side, recognise(bytes)) {
-            (Side::Request, found) => found == Recognition::Http1Request,
-            (Side::Response, found) => found == Recognition::Http1Response,
+            (_, Recognition::NeedMore) => None,
+            (Side::Request, found) => Some(found == Recognition::Http1Request),
+            (Side::Response, found) => Some(found == Recognition::Http1Response),
         }
     }
 }
@@ -374,21 +385,24 @@ impl Parser for Http1 {
         }
         let reader = self.reader(side);
         reader.offset += length;
-        let inside = match &mut reader.phase {
-            Phase::Body(Body::Length { left, .. }) if length < *left => {
-                *left -= length;
-                true
+        let (mut inside, mut done) = (true, None);
+        match &mut reader.phase {
+            Phase::Body(Body::Length { left, .. }) if length < *left => *left -= length,
+            Phase::Body(Body::Length { left, size }) if length == *left => {
+                *left = 0;
+                done = Some(*size);
             }
-            Phase::Body(Body::UntilClose { size }) => {
-                *size += length;
-                true
+            Phase::Body(Body::UntilClose { size }) => *size += length,
+            Phase::Body(Body::Chunked(chunks)) => chunks.lose(),
+            _ => inside = false,
+        }
+        if let Some(size) = done {
+            reader.phase = Phase::Start;
+            match side {
+                Side::Request => self.queue.request_done(now_ns, Some(size)),
+                Side::Response => self.queue.complete(now_ns, Some(size), out),
             }
-            Phase::Body(Body::Chunked(chunks)) => {
-                chunks.lose();
-                true
-            }
-            _ => false,
-        };
+        }
         if !inside {
             self.lose(now_ns, Counter::ExchangesUnparsed, out);
         }

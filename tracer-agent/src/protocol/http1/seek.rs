@@ -51,7 +51,11 @@ impl Seek {
         let turned = self.last == Some(Side::Request);
         self.last = Some(side);
         if side == Side::Request {
-            let found = self.state == State::Boundary && call.first && piece.begins_message(side);
+            if piece.length() == 0 {
+                return false;
+            }
+            // A head that is cut proves itself later: nothing is reported before it is complete.
+            let found = self.state == State::Boundary && call.first && piece.may_begin_message(side);
             self.reset();
             return found;
         }

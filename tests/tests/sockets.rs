@@ -1,0 +1,306 @@
+//! Sockets used in unusual ways, selection, and connections that were there before.
+
+use std::{
+    io::{Read, Write},
+    net::TcpStream,
+    process::Command,
+    thread,
+    time::Duration,
+};
+
+use tracer_tests::{
+    Agent, Folder,
+    programs::{Program, curl, free_port},
+    receiver::{Received, Receiver},
+    root, tracer, wait_until,
+};
+
+fn raw_server(mode: &str) -> Program {
+    let port = free_port();
+    Program::start("raw", port, |_| {
+        let mut command = Command::new("/usr/bin/python3");
+        command.arg(root().join("tests/apps/raw/server.py")).arg(port.to_string()).arg(mode);
+        command
+    })
+}
+
+fn connect(server: &Program) -> TcpStream {
+    let stream = TcpStream::connect(("127.0.0.1", server.port)).expect("it listens");
+    stream.set_read_timeout(Some(Duration::from_secs(10))).expect("set");
+    stream
+}
+
+/// Sends a request and reads an answer of known length.
+fn ask(stream: &mut TcpStream, path: &str) -> String {
+    stream.write_all(format!("GET {path} HTTP/1.1\r\nHost: x\r\n\r\n").as_bytes()).expect("sent");
+    read_answer(stream)
+}
+
+fn read_answer(stream: &mut TcpStream) -> String {
+    let mut answer = Vec::new();
+    let mut part = [0; 65536];
+    loop {
+        let text = String::from_utf8_lossy(&answer).into_owned();
+        if let Some((head, body)) = text.split_once("\r\n\r\n") {
+            let length = head.lines().find_map(|line| {
+                line.to_ascii_lowercase()
+                    .strip_prefix("content-length: ")
+                    .map(|n| n.trim().parse::<usize>().expect("a number"))
+            });
+            if length.is_some_and(|length| body.len() >= length) {
+                return text;
+            }
+        }
+        match stream.read(&mut part).expect("an answer") {
+            0 => return String::from_utf8_lossy(&answer).into_owned(),
+            n => answer.extend_from_slice(&part[..n]),
+        }
+    }
+}
+
+fn find<'a>(spans: &'a [Received], path: &str) -> &'a Received {
+    let found: Vec<_> = spans.iter().filter(|span| span.path() == path).collect();
+    assert_eq!(found.len(), 1, "{} spans of {path}", found.len());
+    found[0]
+}
+
+#[test]
+fn peeks_dups_pieces_vectors_and_threads_give_one_span_each() {
+    let server = raw_server("threads");
+    let receiver = Receiver::start();
+    let agent = Agent::tracing(&[server.pid()], &receiver);
+    let mut stream = connect(&server);
+    let paths = ["/plain", "/dup", "/pieces", "/writev", "/nonblocking", "/thread", "/plain2"];
+    for path in paths {
+        assert!(ask(&mut stream, path).starts_with("HTTP/1.1 200"), "{path}");
+    }
+    let spans = receiver.wait_for(|spans| spans.len() >= paths.len());
+    assert_eq!(spans.len(), paths.len());
+    for (path, size) in [
+        ("/plain", 3),
+        ("/dup", 3),
+        ("/pieces", 3),
+        ("/writev", 9_000),
+        ("/nonblocking", 3_000_000),
+        ("/thread", 3),
+        ("/plain2", 3),
+    ] {
+        let span = find(&spans, path);
+        assert_eq!(span.number("http.response.body.size"), Some(size), "{path}");
+        assert_eq!(span.number("http.response.status_code"), Some(200), "{path}");
+    }
+    assert_eq!(agent.count("bytes.lost"), 0);
+    agent.stop();
+}
+
+#[test]
+fn a_child_that_serves_what_its_parent_accepted_is_the_same_service() {
+    let server = raw_server("fork");
+    let receiver = Receiver::start();
+    let agent = Agent::tracing(&[server.pid()], &receiver);
+    for n in 0..10 {
+        ask(&mut connect(&server), &format!("/{n}"));
+    }
+    let spans = receiver.wait_for(|spans| spans.len() >= 10);
+    assert_eq!(spans.len(), 10);
+    for n in 0..10 {
+        let span = find(&spans, &format!("/{n}"));
+        assert_eq!(span.resource_attribute("process.pid"), Some(server.pid().to_string()));
+        assert!(span.number("process.pid").is_some_and(|pid| pid != i64::from(server.pid())), "the worker's");
+    }
+    agent.stop();
+}
+
+#[test]
+fn exchanges_that_fail_say_how() {
+    let server = raw_server("threads");
+    let receiver = Receiver::start();
+    let agent = Agent::tracing(&[server.pid()], &receiver);
+    for path in ["/reset", "/silent", "/cut", "/close", "/upgrade"] {
+        let mut stream = connect(&server);
+        stream.write_all(format!("GET {path} HTTP/1.1\r\n\r\n").as_bytes()).expect("sent");
+        if path == "/upgrade" {
+            let mut head = [0; 69];
+            stream.read_exact(&mut head).expect("a head");
+            stream.write_all(b"GET /tunnelled HTTP/1.1\r\n\r\n").expect("sent");
+        }
+        let mut rest = Vec::new();
+        let _ = stream.read_to_end(&mut rest);
+    }
+    let spans = receiver.wait_for(|spans| spans.len() >= 5);
+    assert_eq!(spans.len(), 5, "what goes through a tunnel is no request");
+    let error = |path: &str| find(&spans, path).attribute("error.type");
+    assert_eq!(error("/silent").as_deref(), Some("no_response"));
+    assert_eq!(error("/reset").as_deref(), Some("no_response"), "this end sent the reset");
+    assert_eq!(error("/cut").as_deref(), Some("truncated"));
+    assert_eq!(error("/close"), None);
+    assert_eq!(find(&spans, "/close").number("http.response.body.size"), Some(13));
+    assert_eq!(find(&spans, "/upgrade").number("http.response.status_code"), Some(101));
+    agent.stop();
+}
+
+#[test]
+fn bytes_that_are_spliced_away_are_a_gap_and_the_connection_heals() {
+    let server = raw_server("threads");
+    let receiver = Receiver::start();
+    let agent = Agent::tracing(&[server.pid()], &receiver);
+    let mut stream = connect(&server);
+    ask(&mut stream, "/before");
+    let mut upload = b"POST /splice HTTP/1.1\r\nContent-Length: 100000\r\n\r\n".to_vec();
+    upload.resize(upload.len() + 100_000, b'u');
+    stream.write_all(&upload).expect("sent");
+    read_answer(&mut stream);
+    ask(&mut stream, "/after");
+    let spans = receiver.wait_for(|spans| spans.len() >= 3);
+    assert_eq!(spans.len(), 3);
+    // Nobody saw how much of the body had moved when the answer was complete.
+    assert_eq!(find(&spans, "/splice").number("http.request.body.size"), None);
+    assert_eq!(find(&spans, "/after").number("http.response.status_code"), Some(200));
+    wait_until("the gap is counted", || agent.count("bytes.lost") == 100_000);
+    agent.stop();
+}
+
+#[test]
+fn a_connection_that_was_there_before_is_traced_from_the_first_certain_boundary() {
+    let server = raw_server("threads");
+    let receiver = Receiver::start();
+    let mut stream = connect(&server);
+    for n in 0..3 {
+        ask(&mut stream, &format!("/before-{n}"));
+    }
+    let agent = Agent::tracing(&[server.pid()], &receiver);
+    for n in 0..5 {
+        ask(&mut stream, &format!("/after-{n}"));
+    }
+    let spans = receiver.wait_for(|spans| spans.len() >= 4);
+    let paths: Vec<String> = spans.iter().map(Received::path).collect();
+    assert_eq!(paths, ["/after-1", "/after-2", "/after-3", "/after-4"]);
+    assert!(spans.iter().all(Received::is_server));
+    wait_until("the joined connection is counted", || agent.count("connections.joined") == 1);
+    agent.stop();
+}
+
+#[test]
+fn an_upload_joined_in_the_middle_invents_nothing() {
+    let server = raw_server("threads");
+    let receiver = Receiver::start();
+    let fake = b"GET /invented HTTP/1.1\r\nHost: x\r\n\r\n";
+    let mut stream = connect(&server);
+    stream
+        .write_all(format!("POST /splice HTTP/1.1\r\nContent-Length: {}\r\n\r\n", fake.len() * 50).as_bytes())
+        .expect("sent");
+    stream.write_all(fake).expect("sent");
+    let agent = Agent::tracing(&[server.pid()], &receiver);
+    for _ in 0..49 {
+        stream.write_all(fake).expect("sent");
+        thread::sleep(Duration::from_millis(2));
+    }
+    read_answer(&mut stream);
+    ask(&mut stream, "/real-1");
+    ask(&mut stream, "/real-2");
+    let spans = receiver.wait_for(|spans| spans.iter().any(|span| span.path() == "/real-2"));
+    assert!(
+        spans.iter().all(|span| span.path() != "/invented"),
+        "{:?}",
+        spans.iter().map(Received::path).collect::<Vec<_>>()
+    );
+    assert!(spans.iter().any(|span| span.path() == "/real-2"));
+    agent.stop();
+}
+
+#[test]
+fn only_the_selected_process_is_seen() {
+    let (traced, other) = (raw_server("threads"), raw_server("threads"));
+    let receiver = Receiver::start();
+    let agent = Agent::tracing(&[traced.pid()], &receiver);
+    ask(&mut connect(&other), "/not-ours");
+    ask(&mut connect(&traced), "/ours");
+    ask(&mut connect(&other), "/not-ours-either");
+    let spans = receiver.wait_for(|spans| !spans.is_empty());
+    let (_, _, log) = agent.stop();
+    assert_eq!(receiver.spans().iter().map(Received::path).collect::<Vec<_>>(), ["/ours"], "{log}");
+    assert_eq!(spans.len(), 1);
+}
+
+#[test]
+fn a_process_that_begins_later_is_traced_from_its_first_request() {
+    let folder = Folder::new();
+    // A copy: no other process of this machine executes it.
+    let copy = folder.file("traced-curl");
+    let curl_path =
+        String::from_utf8(Command::new("sh").args(["-c", "command -v curl"]).output().expect("sh").stdout)
+            .expect("a path");
+    std::fs::copy(curl_path.trim(), &copy).expect("copied");
+    let server = raw_server("threads");
+    let exact = copy.to_string_lossy().into_owned();
+    for selector in [["--exe", exact.as_str()], ["--exe", "*/traced-curl"]] {
+        let receiver = Receiver::start();
+        let endpoint = receiver.http_endpoint();
+        let agent =
+            Agent::start(&[selector[0], selector[1], "--otlp-endpoint", &endpoint, "--output", "none"]);
+        for n in 0..20 {
+            let output = Command::new(&copy)
+                .arg("--silent")
+                .arg(server.url(&format!("/{n}")))
+                .output()
+                .expect("it runs");
+            assert!(output.status.success());
+            // The others are not selected.
+            curl(&[&server.url("/unselected")]);
+        }
+        let spans = receiver.wait_for(|spans| spans.len() >= 20);
+        for n in 0..20 {
+            assert_eq!(find(&spans, &format!("/{n}")).service, "traced-curl");
+        }
+        agent.stop();
+        assert_eq!(receiver.count(), 20, "{selector:?}");
+    }
+}
+
+#[test]
+fn whoever_begins_to_listen_on_a_port_is_traced_from_its_first_request() {
+    let port = free_port();
+    let receiver = Receiver::start();
+    let endpoint = receiver.http_endpoint();
+    let agent =
+        Agent::start(&["--port", &port.to_string(), "--otlp-endpoint", &endpoint, "--output", "none"]);
+    let server = Program::start("raw", port, |_| {
+        let mut command = Command::new("/usr/bin/python3");
+        command.arg(root().join("tests/apps/raw/server.py")).arg(port.to_string()).arg("threads");
+        command
+    });
+    ask(&mut connect(&server), "/first");
+    let spans = receiver.wait_for(|spans| !spans.is_empty());
+    assert_eq!(find(&spans, "/first").attribute("url.path").as_deref(), Some("/first"));
+    agent.stop();
+}
+
+#[test]
+fn io_uring_brings_lengths_and_no_foreign_byte() {
+    let folder = Folder::new();
+    let program = folder.file("io_uring");
+    let compiled = Command::new("cc")
+        .args(["-O1", "-o"])
+        .arg(&program)
+        .arg(root().join("tests/apps/io_uring.c"))
+        .arg("-lpthread")
+        .status()
+        .expect("a C compiler");
+    assert!(compiled.success());
+    let recording = folder.file("recording");
+    let output = Command::new(tracer())
+        .args(["run", "--output", "text", "--record-raw", "--record"])
+        .arg(&recording)
+        .arg("--")
+        .arg(&program)
+        .output()
+        .expect("tracer run");
+    let told = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{told}");
+    let recorded = std::fs::read(&recording).expect("a recording");
+    let plain = zstd::decode_all(&recorded[8..]).expect("zstd");
+    let contains = |text: &[u8]| plain.windows(text.len()).any(|window| window == text);
+    assert!(!contains(b"PRIVATE-KEY"), "bytes of another buffer were copied");
+    assert!(contains(b"/from-the-wire"), "the sender's side, by send, is there");
+    assert!(told.contains("moved by io_uring"), "{told}");
+}
