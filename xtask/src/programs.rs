@@ -102,7 +102,9 @@ pub(crate) struct Shop {
 
 impl Shop {
     pub(crate) fn start(folder: &Path) -> Result<Self> {
-        let apps = stage::root().join("tests/apps");
+        // Copies: a recording holds the folders of processes, and none of this machine's should stay.
+        let apps = folder.join("apps");
+        stage::command(Command::new("cp").arg("-r").arg(stage::root().join("tests/apps")).arg(&apps))?;
         let (port, flask_port, node_port) = (free_port()?, free_port()?, free_port()?);
         let mut command = Command::new("node");
         command.arg(apps.join("prices/server.js")).env("PORT", node_port.to_string());

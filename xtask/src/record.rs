@@ -1,6 +1,7 @@
 //! The recordings that the parser's regression tests replay: real programs under the agent.
 
 use std::{
+    path::Path,
     process::{Command, Stdio},
     thread,
     time::{Duration, Instant},
@@ -19,7 +20,7 @@ pub(crate) fn run() -> Result<()> {
     for (name, drive) in SCENARIOS {
         let folder = Folder::new()?;
         let shop = Shop::start(folder.path())?;
-        let file = recordings.join(format!("{name}.rec"));
+        let file = folder.path().join("recording");
         let socket = folder.path().join("tracer.sock");
         let mut command = Command::new(stage::target().join("release/tracer"));
         for program in [&shop.nginx, &shop.flask, &shop.node] {
@@ -39,7 +40,7 @@ pub(crate) fn run() -> Result<()> {
             }
             thread::sleep(Duration::from_millis(20));
         }
-        let outcome = drive(&shop);
+        let outcome = drive(&shop, &folder.path().join("apps"));
         thread::sleep(Duration::from_millis(300));
         // SAFETY: our own child, not reaped yet.
         unsafe { libc::kill(agent.id() as libc::pid_t, libc::SIGTERM) };
@@ -50,17 +51,18 @@ pub(crate) fn run() -> Result<()> {
             .args(["replay", "--output", "json"])
             .arg(&file)
             .output()?;
+        std::fs::copy(&file, recordings.join(format!("{name}.rec")))?;
         std::fs::write(recordings.join(format!("{name}.json")), &expected.stdout)?;
         let lines = expected.stdout.iter().filter(|byte| **byte == b'\n').count();
-        println!("{}: {lines} spans", file.display());
+        println!("{name}: {lines} spans");
     }
     Ok(())
 }
 
-type Drive = fn(&Shop) -> Result<()>;
+type Drive = fn(&Shop, &Path) -> Result<()>;
 
 const SCENARIOS: &[(&str, Drive)] = &[
-    ("curl", |shop| {
+    ("curl", |shop, _| {
         for (arguments, path) in [
             (&[][..], "/item/1?token=abc"),
             (&["--head"][..], "/item/2"),
@@ -79,14 +81,14 @@ const SCENARIOS: &[(&str, Drive)] = &[
                 .arg(format!("{base}/static/[1-5]")),
         )
     }),
-    ("python", |shop| {
-        let client = stage::root().join("tests/apps/client.py");
+    ("python", |shop, apps| {
+        let client = apps.join("client.py");
         let urls = ["/item/1", "/stream", "/slow", "/fail"]
             .map(|path| format!("http://127.0.0.1:{}{path}", shop.flask_port));
         stage::command(Command::new("/usr/bin/python3").arg(client).args(urls).stdout(Stdio::null()))
     }),
-    ("node", |shop| {
-        let client = stage::root().join("tests/apps/fetch.js");
+    ("node", |shop, apps| {
+        let client = apps.join("fetch.js");
         let urls = ["/price/1", "/price/2", "/missing/x", "/chunked"]
             .map(|path| format!("http://127.0.0.1:{}{path}", shop.node_port));
         stage::command(Command::new("node").arg(client).args(urls).stdout(Stdio::null()))

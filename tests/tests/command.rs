@@ -1,0 +1,123 @@
+//! The command as a person uses it: errors, privileges, status, recordings.
+
+use std::{
+    os::unix::process::CommandExt,
+    process::{Command, Output},
+};
+
+use tracer_tests::{
+    Agent, Folder,
+    programs::{Program, curl},
+    receiver::Receiver,
+    root, tracer, wait_until,
+};
+
+fn run(arguments: &[&str]) -> Output {
+    Command::new(tracer()).args(arguments).output().expect("tracer runs")
+}
+
+fn stderr(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+const ANSWERS: &str = "location / { return 200 \"hello\\n\"; }";
+
+#[test]
+fn without_privileges_it_says_so_and_exits_with_77() {
+    // Anyone may execute a copy in the temporary folder.
+    let folder = Folder::new();
+    let copy = folder.file("tracer");
+    std::fs::copy(tracer(), &copy).expect("copied");
+    let own = std::process::id().to_string();
+    let output = Command::new(&copy).args(["--pid", &own]).uid(65_534).gid(65_534).output().expect("it runs");
+    assert_eq!(output.status.code(), Some(77), "{}", stderr(&output));
+    assert!(stderr(&output).contains("not permitted") && stderr(&output).contains("root"), "{}", stderr(&output));
+    let output = Command::new(&copy).arg("doctor").uid(65_534).gid(65_534).output().expect("it runs");
+    assert_eq!(output.status.code(), Some(77));
+    assert!(String::from_utf8_lossy(&output.stdout).contains("CAP_BPF"));
+}
+
+#[test]
+fn the_doctor_finds_this_machine_fit() {
+    let output = run(&["doctor"]);
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert_eq!(output.status.code(), Some(0), "{text}");
+    assert!(text.contains("load and attach"), "{text}");
+}
+
+#[test]
+fn run_gives_back_the_programs_status_and_leaves_its_streams_alone() {
+    let output = run(&["run", "--log-level", "off", "--output", "none", "--", "sh", "-c", "echo out; echo err >&2; exit 3"]);
+    assert_eq!(output.status.code(), Some(3));
+    assert_eq!(String::from_utf8_lossy(&output.stdout), "out\n");
+    assert_eq!(stderr(&output), "err\n");
+    let output = run(&["run", "--output", "none", "--", "sh", "-c", "kill -TERM $$"]);
+    assert_eq!(output.status.code(), Some(128 + libc::SIGTERM));
+    assert_eq!(run(&["run", "--", "no-such-program"]).status.code(), Some(127));
+}
+
+#[test]
+fn a_pid_that_does_not_exist_is_an_error() {
+    let output = run(&["--pid", "4194000"]);
+    assert_eq!(output.status.code(), Some(2));
+    assert!(stderr(&output).contains("there is no process 4194000"), "{}", stderr(&output));
+}
+
+#[test]
+fn status_and_doctor_tell_what_is_traced() {
+    let nginx = Program::nginx(ANSWERS);
+    let receiver = Receiver::start();
+    let agent = Agent::tracing(&[nginx.pid()], &receiver);
+    curl(&[&nginx.url("/a")]);
+    wait_until("the exchange is counted", || agent.count("exchanges.paired") == 1);
+    let status = agent.status();
+    let service = &status["services"][0];
+    assert_eq!((service["name"].as_str(), service["pid"].as_u64()), (Some("nginx"), Some(u64::from(nginx.pid()))));
+    assert_eq!(service["processes"], 2, "master and worker");
+    wait_until("the span was sent", || agent.status()["export"]["sent"] == 1);
+    agent.stop();
+}
+
+#[test]
+fn a_recording_gives_the_same_spans_as_the_traffic_did() {
+    let folder = Folder::new();
+    let recording = folder.file("a.rec");
+    let name = recording.to_string_lossy().into_owned();
+    let nginx = Program::nginx(ANSWERS);
+    let pid = nginx.pid().to_string();
+    let agent = Agent::start(&["--pid", &pid, "--output", "json", "--record", &name]);
+    for n in 0..10 {
+        curl(&["--header", "Authorization: Bearer top-secret", &nginx.url(&format!("/{n}?token=abc"))]);
+    }
+    wait_until("all are seen", || agent.count("exchanges.paired") == 10);
+    let (_, live, _) = agent.stop();
+    assert_eq!(live.lines().count(), 10);
+    let replayed = run(&["replay", "--output", "json", &name]);
+    assert_eq!(String::from_utf8_lossy(&replayed.stdout), live, "{}", stderr(&replayed));
+    let recorded = std::fs::read(&recording).expect("a recording");
+    let plain = zstd::decode_all(&recorded[8..]).expect("zstd");
+    assert!(!plain.windows(10).any(|window| window == b"top-secret"), "the credentials are masked");
+    use std::os::unix::fs::PermissionsExt;
+    assert_eq!(std::fs::metadata(&recording).expect("there").permissions().mode() & 0o777, 0o600);
+    // A cut one is an error with its place.
+    std::fs::write(&recording, &recorded[..recorded.len() / 2]).expect("written");
+    let cut = run(&["replay", &name]);
+    assert_eq!(cut.status.code(), Some(1));
+    assert!(stderr(&cut).contains("at byte"), "{}", stderr(&cut));
+}
+
+#[test]
+fn recordings_of_real_programs_give_the_spans_that_they_gave() {
+    let folder = root().join("tests/recordings");
+    let mut count = 0;
+    for entry in std::fs::read_dir(folder).expect("recordings") {
+        let path = entry.expect("an entry").path();
+        if path.extension().is_some_and(|extension| extension == "rec") {
+            let output = run(&["replay", "--output", "json", &path.to_string_lossy()]);
+            let expected = std::fs::read_to_string(path.with_extension("json")).expect("what to compare with");
+            assert_eq!(String::from_utf8_lossy(&output.stdout), expected, "{}", path.display());
+            count += 1;
+        }
+    }
+    assert!(count >= 3, "{count} recordings");
+}

@@ -1,0 +1,261 @@
+//! Full speed, and no harm: every request is a span or a counted loss, every stream arrives as it was
+//! sent, and an agent that is killed hurts nobody.
+
+use std::{
+    io::{Read, Write},
+    net::{TcpListener, TcpStream},
+    process::Command,
+    thread,
+    time::{Duration, Instant},
+};
+
+use tracer_tests::{
+    Agent, count_of,
+    programs::{Program, curl, run},
+    receiver::Receiver,
+    wait_until,
+};
+
+const COUNTING: &str = "access_log off; location = /count { stub_status; } location / { return 200 \"hello\\n\"; }";
+
+/// Requests that nginx has served, this question included.
+fn served(nginx: &Program) -> u64 {
+    let text = curl(&[&nginx.url("/count")]);
+    let numbers = text.lines().nth(2).expect("the third line").split_whitespace();
+    numbers.last().and_then(|number| number.parse().ok()).expect("a number")
+}
+
+fn wrk(nginx: &Program, connections: u32, pinned: bool) {
+    let connections = connections.to_string();
+    let url = nginx.url("/load");
+    let arguments = ["wrk", "--threads", "1", "--connections", &connections, "--duration", "3s", &url];
+    let mut command = Command::new("taskset");
+    command.args(["--cpu-list", if pinned { "0" } else { "0,1" }]).args(arguments);
+    run(&mut command);
+}
+
+fn pin(pid: u32, cpu: &str) {
+    run(Command::new("taskset").args(["--all-tasks", "--cpu-list", "--pid", cpu, &pid.to_string()]));
+    // The worker too.
+    let children = std::fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap_or_default();
+    for child in children.split_whitespace() {
+        run(Command::new("taskset").args(["--all-tasks", "--cpu-list", "--pid", cpu, child]));
+    }
+}
+
+#[test]
+fn spans_and_counted_losses_are_all_requests_that_were_served() {
+    for connections in [1, 64] {
+        let nginx = Program::nginx(COUNTING);
+        let pid = nginx.pid().to_string();
+        let agent = Agent::start(&["--pid", &pid, "--output", "none"]);
+        wrk(&nginx, connections, false);
+        let total = served(&nginx);
+        // A lost record may cost an exchange; nothing else may.
+        wait_until("everything is accounted for", || {
+            let status = agent.status();
+            let n = |name| count_of(&status, name);
+            n("exchanges.paired") + n("exchanges.unanswered") + n("events.lost") >= total
+        });
+        let status = agent.status();
+        let n = |name| count_of(&status, name);
+        let spans = n("spans.queued");
+        println!("{connections} connections: {total} requests, {spans} spans, {} records lost", n("events.lost"));
+        assert!(spans <= total, "{spans} spans of {total} requests");
+        assert!(spans + n("events.lost") >= total, "{status:#}");
+        agent.stop();
+    }
+}
+
+#[test]
+fn with_a_core_of_its_own_the_agent_loses_nothing() {
+    for connections in [1, 64] {
+        let nginx = Program::nginx(COUNTING);
+        let pid = nginx.pid().to_string();
+        let agent = Agent::start(&["--pid", &pid, "--output", "none"]);
+        pin(nginx.pid(), "0");
+        pin(agent.pid(), "1");
+        wrk(&nginx, connections, true);
+        let total = served(&nginx);
+        wait_until("every request is a span", || agent.count("spans.queued") >= total);
+        let status = agent.status();
+        assert_eq!(count_of(&status, "spans.queued"), total, "{status:#}");
+        for lost in ["events.lost", "bytes.lost", "exchanges.unpaired", "exchanges.unparsed", "events.malformed"] {
+            assert_eq!(count_of(&status, lost), 0, "{lost}");
+        }
+        agent.stop();
+    }
+}
+
+#[test]
+fn a_ring_that_is_too_small_loses_nothing_in_silence_and_the_streams_heal() {
+    let nginx = Program::nginx(COUNTING);
+    let folder = tracer_tests::Folder::new();
+    let config = folder.file("tracer.yaml");
+    std::fs::write(&config, "limits:\n  ring: 64KiB\n").expect("written");
+    let (config, pid) = (config.to_string_lossy().into_owned(), nginx.pid().to_string());
+    let agent = Agent::start(&["--pid", &pid, "--output", "none", "--config", &config]);
+    // Nobody reads the ring for a while.
+    agent.signal(libc::SIGSTOP);
+    wrk(&nginx, 16, false);
+    agent.signal(libc::SIGCONT);
+    let total = served(&nginx);
+    wait_until("the losses are counted", || agent.count("events.lost") > 0);
+    let before = agent.count("spans.queued");
+    assert!(before < total);
+    for n in 0..20 {
+        curl(&[&nginx.url(&format!("/after/{n}"))]);
+    }
+    wait_until("new connections are whole", || agent.count("spans.queued") >= before + 20);
+    let status = agent.status();
+    let n = |name| count_of(&status, name);
+    assert!(n("spans.queued") + n("events.lost") >= total + 20, "{status:#}");
+    agent.stop();
+}
+
+/// Bytes that differ from each other and are the same each time.
+fn body(length: usize) -> Vec<u8> {
+    let mut state = 0x9e37_79b9_7f4a_7c15u64 ^ length as u64;
+    (0..length)
+        .map(|_| {
+            state ^= state << 13;
+            state ^= state >> 7;
+            state ^= state << 17;
+            state as u8
+        })
+        .collect()
+}
+
+/// A hash of bytes: FNV-1a.
+fn hash(bytes: &[u8]) -> u64 {
+    bytes.iter().fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(0x100_0000_01b3))
+}
+
+/// Uploads with writes of changing sizes to a server that sends everything back, and compares.
+fn echo_round(length: usize) -> (u64, u64) {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let address = listener.local_addr().expect("bound");
+    let server = thread::spawn(move || {
+        let (mut stream, _) = listener.accept().expect("a client");
+        let mut received = Vec::new();
+        let mut part = vec![0; 70_000];
+        while received.len() < length {
+            let n = stream.read(&mut part).expect("bytes");
+            assert!(n > 0, "the stream is cut");
+            received.extend_from_slice(&part[..n]);
+        }
+        stream.write_all(&received).expect("sent");
+        hash(&received)
+    });
+    let sent = body(length);
+    let mut stream = TcpStream::connect(address).expect("it listens");
+    let mut rest = &sent[..];
+    let mut size = 1;
+    while !rest.is_empty() {
+        size = (size * 7 + 3) % 65_521 + 1;
+        let (now, later) = rest.split_at(size.min(rest.len()));
+        stream.write_all(now).expect("sent");
+        rest = later;
+    }
+    let mut back = Vec::new();
+    stream.read_to_end(&mut back).expect("read");
+    assert_eq!(hash(&back), hash(&sent), "{length} bytes came back changed");
+    (server.join().expect("the server"), hash(&sent))
+}
+
+#[test]
+fn streams_arrive_as_they_were_sent() {
+    // The streams are this test's own: the agent traces this very process.
+    let pid = std::process::id().to_string();
+    let lengths = [1, 100, 4_095, 4_096, 4_097, 65_536, 1_000_003, 50 << 20];
+    let without: Vec<_> = lengths.iter().map(|length| echo_round(*length)).collect();
+    let agent = Agent::start(&["--pid", &pid, "--output", "none"]);
+    let with: Vec<_> = lengths.iter().map(|length| echo_round(*length)).collect();
+    assert_eq!(without, with);
+    assert!(agent.count("bytes.seen") > 0, "they were traced");
+    agent.stop();
+}
+
+#[test]
+fn uploads_through_real_servers_have_the_same_hash_with_and_without_the_agent() {
+    let flask = Program::flask();
+    let nginx = Program::nginx(&format!("location / {{ proxy_pass http://127.0.0.1:{}; proxy_request_buffering off; }}", flask.port));
+    let folder = tracer_tests::Folder::new();
+    let upload = |length: usize| {
+        let file = folder.file("body");
+        std::fs::write(&file, body(length)).expect("written");
+        curl(&["--data-binary", &format!("@{}", file.display()), &nginx.url(&format!("/upload?{length}"))])
+    };
+    let lengths = [0, 1, 5_000, 300_000, 20 << 20];
+    let without: Vec<String> = lengths.iter().map(|length| upload(*length)).collect();
+    let receiver = Receiver::start();
+    let agent = Agent::tracing(&[nginx.pid(), flask.pid()], &receiver);
+    let with: Vec<String> = lengths.iter().map(|length| upload(*length)).collect();
+    assert_eq!(without, with);
+    let spans = receiver.wait_for(|spans| spans.len() >= 3 * lengths.len());
+    assert_eq!(spans.len(), 3 * lengths.len());
+    for length in lengths {
+        let sizes: Vec<Option<i64>> = spans
+            .iter()
+            .filter(|span| span.attribute("url.query").or(span.attribute("url.full")).is_some_and(|text| text.rsplit('?').next() == Some(&length.to_string())))
+            .map(|span| span.number("http.request.body.size"))
+            .collect();
+        assert_eq!(sizes, [Some(length as i64); 3], "{length}");
+    }
+    agent.stop();
+}
+
+#[test]
+fn agents_that_come_and_go_under_load_harm_no_request() {
+    let nginx = Program::nginx(COUNTING);
+    let url = nginx.url("/load");
+    let load = thread::spawn(move || {
+        run(Command::new("wrk").args(["--threads", "1", "--connections", "8", "--duration", "6s", &url]))
+    });
+    let begin = Instant::now();
+    let pid = nginx.pid().to_string();
+    let mut rounds = 0;
+    while begin.elapsed() < Duration::from_secs(5) {
+        let agent = Agent::start(&["--pid", &pid, "--output", "none"]);
+        wait_until("it traces", || agent.count("connections.seen") > 0);
+        if rounds % 2 == 0 {
+            agent.stop();
+        } else {
+            // SIGKILL, by its end.
+            drop(agent);
+        }
+        rounds += 1;
+    }
+    let report = load.join().expect("wrk");
+    assert!(rounds >= 2, "{rounds} rounds");
+    assert!(!report.contains("Socket errors") && !report.contains("Non-2xx"), "{report}");
+}
+
+#[test]
+fn an_agent_that_is_killed_leaves_no_program_behind() {
+    let names = || {
+        let output = run(Command::new("bpftool").args(["prog", "show"]));
+        output.lines().filter(|line| line.contains("name sock_send_lengt") || line.contains("name inet_sock_set_s")).count()
+    };
+    let nginx = Program::nginx(COUNTING);
+    let before = names();
+    let agent = Agent::start(&["--pid", &nginx.pid().to_string(), "--output", "none"]);
+    assert_eq!(names(), before + 2);
+    agent.signal(libc::SIGKILL);
+    drop(agent);
+    wait_until("the kernel has let them go", || names() == before);
+}
+
+#[test]
+fn what_is_seen_before_sigterm_is_sent() {
+    let flask = Program::flask();
+    let receiver = Receiver::start();
+    let agent = Agent::tracing(&[flask.pid()], &receiver);
+    for n in 0..10 {
+        curl(&[&flask.url(&format!("/echo/{n}"))]);
+    }
+    let begin = Instant::now();
+    let (status, ..) = agent.stop();
+    assert!(status.success() && begin.elapsed() < Duration::from_secs(5));
+    assert_eq!(receiver.count(), 10);
+}
