@@ -31,7 +31,11 @@ fn without_privileges_it_says_so_and_exits_with_77() {
     let own = std::process::id().to_string();
     let output = Command::new(&copy).args(["--pid", &own]).uid(65_534).gid(65_534).output().expect("it runs");
     assert_eq!(output.status.code(), Some(77), "{}", stderr(&output));
-    assert!(stderr(&output).contains("not permitted") && stderr(&output).contains("root"), "{}", stderr(&output));
+    assert!(
+        stderr(&output).contains("not permitted") && stderr(&output).contains("root"),
+        "{}",
+        stderr(&output)
+    );
     let output = Command::new(&copy).arg("doctor").uid(65_534).gid(65_534).output().expect("it runs");
     assert_eq!(output.status.code(), Some(77));
     assert!(String::from_utf8_lossy(&output.stdout).contains("CAP_BPF"));
@@ -47,7 +51,17 @@ fn the_doctor_finds_this_machine_fit() {
 
 #[test]
 fn run_gives_back_the_programs_status_and_leaves_its_streams_alone() {
-    let output = run(&["run", "--log-level", "off", "--output", "none", "--", "sh", "-c", "echo out; echo err >&2; exit 3"]);
+    let output = run(&[
+        "run",
+        "--log-level",
+        "off",
+        "--output",
+        "none",
+        "--",
+        "sh",
+        "-c",
+        "echo out; echo err >&2; exit 3",
+    ]);
     assert_eq!(output.status.code(), Some(3));
     assert_eq!(String::from_utf8_lossy(&output.stdout), "out\n");
     assert_eq!(stderr(&output), "err\n");
@@ -72,7 +86,10 @@ fn status_and_doctor_tell_what_is_traced() {
     wait_until("the exchange is counted", || agent.count("exchanges.paired") == 1);
     let status = agent.status();
     let service = &status["services"][0];
-    assert_eq!((service["name"].as_str(), service["pid"].as_u64()), (Some("nginx"), Some(u64::from(nginx.pid()))));
+    assert_eq!(
+        (service["name"].as_str(), service["pid"].as_u64()),
+        (Some("nginx"), Some(u64::from(nginx.pid())))
+    );
     assert_eq!(service["processes"], 2, "master and worker");
     wait_until("the span was sent", || agent.status()["export"]["sent"] == 1);
     agent.stop();
@@ -114,7 +131,8 @@ fn recordings_of_real_programs_give_the_spans_that_they_gave() {
         let path = entry.expect("an entry").path();
         if path.extension().is_some_and(|extension| extension == "rec") {
             let output = run(&["replay", "--output", "json", &path.to_string_lossy()]);
-            let expected = std::fs::read_to_string(path.with_extension("json")).expect("what to compare with");
+            let expected =
+                std::fs::read_to_string(path.with_extension("json")).expect("what to compare with");
             assert_eq!(String::from_utf8_lossy(&output.stdout), expected, "{}", path.display());
             count += 1;
         }

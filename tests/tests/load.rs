@@ -16,7 +16,8 @@ use tracer_tests::{
     wait_until,
 };
 
-const COUNTING: &str = "access_log off; location = /count { stub_status; } location / { return 200 \"hello\\n\"; }";
+const COUNTING: &str =
+    "access_log off; location = /count { stub_status; } location / { return 200 \"hello\\n\"; }";
 
 /// Requests that nginx has served, this question included.
 fn served(nginx: &Program) -> u64 {
@@ -60,7 +61,10 @@ fn spans_and_counted_losses_are_all_requests_that_were_served() {
         let status = agent.status();
         let n = |name| count_of(&status, name);
         let spans = n("spans.queued");
-        println!("{connections} connections: {total} requests, {spans} spans, {} records lost", n("events.lost"));
+        println!(
+            "{connections} connections: {total} requests, {spans} spans, {} records lost",
+            n("events.lost")
+        );
         assert!(spans <= total, "{spans} spans of {total} requests");
         assert!(spans + n("events.lost") >= total, "{status:#}");
         agent.stop();
@@ -80,7 +84,9 @@ fn with_a_core_of_its_own_the_agent_loses_nothing() {
         wait_until("every request is a span", || agent.count("spans.queued") >= total);
         let status = agent.status();
         assert_eq!(count_of(&status, "spans.queued"), total, "{status:#}");
-        for lost in ["events.lost", "bytes.lost", "exchanges.unpaired", "exchanges.unparsed", "events.malformed"] {
+        for lost in
+            ["events.lost", "bytes.lost", "exchanges.unpaired", "exchanges.unparsed", "events.malformed"]
+        {
             assert_eq!(count_of(&status, lost), 0, "{lost}");
         }
         agent.stop();
@@ -128,7 +134,9 @@ fn body(length: usize) -> Vec<u8> {
 
 /// A hash of bytes: FNV-1a.
 fn hash(bytes: &[u8]) -> u64 {
-    bytes.iter().fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(0x100_0000_01b3))
+    bytes
+        .iter()
+        .fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(0x100_0000_01b3))
 }
 
 /// Uploads with writes of changing sizes to a server that sends everything back, and compares.
@@ -179,7 +187,10 @@ fn streams_arrive_as_they_were_sent() {
 #[test]
 fn uploads_through_real_servers_have_the_same_hash_with_and_without_the_agent() {
     let flask = Program::flask();
-    let nginx = Program::nginx(&format!("location / {{ proxy_pass http://127.0.0.1:{}; proxy_request_buffering off; }}", flask.port));
+    let nginx = Program::nginx(&format!(
+        "location / {{ proxy_pass http://127.0.0.1:{}; proxy_request_buffering off; }}",
+        flask.port
+    ));
     let folder = tracer_tests::Folder::new();
     let upload = |length: usize| {
         let file = folder.file("body");
@@ -197,7 +208,11 @@ fn uploads_through_real_servers_have_the_same_hash_with_and_without_the_agent() 
     for length in lengths {
         let sizes: Vec<Option<i64>> = spans
             .iter()
-            .filter(|span| span.attribute("url.query").or(span.attribute("url.full")).is_some_and(|text| text.rsplit('?').next() == Some(&length.to_string())))
+            .filter(|span| {
+                span.attribute("url.query")
+                    .or(span.attribute("url.full"))
+                    .is_some_and(|text| text.rsplit('?').next() == Some(&length.to_string()))
+            })
             .map(|span| span.number("http.request.body.size"))
             .collect();
         assert_eq!(sizes, [Some(length as i64); 3], "{length}");
@@ -235,7 +250,10 @@ fn agents_that_come_and_go_under_load_harm_no_request() {
 fn an_agent_that_is_killed_leaves_no_program_behind() {
     let names = || {
         let output = run(Command::new("bpftool").args(["prog", "show"]));
-        output.lines().filter(|line| line.contains("name sock_send_lengt") || line.contains("name inet_sock_set_s")).count()
+        output
+            .lines()
+            .filter(|line| line.contains("name sock_send_lengt") || line.contains("name inet_sock_set_s"))
+            .count()
     };
     let nginx = Program::nginx(COUNTING);
     let before = names();

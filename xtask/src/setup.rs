@@ -72,7 +72,11 @@ const PROGRAMS: &[Need] = &[
         package: "python3-requests",
         why: "a client that tests and demo trace",
     },
-    Need { present: || runs("bpftool"), package: "bpftool", why: "a test looks at the kernel's programs with it" },
+    Need {
+        present: || runs("bpftool"),
+        package: "bpftool",
+        why: "a test looks at the kernel's programs with it",
+    },
     Need { present: || runs("taskset"), package: "util-linux", why: "pins programs to cores in a test" },
 ];
 
