@@ -1,5 +1,7 @@
 //! The command line: every flag with its help, and how flags change the configuration.
 
+#![forbid(unsafe_code)]
+
 use std::{ffi::OsString, io::IsTerminal, path::PathBuf};
 
 use clap::{Args, Parser, Subcommand, ValueEnum};

@@ -1,5 +1,7 @@
 //! The configuration: a YAML file, then environment variables, then flags.
 
+#![forbid(unsafe_code)]
+
 use std::path::{Path, PathBuf};
 
 use schemars::JsonSchema;

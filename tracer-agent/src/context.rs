@@ -1,5 +1,7 @@
 //! Trace context as it comes in headers: W3C Trace Context, level 2.
 
+#![forbid(unsafe_code)]
+
 /// A valid context.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Incoming {

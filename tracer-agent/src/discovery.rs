@@ -1,5 +1,7 @@
 //! Which processes are traced right now: the selectors, `/proc`, and what the kernel reports.
 
+#![forbid(unsafe_code)]
+
 use std::{collections::BTreeMap, os::linux::fs::MetadataExt};
 
 use rustc_hash::FxHashSet;

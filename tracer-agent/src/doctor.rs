@@ -1,5 +1,7 @@
 //! What this kernel and these privileges allow, feature by feature.
 
+#![forbid(unsafe_code)]
+
 use std::{
     fs,
     path::{Path, PathBuf},

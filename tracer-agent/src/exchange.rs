@@ -1,5 +1,7 @@
 //! A request and its response: what the protocol parsers make and the span stage turns into spans.
 
+#![forbid(unsafe_code)]
+
 use std::net::SocketAddr;
 
 use bytes::Bytes;

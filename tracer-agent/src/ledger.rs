@@ -1,5 +1,7 @@
 //! Nothing is missing in silence: what was seen, skipped, lost, and why, by process.
 
+#![forbid(unsafe_code)]
+
 use std::collections::BTreeMap;
 
 use rustc_hash::FxHashMap;

@@ -1,5 +1,7 @@
 //! The agent's own log, on standard error.
 
+#![forbid(unsafe_code)]
+
 use std::{
     str::FromStr,
     sync::Mutex,

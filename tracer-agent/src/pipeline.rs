@@ -1,6 +1,8 @@
 //! From what the kernel tells to spans: one synchronous way, the same for live traffic and for
 //! recordings. Everything that decides about a span comes in as an [`Input`]; nothing is looked up.
 
+#![forbid(unsafe_code)]
+
 use std::sync::Arc;
 
 use rustc_hash::FxHashSet;

@@ -4,6 +4,8 @@
 //! A file is [`MAGIC`], then one zstd stream of frames: a byte that tells what it is, its length as a
 //! little-endian `u32`, its bytes. The first frame is the header, as JSON.
 
+#![forbid(unsafe_code)]
+
 use std::{
     fs::{File, OpenOptions},
     io::{self, BufReader, BufWriter, Read, Write},

@@ -1,5 +1,7 @@
 //! What must not leave: values of query keys that hold secrets, and credentials in URLs.
 
+#![forbid(unsafe_code)]
+
 use std::borrow::Cow;
 
 use crate::process::identity::percent_decoded;

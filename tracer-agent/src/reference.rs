@@ -1,5 +1,7 @@
 //! The configuration reference, made from the code.
 
+#![forbid(unsafe_code)]
+
 use serde_json::Value;
 
 use crate::config::Config;

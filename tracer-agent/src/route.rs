@@ -1,5 +1,7 @@
 //! Names of low cardinality for paths: from configured patterns, or guessed.
 
+#![forbid(unsafe_code)]
+
 use std::collections::{HashMap, HashSet};
 
 /// Configured patterns: `{name}` stands for one segment, a last `*` for all that is left.

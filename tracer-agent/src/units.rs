@@ -1,5 +1,7 @@
 //! Times and sizes as people write them in a configuration: `500ms`, `5m`, `8MiB`.
 
+#![forbid(unsafe_code)]
+
 use std::{fmt, str::FromStr, time::Duration};
 
 use schemars::JsonSchema;

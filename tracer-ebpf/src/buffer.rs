@@ -170,7 +170,13 @@ pub(crate) fn gather(source: &Source, skip: u64, wanted: u64, length: u64, direc
 /// in its lowest bit. Returns the bytes gathered, with bit 32 set if memory could not be read.
 #[unsafe(no_mangle)]
 #[inline(never)]
-pub extern "C" fn tracer_gather(start: u64, count_direction: u64, skip: u64, wanted: u64, length: u64) -> u64 {
+pub extern "C" fn tracer_gather(
+    start: u64,
+    count_direction: u64,
+    skip: u64,
+    wanted: u64,
+    length: u64,
+) -> u64 {
     const FAILED: u64 = 1 << 32;
     let direction = count_direction as u32 & 1;
     let count = count_direction >> 1;
@@ -275,8 +281,11 @@ pub(crate) unsafe fn copy_gathered(data: *mut u8, head: u64, tail: u64, directio
     // SAFETY: see above; the scratch is larger than both.
     unsafe {
         bpf_probe_read_kernel(data.cast(), head as u32, scratch.cast()) == 0
-            && bpf_probe_read_kernel(data.add(head as usize).cast(), tail as u32, scratch.add(TAIL_AT as usize).cast())
-                == 0
+            && bpf_probe_read_kernel(
+                data.add(head as usize).cast(),
+                tail as u32,
+                scratch.add(TAIL_AT as usize).cast(),
+            ) == 0
     }
 }
 
@@ -286,7 +295,14 @@ pub(crate) unsafe fn copy_gathered(data: *mut u8, head: u64, tail: u64, directio
 /// # Safety
 /// As [`copy_gathered`].
 #[inline(always)]
-pub(crate) unsafe fn copy_buffer(data: *mut u8, address: u64, skip: u64, head: u64, tail: u64, length: u64) -> bool {
+pub(crate) unsafe fn copy_buffer(
+    data: *mut u8,
+    address: u64,
+    skip: u64,
+    head: u64,
+    tail: u64,
+    length: u64,
+) -> bool {
     // SAFETY: see above; the helper checks the addresses.
     unsafe {
         bpf_probe_read_user(data.cast(), head as u32, (address + skip) as *const c_void) == 0

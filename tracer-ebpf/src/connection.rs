@@ -11,7 +11,8 @@ use aya_ebpf::{
     programs::BtfTracePointContext,
 };
 use tracer_common::{
-    CLOSE_ALL, CLOSE_SEND, CloseRecord, KernelCounter, Kind, OPEN_BIRTH, OPEN_CLIENT, OpenRecord, ProcessRecord,
+    CLOSE_ALL, CLOSE_SEND, CloseRecord, KernelCounter, Kind, OPEN_BIRTH, OPEN_CLIENT, OpenRecord,
+    ProcessRecord,
 };
 
 use crate::{
@@ -112,9 +113,14 @@ pub(crate) unsafe fn find<'a>(sk: *mut c_void) -> Option<&'a mut Connection> {
 pub(crate) unsafe fn find_or_create<'a>(sk: *mut c_void) -> Option<&'a mut Connection> {
     // SAFETY: see `find`; the kernel zeroes new storage.
     let connection = unsafe {
-        bpf_sk_storage_get((&raw const CONNECTIONS).cast_mut().cast(), sk, core::ptr::null_mut(), STORAGE_CREATE)
-            .cast::<Connection>()
-            .as_mut()
+        bpf_sk_storage_get(
+            (&raw const CONNECTIONS).cast_mut().cast(),
+            sk,
+            core::ptr::null_mut(),
+            STORAGE_CREATE,
+        )
+        .cast::<Connection>()
+        .as_mut()
     };
     let Some(connection) = connection else {
         count(KernelCounter::NoStorage, 1);
@@ -247,7 +253,13 @@ unsafe fn listening(sk: *const c_void) {
     }
     let pid = Current::any().pid();
     set_selected(pid, true);
-    process::report(ProcessRecord { kind: Kind::Listen as u8, selected: 2, port, pid, ..ProcessRecord::default() });
+    process::report(ProcessRecord {
+        kind: Kind::Listen as u8,
+        selected: 2,
+        port,
+        pid,
+        ..ProcessRecord::default()
+    });
 }
 
 #[inline(always)]

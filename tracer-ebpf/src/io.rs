@@ -10,9 +10,10 @@ use aya_ebpf::{
     programs::BtfTracePointContext,
 };
 use tracer_common::{
-    CLASS_BYTES, CLASS_SIZES, DataHeader, DataRecord, EDGE_END, EDGE_START, EDGE_WITHOUT_VERDICT, FLAG_CONTINUES,
-    FLAG_END, FLAG_PRE_SEND, FLAG_TURN, HEAD_BUDGET, KernelCounter, Kind, NoBytes, OPEN_HEAD_BUDGET, RECEIVE, SEND,
-    VERDICT_BODY_RECEIVE, VERDICT_BODY_SEND, VERDICT_IGNORE, VERDICT_SLOTS, verdict_slot, verdict_tag,
+    CLASS_BYTES, CLASS_SIZES, DataHeader, DataRecord, EDGE_END, EDGE_START, EDGE_WITHOUT_VERDICT,
+    FLAG_CONTINUES, FLAG_END, FLAG_PRE_SEND, FLAG_TURN, HEAD_BUDGET, KernelCounter, Kind, NoBytes,
+    OPEN_HEAD_BUDGET, RECEIVE, SEND, VERDICT_BODY_RECEIVE, VERDICT_BODY_SEND, VERDICT_IGNORE, VERDICT_SLOTS,
+    verdict_slot, verdict_tag,
 };
 
 use crate::{
@@ -285,7 +286,10 @@ unsafe fn without_bytes(sk: *mut c_void, tcp: *const c_void, ret: i32, direction
         }
         let state = i32::from(load::<u8>(sk, offset!(sock_state)));
         let ended = ret == 0 && (has_received_fin(state) || state == TCP_CLOSE);
-        if !ended || connection.turn == 0 || connection.flags & (Connection::ENDED | Connection::UPPER_LAYER) != 0 {
+        if !ended
+            || connection.turn == 0
+            || connection.flags & (Connection::ENDED | Connection::UPPER_LAYER) != 0
+        {
             return;
         }
         if verdict(connection.number).0 == VERDICT_IGNORE {
@@ -306,7 +310,8 @@ unsafe fn without_bytes(sk: *mut c_void, tcp: *const c_void, ret: i32, direction
             start_ns: now,
             pid: current.pid(),
             tid: current.tid(),
-            position: load::<u32>(tcp, offset!(tcp_sock_copied_seq)).wrapping_sub(u32::from(state != TCP_CLOSE)),
+            position: load::<u32>(tcp, offset!(tcp_sock_copied_seq))
+                .wrapping_sub(u32::from(state != TCP_CLOSE)),
             lost: connection.lost,
             ..DataHeader::default()
         };
@@ -320,7 +325,8 @@ unsafe fn without_bytes(sk: *mut c_void, tcp: *const c_void, ret: i32, direction
 #[inline(always)]
 unsafe fn count_other(sk: *const c_void) {
     // SAFETY: as the caller's.
-    let (family, kind): (u16, u16) = unsafe { (load(sk, offset!(sock_family)), load(sk, offset!(sock_type))) };
+    let (family, kind): (u16, u16) =
+        unsafe { (load(sk, offset!(sock_family)), load(sk, offset!(sock_type))) };
     let counter = if family == AF_UNIX {
         KernelCounter::UnixSocket
     } else if kind == SOCK_DGRAM {
@@ -463,8 +469,7 @@ unsafe extern "C" fn emit_open_piece(_index: u64, direction: *mut u32) -> core::
             wanted = most;
         }
         let direction = *direction as u8 & 1;
-        let (filled, whole) =
-            gather(&open.piece.source, start + open.skip, wanted, open.length, direction);
+        let (filled, whole) = gather(&open.piece.source, start + open.skip, wanted, open.length, direction);
         if still_open {
             let mut last = open.last_bytes;
             if find_head_end(filled, &mut last, direction) {

@@ -7,7 +7,9 @@ use aya_ebpf::{
     macros::btf_tracepoint,
     programs::BtfTracePointContext,
 };
-use tracer_common::{ExecRecord, FileKey, KernelCounter, Kind, NAME_BYTES, ProcessRecord, RULE_EXCLUDE, RULE_SELECT};
+use tracer_common::{
+    ExecRecord, FileKey, KernelCounter, Kind, NAME_BYTES, ProcessRecord, RULE_EXCLUDE, RULE_SELECT,
+};
 
 use crate::{
     layout::{load, offset, report_every_exec},
@@ -34,7 +36,8 @@ pub fn sched_process_fork(ctx: BtfTracePointContext) -> i32 {
     let Some(parent) = Current::selected() else { return 0 };
     let child: *const c_void = ctx.arg(1);
     // SAFETY: the tracepoint's argument.
-    let (pid, tgid): (u32, u32) = unsafe { (load(child, offset!(task_pid)), load(child, offset!(task_tgid))) };
+    let (pid, tgid): (u32, u32) =
+        unsafe { (load(child, offset!(task_pid)), load(child, offset!(task_tgid))) };
     if pid != tgid {
         return 0;
     }

@@ -39,9 +39,5 @@ pub(crate) fn reserve<T: 'static>() -> Option<RingBufEntry<T>> {
 /// how full it is costs a helper call, so small records ask now and then.
 #[inline(always)]
 pub(crate) fn submit_flags(ask: bool) -> u64 {
-    if ask && EVENTS.query(BPF_RB_AVAIL_DATA) > wake_bytes() {
-        FORCE_WAKEUP
-    } else {
-        BPF_RB_NO_WAKEUP
-    }
+    if ask && EVENTS.query(BPF_RB_AVAIL_DATA) > wake_bytes() { FORCE_WAKEUP } else { BPF_RB_NO_WAKEUP }
 }

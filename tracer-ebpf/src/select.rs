@@ -1,6 +1,11 @@
 //! Which processes are traced: one bit each.
 
-use aya_ebpf::{bindings::BPF_F_MMAPABLE, helpers::bpf_get_current_pid_tgid, macros::map, maps::{Array, HashMap}};
+use aya_ebpf::{
+    bindings::BPF_F_MMAPABLE,
+    helpers::bpf_get_current_pid_tgid,
+    macros::map,
+    maps::{Array, HashMap},
+};
 use tracer_common::{FileKey, MAX_PIDS, NAME_BYTES, PORT_WORDS, SELECTION_WORDS};
 
 use crate::atomic;

@@ -1,5 +1,7 @@
 //! Connections: from the kernel's records to the protocols' parsers, and their exchanges back out.
 
+#![forbid(unsafe_code)]
+
 mod entry;
 mod stream;
 

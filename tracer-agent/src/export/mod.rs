@@ -1,5 +1,7 @@
 //! Spans to any OTLP backend: a bounded queue, batches, retries, and an account of every span.
 
+#![forbid(unsafe_code)]
+
 pub mod config;
 mod encode;
 mod grpc;

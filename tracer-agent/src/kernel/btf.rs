@@ -2,6 +2,8 @@
 //!
 //! Format: `Documentation/bpf/btf.rst` in the kernel tree. Only what names and offsets need is read.
 
+#![forbid(unsafe_code)]
+
 use std::{collections::HashMap, fs, path::Path};
 
 use tracer_common::{ABSENT, Offsets};

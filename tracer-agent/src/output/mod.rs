@@ -1,5 +1,7 @@
 //! What a person or a program sees at once: a line per exchange, and a summary at the end.
 
+#![forbid(unsafe_code)]
+
 mod escape;
 mod json;
 mod ledger_text;

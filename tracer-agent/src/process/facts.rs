@@ -1,5 +1,7 @@
 //! What `/proc` tells of a process, read once when it is selected or executes a program.
 
+#![forbid(unsafe_code)]
+
 use std::{
     collections::BTreeMap,
     fs::{self, File},

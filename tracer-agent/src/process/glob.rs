@@ -1,6 +1,8 @@
 //! Patterns for paths and command lines: `*` is any run of characters (also of `/`), `?` one
 //! character, `[a-z]` one of a set, `\` takes the next one as it is.
 
+#![forbid(unsafe_code)]
+
 /// A compiled pattern.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Glob(Vec<Part>);

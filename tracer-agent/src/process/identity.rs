@@ -1,5 +1,7 @@
 //! Whose service a process is: its name, and the resource that its spans share.
 
+#![forbid(unsafe_code)]
+
 use serde::{Deserialize, Serialize};
 
 use super::facts::ProcessFacts;
@@ -219,8 +221,7 @@ fn python(arguments: &[&str], facts: &ProcessFacts) -> Option<String> {
                 && is_module(argument)
         });
         let named = rest.clone().skip_while(|argument| !matches!(*argument, "-A" | "--app")).nth(1);
-        let target =
-            loaded.or(named).or_else(|| rest.clone().filter(|argument| !argument.starts_with('-')).last());
+        let target = loaded.or(named).or_else(|| rest.clone().rfind(|argument| !argument.starts_with('-')));
         let module = target.map(|target| target.split(':').next().unwrap_or(target));
         let parts: Vec<&str> =
             module.unwrap_or_default().split('.').filter(|part| !part.is_empty()).collect();

@@ -1,5 +1,7 @@
 //! Which processes the operator wants.
 
+#![forbid(unsafe_code)]
+
 use std::path::PathBuf;
 
 use schemars::JsonSchema;

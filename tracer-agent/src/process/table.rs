@@ -1,6 +1,8 @@
 //! The processes that are traced, and the service instance that each belongs to. Driven by events
 //! only, so that a recording gives the same table.
 
+#![forbid(unsafe_code)]
+
 use std::{collections::VecDeque, sync::Arc};
 
 use rustc_hash::FxHashMap;

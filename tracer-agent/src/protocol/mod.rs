@@ -2,6 +2,8 @@
 //! behind [`Parser`]; HTTP/1 keep-alive is the simplest case of what the interface carries, many
 //! streams at once the general one.
 
+#![forbid(unsafe_code)]
+
 pub mod http1;
 pub mod recognise;
 

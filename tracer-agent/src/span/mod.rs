@@ -1,5 +1,7 @@
 //! Spans by the OpenTelemetry data model, as they leave the agent.
 
+#![forbid(unsafe_code)]
+
 pub mod build;
 mod http;
 mod semconv;
