@@ -87,11 +87,17 @@ pub struct Agent {
 impl Agent {
     /// Starts it with these arguments, and waits until it traces.
     pub fn start(arguments: &[&str]) -> Self {
+        Self::start_in(&[], arguments)
+    }
+
+    /// As [`Self::start`], with variables in its environment.
+    pub fn start_in(environment: &[(&str, &str)], arguments: &[&str]) -> Self {
         let folder = Folder::new();
         let output = fs::File::create(folder.file("output")).expect("a file");
         let log = fs::File::create(folder.file("log")).expect("a file");
         let mut child = Command::new(tracer())
             .args(arguments)
+            .envs(environment.iter().copied())
             .arg("--socket")
             .arg(folder.file("socket"))
             .stdin(Stdio::null())

@@ -12,7 +12,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use tracer_common::Verdict;
+use tracer_common::{KernelCounter, Verdict};
 
 use crate::{
     clock,
@@ -331,6 +331,7 @@ impl Worker {
         let mut last_record = Instant::now();
         let mut last_tick = Instant::now();
         let mut last_second = Instant::now();
+        let mut lost_processes = 0;
         while !self.shared.stop.load(Ordering::Relaxed) {
             let quiet = last_record.elapsed() > Self::SECOND;
             self.ring.wait(if quiet { Self::IDLE } else { Self::ACTIVE });
@@ -351,6 +352,11 @@ impl Worker {
                 self.set_clock();
                 let counters = self.kernel.counters();
                 self.feed.tell(Input::Counters(counters));
+                let lost = counters[KernelCounter::LostProcess as usize];
+                if lost > lost_processes {
+                    lost_processes = lost;
+                    self.discovery.recover(&mut self.feed);
+                }
                 self.publish();
             }
             self.shared.alive.store(self.discovery.alive(), Ordering::Relaxed);

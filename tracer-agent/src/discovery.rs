@@ -36,21 +36,22 @@ pub fn plan(selectors: &Selectors, ring_bytes: u32) -> Plan {
     let rules = selectors.kernel_rules();
     let mut names = rules.names;
     let mut files = Vec::new();
-    let mut report_every_exec = rules.needs_every_exec;
+    let mut watched = Vec::new();
     for (path, select) in rules.paths {
-        match std::fs::metadata(&path) {
-            Ok(metadata) => {
-                files.push((
-                    FileKey { inode: metadata.st_ino(), device: kernel_device(metadata.st_dev()) },
-                    select,
-                ));
-            }
-            // Not there yet, or in a container: its name is watched for, and userspace looks closer.
-            Err(_) => report_every_exec = true,
+        if let Ok(metadata) = std::fs::metadata(&path) {
+            files.push((
+                FileKey { inode: metadata.st_ino(), device: kernel_device(metadata.st_dev()) },
+                select,
+            ));
+        }
+        // It may come later, be replaced, or lie on a file system that shows other device numbers
+        // (btrfs, overlayfs): whoever executes a file of this name is looked at.
+        if let Some(name) = path.file_name() {
+            watched.push(name.as_encoded_bytes().to_vec());
         }
     }
     names.dedup();
-    Plan { ring_bytes, report_every_exec, ports: rules.ports, files, names }
+    Plan { ring_bytes, report_every_exec: rules.needs_every_exec, ports: rules.ports, files, names, watched }
 }
 
 /// A device number as the kernel keeps it inside: 12 bits of major, 20 of minor
@@ -152,6 +153,30 @@ impl Discovery {
                 }
             }
         }
+    }
+
+    /// Records of processes were lost: whoever carries a bit and is not known is looked at.
+    pub fn recover(&mut self, tell: &mut dyn Tell) {
+        for pid in self.proc.pids().unwrap_or_default() {
+            if pid != self.own_pid
+                && self.selection.contains(pid)
+                && !self.alive.contains(&pid)
+                && let Ok(facts) = self.proc.facts(pid)
+            {
+                let rule = match self.decide(&facts) {
+                    Decision::Included(rule) => Some(rule),
+                    Decision::Excluded => {
+                        self.drop_excluded(pid, tell);
+                        continue;
+                    }
+                    Decision::No => None,
+                };
+                self.take(facts, rule, tell);
+            }
+        }
+        // Those whose end went by unseen.
+        let (proc, selection) = (&self.proc, &self.selection);
+        self.alive.retain(|pid| selection.contains(*pid) && proc.parent(*pid).is_some());
     }
 
     /// A record from the ring: the pipeline gets it, and what `/proc` adds.

@@ -424,6 +424,8 @@ pub struct Settings {
 pub const RULE_SELECT: u8 = 1;
 /// See [`RULE_SELECT`].
 pub const RULE_EXCLUDE: u8 = 2;
+/// See [`RULE_SELECT`]: userspace is told, and decides.
+pub const RULE_LOOK: u8 = 3;
 
 /// Key of an executable rule that names one file.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]

@@ -8,7 +8,7 @@ use aya_ebpf::{
     programs::BtfTracePointContext,
 };
 use tracer_common::{
-    ExecRecord, FileKey, KernelCounter, Kind, NAME_BYTES, ProcessRecord, RULE_EXCLUDE, RULE_SELECT,
+    ExecRecord, FileKey, KernelCounter, Kind, NAME_BYTES, ProcessRecord, RULE_EXCLUDE, RULE_LOOK, RULE_SELECT,
 };
 
 use crate::{
@@ -71,7 +71,8 @@ pub fn sched_process_exec(ctx: BtfTracePointContext) -> i32 {
         bpf_probe_read_kernel_str(name.as_mut_ptr().cast(), NAME_BYTES as u32, text);
     }
     let was_selected = is_selected(pid);
-    let selected = match rule_for(&file_key, &name) {
+    let rule = rule_for(&file_key, &name);
+    let selected = match rule {
         RULE_EXCLUDE => {
             set_selected(pid, false);
             0
@@ -82,7 +83,7 @@ pub fn sched_process_exec(ctx: BtfTracePointContext) -> i32 {
         }
         _ => u8::from(was_selected),
     };
-    if was_selected || selected != 0 || report_every_exec() {
+    if was_selected || selected != 0 || rule == RULE_LOOK || report_every_exec() {
         let Some(mut entry) = reserve::<ExecRecord>() else {
             count(KernelCounter::LostProcess, 1);
             return 0;

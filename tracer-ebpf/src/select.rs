@@ -6,7 +6,7 @@ use aya_ebpf::{
     macros::map,
     maps::{Array, HashMap},
 };
-use tracer_common::{FileKey, MAX_PIDS, NAME_BYTES, PORT_WORDS, SELECTION_WORDS};
+use tracer_common::{FileKey, MAX_PIDS, NAME_BYTES, PORT_WORDS, RULE_EXCLUDE, RULE_SELECT, SELECTION_WORDS};
 
 use crate::atomic;
 
@@ -101,6 +101,11 @@ pub(crate) fn rule_for(file: &FileKey, name: &[u8; NAME_BYTES]) -> u8 {
     let by_file = unsafe { FILES.get(file) }.copied().unwrap_or(0);
     // SAFETY: as above.
     let by_name = unsafe { NAMES.get(name) }.copied().unwrap_or(0);
-    // An exclusion wins: it is the larger number.
-    if by_file > by_name { by_file } else { by_name }
+    if by_file == RULE_EXCLUDE || by_name == RULE_EXCLUDE {
+        RULE_EXCLUDE
+    } else if by_file == RULE_SELECT || by_name == RULE_SELECT {
+        RULE_SELECT
+    } else {
+        by_name
+    }
 }

@@ -1,5 +1,7 @@
 //! One connection: its two streams, its protocol's parser, and what is wanted of it.
 
+use std::{collections::VecDeque, net::SocketAddr};
+
 use tracer_common::{
     CloseRecord, DataHeader, FLAG_CONTINUES, FLAG_END, FLAG_TURN, OpenRecord, RECEIVE, SEND, Verdict,
 };
@@ -52,6 +54,8 @@ pub(super) struct Entry {
     last_ns: u64,
     tally: Tally,
     yields: Vec<Yield>,
+    /// When ranges of the received stream arrived, kept only where sends are seen late.
+    received: VecDeque<(std::ops::Range<u64>, u64)>,
 }
 
 /// Bytes that were not yet told to the ledger.
@@ -93,6 +97,46 @@ impl Entry {
             last_ns: record.time_ns,
             tally: Tally::default(),
             yields: Vec::new(),
+            received: VecDeque::new(),
+        }
+    }
+
+    /// Its own address and the other end's.
+    pub(super) fn addresses(&self) -> (SocketAddr, SocketAddr) {
+        (self.facts.local, self.facts.remote)
+    }
+
+    /// Whether both are the ends of one connection within this host.
+    pub(super) fn is_other_end_of(&self, other: &Self) -> bool {
+        let first = |entry: &Self, direction: u8| entry.streams[usize::from(direction)].position_of(0);
+        first(self, SEND) == first(other, RECEIVE) && first(self, RECEIVE) == first(other, SEND)
+    }
+
+    /// Remembers when bytes arrived.
+    pub(super) fn mark_received(&mut self, header: &DataHeader) {
+        const MARKS: usize = 64;
+        if self.received.len() >= MARKS {
+            self.received.pop_front();
+        }
+        let begin = self.streams[usize::from(RECEIVE)].offset_of(header.position);
+        self.received.push_back((begin..begin + u64::from(header.length), header.time_ns));
+    }
+
+    /// When the byte at this offset of the received stream arrived, if that is still known.
+    pub(super) fn received_at(&self, offset: u64) -> Option<u64> {
+        self.received.iter().find(|(range, _)| range.contains(&offset)).map(|(_, time_ns)| *time_ns)
+    }
+
+    /// Bytes that this end has sent.
+    pub(super) fn sent(&self) -> u64 {
+        self.streams[usize::from(SEND)].next()
+    }
+
+    /// Offset in the sent stream of an offset that the parser counts.
+    pub(super) fn sent_offset(&self, offset: u64) -> u64 {
+        match &self.state {
+            State::Parsing { began, .. } => began[usize::from(SEND)] + offset,
+            State::Unknown { .. } | State::Ignored => offset,
         }
     }
 
@@ -179,7 +223,11 @@ impl Entry {
 
     /// Time has passed for pieces that wait.
     pub(super) fn hurry(&mut self, now_ns: u64, hold_ns: u64, out: &mut dyn Output) {
-        let limit = now_ns.saturating_sub(hold_ns);
+        self.take_held_since(now_ns.saturating_sub(hold_ns), now_ns, out);
+    }
+
+    /// Takes what has waited since before `limit` as it is.
+    fn take_held_since(&mut self, limit: u64, now_ns: u64, out: &mut dyn Output) {
         while let Some(direction) =
             [RECEIVE, SEND].map(usize::from).into_iter().find(|d| self.streams[*d].has_waited_since(limit))
         {
@@ -279,7 +327,7 @@ impl Entry {
             self.ignore(Counter::ConnectionsOther, out);
             return;
         }
-        self.hurry(u64::MAX, 0, out);
+        self.take_held_since(u64::MAX, now_ns, out);
         self.streams[direction].hold(piece.to_owned(), now_ns);
     }
 

@@ -9,7 +9,8 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use rustc_hash::{FxHashMap, FxHashSet};
 use tracer_common::{
-    CLOSE_SEND, CloseRecord, DataHeader, NoBytes, OPEN_BIRTH, OPEN_CLIENT, OpenRecord, Verdict,
+    CLOSE_SEND, CloseRecord, DataHeader, FLAG_PRE_SEND, NoBytes, OPEN_BIRTH, OPEN_CLIENT, OpenRecord,
+    RECEIVE, SEND, Verdict,
 };
 
 use self::entry::Entry;
@@ -44,8 +45,32 @@ pub struct Table {
     urgent: FxHashSet<u64>,
     /// Ports on which selected processes listen: the role of a connection that was joined late.
     listening: FxHashSet<u16>,
+    /// Connections by their own and their other address: both ends may be on this host.
+    ends: FxHashMap<(SocketAddr, SocketAddr), u64>,
+    /// Sends are seen only after their bytes have left: the times of both ends are held together.
+    sees_sends_late: bool,
     limits: Limits,
     last_sweep_ns: u64,
+}
+
+/// Keeps exchanges until they were compared with those of the other end.
+struct Held<'a> {
+    out: &'a mut dyn Output,
+    exchanges: Vec<(ConnectionFacts, Exchange)>,
+}
+
+impl Output for Held<'_> {
+    fn exchange(&mut self, facts: &ConnectionFacts, exchange: Exchange) {
+        self.exchanges.push((facts.clone(), exchange));
+    }
+
+    fn count(&mut self, pid: u32, counter: Counter, n: u64) {
+        self.out.count(pid, counter, n);
+    }
+
+    fn verdict(&mut self, connection: u64, verdict: Verdict) {
+        self.out.verdict(connection, verdict);
+    }
 }
 
 impl Table {
@@ -64,6 +89,8 @@ impl Table {
             connections: FxHashMap::default(),
             urgent: FxHashSet::default(),
             listening: FxHashSet::default(),
+            ends: FxHashMap::default(),
+            sees_sends_late: false,
             limits,
             last_sweep_ns: 0,
         }
@@ -108,13 +135,15 @@ impl Table {
         if !from_birth {
             out.count(record.pid, Counter::ConnectionsJoined, 1);
         }
+        self.ends.insert((facts.local, facts.remote), record.connection);
         let entry = Entry::new(facts, role, record, from_birth, self.limits.exchange_timeout_ns);
         self.connections.insert(record.connection, entry);
     }
 
     /// Bytes moved. `head` and `tail` are the copied ones.
     pub fn data(&mut self, header: &DataHeader, head: &[u8], tail: &[u8], out: &mut dyn Output) {
-        let Some(entry) = self.connections.get_mut(&header.connection) else {
+        self.sees_sends_late |= header.direction == SEND && header.flags & FLAG_PRE_SEND == 0;
+        if !self.connections.contains_key(&header.connection) {
             if header.length == 0 {
                 // The end of a stream that was closed before the process looked.
                 return;
@@ -122,25 +151,26 @@ impl Table {
             out.count(header.pid, Counter::ConnectionsUnknownStart, 1);
             out.count(header.pid, Counter::BytesLost, u64::from(header.length));
             return;
-        };
-        entry.data(header, head, tail, out);
-        if entry.is_urgent() {
-            self.urgent.insert(header.connection);
         }
+        let marks = self.sees_sends_late;
+        self.with(header.connection, out, |entry, out| {
+            if marks && header.direction == RECEIVE {
+                entry.mark_received(header);
+            }
+            entry.data(header, head, tail, out);
+        });
         self.leave_if_done(header.connection, header.time_ns, out);
     }
 
     /// A connection, or its sending half, was closed.
     pub fn close(&mut self, record: &CloseRecord, out: &mut dyn Output) {
-        let Some(entry) = self.connections.get_mut(&record.connection) else { return };
-        if record.state == CLOSE_SEND {
-            entry.send_closed(record, out);
-        } else {
-            entry.closed(record, out);
-        }
-        if entry.is_urgent() {
-            self.urgent.insert(record.connection);
-        }
+        self.with(record.connection, out, |entry, out| {
+            if record.state == CLOSE_SEND {
+                entry.send_closed(record, out);
+            } else {
+                entry.closed(record, out);
+            }
+        });
         self.leave_if_done(record.connection, record.time_ns, out);
     }
 
@@ -174,12 +204,61 @@ impl Table {
         }
     }
 
+    /// Works on a connection, and hands on what comes of it.
+    fn with(&mut self, number: u64, out: &mut dyn Output, work: impl FnOnce(&mut Entry, &mut dyn Output)) {
+        let Some(entry) = self.connections.get_mut(&number) else { return };
+        if !self.sees_sends_late {
+            work(entry, out);
+        } else {
+            let mut held = Held { out: &mut *out, exchanges: Vec::new() };
+            work(entry, &mut held);
+            for (facts, mut exchange) in held.exchanges {
+                self.fit_to_peer(&facts, &mut exchange);
+                out.exchange(&facts, exchange);
+            }
+        }
+        if self.connections.get(&number).is_some_and(Entry::is_urgent) {
+            self.urgent.insert(number);
+        }
+    }
+
+    /// A send that was seen after it was done looks later than the receive that it caused. When the
+    /// other end is on this host, a byte left no later than it arrived there. The ends are known by the
+    /// first sequence numbers of both directions, which nothing changes on the way.
+    fn fit_to_peer(&self, facts: &ConnectionFacts, exchange: &mut Exchange) {
+        let Some(own) = self.connections.get(&facts.number) else { return };
+        let peer =
+            self.ends.get(&(facts.remote, facts.local)).and_then(|number| self.connections.get(number));
+        let Some(peer) = peer.filter(|peer| own.is_other_end_of(peer)) else { return };
+        match facts.role {
+            Role::Client => {
+                if let Some(arrived_ns) = peer.received_at(own.sent_offset(exchange.request_offset)) {
+                    exchange.start_ns = exchange.start_ns.min(arrived_ns);
+                }
+            }
+            Role::Server => {
+                if let Some(arrived_ns) = peer.received_at(own.sent().saturating_sub(1)) {
+                    exchange.end_ns = exchange.end_ns.min(arrived_ns).max(exchange.start_ns);
+                }
+            }
+        }
+    }
+
     fn leave_if_done(&mut self, number: u64, now_ns: u64, out: &mut dyn Output) {
         if self.connections.get(&number).is_some_and(|entry| entry.may_go(now_ns, Self::LINGER_NS))
             && let Some(mut entry) = self.connections.remove(&number)
         {
             self.urgent.remove(&number);
+            self.forget_end(&entry, number);
             entry.finish(out);
+        }
+    }
+
+    fn forget_end(&mut self, entry: &Entry, number: u64) {
+        let key = entry.addresses();
+        // The addresses may be a later connection's by now.
+        if self.ends.get(&key) == Some(&number) {
+            self.ends.remove(&key);
         }
     }
 
@@ -191,6 +270,7 @@ impl Table {
         ages.select_nth_unstable(share - 1);
         for (_, number) in ages.into_iter().take(share) {
             if let Some(mut entry) = self.connections.remove(&number) {
+                self.forget_end(&entry, number);
                 out.count(entry.pid(), Counter::ConnectionsEvicted, 1);
                 entry.flush_counts(out);
             }

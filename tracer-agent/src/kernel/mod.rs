@@ -17,8 +17,8 @@ use aya::{
     programs::{BtfTracePoint, Program, ProgramError},
 };
 use tracer_common::{
-    FileKey, KERNEL_COUNTERS, KernelCounter, NAME_BYTES, Offsets, PORT_WORDS, RULE_EXCLUDE, RULE_SELECT,
-    SELECTION_WORDS, Settings, VERDICT_SLOTS, Verdict, verdict_slot,
+    FileKey, KERNEL_COUNTERS, KernelCounter, NAME_BYTES, Offsets, PORT_WORDS, RULE_EXCLUDE, RULE_LOOK,
+    RULE_SELECT, SELECTION_WORDS, Settings, VERDICT_SLOTS, Verdict, verdict_slot,
 };
 
 use self::{btf::Types, mapped::Words, ring::Ring};
@@ -71,6 +71,8 @@ pub struct Plan {
     pub files: Vec<(FileKey, bool)>,
     /// File names whose execution selects (true) or excludes (false).
     pub names: Vec<(Vec<u8>, bool)>,
+    /// File names whose execution is reported, for userspace to judge.
+    pub watched: Vec<Vec<u8>>,
 }
 
 /// The running kernel programs. Dropping it detaches them all.
@@ -140,7 +142,9 @@ impl Kernel {
             }
         }
         let offsets = btf::offsets(&types)?;
-        let has_pre_send = types.has_tracepoint(PRE_SEND);
+        // A test can have it as a kernel before 6.16 does.
+        let hidden = std::env::var_os("TRACER_TEST_WITHOUT_PRE_SEND").is_some();
+        let has_pre_send = types.has_tracepoint(PRE_SEND) && !hidden;
         drop(types);
 
         let settings = Settings {
@@ -254,13 +258,15 @@ fn fill_rules(ebpf: &mut Ebpf, plan: &Plan) -> Result<(), KernelError> {
     }
     let mut names: HashMap<&mut MapData, [u8; NAME_BYTES], u8> =
         map_mut(ebpf, "NAMES").and_then(|map| HashMap::try_from(map).map_err(load_error))?;
-    for (name, select) in &plan.names {
+    let watched = plan.watched.iter().map(|name| (name, RULE_LOOK));
+    // A watched name that another rule decides is decided: the later one stays.
+    for (name, rule) in watched.chain(plan.names.iter().map(|(name, select)| (name, action(*select)))) {
         let mut key = [0; NAME_BYTES];
         // The last byte stays zero, as in the copy that the kernel makes.
         for (to, from) in key.iter_mut().take(NAME_BYTES - 1).zip(name) {
             *to = *from;
         }
-        names.insert(key, action(*select), 0).map_err(load_error)?;
+        names.insert(key, rule, 0).map_err(load_error)?;
     }
     Ok(())
 }
