@@ -195,29 +195,53 @@ impl Discovery {
                 self.alive.remove(&event.pid);
                 tell.tell(Input::Record(record));
             }
-            Some(Kind::Listen) => {
-                if self.alive.insert(event.pid)
-                    && let Ok(facts) = self.proc.facts(event.pid)
-                {
-                    let rule = match self.decide(&facts) {
-                        Decision::Included(rule) => Some(rule),
-                        Decision::Excluded => return self.drop_excluded(event.pid, tell),
-                        Decision::No => None,
-                    };
-                    self.tell_facts(facts, rule, tell);
-                    self.take_descendants(tell);
-                }
-                tell.tell(Input::Record(record));
-            }
+            Some(Kind::Listen) => self.listens(&event, record, tell),
             _ => tell.tell(Input::Record(record)),
         }
+    }
+
+    /// The kernel selects whoever listens on a port of the rules; whether the whole rule matches is
+    /// decided here, before a byte of the process goes on.
+    fn listens(&mut self, event: &ProcessRecord, record: &[u8], tell: &mut dyn Tell) {
+        let pid = event.pid;
+        if pid == self.own_pid {
+            self.selection.set(pid, false);
+            return;
+        }
+        let was_selected = self.alive.contains(&pid);
+        let Ok(facts) = self.proc.facts(pid) else {
+            // Gone already: its exit is reported too.
+            self.alive.insert(pid);
+            tell.tell(Input::Record(record));
+            return;
+        };
+        let decision = self.selectors.decide(&facts, || {
+            // In a container's proc file system the socket may not be seen yet, or at all.
+            let mut ports = self.proc.listening_ports(pid);
+            ports.push(event.port);
+            ports
+        });
+        // A child whose fork record found no room in the ring is its parent's.
+        let inherited = was_selected || self.alive.contains(&facts.parent);
+        match decision {
+            Decision::Excluded => return self.drop_excluded(pid, tell),
+            Decision::No if !inherited => return self.drop_excluded(pid, tell),
+            Decision::No | Decision::Included(_) if was_selected => {}
+            Decision::No => self.take(facts, None, tell),
+            Decision::Included(rule) => {
+                self.take(facts, Some(rule), tell);
+                self.take_descendants(tell);
+            }
+        }
+        tell.tell(Input::Record(record));
     }
 
     fn executed(&mut self, event: &ProcessRecord, record: &[u8], tell: &mut dyn Tell) {
         if event.pid == self.own_pid {
             return;
         }
-        let was_selected = event.selected != 0;
+        // The kernel has cleared the bit already of a process that executes an excluded file.
+        let was_selected = event.selected != 0 || self.alive.contains(&event.pid);
         let facts = self.proc.facts(event.pid).unwrap_or_else(|_| {
             // Gone already: the kernel's name is what is left.
             let name = exec_name(record);

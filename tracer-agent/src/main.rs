@@ -118,7 +118,7 @@ fn run(flags: &RunFlags) -> Outcome {
     signals::relay();
     launched
         .release()
-        .map_err(|error| Failure::new(FAILURE, format!("cannot start the program: {error}")))?;
+        .map_err(|error| Failure::new(u8::try_from(error.exit_code()).unwrap_or(FAILURE), error))?;
     let status = loop {
         if let Some(status) = launched.poll() {
             break status;

@@ -2,16 +2,22 @@
 
 use std::{
     ffi::{CStr, CString, OsStr, OsString},
-    io::{self, PipeWriter, Write},
+    io::{self, PipeReader, PipeWriter, Read, Write},
     os::{fd::AsRawFd, unix::ffi::OsStrExt},
     path::{Path, PathBuf},
 };
+
+/// Exit status of a program that was found and could not be executed, as shells have it.
+const NOT_EXECUTED: libc::c_int = 126;
 
 /// A program that was started; it runs once it is let go.
 #[derive(Debug)]
 pub struct Launched {
     pid: libc::pid_t,
+    shown: String,
     gate: Option<PipeWriter>,
+    /// Ends without a byte when the program executes; else brings the error's number.
+    failure: PipeReader,
     status: Option<ExitStatus>,
 }
 
@@ -76,7 +82,9 @@ pub fn launch(command: &[OsString], user: Option<&str>) -> Result<Launched, Laun
         texts.iter().map(|text| text.as_ptr()).chain([std::ptr::null()]).collect()
     };
     let (argv, envp) = (pointers(&arguments), pointers(&environment));
+    // All four ends close by themselves when the program executes.
     let (held, gate) = io::pipe().map_err(other)?;
+    let (failure, failed) = io::pipe().map_err(other)?;
     // SAFETY: a plain flag of this process: descendants whose parents end become our children.
     unsafe { libc::prctl(libc::PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) };
     // SAFETY: the child makes only async-signal-safe calls, on memory made before.
@@ -86,49 +94,71 @@ pub fn launch(command: &[OsString], user: Option<&str>) -> Result<Launched, Laun
     }
     if pid == 0 {
         // SAFETY: as above; this never returns.
-        unsafe { become_program(held.as_raw_fd(), gate.as_raw_fd(), user.as_ref(), &path, &argv, &envp) }
+        unsafe {
+            libc::close(gate.as_raw_fd());
+            become_program(held.as_raw_fd(), failed.as_raw_fd(), user.as_ref(), &path, &argv, &envp)
+        }
     }
-    Ok(Launched { pid, gate: Some(gate), status: None })
+    Ok(Launched { pid, shown, gate: Some(gate), failure, status: None })
 }
 
 /// In the child: waits to be let go, changes the user, executes.
+///
+/// # Safety
+/// Both descriptors are open pipes of this process; `argv` and `envp` end with a null pointer, and every
+/// pointer before it is a terminated string. Nothing else runs in this process.
 unsafe fn become_program(
     held: libc::c_int,
-    gate: libc::c_int,
+    failed: libc::c_int,
     user: Option<&User>,
     path: &CStr,
     argv: &[*const libc::c_char],
     envp: &[*const libc::c_char],
 ) -> ! {
-    const NOT_EXECUTED: libc::c_int = 126;
-    // SAFETY: system calls on valid descriptors and terminated arrays.
+    // SAFETY: async-signal-safe calls on what the caller guarantees.
     unsafe {
-        libc::close(gate);
+        as_programs_expect_signals();
         let mut byte = 0u8;
         loop {
             match libc::read(held, (&raw mut byte).cast(), 1) {
                 1 => break,
-                // The agent is gone: nobody will ever let us go.
-                0 => libc::_exit(NOT_EXECUTED),
                 _ if *libc::__errno_location() == libc::EINTR => {}
+                // The agent is gone: nobody will ever let us go.
                 _ => libc::_exit(NOT_EXECUTED),
             }
         }
-        libc::close(held);
-        // Rust ignores SIGPIPE and the agent handles others; a program expects the defaults.
+        let is_user = user.is_none_or(|user| {
+            libc::setgroups(user.groups.len(), user.groups.as_ptr()) == 0
+                && libc::setgid(user.gid) == 0
+                && libc::setuid(user.uid) == 0
+        });
+        if is_user {
+            libc::execve(path.as_ptr(), argv.as_ptr(), envp.as_ptr());
+        }
+        let error = (*libc::__errno_location()).to_ne_bytes();
+        libc::write(failed, error.as_ptr().cast(), error.len());
+        libc::_exit(NOT_EXECUTED)
+    }
+}
+
+/// Rust ignores SIGPIPE, and the agent handles others: a program gets the defaults, and already while it
+/// is held. What our own caller ignored (`nohup`) stays ignored.
+///
+/// # Safety
+/// Nothing else runs in this process.
+unsafe fn as_programs_expect_signals() {
+    // SAFETY: an all-zero sigaction and set are valid; both live through the calls.
+    unsafe {
+        for signal in 1..libc::SIGRTMIN() {
+            let mut action: libc::sigaction = std::mem::zeroed();
+            libc::sigaction(signal, std::ptr::null(), &raw mut action);
+            if action.sa_sigaction != libc::SIG_IGN || signal == libc::SIGPIPE {
+                libc::signal(signal, libc::SIG_DFL);
+            }
+        }
         let mut none: libc::sigset_t = std::mem::zeroed();
         libc::sigemptyset(&raw mut none);
         libc::sigprocmask(libc::SIG_SETMASK, &raw const none, std::ptr::null_mut());
-        libc::signal(libc::SIGPIPE, libc::SIG_DFL);
-        if let Some(user) = user
-            && (libc::setgroups(user.groups.len(), user.groups.as_ptr()) != 0
-                || libc::setgid(user.gid) != 0
-                || libc::setuid(user.uid) != 0)
-        {
-            libc::_exit(NOT_EXECUTED);
-        }
-        libc::execve(path.as_ptr(), argv.as_ptr(), envp.as_ptr());
-        libc::_exit(NOT_EXECUTED)
     }
 }
 
@@ -138,14 +168,23 @@ impl Launched {
         self.pid.unsigned_abs()
     }
 
-    /// Lets it execute.
+    /// Lets it execute, and returns when it does.
     ///
     /// # Errors
-    /// It has ended already.
-    pub fn release(&mut self) -> io::Result<()> {
-        match self.gate.take() {
-            Some(mut gate) => gate.write_all(&[1]),
-            None => Ok(()),
+    /// It cannot be executed: it is no program, its interpreter is missing, or its user may not. That it
+    /// was ended while it waited is no error; [`Self::poll`] tells.
+    pub fn release(&mut self) -> Result<(), LaunchError> {
+        let Some(mut gate) = self.gate.take() else { return Ok(()) };
+        if gate.write_all(&[1]).is_err() {
+            return Ok(());
+        }
+        let mut number = [0; size_of::<libc::c_int>()];
+        match self.failure.read_exact(&mut number) {
+            Ok(()) => {
+                let error = io::Error::from_raw_os_error(libc::c_int::from_ne_bytes(number));
+                Err(LaunchError::NotExecutable(self.shown.clone(), error))
+            }
+            Err(_) => Ok(()),
         }
     }
 
@@ -273,7 +312,15 @@ fn look_up(wanted: &str) -> Option<User> {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::{Mutex, MutexGuard, PoisonError};
+
     use super::*;
+
+    /// Polling reaps any child of this process, those of other tests too: they take turns.
+    fn turn() -> MutexGuard<'static, ()> {
+        static TURN: Mutex<()> = Mutex::new(());
+        TURN.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 
     #[test]
     fn programs_that_cannot_run_are_told_apart() {
@@ -287,6 +334,7 @@ mod tests {
 
     #[test]
     fn a_program_waits_until_it_is_let_go_and_its_status_is_ours() {
+        let _turn = turn();
         let file = std::env::temp_dir().join(format!("tracer-launch-{}", std::process::id()));
         let script = format!("echo ran > {}; (sleep 0.2 &) ; exit 7", file.display());
         let mut launched = launch(&["sh".into(), "-c".into(), script.into()], None).expect("sh is there");
@@ -306,5 +354,39 @@ mod tests {
         assert_eq!(status, ExitStatus(7));
         assert!(begin.elapsed().as_millis() >= 150, "its descendant was not waited for");
         std::fs::remove_file(file).expect("it ran");
+    }
+
+    #[test]
+    fn a_file_that_turns_out_to_be_no_program_is_an_error_with_its_name() {
+        let _turn = turn();
+        let file = std::env::temp_dir().join(format!("tracer-no-program-{}", std::process::id()));
+        std::fs::write(&file, "#!/no/such/interpreter\n").expect("written");
+        std::fs::set_permissions(&file, std::os::unix::fs::PermissionsExt::from_mode(0o755))
+            .expect("allowed");
+        let mut launched = launch(&[file.clone().into()], None).expect("it is executable");
+        let error = launched.release().expect_err("its interpreter is missing");
+        assert_eq!(error.exit_code(), 126);
+        assert!(error.to_string().contains("tracer-no-program"), "{error}");
+        std::fs::remove_file(file).expect("removed");
+    }
+
+    #[test]
+    fn a_held_program_ends_with_the_agent_and_by_a_signal() {
+        let _turn = turn();
+        let ended = |pid: u32| {
+            let mut status = 0;
+            // SAFETY: our own child.
+            let reaped = unsafe { libc::waitpid(pid.cast_signed(), &raw mut status, 0) };
+            assert_eq!(reaped, pid.cast_signed());
+            ExitStatus::of(status)
+        };
+        let launched = launch(&["true".into()], None).expect("true is there");
+        let pid = launched.pid();
+        drop(launched);
+        assert_eq!(ended(pid), ExitStatus(126), "nobody will let it go");
+        let mut launched = launch(&["true".into()], None).expect("true is there");
+        launched.signal(libc::SIGTERM);
+        assert_eq!(ended(launched.pid()), ExitStatus(128 + libc::SIGTERM));
+        launched.release().expect("that is for poll to tell");
     }
 }

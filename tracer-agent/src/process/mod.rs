@@ -4,5 +4,6 @@ pub mod facts;
 pub mod glob;
 pub mod identity;
 pub mod launch;
+mod name;
 pub mod selector;
 pub mod table;

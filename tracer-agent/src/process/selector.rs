@@ -66,7 +66,7 @@ pub struct KernelRules {
     pub paths: Vec<(PathBuf, bool)>,
     /// File names of executables, likewise.
     pub names: Vec<(Vec<u8>, bool)>,
-    /// Ports whose listeners are selected.
+    /// Ports whose listeners are selected at once; userspace then decides by the whole rule.
     pub ports: Vec<u16>,
     /// Some rule needs userspace: every exec must be reported.
     pub needs_every_exec: bool,
@@ -153,6 +153,15 @@ fn compile(rule: &Rule) -> Result<Compiled, String> {
     if rule.is_empty() {
         return Err("a rule needs at least one of pid, port, exe, command".to_owned());
     }
+    if rule.service_name.as_deref().is_some_and(|name| name.trim().is_empty()) {
+        return Err("service_name is empty: give a name, or leave it out to have one derived".to_owned());
+    }
+    if rule.port.contains(&0) {
+        return Err("port: nobody listens on port 0: give a number from 1 to 65535".to_owned());
+    }
+    if rule.pid.contains(&0) {
+        return Err("pid: there is no process 0: give the number that `ps` shows".to_owned());
+    }
     let globs = |patterns: &[String], kind: &str| {
         patterns
             .iter()
@@ -204,13 +213,16 @@ impl Compiled {
             !self.exe.is_empty() && self.pid.is_empty() && self.port.is_empty() && self.command.is_empty();
         let only_port =
             !self.port.is_empty() && self.pid.is_empty() && self.exe.is_empty() && self.command.is_empty();
-        if only_port && select {
-            rules.ports.extend(&self.port);
+        // Before it listens nobody knows of a process whether it will: the kernel tells when it does,
+        // and userspace looks at the rule's other kinds. It must be told of excluded ports as well.
+        rules.ports.extend(&self.port);
+        if only_port {
             return;
         }
         if !only_exe {
             // A rule that names pids only is settled when the agent starts.
-            rules.needs_every_exec |= !self.exe.is_empty() || !self.command.is_empty() || !select;
+            let waits_for_listen = select && !self.port.is_empty();
+            rules.needs_every_exec |= (!self.exe.is_empty() || !self.command.is_empty()) && !waits_for_listen;
             return;
         }
         for glob in &self.exe {
@@ -295,6 +307,19 @@ mod tests {
     }
 
     #[test]
+    fn listening_is_told_where_a_rule_has_other_kinds_too() {
+        let by_both = Rule { port: vec![80], ..rule(&["*/node"], &[]) };
+        let not_there = Rule { port: vec![81], ..Rule::default() };
+        let selection = Selection { include: vec![by_both], exclude: vec![not_there] };
+        let selectors = Selectors::new(&selection).expect("valid");
+        let rules = selectors.kernel_rules();
+        assert_eq!((rules.ports.as_slice(), rules.needs_every_exec), ([80, 81].as_slice(), false));
+        assert_eq!(selectors.decide(&facts(1, "/bin/node", "node"), || vec![80]), Decision::Included(0));
+        assert_eq!(selectors.decide(&facts(1, "/bin/other", "x"), || vec![80]), Decision::No);
+        assert_eq!(selectors.decide(&facts(1, "/bin/node", "node"), || vec![80, 81]), Decision::Excluded);
+    }
+
+    #[test]
     fn an_error_names_the_rule() {
         let selection =
             Selection { include: vec![rule(&["/a"], &[]), rule(&["[x"], &[])], ..Selection::default() };
@@ -302,5 +327,13 @@ mod tests {
         assert!(error.starts_with("select.include[1]: exe: \"[x\""), "{error}");
         let empty = Selection { include: vec![Rule::default()], ..Selection::default() };
         assert!(Selectors::new(&empty).expect_err("no kind").contains("at least one"));
+        let nameless = Rule { service_name: Some(" ".to_owned()), ..rule(&["/a"], &[]) };
+        let nameless = Selection { exclude: vec![nameless], ..Selection::default() };
+        let error = Selectors::new(&nameless).expect_err("an empty name");
+        assert!(error.starts_with("select.exclude[0]: service_name is empty"), "{error}");
+        for zero in [Rule { port: vec![0], ..Rule::default() }, Rule { pid: vec![0], ..Rule::default() }] {
+            let zero = Selection { include: vec![zero], ..Selection::default() };
+            assert!(Selectors::new(&zero).expect_err("zero").contains("give"));
+        }
     }
 }

@@ -32,7 +32,7 @@ pub struct ProcessTable {
 
 struct Process {
     instance: Option<Arc<Instance>>,
-    /// When it ended, and how often the pid was used before.
+    /// When it ended.
     ended_ns: Option<u64>,
 }
 
@@ -49,26 +49,35 @@ impl ProcessTable {
 
     /// A process was selected, or executes another program; `rule` is the operator's name for it.
     pub fn facts(&mut self, facts: ProcessFacts, rule: Option<String>) {
-        if self.processes.len() >= Self::MAX && !self.processes.contains_key(&facts.pid) {
-            return;
-        }
         let resource = Arc::new(resource(&facts, rule.as_deref(), &self.host));
         let instance = Some(Arc::new(Instance { pid: facts.pid, resource }));
-        self.processes.insert(facts.pid, Process { instance, ended_ns: None });
+        self.insert(facts.pid, Process { instance, ended_ns: None });
     }
 
     /// A traced process made another: it belongs to the same instance until it executes a program.
     pub fn fork(&mut self, parent: u32, child: u32) {
-        if self.processes.len() >= Self::MAX {
-            return;
-        }
         let instance = self.processes.get(&parent).and_then(|process| process.instance.clone());
-        self.processes.insert(child, Process { instance, ended_ns: None });
+        self.insert(child, Process { instance, ended_ns: None });
+    }
+
+    /// Remembers a process. When the table is full, the one that ended first makes room; if all of them
+    /// live, the new one stays unknown, and so do what it says and, with the same pid, its predecessor.
+    fn insert(&mut self, pid: u32, process: Process) {
+        self.processes.remove(&pid);
+        while self.processes.len() >= Self::MAX {
+            let Some((at, pid)) = self.ended.pop_front() else { return };
+            if self.processes.get(&pid).is_some_and(|process| process.ended_ns == Some(at)) {
+                self.processes.remove(&pid);
+            }
+        }
+        self.processes.insert(pid, process);
     }
 
     /// A traced process executes another program; its facts follow, if it lives long enough.
     pub fn exec(&mut self, pid: u32) {
-        self.processes.entry(pid).or_insert(Process { instance: None, ended_ns: None });
+        if !self.processes.contains_key(&pid) {
+            self.insert(pid, Process { instance: None, ended_ns: None });
+        }
     }
 
     /// A traced process has ended.
@@ -159,5 +168,27 @@ mod tests {
         table.facts(facts(10, "/bin/new"), None);
         table.expire(ProcessTable::GRACE_NS * 2);
         assert_eq!(name(&table, 10), Some((10, "new")));
+    }
+
+    #[test]
+    fn a_full_table_forgets_who_ended_first_and_never_who_lives() {
+        let mut table = ProcessTable::new(Host::default());
+        table.facts(facts(1, "/bin/master"), None);
+        for pid in 2..=ProcessTable::MAX as u32 {
+            table.fork(1, pid);
+        }
+        let next = ProcessTable::MAX as u32 + 1;
+        table.facts(facts(next, "/bin/late"), None);
+        assert_eq!(name(&table, next), None, "all live: there is no room");
+        table.exit(3, 10);
+        table.exit(2, 20);
+        table.facts(facts(next, "/bin/late"), None);
+        assert_eq!(name(&table, next), Some((next, "late")));
+        assert_eq!((name(&table, 3), name(&table, 2)), (None, Some((1, "master"))));
+        // Pid 2 is used again while the table is full.
+        table.fork(next, 2);
+        assert_eq!(name(&table, 2), Some((next, "late")));
+        table.expire(ProcessTable::GRACE_NS * 2);
+        assert_eq!(name(&table, 2), Some((next, "late")));
     }
 }
