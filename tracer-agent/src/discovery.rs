@@ -242,7 +242,10 @@ impl Discovery {
         }
         // The kernel has cleared the bit already of a process that executes an excluded file.
         let was_selected = event.selected != 0 || self.alive.contains(&event.pid);
-        let facts = self.proc.facts(event.pid).unwrap_or_else(|_| {
+        let found = self.proc.facts(event.pid);
+        // A name or a file selected it in the kernel; the rule as a whole may not.
+        let mistaken = event.selected == 2 && found.is_ok();
+        let facts = found.unwrap_or_else(|_| {
             // Gone already: the kernel's name is what is left.
             let name = exec_name(record);
             ProcessFacts {
@@ -254,6 +257,7 @@ impl Discovery {
         });
         let decision = self.decide(&facts);
         match decision {
+            Decision::No if mistaken => self.drop_excluded(event.pid, tell),
             Decision::Excluded if was_selected => self.drop_excluded(event.pid, tell),
             Decision::Excluded | Decision::No if !was_selected => {}
             Decision::Excluded => {}

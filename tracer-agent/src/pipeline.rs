@@ -149,6 +149,10 @@ impl Pipeline {
             }
             Input::Counters(values) => self.stage.kernel_counted(values),
             Input::Excluded { pid } => {
+                // Whose end is not seen, since its bit is cleared: the oldest no longer send anything.
+                if self.stage.excluded.len() >= ProcessTable::MAX {
+                    self.stage.excluded.clear();
+                }
                 self.stage.excluded.insert(pid);
             }
             Input::SelectedLate { pid } => self.stage.count(pid, Counter::SelectedLate, 1),

@@ -105,6 +105,8 @@ pub(super) fn span(span: &Span) -> Vec<u8> {
     }
     tag(out, 16, FIXED32);
     out.extend_from_slice(&span.flags.to_le_bytes());
+    // It may wait for long in a queue that counts bytes.
+    encoded.shrink_to_fit();
     encoded
 }
 
@@ -138,7 +140,8 @@ pub(super) fn partial_success(response: &[u8]) -> Option<(u64, String)> {
     let (mut rejected, mut reason) = (0, String::new());
     for (field, content) in fields(partial) {
         match (field, content) {
-            (1, Content::Number(n)) => rejected = n,
+            // A negative number makes no sense: none.
+            (1, Content::Number(n)) => rejected = u64::try_from(n as i64).unwrap_or(0),
             (2, Content::Bytes(text)) => reason = String::from_utf8_lossy(text).chars().take(200).collect(),
             _ => {}
         }

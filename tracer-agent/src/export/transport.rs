@@ -8,7 +8,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Request, StatusCode, Uri, header}
 use http_body_util::{BodyExt, Full, Limited};
 use hyper_util::{
     client::legacy::{Client, connect::HttpConnector},
-    rt::TokioExecutor,
+    rt::{TokioExecutor, TokioTimer},
 };
 
 use super::{ExportConfig, Protocol, config::Compression, encode::partial_success, grpc};
@@ -75,7 +75,15 @@ impl Transport {
         let mut connector = HttpConnector::new();
         connector.set_nodelay(true);
         connector.set_connect_timeout(Some(config.timeout.0));
-        let client = Client::builder(TokioExecutor::new()).http2_only(is_grpc).build(connector);
+        // A connection that died in silence is found out, not waited for.
+        let client = Client::builder(TokioExecutor::new())
+            .timer(TokioTimer::new())
+            .pool_timer(TokioTimer::new())
+            .pool_idle_timeout(Duration::from_secs(30))
+            .http2_only(is_grpc)
+            .http2_keep_alive_interval(Duration::from_secs(20))
+            .http2_keep_alive_timeout(config.timeout.0)
+            .build(connector);
         Ok(Self {
             client,
             uri,
@@ -122,16 +130,19 @@ impl Transport {
             Err(error) => return Answer::Again { error: chain(&error), after: None },
         };
         let (head, body) = response.into_parts();
-        match Limited::new(body, MAX_ANSWER).collect().await {
-            Ok(collected) => {
+        let read = tokio::time::timeout(self.timeout / 2, Limited::new(body, MAX_ANSWER).collect()).await;
+        match read {
+            Ok(Ok(collected)) => {
                 let trailers = collected.trailers().cloned();
                 self.understand(head.status, &head.headers, trailers.as_ref(), &collected.to_bytes())
             }
-            // The status says enough if the body is too long or cut; gRPC has its own behind it.
-            Err(_) if self.protocol != Protocol::Grpc => {
-                self.understand(head.status, &head.headers, None, &[])
+            // The status says enough if the body is too long, cut, or never ends; gRPC has its own
+            // status behind it.
+            _ if self.protocol != Protocol::Grpc => self.understand(head.status, &head.headers, None, &[]),
+            Ok(Err(error)) => {
+                Answer::Again { error: format!("the answer cannot be read: {error}"), after: None }
             }
-            Err(error) => Answer::Again { error: format!("the answer cannot be read: {error}"), after: None },
+            Err(_) => Answer::Again { error: "the answer does not end".to_owned(), after: None },
         }
     }
 
@@ -160,12 +171,7 @@ impl Transport {
         if status.is_success() {
             let rejected = match self.protocol {
                 Protocol::HttpJson => json_rejected(body),
-                _ => partial_success(body).map_or(0, |(rejected, reason)| {
-                    if rejected > 0 {
-                        tracing::warn!(rejected, reason, "the OTLP receiver refused spans");
-                    }
-                    rejected
-                }),
+                _ => partial_success(body).map_or(0, |(rejected, _)| rejected),
             };
             return Answer::Taken { rejected };
         }
@@ -217,7 +223,10 @@ fn http_date(text: &str) -> Option<u64> {
     let year: i64 = parts.next()?.parse().ok()?;
     let mut clock = || parts.next().and_then(|part| part.parse::<i64>().ok());
     let (hour, minute, second) = (clock()?, clock()?, clock()?);
-    if !(1970..10_000).contains(&year) {
+    // 60 is a leap second.
+    let is_date = (1970..10_000).contains(&year) && (1..=31).contains(&day);
+    let is_time = (0..24).contains(&hour) && (0..60).contains(&minute) && (0..=60).contains(&second);
+    if !is_date || !is_time {
         return None;
     }
     // Days since 1970: years begin in March here, so that a leap day is the last.
@@ -235,7 +244,14 @@ mod tests {
         assert_eq!(http_date("Sun, 06 Nov 1994 08:49:37 GMT"), Some(784_111_777));
         assert_eq!(http_date("Thu, 01 Jan 1970 00:00:00 GMT"), Some(0));
         assert_eq!(http_date("Thu, 29 Feb 2024 12:00:00 GMT"), Some(1_709_208_000));
-        for bad in ["", "soon", "Sun, 06 Foo 1994 08:49:37 GMT", "Sun, 06 Nov 99999999999 08:49:37 GMT"] {
+        for bad in [
+            "",
+            "soon",
+            "Sun, 06 Foo 1994 08:49:37 GMT",
+            "Sun, 06 Nov 1994 9223372036854775807:00:00 GMT",
+            "Sun, 9223372036854775807 Nov 1994 08:49:37 GMT",
+            "Sun, 06 Nov 99999999999 08:49:37 GMT",
+        ] {
             assert_eq!(http_date(bad), None, "{bad}");
         }
     }

@@ -11,6 +11,8 @@ use crate::span::Resource;
 
 /// Largest request, bytes: receivers accept 4 MiB unless told otherwise.
 const MAX_REQUEST: usize = 3 << 20;
+/// Shortest time between batches that are not full: a configured delay of 0 must not spin.
+const SHORTEST_DELAY: Duration = Duration::from_millis(10);
 /// First pause after a failure; it doubles each time.
 const FIRST_PAUSE: Duration = Duration::from_millis(200);
 /// Longest pause.
@@ -42,7 +44,7 @@ impl Worker<'_> {
     async fn serve(&mut self) {
         loop {
             if self.queue.closing().is_none() && !self.queue.has_full_batch() {
-                self.queue.wait(self.config.delay.0).await;
+                self.queue.wait(self.config.delay.0.max(SHORTEST_DELAY)).await;
             }
             let batch = self.queue.take(MAX_REQUEST);
             if !batch.is_empty() {
@@ -68,6 +70,8 @@ impl Worker<'_> {
             match self.try_until_done(&part).await {
                 Outcome::Done => {}
                 Outcome::TooLarge if part.len() > 1 => {
+                    // A receiver that is short of room gets time, one that has a limit loses little.
+                    self.pause(FIRST_PAUSE).await;
                     let rest = part.split_off(part.len() / 2);
                     parts.extend([rest, part]);
                 }
@@ -78,12 +82,18 @@ impl Worker<'_> {
 
     async fn try_until_done(&mut self, batch: &[Encoded]) -> Outcome {
         let request = self.encode(batch);
+        if request.len() > MAX_REQUEST {
+            return Outcome::TooLarge;
+        }
         let begin = Instant::now();
         let mut pause = FIRST_PAUSE;
         loop {
             let (error, after) = match self.transport.send(&request).await {
                 Answer::Taken { rejected } => {
                     self.queue.sent(batch.len(), rejected);
+                    if rejected > 0 {
+                        tracing::warn!(rejected, "the OTLP receiver refused spans of a request that it took");
+                    }
                     if let Some(since) = self.failing_since.take() {
                         tracing::info!(
                             seconds = since.elapsed().as_secs(),
@@ -113,10 +123,8 @@ impl Worker<'_> {
                 self.queue.dropped(batch.len(), Drop::RetriesExhausted);
                 return Outcome::Done;
             }
-            let wait = match after {
-                Some(after) => after.min(self.config.retry_for.0),
-                None => self.with_jitter(pause),
-            };
+            // Whatever the receiver says, there is a pause.
+            let wait = after.unwrap_or_default().max(self.with_jitter(pause)).min(self.config.retry_for.0);
             pause = (pause * 2).min(LONGEST_PAUSE);
             self.pause(wait).await;
         }
@@ -130,18 +138,17 @@ impl Worker<'_> {
             let left = until.saturating_duration_since(Instant::now());
             if let Some(deadline) = self.queue.closing() {
                 let end = deadline.saturating_duration_since(Instant::now());
-                return tokio::time::sleep(left.min(end).min(FIRST_PAUSE)).await;
+                return tokio::time::sleep(left.min(end)).await;
             }
             tokio::time::sleep(left.min(STEP)).await;
         }
     }
 
+    /// The log folds repeats and says how many there were.
     fn failed(&mut self, error: &str, again: bool) {
         self.queue.failed(error, again);
-        if self.failing_since.is_none() {
-            tracing::warn!(error, again, "cannot send spans to the OTLP receiver");
-            self.failing_since = Some(Instant::now());
-        }
+        tracing::warn!(error, again, "cannot send spans to the OTLP receiver");
+        self.failing_since.get_or_insert_with(Instant::now);
     }
 
     fn encode(&self, batch: &[Encoded]) -> Vec<u8> {

@@ -127,7 +127,7 @@ pub fn resource(facts: &ProcessFacts, rule: Option<&str>, host: &Host) -> Resour
     add("telemetry.sdk.version", text(env!("CARGO_PKG_VERSION")));
     add("telemetry.distro.name", text("tracer"));
     add("telemetry.distro.version", text(env!("CARGO_PKG_VERSION")));
-    for (key, value) in own_attributes(facts).iter().chain(&host.attributes) {
+    for (key, value) in host.attributes.iter().chain(&own_attributes(facts)) {
         add(key, text(value));
     }
     Resource { service_name, pid: facts.pid, attributes }
