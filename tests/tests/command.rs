@@ -96,6 +96,57 @@ fn status_and_doctor_tell_what_is_traced() {
 }
 
 #[test]
+fn the_daemon_works_by_its_configuration_and_exports_by_grpc() {
+    let nginx = Program::nginx(ANSWERS);
+    let other = Program::nginx(ANSWERS);
+    let receiver = Receiver::start();
+    let folder = Folder::new();
+    let config = folder.file("tracer.yaml");
+    let text = format!(
+        "select:\n  include:\n    - pid: [{}]\n      service_name: edge\nexport:\n  endpoint: {}\n  protocol: grpc\n  compression: gzip\n\
+         spans:\n  routes: [\"/users/{{id}}\"]\n  request_headers: [X-Tenant, Cookie]\nresource_attributes:\n  deployment.environment.name: test\n",
+        nginx.pid(),
+        receiver.grpc_endpoint()
+    );
+    std::fs::write(&config, text).expect("written");
+    let name = config.to_string_lossy().into_owned();
+    let agent = Agent::start(&["agent", "--config", &name]);
+    curl(&["--header", "X-Tenant: blue", "--header", "Cookie: secret", &nginx.url("/users/42?token=abc")]);
+    curl(&[&other.url("/other")]);
+    let spans = receiver.wait_for(|spans| !spans.is_empty());
+    assert_eq!(spans.len(), 1);
+    let span = &spans[0];
+    assert_eq!((span.service.as_str(), span.span.name.as_str()), ("edge", "GET /users/{id}"));
+    assert_eq!(span.attribute("http.route").as_deref(), Some("/users/{id}"));
+    assert_eq!(span.attribute("url.query").as_deref(), Some("token=REDACTED"));
+    assert!(span.attribute("http.request.header.x-tenant").is_some_and(|value| value.contains("blue")));
+    assert_eq!(span.resource_attribute("deployment.environment.name").as_deref(), Some("test"));
+    assert_eq!(span.resource_attribute("telemetry.sdk.name").as_deref(), Some("tracer"));
+    assert!(!format!("{span:?}").contains("secret") && !format!("{span:?}").contains("token=abc"));
+    let (status, _, log) = agent.stop();
+    assert!(status.success(), "{log}");
+}
+
+#[test]
+fn two_programs_under_one_agent_send_one_request_with_two_resources() {
+    let (first, second) = (Program::nginx(ANSWERS), Program::node());
+    let receiver = Receiver::start();
+    let agent = Agent::tracing(&[first.pid(), second.pid()], &receiver);
+    // Within one batch: less than half a second apart.
+    curl(&[&first.url("/a"), &second.url("/echo/b")]);
+    let spans = receiver.wait_for(|spans| spans.len() >= 2);
+    let mut services: Vec<&str> = spans.iter().map(|span| span.service.as_str()).collect();
+    services.sort_unstable();
+    assert_eq!(services, ["nginx", "prices"]);
+    let late = |span: &tracer_tests::receiver::Received| {
+        let arrived = span.at.duration_since(std::time::UNIX_EPOCH).expect("after 1970").as_nanos() as u64;
+        arrived.saturating_sub(span.span.end_time_unix_nano)
+    };
+    assert!(spans.iter().all(|span| late(span) < 5_000_000_000), "spans wait for long");
+    agent.stop();
+}
+
+#[test]
 fn a_recording_gives_the_same_spans_as_the_traffic_did() {
     let folder = Folder::new();
     let recording = folder.file("a.rec");

@@ -1,5 +1,6 @@
 //! Everything that is done with the project: `cargo xtask help`.
 
+mod cost;
 mod demo;
 mod ebpf;
 mod programs;
@@ -18,6 +19,7 @@ cargo xtask COMMAND
   setup     set everything up: Debian packages, eBPF toolchain, bpf-linker
   ebpf      build the kernel programs only
   record    make the recordings that the parser's tests replay
+  cost      what tracing costs nginx and the agent, on this machine (reports only)
   docs      write the configuration reference again";
 
 fn main() {
@@ -46,6 +48,11 @@ fn run() -> Result<()> {
             setup::all()?;
             compile_release()?;
             stage::run("record", record::run)
+        }
+        "cost" => {
+            setup::all()?;
+            compile_release()?;
+            stage::run("cost", cost::run)
         }
         "docs" => docs(),
         "ebpf-lint" => setup::building().and_then(|()| ebpf::build(true)),

@@ -176,6 +176,10 @@ impl Kernel {
         for hook in hooks.chain(has_pre_send.then_some(PRE_SEND)) {
             attach(&mut ebpf, hook, &kernel_types)?;
         }
+        // Loading has read the kernel's types twice: tens of megabytes that nobody needs again.
+        drop(kernel_types);
+        // SAFETY: no arguments that could be wrong; it gives free memory back to the kernel.
+        unsafe { libc::malloc_trim(0) };
         Ok(Self {
             ebpf,
             ring: Some(Ring::new(ring)),
