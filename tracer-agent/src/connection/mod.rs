@@ -4,6 +4,8 @@
 
 mod entry;
 mod stream;
+#[cfg(test)]
+mod tests;
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 

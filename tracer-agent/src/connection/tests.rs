@@ -1,0 +1,342 @@
+//! Records as the kernel writes them, in orders that it may write them in.
+
+use std::net::SocketAddr;
+
+use tracer_common::{
+    CLOSE_ALL, CLOSE_SEND, CloseRecord, DataHeader, FLAG_END, FLAG_PRE_SEND, FLAG_TURN, Kind, OPEN_BIRTH,
+    OPEN_CLIENT, OpenRecord, RECEIVE, SEND, Verdict,
+};
+
+use super::*;
+use crate::exchange::{Outcome, Payload};
+
+/// What came out.
+#[derive(Default)]
+struct Seen {
+    exchanges: Vec<(ConnectionFacts, Exchange)>,
+    counts: Vec<(Counter, u64)>,
+    verdicts: Vec<(u64, Verdict)>,
+}
+
+impl Output for Seen {
+    fn exchange(&mut self, facts: &ConnectionFacts, exchange: Exchange) {
+        self.exchanges.push((facts.clone(), exchange));
+    }
+    fn count(&mut self, _: u32, counter: Counter, n: u64) {
+        self.counts.push((counter, n));
+    }
+    fn verdict(&mut self, connection: u64, verdict: Verdict) {
+        self.verdicts.push((connection, verdict));
+    }
+}
+
+impl Seen {
+    fn of(&self, wanted: Counter) -> u64 {
+        self.counts.iter().filter(|(counter, _)| *counter == wanted).map(|(_, n)| n).sum()
+    }
+
+    /// Target and status of each exchange.
+    fn targets(&self) -> Vec<(String, Option<u16>)> {
+        self.exchanges
+            .iter()
+            .map(|(_, exchange)| {
+                let Payload::Http(http) = &exchange.payload;
+                (String::from_utf8_lossy(http.target()).into_owned(), http.status)
+            })
+            .collect()
+    }
+}
+
+/// The first sequence numbers: close to where they wrap.
+const SENT: u32 = u32::MAX - 10;
+const RECEIVED: u32 = 1_000;
+
+struct Driver {
+    table: Table,
+    seen: Seen,
+}
+
+impl Driver {
+    fn new() -> Self {
+        let limits = Limits { connections: 16, exchange_timeout_ns: 1_000_000_000_000 };
+        Self { table: Table::new(limits), seen: Seen::default() }
+    }
+
+    fn open(&mut self, connection: u64, flags: u8) {
+        let record = OpenRecord {
+            kind: Kind::Open as u8,
+            flags,
+            family: libc::AF_INET as u16,
+            connection,
+            send_first: SENT,
+            receive_first: RECEIVED,
+            local_port: 80,
+            remote_port: 4000 + connection as u16,
+            local_address: [127, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0],
+            remote_address: [127, 0, 0, 2, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0],
+            ..OpenRecord::default()
+        };
+        self.table.open(&record, &mut self.seen);
+    }
+
+    fn data(&mut self, connection: u64, direction: u8, offset: u32, bytes: &[u8], time_ns: u64) {
+        let first = if direction == SEND { SENT } else { RECEIVED };
+        let header = DataHeader {
+            kind: Kind::Data as u8,
+            direction,
+            flags: FLAG_TURN | FLAG_PRE_SEND,
+            head_length: bytes.len() as u16,
+            connection,
+            time_ns,
+            start_ns: time_ns,
+            pid: 1,
+            tid: 1,
+            position: first.wrapping_add(offset),
+            length: bytes.len() as u32,
+            ..DataHeader::default()
+        };
+        self.table.data(&header, bytes, &[], &mut self.seen);
+    }
+
+    fn close(&mut self, connection: u64, state: u8, error: u16, sent: u32, time_ns: u64) {
+        let record = CloseRecord {
+            kind: Kind::Close as u8,
+            state,
+            error,
+            connection,
+            time_ns,
+            send_end: SENT.wrapping_add(sent),
+            ..CloseRecord::default()
+        };
+        self.table.close(&record, &mut self.seen);
+    }
+
+    fn tick(&mut self, now_ns: u64) {
+        self.table.tick(now_ns, &mut self.seen);
+    }
+}
+
+const ASK: &[u8] = b"GET /a HTTP/1.1\r\n\r\n";
+const ANSWER: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
+const MS: u64 = 1_000_000;
+
+fn one(target: &str) -> Vec<(String, Option<u16>)> {
+    vec![(target.to_owned(), Some(200))]
+}
+
+#[test]
+fn sequence_numbers_may_wrap_in_the_middle() {
+    let mut driver = Driver::new();
+    driver.open(1, OPEN_BIRTH);
+    driver.data(1, RECEIVE, 0, ASK, 1);
+    driver.data(1, SEND, 0, &ANSWER[..5], 2);
+    driver.data(1, SEND, 5, &ANSWER[5..], 3);
+    assert_eq!(driver.seen.targets(), one("/a"));
+    let (facts, exchange) = &driver.seen.exchanges[0];
+    assert_eq!((facts.role, exchange.start_ns, exchange.end_ns), (Role::Server, 1, 3));
+    assert_eq!(facts.remote, SocketAddr::from(([127, 0, 0, 2], 4001)));
+}
+
+#[test]
+fn records_of_two_cpus_may_change_places() {
+    let mut driver = Driver::new();
+    driver.open(1, OPEN_BIRTH);
+    driver.data(1, RECEIVE, 7, &ASK[7..], 2);
+    driver.data(1, RECEIVE, 0, &ASK[..7], 1);
+    driver.data(1, SEND, 9, &ANSWER[9..], 4);
+    driver.data(1, SEND, 0, &ANSWER[..9], 3);
+    assert_eq!(driver.seen.targets(), one("/a"));
+    assert_eq!(driver.seen.of(Counter::BytesLost), 0);
+}
+
+#[test]
+fn a_response_that_overtakes_its_request_waits_for_it() {
+    let mut driver = Driver::new();
+    driver.open(1, OPEN_BIRTH | OPEN_CLIENT);
+    driver.data(1, SEND, 0, ASK, 1);
+    driver.data(1, RECEIVE, 0, ANSWER, 2);
+    let second = ASK.len() as u32;
+    driver.data(1, RECEIVE, ANSWER.len() as u32, ANSWER, 4);
+    driver.data(1, SEND, second, b"GET /b HTTP/1.1\r\n\r\n", 3);
+    assert_eq!(driver.seen.targets().len(), 2);
+    assert_eq!(driver.seen.of(Counter::ExchangesUnpaired), 0);
+    assert!(driver.seen.exchanges.iter().all(|(facts, _)| facts.role == Role::Client));
+}
+
+#[test]
+fn bytes_that_were_seen_twice_count_once() {
+    let mut driver = Driver::new();
+    driver.open(1, OPEN_BIRTH);
+    driver.data(1, RECEIVE, 0, ASK, 1);
+    driver.data(1, RECEIVE, 0, ASK, 2);
+    driver.data(1, SEND, 0, &ANSWER[..20], 3);
+    driver.data(1, SEND, 10, &ANSWER[10..], 4);
+    assert_eq!(driver.seen.targets(), one("/a"));
+    assert_eq!(driver.seen.of(Counter::BytesOverlapping), ASK.len() as u64 + 10);
+}
+
+#[test]
+fn bytes_that_never_come_are_a_gap_after_a_while_and_the_connection_goes_on() {
+    let mut driver = Driver::new();
+    driver.open(1, OPEN_BIRTH);
+    driver.data(1, RECEIVE, 0, b"POST /up HTTP/1.1\r\nContent-Length: 1000\r\n\r\n", MS);
+    let end = 43 + 1000;
+    driver.data(1, SEND, 0, ANSWER, 2 * MS);
+    driver.data(1, RECEIVE, end, b"GET /next HTTP/1.1\r\n\r\n", 3 * MS);
+    driver.tick(4 * MS);
+    assert_eq!(driver.seen.of(Counter::BytesLost), 0, "it may still come");
+    driver.tick(100 * MS);
+    assert_eq!(driver.seen.of(Counter::BytesLost), 1000);
+    driver.data(1, SEND, ANSWER.len() as u32, ANSWER, 101 * MS);
+    assert_eq!(driver.seen.targets(), [("/up".to_owned(), Some(200)), ("/next".to_owned(), Some(200))]);
+}
+
+#[test]
+fn a_reset_that_overtakes_the_last_bytes_does_not_hide_them() {
+    let mut driver = Driver::new();
+    driver.open(1, OPEN_BIRTH | OPEN_CLIENT);
+    driver.data(1, SEND, 0, ASK, MS);
+    driver.close(1, CLOSE_ALL, libc::ECONNRESET as u16, ASK.len() as u32, 2 * MS);
+    driver.data(1, RECEIVE, 0, ANSWER, 3 * MS);
+    assert_eq!(driver.seen.targets(), one("/a"));
+    assert_eq!(driver.seen.exchanges[0].1.outcome, Outcome::Complete);
+    driver.tick(500 * MS);
+    assert!(driver.table.is_empty());
+}
+
+#[test]
+fn a_reset_without_an_answer_is_told_after_a_while() {
+    let mut driver = Driver::new();
+    driver.open(1, OPEN_BIRTH | OPEN_CLIENT);
+    driver.data(1, SEND, 0, ASK, MS);
+    driver.close(1, CLOSE_ALL, libc::ECONNRESET as u16, ASK.len() as u32, 2 * MS);
+    assert!(driver.seen.exchanges.is_empty());
+    driver.tick(200 * MS);
+    assert_eq!(driver.seen.exchanges[0].1.outcome, Outcome::Reset);
+    assert_eq!(driver.seen.exchanges[0].1.end_ns, 2 * MS);
+    assert!(driver.table.is_empty());
+}
+
+#[test]
+fn a_body_that_lasts_until_the_close_ends_with_its_last_byte() {
+    let mut driver = Driver::new();
+    driver.open(1, OPEN_BIRTH);
+    driver.data(1, RECEIVE, 0, b"GET /a HTTP/1.0\r\n\r\n", 1);
+    let answer = b"HTTP/1.0 200 OK\r\n\r\nuntil the end";
+    driver.data(1, SEND, 0, answer, 2);
+    // The end counts the FIN, or does not.
+    driver.close(1, CLOSE_SEND, 0, answer.len() as u32, 5);
+    driver.close(1, CLOSE_ALL, 0, answer.len() as u32 + 1, 6);
+    assert_eq!(driver.seen.targets(), one("/a"));
+    assert_eq!(
+        (driver.seen.exchanges[0].1.outcome, driver.seen.exchanges[0].1.end_ns),
+        (Outcome::Complete, 2)
+    );
+    assert!(driver.table.is_empty());
+}
+
+#[test]
+fn a_request_that_comes_byte_by_byte_is_recognised() {
+    let mut driver = Driver::new();
+    driver.open(1, OPEN_BIRTH);
+    for (offset, byte) in ASK.iter().enumerate() {
+        driver.data(1, RECEIVE, offset as u32, &[*byte], 1 + offset as u64);
+        driver.tick(offset as u64 * 100 * MS);
+    }
+    driver.data(1, SEND, 0, ANSWER, 100);
+    assert_eq!(driver.seen.targets(), one("/a"));
+}
+
+#[test]
+fn other_protocols_are_counted_once_and_left_alone() {
+    for (first, counter) in [
+        (&b"\x16\x03\x01\x02\x00\x01\x00"[..], Counter::ConnectionsTls),
+        (b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", Counter::ConnectionsHttp2),
+        (b"*1\r\n$4\r\nPING\r\n", Counter::ConnectionsOther),
+    ] {
+        let mut driver = Driver::new();
+        driver.open(1, OPEN_BIRTH);
+        driver.data(1, RECEIVE, 0, first, 1);
+        driver.data(1, SEND, 0, b"whatever", 2);
+        assert_eq!(driver.seen.of(counter), 1);
+        assert_eq!(driver.seen.verdicts.first(), Some(&(1, Verdict::Ignore)));
+        assert!(driver.seen.exchanges.is_empty());
+    }
+}
+
+#[test]
+fn a_long_body_is_told_to_the_kernel_until_it_ends() {
+    let mut driver = Driver::new();
+    driver.open(1, OPEN_BIRTH);
+    driver.data(1, RECEIVE, 0, ASK, 1);
+    let head = b"HTTP/1.1 200 OK\r\nContent-Length: 100000\r\n\r\n";
+    driver.data(1, SEND, 0, head, 2);
+    let position = SENT.wrapping_add(head.len() as u32 + 100_000);
+    assert_eq!(driver.seen.verdicts, [(1, Verdict::BodyUntil { direction: SEND, position })]);
+}
+
+#[test]
+fn data_without_an_open_record_is_counted() {
+    let mut driver = Driver::new();
+    driver.data(9, RECEIVE, 0, ASK, 1);
+    assert_eq!(
+        (driver.seen.of(Counter::ConnectionsUnknownStart), driver.seen.of(Counter::BytesLost)),
+        (1, ASK.len() as u64)
+    );
+}
+
+#[test]
+fn a_full_table_forgets_the_quietest_and_counts_it() {
+    let mut driver = Driver::new();
+    for connection in 1..=16 {
+        driver.open(connection, OPEN_BIRTH);
+        driver.data(connection, RECEIVE, 0, ASK, 100 - connection);
+    }
+    driver.open(17, OPEN_BIRTH);
+    assert_eq!(driver.table.len(), 16);
+    assert_eq!(driver.seen.of(Counter::ConnectionsEvicted), 1);
+    driver.data(16, SEND, 0, ANSWER, 200);
+    assert!(driver.seen.exchanges.is_empty(), "the sixteenth was the quietest");
+    driver.data(1, SEND, 0, ANSWER, 200);
+    assert_eq!(driver.seen.targets(), one("/a"));
+}
+
+#[test]
+fn the_end_of_a_stream_may_be_seen_with_its_last_bytes_still_on_their_way() {
+    let mut driver = Driver::new();
+    driver.open(1, OPEN_BIRTH | OPEN_CLIENT);
+    driver.data(1, SEND, 0, ASK, 1);
+    let answer = b"HTTP/1.1 200 OK\r\n\r\nall of it";
+    let header = DataHeader {
+        kind: Kind::Data as u8,
+        direction: RECEIVE,
+        flags: FLAG_END,
+        connection: 1,
+        time_ns: 4,
+        start_ns: 4,
+        position: RECEIVED + answer.len() as u32,
+        ..DataHeader::default()
+    };
+    driver.table.data(&header, &[], &[], &mut driver.seen);
+    assert!(driver.seen.exchanges.is_empty());
+    driver.data(1, RECEIVE, 0, answer, 3);
+    assert_eq!(driver.seen.targets(), one("/a"));
+    assert_eq!(driver.seen.exchanges[0].1.end_ns, 3);
+}
+
+proptest::proptest! {
+    #[test]
+    fn nothing_that_a_ring_could_hold_is_a_panic(
+        records in proptest::collection::vec((0u64..4, 0u8..4, 0u32..80, proptest::collection::vec(proptest::prelude::any::<u8>(), 0..40), proptest::prelude::any::<u16>()), 0..80),
+    ) {
+        let mut driver = Driver::new();
+        for (index, (connection, what, offset, bytes, flags)) in records.into_iter().enumerate() {
+            match what {
+                0 => driver.open(connection, flags as u8),
+                1 => driver.data(connection, (flags & 1) as u8, offset, &bytes, index as u64),
+                2 => driver.close(connection, (flags & 3) as u8, flags, offset, index as u64),
+                _ => driver.tick(index as u64 * 30 * MS),
+            }
+        }
+    }
+}
