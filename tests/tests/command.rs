@@ -71,6 +71,30 @@ fn run_gives_back_the_programs_status_and_leaves_its_streams_alone() {
 }
 
 #[test]
+fn under_sudo_the_program_runs_as_the_user_who_called() {
+    let script = "id -un; id -gn; echo $HOME; id -Gn";
+    let arguments = ["run", "--log-level", "off", "--output", "none"];
+    let by_flag =
+        Command::new(tracer()).args(arguments).args(["--user", "nobody", "--", "sh", "-c", script]).output();
+    let by_sudo = Command::new(tracer())
+        .args(arguments)
+        .args(["--", "sh", "-c", script])
+        .env("SUDO_UID", "65534")
+        .output();
+    let as_root =
+        Command::new(tracer()).args(arguments).args(["--", "id", "-un"]).env_remove("SUDO_UID").output();
+    for output in [by_flag, by_sudo] {
+        let output = output.expect("tracer runs");
+        assert_eq!(
+            String::from_utf8_lossy(&output.stdout),
+            "nobody\nnogroup\n/nonexistent\nnogroup\n",
+            "{output:?}"
+        );
+    }
+    assert_eq!(String::from_utf8_lossy(&as_root.expect("tracer runs").stdout), "root\n");
+}
+
+#[test]
 fn a_pid_that_does_not_exist_is_an_error() {
     let output = run(&["--pid", "4194000"]);
     assert_eq!(output.status.code(), Some(2));

@@ -92,6 +92,7 @@ pub struct SelectFlags {
 
 /// How to trace.
 #[derive(Clone, Debug, Default, Args)]
+#[command(next_help_heading = "How to trace")]
 pub struct CommonFlags {
     /// What is written for each exchange: text, json, otlp-json or none.
     #[arg(long, value_name = "FORM")]
@@ -146,10 +147,10 @@ pub struct RunFlags {
     /// How.
     pub common: CommonFlags,
     /// service.name of the program.
-    #[arg(long, value_name = "NAME")]
+    #[arg(long, value_name = "NAME", help_heading = "The program")]
     pub service_name: Option<String>,
     /// Run the program as this user, by name or number; under sudo it is the caller.
-    #[arg(long, value_name = "USER")]
+    #[arg(long, value_name = "USER", help_heading = "The program")]
     pub user: Option<String>,
     /// The program and its arguments.
     #[arg(required = true, trailing_var_arg = true, value_name = "COMMAND")]
