@@ -7,6 +7,7 @@ mod programs;
 mod record;
 mod setup;
 mod stage;
+mod vm;
 
 use anyhow::{Result, bail};
 
@@ -20,6 +21,7 @@ cargo xtask COMMAND
   ebpf      build the kernel programs only
   record    make the recordings that the parser's tests replay
   cost      what tracing costs nginx and the agent, on this machine (reports only)
+  vm        boot a Debian kernel in QEMU: vm [--kernel 6.1|6.12|5.10] [--icount] -- COMMAND
   docs      write the configuration reference again";
 
 fn main() {
@@ -55,6 +57,10 @@ fn run() -> Result<()> {
             stage::run("cost", cost::run)
         }
         "docs" => docs(),
+        "vm" => {
+            let status = vm::command(&rest)?;
+            std::process::exit(status.code().unwrap_or(1));
+        }
         "ebpf-lint" => setup::building().and_then(|()| ebpf::build(true)),
         "" | "help" | "--help" | "-h" => {
             println!("{HELP}");

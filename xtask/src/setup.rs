@@ -80,6 +80,34 @@ const PROGRAMS: &[Need] = &[
     Need { present: || runs("taskset"), package: "util-linux", why: "pins programs to cores in a test" },
 ];
 
+const MACHINE: &[Need] = &[
+    Need {
+        present: || runs("qemu-system-x86_64"),
+        package: "qemu-system-x86",
+        why: "runs other kernels, and counts instructions",
+    },
+    Need { present: || runs("mmdebstrap"), package: "mmdebstrap", why: "makes the guests' root filesystem" },
+    Need { present: || runs("mke2fs"), package: "e2fsprogs", why: "makes the guests' disk" },
+    Need { present: || installed("busybox-static"), package: "busybox-static", why: "boots the guests" },
+    Need { present: || runs("modprobe"), package: "kmod", why: "finds the modules that the guests need" },
+    Need { present: || runs("cpio"), package: "cpio", why: "packs what the guests boot from" },
+    Need { present: || runs("xz"), package: "xz-utils", why: "unpacks the guests' modules" },
+];
+
+/// What the guests have beside [`PROGRAMS`]: the tools of their start, and servers of the benches.
+const GUEST: &[&str] = &["nodejs", "iproute2", "kmod", "procps", "redis-server", "strace"];
+
+/// The packages of a guest.
+pub(crate) fn guest_packages() -> Vec<&'static str> {
+    PROGRAMS.iter().map(|need| need.package).chain(GUEST.iter().copied()).collect()
+}
+
+/// What running guests needs.
+pub(crate) fn machine() -> Result<()> {
+    check_machine()?;
+    install(MACHINE)
+}
+
 /// Everything: to build, to test, to demonstrate.
 pub(crate) fn all() -> Result<()> {
     building()?;
