@@ -10,6 +10,7 @@ use std::{
 use serde::Serialize;
 
 use crate::{
+    kernel::{DataHooks, FLOOR, PRE_SEND, TRACEPOINTS, parse_version},
     process::facts::Proc,
     status::{Service, Status},
 };
@@ -116,16 +117,14 @@ fn pid_namespace(environment: &Environment) -> Finding {
 fn kernel(environment: &Environment) -> Finding {
     const WHAT: &str = "kernel";
     let release = environment.read("proc/sys/kernel/osrelease").unwrap_or_default();
-    let mut numbers = release.split(['.', '-']).map_while(|part| part.parse::<u32>().ok());
-    let version = (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0));
-    if version >= (6, 3) {
-        finding(WHAT, Verdict::Ok, &release)
-    } else {
-        finding(
+    match parse_version(&release) {
+        Some(version) if version >= FLOOR => finding(WHAT, Verdict::Ok, &release),
+        Some(_) => finding(
             WHAT,
             Verdict::Missing,
-            &format!("{release:?}: Linux 6.3 or later is needed by this version of tracer"),
-        )
+            &format!("{release}: Linux {}.{} or later is needed", FLOOR.0, FLOOR.1),
+        ),
+        None => finding(WHAT, Verdict::Less, &format!("{release:?} tells no version")),
     }
 }
 
@@ -136,21 +135,6 @@ fn architecture() -> Finding {
         other => finding(WHAT, Verdict::Missing, &format!("{other}: this version of tracer runs on x86-64")),
     }
 }
-
-/// Tracepoints, with what is missing without them.
-const TRACEPOINTS: [(&str, &str, Option<&str>); 7] = [
-    ("sock_send_length", "Linux 6.3", None),
-    ("sock_recv_length", "Linux 6.3", None),
-    ("inet_sock_set_state", "Linux 4.16", None),
-    ("sched_process_fork", "Linux 2.6", None),
-    ("sched_process_exec", "Linux 3.4", None),
-    ("sched_process_exit", "Linux 2.6", None),
-    (
-        "tcp_sendmsg_locked",
-        "Linux 6.16",
-        Some("a client's request starts when its send returns, not when it begins"),
-    ),
-];
 
 fn types(environment: &Environment) -> Vec<Finding> {
     const WHAT: &str = "type information";
@@ -166,21 +150,31 @@ fn types(environment: &Environment) -> Vec<Finding> {
         Ok(_) => finding(WHAT, Verdict::Ok, "/sys/kernel/btf/vmlinux has every field that is read"),
         Err(error) => finding(WHAT, Verdict::Missing, &error.to_string()),
     }];
-    let absent: Vec<_> = TRACEPOINTS.iter().filter(|(name, ..)| !types.has_tracepoint(name)).collect();
-    if absent.is_empty() {
-        findings.push(finding("tracepoints", Verdict::Ok, "all"));
+    let absent = TRACEPOINTS.iter().filter(|(name, _)| !types.has_tracepoint(name));
+    findings.extend(absent.map(|(name, since)| {
+        finding("tracepoints", Verdict::Missing, &format!("{name} is missing: it came with Linux {since}"))
+    }));
+    let hooks = DataHooks::of(&types);
+    findings.push(match hooks {
+        Some(DataHooks::Tracepoints) => finding("data", Verdict::Ok, "by the tracepoints of the socket layer"),
+        Some(DataHooks::Functions) => {
+            finding("data", Verdict::Ok, "by fexit on the socket families' functions, as before Linux 6.3")
+        }
+        None => finding(
+            "data",
+            Verdict::Missing,
+            "neither sock_send_length and sock_recv_length (tracepoints, Linux 6.3) nor inet_sendmsg and inet_recvmsg (functions in BTF)",
+        ),
+    });
+    if let Some(what) = hooks.and_then(|hooks| hooks.blind_to(&types)) {
+        findings.push(finding("data", Verdict::Less, &format!("not seen is {what}")));
     }
-    for (name, since, without) in absent {
-        findings.push(match without {
-            Some(without) => finding(
-                "tracepoints",
-                Verdict::Less,
-                &format!("{name} is missing (came with {since}): {without}"),
-            ),
-            None => {
-                finding("tracepoints", Verdict::Missing, &format!("{name} is missing: it came with {since}"))
-            }
-        });
+    if !types.has_tracepoint(PRE_SEND) {
+        findings.push(finding(
+            "start of sends",
+            Verdict::Less,
+            &format!("{PRE_SEND} is missing (a tracepoint since Linux 6.16): a client's request starts when its send returns, not when it begins"),
+        ));
     }
     findings
 }
@@ -309,7 +303,7 @@ mod tests {
         assert_eq!(privileges, Verdict::Missing);
         assert!(detail.contains("CAP_BPF") && !detail.contains("CAP_NET_ADMIN"), "{detail}");
         assert_eq!(verdict(&findings, "process ids").0, Verdict::Missing);
-        assert!(verdict(&findings, "kernel").1.contains("6.3"));
+        assert!(verdict(&findings, "kernel").1.contains("6.1"));
         assert!(verdict(&findings, "type information").1.contains("CONFIG_DEBUG_INFO_BTF"));
         assert_eq!(verdict(&findings, "BPF JIT").0, Verdict::Less);
         assert!(text(&findings).contains("cannot work here"));

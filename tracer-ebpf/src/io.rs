@@ -5,9 +5,9 @@ use core::ffi::c_void;
 use aya_ebpf::{
     bindings::BPF_F_MMAPABLE,
     helpers::generated::{bpf_ktime_get_ns, bpf_loop, bpf_skc_to_tcp_sock},
-    macros::{btf_tracepoint, map},
+    macros::{btf_tracepoint, fexit, map},
     maps::{Array, PerCpuArray},
-    programs::BtfTracePointContext,
+    programs::{BtfTracePointContext, FExitContext},
 };
 use tracer_common::{
     CLASS_BYTES, CLASS_SIZES, DataHeader, DataRecord, EDGE_END, EDGE_START, EDGE_WITHOUT_VERDICT,
@@ -33,6 +33,8 @@ const MSG_OOB: i32 = 0x1;
 const MSG_PEEK: i32 = 0x2;
 const MSG_TRUNC: i32 = 0x20;
 const MSG_ERRQUEUE: i32 = 0x2000;
+/// A receive with one of these takes nothing from the stream.
+const NOT_DATA: i32 = MSG_OOB | MSG_PEEK | MSG_ERRQUEUE;
 
 const AF_UNIX: u16 = 1;
 const SOCK_DGRAM: u16 = 2;
@@ -53,6 +55,65 @@ pub fn sock_send_length(ctx: BtfTracePointContext) -> i32 {
     unsafe { moved(ctx.arg::<*const c_void>(0).cast_mut(), ctx.arg(1), ctx.arg(2), SEND) };
     0
 }
+
+/// The same facts before 6.3, where the socket layer has no such tracepoints: from the end of each
+/// family's function. `$flags` and `$result` are the places of the function's arguments.
+macro_rules! after_function {
+    ($name:ident, $function:literal, $direction:ident, $flags:expr, $result:expr) => {
+        #[doc = concat!("After `", $function, "`.")]
+        #[fexit(function = $function)]
+        pub fn $name(ctx: FExitContext) -> i32 {
+            if Current::selected().is_none() {
+                return 0;
+            }
+            let flags: Option<usize> = $flags;
+            // SAFETY: the function's own arguments, and behind them its result.
+            unsafe {
+                let socket: *const c_void = ctx.arg(0);
+                let sk: *const c_void = load(socket, offset!(socket_sk));
+                if sk.is_null() {
+                    return 0;
+                }
+                let flags: i32 = match flags {
+                    Some(place) => ctx.arg(place),
+                    None => 0,
+                };
+                moved(sk.cast_mut(), ctx.arg($result), flags, $direction);
+            }
+            0
+        }
+    };
+}
+
+// `inet_sendmsg(sock, msg, size)`, `inet_recvmsg(sock, msg, size, flags)`,
+// `inet_sendpage(sock, page, offset, size, flags)`.
+after_function!(inet_sendmsg, "inet_sendmsg", SEND, None, 3);
+after_function!(inet_recvmsg, "inet_recvmsg", RECEIVE, Some(3), 4);
+after_function!(inet6_sendmsg, "inet6_sendmsg", SEND, None, 3);
+after_function!(inet6_recvmsg, "inet6_recvmsg", RECEIVE, Some(3), 4);
+after_function!(inet_sendpage, "inet_sendpage", SEND, None, 5);
+
+/// Counts the calls on Unix sockets, as the handler of the tracepoints does.
+macro_rules! after_unix_function {
+    ($name:ident, $function:literal, $flags:expr, $result:expr) => {
+        #[doc = concat!("After `", $function, "`.")]
+        #[fexit(function = $function)]
+        pub fn $name(ctx: FExitContext) -> i32 {
+            let flags: Option<usize> = $flags;
+            let flags: i32 = match flags {
+                Some(place) => ctx.arg(place),
+                None => 0,
+            };
+            if Current::selected().is_some() && ctx.arg::<i32>($result) > 0 && flags & NOT_DATA == 0 {
+                count(KernelCounter::UnixSocket, 1);
+            }
+            0
+        }
+    };
+}
+
+after_unix_function!(unix_stream_sendmsg, "unix_stream_sendmsg", None, 3);
+after_unix_function!(unix_stream_recvmsg, "unix_stream_recvmsg", Some(3), 4);
 
 /// `tcp_sendmsg_locked(sk, msg, skb, size_goal)`, 6.16 and later: before each part of a send can
 /// leave. The first is the start of the send, the last the moment of its last byte.
@@ -93,7 +154,7 @@ struct Piece {
 #[inline(always)]
 unsafe fn moved(sk: *mut c_void, ret: i32, flags: i32, direction: u8) {
     let Some(current) = Current::selected() else { return };
-    if flags & (MSG_OOB | MSG_PEEK | MSG_ERRQUEUE) != 0 {
+    if flags & NOT_DATA != 0 {
         return;
     }
     // SAFETY: `sk` is the tracepoint's argument.

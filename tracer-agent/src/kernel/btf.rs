@@ -46,6 +46,7 @@ mod kind {
     pub(super) const VOLATILE: u32 = 9;
     pub(super) const CONST: u32 = 10;
     pub(super) const RESTRICT: u32 = 11;
+    pub(super) const FUNC: u32 = 12;
     pub(super) const FUNC_PROTO: u32 = 13;
     pub(super) const VAR: u32 = 14;
     pub(super) const DATASEC: u32 = 15;
@@ -127,6 +128,16 @@ impl Types {
     /// Whether the kernel has the tracepoint `name`: BTF holds a typedef for each.
     pub fn has_tracepoint(&self, name: &str) -> bool {
         self.names.contains_key(format!("btf_trace_{name}").as_bytes())
+    }
+
+    /// Whether the kernel has the function `name` with its type, so that programs can be attached to
+    /// it; those in modules are not seen.
+    pub fn has_function(&self, name: &str) -> bool {
+        self.types.iter().skip(1).any(|at| {
+            let at = *at as usize;
+            read_u32(&self.data, at + 4).is_some_and(|info| info >> 24 & 0x1f == kind::FUNC)
+                && read_u32(&self.data, at).is_some_and(|text| self.string(text) == name.as_bytes())
+        })
     }
 
     /// Offset in bytes of `field` (a path with dots, through anonymous members) in `structure`.

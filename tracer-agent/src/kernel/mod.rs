@@ -48,6 +48,14 @@ pub enum KernelError {
     /// The kernel lacks a tracepoint that is needed.
     #[error("this kernel has no tracepoint {0} (it came with Linux {1}); see `tracer doctor`")]
     Tracepoint(&'static str, &'static str),
+    /// Below [`FLOOR`].
+    #[error("Linux {0}.{1} is too old: tracer needs {major}.{minor} or later; see `tracer doctor`", major = FLOOR.0, minor = FLOOR.1)]
+    TooOld(u32, u32),
+    /// Neither kind of hook for data.
+    #[error(
+        "this kernel has neither the tracepoints sock_send_length and sock_recv_length (Linux 6.3) nor the functions inet_sendmsg and inet_recvmsg in its BTF; see `tracer doctor`"
+    )]
+    NoDataHooks,
     /// The agent does not see the process ids that the kernel uses.
     #[error(
         "the agent runs in a pid namespace of its own and cannot translate process ids: run it in the host's (in Kubernetes: hostPID: true)"
@@ -116,17 +124,64 @@ impl Verdicts {
     }
 }
 
-/// Hooks without which nothing works, and the kernel that brought each.
-const HOOKS: [(&str, &str); 6] = [
-    ("sock_recv_length", "6.3"),
-    ("sock_send_length", "6.3"),
+/// The oldest kernel on which the programs are tested, and for which they are written.
+pub const FLOOR: (u32, u32) = (6, 1);
+
+/// Tracepoints without which nothing works, and the kernel that brought each.
+pub const TRACEPOINTS: [(&str, &str); 4] = [
     ("inet_sock_set_state", "4.16"),
     ("sched_process_fork", "2.6"),
     ("sched_process_exec", "3.4"),
     ("sched_process_exit", "2.6"),
 ];
 /// The hook that shows a send before its bytes leave.
-const PRE_SEND: &str = "tcp_sendmsg_locked";
+pub const PRE_SEND: &str = "tcp_sendmsg_locked";
+
+/// Which hooks show the data that processes send and receive.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DataHooks {
+    /// Tracepoints of the socket layer: Linux 6.3 and later.
+    Tracepoints,
+    /// The end of the functions of each socket family (fexit).
+    Functions,
+}
+
+impl DataHooks {
+    const TRACEPOINTS: [&str; 2] = ["sock_recv_length", "sock_send_length"];
+    /// Functions that every kernel below 6.3 has, with IPv4.
+    const FUNCTIONS: [&str; 2] = ["inet_recvmsg", "inet_sendmsg"];
+    /// Functions that may be missing: IPv6 or Unix sockets in a module, or not at all; `sendpage`
+    /// went away in 6.5.
+    const OPTIONAL: [&str; 5] =
+        ["inet6_recvmsg", "inet6_sendmsg", "inet_sendpage", "unix_stream_recvmsg", "unix_stream_sendmsg"];
+
+    /// Those of this kernel; none if it has neither.
+    pub fn of(types: &Types) -> Option<Self> {
+        // A test can have the older way on a kernel that knows both.
+        let hidden = std::env::var_os("TRACER_TEST_DATA_HOOKS").is_some_and(|value| value == "functions");
+        if !hidden && Self::TRACEPOINTS.iter().all(|name| types.has_tracepoint(name)) {
+            return Some(Self::Tracepoints);
+        }
+        Self::FUNCTIONS.iter().all(|name| types.has_function(name)).then_some(Self::Functions)
+    }
+
+    /// Traffic that these hooks miss in this kernel, in words.
+    pub fn blind_to(self, types: &Types) -> Option<&'static str> {
+        (self == Self::Functions && !Self::OPTIONAL[..2].iter().all(|name| types.has_function(name)))
+            .then_some("IPv6: this kernel has it in a module, or not at all")
+    }
+
+    /// The programs to attach.
+    fn programs(self, types: &Types) -> Vec<&'static str> {
+        match self {
+            Self::Tracepoints => Self::TRACEPOINTS.to_vec(),
+            Self::Functions => {
+                let optional = Self::OPTIONAL.into_iter().filter(|name| types.has_function(name));
+                Self::FUNCTIONS.into_iter().chain(optional).collect()
+            }
+        }
+    }
+}
 
 impl Kernel {
     /// Loads and attaches the programs. Nothing is selected yet, but for what `plan` names.
@@ -135,12 +190,19 @@ impl Kernel {
             return Err(KernelError::NoObject);
         }
         check_pid_namespace()?;
+        if let Some(version) = version()
+            && version < FLOOR
+        {
+            return Err(KernelError::TooOld(version.0, version.1));
+        }
         let types = Types::from_kernel()?;
-        for (hook, since) in HOOKS {
+        for (hook, since) in TRACEPOINTS {
             if !types.has_tracepoint(hook) {
                 return Err(KernelError::Tracepoint(hook, since));
             }
         }
+        let data_hooks = DataHooks::of(&types).ok_or(KernelError::NoDataHooks)?;
+        let data_programs = data_hooks.programs(&types);
         let offsets = btf::offsets(&types)?;
         // A test can have it as a kernel before 6.16 does.
         let hidden = std::env::var_os("TRACER_TEST_WITHOUT_PRE_SEND").is_some();
@@ -172,8 +234,8 @@ impl Kernel {
             take(&mut ebpf, "COUNTERS").and_then(|map| PerCpuArray::try_from(map).map_err(load_error))?;
 
         // The data hooks come last: nothing is missed between them and the rest.
-        let hooks = HOOKS.iter().rev().map(|(hook, _)| *hook);
-        for hook in hooks.chain(has_pre_send.then_some(PRE_SEND)) {
+        let hooks = TRACEPOINTS.iter().rev().map(|(hook, _)| *hook);
+        for hook in hooks.chain(has_pre_send.then_some(PRE_SEND)).chain(data_programs) {
             attach(&mut ebpf, hook, &kernel_types)?;
         }
         // Loading has read the kernel's types twice: tens of megabytes that nobody needs again.
@@ -231,6 +293,17 @@ impl Kernel {
     }
 }
 
+/// The running kernel's version, if it tells one.
+pub fn version() -> Option<(u32, u32)> {
+    parse_version(&std::fs::read_to_string("/proc/sys/kernel/osrelease").ok()?)
+}
+
+/// The first two numbers of a release: `6.1.0-13-amd64`.
+pub fn parse_version(release: &str) -> Option<(u32, u32)> {
+    let mut numbers = release.trim().split(['.', '-', '+']).map_while(|part| part.parse::<u32>().ok());
+    Some((numbers.next()?, numbers.next()?))
+}
+
 fn check_pid_namespace() -> Result<(), KernelError> {
     /// Inode of the initial pid namespace: `PROC_PID_INIT_INO`, `include/linux/proc_ns.h`.
     const INITIAL: &str = "pid:[4026531836]";
@@ -279,10 +352,14 @@ fn attach(ebpf: &mut Ebpf, hook: &str, types: &Btf) -> Result<(), KernelError> {
     let program = ebpf
         .program_mut(hook)
         .ok_or_else(|| KernelError::Load(format!("the object has no program {hook}")))?;
-    let tracepoint: &mut BtfTracePoint = program.try_into().map_err(load_error)?;
-    tracepoint.load(hook, types).map_err(|error| refused(hook, error))?;
-    tracepoint.attach().map_err(|error| refused(hook, error))?;
-    Ok(())
+    let attached = match program {
+        Program::FExit(program) => program.load(hook, types).and_then(|()| program.attach().map(drop)),
+        program => {
+            let tracepoint: &mut BtfTracePoint = program.try_into().map_err(load_error)?;
+            tracepoint.load(hook, types).and_then(|()| tracepoint.attach().map(drop))
+        }
+    };
+    attached.map_err(|error| refused(hook, error))
 }
 
 /// An error that says which program, and the end of the verifier's log: its reason stands there.
