@@ -278,21 +278,12 @@ fn whoever_begins_to_listen_on_a_port_is_traced_from_its_first_request() {
 #[test]
 fn io_uring_brings_lengths_and_no_foreign_byte() {
     let folder = Folder::new();
-    let program = folder.file("io_uring");
-    let compiled = Command::new("cc")
-        .args(["-O1", "-o"])
-        .arg(&program)
-        .arg(root().join("tests/apps/io_uring.c"))
-        .arg("-lpthread")
-        .status()
-        .expect("a C compiler");
-    assert!(compiled.success());
     let recording = folder.file("recording");
     let output = Command::new(tracer())
         .args(["run", "--output", "text", "--record-raw", "--record"])
         .arg(&recording)
         .arg("--")
-        .arg(&program)
+        .arg(env!("TRACER_TEST_IO_URING"))
         .output()
         .expect("tracer run");
     let told = String::from_utf8_lossy(&output.stderr);

@@ -2,6 +2,7 @@
 //! kernel events → connections → parsers → exchanges → spans → sinks.
 
 pub mod agent;
+pub mod bench;
 pub mod cli;
 pub mod clock;
 pub mod config;

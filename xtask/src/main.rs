@@ -1,8 +1,10 @@
 //! Everything that is done with the project: `cargo xtask help`.
 
+mod bench;
 mod cost;
 mod demo;
 mod ebpf;
+mod guest;
 mod programs;
 mod record;
 mod setup;
@@ -16,11 +18,14 @@ cargo xtask COMMAND
 
   demo      set everything up, build, trace a small system of real programs, check the spans
   test      set everything up and run all tests (root: they use eBPF); words behind it filter
+  test --vm the end-to-end tests that are about the kernel, inside Debian's kernels 6.1 and 6.12
   build     set up what building needs, and build target/release/tracer
   setup     set everything up: Debian packages, eBPF toolchain, bpf-linker
   ebpf      build the kernel programs only
   record    make the recordings that the parser's tests replay
   cost      what tracing costs nginx and the agent, on this machine (reports only)
+  bench     count the agent's instructions for a span, and compare them with bench/expected.json
+  bench --vm  count what tracing costs servers, agent and bystanders, in a guest
   vm        boot a Debian kernel in QEMU: vm [--kernel 6.1|6.12|5.10] [--icount] -- COMMAND
   docs      write the configuration reference again";
 
@@ -57,6 +62,11 @@ fn run() -> Result<()> {
             stage::run("cost", cost::run)
         }
         "docs" => docs(),
+        "bench" => {
+            setup::all()?;
+            compile_release()?;
+            bench::run(&rest)
+        }
         "vm" => {
             let status = vm::command(&rest)?;
             std::process::exit(status.code().unwrap_or(1));
@@ -96,10 +106,14 @@ fn docs() -> Result<()> {
     Ok(())
 }
 
-fn test(filter: &[String]) -> Result<()> {
+fn test(arguments: &[String]) -> Result<()> {
+    let guests = arguments.first().is_some_and(|word| word == "--vm");
+    let filter: Vec<&str> = arguments.iter().skip(usize::from(guests)).map(String::as_str).collect();
     setup::all()?;
     compile_release()?;
-    let filter: Vec<&str> = filter.iter().map(String::as_str).collect();
+    if guests {
+        return guest::test(&filter);
+    }
     stage::run("unit tests", || {
         let fixed = ["test", "--workspace", "--exclude", "tracer-tests", "--"];
         stage::cargo(&[&fixed[..], &filter[..]].concat())

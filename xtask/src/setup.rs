@@ -108,6 +108,15 @@ pub(crate) fn machine() -> Result<()> {
     install(MACHINE)
 }
 
+/// What counting instructions needs.
+pub(crate) fn counting() -> Result<()> {
+    install(&[Need {
+        present: || runs("valgrind"),
+        package: "valgrind",
+        why: "counts the agent's instructions",
+    }])
+}
+
 /// Everything: to build, to test, to demonstrate.
 pub(crate) fn all() -> Result<()> {
     building()?;

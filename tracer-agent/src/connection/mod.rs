@@ -40,6 +40,17 @@ pub trait Output {
     fn verdict(&mut self, connection: u64, verdict: Verdict);
 }
 
+/// When the sends that were seen so far were seen.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Sends {
+    /// There was none.
+    Unknown,
+    /// All of them before their bytes left.
+    Early,
+    /// At least one after that.
+    Late,
+}
+
 /// All connections with traffic.
 pub struct Table {
     connections: FxHashMap<u64, Entry>,
@@ -49,8 +60,9 @@ pub struct Table {
     listening: FxHashSet<u16>,
     /// Connections by their own and their other address: both ends may be on this host.
     ends: FxHashMap<(SocketAddr, SocketAddr), u64>,
-    /// Sends are seen only after their bytes have left: the times of both ends are held together.
-    sees_sends_late: bool,
+    /// Whether sends are seen before their bytes leave. Unless all are, the times of both ends are
+    /// held together; as long as no send was seen, it may be so.
+    sends: Sends,
     limits: Limits,
     last_sweep_ns: u64,
 }
@@ -92,7 +104,7 @@ impl Table {
             urgent: FxHashSet::default(),
             listening: FxHashSet::default(),
             ends: FxHashMap::default(),
-            sees_sends_late: false,
+            sends: Sends::Unknown,
             limits,
             last_sweep_ns: 0,
         }
@@ -144,7 +156,10 @@ impl Table {
 
     /// Bytes moved. `head` and `tail` are the copied ones.
     pub fn data(&mut self, header: &DataHeader, head: &[u8], tail: &[u8], out: &mut dyn Output) {
-        self.sees_sends_late |= header.direction == SEND && header.flags & FLAG_PRE_SEND == 0;
+        if header.direction == SEND && self.sends != Sends::Late {
+            let early = header.flags & FLAG_PRE_SEND != 0;
+            self.sends = if early { Sends::Early } else { Sends::Late };
+        }
         if !self.connections.contains_key(&header.connection) {
             if header.length == 0 {
                 // The end of a stream that was closed before the process looked.
@@ -154,7 +169,7 @@ impl Table {
             out.count(header.pid, Counter::BytesLost, u64::from(header.length));
             return;
         }
-        let marks = self.sees_sends_late;
+        let marks = self.sends != Sends::Early;
         self.with(header.connection, out, |entry, out| {
             if marks && header.direction == RECEIVE {
                 entry.mark_received(header);
@@ -209,7 +224,7 @@ impl Table {
     /// Works on a connection, and hands on what comes of it.
     fn with(&mut self, number: u64, out: &mut dyn Output, work: impl FnOnce(&mut Entry, &mut dyn Output)) {
         let Some(entry) = self.connections.get_mut(&number) else { return };
-        if !self.sees_sends_late {
+        if self.sends == Sends::Early {
             work(entry, out);
         } else {
             let mut held = Held { out: &mut *out, exchanges: Vec::new() };

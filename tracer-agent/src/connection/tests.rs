@@ -340,3 +340,61 @@ proptest::proptest! {
         }
     }
 }
+
+/// The two ends of one connection, of which the client's sends are seen after they were done.
+#[test]
+fn a_first_request_that_its_server_read_before_the_client_was_seen_sending_starts_no_later() {
+    let mut driver = Driver::new();
+    let (client, server) = (1, 2);
+    let end = |connection, flags, local_port, remote_port, send_first, receive_first| OpenRecord {
+        kind: Kind::Open as u8,
+        flags: flags | OPEN_BIRTH,
+        family: libc::AF_INET as u16,
+        connection,
+        send_first,
+        receive_first,
+        local_port,
+        remote_port,
+        local_address: [127, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0],
+        remote_address: [127, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0],
+        ..OpenRecord::default()
+    };
+    let mut seen = Times::default();
+    let mut moved = |table: &mut Table, connection, direction, position, bytes: &[u8], time_ns| {
+        let header = DataHeader {
+            kind: Kind::Data as u8,
+            direction,
+            flags: FLAG_TURN,
+            head_length: bytes.len() as u16,
+            connection,
+            time_ns,
+            start_ns: time_ns,
+            pid: 1,
+            tid: 1,
+            position,
+            length: bytes.len() as u32,
+            ..DataHeader::default()
+        };
+        table.data(&header, bytes, &[], &mut seen);
+    };
+    let table = &mut driver.table;
+    table.open(&end(server, 0, 80, 4000, RECEIVED, SENT), &mut Times::default());
+    moved(table, server, RECEIVE, SENT, ASK, 10 * MS);
+    table.open(&end(client, OPEN_CLIENT, 4000, 80, SENT, RECEIVED), &mut Times::default());
+    moved(table, client, SEND, SENT, ASK, 12 * MS);
+    moved(table, server, SEND, RECEIVED, ANSWER, 20 * MS);
+    moved(table, client, RECEIVE, RECEIVED, ANSWER, 21 * MS);
+    assert_eq!(seen.0, [(Role::Server, 10 * MS), (Role::Client, 10 * MS)]);
+}
+
+/// Role and start of each exchange.
+#[derive(Default)]
+struct Times(Vec<(Role, u64)>);
+
+impl Output for Times {
+    fn exchange(&mut self, facts: &ConnectionFacts, exchange: Exchange) {
+        self.0.push((facts.role, exchange.start_ns));
+    }
+    fn count(&mut self, _: u32, _: Counter, _: u64) {}
+    fn verdict(&mut self, _: u64, _: Verdict) {}
+}

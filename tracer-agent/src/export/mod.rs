@@ -50,6 +50,15 @@ impl SpanSender {
     }
 }
 
+/// Spans as the bytes of one OTLP request: each encoded, then put together by resource.
+pub fn protobuf_request(spans: &[Span]) -> Vec<u8> {
+    let encoded: Vec<Encoded> = spans
+        .iter()
+        .map(|span| Encoded { resource: Arc::clone(&span.resource), bytes: encode::span(span) })
+        .collect();
+    encode::request(&worker::by_resource(&encoded))
+}
+
 impl Exporter {
     /// Starts a thread that sends. None if no endpoint is configured.
     ///

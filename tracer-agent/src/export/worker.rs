@@ -152,13 +152,7 @@ impl Worker<'_> {
     }
 
     fn encode(&self, batch: &[Encoded]) -> Vec<u8> {
-        let mut groups: Vec<(&Resource, Vec<&[u8]>)> = Vec::new();
-        for span in batch {
-            match groups.iter_mut().find(|(resource, _)| std::ptr::eq(*resource, span.resource.as_ref())) {
-                Some((_, spans)) => spans.push(&span.bytes),
-                None => groups.push((&span.resource, vec![&span.bytes])),
-            }
-        }
+        let groups = by_resource(batch);
         match self.transport.protocol() {
             Protocol::HttpJson => json::request_of(&groups),
             Protocol::Grpc | Protocol::HttpProtobuf => encode::request(&groups),
@@ -174,6 +168,18 @@ impl Worker<'_> {
         let half = pause / 2;
         half + half.mul_f64((self.jitter % 1000) as f64 / 1000.0)
     }
+}
+
+/// Encoded spans by their resource.
+pub(super) fn by_resource(batch: &[Encoded]) -> Vec<(&Resource, Vec<&[u8]>)> {
+    let mut groups: Vec<(&Resource, Vec<&[u8]>)> = Vec::new();
+    for span in batch {
+        match groups.iter_mut().find(|(resource, _)| std::ptr::eq(*resource, span.resource.as_ref())) {
+            Some((_, spans)) => spans.push(&span.bytes),
+            None => groups.push((&span.resource, vec![&span.bytes])),
+        }
+    }
+    groups
 }
 
 /// What came of a batch.

@@ -1,0 +1,27 @@
+//! What tracing costs, in instructions. `guest` runs inside a guest of `cargo xtask bench --vm`, on
+//! whose only CPU an instruction takes a fixed time; `events` and `otlp` run under callgrind.
+
+mod drive;
+mod guest;
+mod measure;
+mod userspace;
+
+use anyhow::{Context, Result, bail};
+
+fn main() -> Result<()> {
+    let words: Vec<String> = std::env::args().skip(1).collect();
+    let words: Vec<&str> = words.iter().map(String::as_str).collect();
+    match words[..] {
+        ["guest", out, agent, ready, ref filter @ ..] => {
+            guest::run(out.as_ref(), agent, ready.parse().context("seconds")?, filter)
+        }
+        ["bystander", kind, rounds] => drive::bystander(kind, rounds.parse().context("a number")?),
+        ["events", recording, rounds] => {
+            userspace::events(recording.as_ref(), rounds.parse().context("a number")?)
+        }
+        ["otlp", recording, rounds] => {
+            userspace::otlp(recording.as_ref(), rounds.parse().context("a number")?)
+        }
+        _ => bail!("cargo xtask bench runs this"),
+    }
+}

@@ -1,0 +1,68 @@
+//! The agent's stages on recorded traffic, for `cargo xtask bench`.
+
+#![forbid(unsafe_code)]
+
+use std::path::Path;
+
+use tracer_common::Verdict;
+
+use crate::{
+    agent,
+    config::Config,
+    exchange::{ConnectionFacts, Exchange},
+    export,
+    pipeline::{Pipeline, Sink},
+    process::identity::Host,
+    record::{OwnedInput, Reader},
+    span::Span,
+};
+
+/// A recording in memory, and the spans that it gave last.
+pub struct Replayed {
+    inputs: Vec<OwnedInput>,
+    config: Config,
+    spans: Vec<Span>,
+}
+
+impl Replayed {
+    /// Reads a recording.
+    ///
+    /// # Errors
+    /// It cannot be read, or is damaged.
+    pub fn open(path: &Path) -> Result<Self, String> {
+        let mut reader = Reader::open(path).map_err(|error| error.to_string())?;
+        let config =
+            serde_json::from_value(reader.header().config.clone()).map_err(|error| error.to_string())?;
+        let mut inputs = Vec::new();
+        while let Some(input) = reader.next_input().map_err(|error| error.to_string())? {
+            inputs.push(input);
+        }
+        Ok(Self { inputs, config, spans: Vec::new() })
+    }
+
+    /// Feeds all of it to a new pipeline. Returns the number of spans.
+    pub fn events_to_spans(&mut self) -> usize {
+        self.spans.clear();
+        let mut pipeline: Pipeline = agent::pipeline(&self.config, Host::default(), 1);
+        let mut sink = Kept(&mut self.spans);
+        for input in &self.inputs {
+            pipeline.handle(input.as_input(), &mut sink);
+        }
+        self.spans.len()
+    }
+
+    /// Encodes the spans as requests of OTLP. Returns their bytes.
+    pub fn spans_to_otlp(&self) -> usize {
+        export::protobuf_request(&self.spans).len()
+    }
+}
+
+struct Kept<'a>(&'a mut Vec<Span>);
+
+impl Sink for Kept<'_> {
+    fn span(&mut self, span: &Span, _: &Exchange, _: &ConnectionFacts) {
+        self.0.push(span.clone());
+    }
+
+    fn verdict(&mut self, _: u64, _: Verdict) {}
+}

@@ -1,0 +1,171 @@
+//! `cargo xtask bench`: what tracing costs, in instructions.
+
+use std::{fs, path::Path, process::Command, time::Duration};
+
+use anyhow::{Context, Result, bail, ensure};
+use serde_json::Value;
+
+use crate::{
+    setup, stage,
+    vm::{self, Guest, Kernel, NANOSECONDS_AN_INSTRUCTION, quote},
+};
+
+const USAGE: &str = "usage: cargo xtask bench [--update]
+       cargo xtask bench --vm [--kernel 6.1|6.12] [--agent COMMAND] [--ready SECONDS] [WORK…]";
+
+pub(crate) fn run(arguments: &[String]) -> Result<()> {
+    stage::run("build of the bench", || {
+        stage::cargo(&["build", "--quiet", "--release", "--package", "tracer-bench"])
+    })?;
+    match arguments.iter().map(String::as_str).collect::<Vec<_>>()[..] {
+        [] => userspace(false),
+        ["--update"] => userspace(true),
+        ["--vm", ref rest @ ..] => guest(rest),
+        _ => bail!(USAGE),
+    }
+}
+
+fn program() -> String {
+    stage::target().join("release/tracer-bench").display().to_string()
+}
+
+/// Each piece of work in a guest that counts instructions, without the agent and with it.
+fn guest(arguments: &[&str]) -> Result<()> {
+    let tracer = stage::target().join("release/tracer").display().to_string();
+    let mut agent = format!("{tracer} {{pids}} --otlp-endpoint {{endpoint}} --output none");
+    let (mut kernel, mut ready, mut work) = (Kernel::V6_12, "3", Vec::new());
+    let mut rest = arguments.iter();
+    while let Some(word) = rest.next() {
+        match *word {
+            "--kernel" => kernel = Kernel::parse(rest.next().context(USAGE)?)?,
+            "--agent" => (*rest.next().context(USAGE)?).clone_into(&mut agent),
+            "--ready" => ready = rest.next().context(USAGE)?,
+            word => work.push(quote(word)),
+        }
+    }
+    vm::setup(&[kernel])?;
+    let guest = Guest { kernel, icount: true, limit: Duration::from_mins(60) };
+    let line = format!("{} guest /vm/result {} {ready} {}", quote(&program()), quote(&agent), work.join(" "));
+    let outcome = vm::run(guest, &line)?;
+    let result = outcome.folder.read("result").unwrap_or_default();
+    print(&result)?;
+    ensure!(outcome.status == 0, "the bench failed");
+    Ok(())
+}
+
+/// Instructions of so many nanoseconds in a guest.
+fn instructions(nanoseconds: f64) -> f64 {
+    nanoseconds / NANOSECONDS_AN_INSTRUCTION as f64
+}
+
+fn print(result: &str) -> Result<()> {
+    let results: Vec<Value> = result.lines().map(serde_json::from_str).collect::<Result<_, _>>()?;
+    println!(
+        "\nInstructions for a request; the measured process is the server, or the bystander.\n\n\
+         {:<31} {:>9} {:>9} {:>7} {:>7} {:>7}  {:>9} {:>8}  {:>9}",
+        "work", "without", "with", "added", "%", "spread", "of agent", "spans", "guest +%"
+    );
+    for result in &results {
+        let of = |name: &str| instructions(result[name]["ns"].as_f64().unwrap_or(0.0));
+        let spread = |name: &str| result[name]["spread"].as_f64().unwrap_or(0.0) * 100.0;
+        let (without, with) = (of("without"), of("with"));
+        println!(
+            "{:<31} {without:>9.0} {with:>9.0} {:>7.0} {:>6.2}% {:>6.2}%  {:>9.0} {:>8.3}  {:>8.1}%",
+            result["work"].as_str().unwrap_or_default(),
+            with - without,
+            (with / without - 1.0) * 100.0,
+            spread("without").max(spread("with")),
+            of("agent"),
+            result["spans_per_request"].as_f64().unwrap_or(0.0),
+            (of("machine_with") / of("machine_without") - 1.0) * 100.0,
+        );
+    }
+    println!("\nRuns of each BPF program for a request, and its instructions (with those of measuring it)");
+    for result in &results {
+        let mut line = String::new();
+        for program in result["programs"].as_array().into_iter().flatten() {
+            line += &format!(
+                "  {} {:.2} × {:.0}",
+                program["name"].as_str().unwrap_or_default(),
+                program["runs"].as_f64().unwrap_or(0.0),
+                instructions(program["ns"].as_f64().unwrap_or(0.0)) / program["runs"].as_f64().unwrap_or(1.0)
+            );
+        }
+        println!("{:<31}{line}", result["work"].as_str().unwrap_or_default());
+    }
+    if let Some(last) = results.last() {
+        println!(
+            "\nBPF maps: {:.1} MiB; agent: {:.1} MiB resident",
+            last["maps_bytes"].as_f64().unwrap_or(0.0) / 1024.0 / 1024.0,
+            last["resident_kib"].as_f64().unwrap_or(0.0) / 1024.0
+        );
+    }
+    Ok(())
+}
+
+/// Recordings on which the agent's own work is counted, and the file of what is expected.
+const RECORDINGS: &[&str] = &["curl", "node", "python"];
+const EXPECTED: &str = "bench/expected.json";
+/// How far a count may be from the expected one: the allocator's and hash tables' doing.
+const TOLERANCE: f64 = 0.02;
+
+/// Counts instructions of the agent's stages with callgrind, and compares them with the file.
+fn userspace(update: bool) -> Result<()> {
+    setup::counting()?;
+    let mut counts = serde_json::Map::new();
+    println!("Instructions of the agent for a span");
+    for recording in RECORDINGS {
+        for step in ["events", "otlp"] {
+            let path = stage::root().join("tests/recordings").join(format!("{recording}.rec"));
+            let (few, spans) = count(step, &path, 10)?;
+            let (many, _) = count(step, &path, 110)?;
+            let each = (many - few) / 100.0 / spans;
+            println!("  {recording:<8} {step:<8} {each:>8.0}");
+            counts.insert(format!("{recording} {step}"), Value::from(each.round()));
+        }
+    }
+    let file = stage::root().join(EXPECTED);
+    if update {
+        fs::write(&file, serde_json::to_string_pretty(&counts)? + "\n")?;
+        return Ok(());
+    }
+    let expected: serde_json::Map<String, Value> = serde_json::from_str(&fs::read_to_string(&file)?)?;
+    let mut worse = Vec::new();
+    for (name, value) in &counts {
+        let (now, was) = (value.as_f64().unwrap_or(0.0), expected.get(name).and_then(Value::as_f64));
+        match was {
+            Some(was) if now <= was * (1.0 + TOLERANCE) => {
+                if now < was * (1.0 - TOLERANCE) {
+                    println!(
+                        "{name}: {now:.0}, better than the {was:.0} expected: cargo xtask bench --update"
+                    );
+                }
+            }
+            was => worse.push(format!("{name}: {now:.0}, expected {:.0}", was.unwrap_or(0.0))),
+        }
+    }
+    ensure!(worse.is_empty(), "more instructions than {EXPECTED} says: {}", worse.join("; "));
+    Ok(())
+}
+
+/// Instructions of a run, and the spans of a round.
+fn count(step: &str, recording: &Path, rounds: u32) -> Result<(f64, f64)> {
+    let out = stage::target().join("callgrind.out");
+    let output = Command::new("valgrind")
+        .arg("--tool=callgrind")
+        .arg(format!("--callgrind-out-file={}", out.display()))
+        .arg(program())
+        .arg(step)
+        .arg(recording)
+        .arg(rounds.to_string())
+        .output()
+        .context("cannot run valgrind")?;
+    ensure!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let spans: f64 = String::from_utf8_lossy(&output.stdout).trim().parse().context("no number of spans")?;
+    let text = fs::read_to_string(&out)?;
+    let total = text
+        .lines()
+        .find_map(|line| line.strip_prefix("summary: ").or_else(|| line.strip_prefix("totals: ")))
+        .context("callgrind gave no total")?;
+    Ok((total.trim().parse()?, spans))
+}

@@ -1,0 +1,85 @@
+//! The end-to-end tests that are about the kernel, inside guests.
+
+use std::{path::PathBuf, process::Command, time::Duration};
+
+use anyhow::{Context, Result, ensure};
+
+use crate::{
+    stage,
+    vm::{self, Guest, Kernel, quote},
+};
+
+/// The test programs that are about the kernel.
+const PROGRAMS: &[&str] = &["spans", "sockets", "load"];
+
+/// A kernel, and the environment that chooses how it is used.
+const RUNS: &[(Kernel, &str)] =
+    &[(Kernel::V6_1, ""), (Kernel::V6_12, ""), (Kernel::V6_12, "TRACER_TEST_DATA_HOOKS=functions")];
+
+/// Runs them in every guest. Words narrow the tests down, as with `cargo test`.
+pub(crate) fn test(filter: &[&str]) -> Result<()> {
+    vm::setup(&[Kernel::V5_10, Kernel::V6_1, Kernel::V6_12])?;
+    let programs = build()?;
+    stage::run("kernel 5.10 is refused", refused)?;
+    for (kernel, environment) in RUNS {
+        let name = format!("tests on {} {environment}", kernel.name());
+        stage::run(name.trim_end(), || {
+            let guest = Guest { kernel: *kernel, icount: false, limit: Duration::from_mins(20) };
+            let outcome = vm::run(guest, &line(&programs, environment, filter))?;
+            ensure!(outcome.status == 0, "tests failed");
+            Ok(())
+        })?;
+    }
+    Ok(())
+}
+
+/// The agent below its floor: it names the reason, and exits as it should.
+fn refused() -> Result<()> {
+    let guest = Guest { kernel: Kernel::V5_10, icount: false, limit: Duration::from_mins(5) };
+    let tracer = quote(&stage::target().join("release/tracer").display().to_string());
+    let line = format!(
+        "{tracer} run -- true 2>/vm/run; echo $? >>/vm/run; {tracer} doctor >/vm/doctor; echo $? >>/vm/doctor"
+    );
+    let outcome = vm::run(guest, &line)?;
+    let run = outcome.folder.read("run")?;
+    ensure!(run.starts_with("tracer: Linux 5.10 is too old") && run.ends_with("\n77\n"), "it said: {run}");
+    let doctor = outcome.folder.read("doctor")?;
+    ensure!(
+        doctor.contains("✗ kernel") && doctor.contains("6.1 or later") && doctor.ends_with("\n77\n"),
+        "the doctor said: {doctor}"
+    );
+    Ok(())
+}
+
+/// The test programs: name and path.
+fn build() -> Result<Vec<(String, PathBuf)>> {
+    let output = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
+        .args(["test", "--quiet", "--package", "tracer-tests", "--no-run", "--message-format=json"])
+        .stderr(std::process::Stdio::inherit())
+        .output()?;
+    ensure!(output.status.success(), "cannot build the tests");
+    let mut programs = Vec::new();
+    for line in String::from_utf8_lossy(&output.stdout).lines() {
+        let message: serde_json::Value = serde_json::from_str(line).context("cargo's messages")?;
+        let is_test = message["target"]["kind"][0] == "test";
+        if let (true, Some(name), Some(path)) =
+            (is_test, message["target"]["name"].as_str(), message["executable"].as_str())
+        {
+            programs.push((name.to_owned(), path.into()));
+        }
+    }
+    Ok(programs)
+}
+
+/// The shell's line that runs the tests, with an exit status that is 0 if all passed.
+fn line(programs: &[(String, PathBuf)], environment: &str, filter: &[&str]) -> String {
+    let mut line = format!("export {environment} TRACER_BIN=");
+    line += &quote(&stage::target().join("release/tracer").display().to_string());
+    line += "; failed=0\n";
+    let words: Vec<String> = filter.iter().map(|word| quote(word)).collect();
+    for (_, path) in programs.iter().filter(|(name, _)| PROGRAMS.contains(&name.as_str())) {
+        let path = quote(&path.display().to_string());
+        line += &format!("{path} --test-threads=1 {} || failed=1\n", words.join(" "));
+    }
+    line + "exit $failed"
+}
