@@ -24,6 +24,8 @@ use crate::{
 
 /// Runs that count, after one that does not.
 const RUNS: usize = 5;
+/// As [`RUNS`], with the agent working at the same time.
+const SHARED_RUNS: usize = 3;
 /// In which the agent comes to rest after each run.
 const SETTLE: Duration = Duration::from_millis(1500);
 
@@ -82,16 +84,21 @@ struct Cost {
 fn one(work: &Work, agent: &str, ready: u64) -> Result<Value> {
     let mut scene = (work.begin)()?;
     let receiver = Receiver::start();
-    let without = runs(work, &mut scene, None)?;
+    let without = runs(work, &mut scene, RUNS, Agent::Absent)?;
     let selected: Vec<u32> = scene.programs.iter().map(Program::pid).collect();
     let mut running = Running::start(agent, ready, &selected, &receiver)?;
+    let agent = running.child.id();
+    let resident = resident_kib(agent);
+    // What the programs in the kernel cost the server. A second process that wants the only CPU costs
+    // it something too, whatever it does: so the agent waits.
+    let with = runs(work, &mut scene, RUNS, Agent::Waits(agent))?;
     let before = receiver.count();
-    let with = runs(work, &mut scene, Some(running.child.id()))?;
+    let shared = runs(work, &mut scene, SHARED_RUNS, Agent::Works(agent))?;
     let spans = receiver.count() - before;
-    let requests = ((RUNS + 1) * work.requests) as f64;
-    let programs = shares(work, &mut scene, running.child.id())?;
+    let requests = ((SHARED_RUNS + 1) * work.requests) as f64;
+    let programs = shares(work, &mut scene)?;
     let maps: u64 = bpftool("map")?.iter().filter_map(|map| map["bytes_memlock"].as_u64()).sum();
-    let resident = resident_kib(running.child.id());
+    let resident = resident.max(resident_kib(agent));
     running.stop();
     let of = |costs: &[Cost], what: fn(&Cost) -> f64| {
         let (middle, spread) = median(costs.iter().map(what).collect());
@@ -103,8 +110,8 @@ fn one(work: &Work, agent: &str, ready: u64) -> Result<Value> {
         "without": of(&without, |cost| cost.measured),
         "with": of(&with, |cost| cost.measured),
         "machine_without": of(&without, |cost| cost.machine),
-        "machine_with": of(&with, |cost| cost.machine),
-        "agent": of(&with, |cost| cost.agent),
+        "machine_with": of(&shared, |cost| cost.machine),
+        "agent": of(&shared, |cost| cost.agent),
         "spans_per_request": spans as f64 / requests,
         "programs": programs,
         "maps_bytes": maps,
@@ -112,19 +119,39 @@ fn one(work: &Work, agent: &str, ready: u64) -> Result<Value> {
     }))
 }
 
-fn runs(work: &Work, scene: &mut Scene, agent: Option<u32>) -> Result<Vec<Cost>> {
+/// What the agent does during a run.
+#[derive(Clone, Copy)]
+enum Agent {
+    Absent,
+    /// It is stopped, and goes on when the run is over.
+    Waits(u32),
+    Works(u32),
+}
+
+fn runs(work: &Work, scene: &mut Scene, count: usize, agent: Agent) -> Result<Vec<Cost>> {
     let mut costs = Vec::new();
-    for _ in 0..=RUNS {
-        let agents: Vec<u32> = agent.map(family).unwrap_or_default();
+    for _ in 0..=count {
+        let agents = match agent {
+            Agent::Absent => Vec::new(),
+            Agent::Waits(pid) | Agent::Works(pid) => family(pid),
+        };
         let before = (processes(&scene.measured), machine()?, processes(&agents));
-        (scene.drive)(work.requests / scene.each)?;
+        let waits = matches!(agent, Agent::Waits(_));
+        if waits {
+            signal(&agents, libc::SIGSTOP);
+        }
+        let outcome = (scene.drive)(work.requests / scene.each);
         let busy = machine()?;
         let measured = processes(&scene.measured) - before.0;
-        if agent.is_some() {
+        if waits {
+            signal(&agents, libc::SIGCONT);
+        }
+        outcome?;
+        if !agents.is_empty() {
             thread::sleep(SETTLE);
         }
+        let all = if waits { busy } else { machine()? } - before.1;
         let agent = processes(&agents) - before.2;
-        let all = busy - before.1;
         let of = |ns: u64| ns as f64 / work.requests as f64;
         let measured = if scene.measured.is_empty() { all } else { measured };
         costs.push(Cost { measured: of(measured), machine: of(all), agent: of(agent) });
@@ -133,10 +160,16 @@ fn runs(work: &Work, scene: &mut Scene, agent: Option<u32>) -> Result<Vec<Cost>>
     Ok(costs)
 }
 
+fn signal(pids: &[u32], signal: libc::c_int) {
+    for pid in pids {
+        // SAFETY: the agent's processes, children of ours.
+        unsafe { libc::kill(*pid as libc::pid_t, signal) };
+    }
+}
+
 /// Runs of each BPF program for a request, and its nanoseconds with those of measuring it.
-fn shares(work: &Work, scene: &mut Scene, agent: u32) -> Result<Value> {
+fn shares(work: &Work, scene: &mut Scene) -> Result<Value> {
     const SWITCH: &str = "/proc/sys/kernel/bpf_stats_enabled";
-    let _ = agent;
     fs::write(SWITCH, "1")?;
     let before = bpftool("prog")?;
     (scene.drive)(work.requests / scene.each)?;

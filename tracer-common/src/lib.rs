@@ -31,16 +31,10 @@ pub const PORT_WORDS: u32 = 65536 / 64;
 /// Longest file name that an executable rule can hold, with its terminating zero.
 pub const NAME_BYTES: usize = 64;
 
-/// Bytes from the start of a call that a record of each size class holds; the call's last
-/// [`EDGE_END`] bytes have room behind them.
-pub const CLASS_BYTES: [usize; 4] = [EDGE_START as usize, 256, 1024, HEAD_BUDGET as usize];
-/// Data sizes of the four classes of [`DataRecord`].
-pub const CLASS_SIZES: [usize; 4] = [
-    CLASS_BYTES[0] + EDGE_END as usize,
-    CLASS_BYTES[1] + EDGE_END as usize,
-    CLASS_BYTES[2] + EDGE_END as usize,
-    CLASS_BYTES[3] + EDGE_END as usize,
-];
+/// Data programs that may interrupt each other: one for each hook.
+pub const WORK_SLOTS: u32 = 5;
+/// As [`WORK_SLOTS`], where the tracepoints of the socket layer are used.
+pub const WORK_SLOTS_OF_TRACEPOINTS: u32 = 2;
 
 /// First byte of every record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -163,16 +157,6 @@ pub struct DataHeader {
     pub head_offset: u32,
     /// Records of this connection that found no room in the ring since the last one that did.
     pub lost: u32,
-}
-
-/// A data record of one size class.
-#[derive(Clone, Copy, Debug)]
-#[repr(C)]
-pub struct DataRecord<const N: usize> {
-    /// What is known of the call.
-    pub header: DataHeader,
-    /// The copied bytes; what lies behind them is undefined and is not read.
-    pub data: [u8; N],
 }
 
 /// [`OpenRecord::flags`]: this end called `connect`.
@@ -443,8 +427,6 @@ const _: () = {
     assert!(size_of::<CloseRecord>() == 32);
     assert!(size_of::<ProcessRecord>() == 24);
     assert!(size_of::<ExecRecord>() == 24 + NAME_BYTES);
-    assert!(size_of::<DataRecord<{ CLASS_SIZES[0] }>>() == 80);
-    assert!(size_of::<DataRecord<{ CLASS_SIZES[3] }>>() == 56 + 4104);
     assert!(size_of::<Offsets>() == 42 * 4);
     assert!(size_of::<FileKey>() == 16);
 };

@@ -10,40 +10,74 @@ use aya_ebpf::{
     macros::map,
     maps::PerCpuArray,
 };
-use tracer_common::{ABSENT, EDGE_END, HEAD_BUDGET, MAX_VECTORS, NoBytes};
+use tracer_common::{ABSENT, DataHeader, EDGE_END, HEAD_BUDGET, MAX_VECTORS, NoBytes, WORK_SLOTS};
 
 use crate::{
     arch::{Arguments, arguments, first_argument, is_compat},
     layout::{load, offset},
 };
 
-/// Where bytes of several buffers are put together: the head first, the last bytes of the call at
-/// [`TAIL_AT`]. One for each direction, so that a program that is preempted by the other keeps its.
+/// What a data program works on, one for each hook: too much for the stack, and a program that is
+/// preempted by that of another hook keeps its own.
 #[map]
-static SCRATCH: PerCpuArray<Scratch> = PerCpuArray::with_max_entries(2, 0);
+pub(crate) static WORK: PerCpuArray<Work> = PerCpuArray::with_max_entries(WORK_SLOTS, 0);
 
-/// Twice the budget: a masked offset plus a bounded length stay inside.
-const SCRATCH_BYTES: usize = 2 * HEAD_BUDGET as usize + 16;
-/// Where in the scratch the call's last bytes are put.
-const TAIL_AT: u64 = 2 * HEAD_BUDGET as u64;
+/// Bytes behind the budget: a bounded offset plus a bounded length stay inside.
+const ROOM: usize = HEAD_BUDGET as usize + 64;
+/// Entries of an array of `struct iovec` that are read at once.
+const PREFETCHED: u64 = 4;
 
+/// A call in the making of its record.
 #[repr(C)]
-pub(crate) struct Scratch([u8; SCRATCH_BYTES]);
-
-/// Where the bytes of a call are.
-#[derive(Clone, Copy)]
-#[repr(C)]
-pub(crate) struct Source {
-    /// The only buffer, if `vectors` is 0.
-    pub(crate) address: u64,
-    /// Array of `struct iovec`.
-    pub(crate) vectors: u64,
-    /// Its length.
-    pub(crate) count: u64,
+pub(crate) struct Work {
+    /// The record: this, and the copied bytes.
+    pub(crate) header: DataHeader,
+    data: [u8; HEAD_BUDGET as usize + ROOM],
+    /// The call's socket, as a number.
+    pub(crate) sk: u64,
+    /// Not 0 for a socket of the kernel's own.
+    pub(crate) kernel_socket: u64,
+    /// Not 0 if the call threw away what it took.
+    pub(crate) discarded: u64,
+    /// The verdict on the connection.
+    pub(crate) verdict: u64,
+    /// The call's only buffer, or its array of `struct iovec`.
+    address: u64,
+    /// Number of vectors; 0 if there is one buffer.
+    vectors: u64,
+    /// The first of them.
+    prefetched: [[u64; 2]; PREFETCHED as usize],
+    /// The state of [`tracer_gather`].
+    gather: Gather,
+    /// The state of a head that outgrew the budget.
+    pub(crate) open: OpenHead,
+    /// Out: not 0 if the bytes that were gathered last end with an empty line.
+    pub(crate) ends_head: u64,
+    /// The position of the verdict.
+    pub(crate) until: u32,
+    zero: u32,
 }
 
-impl Source {
-    pub(crate) const EMPTY: Self = Self { address: 0, vectors: 0, count: 0 };
+/// What a call whose head outgrew the budget is cut into.
+#[repr(C)]
+pub(crate) struct OpenHead {
+    /// Where in the call the next piece begins.
+    pub(crate) next: u64,
+    /// Bytes of the call.
+    pub(crate) length: u64,
+    /// Where in the next piece its copied bytes begin.
+    pub(crate) skip: u64,
+    pub(crate) first_position: u32,
+    /// The last bytes seen, the newest lowest.
+    pub(crate) last_bytes: u32,
+    /// Bytes that the head may still take.
+    pub(crate) budget: u32,
+    /// Records that found no room.
+    pub(crate) lost: u32,
+    /// `Connection::HEAD_*`.
+    pub(crate) head: u32,
+    /// Flags of the first piece.
+    pub(crate) flags: u32,
 }
 
 /// `include/linux/sched.h`: a kernel thread; a worker of io_uring, whose registers are its parent's.
@@ -52,11 +86,19 @@ const PF_KTHREAD: u32 = 0x0020_0000;
 
 /// Finds the buffers of the running system call, if it is about this very socket. Returns a
 /// [`NoBytes`].
-///
-/// # Safety
-/// `sk` is the socket that the kernel passed to the program.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn tracer_locate(slot: u64) -> u64 {
+    // SAFETY: typed pointers; user memory is read through helpers.
+    let reason = unsafe {
+        let Some(work) = WORK.get_ptr_mut(slot as u32) else { return NoBytes::Fault as u64 };
+        locate(&mut *work)
+    };
+    reason as u64
+}
+
 #[inline(always)]
-pub(crate) unsafe fn locate(sk: *const c_void, source: &mut Source) -> NoBytes {
+unsafe fn locate(work: &mut Work) -> NoBytes {
     // SAFETY: typed pointers; user memory is read through helpers.
     unsafe {
         let task: *const c_void = bpf_get_current_task_btf().cast_const().cast();
@@ -64,8 +106,7 @@ pub(crate) unsafe fn locate(sk: *const c_void, source: &mut Source) -> NoBytes {
         if flags & (PF_IO_WORKER | PF_KTHREAD) != 0 {
             return NoBytes::IoUring;
         }
-        let kern_sock: u8 = load(sk, offset!(sock_kern_sock));
-        if u64::from(kern_sock) & offset!(sock_kern_sock_mask) != 0 {
+        if work.kernel_socket != 0 {
             return NoBytes::KernelSocket;
         }
         let registers = bpf_task_pt_regs(task.cast_mut().cast()) as *const pt_regs;
@@ -75,13 +116,14 @@ pub(crate) unsafe fn locate(sk: *const c_void, source: &mut Source) -> NoBytes {
         // Completions of io_uring run inside any other system call of the task.
         if offset!(task_io_uring) != u64::from(ABSENT) {
             let ring: u64 = load(task, offset!(task_io_uring));
-            if ring != 0 && !leads_to(task, first_argument(registers), sk) {
+            if ring != 0 && !leads_to(task, first_argument(registers), work.sk) {
                 return NoBytes::IoUring;
             }
         }
+        work.vectors = 0;
         let vectors = match arguments(registers) {
             Arguments::Buffer(address) => {
-                source.address = address;
+                work.address = address;
                 return NoBytes::None;
             }
             Arguments::None => return NoBytes::NoBuffer,
@@ -95,16 +137,20 @@ pub(crate) unsafe fn locate(sk: *const c_void, source: &mut Source) -> NoBytes {
                 vectors
             }
         };
-        if vectors[1] == 1 {
-            let mut vector = [0u64; 2];
-            if bpf_probe_read_user((&raw mut vector).cast(), 16, vectors[0] as *const c_void) != 0 {
-                return NoBytes::Fault;
-            }
-            source.address = vector[0];
+        let [address, count] = vectors;
+        let first = if count < PREFETCHED { count } else { PREFETCHED };
+        let to = (&raw mut work.prefetched).cast();
+        // The compiler would shift before it compares, and the verifier loses the bound.
+        let bytes = core::hint::black_box(first * 16) as u32 & 0x7f;
+        if bpf_probe_read_user(to, bytes, address as *const c_void) != 0 {
+            return NoBytes::Fault;
+        }
+        if count == 1 {
+            work.address = work.prefetched[0][0];
             return NoBytes::None;
         }
-        source.vectors = vectors[0];
-        source.count = vectors[1];
+        work.address = address;
+        work.vectors = count;
     }
     NoBytes::None
 }
@@ -112,7 +158,7 @@ pub(crate) unsafe fn locate(sk: *const c_void, source: &mut Source) -> NoBytes {
 /// Whether file descriptor `fd` of the task is the socket: the walk that `fget` and `sock_from_file`
 /// make, without their references, so every step is a checked read.
 #[inline(always)]
-unsafe fn leads_to(task: *const c_void, fd: u64, sk: *const c_void) -> bool {
+unsafe fn leads_to(task: *const c_void, fd: u64, sk: u64) -> bool {
     // SAFETY: typed loads up to the table, checked reads behind it.
     unsafe {
         let files: *const c_void = load(task, offset!(task_files));
@@ -126,7 +172,7 @@ unsafe fn leads_to(task: *const c_void, fd: u64, sk: *const c_void) -> bool {
         let file = read_pointer(slots + fd * 8);
         let socket = read_pointer(file + offset!(file_private_data));
         let found = read_pointer(socket + offset!(socket_sk));
-        found == sk as u64
+        found == sk
     }
 }
 
@@ -138,184 +184,156 @@ unsafe fn read_pointer(address: u64) -> u64 {
     value
 }
 
-/// What [`gather`] and its callback share.
+/// What [`tracer_gather`] and its callback share.
 #[repr(C)]
 struct Gather {
-    vectors: u64,
-    count: u64,
     /// Bytes of the call to pass over, then 0.
     skip: u64,
-    /// Bytes put into the scratch so far, of `wanted`.
+    /// Bytes put together so far, of `wanted`.
     filled: u64,
     wanted: u64,
     /// Bytes of the call in the vectors behind us, of `length`.
     seen: u64,
     length: u64,
-    direction: u32,
-    failed: u32,
+    /// Bytes that are wanted of the call's end.
+    tail: u64,
+    failed: u64,
 }
 
-/// Puts `wanted` bytes from `skip` on, and the last [`EDGE_END`] of the call's `length` bytes, into
-/// the scratch. Returns how many came together and whether all memory could be read.
-#[inline(always)]
-pub(crate) fn gather(source: &Source, skip: u64, wanted: u64, length: u64, direction: u8) -> (u64, bool) {
-    let (start, count) =
-        if source.vectors == 0 { (source.address, 0) } else { (source.vectors, source.count) };
-    let result = tracer_gather(start, count << 1 | u64::from(direction & 1), skip, wanted, length);
-    (result & u64::from(u32::MAX), result >> 32 == 0)
-}
+/// Set in the result of [`tracer_gather`] if the process's memory could not be read.
+pub(crate) const GATHER_FAILED: u64 = 1 << 32;
 
-/// [`gather`] for the verifier: a global function, which it checks once and not for every path to
-/// it. `count_direction` is the number of vectors, 0 if `start` is the only buffer, and the direction
-/// in its lowest bit. Returns the bytes gathered, with bit 32 set if memory could not be read.
+/// Set in the result of [`tracer_gather`] if it has not reached the call's end.
+pub(crate) const GATHER_WITHOUT_TAIL: u64 = 1 << 33;
+
+/// Puts `wanted` bytes of the call from `skip` on, and its last `tail` bytes behind them, into the
+/// record. Returns how many came together, without the tail.
 #[unsafe(no_mangle)]
 #[inline(never)]
-pub extern "C" fn tracer_gather(
-    start: u64,
-    count_direction: u64,
-    skip: u64,
-    wanted: u64,
-    length: u64,
-) -> u64 {
-    const FAILED: u64 = 1 << 32;
-    let direction = count_direction as u32 & 1;
-    let count = count_direction >> 1;
-    if wanted > u64::from(HEAD_BUDGET) {
-        return FAILED;
+pub extern "C" fn tracer_gather(slot: u64, skip: u64, wanted: u64, tail: u64) -> u64 {
+    if wanted > u64::from(HEAD_BUDGET) || tail > u64::from(EDGE_END) {
+        return GATHER_FAILED;
     }
-    if count == 0 {
-        let Some(scratch) = SCRATCH.get_ptr_mut(direction) else { return FAILED };
-        let scratch: *mut u8 = scratch.cast();
-        // SAFETY: the lengths are checked; the helpers check the addresses.
-        let failed = unsafe {
-            let from = (start + skip) as *const c_void;
-            let mut failed = bpf_probe_read_user(scratch.cast(), wanted as u32, from) != 0;
-            if length >= u64::from(EDGE_END) {
-                let end = (start + length - u64::from(EDGE_END)) as *const c_void;
-                failed |= bpf_probe_read_user(scratch.add(TAIL_AT as usize).cast(), EDGE_END, end) != 0;
-            }
-            failed
-        };
-        return if failed { FAILED } else { wanted };
-    }
-    let mut state =
-        Gather { vectors: start, count, skip, filled: 0, wanted, seen: 0, length, direction, failed: 0 };
-    // SAFETY: the callback has the type that the helper expects.
+    // SAFETY: the lengths are checked; the helpers check the addresses; the callback has the type that
+    // the helper expects.
     unsafe {
-        bpf_loop(MAX_VECTORS, gather_vector as *mut c_void, (&raw mut state).cast(), 0);
+        let Some(work) = WORK.get_ptr_mut(slot as u32) else { return GATHER_FAILED };
+        let work = &mut *work;
+        let data: *mut u8 = (&raw mut work.data).cast();
+        let length = u64::from(work.header.length);
+        if work.vectors == 0 {
+            if bpf_probe_read_user(data.cast(), wanted as u32, (work.address + skip) as *const c_void) != 0 {
+                return GATHER_FAILED;
+            }
+            let end = (work.address + length - tail) as *const c_void;
+            let behind: *mut u8 = data.add(wanted as usize);
+            if tail != 0 && bpf_probe_read_user(behind.cast(), tail as u32, end) != 0 {
+                return GATHER_FAILED;
+            }
+            work.ends_head = ends_head(data, wanted);
+            return wanted;
+        }
+        work.gather = Gather { skip, filled: 0, wanted, seen: 0, length, tail, failed: 0 };
+        let count = if work.vectors < u64::from(MAX_VECTORS) { work.vectors as u32 } else { MAX_VECTORS };
+        let mut slot = slot;
+        bpf_loop(count, gather_vector as *mut c_void, (&raw mut slot).cast(), 0);
+        let filled = work.gather.filled;
+        if work.gather.failed != 0 || filled > u64::from(HEAD_BUDGET) {
+            return GATHER_FAILED;
+        }
+        work.ends_head = ends_head(data, filled);
+        // The end lies in vectors behind the last that is followed.
+        if tail != 0 && work.gather.seen < length { filled | GATHER_WITHOUT_TAIL } else { filled }
     }
-    if state.failed != 0 { FAILED } else { state.filled & u64::from(u32::MAX) }
 }
 
-/// One vector of [`gather`]. Returns 1 to stop.
-unsafe extern "C" fn gather_vector(index: u64, state: *mut Gather) -> c_long {
+/// Whether `length` bytes end with an empty line.
+#[inline(always)]
+unsafe fn ends_head(data: *const u8, length: u64) -> u64 {
+    if length < 4 || length > u64::from(HEAD_BUDGET) {
+        return 0;
+    }
+    // SAFETY: inside the record's data, by the check.
+    let last = unsafe { core::ptr::read_unaligned(data.add(length as usize - 4).cast::<u32>()) };
+    u64::from(last == u32::from_le_bytes(*b"\r\n\r\n"))
+}
+
+/// One vector of [`tracer_gather`]. Returns 1 to stop.
+unsafe extern "C" fn gather_vector(index: u64, slot: *mut u64) -> c_long {
     const HEAD: u64 = HEAD_BUDGET as u64;
     const TAIL: u64 = EDGE_END as u64;
-    // SAFETY: `state` is that of `gather`; user memory is read through the helper.
+    // SAFETY: `slot` is that of `tracer_gather`; user memory is read through the helper.
     unsafe {
-        let state = &mut *state;
-        if index >= state.count || state.seen >= state.length {
+        let Some(work) = WORK.get_ptr_mut(*slot as u32) else { return 1 };
+        let work = &mut *work;
+        let data: *mut u8 = (&raw mut work.data).cast();
+        let seen = work.gather.seen;
+        let length = work.gather.length;
+        let wanted = work.gather.wanted;
+        if seen >= length {
             return 1;
         }
-        let Some(scratch) = SCRATCH.get_ptr_mut(state.direction & 1) else { return 1 };
-        let scratch: *mut u8 = scratch.cast();
-        let mut vector = [0u64; 2];
-        let entry = state.vectors + index * 16;
-        if bpf_probe_read_user((&raw mut vector).cast(), 16, entry as *const c_void) != 0 {
-            state.failed = 1;
-            return 1;
+        let [address, mut available] = if index < PREFETCHED {
+            work.prefetched[(index & (PREFETCHED - 1)) as usize]
+        } else {
+            let mut vector = [0u64; 2];
+            let entry = work.address + index * 16;
+            if bpf_probe_read_user((&raw mut vector).cast(), 16, entry as *const c_void) != 0 {
+                work.gather.failed = 1;
+                return 1;
+            }
+            vector
+        };
+        if available > length - seen {
+            available = length - seen;
         }
-        let [address, mut available] = vector;
-        let left = state.length - state.seen;
-        if available > left {
-            available = left;
-        }
-        if state.skip >= available {
-            state.skip -= available;
-        } else if state.filled < state.wanted {
-            let at = state.filled & (HEAD - 1);
-            let mut part = available - state.skip;
-            if part > state.wanted - state.filled {
-                part = state.wanted - state.filled;
+        let skip = work.gather.skip;
+        let filled = work.gather.filled;
+        if skip >= available {
+            work.gather.skip = skip - available;
+        } else if filled < wanted {
+            let mut part = available - skip;
+            if part > wanted - filled {
+                part = wanted - filled;
             }
             if part > HEAD {
                 part = HEAD;
             }
-            let from = (address + state.skip) as *const c_void;
-            if bpf_probe_read_user(scratch.add(at as usize).cast(), part as u32, from) != 0 {
-                state.failed = 1;
+            let to = data.add((filled & (HEAD - 1)) as usize);
+            if bpf_probe_read_user(to.cast(), part as u32, (address + skip) as *const c_void) != 0 {
+                work.gather.failed = 1;
                 return 1;
             }
-            state.filled += part;
-            state.skip = 0;
+            work.gather.filled = filled + part;
+            work.gather.skip = 0;
         }
         // The last bytes of the call may lie in several vectors.
-        let end = state.seen + available;
-        if state.length >= TAIL && end > state.length - TAIL {
-            let first = state.length - TAIL;
-            let begin = if state.seen > first { state.seen } else { first };
-            let at = (begin - first) & (TAIL - 1);
+        let end = seen + available;
+        work.gather.seen = end;
+        if work.gather.tail != 0 && end > length - TAIL {
+            let first = length - TAIL;
+            let begin = if seen > first { seen } else { first };
             let mut part = end - begin;
             if part > TAIL {
                 part = TAIL;
             }
-            let from = (address + (begin - state.seen)) as *const c_void;
-            if bpf_probe_read_user(scratch.add((TAIL_AT + at) as usize).cast(), part as u32, from) != 0 {
-                state.failed = 1;
+            let at = (wanted & (2 * HEAD - 1)) + ((begin - first) & (TAIL - 1));
+            if at > HEAD + TAIL {
                 return 1;
             }
+            let from = (address + (begin - seen)) as *const c_void;
+            if bpf_probe_read_user(data.add(at as usize).cast(), part as u32, from) != 0 {
+                work.gather.failed = 1;
+                return 1;
+            }
+        } else if work.gather.tail == 0 && work.gather.filled >= wanted {
+            return 1;
         }
-        state.seen = end;
     }
     0
 }
 
-/// Copies what [`gather`] put together into a record: `head` bytes, then `tail`.
-///
-/// # Safety
-/// `data` has room for `head + tail` bytes, which the verifier can prove.
-#[inline(always)]
-pub(crate) unsafe fn copy_gathered(data: *mut u8, head: u64, tail: u64, direction: u8) -> bool {
-    let Some(scratch) = SCRATCH.get_ptr_mut(u32::from(direction)) else { return false };
-    let scratch: *const u8 = scratch.cast_const().cast();
-    // SAFETY: see above; the scratch is larger than both.
-    unsafe {
-        bpf_probe_read_kernel(data.cast(), head as u32, scratch.cast()) == 0
-            && bpf_probe_read_kernel(
-                data.add(head as usize).cast(),
-                tail as u32,
-                scratch.add(TAIL_AT as usize).cast(),
-            ) == 0
-    }
-}
-
-/// Copies from the only buffer of a call of `length` bytes: `head` bytes from `skip` on, then the
-/// last `tail`.
-///
-/// # Safety
-/// As [`copy_gathered`].
-#[inline(always)]
-pub(crate) unsafe fn copy_buffer(
-    data: *mut u8,
-    address: u64,
-    skip: u64,
-    head: u64,
-    tail: u64,
-    length: u64,
-) -> bool {
-    // SAFETY: see above; the helper checks the addresses.
-    unsafe {
-        bpf_probe_read_user(data.cast(), head as u32, (address + skip) as *const c_void) == 0
-            && (tail == 0
-                || bpf_probe_read_user(
-                    data.add(head as usize).cast(),
-                    tail as u32,
-                    (address + length - tail) as *const c_void,
-                ) == 0)
-    }
-}
-
-/// Bytes that one step of [`find_head_end`] looks at.
+/// Bytes that one step of [`tracer_find_head_end`] looks at.
 const SCAN_STEP: u64 = 64;
 
 #[repr(C)]
@@ -324,25 +342,15 @@ struct Scan {
     /// The last bytes seen, the newest lowest.
     last: u64,
     found: u64,
-    direction: u32,
-    zero: u32,
+    slot: u64,
 }
 
-/// Looks for the empty line that ends a head in the first `length` bytes of the scratch. `last`
-/// holds the bytes before them and then the last of them.
-#[inline(always)]
-pub(crate) fn find_head_end(length: u64, last: &mut u32, direction: u8) -> bool {
-    let result = tracer_find_head_end(length, u64::from(*last), u64::from(direction & 1));
-    *last = result as u32;
-    result >> 32 != 0
-}
-
-/// [`find_head_end`] for the verifier, which checks it once. Returns the last bytes, with bit 32 set
-/// if the empty line is there.
+/// Looks for the empty line that ends a head in the first `length` bytes that were gathered. `last`
+/// holds the bytes before them. Returns the last of them, with bit 32 set if the empty line is there.
 #[unsafe(no_mangle)]
 #[inline(never)]
-pub extern "C" fn tracer_find_head_end(length: u64, last: u64, direction: u64) -> u64 {
-    let mut scan = Scan { length, last, found: 0, direction: direction as u32 & 1, zero: 0 };
+pub extern "C" fn tracer_find_head_end(slot: u64, length: u64, last: u64) -> u64 {
+    let mut scan = Scan { length, last, found: 0, slot };
     // SAFETY: the callback has the type that the helper expects.
     unsafe {
         bpf_loop(HEAD_BUDGET / SCAN_STEP as u32, scan_step as *mut c_void, (&raw mut scan).cast(), 0);
@@ -350,17 +358,17 @@ pub extern "C" fn tracer_find_head_end(length: u64, last: u64, direction: u64) -
     scan.last & u64::from(u32::MAX) | (scan.found & 1) << 32
 }
 
-/// One step of [`find_head_end`], without a branch per byte: the verifier would follow each.
+/// One step of [`tracer_find_head_end`], without a branch per byte: the verifier would follow each.
 unsafe extern "C" fn scan_step(index: u64, scan: *mut Scan) -> c_long {
-    // SAFETY: `scan` is that of `find_head_end`; reads stay inside the scratch.
+    // SAFETY: `scan` is that of `tracer_find_head_end`; reads stay inside the data.
     unsafe {
         let scan = &mut *scan;
         let base = (index * SCAN_STEP) & (u64::from(HEAD_BUDGET) - SCAN_STEP);
         if base >= scan.length || scan.found != 0 {
             return 1;
         }
-        let Some(scratch) = SCRATCH.get_ptr_mut(scan.direction & 1) else { return 1 };
-        let block: *const u8 = scratch.cast_const().cast::<u8>().add(base as usize);
+        let Some(work) = WORK.get_ptr_mut(scan.slot as u32) else { return 1 };
+        let block: *const u8 = (&raw const (*work).data).cast::<u8>().add(base as usize);
         let mut last = scan.last;
         let mut found = 0u64;
         let mut at = 0u64;

@@ -42,7 +42,7 @@ const STORAGE_CREATE: u64 = 1;
 /// What the kernel side remembers of a connection.
 #[derive(Clone, Copy)]
 #[repr(C)]
-pub(crate) struct Connection {
+pub struct Connection {
     /// Given at creation, never used twice; 0 in storage that is new.
     pub(crate) number: u64,
     /// When this end called `connect`; 0 if it did not, or nobody saw it.
@@ -77,9 +77,11 @@ impl Connection {
     /// Its empty line was seen.
     pub(crate) const HEAD_COMPLETE: u8 = 2;
     /// The agent has its open record.
-    const ANNOUNCED: u8 = 1;
+    pub(crate) const ANNOUNCED: u8 = 1;
     /// Its bytes are not the stream's: an upper layer protocol sits in the kernel.
     pub(crate) const UPPER_LAYER: u8 = 2;
+    /// These bits tell that nothing is left to find out: [`Self::ANNOUNCED`] alone.
+    pub(crate) const SETTLED: u8 = Self::ANNOUNCED | Self::UPPER_LAYER;
     /// The process has read the end of the stream.
     pub(crate) const ENDED: u8 = 4;
 }

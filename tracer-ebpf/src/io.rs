@@ -6,21 +6,22 @@ use aya_ebpf::{
     bindings::BPF_F_MMAPABLE,
     helpers::generated::{bpf_ktime_get_ns, bpf_loop, bpf_skc_to_tcp_sock},
     macros::{btf_tracepoint, fexit, map},
-    maps::{Array, PerCpuArray},
+    maps::Array,
     programs::{BtfTracePointContext, FExitContext},
 };
 use tracer_common::{
-    CLASS_BYTES, CLASS_SIZES, DataHeader, DataRecord, EDGE_END, EDGE_START, EDGE_WITHOUT_VERDICT,
-    FLAG_CONTINUES, FLAG_END, FLAG_PRE_SEND, FLAG_TURN, HEAD_BUDGET, KernelCounter, Kind, NoBytes,
-    OPEN_HEAD_BUDGET, RECEIVE, SEND, VERDICT_BODY_RECEIVE, VERDICT_BODY_SEND, VERDICT_IGNORE, VERDICT_SLOTS,
-    verdict_slot, verdict_tag,
+    DataHeader, EDGE_END, EDGE_START, EDGE_WITHOUT_VERDICT, FLAG_CONTINUES, FLAG_END, FLAG_PRE_SEND,
+    FLAG_TURN, HEAD_BUDGET, KernelCounter, Kind, NoBytes, OPEN_HEAD_BUDGET, RECEIVE, SEND,
+    VERDICT_BODY_RECEIVE, VERDICT_BODY_SEND, VERDICT_IGNORE, VERDICT_SLOTS, verdict_slot, verdict_tag,
 };
 
 use crate::{
-    buffer::{Source, copy_buffer, copy_gathered, find_head_end, gather, locate},
+    buffer::{
+        GATHER_FAILED, GATHER_WITHOUT_TAIL, WORK, Work, tracer_find_head_end, tracer_gather, tracer_locate,
+    },
     connection::{Connection, announce, find, find_or_create, has_received_fin},
     layout::{load, offset},
-    ring::{count, reserve, submit_flags},
+    ring::{count, output_bytes, reserve, submit_flags},
     select::Current,
 };
 
@@ -44,7 +45,7 @@ const TCP_CLOSE: i32 = 7;
 #[btf_tracepoint(function = "sock_recv_length")]
 pub fn sock_recv_length(ctx: BtfTracePointContext) -> i32 {
     // SAFETY: the tracepoint's own arguments.
-    unsafe { moved(ctx.arg::<*const c_void>(0).cast_mut(), ctx.arg(1), ctx.arg(2), RECEIVE) };
+    unsafe { moved(ctx.arg::<*const c_void>(0).cast_mut(), ctx.arg(1), ctx.arg(2), RECEIVE, 0) };
     0
 }
 
@@ -52,14 +53,15 @@ pub fn sock_recv_length(ctx: BtfTracePointContext) -> i32 {
 #[btf_tracepoint(function = "sock_send_length")]
 pub fn sock_send_length(ctx: BtfTracePointContext) -> i32 {
     // SAFETY: the tracepoint's own arguments.
-    unsafe { moved(ctx.arg::<*const c_void>(0).cast_mut(), ctx.arg(1), ctx.arg(2), SEND) };
+    unsafe { moved(ctx.arg::<*const c_void>(0).cast_mut(), ctx.arg(1), ctx.arg(2), SEND, 1) };
     0
 }
 
 /// The same facts before 6.3, where the socket layer has no such tracepoints: from the end of each
-/// family's function. `$flags` and `$result` are the places of the function's arguments.
+/// family's function. `$flags` and `$result` are the places of the function's arguments. Programs
+/// that may interrupt each other have a [`Work`] each, by its `$slot`.
 macro_rules! after_function {
-    ($name:ident, $function:literal, $direction:ident, $flags:expr, $result:expr) => {
+    ($name:ident, $function:literal, $direction:ident, $slot:literal, $flags:expr, $result:expr) => {
         #[doc = concat!("After `", $function, "`.")]
         #[fexit(function = $function)]
         pub fn $name(ctx: FExitContext) -> i32 {
@@ -78,7 +80,7 @@ macro_rules! after_function {
                     Some(place) => ctx.arg(place),
                     None => 0,
                 };
-                moved(sk.cast_mut(), ctx.arg($result), flags, $direction);
+                moved(sk.cast_mut(), ctx.arg($result), flags, $direction, $slot);
             }
             0
         }
@@ -87,11 +89,11 @@ macro_rules! after_function {
 
 // `inet_sendmsg(sock, msg, size)`, `inet_recvmsg(sock, msg, size, flags)`,
 // `inet_sendpage(sock, page, offset, size, flags)`.
-after_function!(inet_sendmsg, "inet_sendmsg", SEND, None, 3);
-after_function!(inet_recvmsg, "inet_recvmsg", RECEIVE, Some(3), 4);
-after_function!(inet6_sendmsg, "inet6_sendmsg", SEND, None, 3);
-after_function!(inet6_recvmsg, "inet6_recvmsg", RECEIVE, Some(3), 4);
-after_function!(inet_sendpage, "inet_sendpage", SEND, None, 5);
+after_function!(inet_sendmsg, "inet_sendmsg", SEND, 1, None, 3);
+after_function!(inet_recvmsg, "inet_recvmsg", RECEIVE, 0, Some(3), 4);
+after_function!(inet6_sendmsg, "inet6_sendmsg", SEND, 3, None, 3);
+after_function!(inet6_recvmsg, "inet6_recvmsg", RECEIVE, 2, Some(3), 4);
+after_function!(inet_sendpage, "inet_sendpage", SEND, 4, None, 5);
 
 /// Counts the calls on Unix sockets, as the handler of the tracepoints does.
 macro_rules! after_unix_function {
@@ -135,29 +137,15 @@ pub fn tcp_sendmsg_locked(ctx: BtfTracePointContext) -> i32 {
     0
 }
 
-/// A record in the making.
-#[repr(C)]
-struct Piece {
-    header: DataHeader,
-    source: Source,
-    /// Where in the call the piece begins; its header counts from there.
-    start: u64,
-    /// Where the piece ends in the call.
-    end: u64,
-    /// The bytes are in the scratch already.
-    gathered: u64,
-    /// Out: the copied bytes end with an empty line.
-    ends_head: u64,
-}
-
-/// One handler for both directions. `ret` is what the application gets.
+/// One handler for both directions. `ret` is what the application gets. What needs the socket is done
+/// here; the rest in functions that the verifier checks once each.
 #[inline(always)]
-unsafe fn moved(sk: *mut c_void, ret: i32, flags: i32, direction: u8) {
+unsafe fn moved(sk: *mut c_void, ret: i32, flags: i32, direction: u8, slot: u32) {
     let Some(current) = Current::selected() else { return };
     if flags & NOT_DATA != 0 {
         return;
     }
-    // SAFETY: `sk` is the tracepoint's argument.
+    // SAFETY: `sk` is the hook's own socket.
     unsafe {
         let tcp: *const c_void = bpf_skc_to_tcp_sock(sk).cast_const().cast();
         if tcp.is_null() {
@@ -171,59 +159,47 @@ unsafe fn moved(sk: *mut c_void, ret: i32, flags: i32, direction: u8) {
             return;
         }
         let Some(connection) = find_or_create(sk) else { return };
+        let (verdict, until) = verdict(connection.number);
+        if verdict == VERDICT_IGNORE {
+            return;
+        }
+        let Some(work) = WORK.get_ptr_mut(slot) else { return };
+        let work = &mut *work;
         let length = ret as u32;
         let now = bpf_ktime_get_ns();
-        let mut piece = Piece {
-            header: DataHeader {
-                kind: Kind::Data as u8,
-                direction,
-                connection: connection.number,
-                time_ns: now,
-                start_ns: now,
-                pid: current.pid(),
-                tid: current.tid(),
-                length,
-                ..DataHeader::default()
-            },
-            source: Source::EMPTY,
-            start: 0,
-            end: u64::from(length),
-            gathered: 0,
-            ends_head: 0,
-        };
-        let header = &mut piece.header;
-        if direction == SEND {
-            header.position = load::<u32>(tcp, offset!(tcp_sock_write_seq)).wrapping_sub(length);
+        let mut start = now;
+        let mut time = now;
+        let mut record_flags = 0;
+        let position = if direction == SEND {
             if connection.pre_first_ns != 0 {
-                header.start_ns = connection.pre_first_ns;
-                header.time_ns = connection.pre_last_ns;
-                header.flags |= FLAG_PRE_SEND;
+                start = connection.pre_first_ns;
+                time = connection.pre_last_ns;
+                record_flags = FLAG_PRE_SEND;
                 connection.pre_first_ns = 0;
             }
+            load::<u32>(tcp, offset!(tcp_sock_write_seq)).wrapping_sub(length)
         } else {
             let copied: u32 = load(tcp, offset!(tcp_sock_copied_seq));
             // The same call consumed the FIN: it counts in `copied_seq` and in `rcv_nxt`.
             let fin = has_received_fin(i32::from(load::<u8>(sk, offset!(sock_state))))
                 && copied == load::<u32>(tcp, offset!(tcp_sock_rcv_nxt));
-            header.position = copied.wrapping_sub(length).wrapping_sub(u32::from(fin));
-        }
+            copied.wrapping_sub(length).wrapping_sub(u32::from(fin))
+        };
 
-        if connection.turn == 0 {
-            let upper: u64 = load(tcp, offset!(tcp_sock_icsk_ulp_ops));
-            if upper != 0 {
-                connection.flags |= Connection::UPPER_LAYER;
-                count(KernelCounter::UpperLayer, 1);
+        if connection.flags & Connection::SETTLED != Connection::ANNOUNCED {
+            if connection.turn == 0 {
+                let upper: u64 = load(tcp, offset!(tcp_sock_icsk_ulp_ops));
+                if upper != 0 {
+                    connection.flags |= Connection::UPPER_LAYER;
+                    count(KernelCounter::UpperLayer, 1);
+                }
             }
+            if connection.flags & Connection::UPPER_LAYER != 0 {
+                connection.turn = direction + 1;
+                return;
+            }
+            announce(connection, sk, tcp, current, position, direction == RECEIVE, start);
         }
-        if connection.flags & Connection::UPPER_LAYER != 0 {
-            connection.turn = direction + 1;
-            return;
-        }
-        let (verdict, until) = verdict(connection.number);
-        if verdict == VERDICT_IGNORE {
-            return;
-        }
-        announce(connection, sk, tcp, current, header.position, direction == RECEIVE, header.start_ns);
 
         if connection.turn != direction + 1 {
             connection.turn = direction + 1;
@@ -231,49 +207,67 @@ unsafe fn moved(sk: *mut c_void, ret: i32, flags: i32, direction: u8) {
             connection.open_budget = OPEN_HEAD_BUDGET;
             connection.head = Connection::HEAD_UNKNOWN;
             connection.last_bytes = 0;
-            header.flags |= FLAG_TURN;
+            record_flags |= FLAG_TURN;
         }
-        header.lost = connection.lost;
-        piece.header.reason = if flags & MSG_TRUNC != 0 && direction == RECEIVE {
-            NoBytes::Discarded as u8
-        } else {
-            locate(sk, &mut piece.source) as u8
-        };
-        if piece.header.reason != NoBytes::None as u8 {
-            connection.sent(emit(&mut piece));
-            return;
-        }
+        work.header.kind = Kind::Data as u8;
+        work.header.direction = direction;
+        work.header.flags = record_flags;
+        work.header.connection = connection.number;
+        work.header.time_ns = time;
+        work.header.start_ns = start;
+        work.header.pid = current.pid();
+        work.header.tid = current.tid();
+        work.header.position = position;
+        work.header.length = length;
+        work.verdict = verdict;
+        work.until = until;
+        // As numbers: the functions below take no typed pointers.
+        core::ptr::write_volatile(&raw mut work.sk, sk as u64);
+        let kern_sock: u8 = load(sk, offset!(sock_kern_sock));
+        work.kernel_socket = u64::from(kern_sock) & offset!(sock_kern_sock_mask);
+        work.discarded = u64::from(flags & MSG_TRUNC != 0 && direction == RECEIVE);
+        tracer_data(connection, u64::from(slot));
+    }
+}
 
+/// Copies what is wanted of a call and sends it. `slot` names the [`Work`] that tells of the call.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn tracer_data(connection: *mut Connection, slot: u64) -> u64 {
+    // SAFETY: the verifier passes a live value of that size, or null.
+    unsafe {
+        let Some(connection) = connection.as_mut() else { return 0 };
+        let Some(work) = WORK.get_ptr_mut(slot as u32) else { return 0 };
+        let work = &mut *work;
+        let length = work.header.length;
+        work.header.lost = connection.lost;
+        let reason = if work.discarded != 0 { NoBytes::Discarded as u64 } else { tracer_locate(slot) };
+        if reason != NoBytes::None as u64 {
+            work.header.head_offset = 0;
+            connection.sent(output(work, 0, 0, reason as u8));
+            return 0;
+        }
         // How much of it, and from where?
-        let (skip, wanted) = connection.share(&piece.header, verdict, until);
-        piece.header.head_offset = skip;
+        let (skip, wanted) = connection.share(&work.header, work.verdict, work.until);
         let open = connection.budget == 0
             && connection.head != Connection::HEAD_COMPLETE
             && skip + wanted < length
             && wanted > EDGE_WITHOUT_VERDICT
             || connection.head == Connection::HEAD_OPEN;
         if open {
-            emit_open_head(connection, &piece, skip, length);
-            return;
+            return tracer_open_head(connection, slot, u64::from(skip));
         }
-        piece.header.head_length = wanted as u16;
         let behind = length - skip - wanted;
-        piece.header.tail_length = if behind >= EDGE_END { EDGE_END as u8 } else { 0 };
-        if piece.source.vectors != 0 {
-            let (filled, whole) =
-                gather(&piece.source, u64::from(skip), u64::from(wanted), u64::from(length), direction);
-            piece.gathered = 1;
-            if !whole {
-                piece.header.reason = NoBytes::Fault as u8;
-            } else if filled < u64::from(wanted) {
-                piece.header.head_length = filled as u16;
-            }
-        }
-        connection.sent(emit(&mut piece));
-        if piece.ends_head != 0 {
+        let tail = if behind >= EDGE_END { EDGE_END } else { 0 };
+        work.header.head_offset = skip;
+        let gathered = tracer_gather(slot, u64::from(skip), u64::from(wanted), u64::from(tail));
+        connection.sent(output_gathered(work, gathered, u64::from(tail)));
+        // What ends with an empty line needs no search for its end.
+        if tail == 0 && work.ends_head != 0 {
             connection.head = Connection::HEAD_COMPLETE;
         }
     }
+    0
 }
 
 impl Connection {
@@ -357,12 +351,12 @@ unsafe fn without_bytes(sk: *mut c_void, tcp: *const c_void, ret: i32, direction
             return;
         }
         let now = bpf_ktime_get_ns();
-        let Some(mut entry) = reserve::<DataRecord<{ CLASS_SIZES[0] }>>() else {
+        let Some(mut entry) = reserve::<DataHeader>() else {
             count(KernelCounter::LostData, 1);
             connection.lost += 1;
             return;
         };
-        (*entry.as_mut_ptr()).header = DataHeader {
+        entry.write(DataHeader {
             kind: Kind::Data as u8,
             direction,
             flags: FLAG_END,
@@ -375,7 +369,7 @@ unsafe fn without_bytes(sk: *mut c_void, tcp: *const c_void, ret: i32, direction
                 .wrapping_sub(u32::from(state != TCP_CLOSE)),
             lost: connection.lost,
             ..DataHeader::default()
-        };
+        });
         connection.lost = 0;
         connection.flags |= Connection::ENDED;
         entry.submit(submit_flags(false));
@@ -398,171 +392,128 @@ unsafe fn count_other(sk: *const c_void) {
     count(counter, 1);
 }
 
-/// Writes the record of a piece. Returns whether there was room. A function of its own: the four
-/// classes stand in the program once, and its stack is not its callers'.
-#[inline(never)]
-unsafe fn emit(piece: &mut Piece) -> bool {
-    let head = u64::from(piece.header.head_length);
-    // SAFETY: as the callee's: each class is chosen by the length that it holds.
-    unsafe {
-        if head <= CLASS_BYTES[0] as u64 {
-            emit_class::<{ CLASS_SIZES[0] }>(piece, head, false)
-        } else if head <= CLASS_BYTES[1] as u64 {
-            emit_class::<{ CLASS_SIZES[1] }>(piece, head, false)
-        } else if head <= CLASS_BYTES[2] as u64 {
-            emit_class::<{ CLASS_SIZES[2] }>(piece, head, true)
-        } else if head <= CLASS_BYTES[3] as u64 {
-            emit_class::<{ CLASS_SIZES[3] }>(piece, head, true)
-        } else {
-            false
-        }
-    }
-}
-
+/// Sends what [`tracer_gather`] put together, with the `tail` bytes behind it.
 #[inline(always)]
-unsafe fn emit_class<const N: usize>(piece: &mut Piece, head: u64, large: bool) -> bool {
-    let Some(mut entry) = reserve::<DataRecord<N>>() else {
-        count(KernelCounter::LostData, 1);
-        count(KernelCounter::LostBytes, u64::from(piece.header.length));
-        return false;
-    };
-    let record = entry.as_mut_ptr();
-    // SAFETY: the record has room for `head` and `EDGE_END` bytes: `emit` chose its class.
-    unsafe {
-        (*record).header = piece.header;
-        let data: *mut u8 = (&raw mut (*record).data).cast();
-        let tail = u64::from(piece.header.tail_length) & (2 * EDGE_END as u64 - 1);
-        if piece.header.reason != NoBytes::None as u8 {
-            (*record).header.head_length = 0;
-            (*record).header.tail_length = 0;
-        } else {
-            let tail = if tail > EDGE_END as u64 { 0 } else { tail };
-            let copied = if piece.gathered != 0 {
-                copy_gathered(data, head, tail, piece.header.direction & 1)
-            } else {
-                let skip = piece.start + u64::from(piece.header.head_offset);
-                copy_buffer(data, piece.source.address, skip, head, tail, piece.end)
-            };
-            if !copied {
-                (*record).header.reason = NoBytes::Fault as u8;
-                (*record).header.head_length = 0;
-                (*record).header.tail_length = 0;
-            } else if tail == 0 && head >= 4 {
-                let last = core::ptr::read_unaligned(data.add(head as usize - 4).cast::<u32>());
-                piece.ends_head = u64::from(last == u32::from_le_bytes(*b"\r\n\r\n"));
-            }
-        }
-        let ask = large || piece.header.time_ns >> 6 & 15 == 0;
-        entry.submit(submit_flags(ask));
+fn output_gathered(work: &mut Work, gathered: u64, tail: u64) -> bool {
+    if gathered & GATHER_FAILED != 0 {
+        return output(work, 0, 0, NoBytes::Fault as u8);
     }
-    true
+    let head = gathered & u64::from(u32::MAX);
+    let tail = if gathered & GATHER_WITHOUT_TAIL != 0 { 0 } else { tail };
+    output(work, head, tail, NoBytes::None as u8)
 }
 
-/// What [`emit_open_head`] and its callback share, one for each direction: too much for the stack.
-#[map]
-static OPEN_HEADS: PerCpuArray<OpenHead> = PerCpuArray::with_max_entries(2, 0);
-
-#[repr(C)]
-struct OpenHead {
-    piece: Piece,
-    /// Where in the call the next piece begins.
-    next: u64,
-    /// Bytes of the call.
-    length: u64,
-    /// Where in the next piece its copied bytes begin.
-    skip: u64,
-    first_position: u32,
-    last_bytes: u32,
-    open_budget: u32,
-    lost: u32,
-    head: u32,
-    flags: u32,
+/// Sends the record that stands in a [`Work`]: its header, then `head` and `tail` bytes. Returns
+/// whether there was room.
+#[inline(always)]
+fn output(work: &mut Work, mut head: u64, mut tail: u64, reason: u8) -> bool {
+    if head > u64::from(HEAD_BUDGET) {
+        head = 0;
+    }
+    if tail > u64::from(EDGE_END) {
+        tail = 0;
+    }
+    work.header.head_length = head as u16;
+    work.header.tail_length = tail as u8;
+    work.header.reason = reason;
+    let size = size_of::<DataHeader>() as u64 + head + tail;
+    // Asking how full the ring is costs a helper call, so small records ask now and then.
+    let ask = head > 256 || work.header.time_ns >> 6 & 15 == 0;
+    if output_bytes((&raw const work.header).cast(), size, ask) {
+        return true;
+    }
+    count(KernelCounter::LostData, 1);
+    count(KernelCounter::LostBytes, u64::from(work.header.length));
+    false
 }
 
-/// A head longer than the budget: the call is cut into pieces of the largest class until the head
-/// ends or has taken all it may.
+/// A head longer than the budget: the call is cut into pieces of the budget until the head ends or
+/// has taken all it may.
+#[unsafe(no_mangle)]
 #[inline(never)]
-unsafe fn emit_open_head(connection: &mut Connection, piece: &Piece, skip: u32, length: u32) {
-    let mut direction = u32::from(piece.header.direction & 1);
-    let Some(open) = OPEN_HEADS.get_ptr_mut(direction) else { return };
-    // SAFETY: a value of this CPU; the callback has the type that the helper expects.
+pub extern "C" fn tracer_open_head(connection: *mut Connection, slot: u64, skip: u64) -> u64 {
+    // SAFETY: as in `tracer_data`; the callback has the type that the helper expects.
     unsafe {
-        let open = &mut *open;
-        open.piece.header = piece.header;
-        open.piece.source = piece.source;
-        open.piece.start = 0;
-        open.piece.end = 0;
-        open.piece.gathered = 1;
-        open.next = 0;
-        open.length = u64::from(length);
-        open.skip = u64::from(skip);
-        open.first_position = piece.header.position;
-        open.last_bytes = connection.last_bytes;
-        open.open_budget = connection.open_budget;
-        open.lost = connection.lost;
-        open.head = u32::from(Connection::HEAD_OPEN);
-        open.flags = u32::from(piece.header.flags);
+        let Some(connection) = connection.as_mut() else { return 0 };
+        let Some(work) = WORK.get_ptr_mut(slot as u32) else { return 0 };
+        let work = &mut *work;
+        work.open.next = 0;
+        work.open.length = u64::from(work.header.length);
+        work.open.skip = skip;
+        work.open.first_position = work.header.position;
+        work.open.last_bytes = connection.last_bytes;
+        work.open.budget = connection.open_budget;
+        work.open.lost = connection.lost;
+        work.open.head = u32::from(Connection::HEAD_OPEN);
+        work.open.flags = u32::from(work.header.flags);
         const PIECES: u32 = OPEN_HEAD_BUDGET / HEAD_BUDGET + 2;
-        bpf_loop(PIECES, emit_open_piece as *mut c_void, (&raw mut direction).cast(), 0);
-        connection.last_bytes = open.last_bytes;
-        connection.open_budget = open.open_budget;
-        connection.lost = open.lost;
-        connection.head = open.head as u8;
+        let mut slot = slot;
+        bpf_loop(PIECES, emit_open_piece as *mut c_void, (&raw mut slot).cast(), 0);
+        connection.last_bytes = work.open.last_bytes;
+        connection.open_budget = work.open.budget;
+        connection.lost = work.open.lost;
+        connection.head = work.open.head as u8;
     }
+    0
 }
 
-/// One piece of [`emit_open_head`]. Returns 1 after the last.
-unsafe extern "C" fn emit_open_piece(_index: u64, direction: *mut u32) -> core::ffi::c_long {
-    // SAFETY: `direction` is that of `emit_open_head`, which has filled the value.
+/// One piece of [`tracer_open_head`]. Returns 1 after the last.
+unsafe extern "C" fn emit_open_piece(_index: u64, slot: *mut u64) -> core::ffi::c_long {
+    // SAFETY: `slot` is that of `tracer_open_head`, which has filled the value.
     unsafe {
-        let Some(open) = OPEN_HEADS.get_ptr_mut(*direction & 1) else { return 1 };
-        let open = &mut *open;
-        let start = open.next;
-        if start >= open.length {
+        let slot = *slot;
+        let Some(work) = WORK.get_ptr_mut(slot as u32) else { return 1 };
+        let work = &mut *work;
+        let start = work.open.next;
+        let whole = work.open.length;
+        if start >= whole {
             return 1;
         }
-        let left = open.length - start;
-        let still_open = open.head == u32::from(Connection::HEAD_OPEN);
+        let left = whole - start;
+        let skip = work.open.skip;
+        let still_open = work.open.head == u32::from(Connection::HEAD_OPEN);
         // Behind the head the rest of the call is one piece with its edges.
-        let mut wanted = left - open.skip;
+        let mut wanted = left - skip;
         let most = u64::from(if still_open { HEAD_BUDGET } else { EDGE_WITHOUT_VERDICT });
         if wanted > most {
             wanted = most;
         }
-        let direction = *direction as u8 & 1;
-        let (filled, whole) = gather(&open.piece.source, start + open.skip, wanted, open.length, direction);
+        let length = if still_open { skip + wanted } else { left };
+        let tail = if length >= skip + wanted + u64::from(EDGE_END) { u64::from(EDGE_END) } else { 0 };
+        // `tracer_gather` counts from the call's beginning, and takes its length from the header.
+        work.header.length = whole as u32;
+        let gathered = tracer_gather(slot, start + skip, wanted, tail);
         if still_open {
-            let mut last = open.last_bytes;
-            if find_head_end(filled, &mut last, direction) {
-                open.head = u32::from(Connection::HEAD_COMPLETE);
-            } else if open.open_budget <= HEAD_BUDGET {
-                open.open_budget = 0;
-                open.head = u32::from(Connection::HEAD_COMPLETE);
+            let filled = gathered & u64::from(u32::MAX);
+            let found = tracer_find_head_end(slot, filled, u64::from(work.open.last_bytes));
+            work.open.last_bytes = found as u32;
+            if found >> 32 != 0 {
+                work.open.head = u32::from(Connection::HEAD_COMPLETE);
+            } else if work.open.budget <= HEAD_BUDGET {
+                work.open.budget = 0;
+                work.open.head = u32::from(Connection::HEAD_COMPLETE);
             } else {
-                open.open_budget -= HEAD_BUDGET;
+                work.open.budget -= HEAD_BUDGET;
             }
-            open.last_bytes = last;
         }
-        let length = if still_open { open.skip + wanted } else { left };
-        let header = &mut open.piece.header;
-        header.position = open.first_position.wrapping_add(start as u32);
-        header.length = length as u32;
-        header.head_offset = open.skip as u32;
-        header.head_length = filled as u16;
-        header.tail_length =
-            if length >= open.skip + filled + u64::from(EDGE_END) { EDGE_END as u8 } else { 0 };
-        header.flags = if start == 0 { open.flags as u16 } else { open.flags as u16 & !FLAG_TURN };
-        if start + length < open.length {
-            header.flags |= FLAG_CONTINUES;
+        let mut flags = work.open.flags as u16;
+        if start != 0 {
+            flags &= !FLAG_TURN;
         }
-        header.lost = open.lost;
-        header.reason = if whole { NoBytes::None as u8 } else { NoBytes::Fault as u8 };
-        open.next = start + length;
-        open.skip = 0;
-        if emit(&mut open.piece) {
-            open.lost = 0;
+        if start + length < whole {
+            flags |= FLAG_CONTINUES;
+        }
+        work.header.flags = flags;
+        work.header.position = work.open.first_position.wrapping_add(start as u32);
+        work.header.length = length as u32;
+        work.header.head_offset = skip as u32;
+        work.header.lost = work.open.lost;
+        work.open.next = start + length;
+        work.open.skip = 0;
+        if output_gathered(work, gathered, tail) {
+            work.open.lost = 0;
         } else {
-            open.lost += 1;
+            work.open.lost += 1;
         }
     }
     0

@@ -1,6 +1,9 @@
 //! The way of records to the agent, and what is counted when there is no room.
 
+use core::ffi::c_void;
+
 use aya_ebpf::{
+    helpers::generated::bpf_ringbuf_output,
     macros::map,
     maps::{PerCpuArray, RingBuf, ring_buf::RingBufEntry},
 };
@@ -33,6 +36,16 @@ pub(crate) fn count(counter: KernelCounter, n: u64) {
 #[inline(always)]
 pub(crate) fn reserve<T: 'static>() -> Option<RingBufEntry<T>> {
     EVENTS.reserve::<T>(0)
+}
+
+/// Sends `size` bytes as one record. Returns whether there was room.
+#[inline(always)]
+pub(crate) fn output_bytes(data: *const c_void, size: u64, ask: bool) -> bool {
+    // SAFETY: the verifier checks that so many bytes are there.
+    unsafe {
+        bpf_ringbuf_output((&raw const EVENTS).cast_mut().cast(), data.cast_mut(), size, submit_flags(ask))
+            == 0
+    }
 }
 
 /// How to submit a record: the reader polls by time, and is woken only when the ring fills. Asking

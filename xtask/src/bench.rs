@@ -61,7 +61,9 @@ fn instructions(nanoseconds: f64) -> f64 {
 fn print(result: &str) -> Result<()> {
     let results: Vec<Value> = result.lines().map(serde_json::from_str).collect::<Result<_, _>>()?;
     println!(
-        "\nInstructions for a request; the measured process is the server, or the bystander.\n\n\
+        "\nInstructions for a request: of the server, or of all but the agent for bystanders, without and \
+         with the programs in the kernel;\nof the agent for a request, spans for a request, and what the \
+         whole guest does more, with the agent at work on the same CPU.\n\n\
          {:<31} {:>9} {:>9} {:>7} {:>7} {:>7}  {:>9} {:>8}  {:>9}",
         "work", "without", "with", "added", "%", "spread", "of agent", "spans", "guest +%"
     );

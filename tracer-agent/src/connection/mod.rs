@@ -63,8 +63,23 @@ pub struct Table {
     /// Whether sends are seen before their bytes leave. Unless all are, the times of both ends are
     /// held together; as long as no send was seen, it may be so.
     sends: Sends,
+    /// Exchanges whose times wait for those of the other end, since the last tick and since the one
+    /// before it.
+    waiting: [Vec<Waiting>; 2],
+    /// Connections that are over, and stay as long for the other end's exchanges.
+    leaving: [Vec<u64>; 2],
     limits: Limits,
     last_sweep_ns: u64,
+}
+
+/// An exchange that waits for the times of the other end.
+struct Waiting {
+    facts: ConnectionFacts,
+    exchange: Exchange,
+    /// Number of the other end.
+    peer: u64,
+    /// The byte whose arrival there bounds the time of its sending: an offset in what this end sent.
+    offset: u64,
 }
 
 /// Keeps exchanges until they were compared with those of the other end.
@@ -93,6 +108,8 @@ impl Table {
     /// How long pieces wait for bytes before them, or a response for its request: the records of two
     /// CPUs differ by far less.
     const HOLD_NS: u64 = 50_000_000;
+    /// Exchanges that wait for the times of the other end; more are handed on as they are.
+    const MOST_WAITING: usize = 16_384;
     /// How long a closed connection with an open exchange waits: a reset may overtake bytes that the
     /// process still reads.
     const LINGER_NS: u64 = 100_000_000;
@@ -105,6 +122,8 @@ impl Table {
             listening: FxHashSet::default(),
             ends: FxHashMap::default(),
             sends: Sends::Unknown,
+            waiting: [Vec::new(), Vec::new()],
+            leaving: [Vec::new(), Vec::new()],
             limits,
             last_sweep_ns: 0,
         }
@@ -193,6 +212,7 @@ impl Table {
 
     /// Time passes: what has waited long enough is taken as it is.
     pub fn tick(&mut self, now_ns: u64, out: &mut dyn Output) {
+        self.release(now_ns, out);
         let urgent: Vec<u64> = self.urgent.iter().copied().collect();
         for number in urgent {
             if let Some(entry) = self.connections.get_mut(&number) {
@@ -216,6 +236,8 @@ impl Table {
     /// No more records come. Requests that wait are not reported: nobody knows how they end.
     pub fn finish(&mut self, now_ns: u64, out: &mut dyn Output) {
         self.tick(now_ns.saturating_add(Self::HOLD_NS), out);
+        self.release(now_ns, out);
+        self.release(now_ns, out);
         for entry in self.connections.values_mut() {
             entry.flush_counts(out);
         }
@@ -229,9 +251,8 @@ impl Table {
         } else {
             let mut held = Held { out: &mut *out, exchanges: Vec::new() };
             work(entry, &mut held);
-            for (facts, mut exchange) in held.exchanges {
-                self.fit_to_peer(&facts, &mut exchange);
-                out.exchange(&facts, exchange);
+            for (facts, exchange) in held.exchanges {
+                self.wait(facts, exchange, out);
             }
         }
         if self.connections.get(&number).is_some_and(Entry::is_urgent) {
@@ -240,28 +261,64 @@ impl Table {
     }
 
     /// A send that was seen after it was done looks later than the receive that it caused. When the
-    /// other end is on this host, a byte left no later than it arrived there. The ends are known by the
+    /// other end is on this host, a byte left no later than it arrived there. That end's record may
+    /// still be on its way, since two CPUs write to the ring: the exchange waits for it.
+    fn wait(&mut self, facts: ConnectionFacts, exchange: Exchange, out: &mut dyn Output) {
+        let Some((own, peer)) = self.peer_of(&facts).filter(|_| self.waiting[0].len() < Self::MOST_WAITING)
+        else {
+            return out.exchange(&facts, exchange);
+        };
+        let offset = match facts.role {
+            Role::Client => own.sent_offset(exchange.request_offset),
+            Role::Server => own.sent().saturating_sub(1),
+        };
+        self.waiting[0].push(Waiting { facts, exchange, peer, offset });
+    }
+
+    /// A connection, and the number of its other end if that is on this host. Ends are known by the
     /// first sequence numbers of both directions, which nothing changes on the way.
-    fn fit_to_peer(&self, facts: &ConnectionFacts, exchange: &mut Exchange) {
-        let Some(own) = self.connections.get(&facts.number) else { return };
-        let peer =
-            self.ends.get(&(facts.remote, facts.local)).and_then(|number| self.connections.get(number));
-        let Some(peer) = peer.filter(|peer| own.is_other_end_of(peer)) else { return };
-        match facts.role {
-            Role::Client => {
-                if let Some(arrived_ns) = peer.received_at(own.sent_offset(exchange.request_offset)) {
-                    exchange.start_ns = exchange.start_ns.min(arrived_ns);
+    fn peer_of(&self, facts: &ConnectionFacts) -> Option<(&Entry, u64)> {
+        let own = self.connections.get(&facts.number)?;
+        let number = self.ends.get(&(facts.remote, facts.local))?;
+        let peer = self.connections.get(number)?;
+        own.is_other_end_of(peer).then_some((own, *number))
+    }
+
+    /// Hands on the exchanges that have waited from one tick to the next, and lets go of the
+    /// connections that stayed for them.
+    fn release(&mut self, now_ns: u64, out: &mut dyn Output) {
+        self.waiting.swap(0, 1);
+        let mut ripe = std::mem::take(&mut self.waiting[0]);
+        for Waiting { facts, mut exchange, peer, offset } in ripe.drain(..) {
+            if let Some(arrived_ns) = self.connections.get(&peer).and_then(|peer| peer.received_at(offset)) {
+                match facts.role {
+                    Role::Client => exchange.start_ns = exchange.start_ns.min(arrived_ns),
+                    Role::Server => {
+                        exchange.end_ns = exchange.end_ns.min(arrived_ns).max(exchange.start_ns);
+                    }
                 }
             }
-            Role::Server => {
-                if let Some(arrived_ns) = peer.received_at(own.sent().saturating_sub(1)) {
-                    exchange.end_ns = exchange.end_ns.min(arrived_ns).max(exchange.start_ns);
-                }
-            }
+            out.exchange(&facts, exchange);
         }
+        self.leaving.swap(0, 1);
+        let mut gone = std::mem::take(&mut self.leaving[0]);
+        for number in gone.drain(..) {
+            self.leave_now(number, now_ns, out);
+        }
+        // The memory serves again.
+        self.waiting[0] = ripe;
+        self.leaving[0] = gone;
     }
 
     fn leave_if_done(&mut self, number: u64, now_ns: u64, out: &mut dyn Output) {
+        if self.sends == Sends::Early {
+            self.leave_now(number, now_ns, out);
+        } else if self.connections.get(&number).is_some_and(|entry| entry.may_go(now_ns, Self::LINGER_NS)) {
+            self.leaving[0].push(number);
+        }
+    }
+
+    fn leave_now(&mut self, number: u64, now_ns: u64, out: &mut dyn Output) {
         if self.connections.get(&number).is_some_and(|entry| entry.may_go(now_ns, Self::LINGER_NS))
             && let Some(mut entry) = self.connections.remove(&number)
         {

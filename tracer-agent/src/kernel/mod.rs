@@ -18,7 +18,8 @@ use aya::{
 };
 use tracer_common::{
     FileKey, KERNEL_COUNTERS, KernelCounter, NAME_BYTES, Offsets, PORT_WORDS, RULE_EXCLUDE, RULE_LOOK,
-    RULE_SELECT, SELECTION_WORDS, Settings, VERDICT_SLOTS, Verdict, verdict_slot,
+    RULE_SELECT, SELECTION_WORDS, Settings, VERDICT_SLOTS, Verdict, WORK_SLOTS, WORK_SLOTS_OF_TRACEPOINTS,
+    verdict_slot,
 };
 
 use self::{btf::Types, mapped::Words, ring::Ring};
@@ -171,6 +172,14 @@ impl DataHooks {
             .then_some("IPv6: this kernel has it in a module, or not at all")
     }
 
+    /// How many programs may interrupt each other: tracepoints run with preemption off.
+    fn work_slots(self) -> u32 {
+        match self {
+            Self::Tracepoints => WORK_SLOTS_OF_TRACEPOINTS,
+            Self::Functions => WORK_SLOTS,
+        }
+    }
+
     /// The programs to attach.
     fn programs(self, types: &Types) -> Vec<&'static str> {
         match self {
@@ -219,6 +228,7 @@ impl Kernel {
             .override_global("OFFSETS", words_of(&offsets), true)
             .override_global("SETTINGS", words_of(&settings), true)
             .map_max_entries("EVENTS", plan.ring_bytes)
+            .map_max_entries("WORK", data_hooks.work_slots())
             .load(OBJECT)
             .map_err(|error| classify(&error))?;
 
