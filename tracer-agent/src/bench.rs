@@ -41,14 +41,25 @@ impl Replayed {
     }
 
     /// Feeds all of it to a new pipeline. Returns the number of spans.
-    pub fn events_to_spans(&mut self) -> usize {
-        self.spans.clear();
-        let mut pipeline: Pipeline = agent::pipeline(&self.config, Host::default(), 1);
-        let mut sink = Kept(&mut self.spans);
-        for input in &self.inputs {
-            pipeline.handle(input.as_input(), &mut sink);
-        }
+    pub fn events_to_spans(&self) -> usize {
+        let mut counted = Counted(0);
+        self.feed(&mut counted);
+        counted.0
+    }
+
+    /// As [`Self::events_to_spans`], and keeps the spans for [`Self::spans_to_otlp`].
+    pub fn keep_spans(&mut self) -> usize {
+        let mut kept = Kept(Vec::new());
+        self.feed(&mut kept);
+        self.spans = kept.0;
         self.spans.len()
+    }
+
+    fn feed(&self, sink: &mut dyn Sink) {
+        let mut pipeline: Pipeline = agent::pipeline(&self.config, Host::default(), 1);
+        for input in &self.inputs {
+            pipeline.handle(input.as_input(), sink);
+        }
     }
 
     /// Encodes the spans as requests of OTLP. Returns their bytes.
@@ -57,9 +68,19 @@ impl Replayed {
     }
 }
 
-struct Kept<'a>(&'a mut Vec<Span>);
+struct Counted(usize);
 
-impl Sink for Kept<'_> {
+impl Sink for Counted {
+    fn span(&mut self, _: &Span, _: &Exchange, _: &ConnectionFacts) {
+        self.0 += 1;
+    }
+
+    fn verdict(&mut self, _: u64, _: Verdict) {}
+}
+
+struct Kept(Vec<Span>);
+
+impl Sink for Kept {
     fn span(&mut self, span: &Span, _: &Exchange, _: &ConnectionFacts) {
         self.0.push(span.clone());
     }

@@ -119,10 +119,15 @@ impl HttpExchange {
 /// Walks a head that a parser has accepted: lines end in LF with or without CR, a line that begins
 /// with a space or tab continues the one before (RFC 9112 section 5.2) and is not joined here.
 fn header_values<'a>(head: &'a [u8], name: &'a str) -> impl Iterator<Item = &'a [u8]> {
-    head.split(|byte| *byte == b'\n').skip(1).filter_map(move |line| {
-        let colon = line.iter().position(|byte| *byte == b':')?;
-        let (field, value) = line.split_at(colon);
-        field.eq_ignore_ascii_case(name.as_bytes()).then(|| value.get(1..).unwrap_or_default().trim_ascii())
+    memchr::memchr_iter(b'\n', head).filter_map(move |end| {
+        let line = head.get(end + 1..)?;
+        let (field, rest) = line.split_at_checked(name.len())?;
+        let value = rest.strip_prefix(b":")?;
+        if !field.eq_ignore_ascii_case(name.as_bytes()) {
+            return None;
+        }
+        let end = memchr::memchr(b'\n', value).unwrap_or(value.len());
+        Some(value.get(..end)?.trim_ascii())
     })
 }
 

@@ -265,6 +265,7 @@ impl connection::Output for Handler<'_> {
         if let Some(span) = builder.build(&exchange, facts, &instance.resource, clock, &mut count) {
             ledger.add(instance.pid, Counter::SpansQueued, 1);
             self.sink.span(&span, &exchange, facts);
+            builder.recycle(span);
         }
     }
 

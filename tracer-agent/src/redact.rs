@@ -146,6 +146,9 @@ impl Redactor {
 
 /// Hides user and password of every URL in a text.
 fn without_credentials(text: &str) -> Cow<'_, str> {
+    if !text.contains('@') {
+        return Cow::Borrowed(text);
+    }
     let mut redacted = String::new();
     let mut rest = text;
     while let Some(at) = rest.find("://") {

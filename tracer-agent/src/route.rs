@@ -2,7 +2,9 @@
 
 #![forbid(unsafe_code)]
 
-use std::collections::{HashMap, HashSet};
+use std::{collections::HashMap, sync::Arc};
+
+use rustc_hash::FxHashMap;
 
 /// Configured patterns: `{name}` stands for one segment, a last `*` for all that is left.
 #[derive(Clone, Debug, Default)]
@@ -40,7 +42,44 @@ impl Patterns {
 #[derive(Clone, Debug)]
 pub struct Guesses {
     limit: usize,
-    services: HashMap<String, HashSet<String>>,
+    services: FxHashMap<String, Service>,
+    /// The guess in the making.
+    buffer: String,
+}
+
+/// The guesses of a service, and where each stands.
+#[derive(Clone, Debug, Default)]
+struct Service {
+    guesses: Vec<Guess>,
+    places: HashMap<Arc<str>, usize>,
+}
+
+/// A name that was guessed.
+#[derive(Clone, Debug)]
+pub struct Guess {
+    /// The path with what looks like data folded.
+    pub route: Arc<str>,
+    /// Names of spans: method and route.
+    names: Vec<Arc<str>>,
+}
+
+impl Guess {
+    /// The name of spans of this method: `GET /users/{id}`.
+    pub fn name(&mut self, method: &str) -> Arc<str> {
+        /// Methods are few; a client that invents them gets names that nobody keeps.
+        const MOST: usize = 16;
+        let is_it = |name: &&Arc<str>| {
+            name.strip_prefix(method).is_some_and(|rest| rest.len() == self.route.len() + 1)
+        };
+        if let Some(known) = self.names.iter().find(is_it) {
+            return Arc::clone(known);
+        }
+        let name: Arc<str> = format!("{method} {}", self.route).into();
+        if self.names.len() < MOST {
+            self.names.push(Arc::clone(&name));
+        }
+        name
+    }
 }
 
 /// Segments that are kept; deeper ones are cut.
@@ -51,56 +90,71 @@ const MAX_SERVICES: usize = 4096;
 impl Guesses {
     /// At most `limit` names per service.
     pub fn new(limit: usize) -> Self {
-        Self { limit, services: HashMap::new() }
+        Self { limit, services: FxHashMap::default(), buffer: String::new() }
     }
 
     /// A name for the path; none when the service has too many.
-    pub fn guess(&mut self, service: &str, path: &str) -> Option<String> {
-        let guess = guess(path);
+    pub fn guess(&mut self, service: &str, path: &str) -> Option<&mut Guess> {
+        self.buffer.clear();
+        guess_into(path, &mut self.buffer);
         if !self.services.contains_key(service) {
             if self.services.len() >= MAX_SERVICES {
                 return None;
             }
-            self.services.insert(service.to_owned(), HashSet::new());
+            self.services.insert(service.to_owned(), Service::default());
         }
-        let known = self.services.get_mut(service)?;
-        if known.contains(&guess) {
-            return Some(guess);
-        }
-        if known.len() >= self.limit {
-            return None;
-        }
-        known.insert(guess.clone());
-        Some(guess)
+        let Service { guesses, places } = self.services.get_mut(service)?;
+        let place = match places.get(self.buffer.as_str()) {
+            Some(place) => *place,
+            None if guesses.len() >= self.limit => return None,
+            None => {
+                let route: Arc<str> = self.buffer.as_str().into();
+                places.insert(Arc::clone(&route), guesses.len());
+                guesses.push(Guess { route, names: Vec::new() });
+                guesses.len() - 1
+            }
+        };
+        guesses.get_mut(place)
     }
 }
 
 /// The path with the parts folded that look like data.
 pub fn guess(path: &str) -> String {
     let mut guess = String::with_capacity(path.len().min(128));
+    guess_into(path, &mut guess);
+    guess
+}
+
+fn guess_into(path: &str, guess: &mut String) {
     for (index, segment) in path.split('/').enumerate() {
         if index > MAX_SEGMENTS {
-            guess += "/...";
+            *guess += "/...";
             break;
         }
         if index > 0 {
             guess.push('/');
         }
         // Parameters of a segment (RFC 3986 section 3.3) name no endpoint.
-        fold_file(segment.split(';').next().unwrap_or_default(), &mut guess);
+        fold_file(segment.split(';').next().unwrap_or_default(), guess);
     }
-    if guess.is_empty() { "/".to_owned() } else { guess }
+    if guess.is_empty() {
+        guess.push('/');
+    }
 }
 
 /// Folds a segment as a whole, or else the parts of a file's name: `app.3f2a9c1b.js`, `42.json`.
 fn fold_file(segment: &str, guess: &mut String) {
     const MAX_PARTS: usize = 4;
     let whole = fold(segment);
+    if whole != segment || !segment.bytes().any(|byte| byte == b'.') {
+        guess.push_str(whole);
+        return;
+    }
     let is_number = |part: &str| !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_digit());
     // `2.0` is a version, `10.0.0.1` an address.
     let parts = segment.split('.').count();
     let is_version = parts < 4 && segment.split('.').all(|part| is_number(part) && part.len() <= 2);
-    if whole != segment || parts == 1 || parts > MAX_PARTS || is_version {
+    if parts > MAX_PARTS || is_version {
         guess.push_str(whole);
         return;
     }
@@ -119,6 +173,9 @@ fn fold_file(segment: &str, guess: &mut String) {
 fn fold(segment: &str) -> &str {
     const LONGEST: usize = 48;
     let bytes = segment.as_bytes();
+    if bytes.len() < 20 && bytes.iter().all(u8::is_ascii_lowercase) {
+        return segment;
+    }
     let digits = bytes.iter().filter(|byte| byte.is_ascii_digit()).count();
     let is_hex = |bytes: &[u8]| bytes.iter().all(u8::is_ascii_hexdigit);
     if segment.is_empty() {
@@ -139,12 +196,20 @@ fn fold(segment: &str) -> &str {
         // `item-123`, `user_42`: a name with a number behind it.
         "{id}"
     } else if bytes.len() > LONGEST
-        || !segment.chars().all(|c| c.is_alphanumeric() || "-._~!$&'()*+,;=:".contains(c))
+        || !(bytes.iter().all(|byte| is_plain(*byte)) || segment.chars().all(is_plain_char))
     {
         "{text}"
     } else {
         segment
     }
+}
+
+fn is_plain(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_')
+}
+
+fn is_plain_char(c: char) -> bool {
+    c.is_alphanumeric() || "-._~!$&'()*+,;=:".contains(c)
 }
 
 fn is_uuid(bytes: &[u8]) -> bool {
@@ -226,8 +291,10 @@ mod tests {
         let mut guesses = Guesses::new(2);
         assert!(guesses.guess("s", "/a").is_some());
         assert!(guesses.guess("s", "/b").is_some());
-        assert_eq!(guesses.guess("s", "/c"), None);
-        assert_eq!(guesses.guess("s", "/a").as_deref(), Some("/a"));
+        assert!(guesses.guess("s", "/c").is_none());
+        let known = guesses.guess("s", "/a").expect("known");
+        assert_eq!(&*known.route, "/a");
+        assert_eq!(&*known.name("GET"), "GET /a");
         assert!(guesses.guess("t", "/c").is_some());
     }
 

@@ -310,8 +310,9 @@ unsafe extern "C" fn gather_vector(index: u64, slot: *mut u64) -> c_long {
         // The last bytes of the call may lie in several vectors.
         let end = seen + available;
         work.gather.seen = end;
-        if work.gather.tail != 0 && end > length - TAIL {
-            let first = length - TAIL;
+        let tail = work.gather.tail;
+        if tail != 0 && end > length - tail {
+            let first = length - tail;
             let begin = if seen > first { seen } else { first };
             let mut part = end - begin;
             if part > TAIL {
@@ -326,7 +327,7 @@ unsafe extern "C" fn gather_vector(index: u64, slot: *mut u64) -> c_long {
                 work.gather.failed = 1;
                 return 1;
             }
-        } else if work.gather.tail == 0 && work.gather.filled >= wanted {
+        } else if tail == 0 && work.gather.filled >= wanted {
             return 1;
         }
     }

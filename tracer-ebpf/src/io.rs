@@ -257,8 +257,7 @@ pub extern "C" fn tracer_data(connection: *mut Connection, slot: u64) -> u64 {
         if open {
             return tracer_open_head(connection, slot, u64::from(skip));
         }
-        let behind = length - skip - wanted;
-        let tail = if behind >= EDGE_END { EDGE_END } else { 0 };
+        let tail = min(length - skip - wanted, EDGE_END);
         work.header.head_offset = skip;
         let gathered = tracer_gather(slot, u64::from(skip), u64::from(wanted), u64::from(tail));
         connection.sent(output_gathered(work, gathered, u64::from(tail)));
@@ -479,7 +478,10 @@ unsafe extern "C" fn emit_open_piece(_index: u64, slot: *mut u64) -> core::ffi::
             wanted = most;
         }
         let length = if still_open { skip + wanted } else { left };
-        let tail = if length >= skip + wanted + u64::from(EDGE_END) { u64::from(EDGE_END) } else { 0 };
+        let mut tail = length - skip - wanted;
+        if tail > u64::from(EDGE_END) {
+            tail = u64::from(EDGE_END);
+        }
         // `tracer_gather` counts from the call's beginning, and takes its length from the header.
         work.header.length = whole as u32;
         let gathered = tracer_gather(slot, start + skip, wanted, tail);

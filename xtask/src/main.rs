@@ -22,7 +22,7 @@ cargo xtask COMMAND
   build     set up what building needs, and build target/release/tracer
   setup     set everything up: Debian packages, eBPF toolchain, bpf-linker
   ebpf      build the kernel programs only
-  record    make the recordings that the parser's tests replay
+  record    make the recordings that the parser's tests replay: all, or those named
   cost      what tracing costs nginx and the agent, on this machine (reports only)
   bench     count the agent's instructions for a span, and compare them with bench/expected.json
   bench --vm  count what tracing costs servers, agent and bystanders, in a guest
@@ -54,7 +54,7 @@ fn run() -> Result<()> {
         "record" => {
             setup::all()?;
             compile_release()?;
-            stage::run("record", record::run)
+            stage::run("record", || record::run(&rest))
         }
         "cost" => {
             setup::all()?;

@@ -14,10 +14,13 @@ use crate::{
     stage,
 };
 
-pub(crate) fn run() -> Result<()> {
+/// Makes the recordings of these names, or all.
+pub(crate) fn run(names: &[String]) -> Result<()> {
     let recordings = stage::root().join("tests/recordings");
     std::fs::create_dir_all(&recordings)?;
-    for (name, drive) in SCENARIOS {
+    for (name, drive) in
+        SCENARIOS.iter().filter(|(name, _)| names.is_empty() || names.iter().any(|n| n == name))
+    {
         let folder = Folder::new()?;
         let shop = Shop::start(folder.path())?;
         let file = folder.path().join("recording");
@@ -79,6 +82,14 @@ const SCENARIOS: &[(&str, Drive)] = &[
             Command::new("curl")
                 .args(["--silent", "--output", "/dev/null"])
                 .arg(format!("{base}/static/[1-5]")),
+        )
+    }),
+    // What a server is mostly asked: the bench counts what each span of it costs.
+    ("keepalive", |shop, _| {
+        stage::command(
+            Command::new("curl")
+                .args(["--silent", "--output", "/dev/null"])
+                .arg(format!("http://127.0.0.1:{}/static/[1-100]", shop.port)),
         )
     }),
     ("python", |shop, apps| {

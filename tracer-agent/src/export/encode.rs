@@ -1,6 +1,8 @@
 //! OTLP protobuf, written straight from spans: field numbers are those of
 //! `opentelemetry/proto/trace/v1/trace.proto` and its relatives.
 
+use std::cell::RefCell;
+
 use crate::span::{KeyValue, Resource, SCHEMA_URL, SCOPE_NAME, Span, Status, Value};
 
 /// Wire types.
@@ -68,19 +70,62 @@ fn value(out: &mut Vec<u8>, value: &Value) {
     }
 }
 
+/// Bytes of a varint.
+fn varint_length(value: u64) -> usize {
+    (64 - (value | 1).leading_zeros() as usize).div_ceil(7)
+}
+
 fn attributes(out: &mut Vec<u8>, field: u32, list: &[KeyValue]) {
     for (key, of) in list {
-        message(out, field, |out| {
-            bytes(out, 1, key.as_bytes());
-            message(out, 2, |out| value(out, of));
-        });
+        // Most attributes are short texts and numbers: their lengths are known before they are written,
+        // and take one byte.
+        let content = match of {
+            Value::Str(text) => text.len() + 2,
+            Value::Int(n) => varint_length(*n as u64) + 1,
+            Value::Double(_) => 9,
+            Value::Bool(_) => 2,
+            Value::Strings(_) => usize::MAX,
+        };
+        let whole = content.saturating_add(key.len() + 4);
+        if whole >= 0x80 || field >= 16 {
+            message(out, field, |out| {
+                bytes(out, 1, key.as_bytes());
+                message(out, 2, |out| value(out, of));
+            });
+            continue;
+        }
+        out.extend_from_slice(&[(field << 3 | LENGTH) as u8, whole as u8, 0x0a, key.len() as u8]);
+        out.extend_from_slice(key.as_bytes());
+        match of {
+            Value::Str(text) => {
+                out.extend_from_slice(&[0x12, content as u8, 0x0a, text.len() as u8]);
+                out.extend_from_slice(text.as_bytes());
+            }
+            other => {
+                out.extend_from_slice(&[0x12, content as u8]);
+                value(out, other);
+            }
+        }
     }
 }
 
 /// A `Span` message.
 pub(super) fn span(span: &Span) -> Vec<u8> {
-    let mut encoded = Vec::with_capacity(768);
-    let out = &mut encoded;
+    thread_local! {
+        /// Where it is written before its length is known.
+        static BUFFER: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
+    }
+    BUFFER.with_borrow_mut(|out| {
+        /// Attributes of unusual length leave no memory behind.
+        const KEPT: usize = 64 * 1024;
+        out.clear();
+        out.shrink_to(KEPT);
+        write_span(out, span);
+        out.as_slice().to_vec()
+    })
+}
+
+fn write_span(out: &mut Vec<u8>, span: &Span) {
     bytes(out, 1, &span.trace_id);
     bytes(out, 2, &span.span_id);
     if !span.trace_state.is_empty() {
@@ -105,9 +150,6 @@ pub(super) fn span(span: &Span) -> Vec<u8> {
     }
     tag(out, 16, FIXED32);
     out.extend_from_slice(&span.flags.to_le_bytes());
-    // It may wait for long in a queue that counts bytes.
-    encoded.shrink_to_fit();
-    encoded
 }
 
 /// An `ExportTraceServiceRequest` of spans that were encoded before, by resource.
@@ -222,7 +264,7 @@ mod tests {
 
     fn spans() -> impl Strategy<Value = Span> {
         let attributes =
-            || proptest::collection::vec(("[a-z.]{1,30}".prop_map(std::borrow::Cow::Owned), values()), 0..6);
+            || proptest::collection::vec(("[a-z.]{1,30}".prop_map(crate::span::Text::Owned), values()), 0..6);
         (
             any::<[u8; 16]>(),
             any::<[u8; 8]>(),
@@ -270,9 +312,9 @@ mod tests {
         ours.len() == theirs.len()
             && ours.iter().zip(theirs).all(|((key, value), other)| {
                 let theirs = other.value.as_ref().and_then(|any| any.value.as_ref());
-                *key == other.key
+                **key == *other.key
                     && match (value, theirs) {
-                        (Value::Str(a), Some(any_value::Value::StringValue(b))) => a == b,
+                        (Value::Str(a), Some(any_value::Value::StringValue(b))) => **a == *b,
                         (Value::Int(a), Some(any_value::Value::IntValue(b))) => a == b,
                         (Value::Bool(a), Some(any_value::Value::BoolValue(b))) => a == b,
                         (Value::Double(a), Some(any_value::Value::DoubleValue(b))) => a == b,
@@ -307,7 +349,7 @@ mod tests {
                 prop_assert_eq!(&theirs.span_id[..], &ours.span_id[..]);
                 prop_assert_eq!(&theirs.parent_span_id[..], ours.parent_span_id.as_ref().map_or(&[][..], |id| &id[..]));
                 prop_assert_eq!(&theirs.trace_state, &ours.trace_state);
-                prop_assert_eq!(&theirs.name, &ours.name);
+                prop_assert_eq!(theirs.name.as_str(), ours.name.as_ref());
                 prop_assert_eq!(theirs.kind, ours.kind as i32);
                 prop_assert_eq!((theirs.start_time_unix_nano, theirs.end_time_unix_nano), (ours.start_unix_ns, ours.end_unix_ns));
                 prop_assert_eq!(theirs.flags, ours.flags);

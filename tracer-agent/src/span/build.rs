@@ -5,7 +5,7 @@ use std::sync::Arc;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Resource, Span, SpanKind, http::HttpNames, semconv};
+use super::{KeyValue, Resource, Span, SpanKind, http::HttpNames, semconv};
 use crate::{
     context::Incoming,
     exchange::{ConnectionFacts, Exchange, HttpExchange, Outcome, Payload, Role},
@@ -129,13 +129,15 @@ const IS_REMOTE: u32 = 0x200;
 pub struct SpanBuilder {
     names: HttpNames,
     ids: IdGenerator,
+    /// Memory of the span before, for the next one's attributes.
+    spare: Vec<KeyValue>,
 }
 
 impl SpanBuilder {
     /// A builder by the operator's rules.
     pub fn new(config: SpanConfig, ids: IdGenerator) -> Self {
         let redactor = Redactor::new(&config.redact_query_keys);
-        Self { names: HttpNames::new(config, redactor), ids }
+        Self { names: HttpNames::new(config, redactor), ids, spare: Vec::new() }
     }
 
     /// The span of an exchange; none for one that is not to be seen: the target's own export of
@@ -153,11 +155,11 @@ impl SpanBuilder {
             count(Counter::ExchangesOwnExport, 1);
             return None;
         }
-        let described = self.names.describe(exchange, http, facts, resource);
+        let mut attributes = std::mem::take(&mut self.spare);
+        let described = self.names.describe(exchange, http, facts, resource, &mut attributes);
         if described.is_unnamed {
             count(Counter::SpansUnnamed, 1);
         }
-        let mut attributes = described.attributes;
         let incoming = match facts.role {
             Role::Server => {
                 Incoming::of(http.request_header("traceparent"), http.request_header("tracestate"))
@@ -191,6 +193,14 @@ impl SpanBuilder {
             attributes,
             status: described.status,
         })
+    }
+}
+
+impl SpanBuilder {
+    /// Takes back a span that was handed on: the next one has its memory.
+    pub fn recycle(&mut self, span: Span) {
+        self.spare = span.attributes;
+        self.spare.clear();
     }
 }
 

@@ -1,11 +1,14 @@
 //! Names and attributes of HTTP spans.
 
-use std::borrow::Cow;
+use std::{borrow::Cow, net::IpAddr, sync::Arc};
+
+use rustc_hash::FxHashMap;
 
 use super::{
-    KeyValue, Resource, Status, Value,
+    KeyValue, Resource, Status, Text, Value,
     build::{SpanConfig, failure},
     semconv as names,
+    text::Recent,
 };
 use crate::{
     exchange::{ConnectionFacts, Exchange, HttpExchange, Outcome, Role},
@@ -16,17 +19,21 @@ use crate::{
 /// What makes a span of HTTP's side of an exchange.
 pub(super) struct HttpNames {
     config: SpanConfig,
+    /// The methods that are known, as texts.
+    methods: Vec<Arc<str>>,
     redactor: Redactor,
     patterns: Patterns,
     guesses: Guesses,
     request_headers: Vec<String>,
     response_headers: Vec<String>,
+    addresses: Addresses,
+    hosts: Recent,
+    agents: Recent,
 }
 
-/// A span's name, attributes and status.
+/// A span's name and status.
 pub(super) struct Described {
-    pub(super) name: Cow<'static, str>,
-    pub(super) attributes: Vec<KeyValue>,
+    pub(super) name: Text,
     pub(super) status: Status,
     /// A name was wanted, and the service has too many already.
     pub(super) is_unnamed: bool,
@@ -35,15 +42,30 @@ pub(super) struct Described {
 /// Headers that never become attributes, even when asked for.
 const NEVER: [&str; 4] = ["authorization", "cookie", "set-cookie", "proxy-authorization"];
 
+/// Addresses as texts. Peers are many, and each comes again and again.
+#[derive(Default)]
+struct Addresses(FxHashMap<IpAddr, Arc<str>>);
+
+impl Addresses {
+    const MOST: usize = 4096;
+
+    fn text(&mut self, address: IpAddr) -> Text {
+        if self.0.len() >= Self::MOST {
+            self.0.clear();
+        }
+        Text::from(&*self.0.entry(address).or_insert_with(|| address.to_string().into()))
+    }
+}
+
 /// A request target in its parts (RFC 9112 section 3.2).
 struct Target<'a> {
     scheme: Cow<'a, str>,
     /// `host:port` of an absolute or authority form.
-    authority: Option<Cow<'a, str>>,
+    authority: Option<&'a str>,
     /// The authority had a user, and maybe a password, before it.
     has_credentials: bool,
-    path: Cow<'a, str>,
-    query: Option<Cow<'a, str>>,
+    path: &'a str,
+    query: Option<&'a str>,
 }
 
 impl HttpNames {
@@ -55,51 +77,63 @@ impl HttpNames {
         Self {
             request_headers: headers(&config.request_headers),
             response_headers: headers(&config.response_headers),
+            methods: config.known_methods.iter().map(|name| name.as_str().into()).collect(),
             patterns: Patterns::new(&config.routes),
             guesses: Guesses::new(config.route_guess_limit),
             redactor,
             config,
+            addresses: Addresses::default(),
+            hosts: Recent::default(),
+            agents: Recent::default(),
         }
     }
 
+    /// Fills `attributes`, which are empty.
     pub(super) fn describe(
         &mut self,
         exchange: &Exchange,
         http: &HttpExchange,
         facts: &ConnectionFacts,
         resource: &Resource,
+        attributes: &mut Vec<KeyValue>,
     ) -> Described {
-        let mut attributes: Vec<KeyValue> = Vec::with_capacity(20);
         let mut add = |name: &'static str, value: Value| attributes.push((name.into(), value));
 
-        let method = String::from_utf8_lossy(http.method());
-        let known = self.config.known_methods.iter().any(|name| *name == method);
-        add(names::HTTP_REQUEST_METHOD, if known { text(&method) } else { text("_OTHER") });
-        if !known {
-            add(names::HTTP_REQUEST_METHOD_ORIGINAL, text(&method));
+        let method = http.method();
+        let known = self.methods.iter().find(|name| name.as_bytes() == method);
+        match known {
+            Some(name) => add(names::HTTP_REQUEST_METHOD, Value::Str(name.into())),
+            None => {
+                add(names::HTTP_REQUEST_METHOD, Value::Str("_OTHER".into()));
+                add(names::HTTP_REQUEST_METHOD_ORIGINAL, text(&String::from_utf8_lossy(method)));
+            }
         }
 
-        let target = Target::of(http);
+        let whole = String::from_utf8_lossy(http.target());
+        let target = Target::of(&whole, method == b"CONNECT");
         let is_trusted = self.config.trust_forwarded && facts.role == Role::Server;
         let forwarded = if is_trusted { Forwarded::of(http) } else { Forwarded::default() };
-        let scheme = forwarded.scheme.map_or(target.scheme.clone(), Cow::Owned);
-        let path = self.redactor.path(&target.path);
+        let scheme = forwarded.scheme.map_or(target.scheme, Cow::Owned);
+        let path = self.redactor.path(target.path);
         let authority = forwarded
             .host
             .map(Cow::Owned)
-            .or(target.authority.clone())
+            .or(target.authority.map(Cow::Borrowed))
             .or_else(|| http.request_header("host").next().map(String::from_utf8_lossy));
         let (host, port) = authority.as_deref().map_or((None, None), split_authority);
         let port = port.or_else(|| default_port(host.is_some(), &scheme, facts));
-        let host = host.map_or_else(|| facts_host(facts), str::to_owned);
+        let host = match host {
+            Some(host) => self.hosts.text(host.as_bytes()),
+            None => self.addresses.text(facts_host(facts)),
+        };
 
-        let query = target.query.as_deref().map(|query| self.redactor.query(query));
+        let query = target.query.map(|query| self.redactor.query(query));
         match facts.role {
             Role::Server => {
-                add(names::URL_SCHEME, text(&scheme));
+                add(names::URL_SCHEME, Value::Str(scheme_text(&scheme)));
                 add(names::URL_PATH, text(&path));
                 if let Some(query) = query.filter(|query| !query.is_empty()) {
-                    add(names::URL_QUERY, text(&query));
+                    add(names::URL_QUERY, Value::Str(query.into()));
                 }
             }
             Role::Client => {
@@ -108,17 +142,16 @@ impl HttpNames {
                 add(names::URL_FULL, Value::Str(full.into()));
             }
         }
-        add(names::SERVER_ADDRESS, text(&host));
+        add(names::SERVER_ADDRESS, Value::Str(host));
         if let Some(port) = port {
             add(names::SERVER_PORT, Value::Int(i64::from(port)));
         }
+        let peer = self.addresses.text(facts.remote.ip());
         if facts.role == Role::Server {
-            add(
-                names::CLIENT_ADDRESS,
-                text(&forwarded.client.unwrap_or_else(|| facts.remote.ip().to_string())),
-            );
+            let client = forwarded.client.map_or_else(|| peer.clone(), Text::from);
+            add(names::CLIENT_ADDRESS, Value::Str(client));
         }
-        add(names::NETWORK_PEER_ADDRESS, text(&facts.remote.ip().to_string()));
+        add(names::NETWORK_PEER_ADDRESS, Value::Str(peer));
         add(names::NETWORK_PEER_PORT, Value::Int(i64::from(facts.remote.port())));
         let version = if http.minor_version == 0 { "1.0" } else { "1.1" };
         add(names::NETWORK_PROTOCOL_VERSION, Value::Str(version.into()));
@@ -126,7 +159,7 @@ impl HttpNames {
             add(names::HTTP_RESPONSE_STATUS_CODE, Value::Int(i64::from(status)));
         }
         if let Some(agent) = http.request_header("user-agent").next() {
-            add(names::USER_AGENT_ORIGINAL, text(&String::from_utf8_lossy(agent)));
+            add(names::USER_AGENT_ORIGINAL, Value::Str(self.agents.text(agent)));
         }
         for (name, size) in [
             (names::HTTP_REQUEST_BODY_SIZE, http.request_body_bytes),
@@ -164,32 +197,29 @@ impl HttpNames {
         }
         add(names::THREAD_ID, Value::Int(i64::from(unit.tid)));
 
-        let pattern = self.patterns.find(&path);
+        let method = known.map_or("HTTP", |name| &**name);
         let mut is_unnamed = false;
-        let route = match pattern {
-            Some(pattern) => {
-                let name = if facts.role == Role::Server { names::HTTP_ROUTE } else { names::URL_TEMPLATE };
-                add(name, text(pattern));
-                Some(pattern.to_owned())
-            }
-            None if self.config.route_guess && path.starts_with('/') => {
-                let guess = self.guesses.guess(&resource.service_name, &path);
-                is_unnamed = guess.is_none();
-                if let Some(guess) = &guess {
-                    add(names::TRACER_HTTP_ROUTE_GUESS, text(guess));
+        let mut named = None;
+        if let Some(pattern) = self.patterns.find(&path) {
+            let name = if facts.role == Role::Server { names::HTTP_ROUTE } else { names::URL_TEMPLATE };
+            add(name, text(pattern));
+            named = Some(Text::from(format!("{method} {pattern}")));
+        } else if self.config.route_guess && path.starts_with('/') {
+            match self.guesses.guess(&resource.service_name, &path) {
+                Some(guess) => {
+                    add(names::TRACER_HTTP_ROUTE_GUESS, Value::Str((&guess.route).into()));
+                    named = Some((&guess.name(method)).into());
                 }
-                guess
+                None => is_unnamed = true,
             }
-            None => None,
+        }
+        let name = match (named, known) {
+            (Some(named), Some(_)) => named,
+            (_, Some(name)) => name.into(),
+            (_, None) => "HTTP".into(),
         };
-        self.add_headers(http, &mut attributes);
-
-        let method = if known { method.as_ref() } else { "HTTP" };
-        let name = match route {
-            Some(route) if known => format!("{method} {route}"),
-            _ => method.to_owned(),
-        };
-        Described { name: name.into(), attributes, status, is_unnamed }
+        self.add_headers(http, attributes);
+        Described { name, status, is_unnamed }
     }
 
     fn add_headers(&self, http: &HttpExchange, attributes: &mut Vec<KeyValue>) {
@@ -216,41 +246,44 @@ impl HttpNames {
 }
 
 impl<'a> Target<'a> {
-    fn of(http: &'a HttpExchange) -> Self {
-        let target = String::from_utf8_lossy(http.target());
-        if http.method() == b"CONNECT" {
+    fn of(target: &'a str, is_connect: bool) -> Self {
+        if is_connect {
             return Self {
                 scheme: "http".into(),
                 authority: Some(target),
                 has_credentials: false,
-                path: "".into(),
+                path: "",
                 query: None,
             };
         }
         let mut has_credentials = false;
-        let (scheme, authority, rest) = match target.split_once("://") {
+        // Most targets are paths: no need to look for a scheme in them.
+        let absolute = if target.starts_with('/') { None } else { target.split_once("://") };
+        let (scheme, authority, rest) = match absolute {
             Some((scheme, rest)) if is_scheme(scheme) => {
                 let end = rest.find(['/', '?']).unwrap_or(rest.len());
                 let (authority, rest) = rest.split_at(end);
                 has_credentials = authority.contains('@');
-                (scheme.to_ascii_lowercase(), Some(authority.to_owned()), rest.to_owned())
+                (scheme.to_ascii_lowercase().into(), Some(authority), rest)
             }
-            _ => ("http".to_owned(), None, target.into_owned()),
+            _ => (Cow::Borrowed("http"), None, target),
         };
+        let without_fragment = |text: &'a str| text.split_once('#').map_or(text, |(before, _)| before);
         let (path, query) = match rest.split_once('?') {
-            Some((path, query)) => {
-                (path.to_owned(), Some(query.split('#').next().unwrap_or_default().to_owned()))
-            }
-            None => (rest.split('#').next().unwrap_or_default().to_owned(), None),
+            Some((path, query)) => (path, Some(without_fragment(query))),
+            None => (without_fragment(rest), None),
         };
-        let path = if path.is_empty() && authority.is_some() { "/".to_owned() } else { path };
-        Self {
-            scheme: scheme.into(),
-            authority: authority.map(Cow::Owned),
-            has_credentials,
-            path: path.into(),
-            query: query.map(Cow::Owned),
-        }
+        let path = if path.is_empty() && authority.is_some() { "/" } else { path };
+        Self { scheme, authority, has_credentials, path, query }
+    }
+}
+
+/// A scheme as a text: one of two, as a rule.
+fn scheme_text(scheme: &str) -> Text {
+    match scheme {
+        "http" => "http".into(),
+        "https" => "https".into(),
+        other => other.to_owned().into(),
     }
 }
 
@@ -320,10 +353,10 @@ fn split_authority(authority: &str) -> (Option<&str>, Option<u16>) {
 }
 
 /// The server's own address, when the request does not name it.
-fn facts_host(facts: &ConnectionFacts) -> String {
+fn facts_host(facts: &ConnectionFacts) -> IpAddr {
     match facts.role {
-        Role::Server => facts.local.ip().to_string(),
-        Role::Client => facts.remote.ip().to_string(),
+        Role::Server => facts.local.ip(),
+        Role::Client => facts.remote.ip(),
     }
 }
 

@@ -7,16 +7,17 @@ mod http;
 mod semconv;
 #[cfg(test)]
 mod tests;
+mod text;
 
-use std::{borrow::Cow, sync::Arc};
+use std::sync::Arc;
 
-pub use self::semconv::SCHEMA_URL;
+pub use self::{semconv::SCHEMA_URL, text::Text};
 
 /// Value of an attribute.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Value {
     /// Text.
-    Str(Cow<'static, str>),
+    Str(Text),
     /// An integer.
     Int(i64),
     /// A truth value.
@@ -28,7 +29,7 @@ pub enum Value {
 }
 
 /// A named value.
-pub type KeyValue = (Cow<'static, str>, Value);
+pub type KeyValue = (Text, Value);
 
 /// A service instance: what all its spans share.
 #[derive(Clone, Debug, PartialEq)]
@@ -78,7 +79,7 @@ pub struct Span {
     /// W3C `tracestate`, as it came.
     pub trace_state: String,
     /// Low-cardinality name.
-    pub name: Cow<'static, str>,
+    pub name: Text,
     /// Kind.
     pub kind: SpanKind,
     /// Start, nanoseconds since 1970.

@@ -33,7 +33,7 @@ pub(super) struct Fields {
 /// Where the head in `bytes` ends, if it does. `from` is how far an earlier call has looked.
 pub(super) fn end_of_head(bytes: &[u8], from: usize) -> Option<usize> {
     let mut at = from.saturating_sub(3);
-    while let Some(found) = bytes.get(at..)?.iter().position(|byte| *byte == b'\n') {
+    while let Some(found) = memchr::memchr(b'\n', bytes.get(at..)?) {
         let line = at + found + 1;
         match bytes.get(line..)? {
             [b'\n', ..] => return Some(line + 1),
@@ -93,28 +93,54 @@ fn version_of(text: &[u8]) -> Option<u8> {
 
 /// RFC 9110 section 5.6.2.
 pub(in crate::protocol) fn is_token(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
+    const TOKEN: [bool; 256] = {
+        let mut table = [false; 256];
+        let others = b"!#$%&'*+-.^_`|~";
+        let mut at = 0;
+        while at < 256 {
+            table[at] = (at as u8).is_ascii_alphanumeric();
+            at += 1;
+        }
+        at = 0;
+        while at < others.len() {
+            table[others[at] as usize] = true;
+            at += 1;
+        }
+        table
+    };
+    TOKEN[usize::from(byte)]
 }
 
+/// Reads the fields that decide about framing. Other lines are passed over, whatever they hold, as
+/// servers do that ignore what they cannot read.
 fn fields(head: &[u8]) -> Option<Fields> {
     let mut fields = Fields::default();
-    let mut lines = head.split(|byte| *byte == b'\n').skip(1).peekable();
+    let mut lines = Lines(head);
+    lines.next();
     let mut folded = Vec::new();
     while let Some(line) = lines.next() {
-        let line = line.strip_suffix(b"\r").unwrap_or(line);
-        if line.is_empty() {
-            continue;
+        // Names of framing fields begin with C or T, if nothing odd stands before them; white space
+        // continues a line that was passed over.
+        match line.first() {
+            Some(b'c' | b'C' | b't' | b'T') => {}
+            Some(byte) if !is_token(*byte) && !matches!(byte, b' ' | b'\t' | b'\r') => {}
+            _ => continue,
         }
-        let colon = line.iter().position(|byte| *byte == b':')?;
+        let Some(colon) = memchr::memchr(b':', line) else { continue };
         let (name, value) = (line.get(..colon)?, line.get(colon + 1..)?);
         let name = name.trim_ascii_end();
-        if name.is_empty() || !name.iter().all(|byte| is_token(*byte)) {
-            return None;
+        if !name.iter().all(|byte| is_token(*byte)) {
+            // What some take for a framing field, and others do not, makes the framing a guess.
+            let plain: Vec<u8> = name.iter().copied().filter(|byte| is_token(*byte)).collect();
+            if Fields::default().take(&plain, b"0") != Some(false) {
+                return None;
+            }
+            continue;
         }
         // RFC 9112 section 5.2: a line that begins with white space continues the one before.
         let mut value = value.trim_ascii();
         folded.clear();
-        while let Some(next) = lines.next_if(|next| matches!(next.first(), Some(b' ' | b'\t'))) {
+        while let Some(next) = lines.next_if_folded() {
             if folded.is_empty() {
                 folded.extend_from_slice(value);
             }
@@ -129,9 +155,28 @@ fn fields(head: &[u8]) -> Option<Fields> {
     Some(fields)
 }
 
+/// The lines of a head, without their LF.
+struct Lines<'a>(&'a [u8]);
+
+impl<'a> Lines<'a> {
+    fn next(&mut self) -> Option<&'a [u8]> {
+        if self.0.is_empty() {
+            return None;
+        }
+        let end = memchr::memchr(b'\n', self.0).unwrap_or(self.0.len());
+        let line = self.0.get(..end)?;
+        self.0 = self.0.get(end + 1..).unwrap_or_default();
+        Some(line)
+    }
+
+    fn next_if_folded(&mut self) -> Option<&'a [u8]> {
+        if matches!(self.0.first(), Some(b' ' | b'\t')) { self.next() } else { None }
+    }
+}
+
 impl Fields {
-    /// None if the field makes the framing ambiguous.
-    fn take(&mut self, name: &[u8], value: &[u8]) -> Option<()> {
+    /// Whether the field is about framing; none if it makes that ambiguous.
+    fn take(&mut self, name: &[u8], value: &[u8]) -> Option<bool> {
         if name.eq_ignore_ascii_case(b"content-length") {
             // Several equal values are one: RFC 9110 section 8.6.
             for text in value.split(|byte| *byte == b',') {
@@ -141,16 +186,20 @@ impl Fields {
                 }
                 self.content_length = Some(length);
             }
-        } else if name.eq_ignore_ascii_case(b"transfer-encoding") {
+            return Some(true);
+        }
+        if name.eq_ignore_ascii_case(b"transfer-encoding") {
             let last = value.rsplit(|byte| *byte == b',').next().unwrap_or_default().trim_ascii();
             self.transfer_encoding = true;
             self.chunked = last.eq_ignore_ascii_case(b"chunked");
-        } else if name.eq_ignore_ascii_case(b"connection") {
+            return Some(true);
+        }
+        if name.eq_ignore_ascii_case(b"connection") {
             self.close |= value
                 .split(|byte| *byte == b',')
                 .any(|option| option.trim_ascii().eq_ignore_ascii_case(b"close"));
         }
-        Some(())
+        Some(false)
     }
 }
 
@@ -206,7 +255,13 @@ mod tests {
         let chunked = read("Transfer-Encoding: gzip,\r\n\tchunked\r\nConnection: x, CLOSE").expect("valid");
         assert!(chunked.chunked && chunked.transfer_encoding && chunked.close);
         assert!(!read("Transfer-Encoding: chunked, gzip").expect("valid").chunked);
-        assert_eq!(read("no colon"), None);
+        // nginx passes over lines that it cannot read, and so do others.
+        for odd in ["no colon", "X[y]: 1", "C d: 1", ": 2"] {
+            assert_eq!(read(&format!("{odd}\r\nContent-Length: 3")).expect(odd).content_length, Some(3));
+        }
+        for smuggled in ["Content-Length[: 5", "\u{1}Transfer-Encoding: chunked"] {
+            assert_eq!(read(smuggled), None, "{smuggled}");
+        }
     }
 
     #[test]
