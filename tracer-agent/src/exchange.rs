@@ -110,6 +110,21 @@ impl HttpExchange {
         header_values(&self.request_head, name)
     }
 
+    /// The fields that nearly every span tells of, found in one go.
+    pub fn common_fields(&self) -> CommonFields<'_> {
+        let mut found = CommonFields::default();
+        for line in lines(&self.request_head) {
+            match line.first() {
+                Some(b'h' | b'H') if found.host.is_none() => found.host = value_of(line, "host"),
+                Some(b'u' | b'U') if found.user_agent.is_none() => {
+                    found.user_agent = value_of(line, "user-agent");
+                }
+                _ => {}
+            }
+        }
+        found
+    }
+
     /// Values of the response's header fields called `name`; see [`Self::request_header`].
     pub fn response_header<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a [u8]> {
         header_values(self.response_head.as_deref().unwrap_or_default(), name)
@@ -119,16 +134,56 @@ impl HttpExchange {
 /// Walks a head that a parser has accepted: lines end in LF with or without CR, a line that begins
 /// with a space or tab continues the one before (RFC 9112 section 5.2) and is not joined here.
 fn header_values<'a>(head: &'a [u8], name: &'a str) -> impl Iterator<Item = &'a [u8]> {
-    memchr::memchr_iter(b'\n', head).filter_map(move |end| {
-        let line = head.get(end + 1..)?;
-        let (field, rest) = line.split_at_checked(name.len())?;
-        let value = rest.strip_prefix(b":")?;
-        if !field.eq_ignore_ascii_case(name.as_bytes()) {
-            return None;
-        }
-        let end = memchr::memchr(b'\n', value).unwrap_or(value.len());
-        Some(value.get(..end)?.trim_ascii())
+    lines(head).filter_map(move |line| value_of(line, name))
+}
+
+/// The lines of a head behind the first.
+fn lines(head: &[u8]) -> impl Iterator<Item = &[u8]> {
+    let mut rest = newline(head).and_then(|end| head.get(end + 1..)).unwrap_or_default();
+    std::iter::from_fn(move || {
+        let end = newline(rest)?;
+        let line = rest.get(..end)?;
+        rest = rest.get(end + 1..)?;
+        Some(line)
     })
+}
+
+/// Where the first LF is. Lines of heads are short: eight bytes at a time find their end before
+/// memchr has chosen how to search.
+pub(crate) fn newline(bytes: &[u8]) -> Option<usize> {
+    const ONES: u64 = 0x0101_0101_0101_0101;
+    const HIGH: u64 = 0x8080_8080_8080_8080;
+    const SHORT: usize = 128;
+    let mut at = 0;
+    while let Some(word) = bytes.get(at..).and_then(|rest| rest.first_chunk::<8>()) {
+        // A byte that is zero here is an LF there: Mycroft's test for a zero byte in a word.
+        let differs = u64::from_le_bytes(*word) ^ (ONES * b'\n' as u64);
+        let zero = differs.wrapping_sub(ONES) & !differs & HIGH;
+        if zero != 0 {
+            return Some(at + zero.trailing_zeros() as usize / 8);
+        }
+        at += 8;
+        if at >= SHORT {
+            return memchr::memchr(b'\n', bytes.get(at..)?).map(|found| at + found);
+        }
+    }
+    bytes.get(at..)?.iter().position(|byte| *byte == b'\n').map(|found| at + found)
+}
+
+/// The value of a field's line, if the field is called so.
+fn value_of<'a>(line: &'a [u8], name: &str) -> Option<&'a [u8]> {
+    let (field, rest) = line.split_at_checked(name.len())?;
+    let value = rest.strip_prefix(b":")?;
+    field.eq_ignore_ascii_case(name.as_bytes()).then(|| value.trim_ascii())
+}
+
+/// What nearly every span tells of its request's header fields: the first of each.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct CommonFields<'a> {
+    /// `Host`.
+    pub host: Option<&'a [u8]>,
+    /// `User-Agent`.
+    pub user_agent: Option<&'a [u8]>,
 }
 
 /// What is known of a connection when one of its exchanges ends.
@@ -144,4 +199,21 @@ pub struct ConnectionFacts {
     pub remote: SocketAddr,
     /// Network namespace, as an inode number.
     pub netns: u32,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::newline;
+
+    proptest::proptest! {
+        #[test]
+        fn the_first_newline_is_found_wherever_it_is(bytes in proptest::collection::vec(0u8..16, 0..300)) {
+            proptest::prop_assert_eq!(newline(&bytes), bytes.iter().position(|byte| *byte == b'\n'));
+        }
+
+        #[test]
+        fn no_byte_looks_like_a_newline(bytes in proptest::collection::vec(proptest::num::u8::ANY, 0..200)) {
+            proptest::prop_assert_eq!(newline(&bytes), bytes.iter().position(|byte| *byte == b'\n'));
+        }
+    }
 }

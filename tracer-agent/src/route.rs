@@ -126,7 +126,10 @@ pub fn guess(path: &str) -> String {
 }
 
 fn guess_into(path: &str, guess: &mut String) {
-    for (index, segment) in path.split('/').enumerate() {
+    let mut rest = path;
+    for index in 0.. {
+        let end = rest.bytes().position(|byte| byte == b'/');
+        let segment = end.and_then(|end| rest.get(..end)).unwrap_or(rest);
         if index > MAX_SEGMENTS {
             *guess += "/...";
             break;
@@ -135,7 +138,12 @@ fn guess_into(path: &str, guess: &mut String) {
             guess.push('/');
         }
         // Parameters of a segment (RFC 3986 section 3.3) name no endpoint.
-        fold_file(segment.split(';').next().unwrap_or_default(), guess);
+        let name = segment.bytes().position(|byte| byte == b';').and_then(|end| segment.get(..end));
+        fold_file(name.unwrap_or(segment), guess);
+        match end.and_then(|end| rest.get(end + 1..)) {
+            Some(behind) => rest = behind,
+            None => break,
+        }
     }
     if guess.is_empty() {
         guess.push('/');

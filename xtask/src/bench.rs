@@ -106,7 +106,12 @@ fn print(result: &str) -> Result<()> {
 }
 
 /// Recordings on which the agent's own work is counted, and the file of what is expected.
-const RECORDINGS: &[&str] = &["keepalive", "curl", "node", "python"];
+const RECORDINGS: &[(&str, &str)] = &[
+    ("keep-alive", "bench/recordings/keepalive.rec"),
+    ("curl", "tests/recordings/curl.rec"),
+    ("node", "tests/recordings/node.rec"),
+    ("python", "tests/recordings/python.rec"),
+];
 const EXPECTED: &str = "bench/expected.json";
 /// How far a count may be from the expected one: the allocator's and hash tables' doing.
 const TOLERANCE: f64 = 0.02;
@@ -116,13 +121,13 @@ fn userspace(update: bool) -> Result<()> {
     setup::counting()?;
     let mut counts = serde_json::Map::new();
     println!("Instructions of the agent for a span");
-    for recording in RECORDINGS {
+    for (recording, path) in RECORDINGS {
         for step in ["events", "otlp"] {
-            let path = stage::root().join("tests/recordings").join(format!("{recording}.rec"));
+            let path = stage::root().join(path);
             let (few, spans) = count(step, &path, 10)?;
             let (many, _) = count(step, &path, 110)?;
             let each = (many - few) / 100.0 / spans;
-            println!("  {recording:<8} {step:<8} {each:>8.0}");
+            println!("  {recording:<10} {step:<6} {each:>7.0}");
             counts.insert(format!("{recording} {step}"), Value::from(each.round()));
         }
     }

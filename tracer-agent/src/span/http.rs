@@ -109,6 +109,7 @@ impl HttpNames {
             }
         }
 
+        let common = http.common_fields();
         let whole = String::from_utf8_lossy(http.target());
         let target = Target::of(&whole, method == b"CONNECT");
         let is_trusted = self.config.trust_forwarded && facts.role == Role::Server;
@@ -119,7 +120,7 @@ impl HttpNames {
             .host
             .map(Cow::Owned)
             .or(target.authority.map(Cow::Borrowed))
-            .or_else(|| http.request_header("host").next().map(String::from_utf8_lossy));
+            .or_else(|| common.host.map(String::from_utf8_lossy));
         let (host, port) = authority.as_deref().map_or((None, None), split_authority);
         let port = port.or_else(|| default_port(host.is_some(), &scheme, facts));
         let host = match host {
@@ -158,7 +159,7 @@ impl HttpNames {
         if let Some(status) = http.status {
             add(names::HTTP_RESPONSE_STATUS_CODE, Value::Int(i64::from(status)));
         }
-        if let Some(agent) = http.request_header("user-agent").next() {
+        if let Some(agent) = common.user_agent {
             add(names::USER_AGENT_ORIGINAL, Value::Str(self.agents.text(agent)));
         }
         for (name, size) in [

@@ -2,6 +2,8 @@
 
 use std::ops::Range;
 
+use crate::exchange::newline;
+
 /// A request line and what of its header fields decides about framing.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct RequestHead {
@@ -30,6 +32,25 @@ pub(super) struct Fields {
     pub(super) close: bool,
 }
 
+/// A head in bytes that came: where it ends, and its fields about framing unless they contradict
+/// each other. None while it is not complete.
+pub(super) fn scan(bytes: &[u8]) -> Option<(usize, Option<Fields>)> {
+    let mut lines = Lines { rest: bytes };
+    lines.next()?;
+    let mut fields = Some(Fields::default());
+    loop {
+        let line = lines.next()?;
+        if matches!(line, [] | [b'\r']) {
+            return Some((bytes.len() - lines.rest.len(), fields));
+        }
+        if let Some(known) = &mut fields
+            && known.line(line, &lines).is_none()
+        {
+            fields = None;
+        }
+    }
+}
+
 /// Where the head in `bytes` ends, if it does. `from` is how far an earlier call has looked.
 pub(super) fn end_of_head(bytes: &[u8], from: usize) -> Option<usize> {
     let mut at = from.saturating_sub(3);
@@ -44,9 +65,9 @@ pub(super) fn end_of_head(bytes: &[u8], from: usize) -> Option<usize> {
     None
 }
 
-/// Reads the head of a request.
-pub(super) fn request(head: &[u8]) -> Option<RequestHead> {
-    let line = head.split(|byte| *byte == b'\n').next()?;
+/// Reads the head of a request, of which [`scan`] has read the fields.
+pub(super) fn request(head: &[u8], fields: Fields) -> Option<RequestHead> {
+    let line = head.get(..newline(head)?)?;
     let line = line.strip_suffix(b"\r").unwrap_or(line);
     let method = line.iter().position(|byte| *byte == b' ')?;
     if method == 0 || !line.get(..method)?.iter().all(|byte| is_token(*byte)) {
@@ -65,12 +86,12 @@ pub(super) fn request(head: &[u8]) -> Option<RequestHead> {
     {
         return None;
     }
-    Some(RequestHead { method: 0..method, target, minor_version, fields: fields(head)? })
+    Some(RequestHead { method: 0..method, target, minor_version, fields })
 }
 
-/// Reads the head of a response.
-pub(super) fn response(head: &[u8]) -> Option<ResponseHead> {
-    let line = head.split(|byte| *byte == b'\n').next()?;
+/// Reads the head of a response, of which [`scan`] has read the fields.
+pub(super) fn response(head: &[u8], fields: Fields) -> Option<ResponseHead> {
+    let line = head.get(..newline(head)?)?;
     version_of(line.get(..8)?)?;
     if line.get(8) != Some(&b' ') {
         return None;
@@ -80,7 +101,7 @@ pub(super) fn response(head: &[u8]) -> Option<ResponseHead> {
         return None;
     }
     let status = digits.iter().fold(0, |value, digit| value * 10 + u16::from(digit - b'0'));
-    (status >= 100).then_some(ResponseHead { status, fields: fields(head)? })
+    (status >= 100).then_some(ResponseHead { status, fields })
 }
 
 fn version_of(text: &[u8]) -> Option<u8> {
@@ -111,36 +132,47 @@ pub(in crate::protocol) fn is_token(byte: u8) -> bool {
     TOKEN[usize::from(byte)]
 }
 
-/// Reads the fields that decide about framing. Other lines are passed over, whatever they hold, as
-/// servers do that ignore what they cannot read.
-fn fields(head: &[u8]) -> Option<Fields> {
-    let mut fields = Fields::default();
-    let mut lines = Lines(head);
-    lines.next();
-    let mut folded = Vec::new();
-    while let Some(line) = lines.next() {
+/// The lines of a head.
+struct Lines<'a> {
+    rest: &'a [u8],
+}
+
+impl<'a> Lines<'a> {
+    /// The next line without its LF; none if that has not come yet.
+    fn next(&mut self) -> Option<&'a [u8]> {
+        let end = newline(self.rest)?;
+        let line = self.rest.get(..end)?;
+        self.rest = self.rest.get(end + 1..)?;
+        Some(line)
+    }
+}
+
+impl Fields {
+    /// Reads a line if it is about framing; `behind` are the lines after it. Other lines are passed
+    /// over, whatever they hold, as servers do that ignore what they cannot read. None if the framing
+    /// becomes a guess.
+    fn line(&mut self, line: &[u8], behind: &Lines<'_>) -> Option<()> {
         // Names of framing fields begin with C or T, if nothing odd stands before them; white space
-        // continues a line that was passed over.
+        // continues a line that was read or passed over (RFC 9112 section 5.2).
         match line.first() {
             Some(b'c' | b'C' | b't' | b'T') => {}
-            Some(byte) if !is_token(*byte) && !matches!(byte, b' ' | b'\t' | b'\r') => {}
-            _ => continue,
+            Some(byte) if !is_token(*byte) && !matches!(byte, b' ' | b'\t') => {}
+            _ => return Some(()),
         }
-        let Some(colon) = memchr::memchr(b':', line) else { continue };
+        let Some(colon) = memchr::memchr(b':', line) else { return Some(()) };
         let (name, value) = (line.get(..colon)?, line.get(colon + 1..)?);
         let name = name.trim_ascii_end();
         if !name.iter().all(|byte| is_token(*byte)) {
             // What some take for a framing field, and others do not, makes the framing a guess.
             let plain: Vec<u8> = name.iter().copied().filter(|byte| is_token(*byte)).collect();
-            if Fields::default().take(&plain, b"0") != Some(false) {
-                return None;
-            }
-            continue;
+            return (Self::default().take(&plain, b"0") == Some(false)).then_some(());
         }
-        // RFC 9112 section 5.2: a line that begins with white space continues the one before.
         let mut value = value.trim_ascii();
-        folded.clear();
-        while let Some(next) = lines.next_if_folded() {
+        let mut folded = Vec::new();
+        let mut behind = Lines { rest: behind.rest };
+        while matches!(behind.rest.first(), Some(b' ' | b'\t'))
+            && let Some(next) = behind.next()
+        {
             if folded.is_empty() {
                 folded.extend_from_slice(value);
             }
@@ -150,27 +182,7 @@ fn fields(head: &[u8]) -> Option<Fields> {
         if !folded.is_empty() {
             value = folded.trim_ascii();
         }
-        fields.take(name, value)?;
-    }
-    Some(fields)
-}
-
-/// The lines of a head, without their LF.
-struct Lines<'a>(&'a [u8]);
-
-impl<'a> Lines<'a> {
-    fn next(&mut self) -> Option<&'a [u8]> {
-        if self.0.is_empty() {
-            return None;
-        }
-        let end = memchr::memchr(b'\n', self.0).unwrap_or(self.0.len());
-        let line = self.0.get(..end)?;
-        self.0 = self.0.get(end + 1..).unwrap_or_default();
-        Some(line)
-    }
-
-    fn next_if_folded(&mut self) -> Option<&'a [u8]> {
-        if matches!(self.0.first(), Some(b' ' | b'\t')) { self.next() } else { None }
+        self.take(name, value).map(drop)
     }
 }
 
@@ -216,6 +228,10 @@ fn decimal(text: &[u8]) -> Option<u64> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn request(head: &[u8]) -> Option<RequestHead> {
+        super::request(head, scan(head)?.1?)
+    }
 
     #[test]
     fn request_lines_of_every_form_are_read() {
@@ -300,7 +316,7 @@ mod tests {
         #[test]
         fn garbage_is_no_panic(bytes: Vec<u8>) {
             let _ = request(&bytes);
-            let _ = response(&bytes);
+            let _ = response(&bytes, Fields::default());
             let _ = end_of_head(&bytes, bytes.len() / 2);
         }
     }

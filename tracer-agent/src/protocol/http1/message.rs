@@ -2,7 +2,11 @@
 
 use bytes::Bytes;
 
-use super::{Call, Prefix, body::Body, head};
+use super::{
+    Call, Prefix,
+    body::Body,
+    head::{self, Fields},
+};
 use crate::protocol::recognise::prefix;
 
 /// Where a direction stands.
@@ -21,8 +25,8 @@ pub(super) enum Phase {
 pub(super) enum Collected {
     /// The head goes on.
     More,
-    /// It is complete: `taken` bytes of the piece belong to it.
-    Complete { head: Bytes, taken: usize },
+    /// It is complete: `taken` bytes of the piece belong to it. No fields if they contradict each other.
+    Complete { head: Bytes, fields: Option<Fields>, taken: usize },
     /// It is longer than any that is read.
     TooLong,
 }
@@ -80,12 +84,12 @@ impl Reader {
         let rest = bytes.get(at..).unwrap_or_default();
         if self.buffer.is_empty() {
             // The usual case: all of it at once.
-            if let Some(end) = head::end_of_head(rest, 0) {
+            if let Some((end, fields)) = head::scan(rest) {
                 if end > limit {
                     return Collected::TooLong;
                 }
                 let head = Bytes::copy_from_slice(rest.get(..end).unwrap_or_default());
-                return Collected::Complete { head, taken: at + end };
+                return Collected::Complete { head, fields, taken: at + end };
             }
         }
         let before = self.buffer.len();
@@ -94,7 +98,8 @@ impl Reader {
             Some(end) if end <= limit => {
                 self.buffer.truncate(end);
                 let head = Bytes::from(std::mem::take(&mut self.buffer));
-                Collected::Complete { head, taken: at + end.saturating_sub(before) }
+                let fields = head::scan(&head).and_then(|(_, fields)| fields);
+                Collected::Complete { head, fields, taken: at + end.saturating_sub(before) }
             }
             None if self.buffer.len() <= limit => Collected::More,
             _ => Collected::TooLong,
@@ -127,10 +132,10 @@ impl Reader {
             return Collected::More;
         }
         self.start(call, base + (skip + empty) as u64);
-        match head::end_of_head(rest, 0) {
-            Some(end) if end <= limit => {
+        match head::scan(rest) {
+            Some((end, fields)) if end <= limit => {
                 let head = Bytes::copy_from_slice(rest.get(..end).unwrap_or_default());
-                Collected::Complete { head, taken: (skip + empty + end).saturating_sub(before) }
+                Collected::Complete { head, fields, taken: (skip + empty + end).saturating_sub(before) }
             }
             None if rest.len() <= limit => {
                 self.buffer = rest.to_vec();
