@@ -153,21 +153,17 @@ fn lines(head: &[u8]) -> impl Iterator<Item = &[u8]> {
 pub(crate) fn newline(bytes: &[u8]) -> Option<usize> {
     const ONES: u64 = 0x0101_0101_0101_0101;
     const HIGH: u64 = 0x8080_8080_8080_8080;
-    const SHORT: usize = 128;
-    let mut at = 0;
-    while let Some(word) = bytes.get(at..).and_then(|rest| rest.first_chunk::<8>()) {
+    let (words, rest) = bytes.as_chunks::<8>();
+    for (index, word) in words.iter().enumerate() {
         // A byte that is zero here is an LF there: Mycroft's test for a zero byte in a word.
         let differs = u64::from_le_bytes(*word) ^ (ONES * b'\n' as u64);
         let zero = differs.wrapping_sub(ONES) & !differs & HIGH;
         if zero != 0 {
-            return Some(at + zero.trailing_zeros() as usize / 8);
-        }
-        at += 8;
-        if at >= SHORT {
-            return memchr::memchr(b'\n', bytes.get(at..)?).map(|found| at + found);
+            return Some(index * 8 + zero.trailing_zeros() as usize / 8);
         }
     }
-    bytes.get(at..)?.iter().position(|byte| *byte == b'\n').map(|found| at + found)
+    let found = rest.iter().position(|byte| *byte == b'\n')?;
+    Some(words.len() * 8 + found)
 }
 
 /// The value of a field's line, if the field is called so.

@@ -27,7 +27,7 @@ pub(super) struct HttpNames {
     request_headers: Vec<String>,
     response_headers: Vec<String>,
     addresses: Addresses,
-    hosts: Recent,
+    authorities: Authorities,
     agents: Recent,
 }
 
@@ -57,6 +57,37 @@ impl Addresses {
     }
 }
 
+/// The parts of the authorities that came last: a service has few names.
+#[derive(Default)]
+struct Authorities {
+    known: Vec<(String, Option<Text>, Option<u16>)>,
+    next: usize,
+}
+
+impl Authorities {
+    const KEPT: usize = 8;
+    /// Longer ones are not kept.
+    const LONGEST: usize = 256;
+
+    /// Host and port.
+    fn parts(&mut self, authority: &str) -> (Option<Text>, Option<u16>) {
+        if let Some((_, host, port)) = self.known.iter().find(|(known, ..)| known == authority) {
+            return (host.clone(), *port);
+        }
+        let (host, port) = split_authority(authority);
+        let host = host.map(|host| Text::Shared(host.into()));
+        if authority.len() <= Self::LONGEST {
+            let entry = (authority.to_owned(), host.clone(), port);
+            match self.known.get_mut(self.next) {
+                Some(place) => *place = entry,
+                None => self.known.push(entry),
+            }
+            self.next = (self.next + 1) % Self::KEPT;
+        }
+        (host, port)
+    }
+}
+
 /// A request target in its parts (RFC 9112 section 3.2).
 struct Target<'a> {
     scheme: Cow<'a, str>,
@@ -83,7 +114,7 @@ impl HttpNames {
             redactor,
             config,
             addresses: Addresses::default(),
-            hosts: Recent::default(),
+            authorities: Authorities::default(),
             agents: Recent::default(),
         }
     }
@@ -121,12 +152,10 @@ impl HttpNames {
             .map(Cow::Owned)
             .or(target.authority.map(Cow::Borrowed))
             .or_else(|| common.host.map(String::from_utf8_lossy));
-        let (host, port) = authority.as_deref().map_or((None, None), split_authority);
+        let (host, port) =
+            authority.as_deref().map_or((None, None), |authority| self.authorities.parts(authority));
         let port = port.or_else(|| default_port(host.is_some(), &scheme, facts));
-        let host = match host {
-            Some(host) => self.hosts.text(host.as_bytes()),
-            None => self.addresses.text(facts_host(facts)),
-        };
+        let host = host.unwrap_or_else(|| self.addresses.text(facts_host(facts)));
 
         let query = target.query.map(|query| self.redactor.query(query));
         match facts.role {

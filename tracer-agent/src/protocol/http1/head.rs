@@ -162,6 +162,10 @@ impl Fields {
         let Some(colon) = memchr::memchr(b':', line) else { return Some(()) };
         let (name, value) = (line.get(..colon)?, line.get(colon + 1..)?);
         let name = name.trim_ascii_end();
+        // None that matters is shorter, with odd bytes in it or without.
+        if name.len() < b"connection".len() || name.len() == b"content-type".len() {
+            return Some(());
+        }
         if !name.iter().all(|byte| is_token(*byte)) {
             // What some take for a framing field, and others do not, makes the framing a guess.
             let plain: Vec<u8> = name.iter().copied().filter(|byte| is_token(*byte)).collect();
@@ -189,7 +193,8 @@ impl Fields {
 impl Fields {
     /// Whether the field is about framing; none if it makes that ambiguous.
     fn take(&mut self, name: &[u8], value: &[u8]) -> Option<bool> {
-        if name.eq_ignore_ascii_case(b"content-length") {
+        let is = |known: &[u8]| name.len() == known.len() && name.eq_ignore_ascii_case(known);
+        if is(b"content-length") {
             // Several equal values are one: RFC 9110 section 8.6.
             for text in value.split(|byte| *byte == b',') {
                 let length = decimal(text.trim_ascii())?;
@@ -200,13 +205,13 @@ impl Fields {
             }
             return Some(true);
         }
-        if name.eq_ignore_ascii_case(b"transfer-encoding") {
+        if is(b"transfer-encoding") {
             let last = value.rsplit(|byte| *byte == b',').next().unwrap_or_default().trim_ascii();
             self.transfer_encoding = true;
             self.chunked = last.eq_ignore_ascii_case(b"chunked");
             return Some(true);
         }
-        if name.eq_ignore_ascii_case(b"connection") {
+        if is(b"connection") && !value.eq_ignore_ascii_case(b"keep-alive") {
             self.close |= value
                 .split(|byte| *byte == b',')
                 .any(|option| option.trim_ascii().eq_ignore_ascii_case(b"close"));
