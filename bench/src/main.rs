@@ -1,7 +1,9 @@
 //! What tracing costs, in instructions. `guest` runs inside a guest of `cargo xtask bench --vm`, on
-//! whose only CPU an instruction takes a fixed time; `events` and `otlp` run under callgrind.
+//! whose only CPU an instruction takes a fixed time; `events` and `otlp` run under callgrind; `growth` runs on
+//! the machine itself.
 
 mod drive;
+mod growth;
 mod guest;
 mod measure;
 mod userspace;
@@ -15,6 +17,7 @@ fn main() -> Result<()> {
         ["guest", out, agent, ready, ref filter @ ..] => {
             guest::run(out.as_ref(), agent, ready.parse().context("seconds")?, filter)
         }
+        ["growth", ref filter @ ..] => growth::run(filter),
         ["bystander", kind, rounds] => drive::bystander(kind, rounds.parse().context("a number")?),
         ["events", recording, rounds] => {
             userspace::events(recording.as_ref(), rounds.parse().context("a number")?)

@@ -11,6 +11,7 @@ use crate::{
 };
 
 const USAGE: &str = "usage: cargo xtask bench [--update]
+       cargo xtask bench --growth [rates|processes|sockets|short|churn…]
        cargo xtask bench --vm [--kernel 6.1|6.12] [--agent COMMAND] [--ready SECONDS] [WORK…]";
 
 pub(crate) fn run(arguments: &[String]) -> Result<()> {
@@ -21,6 +22,9 @@ pub(crate) fn run(arguments: &[String]) -> Result<()> {
         [] => userspace(false),
         ["--update"] => userspace(true),
         ["--vm", ref rest @ ..] => guest(rest),
+        ["--growth", ref rest @ ..] => {
+            stage::command(Command::new(program()).arg("growth").args(rest).current_dir(stage::root()))
+        }
         _ => bail!(USAGE),
     }
 }

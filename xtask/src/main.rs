@@ -26,6 +26,7 @@ cargo xtask COMMAND
   cost      what tracing costs nginx and the agent, on this machine (reports only)
   bench     count the agent's instructions for a span, and compare them with bench/expected.json
   bench --vm  count what tracing costs servers, agent and bystanders, in a guest
+  bench --growth  what becomes of rising rates, connections, processes and churn, on this machine
   vm        boot a Debian kernel in QEMU: vm [--kernel 6.1|6.12|5.10] [--icount] -- COMMAND
   docs      write the configuration reference again";
 

@@ -3,11 +3,13 @@
 #![forbid(unsafe_code)]
 
 use std::{
+    cell::RefCell,
     collections::BTreeMap,
     fs::{self, File, OpenOptions},
     io::{self, Read},
     os::unix::fs::OpenOptionsExt,
     path::{Path, PathBuf},
+    time::Instant,
 };
 
 use serde::{Deserialize, Serialize};
@@ -59,18 +61,29 @@ pub struct ProcessFacts {
 #[derive(Clone, Debug)]
 pub struct Proc {
     root: PathBuf,
+    /// By network namespace, as its link says.
+    listeners: RefCell<BTreeMap<PathBuf, Listeners>>,
+}
+
+/// Who listens in a network namespace.
+#[derive(Clone, Debug)]
+struct Listeners {
+    /// When it must be read again.
+    until: Instant,
+    /// Ports and inodes of the sockets.
+    listeners: Vec<(u16, u64)>,
 }
 
 impl Default for Proc {
     fn default() -> Self {
-        Self { root: PathBuf::from("/proc") }
+        Self::at(Path::new("/proc"))
     }
 }
 
 impl Proc {
     /// Another root, for tests.
     pub fn at(root: &Path) -> Self {
-        Self { root: root.to_owned() }
+        Self { root: root.to_owned(), listeners: RefCell::default() }
     }
 
     fn path(&self, pid: u32, name: &str) -> PathBuf {
@@ -187,20 +200,39 @@ impl Proc {
 
     /// TCP ports that the process listens on.
     pub fn listening_ports(&self, pid: u32) -> Vec<u16> {
-        let mut ports: Vec<u16> = Vec::new();
-        let mut sockets = None;
-        for table in ["net/tcp", "net/tcp6"] {
-            let Ok(text) = fs::read_to_string(self.path(pid, table)) else { continue };
-            for line in text.lines().skip(1) {
-                let Some((port, inode)) = listener(line) else { continue };
-                let sockets = sockets.get_or_insert_with(|| self.socket_inodes(pid));
-                if sockets.contains(&inode) && !ports.contains(&port) {
-                    ports.push(port);
-                }
-            }
+        let sockets = self.socket_inodes(pid);
+        if sockets.is_empty() {
+            return Vec::new();
         }
+        // A namespace that is not told is the process's own.
+        let namespace = fs::read_link(self.path(pid, "ns/net")).unwrap_or_else(|_| pid.to_string().into());
+        let mut known = self.listeners.borrow_mut();
+        let begin = Instant::now();
+        known.retain(|_, listeners| begin < listeners.until);
+        let listeners = known.entry(namespace).or_insert_with(|| {
+            let listeners = self.listeners_of(pid);
+            // The tables hold every connection of the namespace: with many of them, reading takes long,
+            // and may take a twentieth of the time at most.
+            Listeners { until: Instant::now() + begin.elapsed() * 20, listeners }
+        });
+        let mut ports: Vec<u16> = listeners
+            .listeners
+            .iter()
+            .filter(|(_, inode)| sockets.contains(inode))
+            .map(|(port, _)| *port)
+            .collect();
         ports.sort_unstable();
+        ports.dedup();
         ports
+    }
+
+    /// Ports and inodes of all listeners in the process's network namespace.
+    fn listeners_of(&self, pid: u32) -> Vec<(u16, u64)> {
+        ["net/tcp", "net/tcp6"]
+            .iter()
+            .filter_map(|table| fs::read_to_string(self.path(pid, table)).ok())
+            .flat_map(|text| text.lines().skip(1).filter_map(listener).collect::<Vec<_>>())
+            .collect()
     }
 
     fn socket_inodes(&self, pid: u32) -> Vec<u64> {
