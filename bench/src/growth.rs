@@ -21,9 +21,11 @@ const HELLO: &str = "access_log off; keepalive_timeout 1h; location / { return 2
 const REQUEST: &[u8] = b"GET /hello HTTP/1.1\r\nHost: bench\r\nUser-Agent: bench\r\n\r\n";
 const LAST_REQUEST: &[u8] = b"GET /hello HTTP/1.1\r\nHost: bench\r\nConnection: close\r\n\r\n";
 
+type Part = fn() -> Result<()>;
+
 pub(crate) fn run(filter: &[&str]) -> Result<()> {
     raise_limits();
-    let parts: [(&str, fn() -> Result<()>); 5] = [
+    let parts: [(&str, Part); 5] = [
         ("rates", rates),
         ("processes", selected_processes),
         ("sockets", open_sockets),
@@ -161,7 +163,9 @@ impl Drop for Clients {
 }
 
 fn rates() -> Result<()> {
-    println!("\nconnections  wanted/s  requests/s   requests      spans  records lost  agent CPU  memory MiB");
+    println!(
+        "\nconnections  wanted/s  requests/s   requests      spans  records lost  agent CPU  memory MiB"
+    );
     for connections in [1, 100, 10_000] {
         for rate in [1_000, 10_000, 1_000_000] {
             let nginx = nginx();

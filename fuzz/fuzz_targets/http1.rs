@@ -18,13 +18,20 @@ fuzz_target!(|input: &[u8]| {
         let (bytes, later) = after.split_at(usize::from(*length).min(after.len()));
         rest = later;
         let side = if what & 1 == 0 { Side::Request } else { Side::Response };
-        let call = Call { start_ns: now, end_ns: now, first: what & 2 == 0, after: u64::from(what >> 6), ..Call::default() };
+        let call = Call {
+            start_ns: now,
+            end_ns: now,
+            first: what & 2 == 0,
+            after: u64::from(what >> 6),
+            ..Call::default()
+        };
         match what >> 2 & 3 {
             0 | 1 => parser.data(side, bytes, &call, &mut out),
             2 => parser.skip(side, u64::from(*length), &call, &mut out),
             _ => parser.gap(side, u64::from(*length), now, &mut out),
         }
         parser.tick(now * 1_000_000_000, &mut out);
+        parser.want();
     }
     parser.close(End::Closed, now + 1, &mut out);
     for made in out {

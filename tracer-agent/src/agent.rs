@@ -340,10 +340,13 @@ impl Worker {
                 let _ = answer.send(self.discovery.select(pid, &mut self.feed));
                 last_record = Instant::now();
             }
-            if self.drain(Self::BURST) > 0 {
+            let drained = self.drain(Self::BURST);
+            if drained > 0 {
                 last_record = Instant::now();
             }
-            if last_tick.elapsed() >= Self::TICK {
+            // Time must not pass for the pipeline while records of earlier times wait in the ring.
+            let behind = drained >= Self::BURST && last_tick.elapsed() < Self::SECOND;
+            if last_tick.elapsed() >= Self::TICK && !behind {
                 last_tick = Instant::now();
                 self.tick();
             }

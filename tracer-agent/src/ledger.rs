@@ -46,6 +46,7 @@ counters! {
     ConnectionsHttp2 "connections.http2" "connections that speak HTTP/2: not read";
     ConnectionsOther "connections.other" "connections whose protocol is not known";
     ConnectionsTunnel "connections.tunnel" "connections that became a tunnel: an upgrade or CONNECT";
+    ConnectionsGivenUp "connections.given_up" "connections whose messages were lost sight of again and again: no longer read";
     ConnectionsUnknownStart "connections.unknown_start" "connections whose first record was lost";
     ConnectionsEvicted "connections.evicted" "connections forgotten because the table was full";
     ExchangesPaired "exchanges.paired" "requests with their response";

@@ -31,9 +31,12 @@ enum State {
 }
 
 /// A connection that is gone in the kernel.
+#[derive(Clone, Copy)]
 struct Gone {
     at_ns: u64,
     end: End,
+    /// Offset behind the last byte that was written and read, by direction; it may count the FIN.
+    ends: [u64; 2],
 }
 
 /// One connection.
@@ -216,7 +219,12 @@ impl Entry {
     pub(super) fn closed(&mut self, record: &CloseRecord, out: &mut dyn Output) {
         self.set_end(usize::from(SEND), record.send_end);
         let end = if record.error == 0 { End::Closed } else { End::Reset };
-        self.gone = Some(Gone { at_ns: record.time_ns, end });
+        let mut ends = [0; 2];
+        for (direction, position) in [(RECEIVE, record.receive_end), (SEND, record.send_end)] {
+            let direction = usize::from(direction);
+            ends[direction] = self.streams[direction].offset_of(position);
+        }
+        self.gone = Some(Gone { at_ns: record.time_ns, end, ends });
         self.drive(record.time_ns, out);
         self.settle(out);
     }
@@ -237,8 +245,16 @@ impl Entry {
                     .first_held()
                     .is_some_and(|piece| piece.offset == self.streams[direction].next())
             {
-                // A start that is still too short to tell waits for its rest.
-                break;
+                let waits = self.streams[direction].first_held().map(|piece| recognise(&piece.head));
+                match waits {
+                    // The request of this response went by unseen.
+                    Some(found @ Recognition::Http1Response) => {
+                        self.begin(direction, found);
+                        out.count(self.pid, Counter::ExchangesUnpaired, 1);
+                    }
+                    // A start that is still too short to tell waits for its rest.
+                    _ => break,
+                }
             }
             let Some(piece) = self.streams[direction].take_held(now_ns) else { break };
             let next = self.streams[direction].next();
@@ -265,10 +281,19 @@ impl Entry {
 
     /// The connection leaves the table.
     pub(super) fn finish(&mut self, out: &mut dyn Output) {
-        if let Some(gone) = &self.gone
-            && let State::Parsing { parser, .. } = &mut self.state
-        {
-            parser.close(gone.end, gone.at_ns, &mut self.yields);
+        if let Some(Gone { at_ns, end, ends }) = self.gone {
+            self.take_held_since(u64::MAX, at_ns, out);
+            for direction in [RECEIVE, SEND].map(usize::from) {
+                // Bytes that moved and whose records found no room. One alone may be the FIN.
+                let missing = ends[direction].saturating_sub(self.streams[direction].next());
+                if missing > 1 && missing < u64::from(u32::MAX / 2) {
+                    self.gap(direction, missing, at_ns, out);
+                    self.streams[direction].advance_to(ends[direction]);
+                }
+            }
+            if let State::Parsing { parser, .. } = &mut self.state {
+                parser.close(end, at_ns, &mut self.yields);
+            }
         }
         self.settle(out);
         self.flush_counts(out);
@@ -347,6 +372,8 @@ impl Entry {
                 }
                 match recognise(head) {
                     Recognition::NeedMore => false,
+                    // Of a thread that reads and one that writes, the reader's record may come first.
+                    Recognition::Http1Response if self.streams[1 - direction].next() == 0 => false,
                     found => self.begin(direction, found),
                 }
             }
@@ -367,6 +394,7 @@ impl Entry {
         }
         match recognise(&bytes) {
             Recognition::NeedMore => {}
+            Recognition::Http1Response if self.streams[1 - direction].next() == 0 => {}
             found => {
                 self.begin(direction, found);
             }
@@ -455,7 +483,8 @@ impl Entry {
                 if self.streams[direction].take_end() {
                     let side = side(self.facts.role, direction);
                     if let State::Parsing { parser, .. } = &mut self.state {
-                        parser.end(side, End::Closed, now_ns, &mut self.yields);
+                        let end = self.gone.as_ref().map_or(End::Closed, |gone| gone.end);
+                        parser.end(side, end, now_ns, &mut self.yields);
                     }
                     moved = true;
                 }
@@ -553,7 +582,7 @@ impl Entry {
         let State::Parsing { began, .. } = &self.state else { return Verdict::Heads };
         let direction = if side(self.facts.role, usize::from(SEND)) == body { SEND } else { RECEIVE };
         let index = usize::from(direction);
-        let end = began[index] + offset;
+        let end = began[index].saturating_add(offset);
         let left = end.saturating_sub(self.streams[index].next());
         // Positions are 32 bits wide: a body of gigabytes is told in parts.
         if left < Self::SHORT_BODY || left > u64::from(u32::MAX / 4) {

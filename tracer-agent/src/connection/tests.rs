@@ -401,3 +401,44 @@ impl Output for Times {
     fn count(&mut self, _: u32, _: Counter, _: u64) {}
     fn verdict(&mut self, _: u64, _: Verdict) {}
 }
+
+#[test]
+fn a_response_whose_records_were_lost_before_the_close_is_a_loss_and_no_failure() {
+    let mut driver = Driver::new();
+    driver.open(1, OPEN_BIRTH);
+    driver.data(1, RECEIVE, 0, ASK, MS);
+    driver.close(1, CLOSE_ALL, 0, 120, 2 * MS);
+    for n in 0..3 {
+        driver.tick((500 + n) * MS);
+    }
+    let outcomes: Vec<Outcome> = driver.seen.exchanges.iter().map(|(_, made)| made.outcome).collect();
+    assert_eq!(outcomes, [Outcome::Lost]);
+    assert_eq!(driver.seen.of(Counter::BytesLost), 120);
+}
+
+#[test]
+fn a_client_that_resets_is_told_on_the_servers_side() {
+    let mut driver = Driver::new();
+    driver.open(1, OPEN_BIRTH);
+    driver.data(1, RECEIVE, 0, ASK, MS);
+    driver.close(1, CLOSE_ALL, libc::ECONNRESET as u16, 0, 2 * MS);
+    for n in 0..3 {
+        driver.tick((500 + n) * MS);
+    }
+    assert_eq!(driver.seen.exchanges[0].1.outcome, Outcome::Reset);
+}
+
+#[test]
+fn the_first_response_too_waits_for_its_request() {
+    let mut driver = Driver::new();
+    driver.open(1, OPEN_BIRTH | OPEN_CLIENT);
+    driver.data(1, RECEIVE, 0, ANSWER, 2);
+    driver.data(1, SEND, 0, ASK, 1);
+    assert_eq!(driver.seen.targets(), one("/a"));
+
+    // Its request never comes: it is counted, and the connection goes on.
+    driver.open(2, OPEN_BIRTH | OPEN_CLIENT);
+    driver.data(2, RECEIVE, 0, ANSWER, MS);
+    driver.tick(100 * MS);
+    assert_eq!(driver.seen.of(Counter::ExchangesUnpaired), 1);
+}

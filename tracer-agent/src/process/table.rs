@@ -28,6 +28,8 @@ pub struct ProcessTable {
     processes: FxHashMap<u32, Process>,
     /// Processes that have ended, oldest first; their connections may still close.
     ended: VecDeque<(u64, u32)>,
+    /// Instances that were forgotten since [`Self::expire`] was last asked.
+    gone: Vec<u32>,
 }
 
 struct Process {
@@ -39,12 +41,14 @@ struct Process {
 impl ProcessTable {
     /// Most processes that are remembered.
     pub const MAX: usize = 65536;
+    /// Most ended ones of them: each holds some kilobytes.
+    const MAX_ENDED: usize = 4096;
     /// How long an ended process is remembered.
     const GRACE_NS: u64 = 10_000_000_000;
 
     /// An empty table.
     pub fn new(host: Host) -> Self {
-        Self { host, processes: FxHashMap::default(), ended: VecDeque::new() }
+        Self { host, processes: FxHashMap::default(), ended: VecDeque::new(), gone: Vec::new() }
     }
 
     /// A process was selected, or executes another program; `rule` is the operator's name for it.
@@ -66,9 +70,7 @@ impl ProcessTable {
         self.processes.remove(&pid);
         while self.processes.len() >= Self::MAX {
             let Some((at, pid)) = self.ended.pop_front() else { return };
-            if self.processes.get(&pid).is_some_and(|process| process.ended_ns == Some(at)) {
-                self.processes.remove(&pid);
-            }
+            self.forget(at, pid);
         }
         self.processes.insert(pid, process);
     }
@@ -86,25 +88,34 @@ impl ProcessTable {
             process.ended_ns = Some(now_ns);
             self.ended.push_back((now_ns, pid));
         }
+        // A storm of short-lived processes: the first of them go early.
+        while self.ended.len() > Self::MAX_ENDED
+            && let Some((at, pid)) = self.ended.pop_front()
+        {
+            self.forget(at, pid);
+        }
+    }
+
+    /// Forgets a process that ended then, unless its pid is another's by now.
+    fn forget(&mut self, ended_ns: u64, pid: u32) {
+        if self.processes.get(&pid).is_some_and(|process| process.ended_ns == Some(ended_ns))
+            && let Some(process) = self.processes.remove(&pid)
+            && process.instance.is_some_and(|instance| instance.pid == pid)
+        {
+            self.gone.push(pid);
+        }
     }
 
     /// Forgets processes that ended a while ago. Returns the pids of instances among them.
     pub fn expire(&mut self, now_ns: u64) -> Vec<u32> {
-        let mut gone = Vec::new();
         while let Some((at, pid)) = self.ended.front().copied() {
             if now_ns.saturating_sub(at) < Self::GRACE_NS {
                 break;
             }
             self.ended.pop_front();
-            // The pid may be another process's by now.
-            if self.processes.get(&pid).is_some_and(|process| process.ended_ns == Some(at))
-                && let Some(process) = self.processes.remove(&pid)
-                && process.instance.is_some_and(|instance| instance.pid == pid)
-            {
-                gone.push(pid);
-            }
+            self.forget(at, pid);
         }
-        gone
+        std::mem::take(&mut self.gone)
     }
 
     /// The instance that a process belongs to.

@@ -65,6 +65,11 @@ impl Body {
         }
     }
 
+    /// Whether nobody knows where it ends.
+    pub(super) fn is_lost(&self) -> bool {
+        matches!(self, Self::Chunked(Chunks { state: Chunk::Lost { tentative_ns: None, .. }, .. }))
+    }
+
     /// More bytes came after a tentative end.
     pub(super) fn revoke(&mut self) {
         if let Self::Chunked(Chunks { state: Chunk::Lost { tentative_ns, .. }, .. }) = self {

@@ -34,7 +34,9 @@ pub struct Limits {
     pub head_bytes: usize,
     /// Most requests that wait for their responses.
     pub pipelined: usize,
-    /// How often the boundary of messages may be lost before the connection is given up.
+    /// Most bytes of their heads, the last one's excluded.
+    pub pipelined_bytes: usize,
+    /// How often in a row the boundary of messages may be lost before the connection is given up.
     pub resyncs: u32,
     /// How long a body whose framing was lost from sight must be silent to have ended, nanoseconds.
     pub quiet_ns: u64,
@@ -46,6 +48,7 @@ impl Default for Limits {
             exchange_timeout_ns: 300_000_000_000,
             head_bytes: 64 * 1024,
             pipelined: 1024,
+            pipelined_bytes: 1 << 20,
             resyncs: 8,
             quiet_ns: 1_000_000_000,
         }
@@ -136,7 +139,9 @@ impl Http1 {
 
     fn request_head(&mut self, bytes: Bytes, fields: Fields, call: &Call, out: &mut Vec<Yield>) {
         let Some(read) = head::request(&bytes, fields) else { return self.not_http(call.end_ns, out) };
-        if read.fields.transfer_encoding && !read.fields.chunked || self.queue.len() >= self.limits.pipelined
+        if read.fields.transfer_encoding && !read.fields.chunked
+            || self.queue.len() >= self.limits.pipelined
+            || self.queue.bytes() >= self.limits.pipelined_bytes
         {
             return self.not_http(call.end_ns, out);
         }
@@ -175,7 +180,7 @@ impl Http1 {
         pending.answer(bytes, read.status, begin);
         if tunnel {
             pending.response_body_bytes = None;
-            self.queue.complete(call.end_ns, None, out);
+            self.queue.complete(call.end_ns, None, Outcome::Complete, out);
             out.push(Yield::Count(Counter::ConnectionsTunnel, 1));
             self.done = true;
             return;
@@ -190,7 +195,7 @@ impl Http1 {
         };
         match body {
             Some(body) => self.response.phase = Phase::Body(body),
-            None => self.queue.complete(call.end_ns, Some(0), out),
+            None => self.complete(call.end_ns, Some(0), out),
         }
     }
 
@@ -232,7 +237,7 @@ impl Http1 {
             }
             (Progress::Done(taken), Side::Response) => {
                 self.response.phase = Phase::Start;
-                self.queue.complete(call.end_ns, size, out);
+                self.complete(call.end_ns, size, out);
                 taken
             }
         }
@@ -246,7 +251,7 @@ impl Http1 {
         reader.phase = Phase::Start;
         match side {
             Side::Request => self.queue.request_done(end_ns, size),
-            Side::Response => self.queue.complete(end_ns, size, out),
+            Side::Response => self.complete(end_ns, size, out),
         }
     }
 
@@ -259,10 +264,17 @@ impl Http1 {
         }
     }
 
+    /// The response of the first request is complete, and was seen to be.
+    fn complete(&mut self, end_ns: u64, size: Option<u64>, out: &mut Vec<Yield>) {
+        self.losses = 0;
+        self.queue.complete(end_ns, size, Outcome::Complete, out);
+    }
+
     /// Bytes at a boundary that are no message of HTTP/1.
     fn not_http(&mut self, now_ns: u64, out: &mut Vec<Yield>) {
         if self.at_birth {
             out.push(Yield::Count(Counter::ExchangesUnparsed, 1));
+            out.push(Yield::Count(Counter::ConnectionsGivenUp, 1));
             self.done = true;
         } else {
             self.lose(now_ns, Counter::ExchangesUnparsed, out);
@@ -279,6 +291,7 @@ impl Http1 {
         self.at_birth = false;
         self.losses += 1;
         if self.losses > self.limits.resyncs {
+            out.push(Yield::Count(Counter::ConnectionsGivenUp, 1));
             self.done = true;
         }
     }
@@ -314,6 +327,14 @@ impl Http1 {
         let after = offset + piece.length() as u64;
         if side == Side::Request && self.queue.len() == 1 {
             self.settle(Side::Response, out);
+        }
+        // The next request, and nobody knows where the response before it ends: what comes next may
+        // be the rest of that one or the answer to this.
+        if side == Side::Request
+            && matches!(self.request.phase, Phase::Start)
+            && matches!(&self.response.phase, Phase::Body(body) if body.is_lost())
+        {
+            self.lose(call.end_ns, Counter::ExchangesUnparsed, out);
         }
         if self.seek.is_none() || self.look_for_boundary(side, &piece, call, out) {
             self.feed(side, piece, call, out);
@@ -385,6 +406,7 @@ impl Parser for Http1 {
             self.reader(side).offset += length;
             return;
         }
+        let waiting = self.queue.len();
         let reader = self.reader(side);
         reader.offset += length;
         let (mut inside, mut done) = (true, None);
@@ -395,14 +417,25 @@ impl Parser for Http1 {
                 done = Some(*size);
             }
             Phase::Body(Body::UntilClose { size }) => *size += length,
-            Phase::Body(Body::Chunked(chunks)) => chunks.lose(),
+            Phase::Body(Body::Chunked(chunks)) => {
+                chunks.lose();
+                // The gap may hold its end and the next response.
+                inside = side == Side::Request || waiting <= 1;
+            }
             _ => inside = false,
         }
         if let Some(size) = done {
             reader.phase = Phase::Start;
             match side {
-                Side::Request => self.queue.request_done(now_ns, Some(size)),
-                Side::Response => self.queue.complete(now_ns, Some(size), out),
+                // It ended while nobody saw it: after the last byte that was seen, and before now.
+                Side::Request => {
+                    let end_ns = self.request.last_ns.max(self.queue.last_request_ns());
+                    self.queue.request_done(end_ns, Some(size));
+                }
+                Side::Response => {
+                    let end_ns = self.response.last_ns.max(self.queue.last_response_ns());
+                    self.queue.complete(end_ns, Some(size), Outcome::Lost, out);
+                }
             }
         }
         if !inside {
@@ -456,7 +489,7 @@ impl Parser for Http1 {
         }
         for (side, reader) in [(Side::Response, &self.response), (Side::Request, &self.request)] {
             if let Phase::Body(Body::Length { left, .. }) = &reader.phase {
-                return Want::BodyUntil { side, offset: reader.offset + left };
+                return Want::BodyUntil { side, offset: reader.offset.saturating_add(*left) };
             }
         }
         Want::Heads
@@ -476,7 +509,7 @@ impl Http1 {
             let size = *size;
             let end_ns = self.queue.last_response_ns().max(self.response.last_ns);
             self.response.restart();
-            self.queue.complete(end_ns, Some(size), out);
+            self.complete(end_ns, Some(size), out);
         }
         self.response.restart();
         let outcome = match end {

@@ -117,29 +117,39 @@ impl Pending {
 
 /// Requests in the order in which they were sent; responses come in the same.
 #[derive(Default)]
-pub(super) struct Queue(VecDeque<Pending>);
+pub(super) struct Queue {
+    waiting: VecDeque<Pending>,
+    /// Bytes of their heads.
+    bytes: usize,
+}
 
 impl Queue {
     pub(super) fn len(&self) -> usize {
-        self.0.len()
+        self.waiting.len()
+    }
+
+    /// Bytes of the heads that wait.
+    pub(super) fn bytes(&self) -> usize {
+        self.bytes
     }
 
     pub(super) fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.waiting.is_empty()
     }
 
     pub(super) fn push(&mut self, pending: Pending) {
-        self.0.push_back(pending);
+        self.bytes += pending.head.len();
+        self.waiting.push_back(pending);
     }
 
     /// The request that is being answered.
     pub(super) fn front(&mut self) -> Option<&mut Pending> {
-        self.0.front_mut()
+        self.waiting.front_mut()
     }
 
     /// More of the last request's body moved.
     pub(super) fn request_moved(&mut self, end_ns: u64) {
-        if let Some(pending) = self.0.back_mut()
+        if let Some(pending) = self.waiting.back_mut()
             && pending.body_open
         {
             pending.request_end_ns = end_ns;
@@ -148,7 +158,7 @@ impl Queue {
 
     /// The last request's body is complete.
     pub(super) fn request_done(&mut self, end_ns: u64, size: Option<u64>) {
-        if let Some(pending) = self.0.back_mut()
+        if let Some(pending) = self.waiting.back_mut()
             && pending.body_open
         {
             pending.body_open = false;
@@ -159,29 +169,47 @@ impl Queue {
 
     /// More of the response moved.
     pub(super) fn response_moved(&mut self, end_ns: u64) {
-        if let Some(answer) = self.0.front_mut().and_then(|pending| pending.response.as_mut()) {
+        if let Some(answer) = self.waiting.front_mut().and_then(|pending| pending.response.as_mut()) {
             answer.last_ns = end_ns;
         }
     }
 
     /// When the last byte of the response in progress moved.
     pub(super) fn last_response_ns(&self) -> u64 {
-        self.0.front().and_then(|pending| pending.response.as_ref()).map_or(0, |answer| answer.last_ns)
+        self.waiting.front().and_then(|pending| pending.response.as_ref()).map_or(0, |answer| answer.last_ns)
     }
 
-    /// The first request's response is complete.
-    pub(super) fn complete(&mut self, end_ns: u64, size: Option<u64>, out: &mut Vec<Yield>) {
-        if let Some(mut pending) = self.0.pop_front()
+    /// When the last byte of the last request moved, as far as seen.
+    pub(super) fn last_request_ns(&self) -> u64 {
+        self.waiting.back().map_or(0, |pending| pending.request_end_ns)
+    }
+
+    /// The first request's response is complete; `Outcome::Lost` if its end went by unseen.
+    pub(super) fn complete(
+        &mut self,
+        end_ns: u64,
+        size: Option<u64>,
+        outcome: Outcome,
+        out: &mut Vec<Yield>,
+    ) {
+        if let Some(mut pending) = self.pop()
             && !pending.reported
         {
             pending.response_body_bytes = size;
-            out.push(Yield::Exchange(pending.into_exchange(end_ns, Outcome::Complete)));
+            out.push(Yield::Exchange(pending.into_exchange(end_ns, outcome)));
         }
+    }
+
+    fn pop(&mut self) -> Option<Pending> {
+        let pending = self.waiting.pop_front()?;
+        self.bytes -= pending.head.len();
+        Some(pending)
     }
 
     /// No response comes any more.
     pub(super) fn abandon(&mut self, now_ns: u64, outcome: Outcome, out: &mut Vec<Yield>) {
-        for mut pending in self.0.drain(..) {
+        self.bytes = 0;
+        for mut pending in self.waiting.drain(..) {
             let started = pending.response.is_some();
             let outcome = match outcome {
                 Outcome::NoResponse if started => Outcome::Truncated,
@@ -194,9 +222,9 @@ impl Queue {
 
     /// Reports requests that have waited too long.
     pub(super) fn time_out(&mut self, now_ns: u64, limit_ns: u64, out: &mut Vec<Yield>) {
-        for pending in &mut self.0 {
-            // A response that has begun may stream for hours.
-            if pending.response.is_none() && now_ns.saturating_sub(pending.start_ns) >= limit_ns {
+        for pending in &mut self.waiting {
+            // A response that has begun may stream for hours, and so may the request's body.
+            if pending.response.is_none() && now_ns.saturating_sub(pending.request_end_ns) >= limit_ns {
                 pending.give_up(now_ns, Outcome::Timeout, out);
             }
         }

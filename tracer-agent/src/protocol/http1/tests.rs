@@ -678,3 +678,100 @@ proptest! {
         driver.close(End::Closed);
     }
 }
+
+/// Which target got which status, with those that are certain only.
+fn pairs(driver: &Driver) -> Vec<(String, Option<u16>)> {
+    let complete = driver.seen().into_iter().filter(|seen| seen.outcome == Outcome::Complete);
+    complete.map(|seen| (seen.target, seen.status)).collect()
+}
+
+#[test]
+fn a_response_whose_end_was_lost_does_not_take_the_next_ones_place() {
+    for answer in [
+        "HTTP/1.1 202 B\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n0\r\n\r\n",
+        "HTTP/1.1 202 B\r\nContent-Length: 2\r\n\r\nok",
+    ] {
+        // The next request is seen before the loss is, or after it.
+        for early in [true, false] {
+            let mut driver = Driver::new(Start::Birth);
+            driver.call(Side::Request, b"GET /1 HTTP/1.1\r\n\r\n");
+            driver.call(Side::Response, b"HTTP/1.1 200 A\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello");
+            if early {
+                driver.call(Side::Request, b"GET /2 HTTP/1.1\r\n\r\n");
+            }
+            driver.now += 1;
+            driver.parser.gap(Side::Response, 7, driver.now, &mut driver.out);
+            if !early {
+                driver.call(Side::Request, b"GET /2 HTTP/1.1\r\n\r\n");
+            }
+            driver.call(Side::Response, answer.as_bytes());
+            driver.call(Side::Request, b"GET /3 HTTP/1.1\r\n\r\n");
+            driver.call(Side::Response, b"HTTP/1.1 203 C\r\nContent-Length: 0\r\n\r\n");
+            driver.call(Side::Request, b"GET /4 HTTP/1.1\r\n\r\n");
+            driver.call(Side::Response, b"HTTP/1.1 204 D\r\n\r\n");
+            let pairs = pairs(&driver);
+            let right = [("/2", 202), ("/3", 203), ("/4", 204)];
+            for (target, status) in &pairs {
+                assert!(right.iter().any(|(t, s)| t == target && Some(*s) == *status), "{pairs:?} {early}");
+            }
+            assert!(pairs.iter().any(|(target, _)| target == "/4"), "{pairs:?}: it never heals");
+        }
+    }
+}
+
+#[test]
+fn a_body_that_ended_unseen_ends_with_the_last_byte_that_was_seen() {
+    let mut driver = Driver::new(Start::Birth);
+    driver.call(Side::Request, b"GET /1 HTTP/1.1\r\n\r\n");
+    driver.call(Side::Response, b"HTTP/1.1 200 A\r\nContent-Length: 1000\r\n\r\n");
+    let seen = driver.now;
+    driver.parser.gap(Side::Response, 1000, seen + 240_000_000_000, &mut driver.out);
+    let exchanges = driver.exchanges();
+    assert_eq!((exchanges[0].end_ns, exchanges[0].outcome), (seen, Outcome::Lost));
+}
+
+#[test]
+fn losses_far_apart_do_not_end_a_connection() {
+    let mut driver = Driver::new(Start::Birth);
+    for n in 0..30 {
+        driver.call(Side::Request, format!("GET /{n} HTTP/1.1\r\n\r\n").as_bytes());
+        driver.parser.gap(Side::Response, 40, driver.now, &mut driver.out);
+        for _ in 0..2 {
+            driver.call(Side::Request, b"GET /again HTTP/1.1\r\n\r\n");
+            driver.call(Side::Response, b"HTTP/1.1 200 A\r\nContent-Length: 0\r\n\r\n");
+        }
+    }
+    assert_eq!(driver.count(Counter::ConnectionsGivenUp), 0);
+    assert!(pairs(&driver).len() >= 30);
+}
+
+#[test]
+fn an_upload_that_still_moves_does_not_time_out() {
+    let mut driver = Driver::new(Start::Birth);
+    let limit = Limits::default().exchange_timeout_ns;
+    driver.call(Side::Request, b"POST /up HTTP/1.1\r\nContent-Length: 100\r\n\r\n");
+    driver.now += limit - 1;
+    driver.call(Side::Request, b"more");
+    driver.parser.tick(driver.now + 10, &mut driver.out);
+    assert!(driver.exchanges().is_empty());
+    driver.parser.tick(driver.now + limit, &mut driver.out);
+    assert_eq!(driver.exchanges()[0].outcome, Outcome::Timeout);
+}
+
+#[test]
+fn lengths_beyond_all_offsets_are_no_overflow() {
+    let mut driver = Driver::new(Start::Birth);
+    driver.call(Side::Request, b"POST / HTTP/1.1\r\nContent-Length: 18446744073709551615\r\n\r\n");
+    assert!(matches!(driver.parser.want(), Want::BodyUntil { offset: u64::MAX, .. }));
+}
+
+#[test]
+fn heads_that_wait_are_bounded_by_their_bytes() {
+    let mut driver = Driver::new(Start::Birth);
+    let head = format!("GET / HTTP/1.1\r\nX: {}\r\n\r\n", "x".repeat(60_000));
+    for _ in 0..40 {
+        driver.call(Side::Request, head.as_bytes());
+    }
+    assert!(driver.parser.queue.bytes() <= (1 << 20) + head.len());
+    assert!(driver.count(Counter::ExchangesUnparsed) > 0);
+}
