@@ -38,12 +38,20 @@ pub struct Finding {
     pub detail: String,
 }
 
+/// The kernel programs as the kernel took them.
+pub struct Probe {
+    /// How many.
+    pub programs: usize,
+    /// Instructions that its verifier went through for all of them.
+    pub verified: u64,
+}
+
 /// Where to look; another root in tests.
 pub struct Environment {
     /// Root of the file system.
     pub root: PathBuf,
     /// Tries to load the kernel programs.
-    pub probe: Option<fn() -> Result<(), String>>,
+    pub probe: Option<fn() -> Result<Probe, String>>,
 }
 
 impl Environment {
@@ -63,7 +71,11 @@ pub fn check(environment: &Environment) -> Vec<Finding> {
         && let Some(probe) = environment.probe
     {
         findings.push(match probe() {
-            Ok(()) => finding("kernel programs", Verdict::Ok, "load and attach"),
+            Ok(Probe { programs, verified }) => finding(
+                "kernel programs",
+                Verdict::Ok,
+                &format!("load and attach: {programs} of them, {verified} instructions verified"),
+            ),
             Err(error) => finding("kernel programs", Verdict::Missing, &error),
         });
     }

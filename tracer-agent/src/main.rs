@@ -204,10 +204,13 @@ fn doctor(flags: &DoctorFlags) -> Outcome {
 }
 
 /// Loads and attaches the kernel programs with nothing selected, and lets them go.
-fn probe() -> Result<(), String> {
+fn probe() -> Result<doctor::Probe, String> {
     let selectors = tracer_agent::process::selector::Selectors::default();
     let plan = tracer_agent::discovery::plan(&selectors, 1 << 16);
-    tracer_agent::kernel::Kernel::load(&plan).map(drop).map_err(|error| error.to_string())
+    let kernel = tracer_agent::kernel::Kernel::load(&plan).map_err(|error| error.to_string())?;
+    let verified = tracer_agent::kernel::verified_instructions(&kernel);
+    let sum = verified.iter().map(|(_, count)| u64::from(*count)).sum();
+    Ok(doctor::Probe { programs: verified.len(), verified: sum })
 }
 
 fn show_status(flags: &StatusFlags) -> Outcome {
