@@ -8,7 +8,7 @@ use std::{
 
 use tracer_agent::{
     export::{ExportConfig, ExportStatistics, Exporter, Protocol, config::Compression},
-    span::{Resource, Span, SpanKind, Status, Value},
+    span::{Attributes, Resource, Span, SpanKind, Status, Value},
     units::{Size, Time},
 };
 use tracer_tests::receiver::{Fault, Receiver};
@@ -26,7 +26,7 @@ fn span(service: &str, n: usize) -> Span {
         kind: SpanKind::Server,
         start_unix_ns: 1,
         end_unix_ns: 2,
-        attributes: Vec::new(),
+        attributes: Attributes::default(),
         status: Status::Unset,
     }
 }

@@ -4,7 +4,7 @@
 use std::{
     io::{Read, Write},
     net::{TcpListener, TcpStream},
-    process::{Command, Stdio},
+    process::{Child, Command, Stdio},
     thread,
     time::{Duration, Instant},
 };
@@ -33,6 +33,37 @@ fn wrk(nginx: &Program, connections: u32, pinned: bool) {
     let mut command = Command::new("taskset");
     command.args(["--cpu-list", if pinned { "0" } else { "0,1" }]).args(arguments);
     run(&mut command);
+}
+
+/// wrk at work until it is asked for its report; it does not outlive a test that fails.
+struct Wrk(Option<Child>);
+
+impl Wrk {
+    fn start(url: &str) -> Self {
+        let load = Command::new("wrk")
+            .args(["--threads", "1", "--connections", "8", "--duration", "10m", url])
+            .stdout(Stdio::piped())
+            .spawn();
+        Self(Some(load.expect("wrk starts")))
+    }
+
+    /// Ends it. Returns what it says of its requests so far.
+    fn report(mut self) -> String {
+        let child = self.0.take().expect("it runs");
+        // SAFETY: our own child.
+        unsafe { libc::kill(child.id() as libc::pid_t, libc::SIGINT) };
+        let report = child.wait_with_output().expect("wrk's report").stdout;
+        String::from_utf8_lossy(&report).into_owned()
+    }
+}
+
+impl Drop for Wrk {
+    fn drop(&mut self) {
+        if let Some(child) = &mut self.0 {
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+    }
 }
 
 fn pin(pid: u32, cpu: &str) {
@@ -223,12 +254,7 @@ fn uploads_through_real_servers_have_the_same_hash_with_and_without_the_agent() 
 #[test]
 fn agents_that_come_and_go_under_load_harm_no_request() {
     let nginx = Program::nginx(COUNTING);
-    let url = nginx.url("/load");
-    let load = Command::new("wrk")
-        .args(["--threads", "1", "--connections", "8", "--duration", "10m", &url])
-        .stdout(Stdio::piped())
-        .spawn()
-        .expect("wrk starts");
+    let load = Wrk::start(&nginx.url("/load"));
     let pid = nginx.pid().to_string();
     for round in 0..6 {
         let agent = Agent::start(&["--pid", &pid, "--output", "none"]);
@@ -240,10 +266,7 @@ fn agents_that_come_and_go_under_load_harm_no_request() {
             drop(agent);
         }
     }
-    // SAFETY: our own child; it reports what it has done so far.
-    unsafe { libc::kill(load.id() as libc::pid_t, libc::SIGINT) };
-    let report = load.wait_with_output().expect("wrk's report").stdout;
-    let report = String::from_utf8_lossy(&report);
+    let report = load.report();
     assert!(report.contains("requests in"), "{report}");
     assert!(!report.contains("Socket errors") && !report.contains("Non-2xx"), "{report}");
 }

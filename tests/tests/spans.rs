@@ -119,6 +119,9 @@ fn a_handler_that_sleeps_takes_that_long_and_lies_inside_of_its_client() {
         .status()
         .expect("tracer run");
     assert!(status.success());
+    // A send that is seen only after it was done may look later than its receive, whose time another
+    // agent has.
+    let is_exact = agent.status()["sees_sends_before"] == true;
     let servers = receiver.wait_for(|spans| spans.len() >= 4);
     let clients = clients.wait_for(|spans| spans.len() >= 4);
     assert_eq!((servers.len(), clients.len()), (4, 4));
@@ -137,7 +140,7 @@ fn a_handler_that_sleeps_takes_that_long_and_lies_inside_of_its_client() {
         const SLACK: u64 = 200_000;
         let (inner, outer) = (&server.span, &client.span);
         assert!(outer.start_time_unix_nano <= inner.start_time_unix_nano + SLACK, "{query}");
-        assert!(inner.end_time_unix_nano <= outer.end_time_unix_nano + SLACK, "{query}");
+        assert!(!is_exact || inner.end_time_unix_nano <= outer.end_time_unix_nano + SLACK, "{query}");
     }
     agent.stop();
 }

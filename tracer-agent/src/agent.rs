@@ -120,7 +120,7 @@ impl Agent {
         let sinks = Sinks {
             sender: exporter.as_ref().map(Exporter::sender),
             output: Output::new(config.output, color, out),
-            summary: Summary::default(),
+            summary: summary.then(Summary::default),
             verdicts: kernel.verdicts(),
         };
         let mut worker = Worker {
@@ -131,7 +131,6 @@ impl Agent {
             shared: Arc::clone(&shared),
             status: Arc::clone(&status),
             started: Instant::now(),
-            with_summary: summary,
             clock_offset_ns: 0,
         };
         worker.begin().map_err(StartError::Config)?;
@@ -252,7 +251,8 @@ fn random_seed() -> u64 {
 struct Sinks {
     sender: Option<SpanSender>,
     output: Output,
-    summary: Summary,
+    /// What was seen by endpoint, if it is shown at the end.
+    summary: Option<Summary>,
     verdicts: Verdicts,
 }
 
@@ -262,7 +262,9 @@ impl Sink for Sinks {
             sender.send(span);
         }
         self.output.span(span, exchange, facts);
-        self.summary.add(span);
+        if let Some(summary) = &mut self.summary {
+            summary.add(span);
+        }
     }
 
     fn verdict(&mut self, connection: u64, verdict: Verdict) {
@@ -298,7 +300,6 @@ struct Worker {
     shared: Arc<State>,
     status: Shared,
     started: Instant,
-    with_summary: bool,
     clock_offset_ns: i64,
 }
 
@@ -398,8 +399,8 @@ impl Worker {
         let Feed { pipeline, sinks, recorder } = &mut self.feed;
         pipeline.finish(now_ns, sinks);
         sinks.output.tick();
-        if self.with_summary {
-            sinks.output.write(&summary(pipeline, &sinks.summary));
+        if let Some(endpoints) = &sinks.summary {
+            sinks.output.write(&summary(pipeline, endpoints));
         }
         if let Some(recorder) = recorder.take()
             && let Err(error) = recorder.finish()

@@ -6,6 +6,8 @@ use std::net::SocketAddr;
 
 use bytes::Bytes;
 
+use crate::lines::{FieldName, Lines};
+
 /// Which end of a connection a process is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Role {
@@ -81,6 +83,8 @@ pub struct HttpExchange {
     pub method: std::ops::Range<usize>,
     /// Where in `request_head` the request target stands.
     pub target: std::ops::Range<usize>,
+    /// What was noted of the request's header fields.
+    pub noted: Noted,
     /// 0 for HTTP/1.0, 1 for HTTP/1.1, of the request.
     pub minor_version: u8,
     /// Head of the final response.
@@ -110,19 +114,19 @@ impl HttpExchange {
         header_values(&self.request_head, name)
     }
 
-    /// The fields that nearly every span tells of, found in one go.
-    pub fn common_fields(&self) -> CommonFields<'_> {
-        let mut found = CommonFields::default();
-        for line in lines(&self.request_head) {
-            match line.first() {
-                Some(b'h' | b'H') if found.host.is_none() => found.host = value_of(line, "host"),
-                Some(b'u' | b'U') if found.user_agent.is_none() => {
-                    found.user_agent = value_of(line, "user-agent");
-                }
-                _ => {}
-            }
-        }
-        found
+    /// The first `Host`.
+    pub fn host(&self) -> Option<&[u8]> {
+        self.noted.host.of(&self.request_head)
+    }
+
+    /// The first `User-Agent`.
+    pub fn user_agent(&self) -> Option<&[u8]> {
+        self.noted.user_agent.of(&self.request_head)
+    }
+
+    /// Whether there is a `traceparent`.
+    pub fn has_trace_context(&self) -> bool {
+        self.noted.has_trace_context
     }
 
     /// Values of the response's header fields called `name`; see [`Self::request_header`].
@@ -134,36 +138,7 @@ impl HttpExchange {
 /// Walks a head that a parser has accepted: lines end in LF with or without CR, a line that begins
 /// with a space or tab continues the one before (RFC 9112 section 5.2) and is not joined here.
 fn header_values<'a>(head: &'a [u8], name: &'a str) -> impl Iterator<Item = &'a [u8]> {
-    lines(head).filter_map(move |line| value_of(line, name))
-}
-
-/// The lines of a head behind the first.
-fn lines(head: &[u8]) -> impl Iterator<Item = &[u8]> {
-    let mut rest = newline(head).and_then(|end| head.get(end + 1..)).unwrap_or_default();
-    std::iter::from_fn(move || {
-        let end = newline(rest)?;
-        let line = rest.get(..end)?;
-        rest = rest.get(end + 1..)?;
-        Some(line)
-    })
-}
-
-/// Where the first LF is. Lines of heads are short: eight bytes at a time find their end before
-/// memchr has chosen how to search.
-pub(crate) fn newline(bytes: &[u8]) -> Option<usize> {
-    const ONES: u64 = 0x0101_0101_0101_0101;
-    const HIGH: u64 = 0x8080_8080_8080_8080;
-    let (words, rest) = bytes.as_chunks::<8>();
-    for (index, word) in words.iter().enumerate() {
-        // A byte that is zero here is an LF there: Mycroft's test for a zero byte in a word.
-        let differs = u64::from_le_bytes(*word) ^ (ONES * b'\n' as u64);
-        let zero = differs.wrapping_sub(ONES) & !differs & HIGH;
-        if zero != 0 {
-            return Some(index * 8 + zero.trailing_zeros() as usize / 8);
-        }
-    }
-    let found = rest.iter().position(|byte| *byte == b'\n')?;
-    Some(words.len() * 8 + found)
+    Lines::new(head).skip(1).filter_map(move |line| value_of(line, name))
 }
 
 /// The value of a field's line, if the field is called so.
@@ -173,14 +148,68 @@ fn value_of<'a>(line: &'a [u8], name: &str) -> Option<&'a [u8]> {
     field.eq_ignore_ascii_case(name.as_bytes()).then(|| value.trim_ascii())
 }
 
-/// What nearly every span tells of its request's header fields: the first of each.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct CommonFields<'a> {
-    /// `Host`.
-    pub host: Option<&'a [u8]>,
-    /// `User-Agent`.
-    pub user_agent: Option<&'a [u8]>,
+/// What nearly every span tells of its request's header fields, noted when the head is read.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Noted {
+    host: Place,
+    user_agent: Place,
+    has_trace_context: bool,
 }
+
+/// Where a value stands in a head; of no length if there is none.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Place {
+    start: u32,
+    end: u32,
+}
+
+impl Place {
+    fn of(self, head: &[u8]) -> Option<&[u8]> {
+        (self.start != 0).then(|| head.get(self.start as usize..self.end as usize))?
+    }
+}
+
+impl Noted {
+    /// Reads all of a head.
+    #[cfg(test)]
+    pub(crate) fn of(head: &[u8]) -> Self {
+        let mut this = Self::default();
+        let mut lines = Lines::new(head);
+        while let (at, Some(line)) = (lines.at(), lines.next()) {
+            this.line(line, at);
+        }
+        this
+    }
+
+    /// Reads a line that begins `at` bytes into the head.
+    #[inline]
+    pub(crate) fn line(&mut self, line: &[u8], at: usize) {
+        match line.first() {
+            Some(b'h' | b'H') => Self::note(&mut self.host, HOST.value_of(line), line, at),
+            Some(b'u' | b'U') => Self::note(&mut self.user_agent, USER_AGENT.value_of(line), line, at),
+            Some(b't' | b'T') => self.has_trace_context |= TRACEPARENT.value_of(line).is_some(),
+            _ => {}
+        }
+    }
+
+    /// The first counts.
+    #[inline(always)]
+    fn note(place: &mut Place, value: Option<&[u8]>, line: &[u8], at: usize) {
+        if place.start == 0
+            && let Some(value) = value
+        {
+            let end = at + line.len();
+            let start = end - value.trim_ascii_start().len();
+            // Heads are shorter than 4 GiB.
+            *place =
+                Place { start: start as u32, end: (end - value.len() + value.trim_ascii_end().len()) as u32 };
+        }
+    }
+}
+
+const HOST: FieldName<4> = FieldName::new(b"host");
+const USER_AGENT: FieldName<10> = FieldName::new(b"user-agent");
+const TRACEPARENT: FieldName<11> = FieldName::new(b"traceparent");
 
 /// What is known of a connection when one of its exchanges ends.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -195,21 +224,4 @@ pub struct ConnectionFacts {
     pub remote: SocketAddr,
     /// Network namespace, as an inode number.
     pub netns: u32,
-}
-
-#[cfg(test)]
-mod tests {
-    use super::newline;
-
-    proptest::proptest! {
-        #[test]
-        fn the_first_newline_is_found_wherever_it_is(bytes in proptest::collection::vec(0u8..16, 0..300)) {
-            proptest::prop_assert_eq!(newline(&bytes), bytes.iter().position(|byte| *byte == b'\n'));
-        }
-
-        #[test]
-        fn no_byte_looks_like_a_newline(bytes in proptest::collection::vec(proptest::num::u8::ANY, 0..200)) {
-            proptest::prop_assert_eq!(newline(&bytes), bytes.iter().position(|byte| *byte == b'\n'));
-        }
-    }
 }

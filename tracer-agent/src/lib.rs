@@ -14,6 +14,7 @@ pub mod exchange;
 pub mod export;
 pub mod kernel;
 pub mod ledger;
+mod lines;
 pub mod logs;
 pub mod output;
 pub mod pipeline;

@@ -3,8 +3,6 @@
 
 #![forbid(unsafe_code)]
 
-use std::sync::Arc;
-
 use rustc_hash::FxHashSet;
 use tracer_common::{
     CloseRecord, DataHeader, KERNEL_COUNTERS, KernelCounter, Kind, OpenRecord, ProcessRecord, Verdict,
@@ -14,10 +12,7 @@ use crate::{
     connection::{self, Table},
     exchange::{ConnectionFacts, Exchange, Outcome, Role},
     ledger::{Counter, Ledger},
-    process::{
-        facts::ProcessFacts,
-        table::{Instance, ProcessTable},
-    },
+    process::{facts::ProcessFacts, table::ProcessTable},
     span::{Span, build::Clock, build::SpanBuilder},
 };
 
@@ -231,11 +226,6 @@ impl Stage {
         }
         self.kernel = values;
     }
-
-    fn instance_of(&self, exchange: &Exchange) -> Option<Arc<Instance>> {
-        let pids = [Some(exchange.request_unit), exchange.response_unit];
-        pids.into_iter().flatten().find_map(|unit| self.processes.instance(unit.pid).map(Arc::clone))
-    }
 }
 
 /// Lends the stage and the sink to the table of connections.
@@ -255,12 +245,15 @@ impl connection::Output for Handler<'_> {
         } else {
             Counter::ExchangesUnanswered
         };
-        self.stage.count(pid, paired, 1);
-        let Some(instance) = self.stage.instance_of(&exchange) else {
-            self.stage.ledger.add(pid, Counter::ExchangesUnparsed, 1);
+        let Stage { builder, clock, ledger, processes, .. } = &mut *self.stage;
+        let mut units = [Some(exchange.request_unit), exchange.response_unit].into_iter().flatten();
+        let Some(instance) = units.find_map(|unit| processes.instance(unit.pid)) else {
+            ledger.add(pid, paired, 1);
+            ledger.add(pid, Counter::ExchangesUnparsed, 1);
             return;
         };
-        let Stage { builder, clock, ledger, .. } = &mut *self.stage;
+        let own = if instance.pid == pid { pid } else { processes.instance(pid).map_or(pid, |own| own.pid) };
+        ledger.add(own, paired, 1);
         let mut count = |counter, n| ledger.add(instance.pid, counter, n);
         if let Some(span) = builder.build(&exchange, facts, &instance.resource, clock, &mut count) {
             ledger.add(instance.pid, Counter::SpansQueued, 1);
@@ -280,38 +273,45 @@ impl connection::Output for Handler<'_> {
 
 /// A record of fixed size and without padding, read from bytes.
 trait FromRecord: Sized {
-    /// The value, if there are enough bytes.
+    /// The value; its caller has seen to it that there are enough bytes.
     fn from_record(fields: &mut Fields<'_>) -> Option<Self>;
 }
 
 fn read<T: FromRecord>(record: &[u8]) -> Option<T> {
-    T::from_record(&mut Fields(record))
+    // One look at the length for all fields.
+    T::from_record(&mut Fields(record.get(..size_of::<T>())?))
 }
 
 /// Reads fields one after the other, in the byte order of the machine that wrote them.
 struct Fields<'a>(&'a [u8]);
 
 impl Fields<'_> {
+    #[inline(always)]
     fn array<const N: usize>(&mut self) -> Option<[u8; N]> {
         let (field, rest) = self.0.split_first_chunk::<N>()?;
         self.0 = rest;
         Some(*field)
     }
+    #[inline(always)]
     fn u8(&mut self) -> Option<u8> {
         self.array::<1>().map(|[byte]| byte)
     }
+    #[inline(always)]
     fn u16(&mut self) -> Option<u16> {
         self.array().map(u16::from_le_bytes)
     }
+    #[inline(always)]
     fn u32(&mut self) -> Option<u32> {
         self.array().map(u32::from_le_bytes)
     }
+    #[inline(always)]
     fn u64(&mut self) -> Option<u64> {
         self.array().map(u64::from_le_bytes)
     }
 }
 
 impl FromRecord for DataHeader {
+    #[inline(always)]
     fn from_record(f: &mut Fields<'_>) -> Option<Self> {
         Some(Self {
             kind: f.u8()?,
@@ -334,6 +334,7 @@ impl FromRecord for DataHeader {
 }
 
 impl FromRecord for OpenRecord {
+    #[inline(always)]
     fn from_record(f: &mut Fields<'_>) -> Option<Self> {
         Some(Self {
             kind: f.u8()?,
@@ -354,6 +355,7 @@ impl FromRecord for OpenRecord {
 }
 
 impl FromRecord for CloseRecord {
+    #[inline(always)]
     fn from_record(f: &mut Fields<'_>) -> Option<Self> {
         Some(Self {
             kind: f.u8()?,
@@ -369,6 +371,7 @@ impl FromRecord for CloseRecord {
 }
 
 impl FromRecord for ProcessRecord {
+    #[inline(always)]
     fn from_record(f: &mut Fields<'_>) -> Option<Self> {
         Some(Self {
             kind: f.u8()?,

@@ -42,7 +42,11 @@ impl Patterns {
 #[derive(Clone, Debug)]
 pub struct Guesses {
     limit: usize,
-    services: FxHashMap<String, Service>,
+    services: Vec<(String, Service)>,
+    /// Where each service stands.
+    places: FxHashMap<String, usize>,
+    /// The service that was asked for last.
+    last: usize,
     /// The guess in the making.
     buffer: String,
 }
@@ -90,20 +94,25 @@ const MAX_SERVICES: usize = 4096;
 impl Guesses {
     /// At most `limit` names per service.
     pub fn new(limit: usize) -> Self {
-        Self { limit, services: FxHashMap::default(), buffer: String::new() }
+        Self { limit, services: Vec::new(), places: FxHashMap::default(), last: 0, buffer: String::new() }
     }
 
     /// A name for the path; none when the service has too many.
     pub fn guess(&mut self, service: &str, path: &str) -> Option<&mut Guess> {
         self.buffer.clear();
         guess_into(path, &mut self.buffer);
-        if !self.services.contains_key(service) {
-            if self.services.len() >= MAX_SERVICES {
-                return None;
-            }
-            self.services.insert(service.to_owned(), Service::default());
+        if self.services.get(self.last).is_none_or(|(name, _)| name != service) {
+            self.last = match self.places.get(service) {
+                Some(place) => *place,
+                None if self.services.len() >= MAX_SERVICES => return None,
+                None => {
+                    self.services.push((service.to_owned(), Service::default()));
+                    self.places.insert(service.to_owned(), self.services.len() - 1);
+                    self.services.len() - 1
+                }
+            };
         }
-        let Service { guesses, places } = self.services.get_mut(service)?;
+        let (_, Service { guesses, places }) = self.services.get_mut(self.last)?;
         let place = match places.get(self.buffer.as_str()) {
             Some(place) => *place,
             None if guesses.len() >= self.limit => return None,

@@ -48,7 +48,7 @@ fn guest(arguments: &[&str]) -> Result<()> {
         }
     }
     vm::setup(&[kernel])?;
-    let guest = Guest { kernel, icount: true, limit: Duration::from_mins(60) };
+    let guest = Guest { kernel, icount: true, limit: Duration::from_mins(60), apart: false };
     let line = format!("{} guest /vm/result {} {ready} {}", quote(&program()), quote(&agent), work.join(" "));
     let outcome = vm::run(guest, &line)?;
     let result = outcome.folder.read("result").unwrap_or_default();

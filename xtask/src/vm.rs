@@ -7,6 +7,7 @@ use std::{
     os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
     process::{Child, Command, ExitStatus, Stdio},
+    sync::atomic::{AtomicU32, Ordering},
     thread,
     time::{Duration, Instant},
 };
@@ -62,6 +63,8 @@ pub(crate) struct Guest {
     pub(crate) icount: bool,
     /// After this the guest is ended, and its run an error.
     pub(crate) limit: Duration,
+    /// Its output is kept in [`Outcome::output`], for guests that run side by side.
+    pub(crate) apart: bool,
 }
 
 /// With `icount`, what an instruction takes on the guest's clock.
@@ -103,7 +106,8 @@ poweroff -f
 /// `cargo xtask vm [--kernel VERSION] [--icount] -- COMMAND`.
 pub(crate) fn command(arguments: &[String]) -> Result<ExitStatus> {
     const USAGE: &str = "usage: cargo xtask vm [--kernel 5.10|6.1|6.12] [--icount] -- COMMAND…";
-    let mut guest = Guest { kernel: Kernel::V6_12, icount: false, limit: Duration::from_hours(1) };
+    let mut guest =
+        Guest { kernel: Kernel::V6_12, icount: false, limit: Duration::from_hours(1), apart: false };
     let mut rest = arguments.iter();
     loop {
         match rest.next().map(String::as_str) {
@@ -138,6 +142,8 @@ pub(crate) struct Outcome {
     pub(crate) status: i32,
     /// The folder that guest and host share, called `/vm` in the guest; gone with this.
     pub(crate) folder: Folder,
+    /// What it printed, if that was kept apart.
+    pub(crate) output: String,
 }
 
 /// A folder of this run.
@@ -145,9 +151,15 @@ pub(crate) struct Folder(PathBuf);
 
 impl Folder {
     fn new() -> Result<Self> {
-        let path = stage::target().join("vm").join(std::process::id().to_string());
+        static MADE: AtomicU32 = AtomicU32::new(0);
+        let name = format!("{}-{}", std::process::id(), MADE.fetch_add(1, Ordering::Relaxed));
+        let path = stage::target().join("vm").join(name);
         fs::create_dir_all(&path).with_context(|| format!("cannot make {}", path.display()))?;
         Ok(Self(path))
+    }
+
+    fn read_lossy(&self, name: &str) -> Result<String> {
+        Ok(String::from_utf8_lossy(&fs::read(self.0.join(name))?).into_owned())
     }
 
     /// A file that the guest wrote to `/vm`.
@@ -180,6 +192,10 @@ pub(crate) fn run(guest: Guest, line: &str) -> Result<Outcome> {
         )
     };
     let console = folder.0.join("console");
+    let out = match guest.apart {
+        true => format!("file,id=out,path={}", folder.0.join("output").display()),
+        false => "stdio,id=out,signal=on".to_owned(),
+    };
     let mut qemu = Command::new("qemu-system-x86_64");
     qemu.args(["-nodefaults", "-no-user-config", "-display", "none", "-nic", "none", "-no-reboot"])
         .args(["-machine", "q35", "-cpu", CPU, "-m", "3072"])
@@ -190,7 +206,7 @@ pub(crate) fn run(guest: Guest, line: &str) -> Result<Outcome> {
         .args(["-append", &kernel_line(guest, &root)])
         .args(["-chardev", &format!("file,id=console,path={}", console.display())])
         .args(["-serial", "chardev:console"])
-        .args(["-chardev", "stdio,id=out,signal=on"])
+        .args(["-chardev", &out])
         .args(["-device", "virtio-serial-pci", "-device", "virtconsole,chardev=out"])
         .args(["-object", "rng-random,id=rng,filename=/dev/urandom", "-device", "virtio-rng-pci,rng=rng"])
         .arg("-drive")
@@ -205,18 +221,25 @@ pub(crate) fn run(guest: Guest, line: &str) -> Result<Outcome> {
         qemu.args(["-accel", "tcg,thread=single", "-smp", "1", "-icount", "shift=1,sleep=off"]);
         qemu.args(["-rtc", "clock=vm"]);
     } else {
-        qemu.args(["-accel", "tcg,thread=multi", "-smp", "2"]);
+        // One thread for both CPUs: with a thread each, QEMU 7.2 may go on with code that the other CPU
+        // has patched, and a breakpoint of the kernel's own patching then never ends.
+        qemu.args(["-accel", "tcg,thread=single", "-smp", "2"]);
     }
+    // For a look inside: `-monitor unix:…` and its `log exec` write down each instruction.
+    qemu.args(std::env::var("TRACER_VM_QEMU").unwrap_or_default().split_whitespace());
     let mut child = qemu.spawn().context("cannot run qemu-system-x86_64")?;
     let status = wait(&mut child, guest.limit)?;
     let code = folder.read("status").ok().and_then(|text| text.trim().parse().ok());
     match code {
-        Some(code) if status.success() => Ok(Outcome { status: code, folder }),
+        Some(code) if status.success() => {
+            let output = if guest.apart { folder.read_lossy("output")? } else { String::new() };
+            Ok(Outcome { status: code, folder, output })
+        }
         _ => {
             let text = fs::read(&console).unwrap_or_default();
             let text = String::from_utf8_lossy(&text);
             let lines: Vec<&str> = text.lines().collect();
-            let last = lines.get(lines.len().saturating_sub(30)..).unwrap_or_default().join("\n");
+            let last = lines.get(lines.len().saturating_sub(120)..).unwrap_or_default().join("\n");
             bail!("the guest ended ({status}) without its command's exit status; its console:\n{last}")
         }
     }
@@ -239,7 +262,9 @@ fn wait(child: &mut Child, limit: Duration) -> Result<ExitStatus> {
 
 fn kernel_line(guest: Guest, root: &Path) -> String {
     let same = if guest.icount { " norandmaps nokaslr" } else { "" };
-    format!("console=ttyS0 quiet panic=-1 tsc=reliable repository={}{same}", root.display())
+    // A kernel that stands still ends the guest, and its console tells where.
+    let watch = "softlockup_panic=1 watchdog_thresh=20 oops=panic panic=-1";
+    format!("console=ttyS0 loglevel=5 {watch} tsc=reliable repository={}{same}", root.display())
 }
 
 /// What the guest runs on its root filesystem.

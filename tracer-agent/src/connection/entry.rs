@@ -156,6 +156,11 @@ impl Entry {
         self.gone.is_some() || self.streams.iter().any(|stream| stream.first_held().is_some())
     }
 
+    /// Whether the kernel has closed it.
+    pub(super) fn is_gone(&self) -> bool {
+        self.gone.is_some()
+    }
+
     /// Whether a connection that is gone has nothing more to wait for.
     pub(super) fn may_go(&self, now_ns: u64, linger_ns: u64) -> bool {
         let Some(gone) = &self.gone else { return false };

@@ -179,35 +179,29 @@ impl Table {
             let early = header.flags & FLAG_PRE_SEND != 0;
             self.sends = if early { Sends::Early } else { Sends::Late };
         }
-        if !self.connections.contains_key(&header.connection) {
-            if header.length == 0 {
-                // The end of a stream that was closed before the process looked.
-                return;
-            }
-            out.count(header.pid, Counter::ConnectionsUnknownStart, 1);
-            out.count(header.pid, Counter::BytesLost, u64::from(header.length));
-            return;
-        }
         let marks = self.sends != Sends::Early;
-        self.with(header.connection, out, |entry, out| {
+        let known = self.with(header.connection, header.time_ns, out, |entry, out| {
             if marks && header.direction == RECEIVE {
                 entry.mark_received(header);
             }
             entry.data(header, head, tail, out);
         });
-        self.leave_if_done(header.connection, header.time_ns, out);
+        // Of no length is the end of a stream that was closed before the process looked.
+        if !known && header.length > 0 {
+            out.count(header.pid, Counter::ConnectionsUnknownStart, 1);
+            out.count(header.pid, Counter::BytesLost, u64::from(header.length));
+        }
     }
 
     /// A connection, or its sending half, was closed.
     pub fn close(&mut self, record: &CloseRecord, out: &mut dyn Output) {
-        self.with(record.connection, out, |entry, out| {
+        self.with(record.connection, record.time_ns, out, |entry, out| {
             if record.state == CLOSE_SEND {
                 entry.send_closed(record, out);
             } else {
                 entry.closed(record, out);
             }
         });
-        self.leave_if_done(record.connection, record.time_ns, out);
     }
 
     /// Time passes: what has waited long enough is taken as it is.
@@ -243,21 +237,35 @@ impl Table {
         }
     }
 
-    /// Works on a connection, and hands on what comes of it.
-    fn with(&mut self, number: u64, out: &mut dyn Output, work: impl FnOnce(&mut Entry, &mut dyn Output)) {
-        let Some(entry) = self.connections.get_mut(&number) else { return };
+    /// Works on a connection, hands on what comes of it, and lets it go when it is done. Returns whether
+    /// it is known.
+    fn with(
+        &mut self,
+        number: u64,
+        now_ns: u64,
+        out: &mut dyn Output,
+        work: impl FnOnce(&mut Entry, &mut dyn Output),
+    ) -> bool {
+        let Some(entry) = self.connections.get_mut(&number) else { return false };
+        let mut held = Vec::new();
         if self.sends == Sends::Early {
             work(entry, out);
         } else {
-            let mut held = Held { out: &mut *out, exchanges: Vec::new() };
-            work(entry, &mut held);
-            for (facts, exchange) in held.exchanges {
-                self.wait(facts, exchange, out);
-            }
+            let mut keeper = Held { out: &mut *out, exchanges: held };
+            work(entry, &mut keeper);
+            held = keeper.exchanges;
         }
-        if self.connections.get(&number).is_some_and(Entry::is_urgent) {
+        let (is_urgent, is_gone) = (entry.is_urgent(), entry.is_gone());
+        for (facts, exchange) in held {
+            self.wait(facts, exchange, out);
+        }
+        if is_urgent {
             self.urgent.insert(number);
         }
+        if is_gone {
+            self.leave_if_done(number, now_ns, out);
+        }
+        true
     }
 
     /// A send that was seen after it was done looks later than the receive that it caused. When the

@@ -70,42 +70,12 @@ fn value(out: &mut Vec<u8>, value: &Value) {
     }
 }
 
-/// Bytes of a varint.
-fn varint_length(value: u64) -> usize {
-    (64 - (value | 1).leading_zeros() as usize).div_ceil(7)
-}
-
 fn attributes(out: &mut Vec<u8>, field: u32, list: &[KeyValue]) {
     for (key, of) in list {
-        // Most attributes are short texts and numbers: their lengths are known before they are written,
-        // and take one byte.
-        let content = match of {
-            Value::Str(text) => text.len() + 2,
-            Value::Int(n) => varint_length(*n as u64) + 1,
-            Value::Double(_) => 9,
-            Value::Bool(_) => 2,
-            Value::Strings(_) => usize::MAX,
-        };
-        let whole = content.saturating_add(key.len() + 4);
-        if whole >= 0x80 || field >= 16 {
-            message(out, field, |out| {
-                bytes(out, 1, key.as_bytes());
-                message(out, 2, |out| value(out, of));
-            });
-            continue;
-        }
-        out.extend_from_slice(&[(field << 3 | LENGTH) as u8, whole as u8, 0x0a, key.len() as u8]);
-        out.extend_from_slice(key.as_bytes());
-        match of {
-            Value::Str(text) => {
-                out.extend_from_slice(&[0x12, content as u8, 0x0a, text.len() as u8]);
-                out.extend_from_slice(text.as_bytes());
-            }
-            other => {
-                out.extend_from_slice(&[0x12, content as u8]);
-                value(out, other);
-            }
-        }
+        message(out, field, |out| {
+            bytes(out, 1, key.as_bytes());
+            message(out, 2, |out| value(out, of));
+        });
     }
 }
 
@@ -138,7 +108,7 @@ fn write_span(out: &mut Vec<u8>, span: &Span) {
     number(out, 6, span.kind as u64);
     fixed64(out, 7, span.start_unix_ns);
     fixed64(out, 8, span.end_unix_ns);
-    attributes(out, 9, &span.attributes);
+    out.extend_from_slice(span.attributes.as_bytes());
     if let Status::Error(description) = &span.status {
         const ERROR: u64 = 2;
         message(out, 15, |out| {
@@ -250,7 +220,7 @@ mod tests {
     use prost::Message;
 
     use super::*;
-    use crate::span::SpanKind;
+    use crate::span::{Attributes, SpanKind, ValueRef};
 
     fn values() -> impl Strategy<Value = Value> {
         prop_oneof![
@@ -302,28 +272,28 @@ mod tests {
                     kind: if flags & 1 == 0 { SpanKind::Server } else { SpanKind::Client },
                     start_unix_ns: start,
                     end_unix_ns: end,
-                    attributes,
+                    attributes: Attributes::from(&attributes[..]),
                     status: error.map_or(Status::Unset, Status::Error),
                 },
             )
     }
 
-    fn same(ours: &[KeyValue], theirs: &[opentelemetry_proto::tonic::common::v1::KeyValue]) -> bool {
-        ours.len() == theirs.len()
+    fn same(ours: &Attributes, theirs: &[opentelemetry_proto::tonic::common::v1::KeyValue]) -> bool {
+        ours.iter().count() == theirs.len()
             && ours.iter().zip(theirs).all(|((key, value), other)| {
                 let theirs = other.value.as_ref().and_then(|any| any.value.as_ref());
-                **key == *other.key
+                *key == *other.key
                     && match (value, theirs) {
-                        (Value::Str(a), Some(any_value::Value::StringValue(b))) => **a == *b,
-                        (Value::Int(a), Some(any_value::Value::IntValue(b))) => a == b,
-                        (Value::Bool(a), Some(any_value::Value::BoolValue(b))) => a == b,
-                        (Value::Double(a), Some(any_value::Value::DoubleValue(b))) => a == b,
-                        (Value::Strings(a), Some(any_value::Value::ArrayValue(b))) => {
+                        (ValueRef::Str(a), Some(any_value::Value::StringValue(b))) => a == b,
+                        (ValueRef::Int(a), Some(any_value::Value::IntValue(b))) => a == *b,
+                        (ValueRef::Bool(a), Some(any_value::Value::BoolValue(b))) => a == *b,
+                        (ValueRef::Double(a), Some(any_value::Value::DoubleValue(b))) => a == *b,
+                        (ValueRef::Strings(a), Some(any_value::Value::ArrayValue(b))) => {
                             let texts = b.values.iter().map(|any| match &any.value {
                                 Some(any_value::Value::StringValue(text)) => text.as_str(),
                                 _ => "not a text",
                             });
-                            a.iter().map(String::as_str).eq(texts)
+                            a.iter().eq(texts)
                         }
                         _ => false,
                     }
@@ -339,7 +309,7 @@ mod tests {
             let read = ExportTraceServiceRequest::decode(&request(&groups)[..]).expect("valid protobuf");
             prop_assert_eq!(read.resource_spans.len(), list.len());
             for (ours, group) in list.iter().zip(&read.resource_spans) {
-                prop_assert!(same(&ours.resource.attributes, &group.resource.as_ref().expect("there").attributes));
+                prop_assert!(same(&ours.resource.attributes[..].into(), &group.resource.as_ref().expect("there").attributes));
                 prop_assert_eq!(&group.schema_url, SCHEMA_URL);
                 let scope = &group.scope_spans[0];
                 prop_assert_eq!(&scope.schema_url, SCHEMA_URL);

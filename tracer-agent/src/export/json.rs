@@ -3,7 +3,7 @@
 
 use serde_json::{Value as Json, json};
 
-use crate::span::{KeyValue, Resource, SCHEMA_URL, SCOPE_NAME, Span, Status, Value};
+use crate::span::{Attributes, Resource, SCHEMA_URL, SCOPE_NAME, Span, Status, ValueRef};
 
 /// A request with these spans, one group for each.
 pub fn request(spans: &[Span]) -> Json {
@@ -33,7 +33,7 @@ pub(super) fn request_of(groups: &[(&Resource, Vec<&[u8]>)]) -> Vec<u8> {
 
 fn group(resource: &Resource, spans: Vec<Json>) -> Json {
     json!({
-        "resource": { "attributes": attributes(&resource.attributes) },
+        "resource": { "attributes": attributes(&resource.attributes[..].into()) },
         "scopeSpans": [{
             "scope": { "name": SCOPE_NAME, "version": env!("CARGO_PKG_VERSION") },
             "spans": spans,
@@ -67,17 +67,17 @@ pub(super) fn span(span: &Span) -> Json {
     object
 }
 
-fn attributes(list: &[KeyValue]) -> Vec<Json> {
+fn attributes(list: &Attributes) -> Vec<Json> {
     list.iter().map(|(key, of)| json!({ "key": key, "value": value(of) })).collect()
 }
 
-fn value(value: &Value) -> Json {
-    match value {
-        Value::Str(text) => json!({ "stringValue": text }),
-        Value::Int(number) => json!({ "intValue": number.to_string() }),
-        Value::Bool(truth) => json!({ "boolValue": truth }),
-        Value::Double(number) => json!({ "doubleValue": number }),
-        Value::Strings(list) => {
+fn value(of: ValueRef<'_>) -> Json {
+    match of {
+        ValueRef::Str(text) => json!({ "stringValue": text }),
+        ValueRef::Int(number) => json!({ "intValue": number.to_string() }),
+        ValueRef::Bool(truth) => json!({ "boolValue": truth }),
+        ValueRef::Double(number) => json!({ "doubleValue": number }),
+        ValueRef::Strings(list) => {
             let values: Vec<Json> = list.iter().map(|text| json!({ "stringValue": text })).collect();
             json!({ "arrayValue": { "values": values } })
         }
@@ -93,7 +93,7 @@ mod tests {
     use std::sync::Arc;
 
     use super::*;
-    use crate::span::SpanKind;
+    use crate::span::{SpanKind, Value};
 
     fn span_named(name: &'static str) -> Span {
         let attributes = vec![("service.name".into(), Value::Str("\"spans\":[]".into()))];
@@ -108,10 +108,9 @@ mod tests {
             kind: SpanKind::Client,
             start_unix_ns: u64::MAX,
             end_unix_ns: 5,
-            attributes: vec![
-                ("n".into(), Value::Int(-7)),
-                ("l".into(), Value::Strings(vec!["x".to_owned()])),
-            ],
+            attributes: Attributes::from(
+                &[("n".into(), Value::Int(-7)), ("l".into(), Value::Strings(vec!["x".to_owned()]))][..],
+            ),
             status: Status::Error("why".to_owned()),
         }
     }

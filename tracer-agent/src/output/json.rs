@@ -5,12 +5,12 @@ use serde_json::{Map, Value as Json, json};
 
 use crate::{
     exchange::{ConnectionFacts, Role},
-    span::{Span, Status, Value},
+    span::{Span, Status, ValueRef},
 };
 
 pub(super) fn line(out: &mut Vec<u8>, span: &Span, facts: &ConnectionFacts) {
     let attributes: Map<String, Json> =
-        span.attributes.iter().map(|(key, value)| (key.to_string(), value_of(value))).collect();
+        span.attributes.iter().map(|(key, value)| (key.to_owned(), value_of(value))).collect();
     let object = json!({
         "service": span.resource.service_name,
         "pid": span.resource.pid,
@@ -31,13 +31,13 @@ pub(super) fn line(out: &mut Vec<u8>, span: &Span, facts: &ConnectionFacts) {
     out.push(b'\n');
 }
 
-fn value_of(value: &Value) -> Json {
+fn value_of(value: ValueRef<'_>) -> Json {
     match value {
-        Value::Str(text) => json!(text),
-        Value::Int(number) => json!(number),
-        Value::Bool(truth) => json!(truth),
-        Value::Double(number) => json!(number),
-        Value::Strings(list) => json!(list),
+        ValueRef::Str(text) => json!(text),
+        ValueRef::Int(number) => json!(number),
+        ValueRef::Bool(truth) => json!(truth),
+        ValueRef::Double(number) => json!(number),
+        ValueRef::Strings(list) => json!(list.iter().collect::<Vec<_>>()),
     }
 }
 

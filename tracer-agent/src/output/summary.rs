@@ -44,7 +44,7 @@ impl Summary {
         let service = &span.resource.service_name;
         let is_server = span.kind == SpanKind::Server;
         let mut key = (service.clone(), is_server, span.name.to_string());
-        if !self.endpoints.contains_key(&key) && self.endpoints.len() >= MAX_ENDPOINTS {
+        if self.endpoints.len() >= MAX_ENDPOINTS && !self.endpoints.contains_key(&key) {
             key = ("(other)".to_owned(), is_server, "(other)".to_owned());
         }
         let endpoint = self.endpoints.entry(key).or_insert_with(Endpoint::new);
@@ -152,7 +152,7 @@ mod tests {
             kind,
             start_unix_ns,
             end_unix_ns: start_unix_ns + taken_us * 1000,
-            attributes: Vec::new(),
+            attributes: crate::span::Attributes::default(),
             status,
         }
     }

@@ -5,7 +5,7 @@ use std::io::Write;
 use super::escape::{bytes, duration, printable};
 use crate::{
     exchange::{ConnectionFacts, Exchange, Outcome, Payload, Role},
-    span::{Span, Status, Value},
+    span::{Span, Status, ValueRef},
 };
 
 /// Lines that are written in a second before the rest is folded into a count.
@@ -112,8 +112,8 @@ impl TextOutput {
 /// Path and query, as they are exported: secrets are gone.
 fn shown_target(span: &Span) -> String {
     let attribute = |name: &str| {
-        span.attributes.iter().find(|(key, _)| key == name).and_then(|(_, value)| match value {
-            Value::Str(text) => Some(text.as_ref()),
+        span.attributes.get(name).and_then(|value| match value {
+            ValueRef::Str(text) => Some(text),
             _ => None,
         })
     };
@@ -142,7 +142,7 @@ mod tests {
 
     use super::*;
     use crate::{
-        exchange::{HttpExchange, Unit},
+        exchange::{HttpExchange, Noted, Unit},
         span::{
             Resource,
             build::{Clock, IdGenerator, SpanBuilder, SpanConfig},
@@ -166,6 +166,7 @@ mod tests {
             payload: Payload::Http(Box::new(HttpExchange {
                 method,
                 target,
+                noted: Noted::of(request.as_bytes()),
                 minor_version: 1,
                 request_head: Bytes::from(request.to_owned()),
                 response_head: None,

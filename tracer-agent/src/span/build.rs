@@ -5,7 +5,7 @@ use std::sync::Arc;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{KeyValue, Resource, Span, SpanKind, http::HttpNames, semconv};
+use super::{Attributes, Resource, Span, SpanKind, http::HttpNames, semconv};
 use crate::{
     context::Incoming,
     exchange::{ConnectionFacts, Exchange, HttpExchange, Outcome, Payload, Role},
@@ -130,14 +130,14 @@ pub struct SpanBuilder {
     names: HttpNames,
     ids: IdGenerator,
     /// Memory of the span before, for the next one's attributes.
-    spare: Vec<KeyValue>,
+    spare: Attributes,
 }
 
 impl SpanBuilder {
     /// A builder by the operator's rules.
     pub fn new(config: SpanConfig, ids: IdGenerator) -> Self {
         let redactor = Redactor::new(&config.redact_query_keys);
-        Self { names: HttpNames::new(config, redactor), ids, spare: Vec::new() }
+        Self { names: HttpNames::new(config, redactor), ids, spare: Attributes::default() }
     }
 
     /// The span of an exchange; none for one that is not to be seen: the target's own export of
@@ -161,15 +161,15 @@ impl SpanBuilder {
             count(Counter::SpansUnnamed, 1);
         }
         let incoming = match facts.role {
-            Role::Server => {
+            Role::Server if http.has_trace_context() => {
                 Incoming::of(http.request_header("traceparent"), http.request_header("tracestate"))
             }
             // The header that a client sends names a span of the application's own making.
-            Role::Client => None,
+            Role::Server | Role::Client => None,
         };
         let (trace_id, parent_span_id, flags, trace_state) = match incoming {
             Some(context) => {
-                attributes.push((semconv::TRACER_LINK_EVIDENCE.into(), super::Value::Str("header".into())));
+                attributes.str(semconv::TRACER_LINK_EVIDENCE, "header");
                 let flags = u32::from(context.flags) | HAS_IS_REMOTE | IS_REMOTE;
                 (context.trace_id, Some(context.parent_id), flags, context.state)
             }

@@ -5,7 +5,7 @@ use std::{borrow::Cow, net::IpAddr, sync::Arc};
 use rustc_hash::FxHashMap;
 
 use super::{
-    KeyValue, Resource, Status, Text, Value,
+    Attributes, Resource, Status, Text,
     build::{SpanConfig, failure},
     semconv as names,
     text::Recent,
@@ -126,22 +126,19 @@ impl HttpNames {
         http: &HttpExchange,
         facts: &ConnectionFacts,
         resource: &Resource,
-        attributes: &mut Vec<KeyValue>,
+        attributes: &mut Attributes,
     ) -> Described {
-        let mut add = |name: &'static str, value: Value| attributes.push((name.into(), value));
-
         let method = http.method();
         let known = self.methods.iter().find(|name| name.as_bytes() == method);
         match known {
-            Some(name) => add(names::HTTP_REQUEST_METHOD, Value::Str(name.into())),
+            Some(name) => attributes.str(names::HTTP_REQUEST_METHOD, name),
             None => {
-                add(names::HTTP_REQUEST_METHOD, Value::Str("_OTHER".into()));
-                add(names::HTTP_REQUEST_METHOD_ORIGINAL, text(&String::from_utf8_lossy(method)));
+                attributes.str(names::HTTP_REQUEST_METHOD, "_OTHER");
+                attributes.str(names::HTTP_REQUEST_METHOD_ORIGINAL, &String::from_utf8_lossy(method));
             }
         }
 
-        let common = http.common_fields();
-        let whole = String::from_utf8_lossy(http.target());
+        let whole = lossy(http.target());
         let target = Target::of(&whole, method == b"CONNECT");
         let is_trusted = self.config.trust_forwarded && facts.role == Role::Server;
         let forwarded = if is_trusted { Forwarded::of(http) } else { Forwarded::default() };
@@ -151,7 +148,7 @@ impl HttpNames {
             .host
             .map(Cow::Owned)
             .or(target.authority.map(Cow::Borrowed))
-            .or_else(|| common.host.map(String::from_utf8_lossy));
+            .or_else(|| http.host().map(lossy));
         let (host, port) =
             authority.as_deref().map_or((None, None), |authority| self.authorities.parts(authority));
         let port = port.or_else(|| default_port(host.is_some(), &scheme, facts));
@@ -160,52 +157,51 @@ impl HttpNames {
         let query = target.query.map(|query| self.redactor.query(query));
         match facts.role {
             Role::Server => {
-                add(names::URL_SCHEME, Value::Str(scheme_text(&scheme)));
-                add(names::URL_PATH, text(&path));
+                attributes.str(names::URL_SCHEME, &scheme);
+                attributes.str(names::URL_PATH, &path);
                 if let Some(query) = query.filter(|query| !query.is_empty()) {
-                    add(names::URL_QUERY, Value::Str(query.into()));
+                    attributes.str(names::URL_QUERY, &query);
                 }
             }
             Role::Client => {
                 let credentials = if target.has_credentials { CREDENTIALS } else { "" };
                 let full = full_url(&scheme, credentials, &host, port, &path, query.as_deref());
-                add(names::URL_FULL, Value::Str(full.into()));
+                attributes.str(names::URL_FULL, &full);
             }
         }
-        add(names::SERVER_ADDRESS, Value::Str(host));
+        attributes.str(names::SERVER_ADDRESS, &host);
         if let Some(port) = port {
-            add(names::SERVER_PORT, Value::Int(i64::from(port)));
+            attributes.int(names::SERVER_PORT, i64::from(port));
         }
         let peer = self.addresses.text(facts.remote.ip());
         if facts.role == Role::Server {
-            let client = forwarded.client.map_or_else(|| peer.clone(), Text::from);
-            add(names::CLIENT_ADDRESS, Value::Str(client));
+            attributes.str(names::CLIENT_ADDRESS, forwarded.client.as_deref().unwrap_or(&peer));
         }
-        add(names::NETWORK_PEER_ADDRESS, Value::Str(peer));
-        add(names::NETWORK_PEER_PORT, Value::Int(i64::from(facts.remote.port())));
+        attributes.str(names::NETWORK_PEER_ADDRESS, &peer);
+        attributes.int(names::NETWORK_PEER_PORT, i64::from(facts.remote.port()));
         let version = if http.minor_version == 0 { "1.0" } else { "1.1" };
-        add(names::NETWORK_PROTOCOL_VERSION, Value::Str(version.into()));
+        attributes.str(names::NETWORK_PROTOCOL_VERSION, version);
         if let Some(status) = http.status {
-            add(names::HTTP_RESPONSE_STATUS_CODE, Value::Int(i64::from(status)));
+            attributes.int(names::HTTP_RESPONSE_STATUS_CODE, i64::from(status));
         }
-        if let Some(agent) = common.user_agent {
-            add(names::USER_AGENT_ORIGINAL, Value::Str(self.agents.text(agent)));
+        if let Some(agent) = http.user_agent() {
+            attributes.str(names::USER_AGENT_ORIGINAL, &self.agents.text(agent));
         }
         for (name, size) in [
             (names::HTTP_REQUEST_BODY_SIZE, http.request_body_bytes),
             (names::HTTP_RESPONSE_BODY_SIZE, http.response_body_bytes.filter(|_| http.status.is_some())),
         ] {
             if let Some(size) = size.and_then(|size| i64::try_from(size).ok()) {
-                add(name, Value::Int(size));
+                attributes.int(name, size);
             }
         }
 
         let error = error_type(exchange.outcome, http.status, facts.role);
         if let Some(error) = &error {
-            add(names::ERROR_TYPE, text(error));
+            attributes.str(names::ERROR_TYPE, error);
         }
         if exchange.outcome == Outcome::Lost {
-            add(names::TRACER_HTTP_END_UNKNOWN, Value::Bool(true));
+            attributes.bool(names::TRACER_HTTP_END_UNKNOWN, true);
         }
         let status = match (&error, failure(exchange.outcome)) {
             (None, _) => Status::Unset,
@@ -216,28 +212,28 @@ impl HttpNames {
         };
         if let Some(first) = exchange.response_start_ns {
             let seconds = first.saturating_sub(exchange.start_ns) as f64 / 1e9;
-            add(names::TRACER_HTTP_TIME_TO_FIRST_BYTE, Value::Double(seconds));
+            attributes.double(names::TRACER_HTTP_TIME_TO_FIRST_BYTE, seconds);
         }
         let unit = match facts.role {
             Role::Server => exchange.response_unit.unwrap_or(exchange.request_unit),
             Role::Client => exchange.request_unit,
         };
         if unit.pid != resource.pid {
-            add(names::PROCESS_PID, Value::Int(i64::from(unit.pid)));
+            attributes.int(names::PROCESS_PID, i64::from(unit.pid));
         }
-        add(names::THREAD_ID, Value::Int(i64::from(unit.tid)));
+        attributes.int(names::THREAD_ID, i64::from(unit.tid));
 
         let method = known.map_or("HTTP", |name| &**name);
         let mut is_unnamed = false;
         let mut named = None;
         if let Some(pattern) = self.patterns.find(&path) {
             let name = if facts.role == Role::Server { names::HTTP_ROUTE } else { names::URL_TEMPLATE };
-            add(name, text(pattern));
+            attributes.str(name, pattern);
             named = Some(Text::from(format!("{method} {pattern}")));
         } else if self.config.route_guess && path.starts_with('/') {
             match self.guesses.guess(&resource.service_name, &path) {
                 Some(guess) => {
-                    add(names::TRACER_HTTP_ROUTE_GUESS, Value::Str((&guess.route).into()));
+                    attributes.str(names::TRACER_HTTP_ROUTE_GUESS, &guess.route);
                     named = Some((&guess.name(method)).into());
                 }
                 None => is_unnamed = true,
@@ -252,9 +248,9 @@ impl HttpNames {
         Described { name, status, is_unnamed }
     }
 
-    fn add_headers(&self, http: &HttpExchange, attributes: &mut Vec<KeyValue>) {
+    fn add_headers(&self, http: &HttpExchange, attributes: &mut Attributes) {
         // Referer, Location and their like hold URLs.
-        let texts = |values: Vec<&[u8]>| {
+        let texts = |values: Vec<&[u8]>| -> Vec<String> {
             values.into_iter().map(|value| self.redactor.url(&String::from_utf8_lossy(value))).collect()
         };
         for (list, prefix, is_request) in [
@@ -268,7 +264,7 @@ impl HttpNames {
                     http.response_header(name).collect()
                 };
                 if !values.is_empty() {
-                    attributes.push((format!("{prefix}{name}").into(), Value::Strings(texts(values))));
+                    attributes.strings(&format!("{prefix}{name}"), &texts(values));
                 }
             }
         }
@@ -298,6 +294,10 @@ impl<'a> Target<'a> {
             }
             _ => (Cow::Borrowed("http"), None, target),
         };
+        // Nor for a query in most of them.
+        if authority.is_none() && !rest.bytes().any(|byte| matches!(byte, b'?' | b'#')) {
+            return Self { scheme, authority, has_credentials, path: rest, query: None };
+        }
         let without_fragment = |text: &'a str| text.split_once('#').map_or(text, |(before, _)| before);
         let (path, query) = match rest.split_once('?') {
             Some((path, query)) => (path, Some(without_fragment(query))),
@@ -308,17 +308,9 @@ impl<'a> Target<'a> {
     }
 }
 
-/// A scheme as a text: one of two, as a rule.
-fn scheme_text(scheme: &str) -> Text {
-    match scheme {
-        "http" => "http".into(),
-        "https" => "https".into(),
-        other => other.to_owned().into(),
-    }
-}
-
-fn text(value: &str) -> Value {
-    Value::Str(value.to_owned().into())
+/// A text of these bytes; what is not UTF-8 is replaced. Nearly all is, and is looked at once.
+fn lossy(bytes: &[u8]) -> Cow<'_, str> {
+    std::str::from_utf8(bytes).map_or_else(|_| String::from_utf8_lossy(bytes), Cow::Borrowed)
 }
 
 /// What trusted proxies say of the request that the first of them got: Forwarded (RFC 7239), else

@@ -2,6 +2,7 @@
 
 #![forbid(unsafe_code)]
 
+mod attributes;
 pub mod build;
 mod http;
 mod semconv;
@@ -11,7 +12,11 @@ mod text;
 
 use std::sync::Arc;
 
-pub use self::{semconv::SCHEMA_URL, text::Text};
+pub use self::{
+    attributes::{Attributes, ValueRef},
+    semconv::SCHEMA_URL,
+    text::Text,
+};
 
 /// Value of an attribute.
 #[derive(Clone, Debug, PartialEq)]
@@ -87,7 +92,7 @@ pub struct Span {
     /// End, nanoseconds since 1970.
     pub end_unix_ns: u64,
     /// Attributes.
-    pub attributes: Vec<KeyValue>,
+    pub attributes: Attributes,
     /// Status.
     pub status: Status,
 }

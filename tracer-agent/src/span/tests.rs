@@ -5,11 +5,11 @@ use std::{net::SocketAddr, ops::Range, sync::Arc};
 use bytes::Bytes;
 
 use super::{
-    Resource, Span, SpanKind, Status, Value,
+    Resource, Span, SpanKind, Status, ValueRef,
     build::{Clock, IdGenerator, SpanBuilder, SpanConfig},
 };
 use crate::{
-    exchange::{ConnectionFacts, Exchange, HttpExchange, Outcome, Payload, Role, Unit},
+    exchange::{ConnectionFacts, Exchange, HttpExchange, Noted, Outcome, Payload, Role, Unit},
     ledger::Counter,
 };
 
@@ -37,6 +37,7 @@ fn exchange(request: &str, response: Option<&str>, outcome: Outcome) -> Exchange
         payload: Payload::Http(Box::new(HttpExchange {
             method,
             target,
+            noted: Noted::of(request.as_bytes()),
             minor_version: u8::from(!request.contains("HTTP/1.0\r\n")),
             status: response.as_deref().and_then(|head| head.get(9..12)?.parse().ok()),
             request_body_bytes: Some(0),
@@ -74,12 +75,12 @@ fn build(role: Role, exchange: &Exchange) -> Span {
 
 /// `name=value` of every attribute, in the order of the names.
 fn attributes(span: &Span) -> Vec<String> {
-    let shown = |value: &Value| match value {
-        Value::Str(text) => text.to_string(),
-        Value::Int(number) => number.to_string(),
-        Value::Bool(truth) => truth.to_string(),
-        Value::Double(number) => number.to_string(),
-        Value::Strings(list) => format!("{list:?}"),
+    let shown = |value: ValueRef<'_>| match value {
+        ValueRef::Str(text) => text.to_owned(),
+        ValueRef::Int(number) => number.to_string(),
+        ValueRef::Bool(truth) => truth.to_string(),
+        ValueRef::Double(number) => number.to_string(),
+        ValueRef::Strings(list) => format!("{:?}", list.iter().collect::<Vec<_>>()),
     };
     let mut lines: Vec<String> =
         span.attributes.iter().map(|(name, value)| format!("{name}={}", shown(value))).collect();

@@ -2,7 +2,10 @@
 
 use std::ops::Range;
 
-use crate::exchange::newline;
+use crate::{
+    exchange::Noted,
+    lines::{FieldName, Lines},
+};
 
 /// A request line and what of its header fields decides about framing.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -11,6 +14,7 @@ pub(super) struct RequestHead {
     pub(super) target: Range<usize>,
     pub(super) minor_version: u8,
     pub(super) fields: Fields,
+    pub(super) noted: Noted,
 }
 
 /// A status line and what of its header fields decides about framing.
@@ -32,19 +36,68 @@ pub(super) struct Fields {
     pub(super) close: bool,
 }
 
-/// A head in bytes that came: where it ends, and its fields about framing unless they contradict
-/// each other. None while it is not complete.
-pub(super) fn scan(bytes: &[u8]) -> Option<(usize, Option<Fields>)> {
-    let mut lines = Lines { rest: bytes };
-    lines.next()?;
-    let mut fields = Some(Fields::default());
-    loop {
-        let line = lines.next()?;
-        if matches!(line, [] | [b'\r']) {
-            return Some((bytes.len() - lines.rest.len(), fields));
+/// What one pass over a head has found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Scanned {
+    /// Where the head ends.
+    pub(super) end: usize,
+    /// Length of its first line, without LF.
+    line: usize,
+    /// Its fields about framing, unless they contradict each other.
+    pub(super) fields: Option<Fields>,
+    noted: Noted,
+}
+
+/// What a line may be, by its first byte: a field about framing. Their names begin with C or T, or
+/// with something odd that some servers pass over.
+const FRAMING: u8 = 1;
+/// A field that is noted.
+const NOTED: u8 = 2;
+/// The empty line.
+const EMPTY: u8 = 4;
+
+const BEGINS: [u8; 256] = {
+    let mut table = [FRAMING; 256];
+    let mut at = 0;
+    while at < 256 {
+        let byte = at as u8;
+        // White space continues a line that was read or passed over (RFC 9112 section 5.2).
+        if is_token(byte) || matches!(byte, b' ' | b'\t') {
+            table[at] = match byte.to_ascii_lowercase() {
+                b'c' => FRAMING,
+                b'h' | b'u' => NOTED,
+                b't' => FRAMING | NOTED,
+                _ => 0,
+            };
         }
-        if let Some(known) = &mut fields
-            && known.line(line, &lines).is_none()
+        at += 1;
+    }
+    table[b'\r' as usize] |= EMPTY;
+    table
+};
+
+/// Reads a head in bytes that came. None while it is not complete.
+pub(super) fn scan(bytes: &[u8]) -> Option<Scanned> {
+    let mut lines = Lines::new(bytes);
+    let first = lines.next()?.len();
+    let mut fields = Some(Fields::default());
+    let mut noted = Noted::default();
+    loop {
+        let at = lines.at();
+        let line = lines.next()?;
+        let begins = line.first().map_or(EMPTY, |byte| BEGINS[usize::from(*byte)]);
+        if begins == 0 {
+            continue;
+        }
+        if begins & EMPTY != 0 && line.len() <= 1 {
+            return Some(Scanned { end: lines.at(), line: first, fields, noted });
+        }
+        if begins & NOTED != 0 {
+            noted.line(line, at);
+        }
+        if begins & FRAMING != 0
+            && let Some(known) = &mut fields
+            && known.line(line, lines).is_none()
         {
             fields = None;
         }
@@ -65,9 +118,11 @@ pub(super) fn end_of_head(bytes: &[u8], from: usize) -> Option<usize> {
     None
 }
 
-/// Reads the head of a request, of which [`scan`] has read the fields.
-pub(super) fn request(head: &[u8], fields: Fields) -> Option<RequestHead> {
-    let line = head.get(..newline(head)?)?;
+/// Reads the first line of a request's head.
+pub(super) fn request(head: &[u8], scanned: Scanned) -> Option<RequestHead> {
+    let Scanned { line, fields, noted, .. } = scanned;
+    let fields = fields?;
+    let line = head.get(..line)?;
     let line = line.strip_suffix(b"\r").unwrap_or(line);
     let method = line.iter().position(|byte| *byte == b' ')?;
     if method == 0 || !line.get(..method)?.iter().all(|byte| is_token(*byte)) {
@@ -86,12 +141,13 @@ pub(super) fn request(head: &[u8], fields: Fields) -> Option<RequestHead> {
     {
         return None;
     }
-    Some(RequestHead { method: 0..method, target, minor_version, fields })
+    Some(RequestHead { method: 0..method, target, minor_version, fields, noted })
 }
 
-/// Reads the head of a response, of which [`scan`] has read the fields.
-pub(super) fn response(head: &[u8], fields: Fields) -> Option<ResponseHead> {
-    let line = head.get(..newline(head)?)?;
+/// Reads the first line of a response's head.
+pub(super) fn response(head: &[u8], scanned: Scanned) -> Option<ResponseHead> {
+    let fields = scanned.fields?;
+    let line = head.get(..scanned.line)?;
     version_of(line.get(..8)?)?;
     if line.get(8) != Some(&b' ') {
         return None;
@@ -113,7 +169,7 @@ fn version_of(text: &[u8]) -> Option<u8> {
 }
 
 /// RFC 9110 section 5.6.2.
-pub(in crate::protocol) fn is_token(byte: u8) -> bool {
+pub(in crate::protocol) const fn is_token(byte: u8) -> bool {
     const TOKEN: [bool; 256] = {
         let mut table = [false; 256];
         let others = b"!#$%&'*+-.^_`|~";
@@ -129,21 +185,57 @@ pub(in crate::protocol) fn is_token(byte: u8) -> bool {
         }
         table
     };
-    TOKEN[usize::from(byte)]
+    TOKEN[byte as usize]
 }
 
-/// The lines of a head.
-struct Lines<'a> {
-    rest: &'a [u8],
+/// A field about framing.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Framing {
+    ContentLength,
+    TransferEncoding,
+    Connection,
 }
 
-impl<'a> Lines<'a> {
-    /// The next line without its LF; none if that has not come yet.
-    fn next(&mut self) -> Option<&'a [u8]> {
-        let end = newline(self.rest)?;
-        let line = self.rest.get(..end)?;
-        self.rest = self.rest.get(end + 1..)?;
-        Some(line)
+const CONTENT_LENGTH: FieldName<14> = FieldName::new(b"content-length");
+const CONNECTION: FieldName<10> = FieldName::new(b"connection");
+const TRANSFER_ENCODING: FieldName<17> = FieldName::new(b"transfer-encoding");
+
+impl Framing {
+    fn named(name: &[u8]) -> Option<Self> {
+        let is = |known: &str| name.eq_ignore_ascii_case(known.as_bytes());
+        if is("content-length") {
+            Some(Self::ContentLength)
+        } else if is("connection") {
+            Some(Self::Connection)
+        } else {
+            is("transfer-encoding").then_some(Self::TransferEncoding)
+        }
+    }
+
+    /// The field of a line, and its value; the inner none if it is about something else. None if the
+    /// framing becomes a guess.
+    fn of(line: &[u8]) -> Option<Option<(Self, &[u8])>> {
+        // The usual case: the colon stands right behind the name.
+        if let Some(value) = CONTENT_LENGTH.value_of(line) {
+            return Some(Some((Self::ContentLength, value)));
+        }
+        if let Some(value) = CONNECTION.value_of(line) {
+            return Some(Some((Self::Connection, value)));
+        }
+        if let Some(value) = TRANSFER_ENCODING.value_of(line) {
+            return Some(Some((Self::TransferEncoding, value)));
+        }
+        let Some(colon) = line.iter().position(|byte| *byte == b':') else { return Some(None) };
+        let (name, value) = (line.get(..colon)?.trim_ascii_end(), line.get(colon + 1..)?);
+        if name.len() <= b"content-length".len() || name.iter().all(|byte| is_token(*byte)) {
+            return Some(Self::named(name).map(|field| (field, value)));
+        }
+        // What some take for a framing field, and others do not, makes the framing a guess.
+        let plain: Vec<u8> = name.iter().copied().filter(|byte| is_token(*byte)).collect();
+        match Self::named(&plain) {
+            Some(Self::ContentLength | Self::TransferEncoding) => None,
+            Some(Self::Connection) | None => Some(None),
+        }
     }
 }
 
@@ -151,30 +243,11 @@ impl Fields {
     /// Reads a line if it is about framing; `behind` are the lines after it. Other lines are passed
     /// over, whatever they hold, as servers do that ignore what they cannot read. None if the framing
     /// becomes a guess.
-    fn line(&mut self, line: &[u8], behind: &Lines<'_>) -> Option<()> {
-        // Names of framing fields begin with C or T, if nothing odd stands before them; white space
-        // continues a line that was read or passed over (RFC 9112 section 5.2).
-        match line.first() {
-            Some(b'c' | b'C' | b't' | b'T') => {}
-            Some(byte) if !is_token(*byte) && !matches!(byte, b' ' | b'\t') => {}
-            _ => return Some(()),
-        }
-        let Some(colon) = memchr::memchr(b':', line) else { return Some(()) };
-        let (name, value) = (line.get(..colon)?, line.get(colon + 1..)?);
-        let name = name.trim_ascii_end();
-        // None that matters is shorter, with odd bytes in it or without.
-        if name.len() < b"connection".len() || name.len() == b"content-type".len() {
-            return Some(());
-        }
-        if !name.iter().all(|byte| is_token(*byte)) {
-            // What some take for a framing field, and others do not, makes the framing a guess.
-            let plain: Vec<u8> = name.iter().copied().filter(|byte| is_token(*byte)).collect();
-            return (Self::default().take(&plain, b"0") == Some(false)).then_some(());
-        }
+    fn line(&mut self, line: &[u8], mut behind: Lines<'_>) -> Option<()> {
+        let Some((field, value)) = Framing::of(line)? else { return Some(()) };
         let mut value = value.trim_ascii();
         let mut folded = Vec::new();
-        let mut behind = Lines { rest: behind.rest };
-        while matches!(behind.rest.first(), Some(b' ' | b'\t'))
+        while matches!(behind.peek(), Some(b' ' | b'\t'))
             && let Some(next) = behind.next()
         {
             if folded.is_empty() {
@@ -186,37 +259,35 @@ impl Fields {
         if !folded.is_empty() {
             value = folded.trim_ascii();
         }
-        self.take(name, value).map(drop)
+        self.take(field, value)
     }
-}
 
-impl Fields {
-    /// Whether the field is about framing; none if it makes that ambiguous.
-    fn take(&mut self, name: &[u8], value: &[u8]) -> Option<bool> {
-        let is = |known: &[u8]| name.len() == known.len() && name.eq_ignore_ascii_case(known);
-        if is(b"content-length") {
+    /// None if the field makes the framing ambiguous.
+    fn take(&mut self, field: Framing, value: &[u8]) -> Option<()> {
+        match field {
             // Several equal values are one: RFC 9110 section 8.6.
-            for text in value.split(|byte| *byte == b',') {
-                let length = decimal(text.trim_ascii())?;
-                if self.content_length.is_some_and(|known| known != length) {
-                    return None;
+            Framing::ContentLength => {
+                for text in value.split(|byte| *byte == b',') {
+                    let length = decimal(text.trim_ascii())?;
+                    if self.content_length.is_some_and(|known| known != length) {
+                        return None;
+                    }
+                    self.content_length = Some(length);
                 }
-                self.content_length = Some(length);
             }
-            return Some(true);
+            Framing::TransferEncoding => {
+                let last = value.rsplit(|byte| *byte == b',').next().unwrap_or_default().trim_ascii();
+                self.transfer_encoding = true;
+                self.chunked = last.eq_ignore_ascii_case(b"chunked");
+            }
+            Framing::Connection => {
+                self.close |= !value.eq_ignore_ascii_case(b"keep-alive")
+                    && value
+                        .split(|byte| *byte == b',')
+                        .any(|option| option.trim_ascii().eq_ignore_ascii_case(b"close"));
+            }
         }
-        if is(b"transfer-encoding") {
-            let last = value.rsplit(|byte| *byte == b',').next().unwrap_or_default().trim_ascii();
-            self.transfer_encoding = true;
-            self.chunked = last.eq_ignore_ascii_case(b"chunked");
-            return Some(true);
-        }
-        if is(b"connection") && !value.eq_ignore_ascii_case(b"keep-alive") {
-            self.close |= value
-                .split(|byte| *byte == b',')
-                .any(|option| option.trim_ascii().eq_ignore_ascii_case(b"close"));
-        }
-        Some(false)
+        Some(())
     }
 }
 
@@ -235,7 +306,7 @@ mod tests {
     use super::*;
 
     fn request(head: &[u8]) -> Option<RequestHead> {
-        super::request(head, scan(head)?.1?)
+        super::request(head, scan(head)?)
     }
 
     #[test]
@@ -321,7 +392,7 @@ mod tests {
         #[test]
         fn garbage_is_no_panic(bytes: Vec<u8>) {
             let _ = request(&bytes);
-            let _ = response(&bytes, Fields::default());
+            let _ = scan(&bytes).and_then(|scanned| response(&bytes, scanned));
             let _ = end_of_head(&bytes, bytes.len() / 2);
         }
     }

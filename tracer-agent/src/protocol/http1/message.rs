@@ -5,7 +5,7 @@ use bytes::Bytes;
 use super::{
     Call, Prefix,
     body::Body,
-    head::{self, Fields},
+    head::{self, Scanned},
 };
 use crate::protocol::recognise::prefix;
 
@@ -25,8 +25,8 @@ pub(super) enum Phase {
 pub(super) enum Collected {
     /// The head goes on.
     More,
-    /// It is complete: `taken` bytes of the piece belong to it. No fields if they contradict each other.
-    Complete { head: Bytes, fields: Option<Fields>, taken: usize },
+    /// It is complete: `taken` bytes of the piece belong to it.
+    Complete { head: Bytes, scanned: Scanned, taken: usize },
     /// It is longer than any that is read.
     TooLong,
 }
@@ -84,12 +84,13 @@ impl Reader {
         let rest = bytes.get(at..).unwrap_or_default();
         if self.buffer.is_empty() {
             // The usual case: all of it at once.
-            if let Some((end, fields)) = head::scan(rest) {
+            if let Some(scanned) = head::scan(rest) {
+                let end = scanned.end;
                 if end > limit {
                     return Collected::TooLong;
                 }
                 let head = Bytes::copy_from_slice(rest.get(..end).unwrap_or_default());
-                return Collected::Complete { head, fields, taken: at + end };
+                return Collected::Complete { head, scanned, taken: at + end };
             }
         }
         let before = self.buffer.len();
@@ -98,8 +99,12 @@ impl Reader {
             Some(end) if end <= limit => {
                 self.buffer.truncate(end);
                 let head = Bytes::from(std::mem::take(&mut self.buffer));
-                let fields = head::scan(&head).and_then(|(_, fields)| fields);
-                Collected::Complete { head, fields, taken: at + end.saturating_sub(before) }
+                let taken = at + end.saturating_sub(before);
+                match head::scan(&head) {
+                    Some(scanned) => Collected::Complete { head, scanned, taken },
+                    // `end_of_head` has seen its end.
+                    None => Collected::TooLong,
+                }
             }
             None if self.buffer.len() <= limit => Collected::More,
             _ => Collected::TooLong,
@@ -133,9 +138,10 @@ impl Reader {
         }
         self.start(call, base + (skip + empty) as u64);
         match head::scan(rest) {
-            Some((end, fields)) if end <= limit => {
-                let head = Bytes::copy_from_slice(rest.get(..end).unwrap_or_default());
-                Collected::Complete { head, fields, taken: (skip + empty + end).saturating_sub(before) }
+            Some(scanned) if scanned.end <= limit => {
+                let head = Bytes::copy_from_slice(rest.get(..scanned.end).unwrap_or_default());
+                let taken = (skip + empty + scanned.end).saturating_sub(before);
+                Collected::Complete { head, scanned, taken }
             }
             None if rest.len() <= limit => {
                 self.buffer = rest.to_vec();

@@ -14,7 +14,7 @@ use bytes::Bytes;
 pub(in crate::protocol) use self::head::is_token;
 use self::{
     body::{Body, Chunks, Progress},
-    head::Fields,
+    head::Scanned,
     message::{Collected, Phase, Reader},
     pairing::{Pending, Queue},
     seek::Seek,
@@ -126,19 +126,18 @@ impl Http1 {
                 self.lose(call.end_ns, Counter::ExchangesUnparsed, out);
                 bytes.len() as u64
             }
-            Collected::Complete { head, fields, taken } => {
-                match (fields, side) {
-                    (None, _) => self.not_http(call.end_ns, out),
-                    (Some(fields), Side::Request) => self.request_head(head, fields, call, out),
-                    (Some(fields), Side::Response) => self.response_head(head, fields, call, out),
+            Collected::Complete { head, scanned, taken } => {
+                match side {
+                    Side::Request => self.request_head(head, scanned, call, out),
+                    Side::Response => self.response_head(head, scanned, call, out),
                 }
                 taken as u64
             }
         }
     }
 
-    fn request_head(&mut self, bytes: Bytes, fields: Fields, call: &Call, out: &mut Vec<Yield>) {
-        let Some(read) = head::request(&bytes, fields) else { return self.not_http(call.end_ns, out) };
+    fn request_head(&mut self, bytes: Bytes, scanned: Scanned, call: &Call, out: &mut Vec<Yield>) {
+        let Some(read) = head::request(&bytes, scanned) else { return self.not_http(call.end_ns, out) };
         if read.fields.transfer_encoding && !read.fields.chunked
             || self.queue.len() >= self.limits.pipelined
             || self.queue.bytes() >= self.limits.pipelined_bytes
@@ -163,8 +162,8 @@ impl Http1 {
         request.phase = body.map_or(Phase::Start, Phase::Body);
     }
 
-    fn response_head(&mut self, bytes: Bytes, fields: Fields, call: &Call, out: &mut Vec<Yield>) {
-        let Some(read) = head::response(&bytes, fields) else { return self.not_http(call.end_ns, out) };
+    fn response_head(&mut self, bytes: Bytes, scanned: Scanned, call: &Call, out: &mut Vec<Yield>) {
+        let Some(read) = head::response(&bytes, scanned) else { return self.not_http(call.end_ns, out) };
         self.response.phase = Phase::Start;
         let begin = self.response.begin;
         let Some(pending) = self.queue.front() else {

@@ -5,13 +5,14 @@ use std::{collections::VecDeque, ops::Range};
 use bytes::Bytes;
 
 use super::{Call, Yield, head::RequestHead};
-use crate::exchange::{Exchange, HttpExchange, Outcome, Payload, Unit};
+use crate::exchange::{Exchange, HttpExchange, Noted, Outcome, Payload, Unit};
 
 /// A request, and what of its response has come.
 pub(super) struct Pending {
     head: Bytes,
     method: Range<usize>,
     target: Range<usize>,
+    noted: Noted,
     minor_version: u8,
     unit: Unit,
     start_ns: u64,
@@ -47,6 +48,7 @@ impl Pending {
             head,
             method: read.method.clone(),
             target: read.target.clone(),
+            noted: read.noted,
             minor_version: read.minor_version,
             unit: begin.unit,
             start_ns: begin.start_ns,
@@ -90,6 +92,7 @@ impl Pending {
                 request_head: self.head,
                 method: self.method,
                 target: self.target,
+                noted: self.noted,
                 minor_version: self.minor_version,
                 response_head,
                 status,

@@ -87,10 +87,8 @@ impl Seek {
                     match self.reader.collect(bytes, &call, limit, false) {
                         Collected::More => return,
                         Collected::TooLong => return self.reset(),
-                        Collected::Complete { head, fields, taken } => {
-                            let Some(read) = fields.and_then(|fields| head::response(&head, fields)) else {
-                                return self.reset();
-                            };
+                        Collected::Complete { head, scanned, taken } => {
+                            let Some(read) = head::response(&head, scanned) else { return self.reset() };
                             if read.fields.close || read.status >= 400 || read.status == 101 {
                                 return self.reset();
                             }
