@@ -81,8 +81,8 @@ pub(crate) struct OpenHead {
 }
 
 /// `include/linux/sched.h`: a kernel thread; a worker of io_uring, whose registers are its parent's.
-const PF_IO_WORKER: u32 = 0x10;
-const PF_KTHREAD: u32 = 0x0020_0000;
+pub(crate) const PF_IO_WORKER: u32 = 0x10;
+pub(crate) const PF_KTHREAD: u32 = 0x0020_0000;
 
 /// Finds the buffers of the running system call, if it is about this very socket. Returns a
 /// [`NoBytes`].

@@ -12,7 +12,8 @@ use aya_ebpf::{
 use tracer_common::{
     DataHeader, EDGE_END, EDGE_START, EDGE_WITHOUT_VERDICT, FLAG_CONTINUES, FLAG_END, FLAG_PRE_SEND,
     FLAG_TURN, HEAD_BUDGET, KernelCounter, Kind, NoBytes, OPEN_HEAD_BUDGET, RECEIVE, SEND,
-    VERDICT_BODY_RECEIVE, VERDICT_BODY_SEND, VERDICT_IGNORE, VERDICT_SLOTS, verdict_slot, verdict_tag,
+    VERDICT_BODY_RECEIVE, VERDICT_BODY_SEND, VERDICT_HEADS, VERDICT_IGNORE, VERDICT_SLOTS, verdict_slot,
+    verdict_tag,
 };
 
 use crate::{
@@ -23,6 +24,7 @@ use crate::{
     layout::{load, offset},
     ring::{count, output_bytes, reserve, submit_flags},
     select::Current,
+    short,
 };
 
 /// What the agent wants of each connection: see [`tracer_common::Verdict`].
@@ -141,10 +143,11 @@ pub fn tcp_sendmsg_locked(ctx: BtfTracePointContext) -> i32 {
 /// here; the rest in functions that the verifier checks once each.
 #[inline(always)]
 unsafe fn moved(sk: *mut c_void, ret: i32, flags: i32, direction: u8, slot: u32) {
-    let Some(current) = Current::selected() else { return };
-    if flags & NOT_DATA != 0 {
+    // An empty socket, a signal: nothing moved.
+    if flags & NOT_DATA != 0 || direction == RECEIVE && ret < 0 {
         return;
     }
+    let Some(current) = Current::selected() else { return };
     // SAFETY: `sk` is the hook's own socket.
     unsafe {
         let tcp: *const c_void = bpf_skc_to_tcp_sock(sk).cast_const().cast();
@@ -163,18 +166,30 @@ unsafe fn moved(sk: *mut c_void, ret: i32, flags: i32, direction: u8, slot: u32)
         if verdict == VERDICT_IGNORE {
             return;
         }
-        let Some(work) = WORK.get_ptr_mut(slot) else { return };
-        let work = &mut *work;
         let length = ret as u32;
         let now = bpf_ktime_get_ns();
-        let mut start = now;
-        let mut time = now;
-        let mut record_flags = 0;
-        let position = if direction == SEND {
+        let mut header = DataHeader {
+            kind: Kind::Data as u8,
+            direction,
+            flags: 0,
+            head_length: length as u16,
+            tail_length: 0,
+            reason: NoBytes::None as u8,
+            connection: connection.number,
+            time_ns: now,
+            start_ns: now,
+            pid: current.pid(),
+            tid: current.tid(),
+            position: 0,
+            length,
+            head_offset: 0,
+            lost: connection.lost,
+        };
+        header.position = if direction == SEND {
             if connection.pre_first_ns != 0 {
-                start = connection.pre_first_ns;
-                time = connection.pre_last_ns;
-                record_flags = FLAG_PRE_SEND;
+                header.start_ns = connection.pre_first_ns;
+                header.time_ns = connection.pre_last_ns;
+                header.flags = FLAG_PRE_SEND;
                 connection.pre_first_ns = 0;
             }
             load::<u32>(tcp, offset!(tcp_sock_write_seq)).wrapping_sub(length)
@@ -198,7 +213,8 @@ unsafe fn moved(sk: *mut c_void, ret: i32, flags: i32, direction: u8, slot: u32)
                 connection.turn = direction + 1;
                 return;
             }
-            announce(connection, sk, tcp, current, position, direction == RECEIVE, start);
+            let receiving = direction == RECEIVE;
+            announce(connection, sk, tcp, current, header.position, receiving, header.start_ns);
         }
 
         if connection.turn != direction + 1 {
@@ -207,25 +223,35 @@ unsafe fn moved(sk: *mut c_void, ret: i32, flags: i32, direction: u8, slot: u32)
             connection.open_budget = OPEN_HEAD_BUDGET;
             connection.head = Connection::HEAD_UNKNOWN;
             connection.last_bytes = 0;
-            record_flags |= FLAG_TURN;
+            header.flags |= FLAG_TURN;
         }
-        work.header.kind = Kind::Data as u8;
-        work.header.direction = direction;
-        work.header.flags = record_flags;
-        work.header.connection = connection.number;
-        work.header.time_ns = time;
-        work.header.start_ns = start;
-        work.header.pid = current.pid();
-        work.header.tid = current.tid();
-        work.header.position = position;
-        work.header.length = length;
+        let discarded = flags & MSG_TRUNC != 0 && direction == RECEIVE;
+        if length <= short::LONGEST
+            && length <= connection.budget
+            && verdict == VERDICT_HEADS
+            && connection.head != Connection::HEAD_OPEN
+            && !discarded
+            && let Some(buffers) = short::buffers(sk, u64::from(length))
+        {
+            connection.budget -= length;
+            let sent = short::output(connection, &header, &buffers);
+            if !sent {
+                count(KernelCounter::LostData, 1);
+                count(KernelCounter::LostBytes, u64::from(length));
+            }
+            connection.sent(sent);
+            return;
+        }
+        let Some(work) = WORK.get_ptr_mut(slot) else { return };
+        let work = &mut *work;
+        work.header = header;
         work.verdict = verdict;
         work.until = until;
         // As numbers: the functions below take no typed pointers.
         core::ptr::write_volatile(&raw mut work.sk, sk as u64);
         let kern_sock: u8 = load(sk, offset!(sock_kern_sock));
         work.kernel_socket = u64::from(kern_sock) & offset!(sock_kern_sock_mask);
-        work.discarded = u64::from(flags & MSG_TRUNC != 0 && direction == RECEIVE);
+        work.discarded = u64::from(discarded);
         tracer_data(connection, u64::from(slot));
     }
 }
@@ -240,7 +266,6 @@ pub extern "C" fn tracer_data(connection: *mut Connection, slot: u64) -> u64 {
         let Some(work) = WORK.get_ptr_mut(slot as u32) else { return 0 };
         let work = &mut *work;
         let length = work.header.length;
-        work.header.lost = connection.lost;
         let reason = if work.discarded != 0 { NoBytes::Discarded as u64 } else { tracer_locate(slot) };
         if reason != NoBytes::None as u64 {
             work.header.head_offset = 0;

@@ -18,6 +18,7 @@ mod layout;
 mod process;
 mod ring;
 mod select;
+mod short;
 
 /// BPF helpers for GPL-compatible programs only are used (`bpf_probe_read_user`, storage).
 #[unsafe(link_section = "license")]

@@ -1,0 +1,169 @@
+//! The short way of a call's bytes: all of them, from one buffer or two, straight into the ring. Most
+//! messages of most services go it; whatever it does not take goes the long way
+//! ([`crate::io::tracer_data`]), which misses nothing.
+
+use core::{ffi::c_void, mem::MaybeUninit};
+
+use aya_ebpf::{
+    bindings::pt_regs,
+    helpers::generated::{bpf_get_current_task_btf, bpf_probe_read_user, bpf_task_pt_regs},
+};
+use tracer_common::{ABSENT, DataHeader, NoBytes};
+
+use crate::{
+    arch::{Arguments, arguments, is_compat},
+    buffer::{PF_IO_WORKER, PF_KTHREAD},
+    connection::Connection,
+    layout::{load, offset},
+    ring::{reserve, submit_flags},
+};
+
+/// Longest call that goes the short way, bytes.
+pub(crate) const LONGEST: u32 = 1024;
+
+/// Where the bytes of a call are: `first_length` of them at `first`, the rest at `second`.
+pub(crate) struct Buffers {
+    first: u64,
+    first_length: u64,
+    second: u64,
+}
+
+/// The buffers of the running system call, `length` bytes. None if they are to be looked for the long
+/// way: more than two, none, or somebody else's.
+///
+/// # Safety
+/// `sk` is the hook's own socket.
+#[inline(always)]
+pub(crate) unsafe fn buffers(sk: *const c_void, length: u64) -> Option<Buffers> {
+    // SAFETY: typed pointers; user memory is read through helpers.
+    unsafe {
+        let kernel_socket: u8 = load(sk, offset!(sock_kern_sock));
+        if u64::from(kernel_socket) & offset!(sock_kern_sock_mask) != 0 {
+            return None;
+        }
+        let task: *const c_void = bpf_get_current_task_btf().cast_const().cast();
+        if load::<u32>(task, offset!(task_flags)) & (PF_IO_WORKER | PF_KTHREAD) != 0 {
+            return None;
+        }
+        if offset!(task_io_uring) != u64::from(ABSENT) && load::<u64>(task, offset!(task_io_uring)) != 0 {
+            return None;
+        }
+        let registers = bpf_task_pt_regs(task.cast_mut().cast()) as *const pt_regs;
+        if is_compat(registers) {
+            return None;
+        }
+        let [address, count] = match arguments(registers) {
+            Arguments::Buffer(first) => return Some(Buffers { first, first_length: length, second: 0 }),
+            Arguments::None => return None,
+            Arguments::Vectors(address, count) => [address, count],
+            // `msg_iov` and `msg_iovlen` of struct user_msghdr.
+            Arguments::Message(address) => {
+                let mut vectors = [0u64; 2];
+                if bpf_probe_read_user((&raw mut vectors).cast(), 16, (address + 16) as *const c_void) != 0 {
+                    return None;
+                }
+                vectors
+            }
+        };
+        if count == 0 || count > 2 {
+            return None;
+        }
+        // The helper writes what it is asked for, even when it fails; filling all of it would be a loop.
+        let mut vectors = MaybeUninit::<[u64; 4]>::uninit();
+        let to: *mut u64 = vectors.as_mut_ptr().cast();
+        let bytes = if count == 1 { 16 } else { 32 };
+        core::ptr::write_volatile(to.add(2), 0);
+        core::ptr::write_volatile(to.add(3), 0);
+        if bpf_probe_read_user(to.cast(), bytes, address as *const c_void) != 0 {
+            return None;
+        }
+        let [first, first_length, second, second_length] = vectors.assume_init();
+        if first_length >= length {
+            return Some(Buffers { first, first_length: length, second: 0 });
+        }
+        // The application may have changed the array since: what does not add up is not followed.
+        if length - first_length > second_length {
+            return None;
+        }
+        Some(Buffers { first, first_length, second })
+    }
+}
+
+/// A record and room for its bytes.
+#[repr(C)]
+struct Record<const ROOM: usize> {
+    header: DataHeader,
+    data: [u8; ROOM],
+}
+
+/// Sends the record of a call whose every byte is copied. Returns whether there was room in the ring,
+/// and notes in `connection` whether the bytes end a head.
+///
+/// # Safety
+/// `header` tells of the running call, whose buffers these are; its length is at most [`LONGEST`].
+#[inline(always)]
+pub(crate) unsafe fn output(connection: &mut Connection, header: &DataHeader, buffers: &Buffers) -> bool {
+    // SAFETY: as the caller's. Each branch bounds both lengths by what its record has room for.
+    unsafe {
+        let length = u64::from(header.length);
+        let first = buffers.first_length;
+        if first == length {
+            if length <= 128 {
+                return output_in::<128, 128, 0>(connection, header, buffers);
+            }
+            return output_in::<1024, 1024, 0>(connection, header, buffers);
+        }
+        if first <= 256 && length - first <= 256 {
+            return output_in::<512, 256, 256>(connection, header, buffers);
+        }
+        output_in::<2048, 1024, 1024>(connection, header, buffers)
+    }
+}
+
+/// As [`output`], with a record that has room for `FIRST` bytes and `SECOND` behind them.
+#[inline(always)]
+unsafe fn output_in<const ROOM: usize, const FIRST: u64, const SECOND: u64>(
+    connection: &mut Connection,
+    header: &DataHeader,
+    buffers: &Buffers,
+) -> bool {
+    let Some(mut entry) = reserve::<Record<ROOM>>() else { return false };
+    let length = u64::from(header.length);
+    let first = buffers.first_length;
+    // SAFETY: the record is live until it is submitted; the helper checks the addresses; lengths are
+    // checked right before each use, for the verifier too.
+    unsafe {
+        let record = entry.as_mut_ptr();
+        let data: *mut u8 = (&raw mut (*record).data).cast();
+        let mut failed = first > FIRST || length > FIRST + SECOND;
+        if !failed {
+            failed = bpf_probe_read_user(data.cast(), first as u32, buffers.first as *const c_void) != 0;
+            if SECOND != 0 && !failed {
+                let rest = length - first;
+                failed = rest > SECOND
+                    || bpf_probe_read_user(
+                        data.add(first as usize).cast(),
+                        rest as u32,
+                        buffers.second as *const c_void,
+                    ) != 0;
+            }
+        }
+        (*record).header = *header;
+        if failed {
+            (*record).header.head_length = 0;
+            (*record).header.reason = NoBytes::Fault as u8;
+        } else {
+            // The compiler would check one register and use another.
+            let last = core::hint::black_box(length.wrapping_sub(4));
+            if last <= FIRST + SECOND - 4
+                && core::ptr::read_unaligned(data.add(last as usize).cast::<u32>())
+                    == u32::from_le_bytes(*b"\r\n\r\n")
+            {
+                connection.head = Connection::HEAD_COMPLETE;
+            }
+        }
+    }
+    // Asking how full the ring is costs a helper call, so small records ask now and then.
+    entry.submit(submit_flags(header.time_ns >> 6 & 15 == 0));
+    true
+}
