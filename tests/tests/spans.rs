@@ -1,6 +1,11 @@
 //! Each request of real clients to real servers is a span, once, and right.
 
-use std::{collections::BTreeMap, process::Command};
+use std::{
+    collections::BTreeMap,
+    io::{Read, Write},
+    net::TcpStream,
+    process::Command,
+};
 
 use tracer_tests::{
     Agent,
@@ -282,5 +287,44 @@ fn ipv6_and_mapped_addresses_are_seen() {
     assert_eq!(peer("/echo/six").as_deref(), Some("::1"));
     assert_eq!(peer("/echo/mapped").as_deref(), Some("127.0.0.1"));
     assert_eq!(one(&spans, "/echo/six", true).attribute("server.address").as_deref(), Some("::1"));
+    agent.stop();
+}
+
+#[test]
+fn ten_requests_in_one_write_are_ten_spans_each_with_its_own_answer() {
+    const WRITES: usize = 40;
+    const EACH: usize = 10;
+    let nginx = Program::nginx("location / { return 200 \"$uri\\n\"; } location /gone { return 410; }");
+    let node = Program::node();
+    let receiver = Receiver::start();
+    let agent = Agent::tracing(&[nginx.pid(), node.pid()], &receiver);
+    let mut expected = BTreeMap::new();
+    for (name, port) in [("nginx", nginx.port), ("node", node.port)] {
+        let mut stream = TcpStream::connect(("127.0.0.1", port)).expect("a connection");
+        for write in 0..WRITES {
+            let mut requests = String::new();
+            for n in 0..EACH {
+                let folder = if name == "nginx" && n % 3 == 1 { "gone" } else { "echo" };
+                let path = format!("/{folder}/{name}-{write}-{n}");
+                requests += &format!("GET {path} HTTP/1.1\r\nHost: test\r\n\r\n");
+                expected.insert(path, if folder == "gone" { 410 } else { 200 });
+            }
+            stream.write_all(requests.as_bytes()).expect("a write");
+            let mut answers = 0;
+            let mut bytes = Vec::new();
+            while answers < EACH {
+                let mut part = [0; 16384];
+                let length = stream.read(&mut part).expect("an answer");
+                assert!(length > 0, "{name} closed after {answers} answers");
+                bytes.extend_from_slice(&part[..length]);
+                answers = bytes.windows(9).filter(|window| window == b"HTTP/1.1 ").count();
+            }
+        }
+    }
+    let spans = receiver.wait_for(|spans| spans.len() >= expected.len());
+    assert_eq!(spans.len(), expected.len());
+    for (path, status) in &expected {
+        assert_eq!(one(&spans, path, true).number("http.response.status_code"), Some(*status), "{path}");
+    }
     agent.stop();
 }

@@ -191,6 +191,9 @@ impl Entry {
             self.publish(Verdict::Ignore, true, out);
             return;
         }
+        if self.data_at_once(header, direction, offset, head) {
+            return self.settle(out);
+        }
         if header.flags & FLAG_END != 0 {
             self.streams[direction].set_end(offset);
         } else {
@@ -211,6 +214,33 @@ impl Entry {
         }
         self.drive(header.time_ns, out);
         self.settle(out);
+    }
+
+    /// The usual record: the next bytes of a connection on which nothing waits, all of them copied, and
+    /// the parser can take them. Returns whether it was one.
+    fn data_at_once(&mut self, header: &DataHeader, direction: usize, offset: u64, head: &[u8]) -> bool {
+        let State::Parsing { parser, .. } = &mut self.state else { return false };
+        let side = side(self.facts.role, direction);
+        let is_usual = header.flags & (FLAG_END | FLAG_CONTINUES) == 0
+            && head.len() as u64 == u64::from(header.length)
+            && !self.continues[direction]
+            && self.streams[direction].is_next(offset)
+            && self.streams.iter().all(Stream::is_quiet)
+            && parser.is_ready(side);
+        if !is_usual {
+            return false;
+        }
+        self.streams[direction].advance_to(offset + u64::from(header.length));
+        self.last_direction = Some(direction);
+        let call = Call {
+            start_ns: header.start_ns,
+            end_ns: header.time_ns,
+            unit: Unit { pid: header.pid, tid: header.tid },
+            after: 0,
+            first: true,
+        };
+        parser.data(side, head, &call, &mut self.yields);
+        true
     }
 
     /// This end has sent its last byte.
@@ -470,6 +500,9 @@ impl Entry {
 
     /// Hands on what can be handed on.
     fn drive(&mut self, now_ns: u64, out: &mut dyn Output) {
+        if self.streams.iter().all(Stream::is_quiet) {
+            return;
+        }
         loop {
             let mut moved = false;
             for direction in [RECEIVE, SEND].map(usize::from) {

@@ -140,6 +140,11 @@ impl Stream {
         self.next
     }
 
+    /// Whether the byte at `offset` is the next to hand on.
+    pub fn is_next(&self, offset: u64) -> bool {
+        self.started && self.next == offset
+    }
+
     /// Where a piece belongs.
     pub fn place(&mut self, offset: u64, length: u64) -> Placed {
         if !self.started {
@@ -178,6 +183,11 @@ impl Stream {
     /// The first piece that waits.
     pub fn first_held(&self) -> Option<&Piece<Bytes>> {
         self.held.front()
+    }
+
+    /// Whether nothing waits in it: no piece, and no end that was not handed on.
+    pub fn is_quiet(&self) -> bool {
+        self.held.is_empty() && (self.end.is_none() || self.ended)
     }
 
     /// All that wait, in order.
