@@ -135,18 +135,10 @@ unsafe fn output_in<const ROOM: usize, const FIRST: u64, const SECOND: u64>(
     unsafe {
         let record = entry.as_mut_ptr();
         let data: *mut u8 = (&raw mut (*record).data).cast();
-        let mut failed = first > FIRST || length > FIRST + SECOND;
-        if !failed {
-            failed = bpf_probe_read_user(data.cast(), first as u32, buffers.first as *const c_void) != 0;
-            if SECOND != 0 && !failed {
-                let rest = length - first;
-                failed = rest > SECOND
-                    || bpf_probe_read_user(
-                        data.add(first as usize).cast(),
-                        rest as u32,
-                        buffers.second as *const c_void,
-                    ) != 0;
-            }
+        let mut failed = !read(data, first, FIRST, buffers.first);
+        if SECOND != 0 && !failed {
+            let at = core::hint::black_box(first);
+            failed = at > FIRST || !read(data.add(at as usize), length - first, SECOND, buffers.second);
         }
         (*record).header = *header;
         if failed {
@@ -166,4 +158,13 @@ unsafe fn output_in<const ROOM: usize, const FIRST: u64, const SECOND: u64>(
     // Asking how full the ring is costs a helper call, so small records ask now and then.
     entry.submit(submit_flags(header.time_ns >> 6 & 15 == 0));
     true
+}
+
+/// Reads the process's memory. Returns false if that fails, or if it is more than `most` bytes.
+#[inline(always)]
+unsafe fn read(to: *mut u8, length: u64, most: u64, from: u64) -> bool {
+    // The compiler would check one register and pass another.
+    let length = core::hint::black_box(length);
+    // SAFETY: the caller has room for `most` bytes; the helper checks the address.
+    length <= most && unsafe { bpf_probe_read_user(to.cast(), length as u32, from as *const c_void) == 0 }
 }
