@@ -63,13 +63,32 @@ impl Program {
 
     /// gunicorn with the Flask service, two workers.
     pub fn flask() -> Self {
+        Self::flask_asking("http://127.0.0.1:9")
+    }
+
+    /// The same, with its price service there.
+    pub fn flask_asking(prices: &str) -> Self {
         let port = free_port();
         Self::start("flask", port, |_| {
             let mut command = Command::new("/usr/bin/python3");
             command
                 .args(["-m", "gunicorn", "--workers", "2", "--bind", &format!("127.0.0.1:{port}"), "app:app"])
                 .current_dir(root().join("tests/apps/shop"))
+                .env("PRICES_URL", prices)
                 .env("PYTHONDONTWRITEBYTECODE", "1");
+            command
+        })
+    }
+
+    /// A service of `tests/apps` that asks the price service there, by this interpreter.
+    pub fn asking(interpreter: &str, app: &str, prices: &str) -> Self {
+        let port = free_port();
+        Self::start(app, port, |_| {
+            let mut command = Command::new(interpreter);
+            command
+                .arg(root().join("tests/apps").join(app))
+                .env("PORT", port.to_string())
+                .env("PRICES_URL", prices);
             command
         })
     }

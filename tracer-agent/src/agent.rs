@@ -18,6 +18,7 @@ use crate::{
     clock,
     config::Config,
     connection,
+    correlate::{Correlator, IdGenerator, Rules},
     discovery::{self, Discovery, Tell},
     exchange::{ConnectionFacts, Exchange},
     export::{Exporter, SpanSender},
@@ -27,10 +28,7 @@ use crate::{
     pipeline::{Input, Pipeline, Sink},
     process::{identity::Host, selector::Selectors, table::ProcessTable},
     record::{self, Writer},
-    span::{
-        Span,
-        build::{IdGenerator, SpanBuilder},
-    },
+    span::{Span, build::SpanBuilder},
     status::{Count, Service, Shared, Status},
 };
 
@@ -207,8 +205,10 @@ pub fn pipeline(config: &Config, host: Host, seed: u64) -> Pipeline {
         connections: config.limits.connections,
         exchange_timeout_ns: config.limits.exchange_timeout.as_ns(),
     };
-    let builder = SpanBuilder::new(config.spans.clone(), IdGenerator::new(seed));
-    Pipeline::new(limits, ProcessTable::new(host), builder)
+    let rules = Rules { sole_request: config.links.sole_request };
+    let correlator = Correlator::new(rules, IdGenerator::new(seed));
+    let builder = SpanBuilder::new(config.spans.clone());
+    Pipeline::new(limits, ProcessTable::new(host), correlator, builder)
 }
 
 fn start_recording(

@@ -26,6 +26,8 @@ pub struct Config {
     pub export: ExportConfig,
     /// What spans hold.
     pub spans: SpanConfig,
+    /// How spans become traces.
+    pub links: LinkConfig,
     /// What is written for each exchange: `text`, `json`, `otlp-json` or `none`.
     pub output: Format,
     /// File that the output goes to; standard error for `tracer run`, else standard output.
@@ -42,6 +44,21 @@ pub struct Config {
     pub record_raw: bool,
     /// The agent's own log.
     pub log: LogConfig,
+}
+
+/// How spans become traces.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct LinkConfig {
+    /// Link a call to the only request that its process has open. Right unless the process makes calls
+    /// of its own accord, or serves requests that are not read.
+    pub sole_request: bool,
+}
+
+impl Default for LinkConfig {
+    fn default() -> Self {
+        Self { sole_request: true }
+    }
 }
 
 /// Bounds of what is kept in memory.

@@ -6,7 +6,10 @@ use std::net::SocketAddr;
 
 use bytes::Bytes;
 
-use crate::lines::{FieldName, Lines};
+use crate::{
+    context::Incoming,
+    lines::{FieldName, Lines},
+};
 
 /// Which end of a connection a process is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -60,10 +63,23 @@ pub struct Exchange {
     pub end_ns: u64,
     /// How it ended.
     pub outcome: Outcome,
-    /// Offset of the request's first byte in its direction of the connection.
+    /// Offset of the request's first byte in its direction of the connection, whose first byte has 0.
     pub request_offset: u64,
     /// What was said.
     pub payload: Payload,
+}
+
+/// A request of which the head has come.
+#[derive(Clone, Debug)]
+pub struct Opened {
+    /// Who moved its first byte.
+    pub unit: Unit,
+    /// When, `CLOCK_MONOTONIC`.
+    pub start_ns: u64,
+    /// As [`Exchange::request_offset`].
+    pub offset: u64,
+    /// The trace context that it carries.
+    pub incoming: Option<Box<Incoming>>,
 }
 
 /// The protocol's own part of an exchange.
@@ -124,11 +140,6 @@ impl HttpExchange {
         self.noted.user_agent.of(&self.request_head)
     }
 
-    /// Whether there is a `traceparent`.
-    pub fn has_trace_context(&self) -> bool {
-        self.noted.has_trace_context
-    }
-
     /// Values of the response's header fields called `name`; see [`Self::request_header`].
     pub fn response_header<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a [u8]> {
         header_values(self.response_head.as_deref().unwrap_or_default(), name)
@@ -137,7 +148,7 @@ impl HttpExchange {
 
 /// Walks a head that a parser has accepted: lines end in LF with or without CR, a line that begins
 /// with a space or tab continues the one before (RFC 9112 section 5.2) and is not joined here.
-fn header_values<'a>(head: &'a [u8], name: &'a str) -> impl Iterator<Item = &'a [u8]> {
+pub(crate) fn header_values<'a>(head: &'a [u8], name: &'a str) -> impl Iterator<Item = &'a [u8]> {
     Lines::new(head).skip(1).filter_map(move |line| value_of(line, name))
 }
 
@@ -179,6 +190,11 @@ impl Noted {
             this.line(line, at);
         }
         this
+    }
+
+    /// Whether there is a `traceparent`.
+    pub(crate) fn has_trace_context(&self) -> bool {
+        self.has_trace_context
     }
 
     /// Reads a line that begins `at` bytes into the head.
@@ -224,4 +240,10 @@ pub struct ConnectionFacts {
     pub remote: SocketAddr,
     /// Network namespace, as an inode number.
     pub netns: u32,
+    /// When this end called `connect`, `CLOCK_MONOTONIC`; none if it did not, or nobody saw it.
+    pub connect_ns: Option<u64>,
+    /// TCP sequence number of the first byte that this end ever sent.
+    pub first_sent: u32,
+    /// TCP sequence number of the first byte that this end ever received.
+    pub first_received: u32,
 }

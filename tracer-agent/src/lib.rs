@@ -8,6 +8,7 @@ pub mod clock;
 pub mod config;
 pub mod connection;
 pub mod context;
+pub mod correlate;
 pub mod discovery;
 pub mod doctor;
 pub mod exchange;

@@ -10,7 +10,8 @@ use tracer_common::{
 
 use crate::{
     connection::{self, Table},
-    exchange::{ConnectionFacts, Exchange, Outcome, Role},
+    correlate::{Correlator, Link},
+    exchange::{ConnectionFacts, Exchange, Opened, Outcome, Role, Unit},
     ledger::{Counter, Ledger},
     process::{facts::ProcessFacts, table::ProcessTable},
     span::{Span, build::Clock, build::SpanBuilder},
@@ -81,6 +82,7 @@ pub struct Pipeline {
 /// What exchanges need to become spans.
 struct Stage {
     processes: ProcessTable,
+    correlator: Correlator,
     builder: SpanBuilder,
     clock: Clock,
     ledger: Ledger,
@@ -90,11 +92,17 @@ struct Stage {
 
 impl Pipeline {
     /// An empty pipeline.
-    pub fn new(limits: connection::Limits, processes: ProcessTable, builder: SpanBuilder) -> Self {
+    pub fn new(
+        limits: connection::Limits,
+        processes: ProcessTable,
+        correlator: Correlator,
+        builder: SpanBuilder,
+    ) -> Self {
         Self {
             connections: Table::new(limits),
             stage: Stage {
                 processes,
+                correlator,
                 builder,
                 clock: Clock { offset_ns: 0 },
                 ledger: Ledger::default(),
@@ -130,6 +138,7 @@ impl Pipeline {
             Input::Record(record) => self.record(record, sink),
             Input::Facts { facts, rule } => {
                 self.stage.excluded.remove(&facts.pid);
+                self.stage.correlator.program(facts.pid, &facts.exe);
                 self.stage.processes.facts(facts.clone(), rule.map(str::to_owned));
             }
             Input::Listening { ports, .. } => self.connections.listens(ports),
@@ -183,10 +192,14 @@ impl Pipeline {
             Some(Kind::Exec) => {
                 read::<ProcessRecord>(record).map(|event| handler.stage.processes.exec(event.pid))
             }
-            Some(Kind::Fork) => read::<ProcessRecord>(record)
-                .map(|event| handler.stage.processes.fork(event.parent, event.pid)),
-            Some(Kind::Exit) => read::<ProcessRecord>(record)
-                .map(|event| handler.stage.processes.exit(event.pid, event.time_ns)),
+            Some(Kind::Fork) => read::<ProcessRecord>(record).map(|event| {
+                handler.stage.processes.fork(event.parent, event.pid);
+                handler.stage.correlator.fork(event.parent, event.pid);
+            }),
+            Some(Kind::Exit) => read::<ProcessRecord>(record).map(|event| {
+                handler.stage.processes.exit(event.pid, event.time_ns);
+                handler.stage.correlator.forget_process(event.pid);
+            }),
             Some(Kind::Listen) => {
                 read::<ProcessRecord>(record).map(|event| self.connections.listens(&[event.port]))
             }
@@ -235,7 +248,27 @@ struct Handler<'a> {
 }
 
 impl connection::Output for Handler<'_> {
-    fn exchange(&mut self, facts: &ConnectionFacts, exchange: Exchange) {
+    fn opened(&mut self, facts: &ConnectionFacts, opened: Opened) {
+        self.stage.correlator.opened(facts, opened);
+    }
+
+    fn closed(&mut self, facts: &ConnectionFacts, exchange: &Exchange) -> Link {
+        self.stage.correlator.closed(facts, exchange)
+    }
+
+    fn read(&mut self, facts: &ConnectionFacts, unit: Unit, time_ns: u64) {
+        self.stage.correlator.read(facts, unit, time_ns);
+    }
+
+    fn hidden(&mut self, pid: u32) {
+        self.stage.correlator.hidden(pid);
+    }
+
+    fn left(&mut self, connection: u64) {
+        self.stage.correlator.left(connection);
+    }
+
+    fn exchange(&mut self, facts: &ConnectionFacts, exchange: Exchange, link: Link) {
         let pid = match facts.role {
             Role::Client => exchange.request_unit.pid,
             Role::Server => exchange.response_unit.unwrap_or(exchange.request_unit).pid,
@@ -255,7 +288,7 @@ impl connection::Output for Handler<'_> {
         let own = if instance.pid == pid { pid } else { processes.instance(pid).map_or(pid, |own| own.pid) };
         ledger.add(own, paired, 1);
         let mut count = |counter, n| ledger.add(instance.pid, counter, n);
-        if let Some(span) = builder.build(&exchange, facts, &instance.resource, clock, &mut count) {
+        if let Some(span) = builder.build(&exchange, facts, &instance.resource, clock, link, &mut count) {
             ledger.add(instance.pid, Counter::SpansQueued, 1);
             self.sink.span(&span, &exchange, facts);
             builder.recycle(span);

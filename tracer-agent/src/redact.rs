@@ -83,10 +83,6 @@ impl Redactor {
     /// A path without the values of secret parameters in its segments (`;jsessionid=…`, RFC 3986
     /// section 3.3) and without the credentials of a URL within it.
     pub fn path<'a>(&self, path: &'a str) -> Cow<'a, str> {
-        // Most have neither parameters nor credentials.
-        if !path.bytes().any(|byte| matches!(byte, b';' | b'@')) {
-            return Cow::Borrowed(path);
-        }
         if !path.contains(';') {
             return without_credentials(path);
         }

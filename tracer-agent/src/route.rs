@@ -2,7 +2,7 @@
 
 #![forbid(unsafe_code)]
 
-use std::{collections::HashMap, sync::Arc};
+use std::sync::Arc;
 
 use rustc_hash::FxHashMap;
 
@@ -37,8 +37,8 @@ impl Patterns {
     }
 }
 
-/// Guessed names, of which each service has a bounded number. Traffic chooses them, so they are
-/// hashed with a secret key.
+/// Guessed names, of which each service has a bounded number: too few for a hash that traffic could
+/// foresee to slow anything down.
 #[derive(Clone, Debug)]
 pub struct Guesses {
     limit: usize,
@@ -55,7 +55,7 @@ pub struct Guesses {
 #[derive(Clone, Debug, Default)]
 struct Service {
     guesses: Vec<Guess>,
-    places: HashMap<Arc<str>, usize>,
+    places: FxHashMap<Arc<str>, usize>,
 }
 
 /// A name that was guessed.

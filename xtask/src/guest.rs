@@ -10,7 +10,7 @@ use crate::{
 };
 
 /// The test programs that are about the kernel.
-const PROGRAMS: &[&str] = &["spans", "sockets", "load"];
+const PROGRAMS: &[&str] = &["spans", "sockets", "load", "links"];
 
 /// A kernel, and the environment that chooses how it is used.
 const RUNS: &[(Kernel, &str)] =

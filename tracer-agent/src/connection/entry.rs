@@ -1,6 +1,6 @@
 //! One connection: its two streams, its protocol's parser, and what is wanted of it.
 
-use std::{collections::VecDeque, net::SocketAddr};
+use std::collections::VecDeque;
 
 use tracer_common::{
     CloseRecord, DataHeader, FLAG_CONTINUES, FLAG_END, FLAG_TURN, OpenRecord, RECEIVE, SEND, Verdict,
@@ -51,6 +51,10 @@ pub(super) struct Entry {
     last_direction: Option<usize>,
     state: State,
     from_birth: bool,
+    /// The other end called `connect`.
+    was_accepted: bool,
+    /// It carries nothing that is read; told once.
+    is_hidden: bool,
     exchange_timeout_ns: u64,
     verdict: Verdict,
     gone: Option<Gone>,
@@ -94,6 +98,8 @@ impl Entry {
             last_direction: None,
             state: State::Unknown { misses: 0 },
             from_birth,
+            was_accepted: from_birth && role.is_none(),
+            is_hidden: false,
             exchange_timeout_ns,
             verdict: Verdict::Heads,
             gone: None,
@@ -104,15 +110,13 @@ impl Entry {
         }
     }
 
-    /// Its own address and the other end's.
-    pub(super) fn addresses(&self) -> (SocketAddr, SocketAddr) {
-        (self.facts.local, self.facts.remote)
+    /// The first sequence numbers that it sent and received.
+    pub(super) fn ends(&self) -> (u32, u32) {
+        (self.facts.first_sent, self.facts.first_received)
     }
 
-    /// Whether both are the ends of one connection within this host.
-    pub(super) fn is_other_end_of(&self, other: &Self) -> bool {
-        let first = |entry: &Self, direction: u8| entry.streams[usize::from(direction)].position_of(0);
-        first(self, SEND) == first(other, RECEIVE) && first(self, RECEIVE) == first(other, SEND)
+    pub(super) fn facts(&self) -> &ConnectionFacts {
+        &self.facts
     }
 
     /// Remembers when bytes arrived.
@@ -133,14 +137,6 @@ impl Entry {
     /// Bytes that this end has sent.
     pub(super) fn sent(&self) -> u64 {
         self.streams[usize::from(SEND)].next()
-    }
-
-    /// Offset in the sent stream of an offset that the parser counts.
-    pub(super) fn sent_offset(&self, offset: u64) -> u64 {
-        match &self.state {
-            State::Parsing { began, .. } => began[usize::from(SEND)] + offset,
-            State::Unknown { .. } | State::Ignored => offset,
-        }
     }
 
     pub(super) fn pid(&self) -> u32 {
@@ -595,7 +591,15 @@ impl Entry {
         let mut yields = std::mem::take(&mut self.yields);
         for made in yields.drain(..) {
             match made {
-                Yield::Exchange(exchange) => out.exchange(&self.facts, exchange),
+                Yield::Opened(mut opened) => {
+                    opened.offset += self.began_at();
+                    out.opened(&self.facts, opened);
+                }
+                Yield::Exchange(mut exchange) => {
+                    exchange.request_offset += self.began_at();
+                    let link = out.closed(&self.facts, &exchange);
+                    out.exchange(&self.facts, exchange, link);
+                }
                 Yield::Count(counter, n) => out.count(self.pid, counter, n),
             }
         }
@@ -605,6 +609,14 @@ impl Entry {
             State::Parsing { parser, .. } => parser.want(),
             State::Unknown { .. } => Want::Heads,
         };
+        if want == Want::Nothing && !self.is_hidden && self.gone.is_none() {
+            self.is_hidden = true;
+            // What the agent knows of its requests ends here; of what the process does for it, too.
+            out.left(self.facts.number);
+            if self.role == Some(Role::Server) || self.role.is_none() && self.was_accepted {
+                out.hidden(self.pid);
+            }
+        }
         let verdict = match want {
             Want::Heads => Verdict::Heads,
             Want::Nothing => {
@@ -614,6 +626,15 @@ impl Entry {
             Want::BodyUntil { side, offset } => self.body_until(side, offset),
         };
         self.publish(verdict, false, out);
+    }
+
+    /// Offset in the requests' stream at which the parser began.
+    fn began_at(&self) -> u64 {
+        let direction = if self.facts.role == Role::Server { RECEIVE } else { SEND };
+        match &self.state {
+            State::Parsing { began, .. } => began[usize::from(direction)],
+            State::Unknown { .. } | State::Ignored => 0,
+        }
     }
 
     fn body_until(&self, body: Side, offset: u64) -> Verdict {

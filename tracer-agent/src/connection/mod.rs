@@ -17,7 +17,8 @@ use tracer_common::{
 
 use self::entry::Entry;
 use crate::{
-    exchange::{ConnectionFacts, Exchange, Role},
+    correlate::Link,
+    exchange::{ConnectionFacts, Exchange, Opened, Role, Unit},
     ledger::Counter,
 };
 
@@ -32,8 +33,18 @@ pub struct Limits {
 
 /// Where what is understood goes.
 pub trait Output {
-    /// An exchange has ended.
-    fn exchange(&mut self, facts: &ConnectionFacts, exchange: Exchange);
+    /// The head of a request has come.
+    fn opened(&mut self, facts: &ConnectionFacts, opened: Opened);
+    /// An exchange has ended. Returns its place in its trace.
+    fn closed(&mut self, facts: &ConnectionFacts, exchange: &Exchange) -> Link;
+    /// An exchange that has ended, with all that is known of it.
+    fn exchange(&mut self, facts: &ConnectionFacts, exchange: Exchange, link: Link);
+    /// A thread has read from a connection.
+    fn read(&mut self, facts: &ConnectionFacts, unit: Unit, time_ns: u64);
+    /// A process serves a connection whose requests cannot be seen.
+    fn hidden(&mut self, pid: u32);
+    /// A connection is gone.
+    fn left(&mut self, connection: u64);
     /// Something for the ledger; `pid` is the process that moved the bytes.
     fn count(&mut self, pid: u32, counter: Counter, n: u64);
     /// What is wanted of a connection has changed.
@@ -58,8 +69,9 @@ pub struct Table {
     urgent: FxHashSet<u64>,
     /// Ports on which selected processes listen: the role of a connection that was joined late.
     listening: FxHashSet<u16>,
-    /// Connections by their own and their other address: both ends may be on this host.
-    ends: FxHashMap<(SocketAddr, SocketAddr), u64>,
+    /// Connections by the first sequence numbers that they sent and received: both ends may be on this
+    /// host. Nothing changes these on the way, as translation changes addresses.
+    ends: FxHashMap<(u32, u32), u64>,
     /// Whether sends are seen before their bytes leave. Unless all are, the times of both ends are
     /// held together; as long as no send was seen, it may be so.
     sends: Sends,
@@ -76,6 +88,7 @@ pub struct Table {
 struct Waiting {
     facts: ConnectionFacts,
     exchange: Exchange,
+    link: Link,
     /// Number of the other end.
     peer: u64,
     /// The byte whose arrival there bounds the time of its sending: an offset in what this end sent.
@@ -85,12 +98,32 @@ struct Waiting {
 /// Keeps exchanges until they were compared with those of the other end.
 struct Held<'a> {
     out: &'a mut dyn Output,
-    exchanges: Vec<(ConnectionFacts, Exchange)>,
+    exchanges: Vec<(ConnectionFacts, Exchange, Link)>,
 }
 
 impl Output for Held<'_> {
-    fn exchange(&mut self, facts: &ConnectionFacts, exchange: Exchange) {
-        self.exchanges.push((facts.clone(), exchange));
+    fn opened(&mut self, facts: &ConnectionFacts, opened: Opened) {
+        self.out.opened(facts, opened);
+    }
+
+    fn closed(&mut self, facts: &ConnectionFacts, exchange: &Exchange) -> Link {
+        self.out.closed(facts, exchange)
+    }
+
+    fn exchange(&mut self, facts: &ConnectionFacts, exchange: Exchange, link: Link) {
+        self.exchanges.push((facts.clone(), exchange, link));
+    }
+
+    fn read(&mut self, facts: &ConnectionFacts, unit: Unit, time_ns: u64) {
+        self.out.read(facts, unit, time_ns);
+    }
+
+    fn hidden(&mut self, pid: u32) {
+        self.out.hidden(pid);
+    }
+
+    fn left(&mut self, connection: u64) {
+        self.out.left(connection);
     }
 
     fn count(&mut self, pid: u32, counter: Counter, n: u64) {
@@ -163,12 +196,15 @@ impl Table {
             local: address(record.family, &record.local_address, record.local_port),
             remote: address(record.family, &record.remote_address, record.remote_port),
             netns: record.netns,
+            connect_ns: (record.flags & OPEN_CLIENT != 0).then_some(record.time_ns),
+            first_sent: record.send_first,
+            first_received: record.receive_first,
         };
         out.count(record.pid, Counter::Connections, 1);
         if !from_birth {
             out.count(record.pid, Counter::ConnectionsJoined, 1);
         }
-        self.ends.insert((facts.local, facts.remote), record.connection);
+        self.ends.insert((record.send_first, record.receive_first), record.connection);
         let entry = Entry::new(facts, role, record, from_birth, self.limits.exchange_timeout_ns);
         self.connections.insert(record.connection, entry);
     }
@@ -183,6 +219,10 @@ impl Table {
         let known = self.with(header.connection, header.time_ns, out, |entry, out| {
             if marks && header.direction == RECEIVE {
                 entry.mark_received(header);
+            }
+            if header.direction == RECEIVE && header.length > 0 {
+                let unit = Unit { pid: header.pid, tid: header.tid };
+                out.read(entry.facts(), unit, header.time_ns);
             }
             entry.data(header, head, tail, out);
         });
@@ -256,8 +296,8 @@ impl Table {
             held = keeper.exchanges;
         }
         let (is_urgent, is_gone) = (entry.is_urgent(), entry.is_gone());
-        for (facts, exchange) in held {
-            self.wait(facts, exchange, out);
+        for (facts, exchange, link) in held {
+            self.wait(facts, exchange, link, out);
         }
         if is_urgent {
             self.urgent.insert(number);
@@ -271,25 +311,23 @@ impl Table {
     /// A send that was seen after it was done looks later than the receive that it caused. When the
     /// other end is on this host, a byte left no later than it arrived there. That end's record may
     /// still be on its way, since two CPUs write to the ring: the exchange waits for it.
-    fn wait(&mut self, facts: ConnectionFacts, exchange: Exchange, out: &mut dyn Output) {
+    fn wait(&mut self, facts: ConnectionFacts, exchange: Exchange, link: Link, out: &mut dyn Output) {
         let Some((own, peer)) = self.peer_of(&facts).filter(|_| self.waiting[0].len() < Self::MOST_WAITING)
         else {
-            return out.exchange(&facts, exchange);
+            return out.exchange(&facts, exchange, link);
         };
         let offset = match facts.role {
-            Role::Client => own.sent_offset(exchange.request_offset),
+            Role::Client => exchange.request_offset,
             Role::Server => own.sent().saturating_sub(1),
         };
-        self.waiting[0].push(Waiting { facts, exchange, peer, offset });
+        self.waiting[0].push(Waiting { facts, exchange, link, peer, offset });
     }
 
-    /// A connection, and the number of its other end if that is on this host. Ends are known by the
-    /// first sequence numbers of both directions, which nothing changes on the way.
+    /// A connection, and the number of its other end if that is on this host.
     fn peer_of(&self, facts: &ConnectionFacts) -> Option<(&Entry, u64)> {
         let own = self.connections.get(&facts.number)?;
-        let number = self.ends.get(&(facts.remote, facts.local))?;
-        let peer = self.connections.get(number)?;
-        own.is_other_end_of(peer).then_some((own, *number))
+        let number = self.ends.get(&(facts.first_received, facts.first_sent))?;
+        (*number != facts.number && self.connections.contains_key(number)).then_some((own, *number))
     }
 
     /// Hands on the exchanges that have waited from one tick to the next, and lets go of the
@@ -297,7 +335,7 @@ impl Table {
     fn release(&mut self, now_ns: u64, out: &mut dyn Output) {
         self.waiting.swap(0, 1);
         let mut ripe = std::mem::take(&mut self.waiting[0]);
-        for Waiting { facts, mut exchange, peer, offset } in ripe.drain(..) {
+        for Waiting { facts, mut exchange, link, peer, offset } in ripe.drain(..) {
             if let Some(arrived_ns) = self.connections.get(&peer).and_then(|peer| peer.received_at(offset)) {
                 match facts.role {
                     Role::Client => exchange.start_ns = exchange.start_ns.min(arrived_ns),
@@ -306,7 +344,7 @@ impl Table {
                     }
                 }
             }
-            out.exchange(&facts, exchange);
+            out.exchange(&facts, exchange, link);
         }
         self.leaving.swap(0, 1);
         let mut gone = std::mem::take(&mut self.leaving[0]);
@@ -333,12 +371,13 @@ impl Table {
             self.urgent.remove(&number);
             self.forget_end(&entry, number);
             entry.finish(out);
+            out.left(number);
         }
     }
 
     fn forget_end(&mut self, entry: &Entry, number: u64) {
-        let key = entry.addresses();
-        // The addresses may be a later connection's by now.
+        let key = entry.ends();
+        // They may be a later connection's by now.
         if self.ends.get(&key) == Some(&number) {
             self.ends.remove(&key);
         }
@@ -355,6 +394,7 @@ impl Table {
                 self.forget_end(&entry, number);
                 out.count(entry.pid(), Counter::ConnectionsEvicted, 1);
                 entry.flush_counts(out);
+                out.left(number);
             }
             self.urgent.remove(&number);
         }

@@ -16,10 +16,23 @@ struct Seen {
     exchanges: Vec<(ConnectionFacts, Exchange)>,
     counts: Vec<(Counter, u64)>,
     verdicts: Vec<(u64, Verdict)>,
+    hidden: usize,
+    left: Vec<u64>,
 }
 
 impl Output for Seen {
-    fn exchange(&mut self, facts: &ConnectionFacts, exchange: Exchange) {
+    fn opened(&mut self, _: &ConnectionFacts, _: Opened) {}
+    fn closed(&mut self, _: &ConnectionFacts, _: &Exchange) -> Link {
+        Link::default()
+    }
+    fn read(&mut self, _: &ConnectionFacts, _: Unit, _: u64) {}
+    fn hidden(&mut self, _: u32) {
+        self.hidden += 1;
+    }
+    fn left(&mut self, connection: u64) {
+        self.left.push(connection);
+    }
+    fn exchange(&mut self, facts: &ConnectionFacts, exchange: Exchange, _: Link) {
         self.exchanges.push((facts.clone(), exchange));
     }
     fn count(&mut self, _: u32, counter: Counter, n: u64) {
@@ -395,7 +408,14 @@ fn a_first_request_that_its_server_read_before_the_client_was_seen_sending_start
 struct Times(Vec<(Role, u64)>);
 
 impl Output for Times {
-    fn exchange(&mut self, facts: &ConnectionFacts, exchange: Exchange) {
+    fn opened(&mut self, _: &ConnectionFacts, _: Opened) {}
+    fn closed(&mut self, _: &ConnectionFacts, _: &Exchange) -> Link {
+        Link::default()
+    }
+    fn read(&mut self, _: &ConnectionFacts, _: Unit, _: u64) {}
+    fn hidden(&mut self, _: u32) {}
+    fn left(&mut self, _: u64) {}
+    fn exchange(&mut self, facts: &ConnectionFacts, exchange: Exchange, _: Link) {
         self.0.push((facts.role, exchange.start_ns));
     }
     fn count(&mut self, _: u32, _: Counter, _: u64) {}
@@ -441,4 +461,20 @@ fn the_first_response_too_waits_for_its_request() {
     driver.data(2, RECEIVE, 0, ANSWER, MS);
     driver.tick(100 * MS);
     assert_eq!(driver.seen.of(Counter::ExchangesUnpaired), 1);
+}
+
+#[test]
+fn a_connection_that_is_not_read_hides_requests_and_one_that_ends_does_not() {
+    let mut driver = Driver::new();
+    driver.open(1, OPEN_BIRTH);
+    driver.data(1, RECEIVE, 0, ASK, MS);
+    driver.data(1, SEND, 0, ANSWER, 2 * MS);
+    driver.close(1, CLOSE_ALL, 0, ANSWER.len() as u32, 3 * MS);
+    assert_eq!((driver.seen.hidden, driver.seen.left.as_slice()), (0, &[1][..]));
+    driver.open(2, OPEN_BIRTH);
+    driver.data(2, RECEIVE, 0, b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03", 4 * MS);
+    assert_eq!(driver.seen.hidden, 1, "TLS of a server");
+    driver.open(3, OPEN_BIRTH | OPEN_CLIENT);
+    driver.data(3, SEND, 0, b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03", 5 * MS);
+    assert_eq!(driver.seen.hidden, 1, "TLS of a client is no request of its own");
 }

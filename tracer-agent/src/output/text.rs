@@ -142,10 +142,11 @@ mod tests {
 
     use super::*;
     use crate::{
+        correlate::Link,
         exchange::{HttpExchange, Noted, Unit},
         span::{
             Resource,
-            build::{Clock, IdGenerator, SpanBuilder, SpanConfig},
+            build::{Clock, SpanBuilder, SpanConfig},
         },
     };
 
@@ -181,10 +182,20 @@ mod tests {
             local: "127.0.0.1:8080".parse().expect("an address"),
             remote: "127.0.0.1:51234".parse().expect("an address"),
             netns: 1,
+            connect_ns: None,
+            first_sent: 0,
+            first_received: 0,
         };
         let resource = Arc::new(Resource { service_name: "shop".to_owned(), pid: 1, attributes: Vec::new() });
-        let mut builder = SpanBuilder::new(SpanConfig::default(), IdGenerator::new(1));
-        let span = builder.build(&exchange, &facts, &resource, &Clock { offset_ns: 0 }, &mut |_, _| {});
+        let mut builder = SpanBuilder::new(SpanConfig::default());
+        let span = builder.build(
+            &exchange,
+            &facts,
+            &resource,
+            &Clock { offset_ns: 0 },
+            Link::default(),
+            &mut |_, _| {},
+        );
         let mut out = Vec::new();
         text.line(&mut out, &span.expect("a span"), &exchange, &facts);
         String::from_utf8(out).expect("text")

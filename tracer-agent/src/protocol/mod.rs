@@ -8,7 +8,7 @@ pub mod http1;
 pub mod recognise;
 
 use crate::{
-    exchange::{Exchange, Unit},
+    exchange::{Exchange, Opened, Unit},
     ledger::Counter,
 };
 
@@ -74,6 +74,8 @@ pub enum Want {
 /// What comes out of a parser.
 #[derive(Clone, Debug)]
 pub enum Yield {
+    /// A request of which the head has come; its exchange has the same offset.
+    Opened(Opened),
     /// A request and its response.
     Exchange(Exchange),
     /// Something for the ledger.

@@ -97,6 +97,8 @@ struct Target<'a> {
     has_credentials: bool,
     path: &'a str,
     query: Option<&'a str>,
+    /// It is a path without parameters and without what may be credentials: there is nothing to hide.
+    is_plain: bool,
 }
 
 impl HttpNames {
@@ -143,7 +145,7 @@ impl HttpNames {
         let is_trusted = self.config.trust_forwarded && facts.role == Role::Server;
         let forwarded = if is_trusted { Forwarded::of(http) } else { Forwarded::default() };
         let scheme = forwarded.scheme.map_or(target.scheme, Cow::Owned);
-        let path = self.redactor.path(target.path);
+        let path = if target.is_plain { Cow::Borrowed(target.path) } else { self.redactor.path(target.path) };
         let authority = forwarded
             .host
             .map(Cow::Owned)
@@ -280,10 +282,21 @@ impl<'a> Target<'a> {
                 has_credentials: false,
                 path: "",
                 query: None,
+                is_plain: false,
+            };
+        }
+        // Most targets are nothing but a path: one look at each byte tells.
+        if target.starts_with('/') && !target.bytes().any(|byte| matches!(byte, b'?' | b'#' | b';' | b'@')) {
+            return Self {
+                scheme: Cow::Borrowed("http"),
+                authority: None,
+                has_credentials: false,
+                path: target,
+                query: None,
+                is_plain: true,
             };
         }
         let mut has_credentials = false;
-        // Most targets are paths: no need to look for a scheme in them.
         let absolute = if target.starts_with('/') { None } else { target.split_once("://") };
         let (scheme, authority, rest) = match absolute {
             Some((scheme, rest)) if is_scheme(scheme) => {
@@ -294,17 +307,13 @@ impl<'a> Target<'a> {
             }
             _ => (Cow::Borrowed("http"), None, target),
         };
-        // Nor for a query in most of them.
-        if authority.is_none() && !rest.bytes().any(|byte| matches!(byte, b'?' | b'#')) {
-            return Self { scheme, authority, has_credentials, path: rest, query: None };
-        }
         let without_fragment = |text: &'a str| text.split_once('#').map_or(text, |(before, _)| before);
         let (path, query) = match rest.split_once('?') {
             Some((path, query)) => (path, Some(without_fragment(query))),
             None => (without_fragment(rest), None),
         };
         let path = if path.is_empty() && authority.is_some() { "/" } else { path };
-        Self { scheme, authority, has_credentials, path, query }
+        Self { scheme, authority, has_credentials, path, query, is_plain: false }
     }
 }
 

@@ -6,10 +6,12 @@ use bytes::Bytes;
 
 use super::{
     Resource, Span, SpanKind, Status, ValueRef,
-    build::{Clock, IdGenerator, SpanBuilder, SpanConfig},
+    build::{Clock, SpanBuilder, SpanConfig},
 };
 use crate::{
-    exchange::{ConnectionFacts, Exchange, HttpExchange, Noted, Outcome, Payload, Role, Unit},
+    context::Incoming,
+    correlate::{Correlator, IdGenerator, Rules},
+    exchange::{ConnectionFacts, Exchange, HttpExchange, Noted, Opened, Outcome, Payload, Role, Unit},
     ledger::Counter,
 };
 
@@ -51,7 +53,7 @@ fn exchange(request: &str, response: Option<&str>, outcome: Outcome) -> Exchange
 fn builder(change: impl FnOnce(&mut SpanConfig)) -> SpanBuilder {
     let mut config = SpanConfig::default();
     change(&mut config);
-    SpanBuilder::new(config, IdGenerator::new(7))
+    SpanBuilder::new(config)
 }
 
 /// The span, and what was counted.
@@ -61,11 +63,32 @@ fn build_with(builder: &mut SpanBuilder, role: Role, exchange: &Exchange) -> (Op
         Role::Server => (address(SERVER), address(CLIENT)),
         Role::Client => (address(CLIENT), address(SERVER)),
     };
-    let facts = ConnectionFacts { number: 1, role, local, remote, netns: 1 };
+    let facts = ConnectionFacts {
+        number: 1,
+        role,
+        local,
+        remote,
+        netns: 1,
+        connect_ns: None,
+        first_sent: 0,
+        first_received: 0,
+    };
     let resource = Arc::new(Resource { service_name: "shop".to_owned(), pid: 100, attributes: Vec::new() });
     let mut counted = Vec::new();
     let clock = Clock { offset_ns: 1_700_000_000_000_000_000 };
-    let span = builder.build(exchange, &facts, &resource, &clock, &mut |counter, _| counted.push(counter));
+    let Payload::Http(http) = &exchange.payload;
+    let incoming = Incoming::of(http.request_header("traceparent"), http.request_header("tracestate"));
+    let opened = Opened {
+        unit: exchange.request_unit,
+        start_ns: exchange.start_ns,
+        offset: exchange.request_offset,
+        incoming: incoming.map(Box::new),
+    };
+    let mut correlator = Correlator::new(Rules { sole_request: true }, IdGenerator::new(7));
+    correlator.opened(&facts, opened);
+    let link = correlator.closed(&facts, exchange);
+    let mut count = |counter, _| counted.push(counter);
+    let span = builder.build(exchange, &facts, &resource, &clock, link, &mut count);
     (span, counted)
 }
 

@@ -20,7 +20,11 @@ use self::{
     seek::Seek,
 };
 use super::{Call, End, Parser, Side, Start, Want, Yield, recognise::Prefix};
-use crate::{exchange::Outcome, ledger::Counter};
+use crate::{
+    context::Incoming,
+    exchange::{Opened, Outcome, header_values},
+    ledger::Counter,
+};
 
 /// First bytes of a PROXY protocol header of version 2.
 pub(super) const PROXY_V2: &[u8] = b"\r\n\r\n\0\r\nQUIT\n";
@@ -151,6 +155,16 @@ impl Http1 {
             _ => None,
         };
         let request = &mut self.request;
+        let incoming = read.noted.has_trace_context().then(|| {
+            let values = |name| header_values(&bytes, name);
+            Incoming::of(values("traceparent"), values("tracestate"))
+        });
+        out.push(Yield::Opened(Opened {
+            unit: request.begin.unit,
+            start_ns: request.begin.start_ns,
+            offset: request.begin_offset,
+            incoming: incoming.flatten().map(Box::new),
+        }));
         self.queue.push(Pending::new(
             bytes,
             &read,

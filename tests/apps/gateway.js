@@ -1,0 +1,12 @@
+// A service on an event loop: /work/N waits a moment, then asks the price service for N.
+const http = require('node:http');
+
+const prices = process.env.PRICES_URL;
+
+http.createServer((request, response) => {
+  const number = request.url.split('/').pop();
+  setTimeout(async () => {
+    const answer = await fetch(`${prices}/price/${number}`);
+    response.end(await answer.text());
+  }, 5);
+}).listen(Number(process.env.PORT), '127.0.0.1');

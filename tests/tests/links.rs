@@ -1,0 +1,179 @@
+//! Spans become traces: each link that is made is right, and those that can be known are made.
+
+use std::{collections::BTreeMap, thread};
+
+use tracer_tests::{
+    Agent,
+    programs::{Program, curl},
+    receiver::{Received, Receiver},
+};
+
+/// What a span must hang on: spans of this service, kind and path are linked with this evidence.
+struct Link<'a> {
+    service: &'a str,
+    is_server: bool,
+    prefix: &'a str,
+    evidence: &'a str,
+    /// Service, kind and path of the parent.
+    parent: (&'a str, bool, &'a str),
+}
+
+/// The number at the end of a path: every request of a chain has the same.
+fn number(span: &Received) -> Option<u32> {
+    span.path().rsplit('/').next()?.parse().ok()
+}
+
+fn by_id(spans: &[Received]) -> BTreeMap<&[u8], &Received> {
+    spans.iter().map(|span| (&span.span.span_id[..], span)).collect()
+}
+
+/// No link may join requests of different numbers, whatever its evidence.
+fn assert_no_link_is_wrong(spans: &[Received]) {
+    let all = by_id(spans);
+    for span in spans.iter().filter(|span| !span.span.parent_span_id.is_empty()) {
+        let parent = all[&span.span.parent_span_id[..]];
+        assert_eq!(span.span.trace_id, parent.span.trace_id, "one trace");
+        assert_eq!(number(span), number(parent), "{} hangs on {}", span.path(), parent.path());
+    }
+}
+
+/// Links of a kind: how many there are, of how many that there could be.
+fn found(spans: &[Received], link: &Link<'_>) -> (usize, usize) {
+    let all = by_id(spans);
+    let those: Vec<_> = spans
+        .iter()
+        .filter(|span| {
+            span.service == link.service
+                && span.is_server() == link.is_server
+                && span.path().starts_with(link.prefix)
+        })
+        .collect();
+    let linked = those.iter().filter(|span| {
+        let Some(parent) = all.get(&span.span.parent_span_id[..]) else { return false };
+        let (service, is_server, prefix) = link.parent;
+        assert_eq!(span.attribute("tracer.link.evidence").as_deref(), Some(link.evidence));
+        assert_eq!((parent.service.as_str(), parent.is_server()), (service, is_server));
+        parent.path().starts_with(prefix)
+    });
+    (linked.count(), those.len())
+}
+
+/// `count` requests by `at_once` clients, each of a number of its own, from `first` on.
+fn ask(url: &str, first: u32, count: u32, at_once: u32) {
+    thread::scope(|scope| {
+        for client in 0..at_once {
+            scope.spawn(move || {
+                for n in (client..count).step_by(at_once as usize) {
+                    curl(&["--fail", &format!("{url}/{}", first + n)]);
+                }
+            });
+        }
+    });
+}
+
+const OF_NGINX: Link<'_> = Link {
+    service: "nginx",
+    is_server: false,
+    prefix: "/item",
+    evidence: "proxy",
+    parent: ("nginx", true, "/item"),
+};
+const OF_SHOP: Link<'_> = Link {
+    service: "shop",
+    is_server: true,
+    prefix: "/item",
+    evidence: "wire",
+    parent: ("nginx", false, "/item"),
+};
+const OF_CALL: Link<'_> = Link {
+    service: "shop",
+    is_server: false,
+    prefix: "/price",
+    evidence: "sole-request",
+    parent: ("shop", true, "/item"),
+};
+const OF_PRICES: Link<'_> = Link {
+    service: "prices",
+    is_server: true,
+    prefix: "/price",
+    evidence: "wire",
+    parent: ("shop", false, "/price"),
+};
+
+#[test]
+fn a_request_through_proxy_and_workers_is_one_trace_without_any_header() {
+    let prices = Program::node();
+    let shop = Program::flask_asking(&prices.url(""));
+    let nginx = Program::nginx(&format!("location / {{ proxy_pass http://127.0.0.1:{}; }}", shop.port));
+    let receiver = Receiver::start();
+    let agent = Agent::tracing(&[nginx.pid(), shop.pid(), prices.pid()], &receiver);
+    ask(&nginx.url("/item"), 1000, 20, 1);
+    ask(&nginx.url("/item"), 2000, 80, 8);
+    let spans = receiver.wait_for(|spans| spans.len() >= 500);
+    assert_eq!(spans.len(), 500);
+    assert_no_link_is_wrong(&spans);
+    for link in [OF_NGINX, OF_SHOP, OF_CALL, OF_PRICES] {
+        assert_eq!(found(&spans, &link), (100, 100), "{} {}", link.service, link.evidence);
+    }
+    let roots: Vec<_> = spans.iter().filter(|span| span.span.parent_span_id.is_empty()).collect();
+    assert_eq!(roots.len(), 100);
+    assert!(roots.iter().all(|span| span.service == "nginx" && span.is_server()));
+    agent.stop();
+}
+
+#[test]
+fn threads_are_linked_once_they_are_known_to_work_for_one_request_each() {
+    let prices = Program::node();
+    let service = Program::asking("/usr/bin/python3", "threads.py", &prices.url(""));
+    let receiver = Receiver::start();
+    let agent = Agent::tracing(&[service.pid(), prices.pid()], &receiver);
+    ask(&service.url("/work"), 1000, 100, 8);
+    let mut spans = receiver.wait_for(|spans| spans.len() >= 300);
+    assert_eq!(spans.len(), 300);
+    assert_no_link_is_wrong(&spans);
+    // What comes after the learning is linked, all of it.
+    ask(&service.url("/work"), 5000, 100, 8);
+    let all = receiver.wait_for(|spans| spans.len() >= 600);
+    assert_no_link_is_wrong(&all);
+    spans = all.into_iter().filter(|span| number(span).is_some_and(|number| number >= 5000)).collect();
+    let name = service_name(&spans);
+    let link = Link {
+        service: &name,
+        is_server: false,
+        prefix: "/price",
+        evidence: "unit",
+        parent: (&name, true, "/work"),
+    };
+    assert_eq!(found(&spans, &link), (100, 100));
+    agent.stop();
+}
+
+/// The name of the service in the middle.
+fn service_name(spans: &[Received]) -> String {
+    let span = spans.iter().find(|span| span.path().starts_with("/work")).expect("a span of it");
+    span.service.clone()
+}
+
+#[test]
+fn an_event_loop_is_linked_only_while_one_request_is_open() {
+    let prices = Program::node();
+    let service = Program::asking("node", "gateway.js", &prices.url(""));
+    let receiver = Receiver::start();
+    let agent = Agent::tracing(&[service.pid(), prices.pid()], &receiver);
+    ask(&service.url("/work"), 1000, 20, 1);
+    let spans = receiver.wait_for(|spans| spans.len() >= 60);
+    let name = service_name(&spans);
+    let link = Link {
+        service: &name,
+        is_server: false,
+        prefix: "/price",
+        evidence: "sole-request",
+        parent: (&name, true, "/work"),
+    };
+    assert_eq!(found(&spans, &link), (20, 20));
+    ask(&service.url("/work"), 2000, 200, 8);
+    let spans = receiver.wait_for(|spans| spans.len() >= 660);
+    assert_eq!(spans.len(), 660);
+    assert_no_link_is_wrong(&spans);
+    agent.stop();
+}

@@ -1,0 +1,403 @@
+//! Which request caused which, and how that is known. A link that could be wrong is not made.
+//!
+//! A request gets its ids when its head has come, so that whatever it causes can name them. Its parent
+//! is what the request itself says (a `traceparent`), else the call at the other end of its connection,
+//! else, for a call, the request that its process was working for.
+
+#![forbid(unsafe_code)]
+
+mod ids;
+mod process;
+#[cfg(test)]
+mod tests;
+
+use rustc_hash::FxHashMap;
+
+pub use self::ids::IdGenerator;
+use self::process::Process;
+use crate::{
+    context::Incoming,
+    exchange::{ConnectionFacts, Exchange, Opened, Role, Unit},
+};
+
+/// How a parent is known, strongest first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Evidence {
+    /// The request came with a valid `traceparent`.
+    Header,
+    /// Both ends of one connection within this host were seen, byte for byte.
+    Wire,
+    /// The call carries the trace id of a request that its process has open, and of no other.
+    ForwardedHeader,
+    /// The thread that made the call was working for exactly this request, in a process whose threads
+    /// do so.
+    Unit,
+    /// A proxy made the call for the request that it had read last.
+    Proxy,
+    /// It was the only request that the process had open.
+    SoleRequest,
+}
+
+impl Evidence {
+    /// As `tracer.link.evidence` tells it.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Header => "header",
+            Self::Wire => "wire",
+            Self::ForwardedHeader => "forwarded-header",
+            Self::Unit => "unit",
+            Self::Proxy => "proxy",
+            Self::SoleRequest => "sole-request",
+        }
+    }
+
+    /// Whether the parent is another process's.
+    const fn is_remote(self) -> bool {
+        matches!(self, Self::Header | Self::Wire)
+    }
+}
+
+/// A span's place in its trace.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Link {
+    /// Trace, never zero.
+    pub trace_id: [u8; 16],
+    /// Span, never zero.
+    pub span_id: [u8; 8],
+    /// Parent, and how it is known; none for a root.
+    pub parent: Option<([u8; 8], Evidence)>,
+    /// OTLP flags: see [`crate::span::Span::flags`].
+    pub flags: u32,
+    /// W3C `tracestate`, as it came.
+    pub trace_state: String,
+}
+
+/// Trace flags of a root: sampled, and its trace id is random (W3C trace context level 2).
+const ROOT_FLAGS: u8 = 0x03;
+/// OTLP span flags: whether the parent is remote is known, and it is.
+const HAS_IS_REMOTE: u32 = 0x100;
+const IS_REMOTE: u32 = 0x200;
+
+/// A request, as long as it is open: its connection, and where it begins there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+struct Key {
+    connection: u64,
+    offset: u64,
+}
+
+/// The first sequence numbers that an end of a connection sent and received. Those of the other end are
+/// the same the other way round; nothing on the way changes them.
+type Ends = (u32, u32);
+
+/// One end of a connection that carries requests.
+#[derive(Debug)]
+struct Conversation {
+    /// The open ones, in the order in which they came.
+    open: Vec<Request>,
+    ends: Ends,
+    /// The other end, once it is known to be on this host.
+    peer: Option<u64>,
+}
+
+/// Trace and place in it.
+#[derive(Clone, Debug)]
+struct Context {
+    trace_id: [u8; 16],
+    parent: Option<([u8; 8], Evidence)>,
+    /// W3C trace flags.
+    flags: u8,
+    state: String,
+}
+
+/// An open request.
+#[derive(Debug)]
+struct Request {
+    offset: u64,
+    unit: Unit,
+    span_id: [u8; 8],
+    context: Context,
+    /// For a call: the request that it was made for.
+    made_for: Option<Key>,
+    /// Open requests that took their trace from this one.
+    children: Vec<Key>,
+}
+
+/// How links are made.
+#[derive(Clone, Copy, Debug)]
+pub struct Rules {
+    /// Link a call to the only request that its process has open.
+    pub sole_request: bool,
+}
+
+/// All open requests, and what the processes do with them.
+pub struct Correlator {
+    rules: Rules,
+    ids: IdGenerator,
+    connections: FxHashMap<u64, Conversation>,
+    /// Connections by their ends.
+    ends: FxHashMap<Ends, u64>,
+    processes: FxHashMap<u32, Process>,
+    proxies: usize,
+}
+
+impl Correlator {
+    /// No request is open.
+    pub fn new(rules: Rules, ids: IdGenerator) -> Self {
+        Self {
+            rules,
+            ids,
+            connections: FxHashMap::default(),
+            ends: FxHashMap::default(),
+            processes: FxHashMap::default(),
+            proxies: 0,
+        }
+    }
+
+    /// A process runs another program: what was learned of it is void.
+    pub fn program(&mut self, pid: u32, executable: &str) {
+        self.forget_process(pid);
+        let is_proxy = process::is_proxy(executable);
+        self.proxies += usize::from(is_proxy);
+        self.processes.insert(pid, Process::new(is_proxy));
+    }
+
+    /// A process made another, which runs the same program.
+    pub fn fork(&mut self, parent: u32, child: u32) {
+        let is_proxy = self.processes.get(&parent).is_some_and(Process::is_proxy);
+        self.forget_process(child);
+        self.proxies += usize::from(is_proxy);
+        self.processes.insert(child, Process::new(is_proxy));
+    }
+
+    /// A process is gone.
+    pub fn forget_process(&mut self, pid: u32) {
+        if let Some(process) = self.processes.remove(&pid) {
+            self.proxies -= usize::from(process.is_proxy());
+        }
+    }
+
+    /// A process serves a connection whose requests cannot be seen.
+    pub fn hidden(&mut self, pid: u32) {
+        self.process(pid).hide();
+    }
+
+    fn process(&mut self, pid: u32) -> &mut Process {
+        /// Processes that are remembered; those that rest are forgotten when there are more.
+        const MOST: usize = 65_536;
+        if self.processes.len() >= MOST && !self.processes.contains_key(&pid) {
+            self.processes.retain(|_, process| process.is_proxy() || process.open().next().is_some());
+        }
+        self.processes.entry(pid).or_insert_with(|| Process::new(false))
+    }
+
+    /// The head of a request has come.
+    pub fn opened(&mut self, facts: &ConnectionFacts, opened: Opened) {
+        let Opened { unit, start_ns, offset, incoming } = opened;
+        let key = Key { connection: facts.number, offset };
+        let other = self.peer(facts).map(|connection| Key { connection, offset });
+        let (context, made_for) = match facts.role {
+            Role::Server => (self.context_of_request(key, other, incoming), None),
+            Role::Client => {
+                let connect_ns = facts.connect_ns.filter(|_| offset == 0);
+                self.context_of_call(key, unit, start_ns, connect_ns, incoming.as_deref())
+            }
+        };
+        let span_id = self.ids.span_id();
+        let request = Request { offset, unit, span_id, context, made_for, children: Vec::new() };
+        if let Some(conversation) = self.connections.get_mut(&facts.number) {
+            conversation.open.push(request);
+        }
+        match (facts.role, other) {
+            (Role::Server, _) => self.process(unit.pid).request_opened(unit, key, start_ns),
+            // The other end's record may have come first.
+            (Role::Client, Some(server)) => self.adopt(server, key),
+            (Role::Client, None) => {}
+        }
+    }
+
+    /// The other end of a connection, if that is on this host and was seen.
+    fn peer(&mut self, facts: &ConnectionFacts) -> Option<u64> {
+        let ends = (facts.first_sent, facts.first_received);
+        let conversation = self.connections.entry(facts.number).or_insert_with(|| {
+            self.ends.insert(ends, facts.number);
+            Conversation { open: Vec::new(), ends, peer: None }
+        });
+        if conversation.peer.is_none() {
+            let other = self.ends.get(&(ends.1, ends.0)).copied().filter(|other| *other != facts.number)?;
+            conversation.peer = Some(other);
+            if let Some(other) = self.connections.get_mut(&other) {
+                other.peer = Some(facts.number);
+            }
+            return Some(other);
+        }
+        conversation.peer
+    }
+
+    /// Trace and parent of a request that a process serves, `call` at the other end if that was seen.
+    fn context_of_request(
+        &mut self,
+        key: Key,
+        call: Option<Key>,
+        incoming: Option<Box<Incoming>>,
+    ) -> Context {
+        if let Some(incoming) = incoming {
+            return Context {
+                trace_id: incoming.trace_id,
+                parent: Some((incoming.parent_id, Evidence::Header)),
+                flags: incoming.flags,
+                state: incoming.state,
+            };
+        }
+        call.and_then(|call| self.child_of(call, key, Evidence::Wire)).unwrap_or_else(|| self.root())
+    }
+
+    /// Trace and parent of a call that a process makes, and the request that it is made for.
+    fn context_of_call(
+        &mut self,
+        key: Key,
+        unit: Unit,
+        start_ns: u64,
+        connect_ns: Option<u64>,
+        carried: Option<&Incoming>,
+    ) -> (Context, Option<Key>) {
+        let sole_request = self.rules.sole_request;
+        let found = match carried.and_then(|carried| self.request_of_trace(unit.pid, carried.trace_id)) {
+            Some(request) => Some((request, Evidence::ForwardedHeader)),
+            None => self.process(unit.pid).made_for(unit, start_ns, connect_ns, sole_request),
+        };
+        let context = found.and_then(|(request, evidence)| self.child_of(request, key, evidence));
+        match (context, found) {
+            (Some(context), Some((request, _))) => (context, Some(request)),
+            _ => (self.root(), None),
+        }
+    }
+
+    /// The only open request of a process that came with this trace id.
+    fn request_of_trace(&mut self, pid: u32, trace_id: [u8; 16]) -> Option<Key> {
+        let open: Vec<Key> = self.processes.get(&pid)?.open().collect();
+        let mut found = None;
+        for key in open {
+            let context = &self.request(key)?.context;
+            if context.trace_id == trace_id
+                && context.parent.is_some_and(|(_, evidence)| evidence == Evidence::Header)
+                && found.replace(key).is_some()
+            {
+                return None;
+            }
+        }
+        found
+    }
+
+    fn root(&mut self) -> Context {
+        Context { trace_id: self.ids.trace_id(), parent: None, flags: ROOT_FLAGS, state: String::new() }
+    }
+
+    fn child_of(&mut self, parent: Key, child: Key, evidence: Evidence) -> Option<Context> {
+        /// Children that follow when the parent's own parent comes late: microseconds after it.
+        const FOLLOW: usize = 64;
+        let parent = self.request(parent)?;
+        if parent.children.len() < FOLLOW {
+            parent.children.push(child);
+        }
+        let Context { trace_id, flags, state, .. } = &parent.context;
+        Some(Context {
+            trace_id: *trace_id,
+            parent: Some((parent.span_id, evidence)),
+            flags: *flags,
+            state: state.clone(),
+        })
+    }
+
+    /// The call that a request belongs to was seen after it: all that hangs on the request follows.
+    fn adopt(&mut self, server: Key, call: Key) {
+        if self.request(server).is_none_or(|request| request.context.parent.is_some()) {
+            return;
+        }
+        let Some(context) = self.child_of(call, server, Evidence::Wire) else { return };
+        let Some(request) = self.request(server) else { return };
+        request.context = context;
+        let (trace_id, flags) = (request.context.trace_id, request.context.flags);
+        let state = request.context.state.clone();
+        let mut below = request.children.clone();
+        while let Some(key) = below.pop() {
+            if let Some(request) = self.request(key) {
+                request.context.trace_id = trace_id;
+                request.context.flags = flags;
+                request.context.state.clone_from(&state);
+                below.extend_from_slice(&request.children);
+            }
+        }
+    }
+
+    fn request(&mut self, key: Key) -> Option<&mut Request> {
+        let open = &mut self.connections.get_mut(&key.connection)?.open;
+        open.iter_mut().find(|request| request.offset == key.offset)
+    }
+
+    /// Bytes were read from a connection: a proxy goes on with what that serves.
+    pub fn read(&mut self, facts: &ConnectionFacts, unit: Unit, time_ns: u64) {
+        if self.proxies == 0 {
+            return;
+        }
+        let Some(process) = self.processes.get_mut(&unit.pid).filter(|process| process.is_proxy()) else {
+            return;
+        };
+        let Some(request) =
+            self.connections.get(&facts.number).and_then(|conversation| conversation.open.last())
+        else {
+            return;
+        };
+        let served = match facts.role {
+            Role::Server => Some(Key { connection: facts.number, offset: request.offset }),
+            Role::Client => request.made_for,
+        };
+        if let Some(served) = served {
+            process.resumed(unit, served, time_ns);
+        }
+    }
+
+    /// An exchange has ended: its place in the trace.
+    pub fn closed(&mut self, facts: &ConnectionFacts, exchange: &Exchange) -> Link {
+        let key = Key { connection: facts.number, offset: exchange.request_offset };
+        let Some(request) = self.take(key) else {
+            let span_id = self.ids.span_id();
+            return link(span_id, self.root());
+        };
+        if facts.role == Role::Server
+            && let Some(process) = self.processes.get_mut(&request.unit.pid)
+        {
+            process.request_closed(key, exchange);
+        }
+        link(request.span_id, request.context)
+    }
+
+    fn take(&mut self, key: Key) -> Option<Request> {
+        let open = &mut self.connections.get_mut(&key.connection)?.open;
+        let at = open.iter().position(|request| request.offset == key.offset)?;
+        Some(open.remove(at))
+    }
+
+    /// A connection is gone, and with it the requests that were never reported.
+    pub fn left(&mut self, connection: u64) {
+        let Some(Conversation { open, ends, peer }) = self.connections.remove(&connection) else { return };
+        if self.ends.get(&ends) == Some(&connection) {
+            self.ends.remove(&ends);
+        }
+        if let Some(other) = peer.and_then(|peer| self.connections.get_mut(&peer)) {
+            other.peer = None;
+        }
+        for request in open {
+            let key = Key { connection, offset: request.offset };
+            if let Some(process) = self.processes.get_mut(&request.unit.pid) {
+                process.request_dropped(key);
+            }
+        }
+    }
+}
+
+fn link(span_id: [u8; 8], context: Context) -> Link {
+    let Context { trace_id, parent, flags, state } = context;
+    let is_remote = parent.is_some_and(|(_, evidence)| evidence.is_remote());
+    let flags = u32::from(flags) | HAS_IS_REMOTE | if is_remote { IS_REMOTE } else { 0 };
+    Link { trace_id, span_id, parent, flags, trace_state: state }
+}

@@ -1,0 +1,356 @@
+//! Requests of several processes, and the links between them.
+
+use super::*;
+use crate::exchange::{Outcome, Payload};
+
+/// A world of processes whose connections carry HTTP.
+struct World {
+    correlator: Correlator,
+    now_ns: u64,
+}
+
+/// One end of a connection.
+#[derive(Clone)]
+struct End(ConnectionFacts);
+
+/// An open request at one end.
+struct Pending {
+    facts: ConnectionFacts,
+    unit: Unit,
+    offset: u64,
+    start_ns: u64,
+}
+
+fn thread(pid: u32, tid: u32) -> Unit {
+    Unit { pid, tid }
+}
+
+impl World {
+    fn new() -> Self {
+        let ids = IdGenerator::new(1);
+        Self { correlator: Correlator::new(Rules { sole_request: true }, ids), now_ns: 1000 }
+    }
+
+    fn now(&mut self) -> u64 {
+        self.now_ns += 10;
+        self.now_ns
+    }
+
+    /// Both ends of a connection: the client's, the server's.
+    fn connection(&mut self, number: u64) -> (End, End) {
+        let connect_ns = self.now();
+        let address = |port: u16| std::net::SocketAddr::from(([127, 0, 0, 1], port));
+        let (client, server) = (number as u32 * 1000 + 1, number as u32 * 1000 + 2);
+        let facts = ConnectionFacts {
+            number,
+            role: Role::Client,
+            local: address(50_000),
+            remote: address(80),
+            netns: 1,
+            connect_ns: Some(connect_ns),
+            first_sent: client,
+            first_received: server,
+        };
+        let other = ConnectionFacts {
+            number: number + 1_000_000,
+            role: Role::Server,
+            local: facts.remote,
+            remote: facts.local,
+            connect_ns: None,
+            first_sent: server,
+            first_received: client,
+            ..facts.clone()
+        };
+        (End(facts), End(other))
+    }
+
+    fn open(&mut self, end: &End, unit: Unit, offset: u64, incoming: Option<Incoming>) -> Pending {
+        let start_ns = self.now();
+        let opened = Opened { unit, start_ns, offset, incoming: incoming.map(Box::new) };
+        self.correlator.opened(&end.0, opened);
+        Pending { facts: end.0.clone(), unit, offset, start_ns }
+    }
+
+    fn close(&mut self, pending: &Pending) -> Link {
+        self.close_by(pending, pending.unit)
+    }
+
+    /// Another thread may have written the answer.
+    fn close_by(&mut self, pending: &Pending, answered: Unit) -> Link {
+        let end_ns = self.now();
+        let exchange = Exchange {
+            request_unit: pending.unit,
+            response_unit: Some(answered),
+            start_ns: pending.start_ns,
+            request_end_ns: pending.start_ns,
+            response_start_ns: Some(end_ns),
+            end_ns,
+            outcome: Outcome::Complete,
+            request_offset: pending.offset,
+            payload: Payload::Http(Box::new(crate::exchange::HttpExchange {
+                request_head: bytes::Bytes::new(),
+                method: 0..0,
+                target: 0..0,
+                noted: crate::exchange::Noted::default(),
+                minor_version: 1,
+                response_head: None,
+                status: Some(200),
+                request_body_bytes: None,
+                response_body_bytes: None,
+            })),
+        };
+        self.correlator.closed(&pending.facts, &exchange)
+    }
+
+    /// Exchanges of two threads that overlap, each thread on its own: what makes a profile of threads.
+    fn teach(&mut self, pid: u32) {
+        for round in 0..10 {
+            let (_, one) = self.connection(500 + round * 2);
+            let (_, two) = self.connection(501 + round * 2);
+            let first = self.open(&one, thread(pid, pid + 1), 0, None);
+            let second = self.open(&two, thread(pid, pid + 2), 0, None);
+            self.close(&first);
+            self.close(&second);
+        }
+    }
+}
+
+fn evidence(link: &Link) -> Option<Evidence> {
+    link.parent.map(|(_, evidence)| evidence)
+}
+
+fn incoming(trace: u8) -> Incoming {
+    Incoming { trace_id: [trace; 16], parent_id: [trace; 8], flags: 1, state: "a=1".to_owned() }
+}
+
+#[test]
+fn both_ends_of_a_connection_are_one_trace() {
+    let mut world = World::new();
+    let (client, server) = world.connection(1);
+    for offset in [0, 300] {
+        let call = world.open(&client, thread(1, 1), offset, None);
+        let request = world.open(&server, thread(2, 2), offset, None);
+        let (inner, outer) = (world.close(&request), world.close(&call));
+        assert_eq!(inner.trace_id, outer.trace_id);
+        assert_eq!(inner.parent, Some((outer.span_id, Evidence::Wire)));
+        assert_eq!((inner.flags, outer.flags), (0x303, 0x103));
+        assert_eq!(outer.parent, None);
+    }
+}
+
+#[test]
+fn the_call_may_be_seen_after_what_it_caused_and_all_below_follows() {
+    let mut world = World::new();
+    let (client, server) = world.connection(1);
+    let (below, far) = world.connection(2);
+    let request = world.open(&server, thread(2, 2), 0, None);
+    let inner_call = world.open(&below, thread(2, 2), 0, None);
+    let inner_request = world.open(&far, thread(3, 3), 0, None);
+    let call = world.open(&client, thread(1, 1), 0, None);
+    let links = [&inner_request, &inner_call, &request, &call].map(|pending| world.close(pending));
+    let evidences: Vec<_> = links.iter().map(evidence).collect();
+    assert_eq!(evidences, [Some(Evidence::Wire), Some(Evidence::SoleRequest), Some(Evidence::Wire), None]);
+    assert!(links.iter().all(|link| link.trace_id == links[3].trace_id));
+    for pair in links.windows(2) {
+        assert_eq!(pair[0].parent.map(|(id, _)| id), Some(pair[1].span_id));
+    }
+}
+
+#[test]
+fn another_place_on_the_connection_is_another_request() {
+    let mut world = World::new();
+    let (client, server) = world.connection(1);
+    let call = world.open(&client, thread(1, 1), 0, None);
+    let request = world.open(&server, thread(2, 2), 100, None);
+    assert_eq!(world.close(&request).parent, None);
+    assert_eq!(world.close(&call).parent, None);
+}
+
+#[test]
+fn a_context_that_came_is_stronger_than_the_wire() {
+    let mut world = World::new();
+    let (client, server) = world.connection(1);
+    let call = world.open(&client, thread(1, 1), 0, None);
+    let request = world.open(&server, thread(2, 2), 0, Some(incoming(7)));
+    let link = world.close(&request);
+    assert_eq!((link.trace_id, link.parent), ([7; 16], Some(([7; 8], Evidence::Header))));
+    assert_eq!((link.flags, link.trace_state.as_str()), (0x301, "a=1"));
+    assert_ne!(world.close(&call).trace_id, [7; 16]);
+}
+
+#[test]
+fn a_call_with_the_trace_id_of_one_open_request_belongs_to_it() {
+    let mut world = World::new();
+    let (_, one) = world.connection(1);
+    let (_, two) = world.connection(2);
+    let (call, _) = world.connection(3);
+    let first = world.open(&one, thread(1, 1), 0, Some(incoming(7)));
+    let second = world.open(&two, thread(1, 1), 0, Some(incoming(8)));
+    let made = world.open(&call, thread(1, 9), 0, Some(incoming(8)));
+    let again = world.open(&call, thread(1, 9), 100, Some(incoming(9)));
+    let link = world.close(&made);
+    assert_eq!((link.trace_id, evidence(&link)), ([8; 16], Some(Evidence::ForwardedHeader)));
+    assert_eq!(evidence(&world.close(&again)), None, "two are open, and neither has this trace");
+    let third = world.open(&two, thread(1, 1), 200, Some(incoming(7)));
+    let both = world.open(&call, thread(1, 9), 200, Some(incoming(7)));
+    assert_eq!(evidence(&world.close(&both)), None, "two have this trace");
+    for pending in [first, second, third] {
+        world.close(&pending);
+    }
+}
+
+#[test]
+fn a_call_belongs_to_the_only_open_request_and_to_none_of_two() {
+    let mut world = World::new();
+    let (_, one) = world.connection(1);
+    let (_, two) = world.connection(2);
+    let (call, _) = world.connection(3);
+    let before = world.open(&call, thread(1, 5), 0, None);
+    let first = world.open(&one, thread(1, 1), 0, None);
+    let sole = world.open(&call, thread(1, 5), 10, None);
+    let second = world.open(&two, thread(1, 1), 0, None);
+    let unclear = world.open(&call, thread(1, 5), 20, None);
+    let inner = world.close(&sole);
+    assert_eq!(evidence(&inner), Some(Evidence::SoleRequest));
+    assert_eq!(world.close(&before).parent, None);
+    assert_eq!(world.close(&unclear).parent, None);
+    world.close(&second);
+    let outer = world.close(&first);
+    assert_eq!((inner.trace_id, inner.parent.map(|(id, _)| id)), (outer.trace_id, Some(outer.span_id)));
+    assert_eq!(inner.flags, 0x103, "the parent is this process's");
+    let after = world.open(&call, thread(1, 1), 30, None);
+    assert_eq!(world.close(&after).parent, None, "the answer was written before");
+}
+
+#[test]
+fn nothing_is_sole_in_a_process_that_serves_what_is_not_read() {
+    let mut world = World::new();
+    let (_, one) = world.connection(1);
+    let (call, _) = world.connection(2);
+    world.correlator.hidden(1);
+    let request = world.open(&one, thread(1, 1), 0, None);
+    let made = world.open(&call, thread(1, 1), 0, None);
+    assert_eq!(world.close(&made).parent, None);
+    world.close(&request);
+}
+
+#[test]
+fn threads_that_answer_what_they_read_are_units_until_one_does_not() {
+    let mut world = World::new();
+    world.teach(1);
+    let (_, one) = world.connection(1);
+    let (_, two) = world.connection(2);
+    let (call, _) = world.connection(3);
+    let (a, b) = (thread(1, 2), thread(1, 3));
+    let first = world.open(&one, a, 0, None);
+    let second = world.open(&two, b, 0, None);
+    let made = world.open(&call, b, 0, None);
+    let by_another = world.open(&call, thread(1, 9), 10, None);
+    let inner = world.close(&made);
+    assert_eq!(world.close(&by_another).parent, None, "its thread works for no request");
+    world.close(&first);
+    // The answer is another thread's: no profile any more.
+    let outer = world.close_by(&second, a);
+    assert_eq!(inner.parent, Some((outer.span_id, Evidence::Unit)));
+    let first = world.open(&one, a, 100, None);
+    let second = world.open(&two, b, 100, None);
+    let made = world.open(&call, b, 100, None);
+    assert_eq!(world.close(&made).parent, None);
+    world.close(&first);
+    world.close(&second);
+}
+
+#[test]
+fn requests_one_after_the_other_teach_nothing_of_threads() {
+    let mut world = World::new();
+    let (_, one) = world.connection(1);
+    for round in 0..50 {
+        let request = world.open(&one, thread(1, 1), round * 10, None);
+        world.close(&request);
+    }
+    let (_, two) = world.connection(2);
+    let (call, _) = world.connection(3);
+    let first = world.open(&one, thread(1, 1), 1000, None);
+    let second = world.open(&two, thread(1, 2), 0, None);
+    let made = world.open(&call, thread(1, 1), 0, None);
+    assert_eq!(world.close(&made).parent, None);
+    world.close(&first);
+    world.close(&second);
+}
+
+#[test]
+fn a_thread_that_reads_a_second_request_is_an_event_loop() {
+    let mut world = World::new();
+    world.teach(1);
+    let (_, one) = world.connection(1);
+    let (_, two) = world.connection(2);
+    let (call, _) = world.connection(3);
+    let first = world.open(&one, thread(1, 2), 0, None);
+    let second = world.open(&two, thread(1, 2), 0, None);
+    let made = world.open(&call, thread(1, 2), 0, None);
+    assert_eq!(world.close(&made).parent, None);
+    world.close(&first);
+    world.close(&second);
+}
+
+#[test]
+fn a_proxy_calls_for_the_request_that_it_read_last_or_connected_for() {
+    let mut world = World::new();
+    world.correlator.program(1, "/usr/sbin/nginx");
+    world.correlator.fork(1, 2);
+    let worker = thread(2, 2);
+    let (_, one) = world.connection(1);
+    let (_, two) = world.connection(2);
+    let (kept, _) = world.connection(5);
+    let first = world.open(&one, worker, 0, None);
+    // It connects for the first request, then reads the second, and sends the first's call later.
+    let (upstream, _) = world.connection(3);
+    let second = world.open(&two, worker, 0, None);
+    let (other, _) = world.connection(4);
+    let for_first = world.open(&upstream, worker, 0, None);
+    let for_second = world.open(&other, worker, 0, None);
+    let check = world.open(&kept, worker, 50, None);
+    let links = [&check, &for_second, &for_first].map(|pending| world.close(pending));
+    assert_eq!(links[0].parent, None, "one call for each time that it read");
+    let (outer_second, outer_first) = (world.close(&second), world.close(&first));
+    assert_eq!(links[1].parent, Some((outer_second.span_id, Evidence::Proxy)));
+    assert_eq!(links[2].parent, Some((outer_first.span_id, Evidence::Proxy)));
+}
+
+#[test]
+fn a_proxy_goes_on_with_a_request_when_it_reads_an_answer_for_it() {
+    let mut world = World::new();
+    world.correlator.program(1, "/usr/sbin/nginx");
+    let worker = thread(1, 1);
+    let (_, one) = world.connection(1);
+    let (_, two) = world.connection(2);
+    let first = world.open(&one, worker, 0, None);
+    let (authentication, _) = world.connection(3);
+    let question = world.open(&authentication, worker, 0, None);
+    let second = world.open(&two, worker, 0, None);
+    let at = world.now();
+    world.correlator.read(&authentication.0, worker, at);
+    world.close(&question);
+    let (upstream, _) = world.connection(4);
+    let call = world.open(&upstream, worker, 0, None);
+    let link = world.close(&call);
+    world.close(&second);
+    let outer = world.close(&first);
+    assert_eq!(link.parent, Some((outer.span_id, Evidence::Proxy)));
+}
+
+#[test]
+fn what_leaves_without_a_word_leaves_nothing_behind() {
+    let mut world = World::new();
+    let (client, server) = world.connection(1);
+    world.open(&client, thread(1, 1), 0, None);
+    world.open(&server, thread(2, 2), 0, None);
+    let (_, lonely) = world.connection(2);
+    world.open(&lonely, thread(2, 2), 0, None);
+    for end in [client, server, lonely] {
+        world.correlator.left(end.0.number);
+    }
+    let Correlator { connections, ends, processes, .. } = &world.correlator;
+    assert!(connections.is_empty() && ends.is_empty());
+    assert!(processes.values().all(|process| process.open().next().is_none()));
+}
