@@ -10,7 +10,7 @@ use tracer_common::{
 
 use crate::{
     connection::{self, Table},
-    correlate::{Correlator, Link},
+    correlate::Correlator,
     exchange::{ConnectionFacts, Exchange, Opened, Outcome, Role, Unit},
     ledger::{Counter, Ledger},
     process::{facts::ProcessFacts, table::ProcessTable},
@@ -83,6 +83,8 @@ pub struct Pipeline {
 struct Stage {
     processes: ProcessTable,
     correlator: Correlator,
+    /// Exchanges whose parent may still be seen, since the last tick and since the one before it.
+    unsettled: [Vec<(ConnectionFacts, Exchange)>; 2],
     builder: SpanBuilder,
     clock: Clock,
     ledger: Ledger,
@@ -103,6 +105,7 @@ impl Pipeline {
             stage: Stage {
                 processes,
                 correlator,
+                unsettled: [Vec::new(), Vec::new()],
                 builder,
                 clock: Clock { offset_ns: 0 },
                 ledger: Ledger::default(),
@@ -146,6 +149,7 @@ impl Pipeline {
             Input::Tick { now_ns } => {
                 let mut handler = Handler { stage: &mut self.stage, sink };
                 self.connections.tick(now_ns, &mut handler);
+                self.stage.release(sink);
                 for pid in self.stage.processes.expire(now_ns) {
                     self.stage.ledger.fold(pid);
                     self.stage.excluded.remove(&pid);
@@ -168,6 +172,8 @@ impl Pipeline {
     pub fn finish(&mut self, now_ns: u64, sink: &mut dyn Sink) {
         let mut handler = Handler { stage: &mut self.stage, sink };
         self.connections.finish(now_ns, &mut handler);
+        self.stage.release(sink);
+        self.stage.release(sink);
     }
 
     fn record(&mut self, record: &[u8], sink: &mut dyn Sink) {
@@ -241,6 +247,51 @@ impl Stage {
     }
 }
 
+impl Stage {
+    /// Exchanges that wait for the call that caused them; more go as they are.
+    const MOST_UNSETTLED: usize = 16_384;
+
+    /// Lets go of the exchanges that have waited from one tick to the next.
+    fn release(&mut self, sink: &mut dyn Sink) {
+        self.unsettled.swap(0, 1);
+        let mut ripe = std::mem::take(&mut self.unsettled[0]);
+        for (facts, exchange) in ripe.drain(..) {
+            self.emit(&facts, &exchange, sink);
+        }
+        // The memory serves again.
+        self.unsettled[0] = ripe;
+    }
+
+    /// Makes the span of an exchange.
+    fn emit(&mut self, facts: &ConnectionFacts, exchange: &Exchange, sink: &mut dyn Sink) {
+        let link = self.correlator.link(facts, exchange);
+        let pid = match facts.role {
+            Role::Client => exchange.request_unit.pid,
+            Role::Server => exchange.response_unit.unwrap_or(exchange.request_unit).pid,
+        };
+        let paired = if exchange.outcome == Outcome::Complete {
+            Counter::ExchangesPaired
+        } else {
+            Counter::ExchangesUnanswered
+        };
+        let Stage { builder, clock, ledger, processes, .. } = self;
+        let mut units = [Some(exchange.request_unit), exchange.response_unit].into_iter().flatten();
+        let Some(instance) = units.find_map(|unit| processes.instance(unit.pid)) else {
+            ledger.add(pid, paired, 1);
+            ledger.add(pid, Counter::ExchangesUnparsed, 1);
+            return;
+        };
+        let own = if instance.pid == pid { pid } else { processes.instance(pid).map_or(pid, |own| own.pid) };
+        ledger.add(own, paired, 1);
+        let mut count = |counter, n| ledger.add(instance.pid, counter, n);
+        if let Some(span) = builder.build(exchange, facts, &instance.resource, clock, link, &mut count) {
+            ledger.add(instance.pid, Counter::SpansQueued, 1);
+            sink.span(&span, exchange, facts);
+            builder.recycle(span);
+        }
+    }
+}
+
 /// Lends the stage and the sink to the table of connections.
 struct Handler<'a> {
     stage: &'a mut Stage,
@@ -252,8 +303,8 @@ impl connection::Output for Handler<'_> {
         self.stage.correlator.opened(facts, opened);
     }
 
-    fn closed(&mut self, facts: &ConnectionFacts, exchange: &Exchange) -> Link {
-        self.stage.correlator.closed(facts, exchange)
+    fn closed(&mut self, facts: &ConnectionFacts, exchange: &Exchange) {
+        self.stage.correlator.closed(facts, exchange);
     }
 
     fn read(&mut self, facts: &ConnectionFacts, unit: Unit, time_ns: u64) {
@@ -268,30 +319,12 @@ impl connection::Output for Handler<'_> {
         self.stage.correlator.left(connection);
     }
 
-    fn exchange(&mut self, facts: &ConnectionFacts, exchange: Exchange, link: Link) {
-        let pid = match facts.role {
-            Role::Client => exchange.request_unit.pid,
-            Role::Server => exchange.response_unit.unwrap_or(exchange.request_unit).pid,
-        };
-        let paired = if exchange.outcome == Outcome::Complete {
-            Counter::ExchangesPaired
+    fn exchange(&mut self, facts: &ConnectionFacts, exchange: Exchange) {
+        let Stage { correlator, unsettled, .. } = &mut *self.stage;
+        if unsettled[0].len() < Stage::MOST_UNSETTLED && correlator.is_unsettled(facts, &exchange) {
+            unsettled[0].push((facts.clone(), exchange));
         } else {
-            Counter::ExchangesUnanswered
-        };
-        let Stage { builder, clock, ledger, processes, .. } = &mut *self.stage;
-        let mut units = [Some(exchange.request_unit), exchange.response_unit].into_iter().flatten();
-        let Some(instance) = units.find_map(|unit| processes.instance(unit.pid)) else {
-            ledger.add(pid, paired, 1);
-            ledger.add(pid, Counter::ExchangesUnparsed, 1);
-            return;
-        };
-        let own = if instance.pid == pid { pid } else { processes.instance(pid).map_or(pid, |own| own.pid) };
-        ledger.add(own, paired, 1);
-        let mut count = |counter, n| ledger.add(instance.pid, counter, n);
-        if let Some(span) = builder.build(&exchange, facts, &instance.resource, clock, link, &mut count) {
-            ledger.add(instance.pid, Counter::SpansQueued, 1);
-            self.sink.span(&span, &exchange, facts);
-            builder.recycle(span);
+            self.stage.emit(facts, &exchange, self.sink);
         }
     }
 

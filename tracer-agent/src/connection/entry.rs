@@ -597,8 +597,8 @@ impl Entry {
                 }
                 Yield::Exchange(mut exchange) => {
                     exchange.request_offset += self.began_at();
-                    let link = out.closed(&self.facts, &exchange);
-                    out.exchange(&self.facts, exchange, link);
+                    out.closed(&self.facts, &exchange);
+                    out.exchange(&self.facts, exchange);
                 }
                 Yield::Count(counter, n) => out.count(self.pid, counter, n),
             }

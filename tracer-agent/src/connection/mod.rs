@@ -17,7 +17,6 @@ use tracer_common::{
 
 use self::entry::Entry;
 use crate::{
-    correlate::Link,
     exchange::{ConnectionFacts, Exchange, Opened, Role, Unit},
     ledger::Counter,
 };
@@ -35,10 +34,10 @@ pub struct Limits {
 pub trait Output {
     /// The head of a request has come.
     fn opened(&mut self, facts: &ConnectionFacts, opened: Opened);
-    /// An exchange has ended. Returns its place in its trace.
-    fn closed(&mut self, facts: &ConnectionFacts, exchange: &Exchange) -> Link;
+    /// An exchange has ended; what is still to be known of it follows.
+    fn closed(&mut self, facts: &ConnectionFacts, exchange: &Exchange);
     /// An exchange that has ended, with all that is known of it.
-    fn exchange(&mut self, facts: &ConnectionFacts, exchange: Exchange, link: Link);
+    fn exchange(&mut self, facts: &ConnectionFacts, exchange: Exchange);
     /// A thread has read from a connection.
     fn read(&mut self, facts: &ConnectionFacts, unit: Unit, time_ns: u64);
     /// A process serves a connection whose requests cannot be seen.
@@ -88,7 +87,6 @@ pub struct Table {
 struct Waiting {
     facts: ConnectionFacts,
     exchange: Exchange,
-    link: Link,
     /// Number of the other end.
     peer: u64,
     /// The byte whose arrival there bounds the time of its sending: an offset in what this end sent.
@@ -98,7 +96,7 @@ struct Waiting {
 /// Keeps exchanges until they were compared with those of the other end.
 struct Held<'a> {
     out: &'a mut dyn Output,
-    exchanges: Vec<(ConnectionFacts, Exchange, Link)>,
+    exchanges: Vec<(ConnectionFacts, Exchange)>,
 }
 
 impl Output for Held<'_> {
@@ -106,12 +104,12 @@ impl Output for Held<'_> {
         self.out.opened(facts, opened);
     }
 
-    fn closed(&mut self, facts: &ConnectionFacts, exchange: &Exchange) -> Link {
-        self.out.closed(facts, exchange)
+    fn closed(&mut self, facts: &ConnectionFacts, exchange: &Exchange) {
+        self.out.closed(facts, exchange);
     }
 
-    fn exchange(&mut self, facts: &ConnectionFacts, exchange: Exchange, link: Link) {
-        self.exchanges.push((facts.clone(), exchange, link));
+    fn exchange(&mut self, facts: &ConnectionFacts, exchange: Exchange) {
+        self.exchanges.push((facts.clone(), exchange));
     }
 
     fn read(&mut self, facts: &ConnectionFacts, unit: Unit, time_ns: u64) {
@@ -296,8 +294,8 @@ impl Table {
             held = keeper.exchanges;
         }
         let (is_urgent, is_gone) = (entry.is_urgent(), entry.is_gone());
-        for (facts, exchange, link) in held {
-            self.wait(facts, exchange, link, out);
+        for (facts, exchange) in held {
+            self.wait(facts, exchange, out);
         }
         if is_urgent {
             self.urgent.insert(number);
@@ -311,16 +309,16 @@ impl Table {
     /// A send that was seen after it was done looks later than the receive that it caused. When the
     /// other end is on this host, a byte left no later than it arrived there. That end's record may
     /// still be on its way, since two CPUs write to the ring: the exchange waits for it.
-    fn wait(&mut self, facts: ConnectionFacts, exchange: Exchange, link: Link, out: &mut dyn Output) {
+    fn wait(&mut self, facts: ConnectionFacts, exchange: Exchange, out: &mut dyn Output) {
         let Some((own, peer)) = self.peer_of(&facts).filter(|_| self.waiting[0].len() < Self::MOST_WAITING)
         else {
-            return out.exchange(&facts, exchange, link);
+            return out.exchange(&facts, exchange);
         };
         let offset = match facts.role {
             Role::Client => exchange.request_offset,
             Role::Server => own.sent().saturating_sub(1),
         };
-        self.waiting[0].push(Waiting { facts, exchange, link, peer, offset });
+        self.waiting[0].push(Waiting { facts, exchange, peer, offset });
     }
 
     /// A connection, and the number of its other end if that is on this host.
@@ -335,7 +333,7 @@ impl Table {
     fn release(&mut self, now_ns: u64, out: &mut dyn Output) {
         self.waiting.swap(0, 1);
         let mut ripe = std::mem::take(&mut self.waiting[0]);
-        for Waiting { facts, mut exchange, link, peer, offset } in ripe.drain(..) {
+        for Waiting { facts, mut exchange, peer, offset } in ripe.drain(..) {
             if let Some(arrived_ns) = self.connections.get(&peer).and_then(|peer| peer.received_at(offset)) {
                 match facts.role {
                     Role::Client => exchange.start_ns = exchange.start_ns.min(arrived_ns),
@@ -344,7 +342,7 @@ impl Table {
                     }
                 }
             }
-            out.exchange(&facts, exchange, link);
+            out.exchange(&facts, exchange);
         }
         self.leaving.swap(0, 1);
         let mut gone = std::mem::take(&mut self.leaving[0]);

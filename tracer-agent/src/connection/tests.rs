@@ -22,9 +22,7 @@ struct Seen {
 
 impl Output for Seen {
     fn opened(&mut self, _: &ConnectionFacts, _: Opened) {}
-    fn closed(&mut self, _: &ConnectionFacts, _: &Exchange) -> Link {
-        Link::default()
-    }
+    fn closed(&mut self, _: &ConnectionFacts, _: &Exchange) {}
     fn read(&mut self, _: &ConnectionFacts, _: Unit, _: u64) {}
     fn hidden(&mut self, _: u32) {
         self.hidden += 1;
@@ -32,7 +30,7 @@ impl Output for Seen {
     fn left(&mut self, connection: u64) {
         self.left.push(connection);
     }
-    fn exchange(&mut self, facts: &ConnectionFacts, exchange: Exchange, _: Link) {
+    fn exchange(&mut self, facts: &ConnectionFacts, exchange: Exchange) {
         self.exchanges.push((facts.clone(), exchange));
     }
     fn count(&mut self, _: u32, counter: Counter, n: u64) {
@@ -409,13 +407,11 @@ struct Times(Vec<(Role, u64)>);
 
 impl Output for Times {
     fn opened(&mut self, _: &ConnectionFacts, _: Opened) {}
-    fn closed(&mut self, _: &ConnectionFacts, _: &Exchange) -> Link {
-        Link::default()
-    }
+    fn closed(&mut self, _: &ConnectionFacts, _: &Exchange) {}
     fn read(&mut self, _: &ConnectionFacts, _: Unit, _: u64) {}
     fn hidden(&mut self, _: u32) {}
     fn left(&mut self, _: u64) {}
-    fn exchange(&mut self, facts: &ConnectionFacts, exchange: Exchange, _: Link) {
+    fn exchange(&mut self, facts: &ConnectionFacts, exchange: Exchange) {
         self.0.push((facts.role, exchange.start_ns));
     }
     fn count(&mut self, _: u32, _: Counter, _: u64) {}

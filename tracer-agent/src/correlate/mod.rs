@@ -92,9 +92,11 @@ type Ends = (u32, u32);
 /// One end of a connection that carries requests.
 #[derive(Debug)]
 struct Conversation {
-    /// The open ones, in the order in which they came.
+    /// Those whose spans are still to be made, in the order in which they came.
     open: Vec<Request>,
     ends: Ends,
+    /// The connection itself is gone.
+    is_gone: bool,
     /// The other end, once it is known to be on this host.
     peer: Option<u64>,
 }
@@ -120,6 +122,8 @@ struct Request {
     made_for: Option<Key>,
     /// Open requests that took their trace from this one.
     children: Vec<Key>,
+    /// Its exchange has ended; its span is still to be made.
+    is_closed: bool,
 }
 
 /// How links are made.
@@ -203,7 +207,8 @@ impl Correlator {
             }
         };
         let span_id = self.ids.span_id();
-        let request = Request { offset, unit, span_id, context, made_for, children: Vec::new() };
+        let request =
+            Request { offset, unit, span_id, context, made_for, children: Vec::new(), is_closed: false };
         if let Some(conversation) = self.connections.get_mut(&facts.number) {
             conversation.open.push(request);
         }
@@ -220,7 +225,7 @@ impl Correlator {
         let ends = (facts.first_sent, facts.first_received);
         let conversation = self.connections.entry(facts.number).or_insert_with(|| {
             self.ends.insert(ends, facts.number);
-            Conversation { open: Vec::new(), ends, peer: None }
+            Conversation { open: Vec::new(), ends, is_gone: false, peer: None }
         });
         if conversation.peer.is_none() {
             let other = self.ends.get(&(ends.1, ends.0)).copied().filter(|other| *other != facts.number)?;
@@ -342,8 +347,10 @@ impl Correlator {
         let Some(process) = self.processes.get_mut(&unit.pid).filter(|process| process.is_proxy()) else {
             return;
         };
-        let Some(request) =
-            self.connections.get(&facts.number).and_then(|conversation| conversation.open.last())
+        let Some(request) = self
+            .connections
+            .get(&facts.number)
+            .and_then(|conversation| conversation.open.last().filter(|request| !request.is_closed))
         else {
             return;
         };
@@ -356,41 +363,75 @@ impl Correlator {
         }
     }
 
-    /// An exchange has ended: its place in the trace.
-    pub fn closed(&mut self, facts: &ConnectionFacts, exchange: &Exchange) -> Link {
+    /// An exchange has ended: its process no longer works for it.
+    pub fn closed(&mut self, facts: &ConnectionFacts, exchange: &Exchange) {
         let key = Key { connection: facts.number, offset: exchange.request_offset };
-        let Some(request) = self.take(key) else {
+        let Some(request) = self.request(key) else { return };
+        request.is_closed = true;
+        let pid = request.unit.pid;
+        if facts.role == Role::Server
+            && let Some(process) = self.processes.get_mut(&pid)
+        {
+            process.request_closed(key, exchange);
+        }
+    }
+
+    /// Whether the call at the other end may still be seen, which the exchange would belong to: the
+    /// sender's record comes after its send, by as much as the scheduler likes.
+    pub fn is_unsettled(&self, facts: &ConnectionFacts, exchange: &Exchange) -> bool {
+        let offset = exchange.request_offset;
+        let Some(conversation) = self.connections.get(&facts.number) else { return false };
+        let is_local = || {
+            let (own, other) = (facts.local.ip(), facts.remote.ip());
+            other.is_loopback() || other == own
+        };
+        facts.role == Role::Server
+            && (conversation.peer.is_some() || offset == 0 && is_local())
+            && conversation
+                .open
+                .iter()
+                .any(|request| request.offset == offset && request.context.parent.is_none())
+    }
+
+    /// The place of an exchange's span in its trace. It is asked for once.
+    pub fn link(&mut self, facts: &ConnectionFacts, exchange: &Exchange) -> Link {
+        let offset = exchange.request_offset;
+        let taken = self.connections.get_mut(&facts.number).and_then(|conversation| {
+            let at = conversation.open.iter().position(|request| request.offset == offset)?;
+            let request = conversation.open.remove(at);
+            Some((request, conversation.is_gone && conversation.open.is_empty()))
+        });
+        let Some((request, is_last)) = taken else {
             let span_id = self.ids.span_id();
             return link(span_id, self.root());
         };
-        if facts.role == Role::Server
-            && let Some(process) = self.processes.get_mut(&request.unit.pid)
-        {
-            process.request_closed(key, exchange);
+        if is_last {
+            self.remove(facts.number);
         }
         link(request.span_id, request.context)
     }
 
-    fn take(&mut self, key: Key) -> Option<Request> {
-        let open = &mut self.connections.get_mut(&key.connection)?.open;
-        let at = open.iter().position(|request| request.offset == key.offset)?;
-        Some(open.remove(at))
-    }
-
     /// A connection is gone, and with it the requests that were never reported.
     pub fn left(&mut self, connection: u64) {
-        let Some(Conversation { open, ends, peer }) = self.connections.remove(&connection) else { return };
+        let Some(conversation) = self.connections.get_mut(&connection) else { return };
+        conversation.is_gone = true;
+        for request in conversation.open.extract_if(.., |request| !request.is_closed) {
+            if let Some(process) = self.processes.get_mut(&request.unit.pid) {
+                process.request_dropped(Key { connection, offset: request.offset });
+            }
+        }
+        if conversation.open.is_empty() {
+            self.remove(connection);
+        }
+    }
+
+    fn remove(&mut self, connection: u64) {
+        let Some(Conversation { ends, peer, .. }) = self.connections.remove(&connection) else { return };
         if self.ends.get(&ends) == Some(&connection) {
             self.ends.remove(&ends);
         }
         if let Some(other) = peer.and_then(|peer| self.connections.get_mut(&peer)) {
             other.peer = None;
-        }
-        for request in open {
-            let key = Key { connection, offset: request.offset };
-            if let Some(process) = self.processes.get_mut(&request.unit.pid) {
-                process.request_dropped(key);
-            }
         }
     }
 }

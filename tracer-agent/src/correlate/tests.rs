@@ -77,8 +77,14 @@ impl World {
 
     /// Another thread may have written the answer.
     fn close_by(&mut self, pending: &Pending, answered: Unit) -> Link {
+        let exchange = self.exchange(pending, answered);
+        self.correlator.closed(&pending.facts, &exchange);
+        self.correlator.link(&pending.facts, &exchange)
+    }
+
+    fn exchange(&mut self, pending: &Pending, answered: Unit) -> Exchange {
         let end_ns = self.now();
-        let exchange = Exchange {
+        Exchange {
             request_unit: pending.unit,
             response_unit: Some(answered),
             start_ns: pending.start_ns,
@@ -98,8 +104,7 @@ impl World {
                 request_body_bytes: None,
                 response_body_bytes: None,
             })),
-        };
-        self.correlator.closed(&pending.facts, &exchange)
+        }
     }
 
     /// Exchanges of two threads that overlap, each thread on its own: what makes a profile of threads.
@@ -154,6 +159,24 @@ fn the_call_may_be_seen_after_what_it_caused_and_all_below_follows() {
     for pair in links.windows(2) {
         assert_eq!(pair[0].parent.map(|(id, _)| id), Some(pair[1].span_id));
     }
+}
+
+#[test]
+fn an_exchange_waits_for_the_call_that_caused_it_also_when_its_connection_is_gone() {
+    let mut world = World::new();
+    let (client, server) = world.connection(1);
+    let request = world.open(&server, thread(2, 2), 0, None);
+    let exchange = world.exchange(&request, request.unit);
+    world.correlator.closed(&request.facts, &exchange);
+    assert!(world.correlator.is_unsettled(&request.facts, &exchange));
+    world.correlator.left(server.0.number);
+    let call = world.open(&client, thread(1, 1), 0, None);
+    assert!(!world.correlator.is_unsettled(&request.facts, &exchange));
+    let inner = world.correlator.link(&request.facts, &exchange);
+    let outer = world.close(&call);
+    assert_eq!(inner.parent, Some((outer.span_id, Evidence::Wire)));
+    world.correlator.left(client.0.number);
+    assert!(world.correlator.connections.is_empty() && world.correlator.ends.is_empty());
 }
 
 #[test]

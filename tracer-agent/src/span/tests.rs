@@ -86,7 +86,8 @@ fn build_with(builder: &mut SpanBuilder, role: Role, exchange: &Exchange) -> (Op
     };
     let mut correlator = Correlator::new(Rules { sole_request: true }, IdGenerator::new(7));
     correlator.opened(&facts, opened);
-    let link = correlator.closed(&facts, exchange);
+    correlator.closed(&facts, exchange);
+    let link = correlator.link(&facts, exchange);
     let mut count = |counter, _| counted.push(counter);
     let span = builder.build(exchange, &facts, &resource, &clock, link, &mut count);
     (span, counted)
