@@ -303,6 +303,10 @@ impl connection::Output for Handler<'_> {
         self.stage.correlator.opened(facts, opened);
     }
 
+    fn answered(&mut self, facts: &ConnectionFacts, offset: u64, pid: u32) {
+        self.stage.correlator.answered(facts, offset, pid);
+    }
+
     fn closed(&mut self, facts: &ConnectionFacts, exchange: &Exchange) {
         self.stage.correlator.closed(facts, exchange);
     }

@@ -595,6 +595,9 @@ impl Entry {
                     opened.offset += self.began_at();
                     out.opened(&self.facts, opened);
                 }
+                Yield::Answered { offset, pid } => {
+                    out.answered(&self.facts, offset + self.began_at(), pid);
+                }
                 Yield::Exchange(mut exchange) => {
                     exchange.request_offset += self.began_at();
                     out.closed(&self.facts, &exchange);

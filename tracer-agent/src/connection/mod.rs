@@ -34,6 +34,8 @@ pub struct Limits {
 pub trait Output {
     /// The head of a request has come.
     fn opened(&mut self, facts: &ConnectionFacts, opened: Opened);
+    /// The final response to the request at this offset has begun, which that process read.
+    fn answered(&mut self, facts: &ConnectionFacts, offset: u64, pid: u32);
     /// An exchange has ended; what is still to be known of it follows.
     fn closed(&mut self, facts: &ConnectionFacts, exchange: &Exchange);
     /// An exchange that has ended, with all that is known of it.
@@ -102,6 +104,10 @@ struct Held<'a> {
 impl Output for Held<'_> {
     fn opened(&mut self, facts: &ConnectionFacts, opened: Opened) {
         self.out.opened(facts, opened);
+    }
+
+    fn answered(&mut self, facts: &ConnectionFacts, offset: u64, pid: u32) {
+        self.out.answered(facts, offset, pid);
     }
 
     fn closed(&mut self, facts: &ConnectionFacts, exchange: &Exchange) {

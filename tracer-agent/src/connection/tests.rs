@@ -22,6 +22,7 @@ struct Seen {
 
 impl Output for Seen {
     fn opened(&mut self, _: &ConnectionFacts, _: Opened) {}
+    fn answered(&mut self, _: &ConnectionFacts, _: u64, _: u32) {}
     fn closed(&mut self, _: &ConnectionFacts, _: &Exchange) {}
     fn read(&mut self, _: &ConnectionFacts, _: Unit, _: u64) {}
     fn hidden(&mut self, _: u32) {
@@ -407,6 +408,7 @@ struct Times(Vec<(Role, u64)>);
 
 impl Output for Times {
     fn opened(&mut self, _: &ConnectionFacts, _: Opened) {}
+    fn answered(&mut self, _: &ConnectionFacts, _: u64, _: u32) {}
     fn closed(&mut self, _: &ConnectionFacts, _: &Exchange) {}
     fn read(&mut self, _: &ConnectionFacts, _: Unit, _: u64) {}
     fn hidden(&mut self, _: u32) {}

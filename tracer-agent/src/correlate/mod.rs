@@ -363,6 +363,16 @@ impl Correlator {
         }
     }
 
+    /// The final response to the request at this offset has begun, which that process read.
+    pub fn answered(&mut self, facts: &ConnectionFacts, offset: u64, pid: u32) {
+        let key = Key { connection: facts.number, offset };
+        if facts.role == Role::Server
+            && let Some(process) = self.processes.get_mut(&pid)
+        {
+            process.request_answered(key);
+        }
+    }
+
     /// An exchange has ended: its process no longer works for it.
     pub fn closed(&mut self, facts: &ConnectionFacts, exchange: &Exchange) {
         let key = Key { connection: facts.number, offset: exchange.request_offset };

@@ -32,6 +32,8 @@ struct Open {
     start_ns: u64,
     /// Another request was open at the same time.
     overlaps: bool,
+    /// Its answer has begun: what the process does now need not be for it.
+    is_answered: bool,
 }
 
 /// How the process works on requests.
@@ -100,8 +102,15 @@ impl Process {
         for open in &mut self.open {
             open.overlaps = true;
         }
-        self.open.push(Open { key, unit, start_ns, overlaps });
+        self.open.push(Open { key, unit, start_ns, overlaps, is_answered: false });
         self.resumed(unit, key, start_ns);
+    }
+
+    /// The first byte of the answer was written.
+    pub(super) fn request_answered(&mut self, key: Key) {
+        if let Some(open) = self.open.iter_mut().find(|open| open.key == key) {
+            open.is_answered = true;
+        }
     }
 
     /// The last byte of the answer was written, or none will be.
@@ -157,9 +166,8 @@ impl Process {
             Works::Proxy(threads) => {
                 let at_ns = connect_ns.unwrap_or(start_ns);
                 let turn = threads.get_mut(&unit.tid)?.iter_mut().rev().find(|turn| turn.time_ns <= at_ns)?;
-                let is_open = open.iter().any(|open| open.key == turn.key);
-                let is_sole = open.len() == 1;
-                if !is_open || turn.is_used && !is_sole {
+                let waits = open.iter().any(|open| open.key == turn.key && !open.is_answered);
+                if !waits || turn.is_used {
                     return None;
                 }
                 turn.is_used = true;
@@ -171,7 +179,9 @@ impl Process {
                 own.next().is_none().then_some((found.key, Evidence::Unit))
             }
             Works::Threads(_) => match &open[..] {
-                [only] if sole_request && !self.is_hidden && only.start_ns <= start_ns => {
+                [only]
+                    if sole_request && !self.is_hidden && !only.is_answered && only.start_ns <= start_ns =>
+                {
                     Some((only.key, Evidence::SoleRequest))
                 }
                 _ => None,

@@ -246,6 +246,21 @@ fn a_call_belongs_to_the_only_open_request_and_to_none_of_two() {
 }
 
 #[test]
+fn a_call_after_the_answer_has_begun_need_not_belong_to_the_request() {
+    let mut world = World::new();
+    world.correlator.program(2, "/usr/sbin/nginx");
+    for pid in [1, 2] {
+        let (_, one) = world.connection(u64::from(pid) * 10);
+        let (call, _) = world.connection(u64::from(pid) * 10 + 1);
+        let request = world.open(&one, thread(pid, pid), 0, None);
+        world.correlator.answered(&one.0, 0, pid);
+        let made = world.open(&call, thread(pid, pid), 300, None);
+        assert_eq!(world.close(&made).parent, None);
+        world.close(&request);
+    }
+}
+
+#[test]
 fn nothing_is_sole_in_a_process_that_serves_what_is_not_read() {
     let mut world = World::new();
     let (_, one) = world.connection(1);

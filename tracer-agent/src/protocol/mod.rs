@@ -76,6 +76,13 @@ pub enum Want {
 pub enum Yield {
     /// A request of which the head has come; its exchange has the same offset.
     Opened(Opened),
+    /// The final response to a request has begun.
+    Answered {
+        /// Where the request begins.
+        offset: u64,
+        /// Process that moved its first byte.
+        pid: u32,
+    },
     /// A request and its response.
     Exchange(Exchange),
     /// Something for the ledger.

@@ -44,16 +44,26 @@ const NEVER: [&str; 4] = ["authorization", "cookie", "set-cookie", "proxy-author
 
 /// Addresses as texts. Peers are many, and each comes again and again.
 #[derive(Default)]
-struct Addresses(FxHashMap<IpAddr, Arc<str>>);
+struct Addresses {
+    texts: FxHashMap<IpAddr, Arc<str>>,
+    last: Option<(IpAddr, Arc<str>)>,
+}
 
 impl Addresses {
     const MOST: usize = 4096;
 
     fn text(&mut self, address: IpAddr) -> Text {
-        if self.0.len() >= Self::MOST {
-            self.0.clear();
+        if let Some((known, text)) = &self.last
+            && *known == address
+        {
+            return text.into();
         }
-        Text::from(&*self.0.entry(address).or_insert_with(|| address.to_string().into()))
+        if self.texts.len() >= Self::MOST {
+            self.texts.clear();
+        }
+        let text = self.texts.entry(address).or_insert_with(|| address.to_string().into());
+        self.last = Some((address, Arc::clone(text)));
+        Text::from(&*text)
     }
 }
 

@@ -191,6 +191,8 @@ impl Http1 {
         }
         let tunnel = read.status == 101 || is_connect && (200..300).contains(&read.status);
         pending.answer(bytes, read.status, begin);
+        let (offset, pid) = pending.origin();
+        out.push(Yield::Answered { offset, pid });
         if tunnel {
             pending.response_body_bytes = None;
             self.queue.complete(call.end_ns, None, Outcome::Complete, out);

@@ -62,6 +62,11 @@ impl Pending {
         }
     }
 
+    /// Where it begins, and which process moved its first byte.
+    pub(super) fn origin(&self) -> (u64, u32) {
+        (self.offset, self.unit.pid)
+    }
+
     pub(super) fn is_method(&self, method: &[u8]) -> bool {
         self.head.get(self.method.clone()) == Some(method)
     }
