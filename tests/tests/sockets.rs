@@ -2,7 +2,7 @@
 
 use std::{
     io::{Read, Write},
-    net::TcpStream,
+    net::{TcpListener, TcpStream},
     process::Command,
     thread,
     time::Duration,
@@ -294,4 +294,75 @@ fn io_uring_brings_lengths_and_no_foreign_byte() {
     assert!(!contains(b"PRIVATE-KEY"), "bytes of another buffer were copied");
     assert!(contains(b"/from-the-wire"), "the sender's side, by send, is there");
     assert!(told.contains("moved by io_uring"), "{told}");
+}
+
+#[test]
+fn long_heads_are_read_whatever_the_size_of_the_reads() {
+    let sizes = [512, 1000, 4096];
+    let servers = sizes.map(|size| {
+        let port = free_port();
+        Program::start("reader", port, |_| {
+            let mut command = Command::new("/usr/bin/python3");
+            command.arg(root().join("tests/apps/raw/reader.py")).args([port.to_string(), size.to_string()]);
+            command
+        })
+    });
+    let receiver = Receiver::start();
+    let pids: Vec<u32> = servers.iter().map(Program::pid).collect();
+    let agent = Agent::tracing(&pids, &receiver);
+    let mut expected = Vec::new();
+    for (server, size) in servers.iter().zip(sizes) {
+        let mut stream = connect(server);
+        for length in [4096, 5_000, 9_000, 60_000] {
+            let path = format!("/{size}/{length}");
+            let mut head = format!("GET {path} HTTP/1.1\r\nHost: x\r\nUser-Agent: ");
+            head += &"a".repeat(length - head.len() - 4);
+            head += "\r\n\r\n";
+            stream.write_all(head.as_bytes()).expect("sent");
+            let mut answer = [0; 41];
+            stream.read_exact(&mut answer).expect("an answer");
+            expected.push(path);
+        }
+    }
+    let spans = receiver.wait_for(|spans| spans.len() >= expected.len());
+    for path in &expected {
+        assert_eq!(find(&spans, path).number("http.response.status_code"), Some(200), "{path}");
+    }
+    assert_eq!(spans.len(), expected.len());
+    agent.stop();
+}
+
+#[test]
+fn the_end_of_a_stream_is_where_it_is_however_it_is_read() {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let port = listener.local_addr().expect("bound").port().to_string();
+    let server = std::thread::spawn(move || {
+        for _ in 0..2 {
+            let (mut stream, _) = listener.accept().expect("a client");
+            let mut request = Vec::new();
+            let mut byte = [0];
+            while !request.ends_with(b"\r\n\r\n") {
+                stream.read_exact(&mut byte).expect("a request");
+                request.extend(byte);
+            }
+            stream.write_all(b"HTTP/1.1 200 OK\r\nConnection: close\r\n\r\nhello").expect("sent");
+        }
+    });
+    for way in ["half", "zero"] {
+        let output = Command::new(tracer())
+            .args(["run", "--output", "json", "--", "/usr/bin/python3"])
+            .arg(root().join("tests/apps/raw/ends.py"))
+            .args([&port, way])
+            .output()
+            .expect("tracer run");
+        let spans = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{spans}");
+        let span = spans.lines().find(|line| line.contains("trace_id")).unwrap_or_default();
+        let span: serde_json::Value = serde_json::from_str(span).unwrap_or_default();
+        let attributes = &span["attributes"];
+        assert_eq!(attributes["http.response.status_code"], 200, "{way}: {spans}");
+        assert_eq!(attributes["http.response.body.size"], 5, "{way}: {spans}");
+        assert!(attributes["error.type"].is_null(), "{way}: {spans}");
+    }
+    server.join().expect("the server");
 }

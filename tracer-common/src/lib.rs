@@ -203,13 +203,16 @@ pub const CLOSE_SEND: u8 = 1;
 /// [`CloseRecord::state`]: the connection is gone.
 pub const CLOSE_ALL: u8 = 2;
 
+/// Set in [`CloseRecord::state`]: the process has not read all that came; it may still do so.
+pub const CLOSE_UNREAD: u8 = 4;
+
 /// A connection, or this end of it, was closed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[repr(C)]
 pub struct CloseRecord {
     /// [`Kind::Close`].
     pub kind: u8,
-    /// [`CLOSE_SEND`] or [`CLOSE_ALL`].
+    /// [`CLOSE_SEND`] or [`CLOSE_ALL`], and maybe [`CLOSE_UNREAD`].
     pub state: u8,
     /// The socket's error, 0 for an orderly end.
     pub error: u16,
@@ -367,6 +370,7 @@ pub struct Offsets {
     pub sock_type: u32,
     pub sock_protocol: u32,
     pub sock_err: u32,
+    pub sock_flags: u32,
     /// Byte that holds the bit `sk_kern_sock`.
     pub sock_kern_sock: u32,
     /// The bit in that byte.
@@ -427,7 +431,7 @@ const _: () = {
     assert!(size_of::<CloseRecord>() == 32);
     assert!(size_of::<ProcessRecord>() == 24);
     assert!(size_of::<ExecRecord>() == 24 + NAME_BYTES);
-    assert!(size_of::<Offsets>() == 42 * 4);
+    assert!(size_of::<Offsets>() == 43 * 4);
     assert!(size_of::<FileKey>() == 16);
 };
 

@@ -11,8 +11,8 @@ use aya_ebpf::{
     programs::BtfTracePointContext,
 };
 use tracer_common::{
-    CLOSE_ALL, CLOSE_SEND, CloseRecord, KernelCounter, Kind, OPEN_BIRTH, OPEN_CLIENT, OpenRecord,
-    ProcessRecord,
+    CLOSE_ALL, CLOSE_SEND, CLOSE_UNREAD, CloseRecord, KernelCounter, Kind, OPEN_BIRTH, OPEN_CLIENT,
+    OpenRecord, ProcessRecord,
 };
 
 use crate::{
@@ -30,7 +30,6 @@ mod state {
     pub(super) const FIN_WAIT2: i32 = 5;
     pub(super) const TIME_WAIT: i32 = 6;
     pub(super) const CLOSE: i32 = 7;
-    pub(super) const CLOSE_WAIT: i32 = 8;
     pub(super) const LAST_ACK: i32 = 9;
     pub(super) const LISTEN: i32 = 10;
     pub(super) const CLOSING: i32 = 11;
@@ -76,6 +75,8 @@ impl Connection {
     pub(crate) const HEAD_OPEN: u8 = 1;
     /// Its empty line was seen.
     pub(crate) const HEAD_COMPLETE: u8 = 2;
+    /// The budget ended with a call, and it may go on in the next.
+    pub(crate) const HEAD_SPENT: u8 = 3;
     /// The agent has its open record.
     pub(crate) const ANNOUNCED: u8 = 1;
     /// Its bytes are not the stream's: an upper layer protocol sits in the kernel.
@@ -185,6 +186,11 @@ pub(crate) unsafe fn announce(
         // `bytes_received` counts the FIN as `rcv_nxt` does (tcp_rcv_nxt_update).
         record.receive_first = load::<u32>(tcp, offset!(tcp_sock_rcv_nxt))
             .wrapping_sub(load::<u64>(tcp, offset!(tcp_sock_bytes_received)) as u32);
+        // What was sent is counted before `snd_nxt` moves, and softirq sends too: the first call of an
+        // end that connected tells it better.
+        if !receiving && connection.turn == 0 && connection.connect_ns != 0 {
+            record.send_first = position;
+        }
         let at_birth = if receiving {
             position == record.receive_first && written == record.send_first
         } else {
@@ -221,10 +227,18 @@ fn has_sent_fin(state: i32) -> bool {
     matches!(state, state::FIN_WAIT1 | state::FIN_WAIT2 | state::LAST_ACK | state::CLOSING | state::TIME_WAIT)
 }
 
-/// Whether the peer's FIN has been received in this state: only then can `copied_seq` be behind it.
+/// Bit of `sk_flags` (`enum sock_flags`): the peer's FIN was received. No state tells that: a socket
+/// that was closed by it may still hold bytes that the process has not read, and the FIN behind them.
+const SOCK_DONE: u64 = 1;
+
+/// Whether the peer's FIN has been received.
+///
+/// # Safety
+/// `sk` is a socket that the kernel passed to the program.
 #[inline(always)]
-pub(crate) fn has_received_fin(state: i32) -> bool {
-    matches!(state, state::CLOSE_WAIT | state::LAST_ACK | state::CLOSING | state::TIME_WAIT)
+pub(crate) unsafe fn has_received_fin(sk: *const c_void) -> bool {
+    // SAFETY: as the caller's.
+    unsafe { load::<u64>(sk, offset!(sock_flags)) >> SOCK_DONE & 1 != 0 }
 }
 
 /// `inet_sock_set_state(sk, oldstate, newstate)`, for every TCP socket of the machine. The current
@@ -314,15 +328,18 @@ unsafe fn closing(sk: *mut c_void, what: u8) {
             return;
         };
         let error: i32 = load(sk, offset!(sock_err));
+        let copied: u32 = load(tcp, offset!(tcp_sock_copied_seq));
+        let there = load::<u32>(tcp, offset!(tcp_sock_rcv_nxt)).wrapping_sub(copied);
+        let unread = if there > u32::from(has_received_fin(sk)) { CLOSE_UNREAD } else { 0 };
         entry.write(CloseRecord {
             kind: Kind::Close as u8,
-            state: what,
+            state: what | unread,
             error: error as u16,
             lost: connection.lost,
             connection: connection.number,
             time_ns: bpf_ktime_get_ns(),
             send_end: load(tcp, offset!(tcp_sock_write_seq)),
-            receive_end: load(tcp, offset!(tcp_sock_copied_seq)),
+            receive_end: copied,
         });
         connection.lost = 0;
         entry.submit(submit_flags(false));

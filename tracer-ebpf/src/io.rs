@@ -41,7 +41,7 @@ const NOT_DATA: i32 = MSG_OOB | MSG_PEEK | MSG_ERRQUEUE;
 
 const AF_UNIX: u16 = 1;
 const SOCK_DGRAM: u16 = 2;
-const TCP_CLOSE: i32 = 7;
+const TCP_CLOSE: u8 = 7;
 
 /// `sock_recv_length(sk, ret, flags)`: after every receive of every socket.
 #[btf_tracepoint(function = "sock_recv_length")]
@@ -196,8 +196,7 @@ unsafe fn moved(sk: *mut c_void, ret: i32, flags: i32, direction: u8, slot: u32)
         } else {
             let copied: u32 = load(tcp, offset!(tcp_sock_copied_seq));
             // The same call consumed the FIN: it counts in `copied_seq` and in `rcv_nxt`.
-            let fin = has_received_fin(i32::from(load::<u8>(sk, offset!(sock_state))))
-                && copied == load::<u32>(tcp, offset!(tcp_sock_rcv_nxt));
+            let fin = has_received_fin(sk) && copied == load::<u32>(tcp, offset!(tcp_sock_rcv_nxt));
             copied.wrapping_sub(length).wrapping_sub(u32::from(fin))
         };
 
@@ -233,7 +232,7 @@ unsafe fn moved(sk: *mut c_void, ret: i32, flags: i32, direction: u8, slot: u32)
             && !discarded
             && let Some(buffers) = short::buffers(sk, u64::from(length))
         {
-            connection.budget -= length;
+            connection.spend(length);
             let sent = short::output(connection, &header, &buffers);
             if !sent {
                 count(KernelCounter::LostData, 1);
@@ -273,12 +272,15 @@ pub extern "C" fn tracer_data(connection: *mut Connection, slot: u64) -> u64 {
             return 0;
         }
         // How much of it, and from where?
-        let (skip, wanted) = connection.share(&work.header, work.verdict, work.until);
-        let open = connection.budget == 0
-            && connection.head != Connection::HEAD_COMPLETE
-            && skip + wanted < length
-            && wanted > EDGE_WITHOUT_VERDICT
-            || connection.head == Connection::HEAD_OPEN;
+        let Share { skip, wanted, in_body } = connection.share(&work.header, work.verdict, work.until);
+        let open = match connection.head {
+            Connection::HEAD_OPEN => true,
+            // Calls of up to the edge are copied whole anyway.
+            Connection::HEAD_SPENT => {
+                !in_body && skip + wanted < length && length - skip > EDGE_WITHOUT_VERDICT
+            }
+            _ => false,
+        };
         if open {
             return tracer_open_head(connection, slot, u64::from(skip));
         }
@@ -294,16 +296,25 @@ pub extern "C" fn tracer_data(connection: *mut Connection, slot: u64) -> u64 {
     0
 }
 
+/// Which bytes of a call are copied.
+struct Share {
+    /// Where they begin.
+    skip: u32,
+    wanted: u32,
+    /// The call lies within a body.
+    in_body: bool,
+}
+
 impl Connection {
     /// Which bytes of a call are copied: where they begin, and how many.
     #[inline(always)]
-    fn share(&mut self, header: &DataHeader, verdict: u64, until: u32) -> (u32, u32) {
+    fn share(&mut self, header: &DataHeader, verdict: u64, until: u32) -> Share {
         let mut skip = 0;
         let about = if header.direction == SEND { VERDICT_BODY_SEND } else { VERDICT_BODY_RECEIVE };
         if verdict == about {
             let left = until.wrapping_sub(header.position) as i32;
             if left >= header.length as i32 {
-                return (0, min(header.length, EDGE_START));
+                return Share { skip: 0, wanted: min(header.length, EDGE_START), in_body: true };
             }
             if self.body_end != until {
                 // The next message begins in this call or before it.
@@ -318,11 +329,20 @@ impl Connection {
         }
         let there = header.length - skip;
         if self.budget > 0 {
-            let wanted = min(there, self.budget);
-            self.budget -= wanted;
-            return (skip, wanted);
+            let wanted = min(there, min(self.budget, HEAD_BUDGET));
+            self.spend(wanted);
+            return Share { skip, wanted, in_body: false };
         }
-        (skip, min(there, EDGE_WITHOUT_VERDICT))
+        Share { skip, wanted: min(there, EDGE_WITHOUT_VERDICT), in_body: false }
+    }
+
+    /// Takes bytes of the budget. Another thread in the same socket may have taken them too.
+    #[inline(always)]
+    fn spend(&mut self, length: u32) {
+        self.budget = self.budget.saturating_sub(length);
+        if self.budget == 0 && self.head == Self::HEAD_UNKNOWN {
+            self.head = Self::HEAD_SPENT;
+        }
     }
 
     /// Keeps account of a record that was sent, or found no room.
@@ -363,8 +383,12 @@ unsafe fn without_bytes(sk: *mut c_void, tcp: *const c_void, ret: i32, direction
             connection.pre_first_ns = 0;
             return;
         }
-        let state = i32::from(load::<u8>(sk, offset!(sock_state)));
-        let ended = ret == 0 && (has_received_fin(state) || state == TCP_CLOSE);
+        let fin = has_received_fin(sk);
+        let copied: u32 = load(tcp, offset!(tcp_sock_copied_seq));
+        // A receive of no bytes returns 0 too, whatever is still to be read.
+        let ended = ret == 0
+            && copied == load::<u32>(tcp, offset!(tcp_sock_rcv_nxt))
+            && (fin || load::<u8>(sk, offset!(sock_state)) == TCP_CLOSE);
         if !ended
             || connection.turn == 0
             || connection.flags & (Connection::ENDED | Connection::UPPER_LAYER) != 0
@@ -389,8 +413,7 @@ unsafe fn without_bytes(sk: *mut c_void, tcp: *const c_void, ret: i32, direction
             start_ns: now,
             pid: current.pid(),
             tid: current.tid(),
-            position: load::<u32>(tcp, offset!(tcp_sock_copied_seq))
-                .wrapping_sub(u32::from(state != TCP_CLOSE)),
+            position: copied.wrapping_sub(u32::from(fin)),
             lost: connection.lost,
             ..DataHeader::default()
         });
@@ -516,11 +539,11 @@ unsafe extern "C" fn emit_open_piece(_index: u64, slot: *mut u64) -> core::ffi::
             work.open.last_bytes = found as u32;
             if found >> 32 != 0 {
                 work.open.head = u32::from(Connection::HEAD_COMPLETE);
-            } else if work.open.budget <= HEAD_BUDGET {
+            } else if work.open.budget <= wanted as u32 {
                 work.open.budget = 0;
                 work.open.head = u32::from(Connection::HEAD_COMPLETE);
             } else {
-                work.open.budget -= HEAD_BUDGET;
+                work.open.budget -= wanted as u32;
             }
         }
         let mut flags = work.open.flags as u16;

@@ -30,6 +30,7 @@ static OFFSETS: Offsets = Offsets {
     sock_type: 0,
     sock_protocol: 0,
     sock_err: 0,
+    sock_flags: 0,
     sock_kern_sock: 0,
     sock_kern_sock_mask: 0,
     net_inum: 0,

@@ -33,7 +33,6 @@ pub(crate) fn report(record: ProcessRecord) {
 /// `sched_process_fork(parent, child)`: runs in the parent, before the child does.
 #[btf_tracepoint(function = "sched_process_fork")]
 pub fn sched_process_fork(ctx: BtfTracePointContext) -> i32 {
-    let Some(parent) = Current::selected() else { return 0 };
     let child: *const c_void = ctx.arg(1);
     // SAFETY: the tracepoint's argument.
     let (pid, tgid): (u32, u32) =
@@ -41,6 +40,13 @@ pub fn sched_process_fork(ctx: BtfTracePointContext) -> i32 {
     if pid != tgid {
         return 0;
     }
+    let Some(parent) = Current::selected() else {
+        // The bit of a process that had ended when the agent selected it is not its successor's.
+        if is_selected(pid) {
+            set_selected(pid, false);
+        }
+        return 0;
+    };
     set_selected(pid, true);
     report(ProcessRecord {
         kind: Kind::Fork as u8,

@@ -3,7 +3,8 @@
 use std::collections::VecDeque;
 
 use tracer_common::{
-    CloseRecord, DataHeader, FLAG_CONTINUES, FLAG_END, FLAG_TURN, OpenRecord, RECEIVE, SEND, Verdict,
+    CLOSE_UNREAD, CloseRecord, DataHeader, FLAG_CONTINUES, FLAG_END, FLAG_TURN, OpenRecord, RECEIVE, SEND,
+    Verdict,
 };
 
 use super::{
@@ -37,6 +38,8 @@ struct Gone {
     end: End,
     /// Offset behind the last byte that was written and read, by direction; it may count the FIN.
     ends: [u64; 2],
+    /// The process has not read all that came.
+    unread: bool,
 }
 
 /// One connection.
@@ -76,6 +79,8 @@ struct Tally {
 impl Entry {
     /// Turns of a joined connection that may say nothing before it is ignored.
     const MAX_MISSES: u32 = 64;
+    /// How long a connection that the kernel has closed waits for its process to read the rest.
+    const UNREAD_LINGER_NS: u64 = 10_000_000_000;
     /// Bodies shorter than this end before a verdict about them would arrive.
     const SHORT_BODY: u64 = 4096;
 
@@ -164,6 +169,8 @@ impl Entry {
             State::Parsing { parser, .. } => !parser.is_idle(),
             State::Unknown { .. } | State::Ignored => false,
         } || self.streams.iter().any(|stream| stream.first_held().is_some());
+        // What is there may still be read; nothing tells when the process lets go of it.
+        let linger_ns = if gone.unread { Self::UNREAD_LINGER_NS } else { linger_ns };
         !waits || now_ns.saturating_sub(gone.at_ns.max(self.last_ns)) >= linger_ns
     }
 
@@ -255,7 +262,8 @@ impl Entry {
             let direction = usize::from(direction);
             ends[direction] = self.streams[direction].offset_of(position);
         }
-        self.gone = Some(Gone { at_ns: record.time_ns, end, ends });
+        let unread = record.state & CLOSE_UNREAD != 0;
+        self.gone = Some(Gone { at_ns: record.time_ns, end, ends, unread });
         self.drive(record.time_ns, out);
         self.settle(out);
     }
@@ -312,7 +320,7 @@ impl Entry {
 
     /// The connection leaves the table.
     pub(super) fn finish(&mut self, out: &mut dyn Output) {
-        if let Some(Gone { at_ns, end, ends }) = self.gone {
+        if let Some(Gone { at_ns, end, ends, .. }) = self.gone {
             self.take_held_since(u64::MAX, at_ns, out);
             for direction in [RECEIVE, SEND].map(usize::from) {
                 // Bytes that moved and whose records found no room. One alone may be the FIN.

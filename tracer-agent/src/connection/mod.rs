@@ -11,8 +11,8 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use rustc_hash::{FxHashMap, FxHashSet};
 use tracer_common::{
-    CLOSE_SEND, CloseRecord, DataHeader, FLAG_PRE_SEND, NoBytes, OPEN_BIRTH, OPEN_CLIENT, OpenRecord,
-    RECEIVE, SEND, Verdict,
+    CLOSE_SEND, CLOSE_UNREAD, CloseRecord, DataHeader, FLAG_PRE_SEND, NoBytes, OPEN_BIRTH, OPEN_CLIENT,
+    OpenRecord, RECEIVE, SEND, Verdict,
 };
 
 use self::entry::Entry;
@@ -183,6 +183,10 @@ impl Table {
 
     /// A connection carries its first bytes.
     pub fn open(&mut self, record: &OpenRecord, out: &mut dyn Output) {
+        // Two threads may have met it at once.
+        if self.connections.contains_key(&record.connection) {
+            return;
+        }
         if self.connections.len() >= self.limits.connections {
             self.evict(out);
         }
@@ -240,7 +244,7 @@ impl Table {
     /// A connection, or its sending half, was closed.
     pub fn close(&mut self, record: &CloseRecord, out: &mut dyn Output) {
         self.with(record.connection, record.time_ns, out, |entry, out| {
-            if record.state == CLOSE_SEND {
+            if record.state & !CLOSE_UNREAD == CLOSE_SEND {
                 entry.send_closed(record, out);
             } else {
                 entry.closed(record, out);

@@ -359,7 +359,7 @@ impl Correlator {
             Role::Client => request.made_for,
         };
         if let Some(served) = served {
-            process.resumed(unit, served, time_ns);
+            process.resumed(unit, served, time_ns, facts.role == Role::Client);
         }
     }
 

@@ -103,7 +103,7 @@ impl Process {
             open.overlaps = true;
         }
         self.open.push(Open { key, unit, start_ns, overlaps, is_answered: false });
-        self.resumed(unit, key, start_ns);
+        self.resumed(unit, key, start_ns, true);
     }
 
     /// The first byte of the answer was written.
@@ -139,8 +139,9 @@ impl Process {
         Some(self.open.swap_remove(at))
     }
 
-    /// A proxy's thread goes on with a request.
-    pub(super) fn resumed(&mut self, unit: Unit, key: Key, time_ns: u64) {
+    /// A proxy's thread goes on with a request. With its head, and with each answer to a call for it, it
+    /// may call anew (`renews`); with more of its body it may not.
+    pub(super) fn resumed(&mut self, unit: Unit, key: Key, time_ns: u64, renews: bool) {
         let Works::Proxy(threads) = &mut self.works else { return };
         if threads.len() >= THREADS && !threads.contains_key(&unit.tid) {
             threads.clear();
@@ -149,7 +150,8 @@ impl Process {
         if turns.len() >= TURNS {
             turns.pop_front();
         }
-        turns.push_back(Turn { time_ns, key, is_used: false });
+        let is_used = !renews && turns.iter().any(|turn| turn.key == key && turn.is_used);
+        turns.push_back(Turn { time_ns, key, is_used });
     }
 
     /// The request for which a thread makes a call that starts then, on a connection that it opened at

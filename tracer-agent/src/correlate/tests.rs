@@ -378,6 +378,24 @@ fn a_proxy_goes_on_with_a_request_when_it_reads_an_answer_for_it() {
 }
 
 #[test]
+fn more_of_a_request_is_no_reason_for_a_second_call() {
+    let mut world = World::new();
+    world.correlator.program(1, "/usr/sbin/nginx");
+    let worker = thread(1, 1);
+    let (_, one) = world.connection(1);
+    let request = world.open(&one, worker, 0, None);
+    let (upstream, _) = world.connection(2);
+    let call = world.open(&upstream, worker, 0, None);
+    let at = world.now();
+    world.correlator.read(&one.0, worker, at);
+    let (check, _) = world.connection(3);
+    let second = world.open(&check, worker, 0, None);
+    assert_eq!(world.close(&second).parent, None);
+    assert_eq!(evidence(&world.close(&call)), Some(Evidence::Proxy));
+    world.close(&request);
+}
+
+#[test]
 fn what_leaves_without_a_word_leaves_nothing_behind() {
     let mut world = World::new();
     let (client, server) = world.connection(1);

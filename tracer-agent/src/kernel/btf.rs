@@ -237,6 +237,7 @@ pub fn offsets(types: &Types) -> Result<Offsets, BtfError> {
         sock_type: types.offset_of("sock", "sk_type")?,
         sock_protocol: types.offset_of("sock", "sk_protocol")?,
         sock_err: types.offset_of("sock", "sk_err")?,
+        sock_flags: types.offset_of("sock", "__sk_common.skc_flags")?,
         sock_kern_sock,
         sock_kern_sock_mask,
         net_inum: types.offset_of("net", "ns.inum")?,
