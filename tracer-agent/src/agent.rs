@@ -18,11 +18,11 @@ use crate::{
     clock,
     config::Config,
     connection,
-    correlate::{Correlator, IdGenerator, Rules},
+    correlate::{Correlator, Ids, Rules},
     discovery::{self, Discovery, Tell},
     exchange::{ConnectionFacts, Exchange},
     export::{Exporter, SpanSender},
-    kernel::{Kernel, KernelError, Verdicts, ring::Ring},
+    kernel::{Kernel, KernelError, Verdicts, propagation::Propagation, ring::Ring},
     ledger::Counts,
     output::{Format, Output, Summary, write_ledger},
     pipeline::{Input, Pipeline, Sink},
@@ -102,12 +102,15 @@ impl Agent {
         let selectors = Selectors::new(&config.select).map_err(StartError::Config)?;
         let ring_bytes = u32::try_from(config.limits.ring.0).unwrap_or(8 << 20);
         let exporter = Exporter::start(&config.export).map_err(StartError::Config)?;
-        let mut kernel = Kernel::load(&discovery::plan(&selectors, ring_bytes))?;
+        let seed = random_seed();
+        let mut plan = discovery::plan(&selectors, ring_bytes);
+        plan.propagation = config.propagation.plan();
+        plan.seeds = Ids::new(seed).seeds();
+        let mut kernel = Kernel::load(&plan)?;
         let ring = kernel.take_ring().ok_or_else(|| StartError::Other("the ring is taken".to_owned()))?;
 
         let mut host = Host::read();
         host.attributes = config.resource_attributes.clone().into_iter().collect();
-        let seed = random_seed();
         let recorder = match &config.record {
             Some(path) => Some(start_recording(path, &config, &host, seed)?),
             None => None,
@@ -120,6 +123,7 @@ impl Agent {
             output: Output::new(config.output, color, out),
             summary: summary.then(Summary::default),
             verdicts: kernel.verdicts(),
+            propagation: kernel.take_propagation(),
         };
         let mut worker = Worker {
             discovery: Discovery::new(selectors, kernel.selection()),
@@ -205,10 +209,11 @@ pub fn pipeline(config: &Config, host: Host, seed: u64) -> Pipeline {
         connections: config.limits.connections,
         exchange_timeout_ns: config.limits.exchange_timeout.as_ns(),
     };
-    let rules = Rules { sole_request: config.links.sole_request };
-    let correlator = Correlator::new(rules, IdGenerator::new(seed));
+    let propagates = config.propagation.is_on();
+    let rules = Rules { sole_request: config.links.sole_request, propagates };
+    let correlator = Correlator::new(rules, Ids::new(seed));
     let builder = SpanBuilder::new(config.spans.clone());
-    Pipeline::new(limits, ProcessTable::new(host), correlator, builder)
+    Pipeline::new(limits, ProcessTable::new(host), correlator, builder, propagates)
 }
 
 fn start_recording(
@@ -254,6 +259,7 @@ struct Sinks {
     /// What was seen by endpoint, if it is shown at the end.
     summary: Option<Summary>,
     verdicts: Verdicts,
+    propagation: Option<Propagation>,
 }
 
 impl Sink for Sinks {
@@ -269,6 +275,24 @@ impl Sink for Sinks {
 
     fn verdict(&mut self, connection: u64, verdict: Verdict) {
         self.verdicts.set(connection, verdict);
+    }
+
+    fn boundary(&mut self, connection: u64, position: u32) {
+        if let Some(propagation) = &self.propagation {
+            propagation.boundary(connection, position);
+        }
+    }
+
+    fn http_port(&mut self, port: u16) {
+        if let Some(propagation) = &self.propagation {
+            propagation.http_port(port);
+        }
+    }
+
+    fn profile(&mut self, pid: u32, profile: Option<u8>) {
+        if let Some(propagation) = &mut self.propagation {
+            propagation.profile(pid, profile);
+        }
     }
 }
 
@@ -335,6 +359,9 @@ impl Worker {
         let mut lost_processes = 0;
         while !self.shared.stop.load(Ordering::Relaxed) {
             let quiet = last_record.elapsed() > Self::SECOND;
+            if let Some(propagation) = &self.feed.sinks.propagation {
+                propagation.renew(clock::monotonic_ns());
+            }
             self.ring.wait(if quiet { Self::IDLE } else { Self::ACTIVE });
             while let Ok(Command::Select(pid, answer)) = inbox.try_recv() {
                 // The asker may have given up.

@@ -12,6 +12,7 @@ use crate::{
     logs::{Level, LogFormat},
     output::Format,
     process::selector::{EXAMPLES, Rule},
+    propagate::Mode,
 };
 
 /// What `--help` ends with.
@@ -109,6 +110,9 @@ pub struct CommonFlags {
     /// http/protobuf, grpc or http/json.
     #[arg(long, value_name = "PROTOCOL")]
     pub otlp_protocol: Option<Protocol>,
+    /// Add trace headers to the HTTP/1 requests that traced processes send: off or headers.
+    #[arg(long, value_name = "WHAT")]
+    pub propagation: Option<Mode>,
     /// Record the stream of kernel events, for `tracer replay`.
     #[arg(long, value_name = "FILE")]
     pub record: Option<PathBuf>,
@@ -311,6 +315,9 @@ impl CommonFlags {
             if flag.is_some() {
                 field.clone_from(flag);
             }
+        }
+        if self.propagation.is_some() {
+            config.propagation.mode = self.propagation;
         }
         config.record_raw |= self.record_raw;
         if let Some(level) = self.log_level {

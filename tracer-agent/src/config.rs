@@ -12,6 +12,7 @@ use crate::{
     logs::LogConfig,
     output::Format,
     process::selector::Selection,
+    propagate::{Mode, PropagationConfig},
     span::build::SpanConfig,
     units::{Size, Time},
 };
@@ -28,6 +29,8 @@ pub struct Config {
     pub spans: SpanConfig,
     /// How spans become traces.
     pub links: LinkConfig,
+    /// Trace headers in the requests that traced processes send.
+    pub propagation: PropagationConfig,
     /// What is written for each exchange: `text`, `json`, `otlp-json` or `none`.
     pub output: Format,
     /// File that the output goes to; standard error for `tracer run`, else standard output.
@@ -152,6 +155,12 @@ impl Config {
         }
         if let Some(value) = get("TRACER_OUTPUT") {
             self.output = value.parse().map_err(|error| ConfigError(format!("TRACER_OUTPUT: {error}")))?;
+        }
+        if let Some(value) = get("TRACER_PROPAGATION") {
+            let mode = <Mode as clap::ValueEnum>::from_str(&value, false).map_err(|_| {
+                ConfigError(format!("TRACER_PROPAGATION: {value:?} is neither off nor headers"))
+            })?;
+            self.propagation.mode = Some(mode);
         }
         if let Some(value) = get("TRACER_SOCKET") {
             self.socket = Some(value.into());

@@ -5,7 +5,7 @@
 use std::{collections::BTreeMap, os::linux::fs::MetadataExt};
 
 use rustc_hash::FxHashSet;
-use tracer_common::{FileKey, Kind, ProcessRecord};
+use tracer_common::{FileKey, Kind, ProcessRecord, Seeds};
 
 use crate::{
     kernel::{Plan, Selection},
@@ -51,7 +51,17 @@ pub fn plan(selectors: &Selectors, ring_bytes: u32) -> Plan {
         }
     }
     names.dedup();
-    Plan { ring_bytes, report_every_exec: rules.needs_every_exec, ports: rules.ports, files, names, watched }
+    Plan {
+        ring_bytes,
+        report_every_exec: rules.needs_every_exec,
+        ports: rules.ports,
+        files,
+        names,
+        watched,
+        propagation: None,
+        seeds: Seeds::default(),
+        sample_above: 0,
+    }
 }
 
 /// A device number as the kernel keeps it inside: 12 bits of major, 20 of minor

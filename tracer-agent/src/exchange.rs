@@ -5,6 +5,7 @@
 use std::net::SocketAddr;
 
 use bytes::Bytes;
+use tracer_common::HeaderOutcome;
 
 use crate::{
     context::Incoming,
@@ -80,6 +81,32 @@ pub struct Opened {
     pub offset: u64,
     /// The trace context that it carries.
     pub incoming: Option<Box<Incoming>>,
+    /// For a call: what became of its trace header, if calls get headers.
+    pub header: Option<Box<Header>>,
+    /// Bytes that were pushed into the stream before it: the other end sees it so much later.
+    pub inserted: u32,
+}
+
+/// What became of the trace header of a call.
+#[derive(Clone, Debug)]
+pub struct Header {
+    /// Whether it got one, or why not.
+    pub outcome: HeaderOutcome,
+    /// What it carries.
+    pub sent: Option<SentHeader>,
+}
+
+/// A trace header that left with a call. Its span is that of the call.
+#[derive(Clone, Debug)]
+pub struct SentHeader {
+    /// Trace.
+    pub trace_id: [u8; 16],
+    /// W3C trace flags.
+    pub flags: u8,
+    /// How the parent is known: `EVIDENCE_*` of the kernel programs.
+    pub evidence: u8,
+    /// The request that the call was made for: number of its connection, and its position there.
+    pub parent: Option<(u64, u32)>,
 }
 
 /// The protocol's own part of an exchange.

@@ -5,6 +5,7 @@
 use std::collections::BTreeMap;
 
 use rustc_hash::FxHashMap;
+use tracer_common::HeaderOutcome;
 
 macro_rules! counters {
     ($($variant:ident $name:literal $meaning:literal;)*) => {
@@ -65,8 +66,54 @@ counters! {
     EventsExcluded "events.excluded" "records of processes that a selector excludes";
     SelectedLate "process.selected_late" "processes that ran before they were selected";
     AttachFailed "process.attach_failed" "processes that could not be traced";
+    HeadersPushed "headers.pushed" "calls that a trace header was added to";
+    HeadersForwarded "headers.forwarded" "calls whose forwarded trace header was made to name them";
+    HeadersOwn "headers.own" "calls without one of ours: they carry the application's own trace header";
+    HeadersBlocking "headers.blocking" "calls without a trace header: later request of a blocking socket";
+    HeadersUnknownPort "headers.unknown_port" "calls without a trace header: blocking socket to a port not known to speak HTTP/1";
+    HeadersQueue "headers.queue" "calls without a trace header: send queue not empty, or small";
+    HeadersBoundary "headers.boundary" "calls without a trace header: boundary unknown";
+    HeadersTooLong "headers.too_long" "calls without a trace header: head too long";
+    HeadersCut "headers.cut" "calls without a trace header: head not in one message";
+    HeadersOdd "headers.odd" "calls without a trace header: head not understood";
+    HeadersNotHttp "headers.not_http" "calls without a trace header: connection began with something else";
+    HeadersDestination "headers.destination" "calls without a trace header: destination not allowed";
+    HeadersTunnel "headers.tunnel" "calls without a trace header: upgraded connection or tunnel";
+    HeadersZeroCopy "headers.zero_copy" "calls without a trace header: socket sends without copying";
+    HeadersInUse "headers.in_use" "calls without a trace header: an upper layer protocol or another program has the socket";
+    HeadersForeign "headers.foreign" "calls without a trace header: a process that is not selected sends on the socket";
+    HeadersLease "headers.lease" "calls without a trace header: the agent was late";
+    HeadersFailed "headers.failed" "calls without a trace header: no room, or spliced bytes";
+    HeadersNotEntered "headers.not_entered" "calls without a trace header: connection not seen to be opened";
     SpansUnnamed "spans.unnamed" "spans named by their method alone: the service has too many different paths";
     SpansQueued "spans.queued" "spans handed to the exporter";
+}
+
+impl Counter {
+    /// What counts calls whose trace header came to this.
+    pub const fn of_header(outcome: HeaderOutcome) -> Self {
+        match outcome {
+            HeaderOutcome::Pushed => Self::HeadersPushed,
+            HeaderOutcome::Rewritten => Self::HeadersForwarded,
+            HeaderOutcome::OwnHeader => Self::HeadersOwn,
+            HeaderOutcome::Blocking => Self::HeadersBlocking,
+            HeaderOutcome::UnknownPort => Self::HeadersUnknownPort,
+            HeaderOutcome::QueueNotEmpty => Self::HeadersQueue,
+            HeaderOutcome::BoundaryUnknown => Self::HeadersBoundary,
+            HeaderOutcome::HeadTooLong => Self::HeadersTooLong,
+            HeaderOutcome::HeadCut => Self::HeadersCut,
+            HeaderOutcome::NotUnderstood => Self::HeadersOdd,
+            HeaderOutcome::NotHttp => Self::HeadersNotHttp,
+            HeaderOutcome::Destination => Self::HeadersDestination,
+            HeaderOutcome::Tunnel => Self::HeadersTunnel,
+            HeaderOutcome::ZeroCopy => Self::HeadersZeroCopy,
+            HeaderOutcome::UpperLayer | HeaderOutcome::InUse => Self::HeadersInUse,
+            HeaderOutcome::ForeignSender => Self::HeadersForeign,
+            HeaderOutcome::Lease => Self::HeadersLease,
+            HeaderOutcome::NoRoom | HeaderOutcome::Spliced | HeaderOutcome::PushFailed => Self::HeadersFailed,
+            HeaderOutcome::NotEntered => Self::HeadersNotEntered,
+        }
+    }
 }
 
 const COUNTERS: usize = Counter::ALL.len();

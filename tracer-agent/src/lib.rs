@@ -20,6 +20,7 @@ pub mod logs;
 pub mod output;
 pub mod pipeline;
 pub mod process;
+pub mod propagate;
 pub mod protocol;
 pub mod record;
 pub mod redact;

@@ -12,6 +12,7 @@ use tracer_agent::{
     doctor, logs,
     output::Format,
     process::{facts::Proc, launch, selector::Rule},
+    propagate::Mode,
     reference, signals,
     status::{self, DEFAULT_SOCKET, Server},
 };
@@ -108,6 +109,7 @@ fn run(flags: &RunFlags) -> Outcome {
     if flags.common.output.is_none() && config.output == Format::None {
         config.output = Format::Text;
     }
+    config.propagation.mode.get_or_insert(Mode::Headers);
     let mut launched = launch::launch(&flags.command, flags.user.as_deref())
         .map_err(|error| Failure::new(u8::try_from(error.exit_code()).unwrap_or(FAILURE), error))?;
     // The rule gives the name; children and programs that it executes are selected by descent.

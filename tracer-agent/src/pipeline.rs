@@ -5,7 +5,8 @@
 
 use rustc_hash::FxHashSet;
 use tracer_common::{
-    CloseRecord, DataHeader, KERNEL_COUNTERS, KernelCounter, Kind, OpenRecord, ProcessRecord, Verdict,
+    CloseRecord, DataHeader, HeaderOutcome, HeaderRecord, KERNEL_COUNTERS, KernelCounter, Kind, OpenRecord,
+    ProcessRecord, Verdict,
 };
 
 use crate::{
@@ -71,6 +72,12 @@ pub trait Sink {
     fn span(&mut self, span: &Span, exchange: &Exchange, facts: &ConnectionFacts);
     /// What the kernel shall copy of a connection.
     fn verdict(&mut self, connection: u64, verdict: Verdict);
+    /// A request begins at this position of a connection, if one follows.
+    fn boundary(&mut self, _connection: u64, _position: u32) {}
+    /// This port speaks HTTP/1.
+    fn http_port(&mut self, _port: u16) {}
+    /// A process has come to work in another way (`PROFILE_*`), or is gone.
+    fn profile(&mut self, _pid: u32, _profile: Option<u8>) {}
 }
 
 /// The state between kernel and spans.
@@ -89,6 +96,8 @@ struct Stage {
     clock: Clock,
     ledger: Ledger,
     excluded: FxHashSet<u32>,
+    /// Whether calls get trace headers.
+    propagates: bool,
     kernel: [u64; KERNEL_COUNTERS as usize],
 }
 
@@ -99,6 +108,7 @@ impl Pipeline {
         processes: ProcessTable,
         correlator: Correlator,
         builder: SpanBuilder,
+        propagates: bool,
     ) -> Self {
         Self {
             connections: Table::new(limits),
@@ -110,6 +120,7 @@ impl Pipeline {
                 clock: Clock { offset_ns: 0 },
                 ledger: Ledger::default(),
                 excluded: FxHashSet::default(),
+                propagates,
                 kernel: [0; KERNEL_COUNTERS as usize],
             },
         }
@@ -137,6 +148,15 @@ impl Pipeline {
 
     /// Takes one input.
     pub fn handle(&mut self, input: Input<'_>, sink: &mut dyn Sink) {
+        self.take(input, sink);
+        if self.stage.propagates {
+            for (pid, profile) in self.stage.correlator.take_profiles() {
+                sink.profile(pid, profile);
+            }
+        }
+    }
+
+    fn take(&mut self, input: Input<'_>, sink: &mut dyn Sink) {
         match input {
             Input::Record(record) => self.record(record, sink),
             Input::Facts { facts, rule } => {
@@ -206,6 +226,7 @@ impl Pipeline {
                 handler.stage.processes.exit(event.pid, event.time_ns);
                 handler.stage.correlator.forget_process(event.pid);
             }),
+            Some(Kind::Header) => read::<HeaderRecord>(record).map(|header| self.connections.header(&header)),
             Some(Kind::Listen) => {
                 read::<ProcessRecord>(record).map(|event| self.connections.listens(&[event.port]))
             }
@@ -300,6 +321,10 @@ struct Handler<'a> {
 
 impl connection::Output for Handler<'_> {
     fn opened(&mut self, facts: &ConnectionFacts, opened: Opened) {
+        if self.stage.propagates && facts.role == Role::Client {
+            let outcome = opened.header.as_ref().map_or(HeaderOutcome::NotEntered, |header| header.outcome);
+            self.stage.count(opened.unit.pid, Counter::of_header(outcome), 1);
+        }
         self.stage.correlator.opened(facts, opened);
     }
 
@@ -324,6 +349,10 @@ impl connection::Output for Handler<'_> {
     }
 
     fn exchange(&mut self, facts: &ConnectionFacts, exchange: Exchange) {
+        if self.stage.propagates && exchange.outcome == Outcome::Complete {
+            let speaks_http = if facts.role == Role::Client { facts.remote } else { facts.local };
+            self.sink.http_port(speaks_http.port());
+        }
         let Stage { correlator, unsettled, .. } = &mut *self.stage;
         if unsettled[0].len() < Stage::MOST_UNSETTLED && correlator.is_unsettled(facts, &exchange) {
             unsettled[0].push((facts.clone(), exchange));
@@ -338,6 +367,12 @@ impl connection::Output for Handler<'_> {
 
     fn verdict(&mut self, connection: u64, verdict: Verdict) {
         self.sink.verdict(connection, verdict);
+    }
+
+    fn boundary(&mut self, facts: &ConnectionFacts, position: u32) {
+        if self.stage.propagates {
+            self.sink.boundary(facts.number, position);
+        }
     }
 }
 
@@ -399,6 +434,25 @@ impl FromRecord for DataHeader {
             length: f.u32()?,
             head_offset: f.u32()?,
             lost: f.u32()?,
+        })
+    }
+}
+
+impl FromRecord for HeaderRecord {
+    fn from_record(f: &mut Fields<'_>) -> Option<Self> {
+        Some(Self {
+            kind: f.u8()?,
+            outcome: f.u8()?,
+            evidence: f.u8()?,
+            trace_flags: f.u8()?,
+            pid: f.u32()?,
+            connection: f.u64()?,
+            position: f.u32()?,
+            inserted: f.u32()?,
+            trace_id: f.array()?,
+            parent_connection: f.u64()?,
+            parent_position: f.u32()?,
+            lasting: f.u32()?,
         })
     }
 }
@@ -472,7 +526,7 @@ pub fn data_header(record: &[u8]) -> Option<(DataHeader, &[u8])> {
 pub fn process_record(record: &[u8]) -> Option<ProcessRecord> {
     match Kind::from_byte(*record.first()?)? {
         Kind::Exec | Kind::Fork | Kind::Exit | Kind::Listen => read(record),
-        Kind::Data | Kind::Open | Kind::Close => None,
+        Kind::Data | Kind::Open | Kind::Close | Kind::Header => None,
     }
 }
 

@@ -54,6 +54,8 @@ pub enum Kind {
     Exit = 6,
     /// [`ProcessRecord`]: a process was selected in the kernel because of the port it listens on.
     Listen = 7,
+    /// [`HeaderRecord`]: a request got a trace header, or why none can.
+    Header = 8,
 }
 
 impl Kind {
@@ -67,6 +69,7 @@ impl Kind {
             5 => Self::Fork,
             6 => Self::Exit,
             7 => Self::Listen,
+            8 => Self::Header,
             _ => return None,
         })
     }
@@ -259,6 +262,169 @@ pub struct ExecRecord {
     pub name: [u8; NAME_BYTES],
 }
 
+/// What became of the trace header of a request that a selected process sends
+/// ([`HeaderRecord::outcome`]).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[repr(u8)]
+pub enum HeaderOutcome {
+    /// Pushed in behind the request line.
+    Pushed = 0,
+    /// The header that the process forwarded now names the span of this call.
+    Rewritten = 1,
+    /// The request has a header of the application's own.
+    OwnHeader = 2,
+    /// The socket is blocking: it left the map with its first request.
+    Blocking = 3,
+    /// A blocking socket to a port that is not known to speak HTTP/1.
+    UnknownPort = 4,
+    /// Bytes that were sent before still waited in the socket.
+    QueueNotEmpty = 5,
+    /// It is not certain that a request begins here.
+    BoundaryUnknown = 6,
+    /// With the header the head would be longer than servers take.
+    HeadTooLong = 7,
+    /// The head came in more than one message.
+    HeadCut = 8,
+    /// The head breaks a rule of HTTP/1.
+    NotUnderstood = 9,
+    /// What is sent is not HTTP/1.
+    NotHttp = 10,
+    /// The address is not one that headers may go to.
+    Destination = 11,
+    /// The connection was upgraded, or is a tunnel.
+    Tunnel = 12,
+    /// The socket sends without copying (`SO_ZEROCOPY`).
+    ZeroCopy = 13,
+    /// An upper layer protocol sits in the kernel (kTLS, MPTCP).
+    UpperLayer = 14,
+    /// Somebody else's sockmap, or another user of the socket's private data.
+    InUse = 15,
+    /// A process that is not selected sends on the socket.
+    ForeignSender = 16,
+    /// The agent has not renewed its lease.
+    Lease = 17,
+    /// The map of sockets is full, or the kernel refused the socket.
+    NoRoom = 18,
+    /// The message's bytes cannot be read: they were spliced.
+    Spliced = 19,
+    /// The kernel could not make room in the message.
+    PushFailed = 20,
+    /// The connection is older than the agent, or was not seen to be opened.
+    NotEntered = 21,
+}
+
+impl HeaderOutcome {
+    /// All of them, each at the place of its number.
+    pub const ALL: [Self; 22] = [
+        Self::Pushed,
+        Self::Rewritten,
+        Self::OwnHeader,
+        Self::Blocking,
+        Self::UnknownPort,
+        Self::QueueNotEmpty,
+        Self::BoundaryUnknown,
+        Self::HeadTooLong,
+        Self::HeadCut,
+        Self::NotUnderstood,
+        Self::NotHttp,
+        Self::Destination,
+        Self::Tunnel,
+        Self::ZeroCopy,
+        Self::UpperLayer,
+        Self::InUse,
+        Self::ForeignSender,
+        Self::Lease,
+        Self::NoRoom,
+        Self::Spliced,
+        Self::PushFailed,
+        Self::NotEntered,
+    ];
+
+    /// The outcome with this number.
+    pub fn from_byte(byte: u8) -> Option<Self> {
+        Self::ALL.get(usize::from(byte)).copied()
+    }
+}
+
+/// A request of a selected process got a trace header; or none, and why.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(C)]
+pub struct HeaderRecord {
+    /// [`Kind::Header`].
+    pub kind: u8,
+    /// A [`HeaderOutcome`].
+    pub outcome: u8,
+    /// How the parent is known: `EVIDENCE_*`.
+    pub evidence: u8,
+    /// W3C trace flags of the header.
+    pub trace_flags: u8,
+    /// Process that sends, 0 if the outcome was decided elsewhere.
+    pub pid: u32,
+    /// Number of the connection.
+    pub connection: u64,
+    /// Position of the request's first byte, in the application's stream.
+    pub position: u32,
+    /// Bytes that had been pushed into the stream before it.
+    pub inserted: u32,
+    /// Trace id of the header, if there is one.
+    pub trace_id: [u8; 16],
+    /// The request that this one is made for: number of its connection, 0 for none.
+    pub parent_connection: u64,
+    /// Position of that request's first byte.
+    pub parent_position: u32,
+    /// 1 if the outcome holds for all that follows on the connection.
+    pub lasting: u32,
+}
+
+/// Bytes of a header that is pushed: the field's name, 55 bytes of value, and the line's end.
+pub const PUSHED_BYTES: u32 = 13 + 55 + 2;
+
+/// [`HeaderRecord::evidence`]: no parent is known, the call begins a trace.
+pub const EVIDENCE_NONE: u8 = 0;
+/// See [`EVIDENCE_NONE`]: the thread worked for exactly this request.
+pub const EVIDENCE_UNIT: u8 = 1;
+/// See [`EVIDENCE_NONE`]: a proxy's thread had read this request last.
+pub const EVIDENCE_PROXY: u8 = 2;
+/// See [`EVIDENCE_NONE`]: the only request that the process had open.
+pub const EVIDENCE_SOLE_REQUEST: u8 = 3;
+/// See [`EVIDENCE_NONE`]: the call carried the header that this request came with.
+pub const EVIDENCE_FORWARDED: u8 = 4;
+
+/// How the kernel programs link the calls of a process: it is not told.
+pub const PROFILE_NONE: u8 = 0;
+/// See [`PROFILE_NONE`]: a thread works for the request that it read.
+pub const PROFILE_THREADS: u8 = 1;
+/// See [`PROFILE_NONE`]: a thread works for the request that it read last.
+pub const PROFILE_PROXY: u8 = 2;
+/// See [`PROFILE_NONE`]: all work is for the only open request, as long as there is just one.
+pub const PROFILE_SOLE_REQUEST: u8 = 3;
+
+/// Bits of a random trace id that decide whether a root is sampled: the last 56.
+pub const RANDOM_BITS: u32 = 56;
+
+/// Seeds of the ids that requests get by their place: kernel programs and agent make the same.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(C)]
+pub struct Seeds {
+    /// Of span ids; low half first.
+    pub span: [u32; 2],
+    /// Of the first half of trace ids.
+    pub trace_first: [u32; 2],
+    /// Of the second half.
+    pub trace_second: [u32; 2],
+}
+
+/// An id of 64 bits for a request by its place, never 0. The places of a connection are one to one with
+/// its ids: the mixing function (the finalizer of `SplitMix64`; Steele, Lea, Flood 2014) is a bijection.
+#[inline(always)]
+pub const fn id_of(seed: u64, connection: u64, position: u32) -> u64 {
+    let z = (connection << 32 | position as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15).wrapping_add(seed);
+    let z = (z ^ z >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    let z = (z ^ z >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
+    let id = z ^ z >> 31;
+    if id == 0 { 1 } else { id }
+}
+
 /// What the agent wants of a connection's bytes. One word of the verdict array: the low 32 bits are
 /// a TCP position, 3 bits the kind and direction, the rest a tag of the connection's number, so
 /// that a slot shared by two connections costs copying and never hides bytes.
@@ -371,6 +537,16 @@ pub struct Offsets {
     pub sock_protocol: u32,
     pub sock_err: u32,
     pub sock_flags: u32,
+    /// Bit of `sk_flags` (`enum sock_flags`): the socket sends without copying.
+    pub sock_zerocopy: u32,
+    pub sock_socket: u32,
+    pub sock_user_data: u32,
+    pub sock_wmem_queued: u32,
+    pub sock_sndbuf: u32,
+    pub tcp_sock_snd_una: u32,
+    pub tcp_sock_bytes_acked: u32,
+    pub socket_file: u32,
+    pub file_flags: u32,
     /// Byte that holds the bit `sk_kern_sock`.
     pub sock_kern_sock: u32,
     /// The bit in that byte.
@@ -406,6 +582,14 @@ pub struct Settings {
     pub wake_bytes: u32,
     /// 1 if every exec of the machine is reported, because a selector needs userspace to judge.
     pub report_every_exec: u32,
+    /// 1 if requests get trace headers.
+    pub propagate: u32,
+    /// Roots whose last [`RANDOM_BITS`] bits of the trace id are below it are not sampled; high half.
+    pub sample_above_high: u32,
+    /// Its low half.
+    pub sample_above_low: u32,
+    /// Ids.
+    pub seeds: Seeds,
 }
 
 /// What an executable rule does when a process executes a matching file.
@@ -431,7 +615,9 @@ const _: () = {
     assert!(size_of::<CloseRecord>() == 32);
     assert!(size_of::<ProcessRecord>() == 24);
     assert!(size_of::<ExecRecord>() == 24 + NAME_BYTES);
-    assert!(size_of::<Offsets>() == 43 * 4);
+    assert!(size_of::<HeaderRecord>() == 56);
+    assert!(size_of::<Offsets>() == 52 * 4);
+    assert!(size_of::<Settings>() == 11 * 4);
     assert!(size_of::<FileKey>() == 16);
 };
 
@@ -446,5 +632,20 @@ mod tests {
         assert_eq!(verdict_slot(first), verdict_slot(second));
         assert_ne!(Verdict::Ignore.word(first), Verdict::Ignore.word(second));
         assert_eq!(Verdict::Heads.word(3), 0);
+    }
+
+    #[test]
+    fn outcomes_stand_at_the_places_of_their_numbers() {
+        for (number, outcome) in HeaderOutcome::ALL.into_iter().enumerate() {
+            assert_eq!(outcome as usize, number);
+        }
+    }
+
+    #[test]
+    fn ids_differ_by_place_and_seed() {
+        let ids = [id_of(1, 1, 1), id_of(1, 1, 2), id_of(1, 2, 1), id_of(2, 1, 1)];
+        for (n, id) in ids.iter().enumerate() {
+            assert!(*id != 0 && !ids[..n].contains(id));
+        }
     }
 }

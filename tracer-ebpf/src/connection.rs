@@ -16,9 +16,9 @@ use tracer_common::{
 };
 
 use crate::{
-    atomic,
-    layout::{load, offset},
-    process,
+    atomic, context,
+    layout::{load, offset, propagates},
+    process, propagate,
     ring::{count, reserve, submit_flags},
     select::{Current, is_port_selected, set_selected},
 };
@@ -64,6 +64,15 @@ pub struct Connection {
     /// `Connection::*` bits.
     pub(crate) flags: u8,
     pub(crate) zero: u8,
+    /// The process that reads the request which is served.
+    pub(crate) served_by: u32,
+    /// Bytes of it that are still to be read; the greatest number if nobody knows.
+    pub(crate) request_left: u64,
+    /// Bytes that were pushed into what is sent; positions that the agent gets leave them out.
+    pub(crate) inserted: u32,
+    /// Bytes pushed into the send at this place, which may still fail.
+    pub(crate) push: u32,
+    pub(crate) push_at: u32,
     /// The last bytes of an open head, the newest lowest: its empty line may be cut.
     pub(crate) last_bytes: u32,
 }
@@ -85,6 +94,27 @@ impl Connection {
     pub(crate) const SETTLED: u8 = Self::ANNOUNCED | Self::UPPER_LAYER;
     /// The process has read the end of the stream.
     pub(crate) const ENDED: u8 = 4;
+    /// A request was read of it whose answer has not begun.
+    pub(crate) const SERVING: u8 = 8;
+    /// It carries calls that are made for requests.
+    pub(crate) const CALLS: u8 = 16;
+
+    /// Whether a process that is traced opened it.
+    #[inline(always)]
+    pub(crate) fn is_outgoing(&self) -> bool {
+        self.connect_ns != 0
+    }
+
+    /// The stream has come to `written`: the bytes pushed into the last send have left, or nothing has.
+    #[inline(always)]
+    pub(crate) fn settle_push(&mut self, written: u32) {
+        if self.push != 0 {
+            if written != self.push_at {
+                self.inserted = self.inserted.wrapping_add(self.push);
+            }
+            self.push = 0;
+        }
+    }
 }
 
 #[btf_map]
@@ -280,9 +310,7 @@ unsafe fn listening(sk: *const c_void) {
 
 #[inline(always)]
 unsafe fn connecting(sk: *mut c_void) {
-    if Current::selected().is_none() {
-        return;
-    }
+    let Some(current) = Current::selected() else { return };
     // SAFETY: as the caller's.
     unsafe {
         if let Some(connection) = find_or_create(sk) {
@@ -302,10 +330,18 @@ unsafe fn connecting(sk: *mut c_void) {
                     head: 0,
                     flags: 0,
                     zero: 0,
+                    served_by: 0,
+                    request_left: 0,
+                    inserted: 0,
+                    push: 0,
+                    push_at: 0,
                     last_bytes: 0,
                 };
             }
             connection.connect_ns = bpf_ktime_get_ns();
+            if propagates() {
+                propagate::opened(sk, current);
+            }
         }
     }
 }
@@ -315,6 +351,9 @@ unsafe fn closing(sk: *mut c_void, what: u8) {
     // SAFETY: as the caller's.
     unsafe {
         let Some(connection) = find(sk) else { return };
+        if what == CLOSE_ALL && connection.flags & Connection::SERVING != 0 {
+            context::answered(connection);
+        }
         if connection.flags & Connection::ANNOUNCED == 0 {
             return;
         }
@@ -328,6 +367,8 @@ unsafe fn closing(sk: *mut c_void, what: u8) {
             return;
         };
         let error: i32 = load(sk, offset!(sock_err));
+        let written: u32 = load(tcp, offset!(tcp_sock_write_seq));
+        connection.settle_push(written);
         let copied: u32 = load(tcp, offset!(tcp_sock_copied_seq));
         let there = load::<u32>(tcp, offset!(tcp_sock_rcv_nxt)).wrapping_sub(copied);
         let unread = if there > u32::from(has_received_fin(sk)) { CLOSE_UNREAD } else { 0 };
@@ -338,7 +379,7 @@ unsafe fn closing(sk: *mut c_void, what: u8) {
             lost: connection.lost,
             connection: connection.number,
             time_ns: bpf_ktime_get_ns(),
-            send_end: load(tcp, offset!(tcp_sock_write_seq)),
+            send_end: written.wrapping_sub(connection.inserted),
             receive_end: copied,
         });
         connection.lost = 0;

@@ -21,7 +21,9 @@ use crate::{
         GATHER_FAILED, GATHER_WITHOUT_TAIL, WORK, Work, tracer_find_head_end, tracer_gather, tracer_locate,
     },
     connection::{Connection, announce, find, find_or_create, has_received_fin},
-    layout::{load, offset},
+    context,
+    layout::{load, offset, propagates},
+    propagate,
     ring::{count, output_bytes, reserve, submit_flags},
     select::Current,
     short,
@@ -192,7 +194,9 @@ unsafe fn moved(sk: *mut c_void, ret: i32, flags: i32, direction: u8, slot: u32)
                 header.flags = FLAG_PRE_SEND;
                 connection.pre_first_ns = 0;
             }
-            load::<u32>(tcp, offset!(tcp_sock_write_seq)).wrapping_sub(length)
+            let written: u32 = load(tcp, offset!(tcp_sock_write_seq));
+            connection.settle_push(written);
+            written.wrapping_sub(length).wrapping_sub(connection.inserted)
         } else {
             let copied: u32 = load(tcp, offset!(tcp_sock_copied_seq));
             // The same call consumed the FIN: it counts in `copied_seq` and in `rcv_nxt`.
@@ -225,13 +229,35 @@ unsafe fn moved(sk: *mut c_void, ret: i32, flags: i32, direction: u8, slot: u32)
             header.flags |= FLAG_TURN;
         }
         let discarded = flags & MSG_TRUNC != 0 && direction == RECEIVE;
-        if length <= short::LONGEST
+        let is_short = length <= short::LONGEST
             && length <= connection.budget
             && verdict == VERDICT_HEADS
             && connection.head != Connection::HEAD_OPEN
-            && !discarded
-            && let Some(buffers) = short::buffers(sk, u64::from(length))
-        {
+            && !discarded;
+        let mut buffers = None;
+        if propagates() {
+            let begins = header.flags & FLAG_TURN != 0;
+            if direction == SEND {
+                if connection.flags & Connection::SERVING != 0 {
+                    context::answered(connection);
+                }
+            } else if connection.flags & Connection::CALLS != 0 {
+                if let Some(place) = propagate::served_by(sk) {
+                    context::resume(current.tid(), place);
+                }
+            } else if begins && !connection.is_outgoing() && !discarded {
+                buffers = short::buffers(sk, u64::from(length));
+                if let Some(buffers) = &buffers {
+                    context::read(connection, current, &header, buffers, slot);
+                }
+            } else if connection.flags & Connection::SERVING != 0 {
+                context::read_more(connection, length);
+            }
+        }
+        if is_short && buffers.is_none() {
+            buffers = short::buffers(sk, u64::from(length));
+        }
+        if is_short && let Some(buffers) = buffers {
             connection.spend(length);
             let sent = short::output(connection, &header, &buffers);
             if !sent {

@@ -5,7 +5,7 @@
 
 use core::ffi::c_void;
 
-use tracer_common::{Offsets, Settings};
+use tracer_common::{Offsets, Seeds, Settings, id_of};
 
 /// Set by the agent before loading.
 #[unsafe(no_mangle)]
@@ -31,6 +31,15 @@ static OFFSETS: Offsets = Offsets {
     sock_protocol: 0,
     sock_err: 0,
     sock_flags: 0,
+    sock_zerocopy: 0,
+    sock_socket: 0,
+    sock_user_data: 0,
+    sock_wmem_queued: 0,
+    sock_sndbuf: 0,
+    tcp_sock_snd_una: 0,
+    tcp_sock_bytes_acked: 0,
+    socket_file: 0,
+    file_flags: 0,
     sock_kern_sock: 0,
     sock_kern_sock_mask: 0,
     net_inum: 0,
@@ -57,7 +66,14 @@ static OFFSETS: Offsets = Offsets {
 
 /// Set by the agent before loading.
 #[unsafe(no_mangle)]
-static SETTINGS: Settings = Settings { wake_bytes: 0, report_every_exec: 0 };
+static SETTINGS: Settings = Settings {
+    wake_bytes: 0,
+    report_every_exec: 0,
+    propagate: 0,
+    sample_above_high: 0,
+    sample_above_low: 0,
+    seeds: Seeds { span: [0; 2], trace_first: [0; 2], trace_second: [0; 2] },
+};
 
 /// The offset of one field: `offset!(sock_num)`.
 macro_rules! offset {
@@ -86,6 +102,48 @@ pub(crate) fn wake_bytes() -> u64 {
 pub(crate) fn report_every_exec() -> bool {
     // SAFETY: a field of a live static.
     unsafe { core::ptr::read_volatile(&raw const SETTINGS.report_every_exec) != 0 }
+}
+
+/// [`Settings::propagate`].
+#[inline(always)]
+pub(crate) fn propagates() -> bool {
+    // SAFETY: a field of a live static.
+    unsafe { core::ptr::read_volatile(&raw const SETTINGS.propagate) != 0 }
+}
+
+/// [`Settings::sample_above_high`] and its low half.
+#[inline(always)]
+pub(crate) fn sample_above() -> u64 {
+    // SAFETY: fields of a live static.
+    unsafe {
+        u64::from(core::ptr::read_volatile(&raw const SETTINGS.sample_above_high)) << 32
+            | u64::from(core::ptr::read_volatile(&raw const SETTINGS.sample_above_low))
+    }
+}
+
+/// [`Settings::seeds`].
+#[inline(always)]
+fn seeds() -> Seeds {
+    // SAFETY: a field of a live static.
+    unsafe { core::ptr::read_volatile(&raw const SETTINGS.seeds) }
+}
+
+/// The span id of the request at a place.
+#[inline(always)]
+pub(crate) fn span_id(connection: u64, position: u32) -> u64 {
+    id_of(whole(seeds().span), connection, position)
+}
+
+/// The trace id of the request at a place, if it begins a trace.
+#[inline(always)]
+pub(crate) fn trace_id(connection: u64, position: u32) -> [u64; 2] {
+    let Seeds { trace_first, trace_second, .. } = seeds();
+    [trace_first, trace_second].map(|seed| id_of(whole(seed), connection, position))
+}
+
+#[inline(always)]
+fn whole([low, high]: [u32; 2]) -> u64 {
+    u64::from(high) << 32 | u64::from(low)
 }
 
 /// Loads a value at `offset` of a kernel structure to which the verifier knows `base` to point.

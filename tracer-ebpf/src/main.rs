@@ -13,10 +13,13 @@ mod arch;
 mod atomic;
 mod buffer;
 mod connection;
+mod context;
 mod io;
 mod layout;
 mod process;
+mod propagate;
 mod ring;
+mod scan;
 mod select;
 mod short;
 

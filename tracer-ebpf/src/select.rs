@@ -44,6 +44,12 @@ impl Current {
         Self(bpf_get_current_pid_tgid())
     }
 
+    /// Process in the high half, thread in the low.
+    #[inline(always)]
+    pub(crate) fn both(self) -> u64 {
+        self.0
+    }
+
     #[inline(always)]
     pub(crate) fn pid(self) -> u32 {
         (self.0 >> 32) as u32

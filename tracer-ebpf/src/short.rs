@@ -28,6 +28,20 @@ pub(crate) struct Buffers {
     second: u64,
 }
 
+impl Buffers {
+    /// Address of the first.
+    #[inline(always)]
+    pub(crate) fn first(&self) -> u64 {
+        self.first
+    }
+
+    /// Bytes in the first.
+    #[inline(always)]
+    pub(crate) fn first_length(&self) -> u64 {
+        self.first_length
+    }
+}
+
 /// The buffers of the running system call, `length` bytes. None if they are to be looked for the long
 /// way: more than two, none, or somebody else's.
 ///

@@ -3,16 +3,17 @@
 use std::collections::VecDeque;
 
 use tracer_common::{
-    CLOSE_UNREAD, CloseRecord, DataHeader, FLAG_CONTINUES, FLAG_END, FLAG_TURN, OpenRecord, RECEIVE, SEND,
-    Verdict,
+    CLOSE_UNREAD, CloseRecord, DataHeader, FLAG_CONTINUES, FLAG_END, FLAG_TURN, HeaderRecord, OpenRecord,
+    RECEIVE, SEND, Verdict,
 };
 
 use super::{
     Output, counter_of,
+    headers::Headers,
     stream::{Piece, Placed, Stream},
 };
 use crate::{
-    exchange::{ConnectionFacts, Role, Unit},
+    exchange::{ConnectionFacts, Outcome, Role, Unit},
     ledger::Counter,
     protocol::{
         Call, End, Parser, Side, Start, Want, Yield,
@@ -66,6 +67,8 @@ pub(super) struct Entry {
     yields: Vec<Yield>,
     /// When ranges of the received stream arrived, kept only where sends are seen late.
     received: VecDeque<(std::ops::Range<u64>, u64)>,
+    /// What became of trace headers, if calls get some.
+    headers: Option<Box<Headers>>,
 }
 
 /// Bytes that were not yet told to the ledger.
@@ -112,7 +115,19 @@ impl Entry {
             tally: Tally::default(),
             yields: Vec::new(),
             received: VecDeque::new(),
+            headers: None,
         }
+    }
+
+    /// A trace header was pushed into a request, or none can be.
+    pub(super) fn header(&mut self, record: HeaderRecord) {
+        self.headers.get_or_insert_default().add(record);
+    }
+
+    /// Bytes that were pushed into what is sent before this offset.
+    pub(super) fn inserted_before(&self, offset: u64) -> u32 {
+        let position = self.streams[usize::from(SEND)].position_of(offset);
+        self.headers.as_ref().map_or(0, |headers| headers.inserted_before(position))
     }
 
     /// The first sequence numbers that it sent and received.
@@ -597,10 +612,18 @@ impl Entry {
     /// Hands out what the parser made, and publishes what it wants.
     fn settle(&mut self, out: &mut dyn Output) {
         let mut yields = std::mem::take(&mut self.yields);
+        let mut ended = false;
         for made in yields.drain(..) {
             match made {
                 Yield::Opened(mut opened) => {
                     opened.offset += self.began_at();
+                    if self.facts.role == Role::Client
+                        && let Some(headers) = &mut self.headers
+                    {
+                        let position = self.streams[usize::from(SEND)].position_of(opened.offset);
+                        opened.inserted = headers.inserted_before(position);
+                        opened.header = Some(Box::new(headers.take(position)));
+                    }
                     out.opened(&self.facts, opened);
                 }
                 Yield::Answered { offset, pid } => {
@@ -608,6 +631,7 @@ impl Entry {
                 }
                 Yield::Exchange(mut exchange) => {
                     exchange.request_offset += self.began_at();
+                    ended |= exchange.outcome == Outcome::Complete;
                     out.closed(&self.facts, &exchange);
                     out.exchange(&self.facts, exchange);
                 }
@@ -615,6 +639,9 @@ impl Entry {
             }
         }
         self.yields = yields;
+        if self.facts.role == Role::Client && ended {
+            self.tell_boundary(out);
+        }
         let want = match &self.state {
             State::Ignored => Want::Nothing,
             State::Parsing { parser, .. } => parser.want(),
@@ -637,6 +664,15 @@ impl Entry {
             Want::BodyUntil { side, offset } => self.body_until(side, offset),
         };
         self.publish(verdict, false, out);
+    }
+
+    /// Nothing is open and nothing waits: the next byte that is sent begins a request.
+    fn tell_boundary(&self, out: &mut dyn Output) {
+        let State::Parsing { parser, .. } = &self.state else { return };
+        if parser.is_idle() && self.gone.is_none() && self.streams.iter().all(Stream::is_quiet) {
+            let stream = &self.streams[usize::from(SEND)];
+            out.boundary(&self.facts, stream.position_of(stream.next()));
+        }
     }
 
     /// Offset in the requests' stream at which the parser began.

@@ -3,6 +3,7 @@
 #![forbid(unsafe_code)]
 
 mod entry;
+mod headers;
 mod stream;
 #[cfg(test)]
 mod tests;
@@ -11,11 +12,11 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use rustc_hash::{FxHashMap, FxHashSet};
 use tracer_common::{
-    CLOSE_SEND, CLOSE_UNREAD, CloseRecord, DataHeader, FLAG_PRE_SEND, NoBytes, OPEN_BIRTH, OPEN_CLIENT,
-    OpenRecord, RECEIVE, SEND, Verdict,
+    CLOSE_SEND, CLOSE_UNREAD, CloseRecord, DataHeader, FLAG_PRE_SEND, HeaderRecord, NoBytes, OPEN_BIRTH,
+    OPEN_CLIENT, OpenRecord, RECEIVE, SEND, Verdict,
 };
 
-use self::entry::Entry;
+use self::{entry::Entry, headers::Headers};
 use crate::{
     exchange::{ConnectionFacts, Exchange, Opened, Role, Unit},
     ledger::Counter,
@@ -50,6 +51,8 @@ pub trait Output {
     fn count(&mut self, pid: u32, counter: Counter, n: u64);
     /// What is wanted of a connection has changed.
     fn verdict(&mut self, connection: u64, verdict: Verdict);
+    /// A call on a connection has ended, and what is sent next begins at this position.
+    fn boundary(&mut self, facts: &ConnectionFacts, position: u32);
 }
 
 /// When the sends that were seen so far were seen.
@@ -81,6 +84,8 @@ pub struct Table {
     waiting: [Vec<Waiting>; 2],
     /// Connections that are over, and stay as long for the other end's exchanges.
     leaving: [Vec<u64>; 2],
+    /// What became of trace headers on connections that are not known yet.
+    early_headers: FxHashMap<u64, Vec<HeaderRecord>>,
     limits: Limits,
     last_sweep_ns: u64,
 }
@@ -137,6 +142,10 @@ impl Output for Held<'_> {
     fn verdict(&mut self, connection: u64, verdict: Verdict) {
         self.out.verdict(connection, verdict);
     }
+
+    fn boundary(&mut self, facts: &ConnectionFacts, position: u32) {
+        self.out.boundary(facts, position);
+    }
 }
 
 impl Table {
@@ -161,6 +170,7 @@ impl Table {
             sends: Sends::Unknown,
             waiting: [Vec::new(), Vec::new()],
             leaving: [Vec::new(), Vec::new()],
+            early_headers: FxHashMap::default(),
             limits,
             last_sweep_ns: 0,
         }
@@ -213,7 +223,10 @@ impl Table {
             out.count(record.pid, Counter::ConnectionsJoined, 1);
         }
         self.ends.insert((record.send_first, record.receive_first), record.connection);
-        let entry = Entry::new(facts, role, record, from_birth, self.limits.exchange_timeout_ns);
+        let mut entry = Entry::new(facts, role, record, from_birth, self.limits.exchange_timeout_ns);
+        for header in self.early_headers.remove(&record.connection).unwrap_or_default() {
+            entry.header(header);
+        }
         self.connections.insert(record.connection, entry);
     }
 
@@ -238,6 +251,22 @@ impl Table {
         if !known && header.length > 0 {
             out.count(header.pid, Counter::ConnectionsUnknownStart, 1);
             out.count(header.pid, Counter::BytesLost, u64::from(header.length));
+        }
+    }
+
+    /// A trace header was pushed into a request, or none can be: told before its bytes are.
+    pub fn header(&mut self, record: &HeaderRecord) {
+        /// Connections that never carried a byte leave theirs behind.
+        const MOST: usize = 4096;
+        if let Some(entry) = self.connections.get_mut(&record.connection) {
+            return entry.header(*record);
+        }
+        if self.early_headers.len() >= MOST {
+            self.early_headers.clear();
+        }
+        let early = self.early_headers.entry(record.connection).or_default();
+        if early.len() < Headers::MOST {
+            early.push(*record);
         }
     }
 
@@ -325,7 +354,7 @@ impl Table {
             return out.exchange(&facts, exchange);
         };
         let offset = match facts.role {
-            Role::Client => exchange.request_offset,
+            Role::Client => exchange.request_offset + u64::from(own.inserted_before(exchange.request_offset)),
             Role::Server => own.sent().saturating_sub(1),
         };
         self.waiting[0].push(Waiting { facts, exchange, peer, offset });

@@ -40,6 +40,7 @@ impl Output for Seen {
     fn verdict(&mut self, connection: u64, verdict: Verdict) {
         self.verdicts.push((connection, verdict));
     }
+    fn boundary(&mut self, _: &ConnectionFacts, _: u32) {}
 }
 
 impl Seen {
@@ -418,6 +419,7 @@ impl Output for Times {
     }
     fn count(&mut self, _: u32, _: Counter, _: u64) {}
     fn verdict(&mut self, _: u64, _: Verdict) {}
+    fn boundary(&mut self, _: &ConnectionFacts, _: u32) {}
 }
 
 #[test]

@@ -1,52 +1,37 @@
-//! Trace and span ids.
+//! Trace and span ids, made from where a request stands: kernel programs, which push headers before the
+//! agent has seen anything, make the same.
 
-/// Makes trace and span ids from a seed: xoshiro256++ (Blackman, Vigna: Scrambled Linear Pseudorandom
-/// Number Generators, 2021). Ids need to be spread well, not to be secret; the state is wide enough
-/// that the streams of many agents do not meet, as those of a 64-bit state would.
+use tracer_common::{Seeds, id_of};
+
+/// Makes the ids of requests. Ids need to be spread well, not to be secret; those of one agent differ as
+/// long as its connections do.
 #[derive(Clone, Debug)]
-pub struct IdGenerator([u64; 4]);
+pub struct Ids([u64; 3]);
 
-impl IdGenerator {
-    /// The same seed gives the same ids. The state is filled by SplitMix64 (Steele, Lea, Flood: Fast
-    /// Splittable Pseudorandom Number Generators, 2014), as the authors advise; it is never all zero.
+impl Ids {
+    /// The same seed gives the same ids. It is spread by `SplitMix64` (Steele, Lea, Flood: Fast Splittable
+    /// Pseudorandom Number Generators, 2014).
     pub fn new(seed: u64) -> Self {
-        let mut counter = seed;
-        Self(std::array::from_fn(|_| {
-            counter = counter.wrapping_add(0x9e37_79b9_7f4a_7c15);
-            let z = (counter ^ counter >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-            let z = (z ^ z >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
-            z ^ z >> 31
-        }))
+        // No connection has the number 0.
+        Self(std::array::from_fn(|n| id_of(seed, 0, n as u32)))
     }
 
-    fn next(&mut self) -> u64 {
-        let [mut a, mut b, mut c, mut d] = self.0;
-        let value = a.wrapping_add(d).rotate_left(23).wrapping_add(a);
-        let shifted = b << 17;
-        c ^= a;
-        d ^= b;
-        b ^= c;
-        a ^= d;
-        c ^= shifted;
-        self.0 = [a, b, c, d.rotate_left(45)];
-        value
+    /// The seeds as the kernel programs take them.
+    pub fn seeds(&self) -> Seeds {
+        let [span, trace_first, trace_second] = self.0.map(|seed| [seed as u32, (seed >> 32) as u32]);
+        Seeds { span, trace_first, trace_second }
     }
 
-    /// A span id, never zero.
-    pub fn span_id(&mut self) -> [u8; 8] {
-        loop {
-            let id = self.next();
-            if id != 0 {
-                return id.to_be_bytes();
-            }
-        }
+    /// The span id of the request that begins at this position of a connection, never zero.
+    pub fn span_id(&self, connection: u64, position: u32) -> [u8; 8] {
+        id_of(self.0[0], connection, position).to_le_bytes()
     }
 
-    /// A trace id, never zero; all its bits are random.
-    pub fn trace_id(&mut self) -> [u8; 16] {
+    /// The trace id that it begins, if it has no parent; never zero, and all its bits are random.
+    pub fn trace_id(&self, connection: u64, position: u32) -> [u8; 16] {
         let mut id = [0; 16];
-        id[..8].copy_from_slice(&self.span_id());
-        id[8..].copy_from_slice(&self.span_id());
+        id[..8].copy_from_slice(&id_of(self.0[1], connection, position).to_le_bytes());
+        id[8..].copy_from_slice(&id_of(self.0[2], connection, position).to_le_bytes());
         id
     }
 }
@@ -56,20 +41,17 @@ mod tests {
     use super::*;
 
     #[test]
-    fn ids_are_the_generator_s_published_values() {
-        let mut ids = IdGenerator([1, 2, 3, 4]);
-        let values: [u64; 4] = std::array::from_fn(|_| ids.next());
-        assert_eq!(values, [41_943_041, 58_720_359, 3_588_806_011_781_223, 3_591_011_842_654_386]);
-    }
-
-    #[test]
-    fn the_same_seed_gives_the_same_ids_and_another_seed_others() {
-        let ids = |seed| {
-            let mut ids = IdGenerator::new(seed);
-            (ids.trace_id(), ids.span_id())
+    fn the_same_seed_and_place_give_the_same_ids_and_others_others() {
+        let ids = |seed, connection, position| {
+            let ids = Ids::new(seed);
+            (ids.trace_id(connection, position), ids.span_id(connection, position))
         };
-        assert_eq!(ids(7), ids(7));
-        assert_ne!(ids(7), ids(8));
-        assert_ne!(ids(0).0, [0; 16]);
+        assert_eq!(ids(7, 1, 2), ids(7, 1, 2));
+        let all = [ids(7, 1, 2), ids(8, 1, 2), ids(7, 2, 2), ids(7, 1, 3), ids(0, 1, 0)];
+        for (n, (trace, span)) in all.iter().enumerate() {
+            assert!(all[..n].iter().all(|(other, _)| other != trace));
+            assert!(all[..n].iter().all(|(_, other)| other != span));
+            assert_ne!((*trace, *span), ([0; 16], [0; 8]));
+        }
     }
 }

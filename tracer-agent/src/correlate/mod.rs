@@ -12,12 +12,13 @@ mod process;
 mod tests;
 
 use rustc_hash::FxHashMap;
+use tracer_common::{EVIDENCE_PROXY, EVIDENCE_SOLE_REQUEST, EVIDENCE_UNIT};
 
-pub use self::ids::IdGenerator;
+pub use self::ids::Ids;
 use self::process::Process;
 use crate::{
     context::Incoming,
-    exchange::{ConnectionFacts, Exchange, Opened, Role, Unit},
+    exchange::{ConnectionFacts, Exchange, Opened, Role, SentHeader, Unit},
 };
 
 /// How a parent is known, strongest first.
@@ -115,6 +116,10 @@ struct Context {
 #[derive(Debug)]
 struct Request {
     offset: u64,
+    /// The offset at which it stands on the wire: its own, and what was pushed in before it.
+    wire: u64,
+    /// The low half of the offset, counted from the connection's first sequence number.
+    place: u32,
     unit: Unit,
     span_id: [u8; 8],
     context: Context,
@@ -131,22 +136,26 @@ struct Request {
 pub struct Rules {
     /// Link a call to the only request that its process has open.
     pub sole_request: bool,
+    /// Calls get trace headers: the kernel programs decide on some links before the agent can.
+    pub propagates: bool,
 }
 
 /// All open requests, and what the processes do with them.
 pub struct Correlator {
     rules: Rules,
-    ids: IdGenerator,
+    ids: Ids,
     connections: FxHashMap<u64, Conversation>,
     /// Connections by their ends.
     ends: FxHashMap<Ends, u64>,
     processes: FxHashMap<u32, Process>,
     proxies: usize,
+    /// Processes that work in another way now, or are gone.
+    profiles: Vec<(u32, Option<u8>)>,
 }
 
 impl Correlator {
     /// No request is open.
-    pub fn new(rules: Rules, ids: IdGenerator) -> Self {
+    pub fn new(rules: Rules, ids: Ids) -> Self {
         Self {
             rules,
             ids,
@@ -154,6 +163,7 @@ impl Correlator {
             ends: FxHashMap::default(),
             processes: FxHashMap::default(),
             proxies: 0,
+            profiles: Vec::new(),
         }
     }
 
@@ -163,6 +173,7 @@ impl Correlator {
         let is_proxy = process::is_proxy(executable);
         self.proxies += usize::from(is_proxy);
         self.processes.insert(pid, Process::new(is_proxy));
+        self.tell_profile(pid);
     }
 
     /// A process made another, which runs the same program.
@@ -171,18 +182,39 @@ impl Correlator {
         self.forget_process(child);
         self.proxies += usize::from(is_proxy);
         self.processes.insert(child, Process::new(is_proxy));
+        self.tell_profile(child);
     }
 
     /// A process is gone.
     pub fn forget_process(&mut self, pid: u32) {
         if let Some(process) = self.processes.remove(&pid) {
             self.proxies -= usize::from(process.is_proxy());
+            if self.rules.propagates {
+                self.profiles.push((pid, None));
+            }
         }
     }
 
     /// A process serves a connection whose requests cannot be seen.
     pub fn hidden(&mut self, pid: u32) {
         self.process(pid).hide();
+        self.tell_profile(pid);
+    }
+
+    /// How a process works may have changed: the kernel programs link its calls by that.
+    fn tell_profile(&mut self, pid: u32) {
+        if self.rules.propagates
+            && let Some(process) = self.processes.get_mut(&pid)
+            && let Some(profile) = process.new_profile(self.rules.sole_request)
+        {
+            self.profiles.push((pid, Some(profile)));
+        }
+    }
+
+    /// The processes that have come to work in another way (`PROFILE_*`), or are gone, since this was
+    /// asked last.
+    pub fn take_profiles(&mut self) -> impl Iterator<Item = (u32, Option<u8>)> + '_ {
+        self.profiles.drain(..)
     }
 
     fn process(&mut self, pid: u32) -> &mut Process {
@@ -196,24 +228,33 @@ impl Correlator {
 
     /// The head of a request has come.
     pub fn opened(&mut self, facts: &ConnectionFacts, opened: Opened) {
-        let Opened { unit, start_ns, offset, incoming } = opened;
+        let Opened { unit, start_ns, offset, incoming, header, inserted } = opened;
         let key = Key { connection: facts.number, offset };
-        let other = self.peer(facts).map(|connection| Key { connection, offset });
+        let place = position(facts, offset);
+        let wire = offset + u64::from(inserted);
+        let other = self.peer(facts).and_then(|connection| self.at_wire(connection, wire));
         let (context, made_for) = match facts.role {
-            Role::Server => (self.context_of_request(key, other, incoming), None),
-            Role::Client => {
-                let connect_ns = facts.connect_ns.filter(|_| offset == 0);
-                self.context_of_call(key, unit, start_ns, connect_ns, incoming.as_deref())
-            }
+            Role::Server => (self.context_of_request(key, place, other, incoming), None),
+            Role::Client => match header.and_then(|header| header.sent) {
+                Some(header) => self.context_of_header(key, &header),
+                None => {
+                    let connect_ns = facts.connect_ns.filter(|_| offset == 0);
+                    self.context_of_call(key, place, unit, start_ns, connect_ns, incoming.as_deref())
+                }
+            },
         };
-        let span_id = self.ids.span_id();
+        let span_id = self.ids.span_id(facts.number, place);
+        let children = Vec::new();
         let request =
-            Request { offset, unit, span_id, context, made_for, children: Vec::new(), is_closed: false };
+            Request { offset, wire, place, unit, span_id, context, made_for, children, is_closed: false };
         if let Some(conversation) = self.connections.get_mut(&facts.number) {
             conversation.open.push(request);
         }
         match (facts.role, other) {
-            (Role::Server, _) => self.process(unit.pid).request_opened(unit, key, start_ns),
+            (Role::Server, _) => {
+                self.process(unit.pid).request_opened(unit, key, start_ns);
+                self.tell_profile(unit.pid);
+            }
             // The other end's record may have come first.
             (Role::Client, Some(server)) => self.adopt(server, key),
             (Role::Client, None) => {}
@@ -238,14 +279,29 @@ impl Correlator {
         conversation.peer
     }
 
+    /// The request that stands there on the wire, at one end of a connection.
+    fn at_wire(&self, connection: u64, wire: u64) -> Option<Key> {
+        let open = &self.connections.get(&connection)?.open;
+        let request = open.iter().find(|request| request.wire == wire)?;
+        Some(Key { connection, offset: request.offset })
+    }
+
     /// Trace and parent of a request that a process serves, `call` at the other end if that was seen.
     fn context_of_request(
         &mut self,
         key: Key,
+        place: u32,
         call: Option<Key>,
         incoming: Option<Box<Incoming>>,
     ) -> Context {
         if let Some(incoming) = incoming {
+            // Of a call that is seen here, it goes where that goes.
+            if let Some(call) = call
+                && self.request(call).is_some_and(|call| call.span_id == incoming.parent_id)
+                && let Some(context) = self.child_of(call, key, Evidence::Header)
+            {
+                return context;
+            }
             return Context {
                 trace_id: incoming.trace_id,
                 parent: Some((incoming.parent_id, Evidence::Header)),
@@ -253,13 +309,39 @@ impl Correlator {
                 state: incoming.state,
             };
         }
-        call.and_then(|call| self.child_of(call, key, Evidence::Wire)).unwrap_or_else(|| self.root())
+        call.and_then(|call| self.child_of(call, key, Evidence::Wire))
+            .unwrap_or_else(|| self.root(key.connection, place))
+    }
+
+    /// Trace and parent of a call by the header that left with it, and the request that it is made for.
+    fn context_of_header(&mut self, key: Key, header: &SentHeader) -> (Context, Option<Key>) {
+        let evidence = match header.evidence {
+            EVIDENCE_UNIT => Evidence::Unit,
+            EVIDENCE_PROXY => Evidence::Proxy,
+            EVIDENCE_SOLE_REQUEST => Evidence::SoleRequest,
+            _ => Evidence::ForwardedHeader,
+        };
+        let parent = header.parent.map(|(connection, place)| {
+            let open = self.connections.get(&connection).map(|conversation| &conversation.open);
+            let found = open.and_then(|open| open.iter().find(|request| request.place == place));
+            (found.map(|request| Key { connection, offset: request.offset }), (connection, place))
+        });
+        if let Some((Some(parent), _)) = parent
+            && let Some(context) = self.child_of(parent, key, evidence)
+        {
+            return (context, Some(parent));
+        }
+        // The request itself was not seen, or its span is made: its id is known by its place.
+        let parent = parent.map(|(_, (connection, place))| (self.ids.span_id(connection, place), evidence));
+        let flags = header.flags;
+        (Context { trace_id: header.trace_id, parent, flags, state: String::new() }, None)
     }
 
     /// Trace and parent of a call that a process makes, and the request that it is made for.
     fn context_of_call(
         &mut self,
         key: Key,
+        place: u32,
         unit: Unit,
         start_ns: u64,
         connect_ns: Option<u64>,
@@ -273,7 +355,7 @@ impl Correlator {
         let context = found.and_then(|(request, evidence)| self.child_of(request, key, evidence));
         match (context, found) {
             (Some(context), Some((request, _))) => (context, Some(request)),
-            _ => (self.root(), None),
+            _ => (self.root(key.connection, place), None),
         }
     }
 
@@ -293,8 +375,9 @@ impl Correlator {
         found
     }
 
-    fn root(&mut self) -> Context {
-        Context { trace_id: self.ids.trace_id(), parent: None, flags: ROOT_FLAGS, state: String::new() }
+    fn root(&mut self, connection: u64, place: u32) -> Context {
+        let trace_id = self.ids.trace_id(connection, place);
+        Context { trace_id, parent: None, flags: ROOT_FLAGS, state: String::new() }
     }
 
     fn child_of(&mut self, parent: Key, child: Key, evidence: Evidence) -> Option<Context> {
@@ -315,10 +398,14 @@ impl Correlator {
 
     /// The call that a request belongs to was seen after it: all that hangs on the request follows.
     fn adopt(&mut self, server: Key, call: Key) {
-        if self.request(server).is_none_or(|request| request.context.parent.is_some()) {
-            return;
-        }
-        let Some(context) = self.child_of(call, server, Evidence::Wire) else { return };
+        let Some(call_span) = self.request(call).map(|call| call.span_id) else { return };
+        let evidence = match self.request(server).map(|request| request.context.parent) {
+            Some(None) => Evidence::Wire,
+            // It came with the header of this call.
+            Some(Some((parent, Evidence::Header))) if parent == call_span => Evidence::Header,
+            _ => return,
+        };
+        let Some(context) = self.child_of(call, server, evidence) else { return };
         let Some(request) = self.request(server) else { return };
         request.context = context;
         let (trace_id, flags) = (request.context.trace_id, request.context.flags);
@@ -383,6 +470,7 @@ impl Correlator {
             && let Some(process) = self.processes.get_mut(&pid)
         {
             process.request_closed(key, exchange);
+            self.tell_profile(pid);
         }
     }
 
@@ -412,8 +500,9 @@ impl Correlator {
             Some((request, conversation.is_gone && conversation.open.is_empty()))
         });
         let Some((request, is_last)) = taken else {
-            let span_id = self.ids.span_id();
-            return link(span_id, self.root());
+            let place = position(facts, offset);
+            let span_id = self.ids.span_id(facts.number, place);
+            return link(span_id, self.root(facts.number, place));
         };
         if is_last {
             self.remove(facts.number);
@@ -444,6 +533,15 @@ impl Correlator {
             other.peer = None;
         }
     }
+}
+
+/// Where a request begins, in sequence numbers without what was pushed in.
+fn position(facts: &ConnectionFacts, offset: u64) -> u32 {
+    let first = match facts.role {
+        Role::Server => facts.first_received,
+        Role::Client => facts.first_sent,
+    };
+    first.wrapping_add(offset as u32)
 }
 
 fn link(span_id: [u8; 8], context: Context) -> Link {

@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 
 use rustc_hash::FxHashMap;
+use tracer_common::{PROFILE_NONE, PROFILE_PROXY, PROFILE_SOLE_REQUEST, PROFILE_THREADS};
 
 use super::{Evidence, Key};
 use crate::exchange::{Exchange, Outcome, Unit};
@@ -23,6 +24,8 @@ pub(super) struct Process {
     /// It has requests that are not seen.
     is_hidden: bool,
     works: Works,
+    /// The profile that was told last.
+    profile: Option<u8>,
 }
 
 #[derive(Debug)]
@@ -74,11 +77,22 @@ impl Process {
     pub(super) fn new(is_proxy: bool) -> Self {
         let works =
             if is_proxy { Works::Proxy(FxHashMap::default()) } else { Works::Threads(Learned::default()) };
-        Self { open: Vec::new(), is_hidden: false, works }
+        Self { open: Vec::new(), is_hidden: false, works, profile: None }
     }
 
     pub(super) fn is_proxy(&self) -> bool {
         matches!(self.works, Works::Proxy(_))
+    }
+
+    /// How the kernel programs may link its calls (`PROFILE_*`), if that has changed.
+    pub(super) fn new_profile(&mut self, sole_request: bool) -> Option<u8> {
+        let profile = match &self.works {
+            Works::Proxy(_) => PROFILE_PROXY,
+            Works::Threads(learned) if learned.good >= ENOUGH && learned.overlapped => PROFILE_THREADS,
+            Works::Threads(_) if sole_request && !self.is_hidden => PROFILE_SOLE_REQUEST,
+            Works::Threads(_) => PROFILE_NONE,
+        };
+        (self.profile != Some(profile)).then(|| *self.profile.insert(profile))
     }
 
     pub(super) fn hide(&mut self) {

@@ -27,8 +27,11 @@ fn thread(pid: u32, tid: u32) -> Unit {
 
 impl World {
     fn new() -> Self {
-        let ids = IdGenerator::new(1);
-        Self { correlator: Correlator::new(Rules { sole_request: true }, ids), now_ns: 1000 }
+        let ids = Ids::new(1);
+        Self {
+            correlator: Correlator::new(Rules { sole_request: true, propagates: false }, ids),
+            now_ns: 1000,
+        }
     }
 
     fn now(&mut self) -> u64 {
@@ -66,7 +69,8 @@ impl World {
 
     fn open(&mut self, end: &End, unit: Unit, offset: u64, incoming: Option<Incoming>) -> Pending {
         let start_ns = self.now();
-        let opened = Opened { unit, start_ns, offset, incoming: incoming.map(Box::new) };
+        let incoming = incoming.map(Box::new);
+        let opened = Opened { unit, start_ns, offset, incoming, header: None, inserted: 0 };
         self.correlator.opened(&end.0, opened);
         Pending { facts: end.0.clone(), unit, offset, start_ns }
     }

@@ -152,6 +152,24 @@ impl Types {
             .ok_or(BtfError::Missing { structure, field })
     }
 
+    /// Value of `constant` in `enum name`.
+    pub fn value_of(&self, name: &'static str, constant: &'static str) -> Result<u32, BtfError> {
+        let is_it = |at: &u32| {
+            let at = *at as usize;
+            read_u32(&self.data, at + 4).is_some_and(|info| info >> 24 & 0x1f == kind::ENUM)
+                && read_u32(&self.data, at).is_some_and(|text| self.string(text) == name.as_bytes())
+        };
+        let found = self.types.iter().skip(1).find(|at| is_it(at)).and_then(|at| {
+            let at = *at as usize;
+            let count = (read_u32(&self.data, at + 4)? & 0xffff) as usize;
+            (0..count).map(|index| at + 12 + index * 8).find_map(|entry| {
+                let text = read_u32(&self.data, entry)?;
+                (self.string(text) == constant.as_bytes()).then(|| read_u32(&self.data, entry + 4))?
+            })
+        });
+        found.ok_or(BtfError::Missing { structure: name, field: constant })
+    }
+
     fn find(&self, structure: &str, path: &str) -> Option<Field> {
         let mut place = Field { bit: 0, type_id: *self.names.get(structure.as_bytes())? };
         for name in path.split('.') {
@@ -238,6 +256,15 @@ pub fn offsets(types: &Types) -> Result<Offsets, BtfError> {
         sock_protocol: types.offset_of("sock", "sk_protocol")?,
         sock_err: types.offset_of("sock", "sk_err")?,
         sock_flags: types.offset_of("sock", "__sk_common.skc_flags")?,
+        sock_zerocopy: types.value_of("sock_flags", "SOCK_ZEROCOPY")?,
+        sock_socket: types.offset_of("sock", "sk_socket")?,
+        sock_user_data: types.offset_of("sock", "sk_user_data")?,
+        sock_wmem_queued: types.offset_of("sock", "sk_wmem_queued")?,
+        sock_sndbuf: types.offset_of("sock", "sk_sndbuf")?,
+        tcp_sock_snd_una: types.offset_of("tcp_sock", "snd_una")?,
+        tcp_sock_bytes_acked: types.offset_of("tcp_sock", "bytes_acked")?,
+        socket_file: types.offset_of("socket", "file")?,
+        file_flags: types.offset_of("file", "f_flags")?,
         sock_kern_sock,
         sock_kern_sock_mask,
         net_inum: types.offset_of("net", "ns.inum")?,

@@ -3,6 +3,7 @@
 
 pub mod btf;
 mod mapped;
+pub mod propagation;
 pub mod ring;
 
 use std::{
@@ -18,11 +19,16 @@ use aya::{
 };
 use tracer_common::{
     FileKey, KERNEL_COUNTERS, KernelCounter, NAME_BYTES, Offsets, PORT_WORDS, RULE_EXCLUDE, RULE_LOOK,
-    RULE_SELECT, SELECTION_WORDS, Settings, VERDICT_SLOTS, Verdict, WORK_SLOTS, WORK_SLOTS_OF_TRACEPOINTS,
-    verdict_slot,
+    RULE_SELECT, SELECTION_WORDS, Seeds, Settings, VERDICT_SLOTS, Verdict, WORK_SLOTS,
+    WORK_SLOTS_OF_TRACEPOINTS, verdict_slot,
 };
 
-use self::{btf::Types, mapped::Words, ring::Ring};
+use self::{
+    btf::Types,
+    mapped::Words,
+    propagation::{Propagation, PropagationPlan},
+    ring::Ring,
+};
 
 /// The kernel programs; empty in a build without them.
 static OBJECT: &[u8] = aya::include_bytes_aligned!(env!("TRACER_EBPF_OBJECT"));
@@ -82,6 +88,13 @@ pub struct Plan {
     pub names: Vec<(Vec<u8>, bool)>,
     /// File names whose execution is reported, for userspace to judge.
     pub watched: Vec<Vec<u8>>,
+    /// Which requests get trace headers; none if they get none.
+    pub propagation: Option<PropagationPlan>,
+    /// Seeds of the ids that requests get.
+    pub seeds: Seeds,
+    /// Roots whose trace ids end with a smaller number, of [`RANDOM_BITS`](tracer_common::RANDOM_BITS)
+    /// bits, are not sampled.
+    pub sample_above: u64,
 }
 
 /// The running kernel programs. Dropping it detaches them all.
@@ -92,6 +105,7 @@ pub struct Kernel {
     verdicts: Arc<Words>,
     counters: PerCpuArray<MapData, u64>,
     has_pre_send: bool,
+    propagation: Option<Propagation>,
 }
 
 /// The switch that selects processes, for any thread.
@@ -134,6 +148,18 @@ pub const TRACEPOINTS: [(&str, &str); 4] = [
     ("sched_process_fork", "2.6"),
     ("sched_process_exec", "3.4"),
     ("sched_process_exit", "2.6"),
+];
+/// Maps that are of use only with trace headers.
+const PROPAGATION_MAPS: [&str; 9] = [
+    "SOCKETS",
+    "BOUNDARIES",
+    "HTTP_PORTS",
+    "DESTINATIONS",
+    "REQUESTS",
+    "WORKING",
+    "SERVING",
+    "PROFILES",
+    "HEADS",
 ];
 /// The hook that shows a send before its bytes leave.
 pub const PRE_SEND: &str = "tcp_sendmsg_locked";
@@ -221,9 +247,19 @@ impl Kernel {
         let settings = Settings {
             wake_bytes: plan.ring_bytes / 4,
             report_every_exec: u32::from(plan.report_every_exec),
+            propagate: u32::from(plan.propagation.is_some()),
+            sample_above_high: (plan.sample_above >> 32) as u32,
+            sample_above_low: plan.sample_above as u32,
+            seeds: plan.seeds,
         };
         let kernel_types = Btf::from_sys_fs().map_err(|error| KernelError::Load(error.to_string()))?;
-        let mut ebpf = EbpfLoader::new()
+        let mut loader = EbpfLoader::new();
+        if plan.propagation.is_none() {
+            for map in PROPAGATION_MAPS {
+                loader.map_max_entries(map, 1);
+            }
+        }
+        let mut ebpf = loader
             .btf(Some(&kernel_types))
             .override_global("OFFSETS", words_of(&offsets), true)
             .override_global("SETTINGS", words_of(&settings), true)
@@ -243,6 +279,8 @@ impl Kernel {
         let counters =
             take(&mut ebpf, "COUNTERS").and_then(|map| PerCpuArray::try_from(map).map_err(load_error))?;
 
+        let propagation =
+            plan.propagation.as_ref().map(|plan| Propagation::start(&mut ebpf, plan)).transpose()?;
         // The data hooks come last: nothing is missed between them and the rest.
         let hooks = TRACEPOINTS.iter().rev().map(|(hook, _)| *hook);
         for hook in hooks.chain(has_pre_send.then_some(PRE_SEND)).chain(data_programs) {
@@ -259,6 +297,7 @@ impl Kernel {
             verdicts: Arc::new(verdicts),
             counters,
             has_pre_send,
+            propagation,
         })
     }
 
@@ -270,6 +309,12 @@ impl Kernel {
     /// The switch that selects processes.
     pub fn selection(&self) -> Selection {
         Selection(Arc::clone(&self.selected))
+    }
+
+    /// What tells the programs of requests that get trace headers; there is one teller, and none if no
+    /// request gets one.
+    pub fn take_propagation(&mut self) -> Option<Propagation> {
+        self.propagation.take()
     }
 
     /// Whether sends are seen before their bytes leave (6.16 and later).

@@ -10,7 +10,7 @@ use super::{
 };
 use crate::{
     context::Incoming,
-    correlate::{Correlator, IdGenerator, Rules},
+    correlate::{Correlator, Ids, Rules},
     exchange::{ConnectionFacts, Exchange, HttpExchange, Noted, Opened, Outcome, Payload, Role, Unit},
     ledger::Counter,
 };
@@ -83,8 +83,10 @@ fn build_with(builder: &mut SpanBuilder, role: Role, exchange: &Exchange) -> (Op
         start_ns: exchange.start_ns,
         offset: exchange.request_offset,
         incoming: incoming.map(Box::new),
+        header: None,
+        inserted: 0,
     };
-    let mut correlator = Correlator::new(Rules { sole_request: true }, IdGenerator::new(7));
+    let mut correlator = Correlator::new(Rules { sole_request: true, propagates: false }, Ids::new(7));
     correlator.opened(&facts, opened);
     correlator.closed(&facts, exchange);
     let link = correlator.link(&facts, exchange);

@@ -164,6 +164,8 @@ impl Http1 {
             start_ns: request.begin.start_ns,
             offset: request.begin_offset,
             incoming: incoming.flatten().map(Box::new),
+            header: None,
+            inserted: 0,
         }));
         self.queue.push(Pending::new(
             bytes,

@@ -1,0 +1,122 @@
+//! What became of the trace headers of the calls on a connection.
+
+use std::collections::VecDeque;
+
+use tracer_common::{HeaderOutcome, HeaderRecord, PUSHED_BYTES};
+
+use crate::exchange::{Header, SentHeader};
+
+/// Those of one connection, from the records of the kernel programs.
+#[derive(Debug, Default)]
+pub(super) struct Headers {
+    /// Records of requests that were not seen yet.
+    pending: VecDeque<HeaderRecord>,
+    /// What holds for all requests from a position on.
+    lasting: Option<(u32, HeaderOutcome)>,
+    /// Positions of requests that a header was pushed into, and the bytes pushed before each.
+    pushes: VecDeque<(u32, u32)>,
+}
+
+impl Headers {
+    /// Requests that wait for their bytes, and pushes that are remembered.
+    pub(super) const MOST: usize = 64;
+
+    pub(super) fn add(&mut self, record: HeaderRecord) {
+        let Some(outcome) = HeaderOutcome::from_byte(record.outcome) else { return };
+        if record.lasting != 0 {
+            self.lasting = Some((record.position, outcome));
+            return;
+        }
+        // A send that failed is looked at again.
+        self.pending.retain(|known| known.position != record.position);
+        self.pushes.retain(|(position, _)| *position != record.position);
+        if self.pending.len() >= Self::MOST {
+            self.pending.pop_front();
+        }
+        if self.pushes.len() >= Self::MOST {
+            self.pushes.pop_front();
+        }
+        if outcome == HeaderOutcome::Pushed {
+            self.pushes.push_back((record.position, record.inserted));
+        }
+        self.pending.push_back(record);
+    }
+
+    /// What became of the header of the request at this position.
+    pub(super) fn take(&mut self, position: u32) -> Header {
+        if let Some(at) = self.pending.iter().position(|record| record.position == position) {
+            let record = self.pending.remove(at);
+            self.pending.drain(..at);
+            if let Some((record, outcome)) =
+                record.and_then(|record| Some((record, HeaderOutcome::from_byte(record.outcome)?)))
+            {
+                let is_sent = matches!(outcome, HeaderOutcome::Pushed | HeaderOutcome::Rewritten);
+                let sent = is_sent.then(|| SentHeader {
+                    trace_id: record.trace_id,
+                    flags: record.trace_flags,
+                    evidence: record.evidence,
+                    parent: (record.parent_connection != 0)
+                        .then_some((record.parent_connection, record.parent_position)),
+                });
+                return Header { outcome, sent };
+            }
+        }
+        let outcome = match self.lasting {
+            Some((from, outcome)) if position.wrapping_sub(from) < u32::MAX / 2 => outcome,
+            _ => HeaderOutcome::BoundaryUnknown,
+        };
+        Header { outcome, sent: None }
+    }
+
+    /// Bytes that were pushed into the stream before this position.
+    pub(super) fn inserted_before(&self, position: u32) -> u32 {
+        let is_before = |at: u32| position != at && position.wrapping_sub(at) < u32::MAX / 2;
+        match self.pushes.iter().rev().find(|(at, _)| is_before(*at)) {
+            Some((_, before)) => before.wrapping_add(PUSHED_BYTES),
+            None => self.pushes.front().map_or(0, |(_, before)| *before),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tracer_common::EVIDENCE_PROXY;
+
+    use super::*;
+
+    fn record(position: u32, outcome: HeaderOutcome) -> HeaderRecord {
+        HeaderRecord { position, outcome: outcome as u8, ..HeaderRecord::default() }
+    }
+
+    #[test]
+    fn each_request_has_its_own_and_what_lasts_holds_behind() {
+        let mut headers = Headers::default();
+        let parent = HeaderRecord {
+            evidence: EVIDENCE_PROXY,
+            parent_connection: 7,
+            parent_position: 9,
+            ..record(u32::MAX - 10, HeaderOutcome::Pushed)
+        };
+        headers.add(parent);
+        headers.add(HeaderRecord { inserted: PUSHED_BYTES, ..record(20, HeaderOutcome::Pushed) });
+        headers.add(HeaderRecord { lasting: 1, ..record(21, HeaderOutcome::Blocking) });
+        let first = headers.take(u32::MAX - 10);
+        assert_eq!(first.outcome, HeaderOutcome::Pushed);
+        assert_eq!(first.sent.and_then(|sent| sent.parent), Some((7, 9)));
+        assert_eq!(headers.inserted_before(u32::MAX - 10), 0);
+        assert_eq!(headers.inserted_before(20), PUSHED_BYTES);
+        assert_eq!(headers.inserted_before(21), 2 * PUSHED_BYTES);
+        assert_eq!(headers.take(10).outcome, HeaderOutcome::BoundaryUnknown);
+        assert_eq!(headers.take(20).outcome, HeaderOutcome::Pushed);
+        assert_eq!(headers.take(500).outcome, HeaderOutcome::Blocking);
+    }
+
+    #[test]
+    fn a_send_that_is_made_again_counts_once() {
+        let mut headers = Headers::default();
+        headers.add(record(5, HeaderOutcome::Pushed));
+        headers.add(record(5, HeaderOutcome::QueueNotEmpty));
+        assert_eq!(headers.inserted_before(50), 0);
+        assert_eq!(headers.take(5).outcome, HeaderOutcome::QueueNotEmpty);
+    }
+}

@@ -1,0 +1,745 @@
+//! Trace headers in the requests that selected processes send. A socket that such a process opened enters
+//! a map when its connection is established ([`tracer_sock_ops`]); each message on it then passes
+//! [`tracer_sk_msg`] before its bytes can leave. Where anything is in doubt the message stays as it is,
+//! and the agent is told why.
+//!
+//! What this relies on, and what it avoids: `docs/architecture.md`, "Headers".
+
+use core::ffi::c_void;
+
+use aya_ebpf::{
+    bindings::{
+        BPF_F_MMAPABLE, BPF_SOCK_OPS_ACTIVE_ESTABLISHED_CB, BPF_SOCK_OPS_HDR_OPT_LEN_CB,
+        BPF_SOCK_OPS_WRITE_HDR_OPT_CB_FLAG, bpf_sock_ops, sk_msg_md,
+    },
+    btf_maps::SkStorage,
+    helpers::generated::{
+        bpf_get_socket_cookie, bpf_ktime_get_ns, bpf_loop, bpf_map_delete_elem, bpf_msg_pop_data,
+        bpf_msg_pull_data, bpf_msg_push_data, bpf_sk_storage_get, bpf_skc_to_tcp_sock, bpf_sock_hash_update,
+        bpf_sock_ops_cb_flags_set,
+    },
+    macros::{btf_map, map, sk_msg, sock_ops},
+    maps::{Array, LpmTrie, SockHash, lpm_trie::Key},
+    programs::{SkMsgContext, SockOpsContext},
+};
+use tracer_common::{
+    HeaderOutcome, HeaderRecord, KernelCounter, Kind, PORT_WORDS, PUSHED_BYTES as PUSHED, VERDICT_SLOTS, verdict_slot, verdict_tag,
+};
+
+use crate::{
+    connection::{self, Connection},
+    context::{self, Parent, Place},
+    layout::{load, offset, span_id, trace_id},
+    ring::{count, reserve, submit_flags},
+    scan::{self, Bytes, Scan, hex},
+    select::Current,
+};
+
+/// What is known of a connection that a selected process opened.
+#[derive(Clone, Copy)]
+#[repr(C)]
+pub(crate) struct Outgoing {
+    /// Its key in [`SOCKETS`].
+    key: u64,
+    /// What the thread worked for that opened it.
+    pub(crate) opened_for: Place,
+    /// The request that its last call was made for.
+    pub(crate) serves: Place,
+    scan: Scan,
+    /// Position in the stream, pushed bytes included, at which the next request begins.
+    boundary: u32,
+    /// Position of the request that was looked at last, and how many bytes were to be pushed into it.
+    request_at: u32,
+    /// `Outgoing::*`: how it stands with the map.
+    place: u8,
+    /// Not 0 while `boundary` is certain.
+    is_certain: u8,
+    /// Not 0 if headers may go to the other end.
+    is_allowed: u8,
+    /// A [`HeaderOutcome`] that was told and holds for all that follows, plus one; 0 for none.
+    told: u8,
+    /// Not 0 once a request was looked at.
+    has_sent: u8,
+    zero: [u8; 7],
+}
+
+impl Outgoing {
+    /// Not in the map.
+    const OUT: u8 = 0;
+    /// In the map.
+    const IN: u8 = 1;
+    /// In the map, to leave it within the send that runs.
+    const LEAVING: u8 = 2;
+}
+
+#[btf_map]
+static OUTGOING: SkStorage<Outgoing> = SkStorage::new();
+
+/// Sockets whose messages pass [`tracer_sk_msg`], by cookie. The agent puts those in that were open
+/// before it.
+#[map]
+static SOCKETS: SockHash<u64> = SockHash::with_max_entries(16_384, 0);
+
+/// Positions at which the agent knows a request to begin: one word per connection, by the slot of its
+/// verdict. The position in the application's stream in the low half, a bit that says that there is one,
+/// and the tag of its number.
+#[map]
+static BOUNDARIES: Array<u64> = Array::with_max_entries(VERDICT_SLOTS, BPF_F_MMAPABLE);
+
+/// Ports that are known to speak HTTP/1, one bit each: blocking sockets enter the map only for them. A
+/// blocking receive that comes before the first send would not survive a signal in the map.
+#[map]
+static HTTP_PORTS: Array<u64> = Array::with_max_entries(PORT_WORDS, BPF_F_MMAPABLE);
+
+/// Until when headers may be pushed, `CLOCK_MONOTONIC`: the agent renews it.
+#[map]
+static LEASE: Array<u64> = Array::with_max_entries(1, BPF_F_MMAPABLE);
+
+/// Address ranges, as IPv6 or mapped into it: 1 if headers may go there.
+#[map]
+static DESTINATIONS: LpmTrie<[u8; 16], u8> = LpmTrie::with_max_entries(1024, 0);
+
+/// `__SK_PASS`.
+const PASS: u32 = 1;
+/// `__SK_DROP`: the send fails.
+const DROP: u32 = 0;
+/// `include/uapi/asm-generic/fcntl.h`.
+const O_NONBLOCK: u32 = 0x800;
+const AF_INET6: u16 = 10;
+/// Longest head with the header in it: servers take 8 KiB.
+const MOST: u32 = 7680;
+const CREATE: u64 = 1;
+
+#[inline(always)]
+unsafe fn find<'a>(sk: *mut c_void, create: u64) -> Option<&'a mut Outgoing> {
+    // SAFETY: the helper checks the socket; the value lives as long as the program runs.
+    unsafe {
+        bpf_sk_storage_get((&raw const OUTGOING).cast_mut().cast(), sk, core::ptr::null_mut(), create)
+            .cast::<Outgoing>()
+            .as_mut()
+    }
+}
+
+/// A selected process opens a connection.
+///
+/// # Safety
+/// `sk` is a socket that the kernel passed to the program.
+#[inline(always)]
+pub(crate) unsafe fn opened(sk: *mut c_void, current: Current) {
+    // SAFETY: as the caller's.
+    unsafe {
+        let Some(outgoing) = find(sk, CREATE) else { return };
+        // A socket that was connected before has left the map when it was disconnected.
+        outgoing.key = 0;
+        outgoing.opened_for = context::of_thread(current);
+        outgoing.serves = Place::NONE;
+        outgoing.place = Outgoing::OUT;
+        outgoing.is_certain = 0;
+        outgoing.is_allowed = 0;
+        outgoing.told = 0;
+        outgoing.has_sent = 0;
+    }
+}
+
+/// The request that the last call on a connection was made for.
+///
+/// # Safety
+/// As [`opened`].
+#[inline(always)]
+pub(crate) unsafe fn served_by(sk: *mut c_void) -> Option<Place> {
+    // SAFETY: as the caller's.
+    unsafe { find(sk, 0).map(|outgoing| outgoing.serves) }
+}
+
+/// Tells the agent of a request, or why there is no header from here on.
+#[inline(always)]
+unsafe fn tell(connection: &Connection, record: HeaderRecord) {
+    let Some(mut entry) = reserve::<HeaderRecord>() else {
+        count(KernelCounter::LostData, 1);
+        return;
+    };
+    entry.write(HeaderRecord { kind: Kind::Header as u8, connection: connection.number, ..record });
+    entry.submit(submit_flags(false));
+}
+
+/// A request gets no header.
+#[inline(always)]
+unsafe fn refuse(connection: &Connection, pid: u32, position: u32, why: HeaderOutcome, lasting: bool) {
+    let record = HeaderRecord {
+        outcome: why as u8,
+        pid,
+        position,
+        lasting: u32::from(lasting),
+        ..HeaderRecord::default()
+    };
+    // SAFETY: as the caller's.
+    unsafe { tell(connection, record) };
+}
+
+/// Nothing that follows on this connection gets one.
+#[inline(always)]
+unsafe fn refuse_all(
+    outgoing: &mut Outgoing,
+    connection: &Connection,
+    pid: u32,
+    position: u32,
+    why: HeaderOutcome,
+) {
+    if outgoing.told != 0 {
+        return;
+    }
+    outgoing.told = why as u8 + 1;
+    // SAFETY: as the caller's.
+    unsafe { refuse(connection, pid, position, why, true) };
+}
+
+/// Called for every TCP connection below the cgroup when it is established, and inside of each send on a
+/// socket that is in the map. The current task may be a stranger: everything goes by the socket's storage.
+#[sock_ops]
+pub fn tracer_sock_ops(ctx: SockOpsContext) -> u32 {
+    let ops = ctx.ops;
+    // SAFETY: the context's own fields; the verifier checks the socket.
+    unsafe {
+        let op = (*ops).op;
+        if op != BPF_SOCK_OPS_ACTIVE_ESTABLISHED_CB && op != BPF_SOCK_OPS_HDR_OPT_LEN_CB {
+            return 1;
+        }
+        let sk = (*ops).__bindgen_anon_2.sk.cast::<c_void>();
+        if sk.is_null() {
+            return 1;
+        }
+        let Some(outgoing) = find(sk, 0) else { return 1 };
+        if op == BPF_SOCK_OPS_ACTIVE_ESTABLISHED_CB {
+            established(ops, sk, outgoing);
+        } else if outgoing.place == Outgoing::LEAVING {
+            outgoing.place = Outgoing::OUT;
+            leave(outgoing);
+            bpf_sock_ops_cb_flags_set(ops, 0);
+        }
+    }
+    1
+}
+
+#[inline(always)]
+unsafe fn leave(outgoing: &Outgoing) {
+    let mut key = outgoing.key;
+    // SAFETY: our own map. A socket that the kernel has taken out already is fine.
+    unsafe { bpf_map_delete_elem((&raw const SOCKETS).cast_mut().cast(), (&raw mut key).cast()) };
+}
+
+#[inline(always)]
+unsafe fn established(ops: *mut bpf_sock_ops, sk: *mut c_void, outgoing: &mut Outgoing) {
+    // SAFETY: as the caller's.
+    unsafe {
+        let tcp: *const c_void = bpf_skc_to_tcp_sock(sk).cast_const().cast();
+        if tcp.is_null() {
+            return;
+        }
+        let Some(connection) = connection::find(sk) else { return };
+        let position: u32 = load(tcp, offset!(tcp_sock_write_seq));
+        if let Err(why) = may_enter(tcp, outgoing) {
+            refuse_all(outgoing, connection, 0, position, why);
+            return;
+        }
+        // Bytes that left with the SYN are a part of something.
+        outgoing.is_certain = u8::from(
+            position == load::<u32>(tcp, offset!(tcp_sock_snd_una))
+                && load::<u64>(tcp, offset!(tcp_sock_bytes_acked)) <= 1,
+        );
+        outgoing.boundary = position;
+        outgoing.key = bpf_get_socket_cookie(ops.cast());
+        let map = (&raw const SOCKETS).cast_mut().cast();
+        if bpf_sock_hash_update(ops, map, (&raw mut outgoing.key).cast(), 0) != 0 {
+            refuse_all(outgoing, connection, 0, position, HeaderOutcome::NoRoom);
+            return;
+        }
+        outgoing.place = Outgoing::IN;
+        bpf_sock_ops_cb_flags_set(ops, BPF_SOCK_OPS_WRITE_HDR_OPT_CB_FLAG as i32);
+    }
+}
+
+#[inline(always)]
+unsafe fn may_enter(tcp: *const c_void, outgoing: &mut Outgoing) -> Result<(), HeaderOutcome> {
+    // SAFETY: as the caller's.
+    unsafe {
+        if !has_lease() {
+            return Err(HeaderOutcome::Lease);
+        }
+        if load::<u64>(tcp, offset!(tcp_sock_icsk_ulp_ops)) != 0 {
+            return Err(HeaderOutcome::UpperLayer);
+        }
+        if load::<u64>(tcp, offset!(sock_user_data)) != 0 {
+            return Err(HeaderOutcome::InUse);
+        }
+        if sends_without_copying(tcp) {
+            return Err(HeaderOutcome::ZeroCopy);
+        }
+        outgoing.is_allowed = u8::from(is_allowed(tcp));
+        if outgoing.is_allowed == 0 {
+            return Err(HeaderOutcome::Destination);
+        }
+        if is_blocking(tcp) && !is_http_port(u16::from_be(load(tcp, offset!(sock_dport)))) {
+            return Err(HeaderOutcome::UnknownPort);
+        }
+    }
+    Ok(())
+}
+
+#[inline(always)]
+fn has_lease() -> bool {
+    // SAFETY: a live map value; a helper without arguments.
+    LEASE.get_ptr(0).is_some_and(|until| unsafe { core::ptr::read_volatile(until) > bpf_ktime_get_ns() })
+}
+
+#[inline(always)]
+fn is_http_port(port: u16) -> bool {
+    HTTP_PORTS
+        .get_ptr(u32::from(port) / 64)
+        // SAFETY: a live map value.
+        .is_some_and(|word| unsafe { core::ptr::read_volatile(word) } >> (port % 64) & 1 != 0)
+}
+
+/// `sock_flag(sk, SOCK_ZEROCOPY)`.
+#[inline(always)]
+unsafe fn sends_without_copying(sk: *const c_void) -> bool {
+    // SAFETY: as the caller's.
+    unsafe { load::<u64>(sk, offset!(sock_flags)) >> (offset!(sock_zerocopy) & 63) & 1 != 0 }
+}
+
+/// Whether the socket's file lacks `O_NONBLOCK`, or there is none.
+#[inline(always)]
+unsafe fn is_blocking(sk: *const c_void) -> bool {
+    // SAFETY: as the caller's; the verifier makes reads through null return 0.
+    unsafe {
+        let socket: *const c_void = load(sk, offset!(sock_socket));
+        if socket.is_null() {
+            return true;
+        }
+        let file: *const c_void = load(socket, offset!(socket_file));
+        file.is_null() || load::<u32>(file, offset!(file_flags)) & O_NONBLOCK == 0
+    }
+}
+
+/// Whether headers may go to the other end of a connection.
+#[inline(always)]
+unsafe fn is_allowed(sk: *const c_void) -> bool {
+    // SAFETY: as the caller's.
+    unsafe {
+        let mut address = [0u8; 16];
+        if load::<u16>(sk, offset!(sock_family)) == AF_INET6 {
+            let (local, remote): ([u64; 2], [u64; 2]) =
+                (load(sk, offset!(sock_v6_rcv_saddr)), load(sk, offset!(sock_v6_daddr)));
+            if local[0] == remote[0] && local[1] == remote[1] {
+                return true;
+            }
+            address = core::mem::transmute::<[u64; 2], [u8; 16]>(remote);
+        } else {
+            let (local, remote): (u32, u32) =
+                (load(sk, offset!(sock_rcv_saddr)), load(sk, offset!(sock_daddr)));
+            if local == remote {
+                return true;
+            }
+            address[10] = 0xff;
+            address[11] = 0xff;
+            address[12..].copy_from_slice(&remote.to_ne_bytes());
+        }
+        DESTINATIONS.get(Key::new(128, address)).is_some_and(|allowed| *allowed != 0)
+    }
+}
+
+/// Runs in the sender's thread, with the socket locked, before the bytes of a send can leave.
+#[sk_msg]
+pub fn tracer_sk_msg(ctx: SkMsgContext) -> u32 {
+    // SAFETY: the context's own fields; the verifier checks the socket.
+    unsafe {
+        let msg = ctx.msg;
+        let sk = (*msg).__bindgen_anon_3.sk.cast::<c_void>();
+        if sk.is_null() {
+            return PASS;
+        }
+        let Some(outgoing) = find(sk, 0) else { return PASS };
+        let Some(connection) = connection::find(sk) else { return PASS };
+        let tcp: *const c_void = bpf_skc_to_tcp_sock(sk).cast_const().cast();
+        if tcp.is_null() {
+            return PASS;
+        }
+        message(msg, tcp, outgoing, connection)
+    }
+}
+
+#[inline(always)]
+unsafe fn message(
+    msg: *mut sk_msg_md,
+    tcp: *const c_void,
+    outgoing: &mut Outgoing,
+    connection: &mut Connection,
+) -> u32 {
+    // SAFETY: as the caller's.
+    unsafe {
+        let now = bpf_ktime_get_ns();
+        if connection.pre_first_ns == 0 {
+            connection.pre_first_ns = now;
+        }
+        connection.pre_last_ns = now;
+        let at: u32 = load(tcp, offset!(tcp_sock_write_seq));
+        connection.settle_push(at);
+        let position = at.wrapping_sub(connection.inserted);
+        let Some(current) = Current::selected() else {
+            outgoing.is_certain = 0;
+            outgoing.place = Outgoing::LEAVING;
+            refuse_all(outgoing, connection, 0, position, HeaderOutcome::ForeignSender);
+            return PASS;
+        };
+        let pid = current.pid();
+        if outgoing.told != 0 {
+            outgoing.place = Outgoing::LEAVING;
+            return PASS;
+        }
+        // What decides for good.
+        let blocking = is_blocking(tcp);
+        if blocking {
+            outgoing.place = Outgoing::LEAVING;
+        }
+        if sends_without_copying(tcp) || load::<u64>(tcp, offset!(tcp_sock_icsk_ulp_ops)) != 0 {
+            let why =
+                if sends_without_copying(tcp) { HeaderOutcome::ZeroCopy } else { HeaderOutcome::UpperLayer };
+            outgoing.place = Outgoing::LEAVING;
+            refuse_all(outgoing, connection, pid, position, why);
+            return PASS;
+        }
+        let size = (*msg).size;
+        let again = outgoing.has_sent != 0 && outgoing.request_at == at;
+        if !again && !(outgoing.is_certain != 0 && outgoing.boundary == at) {
+            // The agent may know that a request begins here.
+            if outgoing.is_certain != 0 {
+                let inside = outgoing.boundary.wrapping_sub(at);
+                if (inside as i32) > 0 && inside >= size {
+                    return PASS;
+                }
+                outgoing.is_certain = 0;
+                return PASS;
+            }
+            if !is_boundary(connection.number, position) {
+                return PASS;
+            }
+        }
+        // From here on a request begins; where the next does is certain only if all goes well.
+        outgoing.request_at = at;
+        outgoing.has_sent = 1;
+        outgoing.is_certain = 0;
+        if !has_lease() {
+            refuse(connection, pid, position, HeaderOutcome::Lease, false);
+            return PASS;
+        }
+        let verdict = match request(msg, tcp, outgoing, connection, current, at, size) {
+            Ok(verdict) => verdict,
+            Err(outcome @ (HeaderOutcome::NotHttp | HeaderOutcome::Tunnel)) => {
+                outgoing.place = Outgoing::LEAVING;
+                refuse_all(outgoing, connection, pid, position, outcome);
+                PASS
+            }
+            Err(outcome) => {
+                refuse(connection, pid, position, outcome, false);
+                PASS
+            }
+        };
+        if blocking {
+            refuse_all(outgoing, connection, pid, position.wrapping_add(1), HeaderOutcome::Blocking);
+        }
+        verdict
+    }
+}
+
+/// Whether the agent knows that a request begins at this place.
+#[inline(always)]
+unsafe fn is_boundary(number: u64, position: u32) -> bool {
+    let Some(word) = BOUNDARIES.get_ptr(verdict_slot(number)) else { return false };
+    // SAFETY: a live map value.
+    let word = unsafe { core::ptr::read_volatile(word) };
+    word == verdict_tag(number) | 1 << 32 | u64::from(position)
+}
+
+/// The bytes of a message, of which the first element was made to hold the head.
+struct Message(*mut sk_msg_md);
+
+impl Bytes for Message {
+    #[inline(always)]
+    unsafe fn word(&self, at: u64) -> Option<u64> {
+        // SAFETY: the verifier follows the check against the end.
+        unsafe {
+            let data = (*self.0).__bindgen_anon_1.data as usize;
+            let end = (*self.0).__bindgen_anon_2.data_end as usize;
+            let place = data + (core::hint::black_box(at) & 0x1fff) as usize;
+            if place + 8 > end {
+                return None;
+            }
+            Some(core::ptr::read_unaligned(place as *const u64))
+        }
+    }
+}
+
+struct Step {
+    msg: *mut sk_msg_md,
+    outgoing: *mut Outgoing,
+}
+
+unsafe extern "C" fn step(_index: u64, step: *mut Step) -> core::ffi::c_long {
+    // SAFETY: `step` is that of `request`.
+    unsafe { core::ffi::c_long::from(scan::step(&mut (*(*step).outgoing).scan, &Message((*step).msg))) }
+}
+
+/// A message that begins with a request. `at` is its place in the stream.
+#[inline(always)]
+unsafe fn request(
+    msg: *mut sk_msg_md,
+    tcp: *const c_void,
+    outgoing: &mut Outgoing,
+    connection: &mut Connection,
+    current: Current,
+    at: u32,
+    size: u32,
+) -> Result<u32, HeaderOutcome> {
+    // SAFETY: as the caller's.
+    unsafe {
+        if (*msg).__bindgen_anon_1.data as usize == (*msg).__bindgen_anon_2.data_end as usize {
+            return Err(HeaderOutcome::Spliced);
+        }
+        if size < Scan::LEAST {
+            return Err(HeaderOutcome::HeadCut);
+        }
+        let length = if size > MOST { MOST } else { size };
+        if bpf_msg_pull_data(msg, 0, length, 0) != 0 {
+            return Err(HeaderOutcome::PushFailed);
+        }
+        outgoing.scan.begin(length);
+        let mut state = Step { msg, outgoing };
+        bpf_loop(Scan::steps(MOST), step as *mut c_void, (&raw mut state).cast(), 0);
+        let outgoing = &mut *state.outgoing;
+        let scan = outgoing.scan;
+        if scan.flags & Scan::NOT_HTTP != 0 {
+            return Err(HeaderOutcome::NotHttp);
+        }
+        if scan.head == 0 {
+            return Err(match (scan.request_line, size > MOST) {
+                (_, true) => HeaderOutcome::HeadTooLong,
+                _ => HeaderOutcome::HeadCut,
+            });
+        }
+        if scan.flags & Scan::ODD != 0 {
+            return Err(HeaderOutcome::NotUnderstood);
+        }
+        if scan.flags & Scan::CONNECT != 0 {
+            return Err(HeaderOutcome::Tunnel);
+        }
+        // What follows an upgrade is nobody's request; what follows chunks or an expectation, the agent
+        // says.
+        let end = u64::from(scan.head) + scan.body;
+        let follows = scan.flags & (Scan::CHUNKED | Scan::UPGRADE | Scan::EXPECT) == 0
+            && end < 1 << 30
+            && u64::from(size) <= end;
+        outgoing.is_certain = u8::from(follows);
+        outgoing.boundary = at.wrapping_add(end as u32);
+        if scan.flags & Scan::UPGRADE != 0 {
+            outgoing.place = Outgoing::LEAVING;
+            let behind = at.wrapping_sub(connection.inserted).wrapping_add(1);
+            refuse_all(outgoing, connection, current.pid(), behind, HeaderOutcome::Tunnel);
+        }
+        let place = outgoing.opened_for;
+        let opened_for = if place.connection != 0 { Some(place) } else { None };
+        outgoing.opened_for = Place::NONE;
+        let parent = context::parent_of(current, opened_for);
+        outgoing.serves = match &parent {
+            Some(parent) => parent.place,
+            None => Place::NONE,
+        };
+        if outgoing.serves.connection != 0 {
+            connection.flags |= Connection::CALLS;
+        }
+        if scan.parents != 0 {
+            return rewrite(msg, outgoing, connection, current, at, parent.as_ref());
+        }
+        push(msg, tcp, outgoing, connection, current, at, size, parent.as_ref())
+    }
+}
+
+/// The ids that a call carries.
+struct Ids {
+    trace: [u64; 2],
+    span: u64,
+    flags: u64,
+}
+
+#[inline(always)]
+fn ids_of(number: u64, position: u32, parent: Option<&Parent>) -> Ids {
+    let span = span_id(number, position);
+    match parent {
+        Some(Parent { request, .. }) => {
+            Ids { trace: request.trace, span, flags: u64::from(request.flags) & 3 }
+        }
+        None => {
+            let trace = trace_id(number, position);
+            Ids { trace, span, flags: u64::from(context::root_flags(trace[1])) }
+        }
+    }
+}
+
+#[inline(always)]
+unsafe fn told_of(
+    connection: &Connection,
+    current: Current,
+    at: u32,
+    ids: &Ids,
+    parent: Option<&Parent>,
+    outcome: HeaderOutcome,
+    evidence: u8,
+) {
+    // SAFETY: arrays of the same size.
+    unsafe {
+        let (parent_connection, parent_position) = match parent {
+            Some(Parent { place, .. }) => (place.connection, place.position),
+            None => (0, 0),
+        };
+        tell(
+            connection,
+            HeaderRecord {
+                outcome: outcome as u8,
+                evidence,
+                trace_flags: ids.flags as u8,
+                pid: current.pid(),
+                position: at.wrapping_sub(connection.inserted),
+                inserted: connection.inserted,
+                trace_id: core::mem::transmute::<[u64; 2], [u8; 16]>(ids.trace),
+                parent_connection,
+                parent_position,
+                ..HeaderRecord::default()
+            },
+        );
+    }
+}
+
+/// The request has a `traceparent`. That of the request which it is made for, forwarded, is made to name
+/// this call; any other is the application's own.
+#[inline(always)]
+unsafe fn rewrite(
+    msg: *mut sk_msg_md,
+    outgoing: &mut Outgoing,
+    connection: &Connection,
+    current: Current,
+    at: u32,
+    parent: Option<&Parent>,
+) -> Result<u32, HeaderOutcome> {
+    // SAFETY: as the caller's.
+    unsafe {
+        let found = scan::parent(&outgoing.scan, &Message(msg)).ok_or(HeaderOutcome::OwnHeader)?;
+        let known = parent.ok_or(HeaderOutcome::OwnHeader)?;
+        let request = &known.request;
+        if request.incoming != found.span
+            || request.trace[0] != found.trace[0]
+            || request.trace[1] != found.trace[1]
+        {
+            return Err(HeaderOutcome::OwnHeader);
+        }
+        let position = at.wrapping_sub(connection.inserted);
+        let ids = ids_of(connection.number, position, parent);
+        let data = (*msg).__bindgen_anon_1.data as usize;
+        let end = (*msg).__bindgen_anon_2.data_end as usize;
+        // Behind `00-`, the trace id and a dash.
+        let place =
+            data + (core::hint::black_box(u64::from(outgoing.scan.parent_begin) + 36) & 0x1fff) as usize;
+        if place + 16 > end {
+            return Err(HeaderOutcome::PushFailed);
+        }
+        let to = place as *mut u64;
+        core::ptr::write_unaligned(to, hex(ids.span));
+        core::ptr::write_unaligned(to.add(1), hex(ids.span >> 32));
+        told_of(connection, current, at, &ids, parent, HeaderOutcome::Rewritten, context::FORWARDED);
+    }
+    Ok(PASS)
+}
+
+/// Pushes a header in behind the request line.
+#[inline(always)]
+#[expect(clippy::too_many_arguments, reason = "a structure for them would live on a small stack")]
+unsafe fn push(
+    msg: *mut sk_msg_md,
+    tcp: *const c_void,
+    outgoing: &mut Outgoing,
+    connection: &mut Connection,
+    current: Current,
+    at: u32,
+    size: u32,
+    parent: Option<&Parent>,
+) -> Result<u32, HeaderOutcome> {
+    // SAFETY: as the caller's.
+    unsafe {
+        let head = outgoing.scan.head;
+        if head + PUSHED > MOST {
+            return Err(HeaderOutcome::HeadTooLong);
+        }
+        // When the send buffer fills, the kernel forgets what was pushed and the application sends it
+        // again: nothing may wait, and the head must fit twice.
+        if load::<u32>(tcp, offset!(sock_wmem_queued)) != 0
+            || load::<u32>(tcp, offset!(sock_sndbuf)) < 2 * (head + PUSHED)
+        {
+            return Err(HeaderOutcome::QueueNotEmpty);
+        }
+        let begin = core::hint::black_box(outgoing.scan.request_line) & 0x1fff;
+        if bpf_msg_push_data(msg, begin, PUSHED, 0) != 0 {
+            return Err(HeaderOutcome::PushFailed);
+        }
+        // One segment instead of three; what is there now is not initialised, and must not leave so.
+        let all = if size <= MOST { size } else { head } + PUSHED;
+        let position = at.wrapping_sub(connection.inserted);
+        let ids = ids_of(connection.number, position, parent);
+        if bpf_msg_pull_data(msg, 0, all, 0) != 0 || !write(msg, begin, &ids) {
+            return if bpf_msg_pop_data(msg, begin, PUSHED, 0) == 0 {
+                Err(HeaderOutcome::PushFailed)
+            } else {
+                // Rather an error than bytes that nobody meant.
+                Ok(DROP)
+            };
+        }
+        let evidence = match parent {
+            Some(parent) => parent.evidence,
+            None => context::NONE,
+        };
+        told_of(connection, current, at, &ids, parent, HeaderOutcome::Pushed, evidence);
+        connection.push = PUSHED;
+        connection.push_at = at;
+        outgoing.boundary = outgoing.boundary.wrapping_add(PUSHED);
+    }
+    Ok(PASS)
+}
+
+#[inline(always)]
+unsafe fn write(msg: *mut sk_msg_md, begin: u32, ids: &Ids) -> bool {
+    const fn word(text: &[u8; 8]) -> u64 {
+        u64::from_le_bytes(*text)
+    }
+    // SAFETY: the verifier follows the check against the end.
+    unsafe {
+        let data = (*msg).__bindgen_anon_1.data as usize;
+        let end = (*msg).__bindgen_anon_2.data_end as usize;
+        let place = data + (core::hint::black_box(u64::from(begin)) & 0x1fff) as usize;
+        if place + PUSHED as usize > end {
+            return false;
+        }
+        let to = place as *mut u8;
+        let put = |at: usize, value: u64| core::ptr::write_unaligned(to.add(at).cast(), value);
+        put(0, word(b"tracepar"));
+        put(8, word(b"ent: 00-"));
+        put(16, hex(ids.trace[0]));
+        put(24, hex(ids.trace[0] >> 32));
+        put(32, hex(ids.trace[1]));
+        put(40, hex(ids.trace[1] >> 32));
+        core::ptr::write_unaligned(to.add(48), b'-');
+        put(49, hex(ids.span));
+        put(57, hex(ids.span >> 32));
+        core::ptr::write_unaligned(to.add(65), b'-');
+        core::ptr::write_unaligned(to.add(66), b'0');
+        core::ptr::write_unaligned(to.add(67), b'0' + (ids.flags & 3) as u8);
+        core::ptr::write_unaligned(to.add(68), b'\r');
+        core::ptr::write_unaligned(to.add(69), b'\n');
+    }
+    true
+}
