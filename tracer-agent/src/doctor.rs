@@ -44,6 +44,8 @@ pub struct Probe {
     pub programs: usize,
     /// Instructions that its verifier went through for all of them.
     pub verified: u64,
+    /// The same with those that add trace headers to requests, or why those do not run.
+    pub headers: Result<u64, String>,
 }
 
 /// Where to look; another root in tests.
@@ -70,20 +72,43 @@ pub fn check(environment: &Environment) -> Vec<Finding> {
     if !findings.iter().any(|finding| finding.verdict == Verdict::Missing)
         && let Some(probe) = environment.probe
     {
-        findings.push(match probe() {
-            Ok(Probe { programs, verified }) => finding(
-                "kernel programs",
-                Verdict::Ok,
-                &format!("load and attach: {programs} of them, {verified} instructions verified"),
-            ),
-            Err(error) => finding("kernel programs", Verdict::Missing, &error),
-        });
+        match probe() {
+            Ok(Probe { programs, verified, headers: with_headers }) => {
+                let detail = format!("load and attach: {programs} of them, {verified} instructions verified");
+                findings.push(finding("kernel programs", Verdict::Ok, &detail));
+                findings.push(headers(environment, with_headers));
+            }
+            Err(error) => findings.push(finding("kernel programs", Verdict::Missing, &error)),
+        }
     }
     findings
 }
 
 fn finding(what: &'static str, verdict: Verdict, detail: &str) -> Finding {
     Finding { what, verdict, detail: detail.to_owned() }
+}
+
+/// Whether requests can get trace headers.
+fn headers(environment: &Environment, loaded: Result<u64, String>) -> Finding {
+    const WHAT: &str = "trace headers";
+    /// Inode of the initial cgroup namespace: `PROC_CGROUP_INIT_INO`, `include/linux/proc_ns.h`.
+    const INITIAL: &str = "cgroup:[4026531835]";
+    let namespace = fs::read_link(environment.root.join("proc/self/ns/cgroup"));
+    match loaded {
+        Err(error) => finding(WHAT, Verdict::Less, &format!("cannot be added to requests: {error}")),
+        Ok(_) if namespace.is_ok_and(|link| link != Path::new(INITIAL)) => finding(
+            WHAT,
+            Verdict::Less,
+            "only for processes below the agent's own cgroup: it runs in a cgroup namespace of its own",
+        ),
+        Ok(verified) => finding(
+            WHAT,
+            Verdict::Ok,
+            &format!(
+                "can be added to requests (--propagation headers); {verified} instructions verified then"
+            ),
+        ),
+    }
 }
 
 /// `include/uapi/linux/capability.h`.

@@ -9,7 +9,9 @@ use tracer_agent::{
         Cli, Command, CommonFlags, ConfigOutput, DoctorFlags, ReplayFlags, RunFlags, StatusFlags, TraceFlags,
     },
     config::Config,
-    doctor, logs,
+    doctor,
+    kernel::{Kernel, Plan, propagation::PropagationPlan},
+    logs,
     output::Format,
     process::{facts::Proc, launch, selector::Rule},
     propagate::Mode,
@@ -208,11 +210,15 @@ fn doctor(flags: &DoctorFlags) -> Outcome {
 /// Loads and attaches the kernel programs with nothing selected, and lets them go.
 fn probe() -> Result<doctor::Probe, String> {
     let selectors = tracer_agent::process::selector::Selectors::default();
-    let plan = tracer_agent::discovery::plan(&selectors, 1 << 16);
-    let kernel = tracer_agent::kernel::Kernel::load(&plan).map_err(|error| error.to_string())?;
-    let verified = tracer_agent::kernel::verified_instructions(&kernel);
-    let sum = verified.iter().map(|(_, count)| u64::from(*count)).sum();
-    Ok(doctor::Probe { programs: verified.len(), verified: sum })
+    let mut plan = tracer_agent::discovery::plan(&selectors, 1 << 16);
+    let load = |plan: &Plan| -> Result<(usize, u64), String> {
+        let kernel = Kernel::load(plan).map_err(|error| error.to_string())?;
+        let verified = tracer_agent::kernel::verified_instructions(&kernel);
+        Ok((verified.len(), verified.iter().map(|(_, count)| u64::from(*count)).sum()))
+    };
+    let (programs, verified) = load(&plan)?;
+    plan.propagation = Some(PropagationPlan::default());
+    Ok(doctor::Probe { programs, verified, headers: load(&plan).map(|(_, verified)| verified) })
 }
 
 fn show_status(flags: &StatusFlags) -> Outcome {

@@ -4,7 +4,7 @@
 use core::ffi::c_void;
 
 use aya_ebpf::{
-    helpers::generated::{bpf_loop, bpf_probe_read_user},
+    helpers::generated::{bpf_loop, bpf_map_update_elem, bpf_probe_read_user},
     macros::map,
     maps::{HashMap, LruHashMap, PerCpuArray},
 };
@@ -102,6 +102,10 @@ const MOST: u32 = 16_384;
 struct Head {
     data: [u8; MOST as usize + 64],
     scan: Scan,
+    /// What is put into maps: the stack is small.
+    request: Request,
+    place: Place,
+    serving: Serving,
 }
 
 struct Memory(*const u8);
@@ -177,43 +181,45 @@ pub extern "C" fn tracer_request(
             return 0;
         }
         let number = connection.number;
-        let mut request = Request {
-            trace: trace_id(number, position),
-            span: span_id(number, position),
-            incoming: 0,
-            position,
-            state: Request::OPEN,
-            flags: 0,
-        };
-        request.flags = root_flags(request.trace[1]);
+        let mut state = Request::OPEN;
         // Until all of the head is seen, its header may still come.
         let expected = u64::from(scan.head) + scan.body;
         if scan.head == 0 || scan.flags & Scan::CHUNKED == 0 && u64::from(length) > expected {
-            request.state = Request::UNCERTAIN;
+            state = Request::UNCERTAIN;
         }
         connection.request_left =
             if scan.flags & Scan::CHUNKED != 0 { u64::MAX } else { expected.saturating_sub(length.into()) };
         let memory = Memory((&raw const head.data).cast());
-        if scan.parents == 1
-            && let Some(parent) = scan::parent(scan, &memory)
-        {
-            request.trace = parent.trace;
-            request.incoming = parent.span;
-            request.flags = parent.flags as u16;
-        }
-        let known = REQUESTS.get_ptr_mut(number);
-        match known {
-            Some(known) => *known = request,
+        let request = &mut head.request;
+        match scan::parent(scan, &memory) {
+            Some(parent) => {
+                request.trace = parent.trace;
+                request.incoming = parent.span;
+                request.flags = parent.flags as u16;
+            }
             None => {
-                if REQUESTS.insert(number, request, 0).is_err() {
+                request.trace = trace_id(number, position);
+                request.incoming = 0;
+                request.flags = root_flags(request.trace[1]);
+            }
+        }
+        request.span = span_id(number, position);
+        request.position = position;
+        request.state = state;
+        match REQUESTS.get_ptr_mut(number) {
+            Some(known) => *known = *request,
+            None => {
+                if insert((&raw const REQUESTS).cast(), &raw const number, &raw const *request) != 0 {
                     return 0;
                 }
             }
         }
+        let (process, thread) = ((current >> 32) as u32, current as u32);
         connection.flags |= Connection::SERVING;
-        connection.served_by = (current >> 32) as u32;
-        worked_for(current as u32, Place { connection: number, position, ..Place::NONE });
-        serves((current >> 32) as u32, Place { connection: number, position, ..Place::NONE });
+        connection.served_by = process;
+        head.place = Place { connection: number, position, ..Place::NONE };
+        worked_for(thread, head);
+        serves(process, head);
     }
     0
 }
@@ -225,34 +231,42 @@ pub(crate) fn root_flags(trace_second: u64) -> u16 {
     2 | u16::from(random >= sample_above())
 }
 
-/// The thread works for this request now.
+/// Puts a value into a map from where it stands.
 #[inline(always)]
-unsafe fn worked_for(thread: u32, place: Place) {
+unsafe fn insert<K, V>(map: *const c_void, key: *const K, value: *const V) -> i64 {
+    // SAFETY: as the caller's; the helper copies both.
+    unsafe { bpf_map_update_elem(map.cast_mut(), key.cast(), value.cast(), 0) }
+}
+
+/// The thread works for the request in `head` now.
+#[inline(always)]
+unsafe fn worked_for(thread: u32, head: &Head) {
     // SAFETY: a live map value, that of this thread.
     unsafe {
         let Some(known) = WORKING.get_ptr_mut(thread) else {
             // Without room its calls have no parent.
-            let _ = WORKING.insert(thread, place, 0);
+            insert((&raw const WORKING).cast(), &raw const thread, &raw const head.place);
             return;
         };
-        let shared = is_open(&*known) && (*known).connection != place.connection;
-        *known = place;
+        let shared = is_open(&*known) && (*known).connection != head.place.connection;
+        *known = head.place;
         (*known).shared = u16::from(shared);
     }
 }
 
 /// The process serves one request more.
 #[inline(always)]
-unsafe fn serves(process: u32, place: Place) {
+unsafe fn serves(process: u32, head: &mut Head) {
     // SAFETY: a live map value; counts are changed atomically, and readers check them twice.
     unsafe {
         let Some(serving) = SERVING.get_ptr_mut(process) else {
-            let _ = SERVING.insert(process, Serving { open: 1, opened: 1, last: place }, 0);
+            head.serving = Serving { open: 1, opened: 1, last: head.place };
+            insert((&raw const SERVING).cast(), &raw const process, &raw const head.serving);
             return;
         };
         atomic::add(&raw mut (*serving).open, 1);
         atomic::add(&raw mut (*serving).opened, 1);
-        (*serving).last = place;
+        (*serving).last = head.place;
     }
 }
 

@@ -23,7 +23,8 @@ use aya_ebpf::{
     programs::{SkMsgContext, SockOpsContext},
 };
 use tracer_common::{
-    HeaderOutcome, HeaderRecord, KernelCounter, Kind, PORT_WORDS, PUSHED_BYTES as PUSHED, VERDICT_SLOTS, verdict_slot, verdict_tag,
+    HeaderOutcome, HeaderRecord, KernelCounter, Kind, PORT_WORDS, PUSHED_BYTES as PUSHED, VERDICT_SLOTS,
+    verdict_slot, verdict_tag,
 };
 
 use crate::{

@@ -10,7 +10,7 @@ use crate::{
 };
 
 /// The test programs that are about the kernel.
-const PROGRAMS: &[&str] = &["spans", "sockets", "load", "links"];
+const PROGRAMS: &[&str] = &["spans", "sockets", "load", "links", "headers"];
 
 /// A kernel, and the environment that chooses how it is used.
 const RUNS: &[(Kernel, &str)] =

@@ -51,6 +51,7 @@ const PROGRAMS: &[Need] = &[
     Need { present: || runs("nginx"), package: "nginx-light", why: "a server that tests and demo trace" },
     Need { present: || runs("curl"), package: "curl", why: "a client that tests and demo trace" },
     Need { present: || runs("wrk"), package: "wrk", why: "a load generator" },
+    Need { present: || runs("wget"), package: "wget", why: "a client that waits in its calls" },
     Need {
         present: || runs("node"),
         package: "nodejs",

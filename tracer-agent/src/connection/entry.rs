@@ -186,7 +186,7 @@ impl Entry {
         } || self.streams.iter().any(|stream| stream.first_held().is_some());
         // What is there may still be read; nothing tells when the process lets go of it.
         let linger_ns = if gone.unread { Self::UNREAD_LINGER_NS } else { linger_ns };
-        !waits || now_ns.saturating_sub(gone.at_ns.max(self.last_ns)) >= linger_ns
+        !(waits || gone.unread) || now_ns.saturating_sub(gone.at_ns.max(self.last_ns)) >= linger_ns
     }
 
     /// A data record.

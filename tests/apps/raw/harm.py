@@ -1,0 +1,339 @@
+"""What an agent that adds trace headers must not change: each way of sending, and what came of it. With and
+without an agent the output is the same, but for `headers` and `found`."""
+
+import http.client
+import json
+import os
+import random
+import select
+import signal
+import socket
+import struct
+import sys
+import tempfile
+import time
+import urllib.request
+
+PORT = int(sys.argv[1])
+LURE = b"GET /lure HTTP/1.1\r\nHost: lure\r\n\r\n"
+OWN = b"00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
+SO_ZEROCOPY, MSG_ZEROCOPY = 60, 0x4000000
+
+
+def connect(blocking, sndbuf=0, rcvbuf=0, options=()):
+    sock = socket.socket()
+    if sndbuf:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, sndbuf)
+    if rcvbuf:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, rcvbuf)
+    for level, name, value in options:
+        sock.setsockopt(level, name, value)
+    if not blocking:
+        # A timeout makes the descriptor itself non-blocking, as most clients have it.
+        sock.settimeout(60)
+    sock.connect(("127.0.0.1", PORT))
+    return sock
+
+
+def head(path, extra=b"", length=None, method=b"GET", pad=0):
+    text = method + b" " + path + b" HTTP/1.1\r\nHost: judge\r\n" + extra
+    if length is not None:
+        text += b"Content-Length: %d\r\n" % length
+    if pad:
+        text += b"X-Pad: " + b"p" * max(0, pad - len(text) - 11) + b"\r\n"
+    return text + b"\r\n"
+
+
+def read_answer(sock):
+    data = b""
+    while b"\r\n\r\n" not in data or data.startswith(b"HTTP/1.1 100"):
+        part = sock.recv(65536)
+        assert part, "closed"
+        data += part
+        if data.startswith(b"HTTP/1.1 100") and b"\r\n\r\n" in data:
+            data = data.split(b"\r\n\r\n", 1)[1]
+            if not data:
+                return "continue"
+    top, body = data.split(b"\r\n\r\n", 1)
+    length = int(top.lower().split(b"content-length: ")[1].split(b"\r\n")[0])
+    while len(body) < length:
+        part = sock.recv(65536)
+        assert part, "closed"
+        body += part
+    return json.loads(body[:length])
+
+
+def finish(sock):
+    sock.shutdown(socket.SHUT_WR)
+    data = b""
+    while True:
+        part = sock.recv(65536)
+        if not part:
+            break
+        data += part
+    sock.close()
+    return json.loads(data.rsplit(b"\n", 1)[1])
+
+
+def ask_many(blocking):
+    sock = connect(blocking)
+    found = []
+    for n in range(50):
+        body = bytes(random.Random(n).randbytes(n * 100))
+        request = head(b"/ask/%d" % n, length=len(body), method=b"POST", pad=120 + n * 90)
+        if n % 3 == 0:
+            sock.sendall(request + body)
+        else:
+            sock.sendall(request)
+            if body:
+                sock.sendall(body)
+        found.append(len(read_answer(sock)["found"]))
+    return {**finish(sock), "found": found}
+
+
+def flood(sndbuf, size):
+    """Requests one after the other, without a look at the answers; the reader is slow at first."""
+    sock = connect(False, sndbuf=sndbuf)
+    sock.setblocking(False)
+    errors = set()
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    for n in range(max(20, min(400, 400_000 // size))):
+        path = b"/silent/stall" if n == 0 else b"/silent/%d" % n
+        body = random.Random(n).randbytes(size // 2)
+        message = head(path, length=len(body), method=b"POST", pad=size - len(body)) + body
+        while message:
+            try:
+                message = message[sock.send(message):]
+            except BlockingIOError as error:
+                errors.add(error.errno)
+                select.select([], [sock], [], 60)
+    sock.settimeout(60)
+    return {**finish(sock), "errors": [e for e in sorted(errors) if e != 11]}
+
+
+def lures(blocking):
+    sock = connect(blocking)
+    sock.sendall(head(b"/ask/body", length=len(LURE), method=b"POST"))
+    sock.sendall(LURE)
+    read_answer(sock)
+    sock.sendall(head(b"/ask/two", length=2 * len(LURE), method=b"POST") + LURE)
+    sock.sendall(LURE)
+    read_answer(sock)
+    sock.sendall(head(b"/ask/chunked", b"Transfer-Encoding: chunked\r\n", method=b"POST"))
+    for _ in range(5):
+        sock.sendall(b"%x\r\n" % len(LURE))
+        sock.sendall(LURE)
+        sock.sendall(b"\r\n")
+    sock.sendall(b"0\r\n\r\n")
+    read_answer(sock)
+    sock.sendall(head(b"/ask/expect", b"Expect: 100-continue\r\n", length=len(LURE), method=b"PUT"))
+    read_answer(sock)
+    sock.sendall(LURE)
+    read_answer(sock)
+    sock.sendall(head(b"/ask/after"))
+    read_answer(sock)
+    return finish(sock)
+
+
+def tunnel(blocking, request):
+    sock = connect(blocking)
+    sock.sendall(request)
+    read_answer(sock)
+    for _ in range(5):
+        sock.sendall(LURE)
+        time.sleep(0.01)
+    return finish(sock)
+
+
+def cut(blocking):
+    """Heads in two sends, one byte ahead, and by MSG_MORE; long ones; pipelined ones."""
+    sock = connect(blocking)
+    whole = head(b"/ask/cut", pad=400)
+    for at in (1, 10, 60, len(whole) - 1):
+        sock.sendall(whole[:at])
+        time.sleep(0.005)
+        sock.sendall(whole[at:])
+        read_answer(sock)
+    body = b"b" * 300
+    sock.send(head(b"/ask/more", length=300, method=b"POST"), socket.MSG_MORE)
+    sock.sendall(body)
+    read_answer(sock)
+    for size in (7_000, 7_609, 7_610, 7_611, 7_680, 7_681, 8_200, 20_000):
+        sock.sendall(head(b"/ask/long", pad=size))
+        read_answer(sock)
+    sock.sendall(head(b"/silent/p") * 3 + head(b"/ask/p"))
+    read_answer(sock)
+    sock.sendmsg([head(b"/ask/v", length=8, method=b"POST"), b"1234", b"5678"])
+    read_answer(sock)
+    return finish(sock)
+
+
+def own(blocking):
+    sock = connect(blocking)
+    found = []
+    for extra in (
+        b"traceparent: %s\r\n" % OWN,
+        b"TraceParent: %s\r\n" % OWN,
+        b"traceparent: %s\r\ntraceparent: %s\r\n" % (OWN, OWN),
+        b"traceparent: nonsense\r\n",
+        b"Accept: */*\r\nTRACEPARENT:%s\r\n" % OWN,
+    ):
+        sock.sendall(head(b"/ask/own", extra))
+        found.append(read_answer(sock)["found"])
+    report = finish(sock)
+    return {**report, "own": found}
+
+
+def signals():
+    """A blocking receive that a signal interrupts, with and without restart."""
+    seen = []
+    for restart in (True, False):
+        signal.signal(signal.SIGALRM, lambda *_: seen.append(1))
+        signal.siginterrupt(signal.SIGALRM, not restart)
+        sock = connect(True)
+        for n in range(2):
+            sock.sendall(head(b"/ask/slow/%d" % n))
+            signal.setitimer(signal.ITIMER_REAL, 0.1, 0.1)
+            read_answer(sock)
+            signal.setitimer(signal.ITIMER_REAL, 0)
+        finish(sock)
+    signal.setitimer(signal.ITIMER_REAL, 0.1, 0.1)
+    with urllib.request.urlopen(f"http://127.0.0.1:{PORT}/ask/slow/urllib") as answer:
+        status = answer.status
+    connection = http.client.HTTPConnection("127.0.0.1", PORT)
+    for _ in range(2):
+        connection.request("GET", "/ask/slow/client")
+        connection.getresponse().read()
+    signal.setitimer(signal.ITIMER_REAL, 0)
+    return {"status": status, "interrupted": len(seen) > 5}
+
+
+def stopped():
+    """A child that is stopped and continued while it waits."""
+    ends = os.pipe()
+    child = os.fork()
+    if child == 0:
+        try:
+            sock = connect(True)
+            sock.sendall(head(b"/ask/slow/stopped"))
+            read_answer(sock)
+            os.write(ends[1], b"fine")
+        except BaseException as error:
+            os.write(ends[1], repr(error).encode())
+        os._exit(0)
+    for _ in range(3):
+        time.sleep(0.05)
+        os.kill(child, signal.SIGSTOP)
+        time.sleep(0.05)
+        os.kill(child, signal.SIGCONT)
+    said = os.read(ends[0], 1000).decode()
+    os.waitpid(child, 0)
+    return {"said": said}
+
+
+def zero_copy():
+    sock = connect(False, options=[(socket.SOL_SOCKET, SO_ZEROCOPY, 1)])
+    body = b"z" * 200_000
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4_000_000)
+    sends = 0
+    # The kernel reads them as long as it likes.
+    messages = [head(b"/silent/%d" % n, length=len(body), method=b"POST") + body for n in range(5)]
+    for message in messages:
+        sent = 0
+        while sent < len(message):
+            sent += sock.send(memoryview(message)[sent:], MSG_ZEROCOPY)
+            sends += 1
+    report = finish_keep(sock)
+    highest = -1
+    sock.setblocking(False)
+    try:
+        while True:
+            _, ancillary, _, _ = sock.recvmsg(1, 512, socket.MSG_ERRQUEUE)
+            for _, _, data in ancillary:
+                _, origin, _, _, _, _, last = struct.unpack_from("IBBBBII", data)
+                if origin == 5:
+                    highest = max(highest, last)
+    except BlockingIOError:
+        pass
+    sock.close()
+    return {**report, "all_notified": highest + 1 == sends}
+
+
+def finish_keep(sock):
+    sock.shutdown(socket.SHUT_WR)
+    data = b""
+    while True:
+        part = sock.recv(65536)
+        if not part:
+            return json.loads(data.rsplit(b"\n", 1)[1])
+        data += part
+
+
+def sendfile(blocking):
+    sock = connect(blocking)
+    with tempfile.TemporaryFile() as file:
+        body = random.Random(7).randbytes(3_000_000)
+        file.write(body)
+        file.flush()
+        for _ in range(3):
+            sock.sendall(head(b"/ask/file", length=len(body), method=b"PUT"))
+            sent = 0
+            while sent < len(body):
+                try:
+                    sent += os.sendfile(sock.fileno(), file.fileno(), sent, len(body) - sent)
+                except BlockingIOError:
+                    select.select([], [sock], [], 60)
+            read_answer(sock)
+    return finish(sock)
+
+
+def segments():
+    """One small send is one segment."""
+    sock = connect(False)
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    counts = []
+    for n in range(10):
+        sock.sendall(head(b"/ask/%d" % n, length=100, method=b"POST", pad=400) + b"s" * 100)
+        counts.append(read_answer(sock)["segments"])
+    report = finish(sock)
+    return {**report, "segments": counts}
+
+
+def upload(blocking):
+    """50 MiB in writes of any size."""
+    sock = connect(blocking)
+    dice = random.Random(5)
+    left = 50 << 20
+    sock.sendall(head(b"/ask/upload", length=left, method=b"POST"))
+    block = dice.randbytes(1 << 20)
+    while left:
+        size = min(left, dice.choice((1, 70, 1000, 4096, 100_000, 1 << 20)))
+        sock.sendall(block[:size])
+        left -= size
+    read_answer(sock)
+    return finish(sock)
+
+
+UPGRADE = head(b"/ask/ws", b"Connection: Upgrade\r\nUpgrade: websocket\r\n")
+CONNECT = b"CONNECT judge:443 HTTP/1.1\r\nHost: judge:443\r\n\r\n"
+results = {}
+began = time.monotonic()
+for blocking in (False, True):
+    way = "blocking" if blocking else "waiting"
+    results[f"ask {way}"] = ask_many(blocking)
+    results[f"lures {way}"] = lures(blocking)
+    results[f"upgrade {way}"] = tunnel(blocking, UPGRADE)
+    results[f"connect {way}"] = tunnel(blocking, CONNECT)
+    results[f"cut {way}"] = cut(blocking)
+    results[f"own {way}"] = own(blocking)
+    results[f"sendfile {way}"] = sendfile(blocking)
+    results[f"upload {way}"] = upload(blocking)
+for sndbuf in (4608, 16384, 0):
+    for size in (120, 200, 900, 5000):
+        results[f"flood {sndbuf} {size}"] = flood(sndbuf, size)
+results["signals"] = signals()
+results["stopped"] = stopped()
+results["zero copy"] = zero_copy()
+results["segments"] = segments()
+print(json.dumps(results))
+print(time.monotonic() - began, file=sys.stderr)

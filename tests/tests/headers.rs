@@ -1,0 +1,278 @@
+//! Trace headers in the requests of traced processes: there once or not at all, and nothing else differs.
+
+use std::{
+    collections::BTreeSet,
+    fs,
+    path::PathBuf,
+    process::{Child, Command, Stdio},
+    thread,
+    time::Duration,
+};
+
+use serde_json::Value;
+use tracer_tests::{
+    Agent, Folder, count_of,
+    programs::{Program, curl, free_port, run},
+    receiver::Receiver,
+    root, tracer, wait_until,
+};
+
+const PYTHON: &str = "/usr/bin/python3";
+
+fn judge() -> Program {
+    let port = free_port();
+    Program::start("judge", port, |_| {
+        let mut command = Command::new(PYTHON);
+        command.arg(root().join("tests/apps/raw/judge.py")).arg(port.to_string());
+        command
+    })
+}
+
+/// A configuration that knows these ports to speak HTTP/1.
+fn knowing(folder: &Folder, ports: &[u16]) -> PathBuf {
+    let path = folder.file("tracer.yaml");
+    fs::write(&path, format!("propagation: {{mode: headers, http_ports: {ports:?}}}\n")).expect("written");
+    path
+}
+
+/// What a client prints, alone or below the agent.
+fn said_by(client: &mut Command) -> Value {
+    let output = client.stdin(Stdio::null()).output().expect("the client runs");
+    let log = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{log}");
+    serde_json::from_slice(&output.stdout).unwrap_or_else(|error| panic!("{error}: {log}"))
+}
+
+/// Takes out what a header may change.
+fn take(scenarios: &mut Value, name: &str) -> Vec<(String, Value)> {
+    let scenarios = scenarios.as_object_mut().expect("scenarios");
+    let of = |(scenario, result): (&String, &mut Value)| {
+        Some((scenario.clone(), result.as_object_mut()?.remove(name)?))
+    };
+    scenarios.iter_mut().filter_map(of).collect()
+}
+
+#[test]
+fn nothing_that_a_client_or_a_server_can_see_changes_but_for_the_header() {
+    let judge = judge();
+    let folder = Folder::new();
+    let config = knowing(&folder, &[judge.port]);
+    let client = root().join("tests/apps/raw/harm.py");
+    let port = judge.port.to_string();
+    let mut without = said_by(Command::new(PYTHON).arg(&client).arg(&port));
+    let mut with = said_by(
+        Command::new(tracer())
+            .args(["run", "--output", "none", "--config"])
+            .arg(&config)
+            .args(["--", PYTHON])
+            .arg(&client)
+            .arg(&port),
+    );
+    for name in ["headers", "found"] {
+        take(&mut without, name);
+    }
+    take(&mut with, "found");
+    let headers = take(&mut with, "headers");
+    assert_eq!(with, without);
+    let headers = |name: &str| {
+        let found = headers.iter().find(|(scenario, _)| scenario == name).expect("the scenario");
+        found.1.as_u64().expect("a number")
+    };
+    assert_eq!(headers("ask waiting"), 50);
+    // A blocking socket leaves the map with its first request.
+    for name in ["ask", "lures", "sendfile", "upload", "upgrade"] {
+        assert_eq!(headers(&format!("{name} blocking")), 1, "{name}");
+    }
+    assert_eq!(headers("upgrade waiting"), 1);
+    assert_eq!(headers("segments"), 10);
+    for name in ["connect waiting", "connect blocking", "own blocking", "own waiting", "zero copy"] {
+        assert_eq!(headers(name), 0, "{name}");
+    }
+    for sndbuf in [4608, 16384, 0] {
+        for size in [120, 200, 900, 5000] {
+            assert!(headers(&format!("flood {sndbuf} {size}")) > 0, "{sndbuf} {size}");
+        }
+    }
+}
+
+/// nginx that writes down each request's trace headers.
+fn noting() -> Program {
+    Program::nginx("access_log traces noting; location / { return 200 \"hello\\n\"; }")
+}
+
+#[test]
+fn at_full_speed_every_request_has_one_header_or_is_counted_with_its_reason() {
+    let nginx = noting();
+    let receiver = Receiver::start();
+    let url = nginx.url("/load");
+    let folder = Folder::new();
+    let (begin, done) = (folder.file("begin"), folder.file("done"));
+    let wrk = format!(
+        "while [ ! -e {} ]; do sleep 0.1; done; wrk -t 1 -c 8 -d 5s {url}; touch {}; exec sleep 600",
+        begin.display(),
+        done.display()
+    );
+    let load = Command::new("sh").args(["-c", &wrk]).stdout(Stdio::null()).spawn();
+    let load = Ended(load.expect("a shell"));
+    let agent = Agent::tracing_with(&[load.0.id()], &receiver, &["--propagation", "headers"]);
+    fs::write(begin, "").expect("written");
+    wait_until("the load", || done.exists());
+    let lines = || nginx.read("traces").lines().map(str::to_owned).collect::<Vec<_>>();
+    // What the server wrote down when its clients had gone.
+    let mut count = 0;
+    wait_until("the last line", || std::mem::replace(&mut count, lines().len()) == count && count > 0);
+    let lines = lines();
+    let (with, without): (Vec<_>, Vec<_>) = lines.iter().partition(|line| *line != "-");
+    for line in &with {
+        assert!(is_valid(line), "{line}");
+    }
+    let spans: BTreeSet<&str> = with.iter().map(|line| &line[36..52]).collect();
+    assert_eq!(spans.len(), with.len(), "every header names another span");
+    assert!(with.len() > without.len(), "{} of {}", with.len(), lines.len());
+    wait_until("the ledger", || {
+        let status = agent.status();
+        let named = status["totals"].as_array().into_iter().flatten();
+        let headers = named.filter(|count| count["name"].as_str().is_some_and(|n| n.starts_with("headers.")));
+        let told: u64 = headers.filter_map(|count| count["count"].as_u64()).sum();
+        // What the ring had no room for is counted as that.
+        let lost = count_of(&status, "events.lost");
+        let pushed = count_of(&status, "headers.pushed");
+        let (all, with) = (lines.len() as u64, with.len() as u64);
+        told <= all && pushed <= with && (told, pushed) == (all, with) || lost > 0
+    });
+    drop(load);
+    agent.stop();
+}
+
+/// Whether it is a `traceparent` as the agent writes it.
+fn is_valid(value: &str) -> bool {
+    let hex = |text: &str| text.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b));
+    match value.split('-').collect::<Vec<_>>()[..] {
+        ["00", trace, span, flags] => {
+            (trace.len(), span.len()) == (32, 16) && hex(trace) && hex(span) && flags == "03"
+        }
+        _ => false,
+    }
+}
+
+/// A child of the test, ended with it.
+struct Ended(Child);
+
+impl Drop for Ended {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+#[test]
+fn headers_end_with_the_lease_and_with_the_agent_and_harm_nobody() {
+    let nginx = noting();
+    let folder = Folder::new();
+    let failures = folder.file("failures");
+    let script = format!(
+        "while :; do curl -sf {} >/dev/null || echo failed >>{}; sleep 0.02; done",
+        nginx.url("/x"),
+        failures.display()
+    );
+    let client = Ended(Command::new("sh").args(["-c", &script]).spawn().expect("a shell"));
+    let stranger = |path: &str| curl(&["--fail", &nginx.url(path)]);
+    let receiver = Receiver::start();
+    let last = |count: usize| {
+        let begin = nginx.read("traces").lines().count();
+        wait_until("requests", || nginx.read("traces").lines().count() >= begin + count + 2);
+        // The first may have been sent before.
+        nginx.read("traces").lines().skip(begin + 1).take(count).map(str::to_owned).collect::<Vec<_>>()
+    };
+    let agent = Agent::tracing_with(&[client.0.id()], &receiver, &["--propagation", "headers"]);
+    assert!(last(20).iter().all(|line| is_valid(line)), "{:?}", last(20));
+    // It stands still: no byte is changed once the lease has run out.
+    agent.signal(libc::SIGSTOP);
+    thread::sleep(Duration::from_millis(2500));
+    assert!(last(20).iter().all(|line| line == "-"));
+    agent.signal(libc::SIGCONT);
+    wait_until("headers again", || last(5).iter().all(|line| is_valid(line)));
+    // Another process beside the selected one is left alone.
+    let strangers = Program::nginx("access_log traces noting; location / { return 200; }");
+    for n in 0..20 {
+        curl(&["--fail", &strangers.url(&format!("/{n}"))]);
+    }
+    stranger("/one-more");
+    wait_until("the strangers' lines", || strangers.read("traces").lines().count() >= 20);
+    assert!(strangers.read("traces").lines().all(|line| line == "-"));
+    agent.signal(libc::SIGKILL);
+    drop(agent);
+    assert!(last(20).iter().all(|line| line == "-"));
+    assert!(!failures.exists(), "{}", fs::read_to_string(&failures).unwrap_or_default());
+}
+
+#[test]
+fn a_chain_is_one_trace_by_its_headers() {
+    let prices = Program::node();
+    let shop = Program::flask_asking(&prices.url(""));
+    let nginx = Program::nginx(&format!("location / {{ proxy_pass http://127.0.0.1:{}; }}", shop.port));
+    let receiver = Receiver::start();
+    let pids = [nginx.pid(), shop.pid(), prices.pid()];
+    let agent = Agent::tracing_with(&pids, &receiver, &["--propagation", "headers"]);
+    thread::scope(|scope| {
+        for client in 0..4 {
+            let nginx = &nginx;
+            scope.spawn(move || {
+                for n in 0..25 {
+                    curl(&["--fail", &nginx.url(&format!("/item/{}", client * 100 + n))]);
+                }
+            });
+        }
+    });
+    let spans = receiver.wait_for(|spans| spans.len() >= 500);
+    assert_eq!(spans.len(), 500);
+    let number = |path: &str| path.rsplit('/').next().and_then(|n| n.parse::<u32>().ok());
+    let mut evidence = std::collections::BTreeMap::new();
+    for span in &spans {
+        let parent = spans.iter().find(|other| other.span.span_id == span.span.parent_span_id);
+        let said = span.attribute("tracer.link.evidence").unwrap_or_default();
+        if let Some(parent) = parent {
+            assert_eq!(parent.span.trace_id, span.span.trace_id);
+            assert_eq!(number(&parent.path()), number(&span.path()), "{said}");
+        } else {
+            assert!(span.service == "nginx" && span.is_server(), "{} {}", span.service, span.path());
+        }
+        *evidence.entry((span.service.clone(), span.is_server(), said)).or_insert(0) += 1;
+    }
+    let count = |service: &str, server: bool, said: &str| {
+        evidence.get(&(service.to_owned(), server, said.to_owned())).copied().unwrap_or(0)
+    };
+    assert_eq!(count("nginx", false, "proxy"), 100, "{evidence:?}");
+    assert_eq!(count("shop", true, "header"), 100, "{evidence:?}");
+    assert_eq!(count("shop", false, "sole-request"), 100, "{evidence:?}");
+    assert_eq!(count("prices", true, "header"), 100, "{evidence:?}");
+    wait_until("the ledger", || agent.count("headers.pushed") == 200);
+    agent.stop();
+}
+
+#[test]
+fn programs_that_wait_in_their_calls_get_a_header_on_the_first_request_of_each_connection() {
+    let nginx = noting();
+    let folder = Folder::new();
+    let config = knowing(&folder, &[nginx.port]);
+    let url = nginx.url("/x");
+    let python = format!(
+        "import requests, urllib.request\nfor n in range(3): urllib.request.urlopen('{url}').read()\n\
+         s = requests.Session()\nfor n in range(3): s.get('{url}')\n\
+         for n in range(3): s.get('{url}', timeout=9)\n"
+    );
+    let traced = |command: &[&str]| {
+        let begin = nginx.read("traces").lines().count();
+        let mut tracer = Command::new(tracer());
+        run(tracer.args(["run", "--output", "none", "--config"]).arg(&config).arg("--").args(command));
+        let text = nginx.read("traces");
+        text.lines().skip(begin).map(is_valid).collect::<Vec<_>>()
+    };
+    assert_eq!(traced(&["wget", "-q", "-O", "/dev/null", &url, &url]), [true, false]);
+    // urllib opens a connection for each; a session keeps one, and waits in its calls without a timeout.
+    let expected = [true, true, true, true, false, false, false, false, false];
+    assert_eq!(traced(&[PYTHON, "-c", &python]), expected);
+    let fetch = root().join("tests/apps/fetch.js");
+    assert_eq!(traced(&["node", &fetch.display().to_string(), &url]), [true]);
+    assert_eq!(traced(&["curl", "-s", &url, &url, &url]), [true, true, true]);
+}
