@@ -19,6 +19,8 @@ pub(super) fn line(out: &mut Vec<u8>, span: &Span, facts: &ConnectionFacts) {
         "trace_id": hex(&span.trace_id),
         "span_id": hex(&span.span_id),
         "parent_span_id": span.parent_span_id.map(|id| hex(&id)),
+        "flags": span.flags,
+        "trace_state": span.trace_state,
         "start_unix_ns": span.start_unix_ns,
         "end_unix_ns": span.end_unix_ns,
         "duration_ns": span.end_unix_ns - span.start_unix_ns,
