@@ -1,7 +1,6 @@
 //! The running agent: kernel programs, the pipeline's thread, and the sinks behind it.
 
 use std::{
-    fs::File,
     io,
     sync::{
         Arc, Mutex, PoisonError,
@@ -24,7 +23,7 @@ use crate::{
     export::{Exporter, SpanSender},
     kernel::{Kernel, KernelError, Verdicts, propagation::Propagation, ring::Ring},
     ledger::Counts,
-    output::{Format, Output, Summary, write_ledger},
+    output::{Format, Output, Style, Summary, write_ledger},
     pipeline::{Input, Pipeline, Sink},
     process::{identity::Host, selector::Selectors, table::ProcessTable},
     record::{self, Writer},
@@ -38,8 +37,8 @@ pub struct Options {
     pub config: Config,
     /// Where the output goes.
     pub out: Box<dyn io::Write + Send>,
-    /// Whether it may have colours.
-    pub color: bool,
+    /// How it looks there.
+    pub style: Style,
     /// Write a summary at the end.
     pub summary: bool,
 }
@@ -97,7 +96,7 @@ impl Agent {
     /// # Errors
     /// See [`StartError`].
     pub fn start(options: Options) -> Result<Self, StartError> {
-        let Options { config, out, color, summary } = options;
+        let Options { config, out, style, summary } = options;
         config.check().map_err(|error| StartError::Config(error.to_string()))?;
         let selectors = Selectors::new(&config.select).map_err(StartError::Config)?;
         let ring_bytes = u32::try_from(config.limits.ring.0).unwrap_or(8 << 20);
@@ -120,7 +119,7 @@ impl Agent {
         let (commands, inbox) = mpsc::channel();
         let sinks = Sinks {
             sender: exporter.as_ref().map(Exporter::sender),
-            output: Output::new(config.output, color, out),
+            output: Output::new(config.output, style, out),
             summary: summary.then(Summary::default),
             verdicts: kernel.verdicts(),
             propagation: kernel.take_propagation(),
@@ -294,6 +293,10 @@ impl Sink for Sinks {
             propagation.profile(pid, profile);
         }
     }
+
+    fn tick(&mut self, now_ns: u64) {
+        self.output.tick(now_ns);
+    }
 }
 
 /// The pipeline with its sinks, and the recording of what it is told.
@@ -402,7 +405,6 @@ impl Worker {
 
     fn tick(&mut self) {
         self.feed.tell(Input::Tick { now_ns: clock::monotonic_ns() });
-        self.feed.sinks.output.tick();
         if self.feed.sinks.output.is_closed() {
             self.shared.output_closed.store(true, Ordering::Relaxed);
         }
@@ -425,7 +427,7 @@ impl Worker {
         self.feed.tell(Input::Tick { now_ns });
         let Feed { pipeline, sinks, recorder } = &mut self.feed;
         pipeline.finish(now_ns, sinks);
-        sinks.output.tick();
+        sinks.output.finish();
         if let Some(endpoints) = &sinks.summary {
             sinks.output.write(&summary(pipeline, endpoints));
         }
@@ -503,7 +505,7 @@ pub fn replay(
     path: &std::path::Path,
     format: Format,
     out: Box<dyn io::Write + Send>,
-    color: bool,
+    style: Style,
 ) -> Result<(), String> {
     let mut reader = record::Reader::open(path).map_err(|error| error.to_string())?;
     let header = reader.header().clone();
@@ -511,7 +513,7 @@ pub fn replay(
         .map_err(|error| format!("{}: its configuration makes no sense: {error}", path.display()))?;
     let host: Host = serde_json::from_value(header.host).unwrap_or_default();
     let mut pipeline = pipeline(&config, host, header.seed);
-    let mut sink = ReplaySink { output: Output::new(format, color, out), summary: Summary::default() };
+    let mut sink = ReplaySink { output: Output::new(format, style, out), summary: Summary::default() };
     let mut now_ns = 0;
     let outcome = loop {
         match reader.next_input() {
@@ -527,8 +529,8 @@ pub fn replay(
         }
     };
     pipeline.finish(now_ns, &mut sink);
-    sink.output.tick();
-    if format == Format::Text {
+    sink.output.finish();
+    if format.is_for_people() {
         let text = summary(&pipeline, &sink.summary);
         sink.output.write(&text);
     }
@@ -547,19 +549,8 @@ impl Sink for ReplaySink {
     }
 
     fn verdict(&mut self, _: u64, _: Verdict) {}
-}
 
-/// Opens the output: a file, or a standard stream.
-///
-/// # Errors
-/// The file cannot be made.
-pub fn open_output(
-    file: Option<&std::path::Path>,
-    standard_error: bool,
-) -> io::Result<Box<dyn io::Write + Send>> {
-    Ok(match file {
-        Some(path) => Box::new(File::create(path)?),
-        None if standard_error => Box::new(io::stderr()),
-        None => Box::new(io::stdout()),
-    })
+    fn tick(&mut self, now_ns: u64) {
+        self.output.tick(now_ns);
+    }
 }

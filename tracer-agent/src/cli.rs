@@ -2,7 +2,7 @@
 
 #![forbid(unsafe_code)]
 
-use std::{ffi::OsString, io::IsTerminal, path::PathBuf};
+use std::{ffi::OsString, path::PathBuf};
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
@@ -10,7 +10,7 @@ use crate::{
     config::{Config, ConfigError},
     export::Protocol,
     logs::{Level, LogFormat},
-    output::Format,
+    output::{Destination, Format},
     process::selector::{EXAMPLES, Rule},
     propagate::Mode,
 };
@@ -95,7 +95,9 @@ pub struct SelectFlags {
 #[derive(Clone, Debug, Default, Args)]
 #[command(next_help_heading = "How to trace")]
 pub struct CommonFlags {
-    /// What is written for each exchange: text, json, otlp-json or none.
+    /// What is written: text (a line for each exchange), tree (each finished trace as a picture, its spans
+    /// as bars over its time), json, otlp-json or none [default: tree on a terminal, else text; none for
+    /// tracer agent].
     #[arg(long, value_name = "FORM")]
     pub output: Option<Format>,
     /// Write the output to a file.
@@ -199,9 +201,9 @@ pub struct StatusFlags {
 pub struct ReplayFlags {
     /// The recording.
     pub file: PathBuf,
-    /// text, json, otlp-json or none.
-    #[arg(long, value_name = "FORM", default_value = "text")]
-    pub output: Format,
+    /// text, tree, json, otlp-json or none [default: tree on a terminal, else text].
+    #[arg(long, value_name = "FORM")]
+    pub output: Option<Format>,
     /// Write the output to a file.
     #[arg(long, value_name = "FILE")]
     pub output_file: Option<PathBuf>,
@@ -239,18 +241,13 @@ pub enum Color {
 }
 
 impl Color {
-    /// Whether to use them, for output on standard error or standard output, or in a file.
-    pub fn resolve(self, standard_error: bool, in_file: bool) -> bool {
+    /// Whether to use them there.
+    pub fn resolve(self, destination: &Destination) -> bool {
         match self {
             Self::Always => true,
             Self::Never => false,
             Self::Auto => {
-                let terminal = if standard_error {
-                    std::io::stderr().is_terminal()
-                } else {
-                    std::io::stdout().is_terminal()
-                };
-                terminal && !in_file && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
+                destination.is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
             }
         }
     }

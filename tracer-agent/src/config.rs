@@ -31,7 +31,8 @@ pub struct Config {
     pub links: LinkConfig,
     /// Trace headers in the requests that traced processes send.
     pub propagation: PropagationConfig,
-    /// What is written for each exchange: `text`, `json`, `otlp-json` or `none`.
+    /// What is written of exchanges: `text`, `tree`, `json`, `otlp-json` or `none`. Without it, `tracer run`
+    /// and a watch write `tree` on a terminal, else `text`.
     pub output: Format,
     /// File that the output goes to; standard error for `tracer run`, else standard output.
     pub output_file: Option<PathBuf>,

@@ -4,7 +4,7 @@ use std::{process::ExitCode, time::Duration};
 
 use clap::Parser;
 use tracer_agent::{
-    agent::{self, Agent, Options, StartError, open_output},
+    agent::{self, Agent, Options, StartError},
     cli::{
         Cli, Command, CommonFlags, ConfigOutput, DoctorFlags, ReplayFlags, RunFlags, StatusFlags, TraceFlags,
     },
@@ -12,7 +12,7 @@ use tracer_agent::{
     doctor,
     kernel::{Kernel, Plan, propagation::PropagationPlan},
     logs,
-    output::Format,
+    output::{Destination, Format},
     process::{facts::Proc, launch, selector::Rule},
     propagate::Mode,
     reference, signals,
@@ -82,14 +82,15 @@ fn print_all(text: &str) {
 /// ended.
 fn watch(flags: &TraceFlags, daemon: bool) -> Outcome {
     let mut config = flags.configuration().map_err(|error| Failure::new(USAGE, error))?;
+    let destination = Destination::new(config.output_file.as_deref(), false);
     if !daemon && flags.common.output.is_none() && config.output == Format::None {
-        config.output = Format::Text;
+        config.output = Format::for_people(&destination);
     }
     if daemon && config.socket.is_none() {
         config.socket = Some(DEFAULT_SOCKET.into());
     }
     let only_pids = config.select.include.iter().all(|rule| !rule.pid.is_empty());
-    let agent = start(config.clone(), &flags.common, false)?;
+    let agent = start(config.clone(), &flags.common, &destination)?;
     let _server = serve_status(&config, &agent, daemon)?;
     if daemon {
         signals::notify_ready();
@@ -108,8 +109,9 @@ fn watch(flags: &TraceFlags, daemon: bool) -> Outcome {
 /// Starts a program and traces it until its last descendant has ended.
 fn run(flags: &RunFlags) -> Outcome {
     let mut config = flags.common.configuration().map_err(|error| Failure::new(USAGE, error))?;
+    let destination = Destination::new(config.output_file.as_deref(), true);
     if flags.common.output.is_none() && config.output == Format::None {
-        config.output = Format::Text;
+        config.output = Format::for_people(&destination);
     }
     config.propagation.mode.get_or_insert(Mode::Headers);
     let mut launched = launch::launch(&flags.command, flags.user.as_deref())
@@ -117,7 +119,7 @@ fn run(flags: &RunFlags) -> Outcome {
     // The rule gives the name; children and programs that it executes are selected by descent.
     config.select.include =
         vec![Rule { pid: vec![launched.pid()], service_name: flags.service_name.clone(), ..Rule::default() }];
-    let agent = start(config.clone(), &flags.common, true)?;
+    let agent = start(config.clone(), &flags.common, &destination)?;
     let _server = serve_status(&config, &agent, false)?;
     signals::relay();
     launched
@@ -138,16 +140,16 @@ fn run(flags: &RunFlags) -> Outcome {
     Ok(ExitCode::from(u8::try_from(status.0).unwrap_or(FAILURE)))
 }
 
-fn start(config: Config, flags: &CommonFlags, standard_error: bool) -> Result<Agent, Failure> {
+fn start(config: Config, flags: &CommonFlags, destination: &Destination) -> Result<Agent, Failure> {
     logs::start(&config.log);
     signals::install();
-    let in_file = config.output_file.is_some();
-    let out = open_output(config.output_file.as_deref(), standard_error)
+    let out = destination
+        .open()
         .map_err(|error| Failure::new(FAILURE, format!("cannot write the output: {error}")))?;
     let exports = config.export.endpoint().is_ok_and(|endpoint| endpoint.is_some());
-    let color = flags.color.resolve(standard_error, in_file);
-    let summary = config.output == Format::Text;
-    let agent = Agent::start(Options { config, out, color, summary })?;
+    let style = destination.style(flags.color.resolve(destination));
+    let summary = config.output.is_for_people();
+    let agent = Agent::start(Options { config, out, style, summary })?;
     if !exports {
         tracing::info!("no OTLP endpoint is configured: spans are not exported");
     }
@@ -238,9 +240,12 @@ fn show_status(flags: &StatusFlags) -> Outcome {
 }
 
 fn replay(flags: &ReplayFlags) -> Outcome {
-    let out = open_output(flags.output_file.as_deref(), false)
+    let destination = Destination::new(flags.output_file.as_deref(), false);
+    let out = destination
+        .open()
         .map_err(|error| Failure::new(FAILURE, format!("cannot write the output: {error}")))?;
-    let color = flags.color.resolve(false, flags.output_file.is_some());
-    agent::replay(&flags.file, flags.output, out, color).map_err(|error| Failure::new(FAILURE, error))?;
+    let format = flags.output.unwrap_or_else(|| Format::for_people(&destination));
+    let style = destination.style(flags.color.resolve(&destination));
+    agent::replay(&flags.file, format, out, style).map_err(|error| Failure::new(FAILURE, error))?;
     Ok(ExitCode::SUCCESS)
 }

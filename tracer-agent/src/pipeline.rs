@@ -78,6 +78,8 @@ pub trait Sink {
     fn http_port(&mut self, _port: u16) {}
     /// A process has come to work in another way (`PROFILE_*`), or is gone.
     fn profile(&mut self, _pid: u32, _profile: Option<u8>) {}
+    /// Time has passed, and what came of it was handed on.
+    fn tick(&mut self, _now_ns: u64) {}
 }
 
 /// The state between kernel and spans.
@@ -174,6 +176,7 @@ impl Pipeline {
                     self.stage.ledger.fold(pid);
                     self.stage.excluded.remove(&pid);
                 }
+                sink.tick(now_ns);
             }
             Input::Counters(values) => self.stage.kernel_counted(values),
             Input::Excluded { pid } => {

@@ -229,6 +229,40 @@ fn a_recording_that_is_none_is_an_error_that_names_it() {
     }
 }
 
+/// A replay of one of the recordings of real programs, for people, wherever they are.
+fn replayed(name: &str, arguments: &[&str], locale: &str) -> String {
+    let output = tracer()
+        .arg("replay")
+        .arg(recordings().join(name).with_extension("rec"))
+        .args(arguments)
+        .envs([("TZ", "UTC"), ("COLUMNS", "120"), ("LC_ALL", locale)])
+        .output()
+        .expect("the binary starts");
+    assert_eq!((output.status.code(), text(&output.stderr)), (Some(0), String::new()));
+    text(&output.stdout)
+}
+
+fn recordings() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/recordings")
+}
+
+#[test]
+fn a_recording_is_drawn_as_it_was() {
+    for name in ["curl", "node", "python"] {
+        let expected = std::fs::read_to_string(recordings().join(name).with_extension("tree"));
+        assert_eq!(replayed(name, &["--output", "tree"], "C.UTF-8"), expected.expect("a picture"), "{name}");
+    }
+}
+
+#[test]
+fn a_pipe_gets_lines_and_a_plain_locale_ascii() {
+    let lines = replayed("curl", &[], "C.UTF-8");
+    assert_eq!(lines, replayed("curl", &["--output", "text"], "C.UTF-8"));
+    assert!(lines.contains("nginx     ← in   GET    /item/1?token=REDACTED"), "{lines}");
+    let tree = replayed("curl", &["--output", "tree"], "C");
+    assert!(tree.is_ascii() && tree.contains("` nginx         > GET /item/1"), "{tree}");
+}
+
 #[test]
 fn the_schema_knows_every_top_level_key_of_the_reference() {
     let schema: serde_json::Value = serde_json::from_slice(&run(["config", "schema"]).stdout).expect("JSON");

@@ -49,11 +49,15 @@ pub(crate) fn run(names: &[String]) -> Result<()> {
         unsafe { libc::kill(agent.id() as libc::pid_t, libc::SIGTERM) };
         agent.wait()?;
         outcome?;
-        // What the tests compare with: the spans of the replay, to be read before they are committed.
-        let expected = Command::new(stage::target().join("release/tracer"))
-            .args(["replay", "--output", "json"])
-            .arg(&file)
-            .output()?;
+        // What the tests compare with: the spans and pictures of the replay, to be read before they are committed.
+        let replay = |form: &str| {
+            Command::new(stage::target().join("release/tracer"))
+                .args(["replay", "--output", form])
+                .arg(&file)
+                .envs([("TZ", "UTC"), ("COLUMNS", "120"), ("LC_ALL", "C.UTF-8")])
+                .output()
+        };
+        let (expected, tree) = (replay("json")?, replay("tree")?);
         let lines = expected.stdout.iter().filter(|byte| **byte == b'\n').count();
         println!("{name}: {lines} spans");
         if *name == KEEP_ALIVE {
@@ -62,6 +66,7 @@ pub(crate) fn run(names: &[String]) -> Result<()> {
         }
         std::fs::copy(&file, recordings.join(format!("{name}.rec")))?;
         std::fs::write(recordings.join(format!("{name}.json")), &expected.stdout)?;
+        std::fs::write(recordings.join(format!("{name}.tree")), &tree.stdout)?;
     }
     Ok(())
 }

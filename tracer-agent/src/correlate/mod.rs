@@ -40,6 +40,9 @@ pub enum Evidence {
 }
 
 impl Evidence {
+    const ALL: [Self; 6] =
+        [Self::Header, Self::Wire, Self::ForwardedHeader, Self::Unit, Self::Proxy, Self::SoleRequest];
+
     /// As `tracer.link.evidence` tells it.
     pub const fn name(self) -> &'static str {
         match self {
@@ -50,6 +53,11 @@ impl Evidence {
             Self::Proxy => "proxy",
             Self::SoleRequest => "sole-request",
         }
+    }
+
+    /// The evidence of this name.
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|evidence| evidence.name() == name)
     }
 
     /// Whether the parent is another process's.

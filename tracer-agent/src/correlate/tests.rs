@@ -133,6 +133,14 @@ fn incoming(trace: u8) -> Incoming {
 }
 
 #[test]
+fn evidence_is_known_by_its_name() {
+    for evidence in Evidence::ALL {
+        assert_eq!(Evidence::from_name(evidence.name()), Some(evidence));
+    }
+    assert_eq!(Evidence::from_name("hearsay"), None);
+}
+
+#[test]
 fn both_ends_of_a_connection_are_one_trace() {
     let mut world = World::new();
     let (client, server) = world.connection(1);

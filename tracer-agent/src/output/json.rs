@@ -3,6 +3,7 @@
 
 use serde_json::{Map, Value as Json, json};
 
+use super::escape::hex;
 use crate::{
     exchange::{ConnectionFacts, Role},
     span::{Span, Status, ValueRef},
@@ -41,8 +42,4 @@ fn value_of(value: ValueRef<'_>) -> Json {
         ValueRef::Double(number) => json!(number),
         ValueRef::Strings(list) => json!(list.iter().collect::<Vec<_>>()),
     }
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }

@@ -1,0 +1,126 @@
+//! Where the output goes, and how it may look there.
+
+use std::{
+    fs::File,
+    io::{self, IsTerminal, Write},
+    path::{Path, PathBuf},
+};
+
+use terminal_size::{Width, terminal_size_of};
+
+/// Columns of a terminal that does not tell, and of what is none.
+const COLUMNS: usize = 120;
+
+/// Where the output goes.
+#[derive(Clone, Debug)]
+pub enum Destination {
+    /// A file.
+    File(PathBuf),
+    /// Standard output.
+    StandardOutput,
+    /// Standard error.
+    StandardError,
+}
+
+impl Destination {
+    /// A file if there is one, else a standard stream.
+    pub fn new(file: Option<&Path>, standard_error: bool) -> Self {
+        match file {
+            Some(path) => Self::File(path.to_owned()),
+            None if standard_error => Self::StandardError,
+            None => Self::StandardOutput,
+        }
+    }
+
+    /// Opens it.
+    ///
+    /// # Errors
+    /// The file cannot be made.
+    pub fn open(&self) -> io::Result<Box<dyn Write + Send>> {
+        Ok(match self {
+            Self::File(path) => Box::new(File::create(path)?),
+            Self::StandardOutput => Box::new(io::stdout()),
+            Self::StandardError => Box::new(io::stderr()),
+        })
+    }
+
+    /// Whether a person looks at it.
+    pub fn is_terminal(&self) -> bool {
+        match self {
+            Self::File(_) => false,
+            Self::StandardOutput => io::stdout().is_terminal(),
+            Self::StandardError => io::stderr().is_terminal(),
+        }
+    }
+
+    /// How the output looks there, with colours or without.
+    pub fn style(&self, color: bool) -> Style {
+        Style {
+            color,
+            ascii: !is_unicode(&|name| std::env::var(name).ok()),
+            columns: match self {
+                Self::File(_) => without_terminal,
+                Self::StandardOutput => || width_of(terminal_size_of(io::stdout())),
+                Self::StandardError => || width_of(terminal_size_of(io::stderr())),
+            },
+        }
+    }
+}
+
+/// How the output for people looks.
+#[derive(Clone, Copy, Debug)]
+pub struct Style {
+    /// With colours.
+    pub color: bool,
+    /// Only in ASCII.
+    pub ascii: bool,
+    /// Tells the columns of the terminal: a person changes them at any time.
+    pub columns: fn() -> usize,
+}
+
+fn width_of(size: Option<(Width, terminal_size::Height)>) -> usize {
+    // A terminal without a window, such as a serial line, has no columns.
+    size.map(|(width, _)| usize::from(width.0)).filter(|width| *width > 0).unwrap_or_else(without_terminal)
+}
+
+fn without_terminal() -> usize {
+    std::env::var("COLUMNS").ok().and_then(|text| text.parse().ok()).unwrap_or(COLUMNS)
+}
+
+/// Whether the locale can show more than ASCII. One that nobody set does not tell: containers have none,
+/// and terminals have UTF-8.
+fn is_unicode(variable: &dyn Fn(&str) -> Option<String>) -> bool {
+    let locale = ["LC_ALL", "LC_CTYPE", "LANG"]
+        .into_iter()
+        .find_map(|name| variable(name).filter(|value| !value.is_empty()));
+    locale.is_none_or(|locale| {
+        let locale = locale.to_ascii_lowercase();
+        locale.contains("utf-8") || locale.contains("utf8")
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_first_locale_that_is_set_counts() {
+        let with = |set: &[(&str, &str)]| {
+            is_unicode(&|name| {
+                set.iter().find(|(known, _)| *known == name).map(|(_, value)| (*value).to_owned())
+            })
+        };
+        assert!(with(&[]));
+        assert!(with(&[("LANG", "de_DE.UTF-8")]));
+        assert!(with(&[("LC_ALL", ""), ("LC_CTYPE", "C.utf8"), ("LANG", "C")]));
+        assert!(!with(&[("LANG", "C")]));
+        assert!(!with(&[("LC_ALL", "POSIX"), ("LANG", "en_US.UTF-8")]));
+    }
+
+    #[test]
+    fn a_file_is_no_terminal() {
+        let destination = Destination::new(Some(Path::new("/tmp/x")), true);
+        assert!(!destination.is_terminal());
+        assert!(matches!(Destination::new(None, true), Destination::StandardError));
+    }
+}

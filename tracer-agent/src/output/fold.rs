@@ -1,0 +1,93 @@
+//! More than a person reads becomes a count.
+
+use std::io::Write;
+
+/// Lines that are written in a second before the rest is folded into a count.
+pub(super) const LINES_PER_SECOND: usize = 200;
+
+/// What of a second was written, and what was only counted.
+pub(super) struct Fold {
+    /// What is counted: a word for it after "more", with a space before it.
+    what: &'static str,
+    second: u64,
+    lines: usize,
+    folded: u64,
+    /// Something was folded since the last tick.
+    is_folding: bool,
+}
+
+impl Fold {
+    pub(super) fn new(what: &'static str) -> Self {
+        Self { what, second: 0, lines: 0, folded: 0, is_folding: false }
+    }
+
+    /// Whether so many lines may be written in a second; they are counted otherwise.
+    pub(super) fn admits(&mut self, out: &mut Vec<u8>, second: u64, lines: usize) -> bool {
+        if second > self.second {
+            self.tell(out);
+            self.second = second;
+            self.lines = 0;
+        }
+        if self.lines + lines > LINES_PER_SECOND {
+            self.folded += 1;
+            self.is_folding = true;
+            return false;
+        }
+        self.lines += lines;
+        true
+    }
+
+    /// Time has passed. While things go on being folded, their count waits for the next second.
+    pub(super) fn tick(&mut self, out: &mut Vec<u8>) {
+        if !std::mem::take(&mut self.is_folding) {
+            self.tell(out);
+        }
+    }
+
+    /// Writes the count of what was folded.
+    pub(super) fn tell(&mut self, out: &mut Vec<u8>) {
+        if self.folded > 0 {
+            // Writing to memory does not fail.
+            let _ = writeln!(out, "              … and {} more{} in the same second", self.folded, self.what);
+            self.folded = 0;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn told(fold: &mut Fold, step: impl FnOnce(&mut Fold, &mut Vec<u8>)) -> String {
+        let mut out = Vec::new();
+        step(fold, &mut out);
+        String::from_utf8(out).expect("text")
+    }
+
+    #[test]
+    fn more_lines_than_a_person_reads_become_one_count() {
+        let mut fold = Fold::new("");
+        let mut admitted = 0;
+        let written = told(&mut fold, |fold, out| {
+            admitted = (0..LINES_PER_SECOND + 50).filter(|_| fold.admits(out, 1, 1)).count();
+            fold.tick(out);
+        });
+        assert_eq!(admitted, LINES_PER_SECOND);
+        assert_eq!(written, "", "the second may not be over");
+        let written = told(&mut fold, |fold, out| assert!(fold.admits(out, 2, 1)));
+        assert_eq!(written, "              … and 50 more in the same second\n");
+        assert_eq!(told(&mut fold, Fold::tick), "");
+        assert_eq!(told(&mut fold, Fold::tick), "");
+    }
+
+    #[test]
+    fn a_count_does_not_wait_for_traffic_that_has_stopped() {
+        let mut fold = Fold::new(" traces");
+        told(&mut fold, |fold, out| {
+            assert!(fold.admits(out, 1, LINES_PER_SECOND));
+            assert!(!fold.admits(out, 1, 1));
+        });
+        assert_eq!(told(&mut fold, Fold::tick), "");
+        assert_eq!(told(&mut fold, Fold::tick), "              … and 1 more traces in the same second\n");
+    }
+}
