@@ -60,7 +60,7 @@ pub(crate) fn run() -> Result<()> {
         command.args(["--pid", pid]);
     }
     command
-        .args(["--output", "text", "--otlp-protocol", "http/json", "--otlp-endpoint", &receiver.endpoint])
+        .args(["--output", "tree", "--otlp-protocol", "http/json", "--otlp-endpoint", &receiver.endpoint])
         .args(["--log-level", "warn", "--socket"])
         .arg(folder.path().join("tracer.sock"))
         .stdin(Stdio::null());
