@@ -164,7 +164,7 @@ impl Drop for Program {
 fn nginx_command(executable: &str, folder: &Path, port: u16, server: &str) -> Command {
     let text = format!(
         "daemon off; pid {0}/pid; error_log {0}/error.log; worker_processes 1; worker_rlimit_nofile 65536; events {{ worker_connections 30000; }}\n\
-         http {{ log_format noting '$http_traceparent'; log_format plain '$request_method $request_uri $status $body_bytes_sent';\n\
+         http {{ log_format noting '$http_traceparent'; log_format contexts '$http_traceparent $http_tracestate'; log_format plain '$request_method $request_uri $status $body_bytes_sent';\n\
          client_body_temp_path {0}/a; proxy_temp_path {0}/b; fastcgi_temp_path {0}/c; uwsgi_temp_path {0}/d;\n\
          scgi_temp_path {0}/e; keepalive_requests 100000000; client_max_body_size 0; sendfile on;\n\
          server {{ listen 127.0.0.1:{port}; root {0}; {1} }} }}\n",

@@ -3,6 +3,8 @@
 use std::{
     collections::BTreeSet,
     fs,
+    io::{Read, Write},
+    net::TcpStream,
     path::PathBuf,
     process::{Child, Command, Stdio},
     thread,
@@ -275,4 +277,95 @@ fn programs_that_wait_in_their_calls_get_a_header_on_the_first_request_of_each_c
     let fetch = root().join("tests/apps/fetch.js");
     assert_eq!(traced(&["node", &fetch.display().to_string(), &url]), [true]);
     assert_eq!(traced(&["curl", "-s", &url, &url, &url]), [true, true, true]);
+}
+
+const TRACE: &str = "0af7651916cd43dd8448eb211c80319c";
+
+/// A request with these fields that comes in pieces, cut at these places.
+fn ask_in_pieces(port: u16, path: &str, fields: &str, cuts: &[usize]) {
+    let mut stream = TcpStream::connect(("127.0.0.1", port)).expect("the service");
+    stream.set_nodelay(true).expect("an option");
+    let head = format!("GET {path} HTTP/1.1\r\nHost: shop\r\n{fields}Connection: close\r\n\r\n");
+    let mut begin = 0;
+    for end in cuts.iter().copied().filter(|cut| *cut < head.len()).chain([head.len()]) {
+        stream.write_all(&head.as_bytes()[begin..end]).expect("sent");
+        begin = end;
+        if end < head.len() {
+            thread::sleep(Duration::from_millis(15));
+        }
+    }
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).expect("an answer");
+    assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+}
+
+#[test]
+fn the_context_of_a_request_goes_on_with_the_calls_that_it_causes() {
+    // A service without tracing: it takes what the specification allows, and forwards nothing itself.
+    let prices = Program::nginx("access_log contexts contexts; location / { return 200 '{\"price\": 1}'; }");
+    let shop = Program::flask_asking(&prices.url(""));
+    let receiver = Receiver::start();
+    let agent = Agent::tracing_with(&[shop.pid()], &receiver, &["--propagation", "headers"]);
+    let asked = |fields: &str, cuts: &[usize]| {
+        let begin = prices.read("contexts").lines().count();
+        println!("{fields:?} cut at {cuts:?}");
+        ask_in_pieces(shop.port, "/item/1", fields, cuts);
+        wait_until("the call", || prices.read("contexts").lines().count() > begin);
+        let line = prices.read("contexts").lines().nth(begin).expect("a line").to_owned();
+        let (parent, state) = line.split_once(' ').expect("two values");
+        (parent.to_owned(), state.to_owned())
+    };
+    // Each worker's first connection to the price service is made under the agent's eyes.
+    let span = "b7ad6b7169203331";
+    let same = |(parent, state): (String, String), flags: &str, expected: &str| {
+        assert_eq!(&parent[..36], &format!("00-{TRACE}-"), "{parent}");
+        assert_ne!(&parent[36..52], span);
+        assert_eq!(&parent[52..], &format!("-{flags}"));
+        assert_eq!(state, expected);
+    };
+    let other = |(parent, state): (String, String)| {
+        assert!(is_valid(&parent) && !parent.contains(TRACE), "{parent}");
+        assert_eq!(state, "-");
+    };
+    let valid = format!("traceparent: 00-{TRACE}-{span}-01\r\n");
+    same(asked(&valid, &[]), "01", "-");
+    // Flags: not sampled stays so, the random bit goes along, unknown bits do not.
+    same(asked(&valid.replace("-01\r", "-00\r"), &[]), "00", "-");
+    same(asked(&valid.replace("-01\r", "-ff\r"), &[]), "03", "-");
+    // Versions to come, white space, other letters in the name.
+    same(asked(&valid.replace(" 00-", " cc-"), &[]), "01", "-");
+    same(asked(&valid.replace(" 00-", " cc-").replace("-01\r", "-01-what-comes\r"), &[]), "01", "-");
+    same(asked(&valid.replace("traceparent: ", "TraceParent:"), &[]), "01", "-");
+    // What breaks a rule is as if it were not there.
+    other(asked("", &[]));
+    other(asked(&format!("{valid}{valid}"), &[]));
+    for (from, to) in [
+        (" 00-", " ff-"),
+        (" 00-", " 0-"),
+        ("-01\r", "-01-\r"),
+        ("-01\r", "-1\r"),
+        ("0af7", "0AF7"),
+        (TRACE, "00000000000000000000000000000000"),
+        (span, "0000000000000000"),
+        ("-b7", ".b7"),
+        ("7169", "71x9"),
+    ] {
+        other(asked(&valid.replace(from, to), &[]));
+    }
+    // The state goes along, bounded; without a parent it means nothing.
+    for state in ["a=1", "vendor=value,other=thing", &format!("k={}", "v".repeat(250))] {
+        same(asked(&format!("{valid}tracestate: {state}\r\n"), &[]), "01", state);
+    }
+    let long = ["a", "b", "c"].map(|key| format!("{key}={}", "v".repeat(200))).join(",");
+    same(asked(&format!("{valid}tracestate: {long}\r\n"), &[]), "01", "-");
+    other(asked("tracestate: a=1\r\n", &[]));
+    // Wherever it is cut, and behind kilobytes of other fields.
+    let fields = format!("Accept: */*\r\n{valid}tracestate: vendor=value\r\n");
+    for first in (5..190).step_by(23) {
+        same(asked(&fields, &[first, first + 9]), "01", "vendor=value");
+    }
+    let long = format!("Cookie: {}\r\n{fields}", "c".repeat(6000));
+    same(asked(&long, &[]), "01", "vendor=value");
+    same(asked(&long, &[1000, 4000, 6100]), "01", "vendor=value");
+    agent.stop();
 }

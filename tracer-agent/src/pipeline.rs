@@ -455,7 +455,8 @@ impl FromRecord for HeaderRecord {
             trace_id: f.array()?,
             parent_connection: f.u64()?,
             parent_position: f.u32()?,
-            lasting: f.u32()?,
+            lasting: f.u16()?,
+            pushed: f.u16()?,
         })
     }
 }

@@ -373,11 +373,15 @@ pub struct HeaderRecord {
     /// Position of that request's first byte.
     pub parent_position: u32,
     /// 1 if the outcome holds for all that follows on the connection.
-    pub lasting: u32,
+    pub lasting: u16,
+    /// Bytes that were pushed into this request.
+    pub pushed: u16,
 }
 
-/// Bytes of a header that is pushed: the field's name, 55 bytes of value, and the line's end.
-pub const PUSHED_BYTES: u32 = 13 + 55 + 2;
+/// Bytes of a `traceparent` that is pushed: the field's name, 55 bytes of value, and the line's end.
+pub const PARENT_BYTES: u32 = 13 + 55 + 2;
+/// Longest `tracestate` that goes along, bytes: what everyone must carry.
+pub const MAX_STATE: u32 = 512;
 
 /// [`HeaderRecord::evidence`]: no parent is known, the call begins a trace.
 pub const EVIDENCE_NONE: u8 = 0;

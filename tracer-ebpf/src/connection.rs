@@ -96,6 +96,8 @@ impl Connection {
     pub(crate) const ENDED: u8 = 4;
     /// A request was read of it whose answer has not begun.
     pub(crate) const SERVING: u8 = 8;
+    /// The head of the request that is read is not complete.
+    pub(crate) const PARTIAL: u8 = 32;
     /// It carries calls that are made for requests.
     pub(crate) const CALLS: u8 = 16;
 

@@ -4,13 +4,13 @@
 use core::ffi::c_void;
 
 use aya_ebpf::{
-    helpers::generated::{bpf_loop, bpf_map_update_elem, bpf_probe_read_user},
+    helpers::generated::{bpf_loop, bpf_map_update_elem, bpf_probe_read_kernel, bpf_probe_read_user},
     macros::map,
     maps::{HashMap, LruHashMap, PerCpuArray},
 };
 use tracer_common::{
     DataHeader, EVIDENCE_FORWARDED, EVIDENCE_NONE, EVIDENCE_PROXY, EVIDENCE_SOLE_REQUEST, EVIDENCE_UNIT,
-    PROFILE_PROXY, PROFILE_SOLE_REQUEST, PROFILE_THREADS, RANDOM_BITS,
+    MAX_STATE, PROFILE_PROXY, PROFILE_SOLE_REQUEST, PROFILE_THREADS, RANDOM_BITS,
 };
 
 use crate::{
@@ -37,6 +37,9 @@ pub(crate) struct Request {
     state: u16,
     /// W3C trace flags.
     pub(crate) flags: u16,
+    /// Bytes of the `tracestate` that it came with, in [`STATES`]; 0 for none.
+    pub(crate) state_length: u32,
+    zero: u32,
 }
 
 impl Request {
@@ -80,6 +83,34 @@ struct Serving {
 #[map]
 static REQUESTS: LruHashMap<u64, Request> = LruHashMap::with_max_entries(16_384, 0);
 
+/// A `tracestate`.
+#[repr(C)]
+pub(crate) struct State(pub(crate) [u8; MAX_STATE as usize]);
+
+/// Those of requests, by the number of their connection.
+#[map]
+pub(crate) static STATES: LruHashMap<u64, State> = LruHashMap::with_max_entries(1024, 0);
+
+/// A head that is not complete: what was found so far, and its last line.
+#[repr(C)]
+struct Partial {
+    scan: Scan,
+    /// Where the request begins, and how far behind it the line.
+    position: u32,
+    base: u32,
+    /// Bytes of the line.
+    length: u32,
+    zero: u32,
+    line: [u8; LINE as usize],
+}
+
+/// Longest line that is put together from two reads.
+const LINE: u32 = 1024;
+
+/// Heads that are not complete, by the number of their connection.
+#[map]
+static PARTIAL: LruHashMap<u64, Partial> = LruHashMap::with_max_entries(1024, 0);
+
 /// What each thread reads or goes on with.
 #[map]
 static WORKING: LruHashMap<u32, Place> = LruHashMap::with_max_entries(16_384, 0);
@@ -100,8 +131,16 @@ const MOST: u32 = 16_384;
 
 #[repr(C)]
 struct Head {
-    data: [u8; MOST as usize + 64],
+    data: [u8; MOST as usize + LINE as usize + 64],
     scan: Scan,
+    partial: Partial,
+    state: State,
+    /// Where the request begins, how far behind it the data, and how many bytes of it are read.
+    position: u32,
+    base: u32,
+    received: u64,
+    /// Not 0 if all that was read is in the data.
+    is_whole: u64,
     /// What is put into maps: the stack is small.
     request: Request,
     place: Place,
@@ -113,10 +152,12 @@ struct Memory(*const u8);
 impl Bytes for Memory {
     #[inline(always)]
     unsafe fn word(&self, at: u64) -> Option<u64> {
-        // SAFETY: inside `Head::data`, by the mask.
-        Some(unsafe {
-            core::ptr::read_unaligned(self.0.add((at & u64::from(MOST - 1)) as usize).cast::<u64>())
-        })
+        let at = core::hint::black_box(at);
+        if at > u64::from(MOST + LINE) {
+            return None;
+        }
+        // SAFETY: inside `Head::data`, by the check.
+        Some(unsafe { core::ptr::read_unaligned(self.0.add(at as usize).cast::<u64>()) })
     }
 }
 
@@ -129,7 +170,8 @@ unsafe extern "C" fn step(_index: u64, slot: *mut u64) -> core::ffi::c_long {
     }
 }
 
-/// Looks at the head that a process reads, if it is one. `slot` is that of the hook.
+/// Looks at the head that a process reads, if it is one: at its beginning, or (`begins` is false) at its
+/// rest. `slot` is that of the hook.
 ///
 /// # Safety
 /// `buffers` are those of the running call, of which `header` tells.
@@ -140,72 +182,132 @@ pub(crate) unsafe fn read(
     header: &DataHeader,
     buffers: &Buffers,
     slot: u32,
+    begins: bool,
 ) {
     let length = buffers.first_length();
     let length = core::hint::black_box(if length > u64::from(MOST) { u64::from(MOST) } else { length });
-    if length < u64::from(Scan::LEAST) || length > u64::from(MOST) {
+    if length > u64::from(MOST) {
         return;
     }
-    // SAFETY: the length is checked; the helper checks the address.
+    // SAFETY: lengths are checked or cut right before their use; the helpers check the addresses.
     let read = unsafe {
         let Some(head) = HEADS.get_ptr_mut(slot) else { return };
-        (*head).scan.begin(length as u32);
-        let to: *mut c_void = (&raw mut (*head).data).cast();
-        bpf_probe_read_user(to, length as u32, buffers.first() as *const c_void) == 0
+        let head = &mut *head;
+        let to: *mut u8 = (&raw mut head.data).cast();
+        let mut known = 0;
+        if begins {
+            connection.flags &= !Connection::PARTIAL;
+            head.position = header.position;
+            head.base = 0;
+            head.scan.begin(length as u32);
+        } else {
+            let Some(partial) = PARTIAL.get_ptr(connection.number) else { return };
+            known = core::hint::black_box((*partial).length) & (LINE - 1);
+            if bpf_probe_read_kernel(to.cast(), known, (&raw const (*partial).line).cast()) != 0 {
+                return;
+            }
+            head.position = (*partial).position;
+            head.base = (*partial).base;
+            head.scan = (*partial).scan;
+            head.scan.resume(known + length as u32);
+        }
+        head.received = u64::from(header.position.wrapping_sub(head.position)) + u64::from(header.length);
+        head.is_whole = u64::from(length == u64::from(header.length));
+        let to = to.add(known as usize);
+        bpf_probe_read_user(to.cast(), length as u32, buffers.first() as *const c_void) == 0
     };
     if read {
-        tracer_request(connection, u64::from(slot), header.position, header.length, current.both());
+        tracer_request(connection, u64::from(slot), current.both(), u64::from(begins));
     }
 }
 
-/// A request was read, whose first bytes are in the head of `slot`.
+/// A request was read, or more of its head, which stands in the head of `slot`.
 #[unsafe(no_mangle)]
 #[inline(never)]
-pub extern "C" fn tracer_request(
-    connection: *mut Connection,
-    slot: u64,
-    position: u32,
-    length: u32,
-    current: u64,
-) -> u64 {
+pub extern "C" fn tracer_request(connection: *mut Connection, slot: u64, current: u64, begins: u64) -> u64 {
     // SAFETY: the verifier passes a live value of that size, or null; the callback has the type that the
     // helper expects.
     unsafe {
         let Some(connection) = connection.as_mut() else { return 0 };
-        let mut at = slot;
-        bpf_loop(Scan::steps(MOST), step as *mut c_void, (&raw mut at).cast(), 0);
         let Some(head) = HEADS.get_ptr_mut(slot as u32) else { return 0 };
         let head = &mut *head;
-        let scan = &head.scan;
-        if scan.request_line == 0 || scan.flags & Scan::NOT_HTTP != 0 {
+        let number = connection.number;
+        if head.scan.length >= Scan::LEAST {
+            let mut at = slot;
+            bpf_loop(Scan::steps(MOST + LINE), step as *mut c_void, (&raw mut at).cast(), 0);
+        }
+        let scan = &mut head.scan;
+        if scan.flags & Scan::NOT_HTTP != 0 || begins != 0 && !head.data[0].is_ascii_uppercase() {
             return 0;
         }
-        let number = connection.number;
-        let mut state = Request::OPEN;
-        // Until all of the head is seen, its header may still come.
-        let expected = u64::from(scan.head) + scan.body;
-        if scan.head == 0 || scan.flags & Scan::CHUNKED == 0 && u64::from(length) > expected {
-            state = Request::UNCERTAIN;
-        }
-        connection.request_left =
-            if scan.flags & Scan::CHUNKED != 0 { u64::MAX } else { expected.saturating_sub(length.into()) };
-        let memory = Memory((&raw const head.data).cast());
         let request = &mut head.request;
-        match scan::parent(scan, &memory) {
-            Some(parent) => {
-                request.trace = parent.trace;
-                request.incoming = parent.span;
-                request.flags = parent.flags as u16;
-            }
-            None => {
-                request.trace = trace_id(number, position);
-                request.incoming = 0;
-                request.flags = root_flags(request.trace[1]);
+        if begins != 0 {
+            request.trace = trace_id(number, head.position);
+            request.incoming = 0;
+            request.flags = root_flags(request.trace[1]);
+            request.span = span_id(number, head.position);
+            request.position = head.position;
+            request.state_length = 0;
+            connection.request_left = u64::MAX;
+        } else {
+            let Some(known) = REQUESTS.get_ptr(number) else { return 0 };
+            *request = *known;
+            if request.position != head.position {
+                return 0;
             }
         }
-        request.span = span_id(number, position);
-        request.position = position;
-        request.state = state;
+        let memory = Memory((&raw const head.data).cast());
+        if scan.parents == 1
+            && scan.parent_end != 0
+            && let Some(parent) = scan::parent(scan, &memory)
+        {
+            request.trace = parent.trace;
+            request.incoming = parent.span;
+            request.flags = parent.flags as u16;
+        } else if scan.parents > 1 {
+            request.trace = trace_id(number, head.position);
+            request.incoming = 0;
+            request.flags = root_flags(request.trace[1]);
+        }
+        request.state_length = match (scan.states, scan.state_end) {
+            // It came in a read before.
+            (1, 0) => request.state_length,
+            (1, end) => keep_state(&mut head.state, &head.data, number, scan.state_begin, end),
+            _ => 0,
+        };
+        (scan.parent_end, scan.state_end) = (0, 0);
+        // Until all of the head is seen, its header may still come; and what is behind it may be another.
+        request.state = Request::UNCERTAIN;
+        connection.flags &= !Connection::PARTIAL;
+        if scan.head != 0 {
+            if request.incoming == 0 {
+                request.state_length = 0;
+            }
+            let expected = u64::from(head.base) + u64::from(scan.head) + scan.body;
+            if scan.flags & Scan::CHUNKED != 0 {
+                request.state = Request::OPEN;
+            } else if head.received <= expected {
+                connection.request_left = expected - head.received;
+                request.state = Request::OPEN;
+            }
+        } else if head.is_whole != 0 && head.received < u64::from(MOST) {
+            let line = core::hint::black_box(scan.line) & (MOST - 1);
+            // Of a long line the beginning tells enough.
+            let rest = scan.length.wrapping_sub(line);
+            let length = core::hint::black_box(if rest < LINE { rest } else { LINE - 1 }) & (LINE - 1);
+            let from = (&raw const head.data).cast::<u8>().add(line as usize);
+            if line == scan.line
+                && bpf_probe_read_kernel((&raw mut head.partial.line).cast(), length, from.cast()) == 0
+            {
+                head.partial.scan = *scan;
+                head.partial.position = head.position;
+                head.partial.base = head.base + line + (rest - length);
+                head.partial.length = length;
+                if insert((&raw const PARTIAL).cast(), &raw const number, &raw const head.partial) == 0 {
+                    connection.flags |= Connection::PARTIAL;
+                }
+            }
+        }
         match REQUESTS.get_ptr_mut(number) {
             Some(known) => *known = *request,
             None => {
@@ -215,13 +317,44 @@ pub extern "C" fn tracer_request(
             }
         }
         let (process, thread) = ((current >> 32) as u32, current as u32);
-        connection.flags |= Connection::SERVING;
-        connection.served_by = process;
-        head.place = Place { connection: number, position, ..Place::NONE };
+        head.place = Place { connection: number, position: head.position, ..Place::NONE };
         worked_for(thread, head);
-        serves(process, head);
+        if begins != 0 {
+            connection.flags |= Connection::SERVING;
+            connection.served_by = process;
+            serves(process, head);
+        }
     }
     0
+}
+
+/// Keeps a `tracestate` for the calls that are made for its request. Returns its length, 0 if it is too
+/// long.
+#[inline(always)]
+unsafe fn keep_state(
+    state: &mut State,
+    data: &[u8; MOST as usize + LINE as usize + 64],
+    number: u64,
+    begin: u32,
+    end: u32,
+) -> u32 {
+    /// The shortest that is written: spaces behind a value are no part of it.
+    const LEAST: u32 = 8;
+    let length = core::hint::black_box(end.wrapping_sub(begin)) & (2 * MAX_STATE - 1);
+    if begin + length != end || begin >= MOST || length == 0 || length > MAX_STATE {
+        return 0;
+    }
+    // SAFETY: lengths are checked; offsets are cut to what is there.
+    unsafe {
+        core::ptr::write_unaligned((&raw mut state.0).cast::<u64>(), 0x2020_2020_2020_2020);
+        let from = data.as_ptr().add((begin & (MOST - 1)) as usize);
+        if bpf_probe_read_kernel((&raw mut state.0).cast(), length, from.cast()) != 0
+            || insert((&raw const STATES).cast(), &raw const number, &raw const *state) != 0
+        {
+            return 0;
+        }
+    }
+    if length < LEAST { LEAST } else { length }
 }
 
 /// Trace flags of a request without a known parent: a random trace id, sampled by it.

@@ -245,10 +245,13 @@ unsafe fn moved(sk: *mut c_void, ret: i32, flags: i32, direction: u8, slot: u32)
                 if let Some(place) = propagate::served_by(sk) {
                     context::resume(current.tid(), place);
                 }
-            } else if begins && !connection.is_outgoing() && !discarded {
+            } else if (begins || connection.flags & Connection::PARTIAL != 0)
+                && !connection.is_outgoing()
+                && !discarded
+            {
                 buffers = short::buffers(sk, u64::from(length));
                 if let Some(buffers) = &buffers {
-                    context::read(connection, current, &header, buffers, slot);
+                    context::read(connection, current, &header, buffers, slot, begins);
                 }
             } else if connection.flags & Connection::SERVING != 0 {
                 context::read_more(connection, length);

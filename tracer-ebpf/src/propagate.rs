@@ -23,13 +23,13 @@ use aya_ebpf::{
     programs::{SkMsgContext, SockOpsContext},
 };
 use tracer_common::{
-    HeaderOutcome, HeaderRecord, KernelCounter, Kind, PORT_WORDS, PUSHED_BYTES as PUSHED, VERDICT_SLOTS,
+    HeaderOutcome, HeaderRecord, KernelCounter, Kind, MAX_STATE, PARENT_BYTES, PORT_WORDS, VERDICT_SLOTS,
     verdict_slot, verdict_tag,
 };
 
 use crate::{
     connection::{self, Connection},
-    context::{self, Parent, Place},
+    context::{self, Parent, Place, STATES, State},
     layout::{load, offset, span_id, trace_id},
     ring::{count, reserve, submit_flags},
     scan::{self, Bytes, Scan, hex},
@@ -170,7 +170,7 @@ unsafe fn refuse(connection: &Connection, pid: u32, position: u32, why: HeaderOu
         outcome: why as u8,
         pid,
         position,
-        lasting: u32::from(lasting),
+        lasting: u16::from(lasting),
         ..HeaderRecord::default()
     };
     // SAFETY: as the caller's.
@@ -593,6 +593,7 @@ unsafe fn told_of(
     parent: Option<&Parent>,
     outcome: HeaderOutcome,
     evidence: u8,
+    pushed: u32,
 ) {
     // SAFETY: arrays of the same size.
     unsafe {
@@ -612,6 +613,7 @@ unsafe fn told_of(
                 trace_id: core::mem::transmute::<[u64; 2], [u8; 16]>(ids.trace),
                 parent_connection,
                 parent_position,
+                pushed: pushed as u16,
                 ..HeaderRecord::default()
             },
         );
@@ -653,12 +655,12 @@ unsafe fn rewrite(
         let to = place as *mut u64;
         core::ptr::write_unaligned(to, hex(ids.span));
         core::ptr::write_unaligned(to.add(1), hex(ids.span >> 32));
-        told_of(connection, current, at, &ids, parent, HeaderOutcome::Rewritten, context::FORWARDED);
+        told_of(connection, current, at, &ids, parent, HeaderOutcome::Rewritten, context::FORWARDED, 0);
     }
     Ok(PASS)
 }
 
-/// Pushes a header in behind the request line.
+/// Pushes headers in behind the request line.
 #[inline(always)]
 #[expect(clippy::too_many_arguments, reason = "a structure for them would live on a small stack")]
 unsafe fn push(
@@ -674,26 +676,49 @@ unsafe fn push(
     // SAFETY: as the caller's.
     unsafe {
         let head = outgoing.scan.head;
-        if head + PUSHED > MOST {
+        // The state goes along unless the application sends one.
+        let state = match parent {
+            Some(parent) if parent.request.state_length != 0 && outgoing.scan.states == 0 => {
+                STATES.get_ptr(parent.place.connection)
+            }
+            _ => None,
+        };
+        let length = match (state, parent) {
+            (Some(_), Some(parent)) => {
+                core::hint::black_box(parent.request.state_length) & (2 * MAX_STATE - 1)
+            }
+            _ => 0,
+        };
+        let mut pushed = PARENT_BYTES;
+        if length != 0 {
+            pushed += STATE_NAME + length + 2;
+        }
+        if head + pushed > MOST {
             return Err(HeaderOutcome::HeadTooLong);
         }
         // When the send buffer fills, the kernel forgets what was pushed and the application sends it
         // again: nothing may wait, and the head must fit twice.
         if load::<u32>(tcp, offset!(sock_wmem_queued)) != 0
-            || load::<u32>(tcp, offset!(sock_sndbuf)) < 2 * (head + PUSHED)
+            || load::<u32>(tcp, offset!(sock_sndbuf)) < 2 * (head + pushed)
         {
             return Err(HeaderOutcome::QueueNotEmpty);
         }
         let begin = core::hint::black_box(outgoing.scan.request_line) & 0x1fff;
-        if bpf_msg_push_data(msg, begin, PUSHED, 0) != 0 {
+        if bpf_msg_push_data(msg, begin, pushed, 0) != 0 {
             return Err(HeaderOutcome::PushFailed);
         }
         // One segment instead of three; what is there now is not initialised, and must not leave so.
-        let all = if size <= MOST { size } else { head } + PUSHED;
+        let all = if size <= MOST { size } else { head } + pushed;
         let position = at.wrapping_sub(connection.inserted);
         let ids = ids_of(connection.number, position, parent);
-        if bpf_msg_pull_data(msg, 0, all, 0) != 0 || !write(msg, begin, &ids) {
-            return if bpf_msg_pop_data(msg, begin, PUSHED, 0) == 0 {
+        let written = bpf_msg_pull_data(msg, 0, all, 0) == 0
+            && write(msg, begin, &ids)
+            && match state {
+                Some(state) if length != 0 => write_state(msg, begin + PARENT_BYTES, state, length),
+                _ => true,
+            };
+        if !written {
+            return if bpf_msg_pop_data(msg, begin, pushed, 0) == 0 {
                 Err(HeaderOutcome::PushFailed)
             } else {
                 // Rather an error than bytes that nobody meant.
@@ -704,25 +729,99 @@ unsafe fn push(
             Some(parent) => parent.evidence,
             None => context::NONE,
         };
-        told_of(connection, current, at, &ids, parent, HeaderOutcome::Pushed, evidence);
-        connection.push = PUSHED;
+        told_of(connection, current, at, &ids, parent, HeaderOutcome::Pushed, evidence, pushed);
+        connection.push = pushed;
         connection.push_at = at;
-        outgoing.boundary = outgoing.boundary.wrapping_add(PUSHED);
+        outgoing.boundary = outgoing.boundary.wrapping_add(pushed);
     }
     Ok(PASS)
 }
 
+const fn word(text: &[u8; 8]) -> u64 {
+    u64::from_le_bytes(*text)
+}
+
+/// `tracestate: `.
+const STATE_NAME: u32 = 12;
+
+struct Copy {
+    msg: *mut sk_msg_md,
+    state: *const State,
+    begin: u64,
+    length: u64,
+    failed: u64,
+}
+
+/// Eight bytes of a state, the last ones as often as need be.
+unsafe extern "C" fn copy_state(index: u64, copy: *mut Copy) -> core::ffi::c_long {
+    // SAFETY: `copy` is that of `write_state`; the verifier follows the check against the end.
+    unsafe {
+        let copy = &mut *copy;
+        let mut at = index * 8;
+        if at >= copy.length {
+            return 1;
+        }
+        if at + 8 > copy.length {
+            at = copy.length.wrapping_sub(8);
+        }
+        let at = core::hint::black_box(at) & u64::from(MAX_STATE - 1);
+        let from: *const u8 = copy.state.cast();
+        if at > u64::from(MAX_STATE) - 8 || !put(copy.msg, copy.begin + at, read_state(from, at)) {
+            copy.failed = 1;
+            return 1;
+        }
+    }
+    0
+}
+
+#[inline(always)]
+unsafe fn read_state(from: *const u8, at: u64) -> u64 {
+    // SAFETY: as the caller's.
+    unsafe { core::ptr::read_unaligned(from.add(at as usize).cast()) }
+}
+
+/// Writes eight bytes of a message.
+#[inline(always)]
+unsafe fn put(msg: *mut sk_msg_md, at: u64, value: u64) -> bool {
+    // SAFETY: the verifier follows the check against the end.
+    unsafe {
+        let data = (*msg).__bindgen_anon_1.data as usize;
+        let end = (*msg).__bindgen_anon_2.data_end as usize;
+        let place = data + (core::hint::black_box(at) & 0x1fff) as usize;
+        if place + 8 > end {
+            return false;
+        }
+        core::ptr::write_unaligned(place as *mut u64, value);
+    }
+    true
+}
+
+/// Writes the line of a state, at least eight bytes long.
+#[inline(always)]
+unsafe fn write_state(msg: *mut sk_msg_md, begin: u32, state: *const State, length: u32) -> bool {
+    // SAFETY: as the callees'.
+    unsafe {
+        let begin = u64::from(begin);
+        let behind = begin + u64::from(STATE_NAME);
+        let end = behind + u64::from(length);
+        // The line's end goes first, the state's last bytes before it then: whole words each.
+        let written = put(msg, begin, word(b"tracesta"))
+            && put(msg, begin + 4, word(b"estate: "))
+            && put(msg, end - 6, word(b"      \r\n"));
+        let mut copy = Copy { msg, state, begin: behind, length: u64::from(length), failed: 0 };
+        bpf_loop(MAX_STATE / 8, copy_state as *mut c_void, (&raw mut copy).cast(), 0);
+        written && copy.failed == 0
+    }
+}
+
 #[inline(always)]
 unsafe fn write(msg: *mut sk_msg_md, begin: u32, ids: &Ids) -> bool {
-    const fn word(text: &[u8; 8]) -> u64 {
-        u64::from_le_bytes(*text)
-    }
     // SAFETY: the verifier follows the check against the end.
     unsafe {
         let data = (*msg).__bindgen_anon_1.data as usize;
         let end = (*msg).__bindgen_anon_2.data_end as usize;
         let place = data + (core::hint::black_box(u64::from(begin)) & 0x1fff) as usize;
-        if place + PUSHED as usize > end {
+        if place + PARENT_BYTES as usize > end {
             return false;
         }
         let to = place as *mut u8;

@@ -19,7 +19,7 @@ pub(crate) struct Scan {
     pub(crate) length: u32,
     /// The next byte to look at, and where its line begins.
     next: u32,
-    line: u32,
+    pub(crate) line: u32,
     /// Bytes of the request line with its end; 0 until that was seen.
     pub(crate) request_line: u32,
     /// Bytes of the head with its empty line; 0 until that was seen.
@@ -28,6 +28,11 @@ pub(crate) struct Scan {
     pub(crate) parents: u32,
     pub(crate) parent_begin: u32,
     pub(crate) parent_end: u32,
+    /// Fields `tracestate`, and where the value of the last begins and ends.
+    pub(crate) states: u32,
+    pub(crate) state_begin: u32,
+    pub(crate) state_end: u32,
+    zero: u32,
     /// Fields `content-length`.
     lengths: u32,
     /// `Scan::*` bits.
@@ -64,6 +69,14 @@ impl Scan {
         bytes / 8 + 256
     }
 
+    /// The last line goes on: its beginning, and what follows, are `length` bytes now.
+    #[inline(always)]
+    pub(crate) fn resume(&mut self, length: u32) {
+        self.length = length;
+        self.next = 0;
+        self.line = 0;
+    }
+
     #[inline(always)]
     pub(crate) fn begin(&mut self, length: u32) {
         self.length = length;
@@ -74,6 +87,9 @@ impl Scan {
         self.parents = 0;
         self.parent_begin = 0;
         self.parent_end = 0;
+        self.states = 0;
+        self.state_begin = 0;
+        self.state_end = 0;
         self.lengths = 0;
         self.flags = 0;
         self.body = 0;
@@ -131,13 +147,19 @@ unsafe fn word_at(scan: &Scan, bytes: &impl Bytes, at: u64) -> Option<u64> {
 #[inline(always)]
 unsafe fn line(scan: &mut Scan, bytes: &impl Bytes, end: u64) -> bool {
     let begin = u64::from(scan.line);
-    if end < u64::from(Scan::LEAST) - 2 {
+    if end < u64::from(Scan::LEAST) - 2 && scan.request_line == 0 {
         scan.flags |= Scan::NOT_HTTP;
         return true;
     }
     // SAFETY: as the caller's.
     unsafe {
-        let Some(before) = bytes.word(end - 8) else { return true };
+        // Of a line that goes on, what is before it is not there any more.
+        let before = if end >= 8 {
+            bytes.word(end - 8)
+        } else {
+            bytes.word(0).map(|word| word << ((8 - end) * 8 & 63))
+        };
+        let Some(before) = before else { return true };
         if before >> 56 != CR || end == begin {
             scan.flags |= Scan::ODD;
         }
@@ -163,6 +185,13 @@ unsafe fn line(scan: &mut Scan, bytes: &impl Bytes, end: u64) -> bool {
             scan.parents += if second >> 24 & 0xff == u64::from(b':') { 1 } else { 2 };
             scan.parent_begin = begin as u32 + 12 + u32::from(space);
             scan.parent_end = end as u32 - 1;
+        } else if first == const { word(b"tracesta") }
+            && second & 0xff_ffff == const { word(b"te:\0\0\0\0\0") }
+        {
+            let space = second >> 24 & 0xff == u64::from(b' ');
+            scan.states += 1;
+            scan.state_begin = begin as u32 + 11 + u32::from(space);
+            scan.state_end = end as u32 - 1;
         } else if first == const { word(b"content-") }
             && second & 0xffff_ffff_ffff == const { word(b"length\0\0") }
         {
@@ -204,7 +233,7 @@ unsafe fn request_line(scan: &mut Scan, bytes: &impl Bytes, end: u64) -> bool {
 unsafe fn content_length(scan: &mut Scan, bytes: &impl Bytes, begin: u64, end: u64) -> bool {
     const ONES: u64 = 0x0101_0101_0101_0101;
     // SAFETY: as the caller's; behind a request line there are more than eight bytes.
-    let (first, last) = unsafe { (word_at(scan, bytes, begin), bytes.word(end - 8)) };
+    let (first, last) = unsafe { (word_at(scan, bytes, begin), bytes.word(end.wrapping_sub(8))) };
     let (Some(first), Some(last)) = (first, last) else { return false };
     let begin = begin + u64::from(first & 0xff == u64::from(b' '));
     let digits = end.wrapping_sub(begin);

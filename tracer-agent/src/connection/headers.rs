@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 
-use tracer_common::{HeaderOutcome, HeaderRecord, PUSHED_BYTES};
+use tracer_common::{HeaderOutcome, HeaderRecord};
 
 use crate::exchange::{Header, SentHeader};
 
@@ -13,8 +13,8 @@ pub(super) struct Headers {
     pending: VecDeque<HeaderRecord>,
     /// What holds for all requests from a position on.
     lasting: Option<(u32, HeaderOutcome)>,
-    /// Positions of requests that a header was pushed into, and the bytes pushed before each.
-    pushes: VecDeque<(u32, u32)>,
+    /// Positions of requests that a header was pushed into, and the bytes pushed before and behind each.
+    pushes: VecDeque<(u32, u32, u32)>,
 }
 
 impl Headers {
@@ -29,7 +29,7 @@ impl Headers {
         }
         // A send that failed is looked at again.
         self.pending.retain(|known| known.position != record.position);
-        self.pushes.retain(|(position, _)| *position != record.position);
+        self.pushes.retain(|(position, ..)| *position != record.position);
         if self.pending.len() >= Self::MOST {
             self.pending.pop_front();
         }
@@ -37,7 +37,8 @@ impl Headers {
             self.pushes.pop_front();
         }
         if outcome == HeaderOutcome::Pushed {
-            self.pushes.push_back((record.position, record.inserted));
+            let behind = record.inserted.wrapping_add(u32::from(record.pushed));
+            self.pushes.push_back((record.position, record.inserted, behind));
         }
         self.pending.push_back(record);
     }
@@ -71,21 +72,22 @@ impl Headers {
     /// Bytes that were pushed into the stream before this position.
     pub(super) fn inserted_before(&self, position: u32) -> u32 {
         let is_before = |at: u32| position != at && position.wrapping_sub(at) < u32::MAX / 2;
-        match self.pushes.iter().rev().find(|(at, _)| is_before(*at)) {
-            Some((_, before)) => before.wrapping_add(PUSHED_BYTES),
-            None => self.pushes.front().map_or(0, |(_, before)| *before),
+        match self.pushes.iter().rev().find(|(at, ..)| is_before(*at)) {
+            Some((_, _, behind)) => *behind,
+            None => self.pushes.front().map_or(0, |(_, before, _)| *before),
         }
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use tracer_common::EVIDENCE_PROXY;
+    use tracer_common::{EVIDENCE_PROXY, PARENT_BYTES};
 
     use super::*;
 
     fn record(position: u32, outcome: HeaderOutcome) -> HeaderRecord {
-        HeaderRecord { position, outcome: outcome as u8, ..HeaderRecord::default() }
+        let pushed = if outcome == HeaderOutcome::Pushed { PARENT_BYTES as u16 } else { 0 };
+        HeaderRecord { position, outcome: outcome as u8, pushed, ..HeaderRecord::default() }
     }
 
     #[test]
@@ -98,14 +100,14 @@ mod tests {
             ..record(u32::MAX - 10, HeaderOutcome::Pushed)
         };
         headers.add(parent);
-        headers.add(HeaderRecord { inserted: PUSHED_BYTES, ..record(20, HeaderOutcome::Pushed) });
+        headers.add(HeaderRecord { inserted: PARENT_BYTES, ..record(20, HeaderOutcome::Pushed) });
         headers.add(HeaderRecord { lasting: 1, ..record(21, HeaderOutcome::Blocking) });
         let first = headers.take(u32::MAX - 10);
         assert_eq!(first.outcome, HeaderOutcome::Pushed);
         assert_eq!(first.sent.and_then(|sent| sent.parent), Some((7, 9)));
         assert_eq!(headers.inserted_before(u32::MAX - 10), 0);
-        assert_eq!(headers.inserted_before(20), PUSHED_BYTES);
-        assert_eq!(headers.inserted_before(21), 2 * PUSHED_BYTES);
+        assert_eq!(headers.inserted_before(20), PARENT_BYTES);
+        assert_eq!(headers.inserted_before(21), 2 * PARENT_BYTES);
         assert_eq!(headers.take(10).outcome, HeaderOutcome::BoundaryUnknown);
         assert_eq!(headers.take(20).outcome, HeaderOutcome::Pushed);
         assert_eq!(headers.take(500).outcome, HeaderOutcome::Blocking);

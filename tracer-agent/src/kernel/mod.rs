@@ -150,12 +150,14 @@ pub const TRACEPOINTS: [(&str, &str); 4] = [
     ("sched_process_exit", "2.6"),
 ];
 /// Maps that are of use only with trace headers.
-const PROPAGATION_MAPS: [&str; 9] = [
+const PROPAGATION_MAPS: [&str; 11] = [
     "SOCKETS",
     "BOUNDARIES",
     "HTTP_PORTS",
     "DESTINATIONS",
     "REQUESTS",
+    "STATES",
+    "PARTIAL",
     "WORKING",
     "SERVING",
     "PROFILES",
