@@ -26,6 +26,7 @@ use crate::{
     output::{Format, Output, Style, Summary, write_ledger},
     pipeline::{Input, Pipeline, Sink},
     process::{identity::Host, selector::Selectors, table::ProcessTable},
+    propagate::Mode,
     record::{self, Writer},
     span::{Span, build::SpanBuilder},
     status::{Count, Service, Shared, Status},
@@ -41,6 +42,8 @@ pub struct Options {
     pub style: Style,
     /// Write a summary at the end.
     pub summary: bool,
+    /// Go on without trace headers if requests cannot get them.
+    pub headers_are_optional: bool,
 }
 
 /// Why the agent did not start.
@@ -96,7 +99,7 @@ impl Agent {
     /// # Errors
     /// See [`StartError`].
     pub fn start(options: Options) -> Result<Self, StartError> {
-        let Options { config, out, style, summary } = options;
+        let Options { mut config, out, style, summary, headers_are_optional } = options;
         config.check().map_err(|error| StartError::Config(error.to_string()))?;
         let selectors = Selectors::new(&config.select).map_err(StartError::Config)?;
         let ring_bytes = u32::try_from(config.limits.ring.0).unwrap_or(8 << 20);
@@ -105,7 +108,15 @@ impl Agent {
         let mut plan = discovery::plan(&selectors, ring_bytes);
         plan.propagation = config.propagation.plan();
         plan.seeds = Ids::new(seed).seeds();
-        let mut kernel = Kernel::load(&plan)?;
+        let mut kernel = match Kernel::load(&plan) {
+            Err(error @ KernelError::Headers(_)) if headers_are_optional => {
+                tracing::warn!(%error, "requests get no trace headers");
+                plan.propagation = None;
+                config.propagation.mode = Some(Mode::Off);
+                Kernel::load(&plan)?
+            }
+            outcome => outcome?,
+        };
         let ring = kernel.take_ring().ok_or_else(|| StartError::Other("the ring is taken".to_owned()))?;
 
         let mut host = Host::read();

@@ -90,7 +90,7 @@ fn watch(flags: &TraceFlags, daemon: bool) -> Outcome {
         config.socket = Some(DEFAULT_SOCKET.into());
     }
     let only_pids = config.select.include.iter().all(|rule| !rule.pid.is_empty());
-    let agent = start(config.clone(), &flags.common, &destination)?;
+    let agent = start(config.clone(), &flags.common, &destination, Mode::Off)?;
     let _server = serve_status(&config, &agent, daemon)?;
     if daemon {
         signals::notify_ready();
@@ -113,13 +113,12 @@ fn run(flags: &RunFlags) -> Outcome {
     if flags.common.output.is_none() && config.output == Format::None {
         config.output = Format::for_people(&destination);
     }
-    config.propagation.mode.get_or_insert(Mode::Headers);
     let mut launched = launch::launch(&flags.command, flags.user.as_deref())
         .map_err(|error| Failure::new(u8::try_from(error.exit_code()).unwrap_or(FAILURE), error))?;
     // The rule gives the name; children and programs that it executes are selected by descent.
     config.select.include =
         vec![Rule { pid: vec![launched.pid()], service_name: flags.service_name.clone(), ..Rule::default() }];
-    let agent = start(config.clone(), &flags.common, &destination)?;
+    let agent = start(config.clone(), &flags.common, &destination, Mode::Headers)?;
     let _server = serve_status(&config, &agent, false)?;
     signals::relay();
     launched
@@ -140,7 +139,15 @@ fn run(flags: &RunFlags) -> Outcome {
     Ok(ExitCode::from(u8::try_from(status.0).unwrap_or(FAILURE)))
 }
 
-fn start(config: Config, flags: &CommonFlags, destination: &Destination) -> Result<Agent, Failure> {
+/// Starts the agent; `headers` says what happens to trace headers if nobody has said it.
+fn start(
+    mut config: Config,
+    flags: &CommonFlags,
+    destination: &Destination,
+    headers: Mode,
+) -> Result<Agent, Failure> {
+    let headers_are_optional = config.propagation.mode.is_none();
+    config.propagation.mode.get_or_insert(headers);
     logs::start(&config.log);
     signals::install();
     let out = destination
@@ -149,7 +156,7 @@ fn start(config: Config, flags: &CommonFlags, destination: &Destination) -> Resu
     let exports = config.export.endpoint().is_ok_and(|endpoint| endpoint.is_some());
     let style = destination.style(flags.color.resolve(destination));
     let summary = config.output.is_for_people();
-    let agent = Agent::start(Options { config, out, style, summary })?;
+    let agent = Agent::start(Options { config, out, style, summary, headers_are_optional })?;
     if !exports {
         tracing::info!("no OTLP endpoint is configured: spans are not exported");
     }

@@ -68,6 +68,9 @@ pub enum KernelError {
         "the agent runs in a pid namespace of its own and cannot translate process ids: run it in the host's (in Kubernetes: hostPID: true)"
     )]
     PidNamespace,
+    /// Requests cannot get trace headers; all else may work.
+    #[error("trace headers cannot be added to requests: {0}; see `tracer doctor`")]
+    Headers(String),
     /// The verifier or the loader refused.
     #[error("cannot load the kernel programs: {0}")]
     Load(String),
@@ -101,7 +104,7 @@ pub struct Plan {
 pub struct Kernel {
     ebpf: Ebpf,
     ring: Option<Ring>,
-    selected: Arc<Words>,
+    selected: Selection,
     verdicts: Arc<Words>,
     counters: PerCpuArray<MapData, u64>,
     has_pre_send: bool,
@@ -285,7 +288,15 @@ impl Kernel {
             plan.propagation.as_ref().map(|plan| Propagation::start(&mut ebpf, plan)).transpose()?;
         // The data hooks come last: nothing is missed between them and the rest.
         let hooks = TRACEPOINTS.iter().rev().map(|(hook, _)| *hook);
-        for hook in hooks.chain(has_pre_send.then_some(PRE_SEND)).chain(data_programs) {
+        for hook in hooks.chain(has_pre_send.then_some(PRE_SEND)) {
+            attach(&mut ebpf, hook, &kernel_types)?;
+        }
+        let selected = Selection(Arc::new(selected));
+        if let Some(propagation) = &propagation {
+            let own = std::process::id();
+            propagation.verify(|on| selected.set(own, on), crate::clock::monotonic_ns())?;
+        }
+        for hook in data_programs {
             attach(&mut ebpf, hook, &kernel_types)?;
         }
         // Loading has read the kernel's types twice: tens of megabytes that nobody needs again.
@@ -295,7 +306,7 @@ impl Kernel {
         Ok(Self {
             ebpf,
             ring: Some(Ring::new(ring)),
-            selected: Arc::new(selected),
+            selected,
             verdicts: Arc::new(verdicts),
             counters,
             has_pre_send,
@@ -310,7 +321,7 @@ impl Kernel {
 
     /// The switch that selects processes.
     pub fn selection(&self) -> Selection {
-        Selection(Arc::clone(&self.selected))
+        self.selected.clone()
     }
 
     /// What tells the programs of requests that get trace headers; there is one teller, and none if no

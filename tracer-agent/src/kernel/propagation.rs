@@ -1,9 +1,10 @@
 //! Trace headers as the agent sees them: who may get one, and what it tells the kernel programs.
 
 use std::{
-    io,
-    net::IpAddr,
+    io::{self, Read, Write},
+    net::{IpAddr, TcpListener, TcpStream},
     os::fd::{AsRawFd, FromRawFd, OwnedFd},
+    time::Duration,
 };
 
 use aya::{
@@ -65,19 +66,35 @@ impl Propagation {
         messages
             .load()
             .and_then(|()| messages.attach(&sockets).map(drop))
-            .map_err(|error| refused("sk_msg", error))?;
+            .map_err(|error| headers_refused("sk_msg", error))?;
         let root = root_cgroup().map_err(|error| {
-            KernelError::Load(format!(
-                "trace headers need the cgroup2 hierarchy, which cannot be opened: {error}"
-            ))
+            KernelError::Headers(format!("they need the cgroup2 hierarchy, which cannot be opened: {error}"))
         })?;
         // A link stands beside the programs of others whatever the mode, and the kernel takes no other.
         let connections: &mut SockOps = program(ebpf, "tracer_sock_ops")?;
         connections
             .load()
             .and_then(|()| connections.attach(root, CgroupAttachMode::Single).map(drop))
-            .map_err(|error| refused("sock_ops", error))?;
+            .map_err(|error| headers_refused("sock_ops", error))?;
         Ok(this)
+    }
+
+    /// Sends requests to itself and looks at what arrives: a kernel that pushes wrongly is not trusted with
+    /// anybody's stream. `select` makes this process a selected one, and lets it go.
+    pub(super) fn verify(&self, select: impl Fn(bool), now_ns: u64) -> Result<(), KernelError> {
+        /// Bytes of head and body, written at once.
+        const MESSAGES: [(usize, usize); 4] = [(60, 0), (700, 0), (3_000, 0), (500, 2_000)];
+        let listener = TcpListener::bind("127.0.0.1:0").map_err(cannot_verify)?;
+        let address = listener.local_addr().map_err(cannot_verify)?;
+        self.http_port(address.port());
+        self.renew(now_ns);
+        select(true);
+        let outcome =
+            MESSAGES.iter().try_for_each(|(head, body)| verify_one(&listener, address, *head, *body));
+        select(false);
+        let (word, bit) = (u32::from(address.port()) / 64, 1u64 << (address.port() % 64));
+        self.http_ports.clear_bits(word, bit);
+        outcome
     }
 
     /// The agent lives: headers may be pushed for a while.
@@ -107,6 +124,58 @@ impl Propagation {
             None => self.profiles.remove(&pid),
         };
     }
+}
+
+fn headers_refused(hook: &str, error: aya::programs::ProgramError) -> KernelError {
+    KernelError::Headers(refused(hook, error).to_string())
+}
+
+fn cannot_verify(error: io::Error) -> KernelError {
+    KernelError::Headers(format!("they could not be tried: {error}"))
+}
+
+/// One request on a connection of its own.
+fn verify_one(
+    listener: &TcpListener,
+    address: std::net::SocketAddr,
+    head: usize,
+    body: usize,
+) -> Result<(), KernelError> {
+    const LINE: &str = "POST /self-test HTTP/1.1\r\n";
+    let rest = format!("Host: tracer\r\nContent-Length: {body}\r\nX-Pad: ");
+    let pad = "p".repeat(head.saturating_sub(LINE.len() + rest.len() + 4));
+    let rest = format!("{rest}{pad}\r\n\r\n{}", "b".repeat(body));
+    let mut client = TcpStream::connect(address).map_err(cannot_verify)?;
+    client.set_nonblocking(true).map_err(cannot_verify)?;
+    let (mut server, _) = listener.accept().map_err(cannot_verify)?;
+    server.set_read_timeout(Some(Duration::from_secs(1))).map_err(cannot_verify)?;
+    let message = [LINE, &rest].concat();
+    let sent = client.write(message.as_bytes()).map_err(cannot_verify)?;
+    client.shutdown(std::net::Shutdown::Write).map_err(cannot_verify)?;
+    let mut received = Vec::new();
+    server.read_to_end(&mut received).map_err(cannot_verify)?;
+    let header = received
+        .strip_prefix(LINE.as_bytes())
+        .and_then(|received| received.strip_suffix(rest.as_bytes()))
+        .and_then(|header| std::str::from_utf8(header).ok());
+    match header {
+        Some(header) if sent == message.len() && is_header(header) => Ok(()),
+        _ => Err(KernelError::Headers(format!(
+            "of a request of {} bytes that got one, {} were sent and {} arrived, not as they must",
+            message.len(),
+            sent,
+            received.len()
+        ))),
+    }
+}
+
+/// Whether this is the line that the kernel programs push.
+fn is_header(line: &str) -> bool {
+    let value = line.strip_prefix("traceparent: 00-").and_then(|line| line.strip_suffix("\r\n"));
+    let parts: Vec<&str> = value.unwrap_or_default().split('-').collect();
+    let hex = |text: &str| text.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b));
+    matches!(parts[..], [trace, span, flags]
+        if (trace.len(), span.len(), flags.len()) == (32, 16, 2) && hex(trace) && hex(span) && hex(flags))
 }
 
 fn program<'a, T>(ebpf: &'a mut Ebpf, name: &str) -> Result<&'a mut T, KernelError>
