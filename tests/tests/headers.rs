@@ -369,3 +369,50 @@ fn the_context_of_a_request_goes_on_with_the_calls_that_it_causes() {
     same(asked(&long, &[1000, 4000, 6100]), "01", "vendor=value");
     agent.stop();
 }
+
+#[test]
+fn a_trace_is_kept_whole_or_not_at_all() {
+    let prices = Program::nginx("access_log contexts contexts; location / { return 200 '{\"price\": 1}'; }");
+    let shop = Program::flask_asking(&prices.url(""));
+    let nginx = Program::nginx(&format!("location / {{ proxy_pass http://127.0.0.1:{}; }}", shop.port));
+    let receiver = Receiver::start();
+    let (endpoint, pids) = (receiver.http_endpoint(), [nginx.pid(), shop.pid(), prices.pid()]);
+    let pids = pids.map(|pid| pid.to_string());
+    let environment =
+        [("OTEL_TRACES_SAMPLER", "parentbased_traceidratio"), ("OTEL_TRACES_SAMPLER_ARG", "0.5")];
+    let mut arguments = vec!["--otlp-endpoint", &endpoint, "--output", "none", "--propagation", "headers"];
+    arguments.extend(pids.iter().flat_map(|pid| ["--pid", pid]));
+    let agent = Agent::start_in(&environment, &arguments);
+    const REQUESTS: usize = 100;
+    for n in 0..REQUESTS {
+        curl(&["--fail", &nginx.url(&format!("/item/{n}"))]);
+    }
+    // What came with a header follows it.
+    for flags in ["00", "01"] {
+        for n in 0..5 {
+            let header = format!("traceparent: 00-{TRACE}-b7ad6b71692033{n:02}-{flags}");
+            curl(&["--fail", "-H", &header, &nginx.url("/item/7")]);
+        }
+    }
+    let all = (REQUESTS as u64 + 10) * 5;
+    wait_until("the ledger", || agent.count("spans.not_sampled") + agent.count("spans.queued") == all);
+    let queued = usize::try_from(agent.count("spans.queued")).expect("small");
+    let spans = receiver.wait_for(|spans| spans.len() >= queued);
+    let mut traces = std::collections::BTreeMap::new();
+    for span in &spans {
+        *traces.entry(span.span.trace_id.clone()).or_insert(0) += 1;
+    }
+    let sampled: BTreeSet<String> = prices
+        .read("contexts")
+        .lines()
+        .filter(|line| line[53..].starts_with("01") || line[53..].starts_with("03"))
+        .map(|line| line[3..35].to_owned())
+        .collect();
+    let kept: BTreeSet<String> =
+        traces.keys().map(|id| id.iter().map(|byte| format!("{byte:02x}")).collect()).collect();
+    assert_eq!(kept, sampled, "the header says what was decided");
+    assert_eq!(traces.values().filter(|count| **count != 5).collect::<Vec<_>>(), [&25]);
+    // By the trace ids: 50 of 100, more or less.
+    assert!((25..=75).contains(&(traces.len() - 1)), "{} traces of {REQUESTS}", traces.len());
+    agent.stop();
+}

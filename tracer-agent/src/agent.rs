@@ -108,6 +108,7 @@ impl Agent {
         let mut plan = discovery::plan(&selectors, ring_bytes);
         plan.propagation = config.propagation.plan();
         plan.seeds = Ids::new(seed).seeds();
+        plan.sampler = config.sampling.sampler();
         let mut kernel = match Kernel::load(&plan) {
             Err(error @ KernelError::Headers(_)) if headers_are_optional => {
                 tracing::warn!(%error, "requests get no trace headers");
@@ -220,7 +221,8 @@ pub fn pipeline(config: &Config, host: Host, seed: u64) -> Pipeline {
         exchange_timeout_ns: config.limits.exchange_timeout.as_ns(),
     };
     let propagates = config.propagation.is_on();
-    let rules = Rules { sole_request: config.links.sole_request, propagates };
+    let sampler = config.sampling.sampler();
+    let rules = Rules { sole_request: config.links.sole_request, propagates, sampler };
     let correlator = Correlator::new(rules, Ids::new(seed));
     let builder = SpanBuilder::new(config.spans.clone());
     Pipeline::new(limits, ProcessTable::new(host), correlator, builder, propagates)

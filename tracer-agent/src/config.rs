@@ -13,6 +13,7 @@ use crate::{
     output::Format,
     process::selector::Selection,
     propagate::{Mode, PropagationConfig},
+    sample::SamplingConfig,
     span::build::SpanConfig,
     units::{Size, Time},
 };
@@ -29,6 +30,8 @@ pub struct Config {
     pub spans: SpanConfig,
     /// How spans become traces.
     pub links: LinkConfig,
+    /// Which traces are kept.
+    pub sampling: SamplingConfig,
     /// Trace headers in the requests that traced processes send.
     pub propagation: PropagationConfig,
     /// What is written of exchanges: `text`, `tree`, `json`, `otlp-json` or `none`. Without it, `tracer run`
@@ -157,6 +160,15 @@ impl Config {
         if let Some(value) = get("TRACER_OUTPUT") {
             self.output = value.parse().map_err(|error| ConfigError(format!("TRACER_OUTPUT: {error}")))?;
         }
+        if let Some(value) = get("OTEL_TRACES_SAMPLER") {
+            self.sampling.sampler =
+                value.parse().map_err(|error| ConfigError(format!("OTEL_TRACES_SAMPLER: {error}")))?;
+        }
+        if let Some(value) = get("OTEL_TRACES_SAMPLER_ARG") {
+            self.sampling.ratio = value
+                .parse()
+                .map_err(|_| ConfigError(format!("OTEL_TRACES_SAMPLER_ARG: {value:?} is not a number")))?;
+        }
         if let Some(value) = get("TRACER_PROPAGATION") {
             let mode = <Mode as clap::ValueEnum>::from_str(&value, false).map_err(|_| {
                 ConfigError(format!("TRACER_PROPAGATION: {value:?} is neither off nor headers"))
@@ -181,6 +193,7 @@ impl Config {
         if self.limits.connections == 0 {
             return Err(ConfigError("limits.connections must be at least 1".to_owned()));
         }
+        self.sampling.check().map_err(ConfigError)?;
         self.export.endpoint().map_err(ConfigError)?;
         Ok(())
     }
@@ -291,6 +304,24 @@ mod tests {
 
     fn none(_: &str) -> Option<String> {
         None
+    }
+
+    #[test]
+    fn the_sampler_comes_from_the_standard_variables() {
+        let mut config = Config::default();
+        let variables = |name: &str| match name {
+            "OTEL_TRACES_SAMPLER" => Some("traceidratio".to_owned()),
+            "OTEL_TRACES_SAMPLER_ARG" => Some("0.25".to_owned()),
+            _ => None,
+        };
+        config.apply_environment(&variables).expect("valid");
+        assert_eq!(config.sampling.sampler().threshold(), 3 << 54);
+        assert!(config.check().is_ok());
+        let wrong = |name: &str| (name == "OTEL_TRACES_SAMPLER").then(|| "often".to_owned());
+        let error = config.apply_environment(&wrong).expect_err("unknown").to_string();
+        assert!(error.contains("parentbased_traceidratio"), "{error}");
+        config.sampling.ratio = 2.0;
+        assert!(config.check().is_err());
     }
 
     #[test]

@@ -14,6 +14,7 @@ use crate::{
         facts::{Proc, ProcessFacts},
         selector::{Decision, Selectors},
     },
+    sample::SamplingConfig,
 };
 
 /// Keeps the kernel's selection in step with the operator's.
@@ -60,7 +61,7 @@ pub fn plan(selectors: &Selectors, ring_bytes: u32) -> Plan {
         watched,
         propagation: None,
         seeds: Seeds::default(),
-        sample_above: 0,
+        sampler: SamplingConfig::default().sampler(),
     }
 }
 

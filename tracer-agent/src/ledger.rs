@@ -86,6 +86,7 @@ counters! {
     HeadersFailed "headers.failed" "calls without a trace header: no room, or spliced bytes";
     HeadersNotEntered "headers.not_entered" "calls without a trace header: connection not seen to be opened";
     SpansUnnamed "spans.unnamed" "spans named by their method alone: the service has too many different paths";
+    SpansNotSampled "spans.not_sampled" "spans that the sampler left out";
     SpansQueued "spans.queued" "spans handed to the exporter";
 }
 

@@ -26,6 +26,7 @@ pub mod record;
 pub mod redact;
 pub mod reference;
 pub mod route;
+pub mod sample;
 pub mod signals;
 pub mod span;
 pub mod status;

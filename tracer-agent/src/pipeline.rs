@@ -15,6 +15,7 @@ use crate::{
     exchange::{ConnectionFacts, Exchange, Opened, Outcome, Role, Unit},
     ledger::{Counter, Ledger},
     process::{facts::ProcessFacts, table::ProcessTable},
+    sample::SAMPLED,
     span::{Span, build::Clock, build::SpanBuilder},
 };
 
@@ -308,6 +309,9 @@ impl Stage {
         let own = if instance.pid == pid { pid } else { processes.instance(pid).map_or(pid, |own| own.pid) };
         ledger.add(own, paired, 1);
         let mut count = |counter, n| ledger.add(instance.pid, counter, n);
+        if link.flags & u32::from(SAMPLED) == 0 {
+            return count(Counter::SpansNotSampled, 1);
+        }
         if let Some(span) = builder.build(exchange, facts, &instance.resource, clock, link, &mut count) {
             ledger.add(instance.pid, Counter::SpansQueued, 1);
             sink.span(&span, exchange, facts);

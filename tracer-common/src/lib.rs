@@ -592,6 +592,8 @@ pub struct Settings {
     pub sample_above_high: u32,
     /// Its low half.
     pub sample_above_low: u32,
+    /// 1 if a request that came with a header is sampled as that says; else by its trace id too.
+    pub sample_by_parent: u32,
     /// Ids.
     pub seeds: Seeds,
 }
@@ -621,7 +623,7 @@ const _: () = {
     assert!(size_of::<ExecRecord>() == 24 + NAME_BYTES);
     assert!(size_of::<HeaderRecord>() == 56);
     assert!(size_of::<Offsets>() == 52 * 4);
-    assert!(size_of::<Settings>() == 11 * 4);
+    assert!(size_of::<Settings>() == 12 * 4);
     assert!(size_of::<FileKey>() == 16);
 };
 

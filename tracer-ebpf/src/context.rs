@@ -16,7 +16,7 @@ use tracer_common::{
 use crate::{
     atomic,
     connection::Connection,
-    layout::{sample_above, span_id, trace_id},
+    layout::{sample_above, samples_by_parent, span_id, trace_id},
     scan::{self, Bytes, Scan},
     select::Current,
     short::Buffers,
@@ -263,7 +263,11 @@ pub extern "C" fn tracer_request(connection: *mut Connection, slot: u64, current
         {
             request.trace = parent.trace;
             request.incoming = parent.span;
-            request.flags = parent.flags as u16;
+            request.flags = if samples_by_parent() {
+                parent.flags as u16
+            } else {
+                parent.flags as u16 & 2 | root_flags(parent.trace[1]) & 1
+            };
         } else if scan.parents > 1 {
             request.trace = trace_id(number, head.position);
             request.incoming = 0;

@@ -72,6 +72,7 @@ static SETTINGS: Settings = Settings {
     propagate: 0,
     sample_above_high: 0,
     sample_above_low: 0,
+    sample_by_parent: 0,
     seeds: Seeds { span: [0; 2], trace_first: [0; 2], trace_second: [0; 2] },
 };
 
@@ -119,6 +120,13 @@ pub(crate) fn sample_above() -> u64 {
         u64::from(core::ptr::read_volatile(&raw const SETTINGS.sample_above_high)) << 32
             | u64::from(core::ptr::read_volatile(&raw const SETTINGS.sample_above_low))
     }
+}
+
+/// [`Settings::sample_by_parent`].
+#[inline(always)]
+pub(crate) fn samples_by_parent() -> bool {
+    // SAFETY: a field of a live static.
+    unsafe { core::ptr::read_volatile(&raw const SETTINGS.sample_by_parent) != 0 }
 }
 
 /// [`Settings::seeds`].

@@ -19,6 +19,7 @@ use self::process::Process;
 use crate::{
     context::Incoming,
     exchange::{ConnectionFacts, Exchange, Opened, Role, SentHeader, Unit},
+    sample::Sampler,
 };
 
 /// How a parent is known, strongest first.
@@ -81,8 +82,6 @@ pub struct Link {
     pub trace_state: String,
 }
 
-/// Trace flags of a root: sampled, and its trace id is random (W3C trace context level 2).
-const ROOT_FLAGS: u8 = 0x03;
 /// OTLP span flags: whether the parent is remote is known, and it is.
 const HAS_IS_REMOTE: u32 = 0x100;
 const IS_REMOTE: u32 = 0x200;
@@ -146,6 +145,8 @@ pub struct Rules {
     pub sole_request: bool,
     /// Calls get trace headers: the kernel programs decide on some links before the agent can.
     pub propagates: bool,
+    /// Which traces are kept.
+    pub sampler: Sampler,
 }
 
 /// All open requests, and what the processes do with them.
@@ -313,7 +314,7 @@ impl Correlator {
             return Context {
                 trace_id: incoming.trace_id,
                 parent: Some((incoming.parent_id, Evidence::Header)),
-                flags: incoming.flags,
+                flags: self.rules.sampler.flags(&incoming.trace_id, Some(incoming.flags)),
                 state: incoming.state,
             };
         }
@@ -385,7 +386,8 @@ impl Correlator {
 
     fn root(&mut self, connection: u64, place: u32) -> Context {
         let trace_id = self.ids.trace_id(connection, place);
-        Context { trace_id, parent: None, flags: ROOT_FLAGS, state: String::new() }
+        let flags = self.rules.sampler.flags(&trace_id, None);
+        Context { trace_id, parent: None, flags, state: String::new() }
     }
 
     fn child_of(&mut self, parent: Key, child: Key, evidence: Evidence) -> Option<Context> {

@@ -29,7 +29,14 @@ impl World {
     fn new() -> Self {
         let ids = Ids::new(1);
         Self {
-            correlator: Correlator::new(Rules { sole_request: true, propagates: false }, ids),
+            correlator: Correlator::new(
+                Rules {
+                    sole_request: true,
+                    propagates: false,
+                    sampler: crate::sample::SamplingConfig::default().sampler(),
+                },
+                ids,
+            ),
             now_ns: 1000,
         }
     }

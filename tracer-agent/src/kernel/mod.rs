@@ -29,6 +29,7 @@ use self::{
     propagation::{Propagation, PropagationPlan},
     ring::Ring,
 };
+use crate::sample::Sampler;
 
 /// The kernel programs; empty in a build without them.
 static OBJECT: &[u8] = aya::include_bytes_aligned!(env!("TRACER_EBPF_OBJECT"));
@@ -95,9 +96,8 @@ pub struct Plan {
     pub propagation: Option<PropagationPlan>,
     /// Seeds of the ids that requests get.
     pub seeds: Seeds,
-    /// Roots whose trace ids end with a smaller number, of [`RANDOM_BITS`](tracer_common::RANDOM_BITS)
-    /// bits, are not sampled.
-    pub sample_above: u64,
+    /// Which traces are kept.
+    pub sampler: Sampler,
 }
 
 /// The running kernel programs. Dropping it detaches them all.
@@ -253,8 +253,9 @@ impl Kernel {
             wake_bytes: plan.ring_bytes / 4,
             report_every_exec: u32::from(plan.report_every_exec),
             propagate: u32::from(plan.propagation.is_some()),
-            sample_above_high: (plan.sample_above >> 32) as u32,
-            sample_above_low: plan.sample_above as u32,
+            sample_above_high: (plan.sampler.threshold() >> 32) as u32,
+            sample_above_low: plan.sampler.threshold() as u32,
+            sample_by_parent: u32::from(plan.sampler.follows_parent()),
             seeds: plan.seeds,
         };
         let kernel_types = Btf::from_sys_fs().map_err(|error| KernelError::Load(error.to_string()))?;

@@ -86,7 +86,14 @@ fn build_with(builder: &mut SpanBuilder, role: Role, exchange: &Exchange) -> (Op
         header: None,
         inserted: 0,
     };
-    let mut correlator = Correlator::new(Rules { sole_request: true, propagates: false }, Ids::new(7));
+    let mut correlator = Correlator::new(
+        Rules {
+            sole_request: true,
+            propagates: false,
+            sampler: crate::sample::SamplingConfig::default().sampler(),
+        },
+        Ids::new(7),
+    );
     correlator.opened(&facts, opened);
     correlator.closed(&facts, exchange);
     let link = correlator.link(&facts, exchange);
