@@ -10,7 +10,7 @@ use tracer_common::{
 
 use crate::{
     connection::{self, Table},
-    correlate::Correlator,
+    correlate::{Correlator, Profile},
     exchange::{ConnectionFacts, Exchange, Opened, Outcome, Role, Unit},
     ledger::{Counter, Ledger},
     process::{facts::ProcessFacts, table::ProcessTable},
@@ -128,6 +128,11 @@ impl Pipeline {
     /// The processes that are known.
     pub fn processes(&self) -> &ProcessTable {
         &self.stage.processes
+    }
+
+    /// How a process works for its requests; none if it has not served nor called.
+    pub fn profile(&self, pid: u32) -> Option<Profile> {
+        self.stage.correlator.profile(pid)
     }
 
     /// Connections that are open.
@@ -313,6 +318,10 @@ impl connection::Output for Handler<'_> {
 
     fn read(&mut self, facts: &ConnectionFacts, unit: Unit, time_ns: u64) {
         self.stage.correlator.read(facts, unit, time_ns);
+    }
+
+    fn unread(&mut self, unit: Unit, time_ns: u64) {
+        self.stage.correlator.unread(unit, time_ns);
     }
 
     fn hidden(&mut self, pid: u32) {

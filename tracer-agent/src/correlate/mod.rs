@@ -6,15 +6,22 @@
 
 #![forbid(unsafe_code)]
 
+mod accord;
 mod ids;
 mod process;
+mod profile;
+mod proxy;
 #[cfg(test)]
 mod tests;
+mod threads;
 
 use rustc_hash::FxHashMap;
 
-pub use self::ids::IdGenerator;
-use self::process::Process;
+use self::process::{Call, MadeFor, Process};
+pub use self::{
+    ids::IdGenerator,
+    profile::{Doubt, Profile},
+};
 use crate::{
     context::Incoming,
     exchange::{ConnectionFacts, Exchange, Opened, Role, Unit},
@@ -141,7 +148,8 @@ pub struct Correlator {
     /// Connections by their ends.
     ends: FxHashMap<Ends, u64>,
     processes: FxHashMap<u32, Process>,
-    proxies: usize,
+    /// Processes to which it matters what is read when.
+    turn_takers: usize,
 }
 
 impl Correlator {
@@ -153,31 +161,37 @@ impl Correlator {
             connections: FxHashMap::default(),
             ends: FxHashMap::default(),
             processes: FxHashMap::default(),
-            proxies: 0,
+            turn_takers: 0,
         }
     }
 
     /// A process runs another program: what was learned of it is void.
     pub fn program(&mut self, pid: u32, executable: &str) {
-        self.forget_process(pid);
-        let is_proxy = process::is_proxy(executable);
-        self.proxies += usize::from(is_proxy);
-        self.processes.insert(pid, Process::new(is_proxy));
+        self.insert_process(pid, Process::new(executable));
     }
 
     /// A process made another, which runs the same program.
     pub fn fork(&mut self, parent: u32, child: u32) {
-        let is_proxy = self.processes.get(&parent).is_some_and(Process::is_proxy);
-        self.forget_process(child);
-        self.proxies += usize::from(is_proxy);
-        self.processes.insert(child, Process::new(is_proxy));
+        let process = self.processes.get(&parent).map_or_else(|| Process::new(""), Process::forked);
+        self.insert_process(child, process);
+    }
+
+    fn insert_process(&mut self, pid: u32, process: Process) {
+        self.forget_process(pid);
+        self.turn_takers += usize::from(process.takes_turns());
+        self.processes.insert(pid, process);
     }
 
     /// A process is gone.
     pub fn forget_process(&mut self, pid: u32) {
         if let Some(process) = self.processes.remove(&pid) {
-            self.proxies -= usize::from(process.is_proxy());
+            self.turn_takers -= usize::from(process.takes_turns());
         }
+    }
+
+    /// How a process works; none if it has not served nor called.
+    pub fn profile(&self, pid: u32) -> Option<Profile> {
+        self.processes.get(&pid).map(Process::profile)
     }
 
     /// A process serves a connection whose requests cannot be seen.
@@ -191,7 +205,7 @@ impl Correlator {
         if self.processes.len() >= MOST && !self.processes.contains_key(&pid) {
             self.processes.retain(|_, process| process.is_proxy() || process.open().next().is_some());
         }
-        self.processes.entry(pid).or_insert_with(|| Process::new(false))
+        self.processes.entry(pid).or_insert_with(|| Process::new(""))
     }
 
     /// The head of a request has come.
@@ -203,7 +217,8 @@ impl Correlator {
             Role::Server => (self.context_of_request(key, other, incoming), None),
             Role::Client => {
                 let connect_ns = facts.connect_ns.filter(|_| offset == 0);
-                self.context_of_call(key, unit, start_ns, connect_ns, incoming.as_deref())
+                let call = Call { key, unit, start_ns, connect_ns, remote: facts.remote };
+                self.context_of_call(call, incoming.as_deref())
             }
         };
         let span_id = self.ids.span_id();
@@ -215,7 +230,7 @@ impl Correlator {
         match (facts.role, other) {
             (Role::Server, _) => self.process(unit.pid).request_opened(unit, key, start_ns),
             // The other end's record may have come first.
-            (Role::Client, Some(server)) => self.adopt(server, key),
+            (Role::Client, Some(server)) => self.adopt(server, key, Evidence::Wire),
             (Role::Client, None) => {}
         }
     }
@@ -257,23 +272,42 @@ impl Correlator {
     }
 
     /// Trace and parent of a call that a process makes, and the request that it is made for.
-    fn context_of_call(
-        &mut self,
-        key: Key,
-        unit: Unit,
-        start_ns: u64,
-        connect_ns: Option<u64>,
-        carried: Option<&Incoming>,
-    ) -> (Context, Option<Key>) {
+    fn context_of_call(&mut self, call: Call, carried: Option<&Incoming>) -> (Context, Option<Key>) {
+        let pid = call.unit.pid;
         let sole_request = self.rules.sole_request;
-        let found = match carried.and_then(|carried| self.request_of_trace(unit.pid, carried.trace_id)) {
-            Some(request) => Some((request, Evidence::ForwardedHeader)),
-            None => self.process(unit.pid).made_for(unit, start_ns, connect_ns, sole_request),
+        let found = match carried.and_then(|carried| self.request_of_trace(pid, carried.trace_id)) {
+            Some(request) => {
+                self.process(pid).called_for(call.unit, request);
+                Some((request, Evidence::ForwardedHeader))
+            }
+            None => {
+                let MadeFor { this, earlier } = self.process(pid).made_for(call, sole_request);
+                for (request, made) in earlier {
+                    self.made_later(request, made);
+                }
+                this
+            }
         };
-        let context = found.and_then(|(request, evidence)| self.child_of(request, key, evidence));
+        let context = found.and_then(|(request, evidence)| self.child_of(request, call.key, evidence));
         match (context, found) {
             (Some(context), Some((request, _))) => (context, Some(request)),
             _ => (self.root(), None),
+        }
+    }
+
+    /// The request for which an earlier call was made is known now. The call follows if nothing below it
+    /// has been told yet.
+    fn made_later(&mut self, request: Key, call: Key) {
+        let mut below = vec![call];
+        while let Some(key) = below.pop() {
+            match self.request(key) {
+                Some(found) => below.extend_from_slice(&found.children),
+                None => return,
+            }
+        }
+        self.adopt(call, request, Evidence::Proxy);
+        if let Some(call) = self.request(call) {
+            call.made_for = Some(request);
         }
     }
 
@@ -313,13 +347,13 @@ impl Correlator {
         })
     }
 
-    /// The call that a request belongs to was seen after it: all that hangs on the request follows.
-    fn adopt(&mut self, server: Key, call: Key) {
-        if self.request(server).is_none_or(|request| request.context.parent.is_some()) {
+    /// The parent of a request or call was found after it: all that hangs on it follows.
+    fn adopt(&mut self, child: Key, parent: Key, evidence: Evidence) {
+        if self.request(child).is_none_or(|request| request.context.parent.is_some()) {
             return;
         }
-        let Some(context) = self.child_of(call, server, Evidence::Wire) else { return };
-        let Some(request) = self.request(server) else { return };
+        let Some(context) = self.child_of(parent, child, evidence) else { return };
+        let Some(request) = self.request(child) else { return };
         request.context = context;
         let (trace_id, flags) = (request.context.trace_id, request.context.flags);
         let state = request.context.state.clone();
@@ -341,10 +375,10 @@ impl Correlator {
 
     /// Bytes were read from a connection: a proxy goes on with what that serves.
     pub fn read(&mut self, facts: &ConnectionFacts, unit: Unit, time_ns: u64) {
-        if self.proxies == 0 {
+        if self.turn_takers == 0 {
             return;
         }
-        let Some(process) = self.processes.get_mut(&unit.pid).filter(|process| process.is_proxy()) else {
+        let Some(process) = self.processes.get_mut(&unit.pid).filter(|process| process.takes_turns()) else {
             return;
         };
         let Some(request) = self
@@ -360,6 +394,13 @@ impl Correlator {
         };
         if let Some(served) = served {
             process.resumed(unit, served, time_ns, facts.role == Role::Client);
+        }
+    }
+
+    /// A thread has read what may be a request, and is not understood: its process works for it.
+    pub fn unread(&mut self, unit: Unit, time_ns: u64) {
+        if let Some(process) = self.processes.get_mut(&unit.pid) {
+            process.works_unseen(unit, time_ns);
         }
     }
 
@@ -427,7 +468,7 @@ impl Correlator {
         conversation.is_gone = true;
         for request in conversation.open.extract_if(.., |request| !request.is_closed) {
             if let Some(process) = self.processes.get_mut(&request.unit.pid) {
-                process.request_dropped(Key { connection, offset: request.offset });
+                process.request_dropped(Key { connection, offset: request.offset }, 0);
             }
         }
         if conversation.open.is_empty() {
