@@ -2,6 +2,7 @@
 
 use std::{
     fs,
+    io::{Read, Write},
     net::{TcpListener, TcpStream},
     os::unix::process::CommandExt,
     path::Path,
@@ -58,7 +59,64 @@ impl Program {
     /// As [`Self::nginx`], from this executable.
     pub fn nginx_from(executable: &str, server: &str) -> Self {
         let port = free_port();
-        Self::start("nginx", port, |folder| nginx_command(executable, folder, port, server))
+        Self::start("nginx", port, |folder| nginx_command(executable, folder, port, "", server))
+    }
+
+    /// nginx as a proxy that keeps its connections to the backend at this port; the path of a request for
+    /// `/r/N` becomes `/c/N/0`.
+    pub fn nginx_before(backend: u16) -> Self {
+        let port = free_port();
+        let upstream = format!("upstream backend {{ server 127.0.0.1:{backend}; keepalive 16; }}");
+        let server = "location / { rewrite ^/r/(.*)$ /c/$1/0 break; proxy_pass http://backend; \
+                      proxy_http_version 1.1; proxy_set_header Connection ''; }";
+        Self::start("nginx", port, |folder| nginx_command("nginx", folder, port, &upstream, server))
+    }
+
+    /// The backend that the services of `tests/apps/labelled` call, on this address.
+    pub fn backend_on(host: &str) -> Self {
+        let port = free_port();
+        Self::start("backend", port, |_| {
+            let mut command = Command::new("node");
+            command
+                .args(["service.js", "backend"])
+                .current_dir(root().join("tests/apps/labelled"))
+                .env("HOST", host)
+                .env("PORT", port.to_string());
+            command
+        })
+    }
+
+    /// HAProxy, as [`Self::nginx_before`].
+    pub fn haproxy_before(backend: u16) -> Self {
+        let port = free_port();
+        Self::start("haproxy", port, |folder| {
+            let text = format!(
+                "defaults\n mode http\n timeout connect 10s\n timeout client 60s\n timeout server 60s\n\
+                 frontend all\n bind 127.0.0.1:{port}\n default_backend backend\n\
+                 backend backend\n http-reuse always\n http-request replace-path /r/(.*) /c/\\1/0\n \
+                 server one 127.0.0.1:{backend}\n"
+            );
+            let path = folder.join("haproxy.cfg");
+            fs::write(&path, text).expect("written");
+            let mut command = with_sbin("haproxy");
+            command.arg("-db").arg("-f").arg(path);
+            command
+        })
+    }
+
+    /// A service of `tests/apps/labelled` in one of its ways, which calls the backend at this address.
+    pub fn of_way(program: &[&str], way: &str, backend: &str) -> Self {
+        let port = free_port();
+        Self::start(way, port, |_| {
+            let mut command = Command::new(program[0]);
+            command
+                .args(&program[1..])
+                .arg(way)
+                .current_dir(root().join("tests/apps/labelled"))
+                .env("PORT", port.to_string())
+                .env("BACKEND", backend);
+            command
+        })
     }
 
     /// gunicorn with the Flask service, two workers.
@@ -161,21 +219,47 @@ impl Drop for Program {
     }
 }
 
-fn nginx_command(executable: &str, folder: &Path, port: u16, server: &str) -> Command {
+/// A command that is also found where Debian keeps servers.
+fn with_sbin(executable: &str) -> Command {
+    let mut command = Command::new(executable);
+    command.env("PATH", format!("{}:/usr/sbin", std::env::var("PATH").unwrap_or_default()));
+    command
+}
+
+fn nginx_command(executable: &str, folder: &Path, port: u16, http: &str, server: &str) -> Command {
     let text = format!(
         "daemon off; pid {0}/pid; error_log {0}/error.log; worker_processes 1; worker_rlimit_nofile 65536; events {{ worker_connections 30000; }}\n\
          http {{ log_format noting '$http_traceparent'; log_format contexts '$http_traceparent $http_tracestate'; log_format plain '$request_method $request_uri $status $body_bytes_sent';\n\
          client_body_temp_path {0}/a; proxy_temp_path {0}/b; fastcgi_temp_path {0}/c; uwsgi_temp_path {0}/d;\n\
-         scgi_temp_path {0}/e; keepalive_requests 100000000; client_max_body_size 0; sendfile on;\n\
+         scgi_temp_path {0}/e; keepalive_requests 100000000; client_max_body_size 0; sendfile on; {http}\n\
          server {{ listen 127.0.0.1:{port}; root {0}; {1} }} }}\n",
         folder.display(),
         server.replace("FOLDER", &folder.display().to_string()),
     );
     fs::write(folder.join("nginx.conf"), text).expect("written");
-    let mut command = Command::new(executable);
+    let mut command = with_sbin(executable);
     command.arg("-p").arg(folder).arg("-c").arg(folder.join("nginx.conf"));
-    command.env("PATH", format!("{}:/usr/sbin", std::env::var("PATH").unwrap_or_default()));
     command
+}
+
+/// Asks a service of `tests/apps/labelled` for so many numbers, each once and on a connection of its own.
+pub fn ask(port: u16, first: u32, count: u32, at_once: u32) {
+    thread::scope(|scope| {
+        for client in 0..at_once {
+            scope.spawn(move || {
+                for n in (client..count).step_by(at_once as usize) {
+                    let mut stream = TcpStream::connect(("127.0.0.1", port)).expect("a connection");
+                    stream.set_read_timeout(Some(Duration::from_secs(30))).expect("a time limit");
+                    let request =
+                        format!("GET /r/{} HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\r\n", first + n);
+                    stream.write_all(request.as_bytes()).expect("a request");
+                    let mut answer = String::new();
+                    stream.read_to_string(&mut answer).expect("an answer");
+                    assert!(answer.starts_with("HTTP/1.1 200 "), "{request}: {answer}");
+                }
+            });
+        }
+    });
 }
 
 /// Runs a program to its end. Returns what it wrote to standard output.

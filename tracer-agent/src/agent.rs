@@ -17,7 +17,7 @@ use crate::{
     clock,
     config::Config,
     connection,
-    correlate::{Correlator, Ids, Rules},
+    correlate::{self, Correlator, Ids, Rules},
     discovery::{self, Discovery, Tell},
     exchange::{ConnectionFacts, Exchange},
     export::{Exporter, SpanSender},
@@ -29,7 +29,7 @@ use crate::{
     propagate::Mode,
     record::{self, Writer},
     span::{Span, build::SpanBuilder},
-    status::{Count, Service, Shared, Status},
+    status::{self, Count, Service, Shared, Status},
 };
 
 /// What the agent is started with.
@@ -464,7 +464,8 @@ impl Worker {
                 pid: instance.pid,
                 name: instance.resource.service_name.clone(),
                 executable: executable(&instance.resource),
-                processes,
+                profiles: profiles(processes.iter().filter_map(|pid| pipeline.profile(*pid)).collect()),
+                processes: processes.len(),
                 counts: by_process.get(&instance.pid).map(|counts| shown(counts)).unwrap_or_default(),
             })
             .collect();
@@ -482,6 +483,22 @@ impl Worker {
             export: status.export.take(),
         };
     }
+}
+
+/// The ways in which an instance's processes work, each once. Of those that differ only in how much was
+/// seen of them, the one that was seen most is told; those that served nothing tell nothing.
+fn profiles(mut of_processes: Vec<correlate::Profile>) -> Vec<status::Profile> {
+    of_processes.sort_unstable();
+    let mut told: Vec<status::Profile> = Vec::new();
+    for same in of_processes.chunk_by(correlate::Profile::is_like) {
+        let Some(most) = same.last().filter(|profile| !profile.is_blank()) else { continue };
+        told.push(status::Profile {
+            profile: most.name().to_owned(),
+            why: most.to_string(),
+            processes: same.len(),
+        });
+    }
+    told
 }
 
 fn executable(resource: &crate::span::Resource) -> String {

@@ -84,6 +84,7 @@ counters! {
     HeadersForeign "headers.foreign" "calls without a trace header: a process that is not selected sends on the socket";
     HeadersLease "headers.lease" "calls without a trace header: the agent was late";
     HeadersFailed "headers.failed" "calls without a trace header: no room, or spliced bytes";
+    HeadersLater "headers.later" "calls without a trace header: their request is known only later, or not at all";
     HeadersNotEntered "headers.not_entered" "calls without a trace header: connection not seen to be opened";
     SpansUnnamed "spans.unnamed" "spans named by their method alone: the service has too many different paths";
     SpansNotSampled "spans.not_sampled" "spans that the sampler left out";
@@ -112,6 +113,7 @@ impl Counter {
             HeaderOutcome::ForeignSender => Self::HeadersForeign,
             HeaderOutcome::Lease => Self::HeadersLease,
             HeaderOutcome::NoRoom | HeaderOutcome::Spliced | HeaderOutcome::PushFailed => Self::HeadersFailed,
+            HeaderOutcome::Later => Self::HeadersLater,
             HeaderOutcome::NotEntered => Self::HeadersNotEntered,
         }
     }

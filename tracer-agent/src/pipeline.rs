@@ -11,7 +11,7 @@ use tracer_common::{
 
 use crate::{
     connection::{self, Table},
-    correlate::Correlator,
+    correlate::{Correlator, Profile},
     exchange::{ConnectionFacts, Exchange, Opened, Outcome, Role, Unit},
     ledger::{Counter, Ledger},
     process::{facts::ProcessFacts, table::ProcessTable},
@@ -142,6 +142,11 @@ impl Pipeline {
     /// The processes that are known.
     pub fn processes(&self) -> &ProcessTable {
         &self.stage.processes
+    }
+
+    /// How a process works for its requests; none if it has not served nor called.
+    pub fn profile(&self, pid: u32) -> Option<Profile> {
+        self.stage.correlator.profile(pid)
     }
 
     /// Connections that are open.
@@ -345,6 +350,10 @@ impl connection::Output for Handler<'_> {
 
     fn read(&mut self, facts: &ConnectionFacts, unit: Unit, time_ns: u64) {
         self.stage.correlator.read(facts, unit, time_ns);
+    }
+
+    fn unread(&mut self, unit: Unit, time_ns: u64) {
+        self.stage.correlator.unread(unit, time_ns);
     }
 
     fn hidden(&mut self, pid: u32) {

@@ -64,8 +64,22 @@ pub struct Service {
     pub executable: String,
     /// Its processes that live, workers included.
     pub processes: usize,
+    /// How they work for requests, each way once.
+    pub profiles: Vec<Profile>,
     /// Its part of the ledger.
     pub counts: Vec<Count>,
+}
+
+/// How processes work for requests: what decides which of their calls are linked.
+#[derive(Clone, Debug, Default, Serialize, Deserialize, PartialEq)]
+#[serde(default)]
+pub struct Profile {
+    /// `threads`, `proxy` or `unknown`.
+    pub profile: String,
+    /// What it is known from, or why it is not.
+    pub why: String,
+    /// Processes that work so.
+    pub processes: usize,
 }
 
 /// A counter that is not zero.
@@ -99,6 +113,13 @@ impl std::fmt::Display for Status {
                 "\n{} (process {}, {}; {} alive)",
                 service.name, service.pid, service.executable, service.processes
             )?;
+            for Profile { profile, why, processes } in &service.profiles {
+                let of = if service.processes > 1 { format!(", {processes} of them") } else { String::new() };
+                match profile.as_str() {
+                    "unknown" => writeln!(f, "  profile: unknown: {why}{of}")?,
+                    _ => writeln!(f, "  profile: {profile} ({why}){of}")?,
+                }
+            }
             for count in &service.counts {
                 writeln!(f, "  {:>12}  {}", count.count, count.meaning)?;
             }
@@ -272,6 +293,26 @@ mod tests {
         assert!(Server::start(&path, status).is_err());
         drop(server);
         assert!(!path.exists());
+    }
+
+    #[test]
+    fn each_service_shows_its_profiles_and_why() {
+        let profile = |profile: &str, why: &str, processes| Profile {
+            profile: profile.to_owned(),
+            why: why.to_owned(),
+            processes,
+        };
+        let service = |processes, profiles| Service { processes, profiles, ..Service::default() };
+        let status = Status {
+            services: vec![
+                service(1, vec![profile("threads", "212 overlapping exchanges", 1)]),
+                service(3, vec![profile("unknown", "7 of 32 overlapping exchanges", 2)]),
+            ],
+            ..Status::default()
+        };
+        let text = status.to_string();
+        assert!(text.contains("\n  profile: threads (212 overlapping exchanges)\n"), "{text}");
+        assert!(text.contains("\n  profile: unknown: 7 of 32 overlapping exchanges, 2 of them\n"), "{text}");
     }
 
     #[test]

@@ -311,11 +311,13 @@ pub enum HeaderOutcome {
     PushFailed = 20,
     /// The connection is older than the agent, or was not seen to be opened.
     NotEntered = 21,
+    /// For which request the call is made is known only later, or not at all.
+    Later = 22,
 }
 
 impl HeaderOutcome {
     /// All of them, each at the place of its number.
-    pub const ALL: [Self; 22] = [
+    pub const ALL: [Self; 23] = [
         Self::Pushed,
         Self::Rewritten,
         Self::OwnHeader,
@@ -338,6 +340,7 @@ impl HeaderOutcome {
         Self::Spliced,
         Self::PushFailed,
         Self::NotEntered,
+        Self::Later,
     ];
 
     /// The outcome with this number.
@@ -402,6 +405,10 @@ pub const PROFILE_THREADS: u8 = 1;
 pub const PROFILE_PROXY: u8 = 2;
 /// See [`PROFILE_NONE`]: all work is for the only open request, as long as there is just one.
 pub const PROFILE_SOLE_REQUEST: u8 = 3;
+/// See [`PROFILE_NONE`]: the same, if the calling thread has read it, or never read a request.
+pub const PROFILE_SOLE_OWN: u8 = 4;
+/// See [`PROFILE_NONE`]: the agent knows better, but later. Calls get no header while a request is open.
+pub const PROFILE_LATER: u8 = 5;
 
 /// Bits of a random trace id that decide whether a root is sampled: the last 56.
 pub const RANDOM_BITS: u32 = 56;

@@ -10,7 +10,8 @@ use aya_ebpf::{
 };
 use tracer_common::{
     DataHeader, EVIDENCE_FORWARDED, EVIDENCE_NONE, EVIDENCE_PROXY, EVIDENCE_SOLE_REQUEST, EVIDENCE_UNIT,
-    MAX_STATE, PROFILE_PROXY, PROFILE_SOLE_REQUEST, PROFILE_THREADS, RANDOM_BITS,
+    HeaderOutcome, MAX_STATE, PROFILE_LATER, PROFILE_PROXY, PROFILE_SOLE_OWN, PROFILE_SOLE_REQUEST,
+    PROFILE_THREADS, RANDOM_BITS,
 };
 
 use crate::{
@@ -482,32 +483,39 @@ pub(crate) struct Parent {
     pub(crate) evidence: u8,
 }
 
-/// The request that a call of this thread is for, if that is certain. `opened_for` is that of a connection
-/// that carries its first call.
+/// Whether a process serves no request now.
 #[inline(always)]
-pub(crate) unsafe fn parent_of(current: Current, opened_for: Option<Place>) -> Option<Parent> {
+pub(crate) unsafe fn is_idle(process: u32) -> bool {
+    // SAFETY: a live map value.
+    SERVING.get_ptr(process).is_none_or(|serving| unsafe { read_now(&raw const (*serving).open) == 0 })
+}
+
+/// The request that a call of this thread is for, if that is certain. `opened_for` is that of a connection
+/// that carries its first call; `was_idle` says that this connection was opened while the process had no
+/// request. An error if the agent will know better.
+#[inline(always)]
+pub(crate) unsafe fn parent_of(
+    current: Current,
+    opened_for: Option<Place>,
+    was_idle: bool,
+) -> Result<Option<Parent>, HeaderOutcome> {
     // SAFETY: live map values; what another thread may change meanwhile is checked again.
     unsafe {
-        let profile = PROFILES.get(&current.pid()).copied()?;
+        let Some(profile) = PROFILES.get(&current.pid()).copied() else { return Ok(None) };
         let (place, evidence) = match profile {
             PROFILE_THREADS => {
-                let place = &*WORKING.get_ptr(current.tid())?;
-                if place.shared != 0 {
-                    return None;
+                let Some(place) = WORKING.get_ptr(current.tid()) else { return Ok(None) };
+                if (*place).shared != 0 {
+                    return Ok(None);
                 }
                 (*place, EVIDENCE_UNIT)
             }
             PROFILE_PROXY => {
                 let working = WORKING.get_ptr_mut(current.tid());
-                let place = match opened_for {
-                    Some(place) => place,
-                    None => {
-                        let place = working?;
-                        if (*place).used != 0 {
-                            return None;
-                        }
-                        *place
-                    }
+                let place = match (opened_for, working) {
+                    (Some(place), _) => place,
+                    (None, Some(place)) if (*place).used == 0 => *place,
+                    _ => return Ok(None),
                 };
                 if let Some(working) = working
                     && (*working).connection == place.connection
@@ -516,29 +524,39 @@ pub(crate) unsafe fn parent_of(current: Current, opened_for: Option<Place>) -> O
                 }
                 (place, EVIDENCE_PROXY)
             }
-            PROFILE_SOLE_REQUEST => {
-                let serving = SERVING.get_ptr(current.pid())?;
+            PROFILE_SOLE_REQUEST | PROFILE_SOLE_OWN => {
+                let Some(serving) = SERVING.get_ptr(current.pid()) else { return Ok(None) };
                 let (open, opened) =
                     (read_now(&raw const (*serving).open), read_now(&raw const (*serving).opened));
                 let place = (*serving).last;
-                if open != 1
-                    || read_now(&raw const (*serving).open) != 1
-                    || read_now(&raw const (*serving).opened) != opened
-                {
-                    return None;
+                if open == 0 {
+                    return Ok(None);
+                }
+                let is_sole = open == 1
+                    && read_now(&raw const (*serving).open) == 1
+                    && read_now(&raw const (*serving).opened) == opened;
+                // A thread that reads requests may still be at its last one.
+                let is_free = profile == PROFILE_SOLE_REQUEST
+                    || WORKING.get_ptr(current.tid()).is_none_or(|own| {
+                        (*own).connection == place.connection && (*own).position == place.position
+                    });
+                if !is_sole || !is_free || was_idle {
+                    return Err(HeaderOutcome::Later);
                 }
                 (place, EVIDENCE_SOLE_REQUEST)
             }
-            _ => return None,
+            PROFILE_LATER if !is_idle(current.pid()) => return Err(HeaderOutcome::Later),
+            _ => return Ok(None),
         };
         if place.connection == 0 {
-            return None;
+            return Ok(None);
         }
-        let request = *REQUESTS.get_ptr(place.connection)?;
+        let Some(request) = REQUESTS.get_ptr(place.connection) else { return Ok(None) };
+        let request = *request;
         if request.state != Request::OPEN || request.position != place.position {
-            return None;
+            return Ok(None);
         }
-        Some(Parent { place, request, evidence })
+        Ok(Some(Parent { place, request, evidence }))
     }
 }
 

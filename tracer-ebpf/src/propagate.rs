@@ -61,7 +61,9 @@ pub(crate) struct Outgoing {
     told: u8,
     /// Not 0 once a request was looked at.
     has_sent: u8,
-    zero: [u8; 7],
+    /// Not 0 until its first call, if it was opened while its process served no request.
+    was_idle: u8,
+    zero: [u8; 6],
 }
 
 impl Outgoing {
@@ -133,6 +135,7 @@ pub(crate) unsafe fn opened(sk: *mut c_void, current: Current) {
         // A socket that was connected before has left the map when it was disconnected.
         outgoing.key = 0;
         outgoing.opened_for = context::of_thread(current);
+        outgoing.was_idle = u8::from(context::is_idle(current.pid()));
         outgoing.serves = Place::NONE;
         outgoing.place = Outgoing::OUT;
         outgoing.is_certain = 0;
@@ -548,7 +551,14 @@ unsafe fn request(
         let place = outgoing.opened_for;
         let opened_for = if place.connection != 0 { Some(place) } else { None };
         outgoing.opened_for = Place::NONE;
-        let parent = context::parent_of(current, opened_for);
+        let was_idle = outgoing.was_idle != 0;
+        outgoing.was_idle = 0;
+        outgoing.serves = Place::NONE;
+        // What carries a header of its own is linked by that, whatever the agent will know.
+        let parent = match context::parent_of(current, opened_for, was_idle) {
+            Err(outcome) if scan.parents == 0 => return Err(outcome),
+            found => found.unwrap_or(None),
+        };
         outgoing.serves = match &parent {
             Some(parent) => parent.place,
             None => Place::NONE,

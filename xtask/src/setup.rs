@@ -81,6 +81,14 @@ const PROGRAMS: &[Need] = &[
     Need { present: || runs("taskset"), package: "util-linux", why: "pins programs to cores in a test" },
 ];
 
+/// For tests that are not run in guests.
+const HOST: &[Need] = &[
+    Need { present: || runs("haproxy"), package: "haproxy", why: "a proxy that a test traces" },
+    Need { present: || runs("go"), package: "golang-go", why: "compiles services that a test traces" },
+    Need { present: || runs("ip"), package: "iproute2", why: "makes network namespaces in a test" },
+    Need { present: || runs("nft"), package: "nftables", why: "translates addresses in a test" },
+];
+
 const MACHINE: &[Need] = &[
     Need {
         present: || runs("qemu-system-x86_64"),
@@ -121,7 +129,10 @@ pub(crate) fn counting() -> Result<()> {
 /// Everything: to build, to test, to demonstrate.
 pub(crate) fn all() -> Result<()> {
     building()?;
-    stage::run("setup of programs", || install(PROGRAMS))
+    stage::run("setup of programs", || {
+        install(PROGRAMS)?;
+        install(HOST)
+    })
 }
 
 /// What building needs.

@@ -55,6 +55,8 @@ pub(super) struct Entry {
     last_direction: Option<usize>,
     state: State,
     from_birth: bool,
+    /// It was joined in the middle, and no request of it was understood yet.
+    is_unclear: bool,
     /// The other end called `connect`.
     was_accepted: bool,
     /// It carries nothing that is read; told once.
@@ -106,6 +108,7 @@ impl Entry {
             last_direction: None,
             state: State::Unknown { misses: 0 },
             from_birth,
+            is_unclear: !from_birth,
             was_accepted: from_birth && role.is_none(),
             is_hidden: false,
             exchange_timeout_ns,
@@ -204,6 +207,9 @@ impl Entry {
         } else {
             out.count(header.pid, counter_of(header.reason), length);
         }
+        if self.may_be_unread() && header.direction == RECEIVE {
+            out.unread(Unit { pid: header.pid, tid: header.tid }, header.time_ns);
+        }
         if matches!(self.state, State::Ignored) {
             // The verdict's slot was taken by another connection.
             self.publish(Verdict::Ignore, true, out);
@@ -232,6 +238,14 @@ impl Entry {
         }
         self.drive(header.time_ns, out);
         self.settle(out);
+    }
+
+    /// Whether what this end receives may be a request of which nobody is told.
+    fn may_be_unread(&self) -> bool {
+        match self.state {
+            State::Ignored => self.role == Some(Role::Server) || self.was_accepted,
+            _ => self.is_unclear && self.role != Some(Role::Client),
+        }
     }
 
     /// The usual record: the next bytes of a connection on which nothing waits, all of them copied, and
@@ -624,6 +638,7 @@ impl Entry {
                         opened.inserted = headers.inserted_before(position);
                         opened.header = Some(Box::new(headers.take(position)));
                     }
+                    self.is_unclear = false;
                     out.opened(&self.facts, opened);
                 }
                 Yield::Answered { offset, pid } => {

@@ -43,6 +43,8 @@ pub trait Output {
     fn exchange(&mut self, facts: &ConnectionFacts, exchange: Exchange);
     /// A thread has read from a connection.
     fn read(&mut self, facts: &ConnectionFacts, unit: Unit, time_ns: u64);
+    /// A thread has read from a connection what may be a request, and is not understood.
+    fn unread(&mut self, unit: Unit, time_ns: u64);
     /// A process serves a connection whose requests cannot be seen.
     fn hidden(&mut self, pid: u32);
     /// A connection is gone.
@@ -125,6 +127,10 @@ impl Output for Held<'_> {
 
     fn read(&mut self, facts: &ConnectionFacts, unit: Unit, time_ns: u64) {
         self.out.read(facts, unit, time_ns);
+    }
+
+    fn unread(&mut self, unit: Unit, time_ns: u64) {
+        self.out.unread(unit, time_ns);
     }
 
     fn hidden(&mut self, pid: u32) {

@@ -17,14 +17,21 @@ struct Seen {
     counts: Vec<(Counter, u64)>,
     verdicts: Vec<(u64, Verdict)>,
     hidden: usize,
+    unread: usize,
+    opened: usize,
     left: Vec<u64>,
 }
 
 impl Output for Seen {
-    fn opened(&mut self, _: &ConnectionFacts, _: Opened) {}
+    fn opened(&mut self, _: &ConnectionFacts, _: Opened) {
+        self.opened += 1;
+    }
     fn answered(&mut self, _: &ConnectionFacts, _: u64, _: u32) {}
     fn closed(&mut self, _: &ConnectionFacts, _: &Exchange) {}
     fn read(&mut self, _: &ConnectionFacts, _: Unit, _: u64) {}
+    fn unread(&mut self, _: Unit, _: u64) {
+        self.unread += 1;
+    }
     fn hidden(&mut self, _: u32) {
         self.hidden += 1;
     }
@@ -412,6 +419,7 @@ impl Output for Times {
     fn answered(&mut self, _: &ConnectionFacts, _: u64, _: u32) {}
     fn closed(&mut self, _: &ConnectionFacts, _: &Exchange) {}
     fn read(&mut self, _: &ConnectionFacts, _: Unit, _: u64) {}
+    fn unread(&mut self, _: Unit, _: u64) {}
     fn hidden(&mut self, _: u32) {}
     fn left(&mut self, _: u64) {}
     fn exchange(&mut self, facts: &ConnectionFacts, exchange: Exchange) {
@@ -477,4 +485,23 @@ fn a_connection_that_is_not_read_hides_requests_and_one_that_ends_does_not() {
     driver.open(3, OPEN_BIRTH | OPEN_CLIENT);
     driver.data(3, SEND, 0, b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03", 5 * MS);
     assert_eq!(driver.seen.hidden, 1, "TLS of a client is no request of its own");
+}
+
+#[test]
+fn what_may_be_a_request_and_is_not_understood_is_told_until_the_first_that_is() {
+    const TURNS: usize = 4;
+    let mut driver = Driver::new();
+    for (connection, flags) in [(1, 0), (2, OPEN_BIRTH)] {
+        driver.seen = Seen::default();
+        driver.open(connection, flags);
+        for turn in 0..TURNS {
+            let (asked, answered) = ((turn * ASK.len()) as u32, (turn * ANSWER.len()) as u32);
+            driver.data(connection, RECEIVE, asked, ASK, 2 * turn as u64);
+            driver.data(connection, SEND, answered, ANSWER, 2 * turn as u64 + 1);
+        }
+        let Seen { opened, unread, .. } = driver.seen;
+        let expected = if flags == OPEN_BIRTH { (TURNS, 0) } else { (opened, TURNS - opened + 1) };
+        assert!(opened > 0);
+        assert_eq!((opened, unread), expected);
+    }
 }

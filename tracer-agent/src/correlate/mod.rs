@@ -6,16 +6,23 @@
 
 #![forbid(unsafe_code)]
 
+mod accord;
 mod ids;
 mod process;
+mod profile;
+mod proxy;
 #[cfg(test)]
 mod tests;
+mod threads;
 
 use rustc_hash::FxHashMap;
 use tracer_common::{EVIDENCE_PROXY, EVIDENCE_SOLE_REQUEST, EVIDENCE_UNIT};
 
-pub use self::ids::Ids;
-use self::process::Process;
+use self::process::{Call, MadeFor, Process};
+pub use self::{
+    ids::Ids,
+    profile::{Doubt, Profile},
+};
 use crate::{
     context::Incoming,
     exchange::{ConnectionFacts, Exchange, Opened, Role, SentHeader, Unit},
@@ -157,7 +164,8 @@ pub struct Correlator {
     /// Connections by their ends.
     ends: FxHashMap<Ends, u64>,
     processes: FxHashMap<u32, Process>,
-    proxies: usize,
+    /// Processes to which it matters what is read when.
+    turn_takers: usize,
     /// Processes that work in another way now, or are gone.
     profiles: Vec<(u32, Option<u8>)>,
 }
@@ -171,37 +179,42 @@ impl Correlator {
             connections: FxHashMap::default(),
             ends: FxHashMap::default(),
             processes: FxHashMap::default(),
-            proxies: 0,
+            turn_takers: 0,
             profiles: Vec::new(),
         }
     }
 
     /// A process runs another program: what was learned of it is void.
     pub fn program(&mut self, pid: u32, executable: &str) {
-        self.forget_process(pid);
-        let is_proxy = process::is_proxy(executable);
-        self.proxies += usize::from(is_proxy);
-        self.processes.insert(pid, Process::new(is_proxy));
-        self.tell_profile(pid);
+        self.insert_process(pid, Process::new(executable));
     }
 
     /// A process made another, which runs the same program.
     pub fn fork(&mut self, parent: u32, child: u32) {
-        let is_proxy = self.processes.get(&parent).is_some_and(Process::is_proxy);
-        self.forget_process(child);
-        self.proxies += usize::from(is_proxy);
-        self.processes.insert(child, Process::new(is_proxy));
-        self.tell_profile(child);
+        let process = self.processes.get(&parent).map_or_else(|| Process::new(""), Process::forked);
+        self.insert_process(child, process);
+    }
+
+    fn insert_process(&mut self, pid: u32, process: Process) {
+        self.forget_process(pid);
+        self.turn_takers += usize::from(process.takes_turns());
+        self.processes.insert(pid, process);
+        self.tell_profile(pid);
     }
 
     /// A process is gone.
     pub fn forget_process(&mut self, pid: u32) {
         if let Some(process) = self.processes.remove(&pid) {
-            self.proxies -= usize::from(process.is_proxy());
+            self.turn_takers -= usize::from(process.takes_turns());
             if self.rules.propagates {
                 self.profiles.push((pid, None));
             }
         }
+    }
+
+    /// How a process works; none if it has not served nor called.
+    pub fn profile(&self, pid: u32) -> Option<Profile> {
+        self.processes.get(&pid).map(Process::profile)
     }
 
     /// A process serves a connection whose requests cannot be seen.
@@ -232,7 +245,7 @@ impl Correlator {
         if self.processes.len() >= MOST && !self.processes.contains_key(&pid) {
             self.processes.retain(|_, process| process.is_proxy() || process.open().next().is_some());
         }
-        self.processes.entry(pid).or_insert_with(|| Process::new(false))
+        self.processes.entry(pid).or_insert_with(|| Process::new(""))
     }
 
     /// The head of a request has come.
@@ -244,13 +257,18 @@ impl Correlator {
         let other = self.peer(facts).and_then(|connection| self.at_wire(connection, wire));
         let (context, made_for) = match facts.role {
             Role::Server => (self.context_of_request(key, place, other, incoming), None),
-            Role::Client => match header.and_then(|header| header.sent) {
-                Some(header) => self.context_of_header(key, &header),
-                None => {
-                    let connect_ns = facts.connect_ns.filter(|_| offset == 0);
-                    self.context_of_call(key, place, unit, start_ns, connect_ns, incoming.as_deref())
+            Role::Client => {
+                let connect_ns = facts.connect_ns.filter(|_| offset == 0);
+                let call = Call { key, unit, start_ns, connect_ns, remote: facts.remote };
+                match header.and_then(|header| header.sent) {
+                    Some(header) => {
+                        // The kernel programs have decided; the process is learned from all the same.
+                        self.made_for(call);
+                        self.context_of_header(key, &header)
+                    }
+                    None => self.context_of_call(call, place, incoming.as_deref()),
                 }
-            },
+            }
         };
         let span_id = self.ids.span_id(facts.number, place);
         let children = Vec::new();
@@ -265,7 +283,7 @@ impl Correlator {
                 self.tell_profile(unit.pid);
             }
             // The other end's record may have come first.
-            (Role::Client, Some(server)) => self.adopt(server, key),
+            (Role::Client, Some(server)) => self.adopt(server, key, Evidence::Wire),
             (Role::Client, None) => {}
         }
     }
@@ -349,23 +367,50 @@ impl Correlator {
     /// Trace and parent of a call that a process makes, and the request that it is made for.
     fn context_of_call(
         &mut self,
-        key: Key,
+        call: Call,
         place: u32,
-        unit: Unit,
-        start_ns: u64,
-        connect_ns: Option<u64>,
         carried: Option<&Incoming>,
     ) -> (Context, Option<Key>) {
-        let sole_request = self.rules.sole_request;
-        let found = match carried.and_then(|carried| self.request_of_trace(unit.pid, carried.trace_id)) {
-            Some(request) => Some((request, Evidence::ForwardedHeader)),
-            None => self.process(unit.pid).made_for(unit, start_ns, connect_ns, sole_request),
+        let pid = call.unit.pid;
+        let found = match carried.and_then(|carried| self.request_of_trace(pid, carried.trace_id)) {
+            Some(request) => {
+                self.process(pid).called_for(call.unit, request);
+                Some((request, Evidence::ForwardedHeader))
+            }
+            None => self.made_for(call),
         };
-        let context = found.and_then(|(request, evidence)| self.child_of(request, key, evidence));
+        let context = found.and_then(|(request, evidence)| self.child_of(request, call.key, evidence));
         match (context, found) {
             (Some(context), Some((request, _))) => (context, Some(request)),
-            _ => (self.root(key.connection, place), None),
+            _ => (self.root(call.key.connection, place), None),
         }
+    }
+
+    /// The request for which an earlier call was made is known now. The call follows if nothing below it
+    /// has been told yet.
+    fn made_later(&mut self, request: Key, call: Key) {
+        let mut below = vec![call];
+        while let Some(key) = below.pop() {
+            match self.request(key) {
+                Some(found) => below.extend_from_slice(&found.children),
+                None => return,
+            }
+        }
+        self.adopt(call, request, Evidence::Proxy);
+        if let Some(call) = self.request(call) {
+            call.made_for = Some(request);
+        }
+    }
+
+    /// The request that a call is made for, by what is known of its process.
+    fn made_for(&mut self, call: Call) -> Option<(Key, Evidence)> {
+        let sole_request = self.rules.sole_request;
+        let MadeFor { this, earlier } = self.process(call.unit.pid).made_for(call, sole_request);
+        for (request, made) in earlier {
+            self.made_later(request, made);
+        }
+        self.tell_profile(call.unit.pid);
+        this
     }
 
     /// The only open request of a process that came with this trace id.
@@ -406,17 +451,17 @@ impl Correlator {
         })
     }
 
-    /// The call that a request belongs to was seen after it: all that hangs on the request follows.
-    fn adopt(&mut self, server: Key, call: Key) {
-        let Some(call_span) = self.request(call).map(|call| call.span_id) else { return };
-        let evidence = match self.request(server).map(|request| request.context.parent) {
-            Some(None) => Evidence::Wire,
+    /// The parent of a request or call was found after it: all that hangs on it follows.
+    fn adopt(&mut self, child: Key, parent: Key, evidence: Evidence) {
+        let Some(parent_span) = self.request(parent).map(|parent| parent.span_id) else { return };
+        let evidence = match self.request(child).map(|request| request.context.parent) {
+            Some(None) => evidence,
             // It came with the header of this call.
-            Some(Some((parent, Evidence::Header))) if parent == call_span => Evidence::Header,
+            Some(Some((known, Evidence::Header))) if known == parent_span => Evidence::Header,
             _ => return,
         };
-        let Some(context) = self.child_of(call, server, evidence) else { return };
-        let Some(request) = self.request(server) else { return };
+        let Some(context) = self.child_of(parent, child, evidence) else { return };
+        let Some(request) = self.request(child) else { return };
         request.context = context;
         let (trace_id, flags) = (request.context.trace_id, request.context.flags);
         let state = request.context.state.clone();
@@ -438,10 +483,10 @@ impl Correlator {
 
     /// Bytes were read from a connection: a proxy goes on with what that serves.
     pub fn read(&mut self, facts: &ConnectionFacts, unit: Unit, time_ns: u64) {
-        if self.proxies == 0 {
+        if self.turn_takers == 0 {
             return;
         }
-        let Some(process) = self.processes.get_mut(&unit.pid).filter(|process| process.is_proxy()) else {
+        let Some(process) = self.processes.get_mut(&unit.pid).filter(|process| process.takes_turns()) else {
             return;
         };
         let Some(request) = self
@@ -457,6 +502,13 @@ impl Correlator {
         };
         if let Some(served) = served {
             process.resumed(unit, served, time_ns, facts.role == Role::Client);
+        }
+    }
+
+    /// A thread has read what may be a request, and is not understood: its process works for it.
+    pub fn unread(&mut self, unit: Unit, time_ns: u64) {
+        if let Some(process) = self.processes.get_mut(&unit.pid) {
+            process.works_unseen(unit, time_ns);
         }
     }
 
@@ -526,7 +578,7 @@ impl Correlator {
         conversation.is_gone = true;
         for request in conversation.open.extract_if(.., |request| !request.is_closed) {
             if let Some(process) = self.processes.get_mut(&request.unit.pid) {
-                process.request_dropped(Key { connection, offset: request.offset });
+                process.request_dropped(Key { connection, offset: request.offset }, 0);
             }
         }
         if conversation.open.is_empty() {

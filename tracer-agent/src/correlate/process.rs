@@ -1,26 +1,26 @@
 //! What a process does with its requests: who works for which.
 
-use std::collections::VecDeque;
+use std::net::SocketAddr;
 
-use rustc_hash::FxHashMap;
-use tracer_common::{PROFILE_NONE, PROFILE_PROXY, PROFILE_SOLE_REQUEST, PROFILE_THREADS};
+use tracer_common::{
+    PROFILE_LATER, PROFILE_NONE, PROFILE_PROXY, PROFILE_SOLE_OWN, PROFILE_SOLE_REQUEST, PROFILE_THREADS,
+};
 
-use super::{Evidence, Key};
+use super::{
+    Evidence, Key, Profile,
+    accord::Accord,
+    proxy::{self, Order, Rounds, Turns},
+    threads::Threads,
+};
 use crate::exchange::{Exchange, Outcome, Unit};
-
-/// Executables that are proxies: they do everything for a request in the callback that read of it.
-const PROXIES: &[&str] = &["nginx", "haproxy", "envoy"];
-
-/// Whether this is the path of a proxy's executable.
-pub(super) fn is_proxy(executable: &str) -> bool {
-    executable.rsplit('/').next().is_some_and(|name| PROXIES.contains(&name))
-}
 
 /// One process.
 #[derive(Debug)]
 pub(super) struct Process {
     /// Requests that it serves now: head read, last byte of the answer not written.
     open: Vec<Open>,
+    /// When the last of them ended that left none open.
+    quiet_since_ns: u64,
     /// It has requests that are not seen.
     is_hidden: bool,
     works: Works,
@@ -28,69 +28,113 @@ pub(super) struct Process {
     profile: Option<u8>,
 }
 
+/// A request that is served.
 #[derive(Debug)]
-struct Open {
-    key: Key,
-    unit: Unit,
-    start_ns: u64,
+pub(super) struct Open {
+    pub(super) key: Key,
+    pub(super) unit: Unit,
+    pub(super) start_ns: u64,
     /// Another request was open at the same time.
-    overlaps: bool,
+    pub(super) overlaps: bool,
     /// Its answer has begun: what the process does now need not be for it.
-    is_answered: bool,
+    pub(super) is_answered: bool,
+    /// Its thread made a call.
+    pub(super) has_called: bool,
+    /// Its thread read a request of another connection.
+    pub(super) is_interleaved: bool,
+}
+
+impl Open {
+    /// Whether a call that is made while this is the only open request can be for it. A connection that
+    /// was opened since the process had no request, and before this one came, is for neither.
+    fn is_sole_reason(&self, call: Call, quiet_since_ns: u64) -> bool {
+        let quiet = quiet_since_ns..self.start_ns;
+        !self.is_answered
+            && self.start_ns <= call.start_ns
+            && call.connect_ns.is_none_or(|connect_ns| !quiet.contains(&connect_ns))
+    }
+}
+
+/// A call that a process makes.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Call {
+    pub(super) key: Key,
+    pub(super) unit: Unit,
+    pub(super) start_ns: u64,
+    /// When its connection was opened, if that was for this call.
+    pub(super) connect_ns: Option<u64>,
+    pub(super) remote: SocketAddr,
+}
+
+/// For which requests calls are made.
+#[derive(Debug, Default)]
+pub(super) struct MadeFor {
+    /// The call that was asked for.
+    pub(super) this: Option<(Key, Evidence)>,
+    /// Request and call, of earlier calls.
+    pub(super) earlier: Vec<(Key, Key)>,
 }
 
 /// How the process works on requests.
 #[derive(Debug)]
 enum Works {
     /// By threads, if what was learned says so.
-    Threads(Learned),
-    /// As a proxy: what each thread went on with, the latest last.
-    Proxy(FxHashMap<u32, VecDeque<Turn>>),
+    Threads(Threads, Accord),
+    /// As a proxy that calls in the callback which read.
+    Turns(&'static str, Turns),
+    /// As a proxy that reads what has come, and then calls.
+    Rounds(&'static str, Rounds),
 }
-
-/// What the exchanges so far say of threads.
-#[derive(Debug, Default)]
-struct Learned {
-    /// Exchanges in a row whose request one thread read, and then answered, and read no other between.
-    good: u32,
-    /// Of those, some overlapped.
-    overlapped: bool,
-}
-
-/// A proxy's thread went on with a request.
-#[derive(Debug)]
-struct Turn {
-    time_ns: u64,
-    key: Key,
-    /// A call was made in it. A second one may be a check or a retry of something else.
-    is_used: bool,
-}
-
-/// Exchanges without an exception that make a profile.
-const ENOUGH: u32 = 16;
-/// Threads of a proxy that are remembered.
-const THREADS: usize = 1024;
-/// Turns of a thread that are remembered.
-const TURNS: usize = 64;
 
 impl Process {
-    pub(super) fn new(is_proxy: bool) -> Self {
-        let works =
-            if is_proxy { Works::Proxy(FxHashMap::default()) } else { Works::Threads(Learned::default()) };
-        Self { open: Vec::new(), is_hidden: false, works, profile: None }
+    pub(super) fn new(executable: &str) -> Self {
+        Self::working(match proxy::known(executable) {
+            Some((name, Order::AtOnce)) => Works::Turns(name, Turns::default()),
+            Some((name, Order::InRounds)) => Works::Rounds(name, Rounds::default()),
+            None => Works::Threads(Threads::default(), Accord::default()),
+        })
+    }
+
+    /// A process of the same program.
+    pub(super) fn forked(&self) -> Self {
+        Self::working(match self.works {
+            Works::Turns(name, _) => Works::Turns(name, Turns::default()),
+            Works::Rounds(name, _) => Works::Rounds(name, Rounds::default()),
+            Works::Threads(..) => Works::Threads(Threads::default(), Accord::default()),
+        })
+    }
+
+    fn working(works: Works) -> Self {
+        Self { open: Vec::new(), quiet_since_ns: u64::MAX, is_hidden: false, works, profile: None }
+    }
+
+    /// Whether it matters to it what a thread reads of a request, or of an answer.
+    pub(super) fn takes_turns(&self) -> bool {
+        matches!(self.works, Works::Turns(..))
     }
 
     pub(super) fn is_proxy(&self) -> bool {
-        matches!(self.works, Works::Proxy(_))
+        !matches!(self.works, Works::Threads(..))
+    }
+
+    pub(super) fn profile(&self) -> Profile {
+        match &self.works {
+            Works::Threads(threads, _) => threads.profile(),
+            Works::Turns(name, _) | Works::Rounds(name, _) => Profile::Proxy(name),
+        }
     }
 
     /// How the kernel programs may link its calls (`PROFILE_*`), if that has changed.
     pub(super) fn new_profile(&mut self, sole_request: bool) -> Option<u8> {
         let profile = match &self.works {
-            Works::Proxy(_) => PROFILE_PROXY,
-            Works::Threads(learned) if learned.good >= ENOUGH && learned.overlapped => PROFILE_THREADS,
-            Works::Threads(_) if sole_request && !self.is_hidden => PROFILE_SOLE_REQUEST,
-            Works::Threads(_) => PROFILE_NONE,
+            Works::Turns(..) => PROFILE_PROXY,
+            // Which call is for which request shows after the calls.
+            Works::Rounds(..) => PROFILE_LATER,
+            Works::Threads(threads, _) if threads.are_units() => PROFILE_THREADS,
+            Works::Threads(..) if !sole_request || self.is_hidden => PROFILE_NONE,
+            Works::Threads(_, accord) if accord.is_suspicious() => PROFILE_LATER,
+            Works::Threads(_, accord) if accord.is_known() => PROFILE_SOLE_REQUEST,
+            Works::Threads(..) => PROFILE_SOLE_OWN,
         };
         (self.profile != Some(profile)).then(|| *self.profile.insert(profile))
     }
@@ -106,102 +150,123 @@ impl Process {
 
     /// A thread has read the head of a request.
     pub(super) fn request_opened(&mut self, unit: Unit, key: Key, start_ns: u64) {
-        if let Works::Threads(learned) = &mut self.works
-            && self.open.iter().any(|open| open.unit == unit)
-        {
-            // It reads a request while it works for another.
-            *learned = Learned::default();
+        match &mut self.works {
+            Works::Threads(threads, accord) => {
+                threads.read(unit.tid, key, &mut self.open);
+                accord.serves();
+            }
+            Works::Turns(_, turns) => turns.resumed(unit.tid, key, start_ns, true),
+            Works::Rounds(_, rounds) => rounds.read(unit.tid, key, start_ns),
         }
         let overlaps = !self.open.is_empty();
         for open in &mut self.open {
             open.overlaps = true;
         }
-        self.open.push(Open { key, unit, start_ns, overlaps, is_answered: false });
-        self.resumed(unit, key, start_ns, true);
+        self.open.push(Open {
+            key,
+            unit,
+            start_ns,
+            overlaps,
+            is_answered: false,
+            has_called: false,
+            is_interleaved: false,
+        });
     }
 
     /// The first byte of the answer was written.
     pub(super) fn request_answered(&mut self, key: Key) {
-        if let Some(open) = self.open.iter_mut().find(|open| open.key == key) {
-            open.is_answered = true;
+        let Some(open) = self.open.iter_mut().find(|open| open.key == key) else { return };
+        open.is_answered = true;
+        if let Works::Rounds(_, rounds) = &mut self.works {
+            rounds.answered(open.unit.tid, key);
         }
     }
 
     /// The last byte of the answer was written, or none will be.
     pub(super) fn request_closed(&mut self, key: Key, exchange: &Exchange) {
-        let Some(open) = self.take(key) else { return };
-        let Works::Threads(learned) = &mut self.works else { return };
-        if exchange.outcome != Outcome::Complete || exchange.response_unit != Some(open.unit) {
-            *learned = Learned::default();
-            return;
+        if exchange.outcome != Outcome::Complete {
+            return self.request_dropped(key, exchange.end_ns);
         }
-        learned.good = learned.good.saturating_add(1);
-        learned.overlapped |= open.overlaps;
-    }
-
-    /// The request's connection is gone.
-    pub(super) fn request_dropped(&mut self, key: Key) {
-        if self.take(key).is_some()
-            && let Works::Threads(learned) = &mut self.works
+        if let Some(open) = self.take(key, exchange.end_ns)
+            && let Works::Threads(threads, _) = &mut self.works
         {
-            *learned = Learned::default();
+            threads.closed(&open, exchange.response_unit);
         }
     }
 
-    fn take(&mut self, key: Key) -> Option<Open> {
+    /// The request ended without a whole answer. Its process may not know, and go on with it.
+    pub(super) fn request_dropped(&mut self, key: Key, time_ns: u64) {
+        if let Some(open) = self.take(key, time_ns) {
+            self.works_unseen(open.unit, time_ns.max(open.start_ns));
+        }
+    }
+
+    /// A thread may work for a request that is not known.
+    pub(super) fn works_unseen(&mut self, unit: Unit, time_ns: u64) {
+        if let Works::Threads(threads, accord) = &mut self.works {
+            threads.works_unseen(unit.tid);
+            accord.works_unseen(time_ns);
+        }
+    }
+
+    fn take(&mut self, key: Key, time_ns: u64) -> Option<Open> {
         let at = self.open.iter().position(|open| open.key == key)?;
-        Some(self.open.swap_remove(at))
+        let open = self.open.swap_remove(at);
+        if self.open.is_empty() {
+            self.quiet_since_ns = time_ns.max(open.start_ns);
+        }
+        if let Works::Rounds(_, rounds) = &mut self.works {
+            rounds.answered(open.unit.tid, key);
+        }
+        Some(open)
     }
 
     /// A proxy's thread goes on with a request. With its head, and with each answer to a call for it, it
     /// may call anew (`renews`); with more of its body it may not.
     pub(super) fn resumed(&mut self, unit: Unit, key: Key, time_ns: u64, renews: bool) {
-        let Works::Proxy(threads) = &mut self.works else { return };
-        if threads.len() >= THREADS && !threads.contains_key(&unit.tid) {
-            threads.clear();
+        if let Works::Turns(_, turns) = &mut self.works {
+            turns.resumed(unit.tid, key, time_ns, renews);
         }
-        let turns = threads.entry(unit.tid).or_default();
-        if turns.len() >= TURNS {
-            turns.pop_front();
-        }
-        let is_used = !renews && turns.iter().any(|turn| turn.key == key && turn.is_used);
-        turns.push_back(Turn { time_ns, key, is_used });
     }
 
-    /// The request for which a thread makes a call that starts then, on a connection that it opened at
-    /// `connect_ns` for this call.
-    pub(super) fn made_for(
-        &mut self,
-        unit: Unit,
-        start_ns: u64,
-        connect_ns: Option<u64>,
-        sole_request: bool,
-    ) -> Option<(Key, Evidence)> {
-        let open = &self.open;
+    /// The process makes a call that itself tells for which request.
+    pub(super) fn called_for(&mut self, unit: Unit, request: Key) {
         match &mut self.works {
-            Works::Proxy(threads) => {
-                let at_ns = connect_ns.unwrap_or(start_ns);
-                let turn = threads.get_mut(&unit.tid)?.iter_mut().rev().find(|turn| turn.time_ns <= at_ns)?;
-                let waits = open.iter().any(|open| open.key == turn.key && !open.is_answered);
-                if !waits || turn.is_used {
-                    return None;
-                }
-                turn.is_used = true;
-                Some((turn.key, Evidence::Proxy))
-            }
-            Works::Threads(learned) if learned.good >= ENOUGH && learned.overlapped => {
-                let mut own = open.iter().filter(|open| open.unit == unit && open.start_ns <= start_ns);
-                let found = own.next()?;
-                own.next().is_none().then_some((found.key, Evidence::Unit))
-            }
-            Works::Threads(_) => match &open[..] {
-                [only]
-                    if sole_request && !self.is_hidden && !only.is_answered && only.start_ns <= start_ns =>
-                {
-                    Some((only.key, Evidence::SoleRequest))
-                }
-                _ => None,
-            },
+            Works::Turns(_, turns) => turns.called_for(unit.tid, request),
+            Works::Rounds(_, rounds) => rounds.called_for(unit.tid, request),
+            Works::Threads(..) => {}
         }
+    }
+
+    /// The process makes a call.
+    pub(super) fn made_for(&mut self, call: Call, sole_request: bool) -> MadeFor {
+        let open = &mut self.open;
+        let (tid, at_ns) = (call.unit.tid, call.connect_ns.unwrap_or(call.start_ns));
+        let mut earlier = Vec::new();
+        let this = match &mut self.works {
+            Works::Turns(_, turns) => {
+                let waits = |key| open.iter().any(|open| open.key == key && !open.is_answered);
+                turns.made_for(tid, at_ns, waits).map(|key| (key, Evidence::Proxy))
+            }
+            Works::Rounds(_, rounds) => {
+                earlier = rounds.called(tid, call.key, at_ns);
+                let this = earlier.iter().position(|(_, made)| *made == call.key);
+                this.map(|at| (earlier.swap_remove(at).0, Evidence::Proxy))
+            }
+            Works::Threads(threads, accord) => {
+                let is_its_own = accord.called(call, !open.is_empty());
+                let own = threads.made_for(call, open).map(|key| (key, Evidence::Unit));
+                let may_be_sole = sole_request && !self.is_hidden && !is_its_own && !threads.are_units();
+                own.or(match &open[..] {
+                    [only] if may_be_sole && only.is_sole_reason(call, self.quiet_since_ns) => {
+                        // A thread that reads requests may still be at its last one.
+                        let is_free = only.unit == call.unit || !threads.is_reader(tid) || accord.is_known();
+                        is_free.then_some((only.key, Evidence::SoleRequest))
+                    }
+                    _ => None,
+                })
+            }
+        };
+        MadeFor { this, earlier }
     }
 }

@@ -123,13 +123,13 @@ impl ProcessTable {
         self.processes.get(&pid)?.instance.as_ref()
     }
 
-    /// All instances, by pid, with the number of their processes that live.
-    pub fn instances(&self) -> Vec<(Arc<Instance>, usize)> {
-        let mut instances: FxHashMap<u32, (Arc<Instance>, usize)> = FxHashMap::default();
-        for process in self.processes.values() {
+    /// All instances, by pid, with the pids of their processes that live.
+    pub fn instances(&self) -> Vec<(Arc<Instance>, Vec<u32>)> {
+        let mut instances: FxHashMap<u32, (Arc<Instance>, Vec<u32>)> = FxHashMap::default();
+        for (pid, process) in &self.processes {
             let Some(instance) = &process.instance else { continue };
-            let entry = instances.entry(instance.pid).or_insert_with(|| (Arc::clone(instance), 0));
-            entry.1 += usize::from(process.ended_ns.is_none());
+            let entry = instances.entry(instance.pid).or_insert_with(|| (Arc::clone(instance), Vec::new()));
+            entry.1.extend(process.ended_ns.is_none().then_some(pid));
         }
         let mut instances: Vec<_> = instances.into_values().collect();
         instances.sort_unstable_by_key(|(instance, _)| instance.pid);

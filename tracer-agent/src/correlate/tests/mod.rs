@@ -1,5 +1,9 @@
 //! Requests of several processes, and the links between them.
 
+mod accord;
+mod proxies;
+mod threads;
+
 use super::*;
 use crate::exchange::{Outcome, Payload};
 
@@ -118,16 +122,19 @@ impl World {
         }
     }
 
-    /// Exchanges of two threads that overlap, each thread on its own: what makes a profile of threads.
-    fn teach(&mut self, pid: u32) {
-        for round in 0..10 {
-            let (_, one) = self.connection(500 + round * 2);
-            let (_, two) = self.connection(501 + round * 2);
-            let first = self.open(&one, thread(pid, pid + 1), 0, None);
-            let second = self.open(&two, thread(pid, pid + 2), 0, None);
-            self.close(&first);
-            self.close(&second);
-        }
+    /// A request is read and answered by its thread, which makes a call for it.
+    fn work(&mut self, end: &End, unit: Unit, offset: u64) {
+        let request = self.open(end, unit, offset, None);
+        self.call(unit);
+        self.close(&request);
+    }
+
+    /// A call from its beginning to its end, on a connection that nobody else uses.
+    fn call(&mut self, unit: Unit) -> Link {
+        let number = self.now() + 10_000;
+        let (call, _) = self.connection(number);
+        let made = self.open(&call, unit, 1, None);
+        self.close(&made)
     }
 }
 
@@ -288,129 +295,6 @@ fn nothing_is_sole_in_a_process_that_serves_what_is_not_read() {
     let request = world.open(&one, thread(1, 1), 0, None);
     let made = world.open(&call, thread(1, 1), 0, None);
     assert_eq!(world.close(&made).parent, None);
-    world.close(&request);
-}
-
-#[test]
-fn threads_that_answer_what_they_read_are_units_until_one_does_not() {
-    let mut world = World::new();
-    world.teach(1);
-    let (_, one) = world.connection(1);
-    let (_, two) = world.connection(2);
-    let (call, _) = world.connection(3);
-    let (a, b) = (thread(1, 2), thread(1, 3));
-    let first = world.open(&one, a, 0, None);
-    let second = world.open(&two, b, 0, None);
-    let made = world.open(&call, b, 0, None);
-    let by_another = world.open(&call, thread(1, 9), 10, None);
-    let inner = world.close(&made);
-    assert_eq!(world.close(&by_another).parent, None, "its thread works for no request");
-    world.close(&first);
-    // The answer is another thread's: no profile any more.
-    let outer = world.close_by(&second, a);
-    assert_eq!(inner.parent, Some((outer.span_id, Evidence::Unit)));
-    let first = world.open(&one, a, 100, None);
-    let second = world.open(&two, b, 100, None);
-    let made = world.open(&call, b, 100, None);
-    assert_eq!(world.close(&made).parent, None);
-    world.close(&first);
-    world.close(&second);
-}
-
-#[test]
-fn requests_one_after_the_other_teach_nothing_of_threads() {
-    let mut world = World::new();
-    let (_, one) = world.connection(1);
-    for round in 0..50 {
-        let request = world.open(&one, thread(1, 1), round * 10, None);
-        world.close(&request);
-    }
-    let (_, two) = world.connection(2);
-    let (call, _) = world.connection(3);
-    let first = world.open(&one, thread(1, 1), 1000, None);
-    let second = world.open(&two, thread(1, 2), 0, None);
-    let made = world.open(&call, thread(1, 1), 0, None);
-    assert_eq!(world.close(&made).parent, None);
-    world.close(&first);
-    world.close(&second);
-}
-
-#[test]
-fn a_thread_that_reads_a_second_request_is_an_event_loop() {
-    let mut world = World::new();
-    world.teach(1);
-    let (_, one) = world.connection(1);
-    let (_, two) = world.connection(2);
-    let (call, _) = world.connection(3);
-    let first = world.open(&one, thread(1, 2), 0, None);
-    let second = world.open(&two, thread(1, 2), 0, None);
-    let made = world.open(&call, thread(1, 2), 0, None);
-    assert_eq!(world.close(&made).parent, None);
-    world.close(&first);
-    world.close(&second);
-}
-
-#[test]
-fn a_proxy_calls_for_the_request_that_it_read_last_or_connected_for() {
-    let mut world = World::new();
-    world.correlator.program(1, "/usr/sbin/nginx");
-    world.correlator.fork(1, 2);
-    let worker = thread(2, 2);
-    let (_, one) = world.connection(1);
-    let (_, two) = world.connection(2);
-    let (kept, _) = world.connection(5);
-    let first = world.open(&one, worker, 0, None);
-    // It connects for the first request, then reads the second, and sends the first's call later.
-    let (upstream, _) = world.connection(3);
-    let second = world.open(&two, worker, 0, None);
-    let (other, _) = world.connection(4);
-    let for_first = world.open(&upstream, worker, 0, None);
-    let for_second = world.open(&other, worker, 0, None);
-    let check = world.open(&kept, worker, 50, None);
-    let links = [&check, &for_second, &for_first].map(|pending| world.close(pending));
-    assert_eq!(links[0].parent, None, "one call for each time that it read");
-    let (outer_second, outer_first) = (world.close(&second), world.close(&first));
-    assert_eq!(links[1].parent, Some((outer_second.span_id, Evidence::Proxy)));
-    assert_eq!(links[2].parent, Some((outer_first.span_id, Evidence::Proxy)));
-}
-
-#[test]
-fn a_proxy_goes_on_with_a_request_when_it_reads_an_answer_for_it() {
-    let mut world = World::new();
-    world.correlator.program(1, "/usr/sbin/nginx");
-    let worker = thread(1, 1);
-    let (_, one) = world.connection(1);
-    let (_, two) = world.connection(2);
-    let first = world.open(&one, worker, 0, None);
-    let (authentication, _) = world.connection(3);
-    let question = world.open(&authentication, worker, 0, None);
-    let second = world.open(&two, worker, 0, None);
-    let at = world.now();
-    world.correlator.read(&authentication.0, worker, at);
-    world.close(&question);
-    let (upstream, _) = world.connection(4);
-    let call = world.open(&upstream, worker, 0, None);
-    let link = world.close(&call);
-    world.close(&second);
-    let outer = world.close(&first);
-    assert_eq!(link.parent, Some((outer.span_id, Evidence::Proxy)));
-}
-
-#[test]
-fn more_of_a_request_is_no_reason_for_a_second_call() {
-    let mut world = World::new();
-    world.correlator.program(1, "/usr/sbin/nginx");
-    let worker = thread(1, 1);
-    let (_, one) = world.connection(1);
-    let request = world.open(&one, worker, 0, None);
-    let (upstream, _) = world.connection(2);
-    let call = world.open(&upstream, worker, 0, None);
-    let at = world.now();
-    world.correlator.read(&one.0, worker, at);
-    let (check, _) = world.connection(3);
-    let second = world.open(&check, worker, 0, None);
-    assert_eq!(world.close(&second).parent, None);
-    assert_eq!(evidence(&world.close(&call)), Some(Evidence::Proxy));
     world.close(&request);
 }
 

@@ -1,0 +1,245 @@
+"""Services whose paths tell which request made which call: service.py WAY.
+
+A request for /r/N makes calls to /c/N/0, /c/N/1 and so on at the backend, in one of the ways below.
+"""
+
+import asyncio
+import collections
+import functools
+import http.client
+import os
+import queue
+import select
+import socket
+import sys
+import threading
+from concurrent.futures import Future
+
+BACKEND = os.environ["BACKEND"]
+WORKERS = 8
+# Of ten thousand requests, those from here on are worked for in another way, if the way changes.
+CHANGE = 5000
+
+ANSWER = b"HTTP/1.1 200 OK\r\nContent-Length: 3\r\nConnection: close\r\n\r\nok\n"
+listener = socket.create_server(("127.0.0.1", int(os.environ["PORT"])), backlog=128)
+
+
+def read(connection):
+    """Reads a request. Returns its number; none at the end of the connection."""
+    head = b""
+    while b"\r\n\r\n" not in head:
+        part = connection.recv(65536)
+        if not part:
+            return None
+        head += part
+    return int(head.split()[1].rsplit(b"/", 1)[1])
+
+
+def answer(connection):
+    connection.sendall(ANSWER)
+    connection.shutdown(socket.SHUT_WR)
+    connection.close()
+
+
+def call(path, connection=None):
+    connection = connection or http.client.HTTPConnection(BACKEND)
+    connection.request("GET", path)
+    response = connection.getresponse()
+    response.read()
+    return response.status
+
+
+def work(number):
+    for k in range(2):
+        call(f"/c/{number}/{k}")
+
+
+def serve(connection, work=work, afterwards=lambda number: None):
+    number = read(connection)
+    if number is None:
+        return connection.close()
+    work(number)
+    answer(connection)
+    afterwards(number)
+
+
+def accepted():
+    while True:
+        yield listener.accept()[0]
+
+
+def start(target, *arguments):
+    threading.Thread(target=target, args=arguments, daemon=True).start()
+
+
+def threads(**how):
+    """A thread for each request."""
+    for connection in accepted():
+        threading.Thread(target=functools.partial(serve, connection, **how), daemon=True).start()
+
+
+def retries(number):
+    """The first answer is an error, the second never comes, the third is right."""
+    for k, kind in enumerate(["fail", "cut", ""]):
+        try:
+            if call(f"/c/{number}/{k}{kind}") == 200:
+                return
+        except (http.client.HTTPException, OSError):
+            pass
+
+
+def fan_out(number):
+    """Eight calls at once, each by a thread of its own."""
+    helpers = [threading.Thread(target=call, args=(f"/c/{number}/{k}",)) for k in range(8)]
+    for helper in helpers:
+        helper.start()
+    for helper in helpers:
+        helper.join()
+
+
+def after(number):
+    """A call when the answer has been given."""
+    call(f"/c/{number}/0")
+
+
+def pool():
+    """Threads that take connections from a queue, and share connections to the backend."""
+    waiting, idle = queue.Queue(), queue.LifoQueue()
+    for _ in range(WORKERS):
+        idle.put(http.client.HTTPConnection(BACKEND))
+
+    def pooled(number):
+        for k in range(2):
+            connection = idle.get()
+            call(f"/c/{number}/{k}", connection)
+            idle.put(connection)
+
+    def worker():
+        while True:
+            serve(waiting.get(), work=pooled)
+
+    for _ in range(WORKERS):
+        start(worker)
+    for connection in accepted():
+        waiting.put(connection)
+
+
+def prefork():
+    """Processes that accept for themselves."""
+    for _ in range(WORKERS // 2):
+        if os.fork() == 0:
+            for connection in accepted():
+                serve(connection)
+    os.wait()
+
+
+class Jobs:
+    """Connections and calls that wait for a thread."""
+
+    def __init__(self):
+        self.changed = threading.Condition()
+        self.connections = collections.deque()
+        self.calls = collections.deque()
+
+    def put(self, kind, job):
+        with self.changed:
+            kind.append(job)
+            self.changed.notify_all()
+
+    def take(self, kinds, until=lambda: False):
+        with self.changed:
+            while not until():
+                for kind in kinds:
+                    if kind:
+                        return kind.popleft()
+                self.changed.wait()
+        return None
+
+    def run(self, path, future):
+        status = call(path)
+        with self.changed:
+            future.set_result(status)
+            self.changed.notify_all()
+
+
+def shared(helps, workers, hands_over=lambda number: True):
+    """Threads that read requests and run each other's calls: those that are free, and if a thread
+    `helps`, also itself while it waits for its own."""
+    jobs = Jobs()
+
+    def work_shared(number):
+        if not hands_over(number):
+            return work(number)
+        futures = [Future() for _ in range(2)]
+        for k, future in enumerate(futures):
+            jobs.put(jobs.calls, (f"/c/{number}/{k}", future))
+        for future in futures:
+            while helps and (job := jobs.take([jobs.calls], until=future.done)):
+                jobs.run(*job)
+            future.result()
+
+    def worker():
+        while True:
+            job = jobs.take([jobs.calls, jobs.connections])
+            if isinstance(job, tuple):
+                jobs.run(*job)
+            else:
+                serve(job, work=work_shared)
+
+    for _ in range(workers):
+        start(worker)
+    for connection in accepted():
+        jobs.put(jobs.connections, connection)
+
+
+def interleaved():
+    """One thread that reads all requests that are there before it works for any of them, the last first."""
+    while True:
+        connections = [listener.accept()[0]]
+        while select.select([listener], [], [], 0.002)[0]:
+            connections.append(listener.accept()[0])
+        requests = [(read(connection), connection) for connection in connections]
+        for number, connection in reversed(requests):
+            if number is not None:
+                work(number)
+        for number, connection in requests:
+            connection.close() if number is None else answer(connection)
+
+
+async def call_in_loop(path):
+    reader, writer = await asyncio.open_connection(*BACKEND.split(":"))
+    writer.write(f"GET {path} HTTP/1.1\r\nHost: backend\r\nConnection: close\r\n\r\n".encode())
+    await reader.read()
+    writer.close()
+
+
+async def event_loop():
+    """One thread and its coroutines."""
+
+    async def serve_in_loop(reader, writer):
+        head = await reader.readuntil(b"\r\n\r\n")
+        number = int(head.split()[1].rsplit(b"/", 1)[1])
+        for k in range(2):
+            await call_in_loop(f"/c/{number}/{k}")
+        writer.write(ANSWER)
+        await writer.drain()
+        writer.close()
+
+    server = await asyncio.start_server(serve_in_loop, sock=listener)
+    await server.serve_forever()
+
+
+WAYS = {
+    "threads": threads,
+    "retries": lambda: threads(work=retries),
+    "fan-out": lambda: threads(work=fan_out),
+    "after": lambda: threads(work=lambda number: None, afterwards=after),
+    "pool": pool,
+    "prefork": prefork,
+    "hand-over": lambda: shared(helps=False, workers=3 * WORKERS),
+    "helping": lambda: shared(helps=True, workers=WORKERS),
+    "changing": lambda: shared(False, 3 * WORKERS, hands_over=lambda number: number % 10_000 >= CHANGE),
+    "interleaved": interleaved,
+    "event-loop": lambda: asyncio.run(event_loop()),
+}
+WAYS[sys.argv[1]]()

@@ -1,0 +1,206 @@
+//! Which request made which call: services whose paths tell the truth, and what the links say.
+//!
+//! A request for `/r/N` makes calls to `/c/N/…`. Paths are compared here only; nothing that makes links
+//! looks at them.
+
+use std::{collections::BTreeMap, path::PathBuf, process::Command};
+
+use tracer_tests::{
+    Agent,
+    programs::{Program, ask, run},
+    receiver::{Received, Receiver},
+    root, wait_until,
+};
+
+/// A way to work for requests.
+struct Pattern {
+    /// As the table calls it.
+    name: &'static str,
+    program: Program,
+    /// Calls for each request.
+    calls: u32,
+    /// The least part of the calls that is linked, with one request at a time and with many.
+    recall: [f64; 2],
+}
+
+/// What was found of the calls of a pattern.
+#[derive(Default)]
+struct Found {
+    calls: u32,
+    /// Links by evidence.
+    links: BTreeMap<String, u32>,
+    right: u32,
+    /// What wrong links say: the paths of call and parent.
+    wrong: Vec<String>,
+}
+
+impl Found {
+    fn linked(&self) -> u32 {
+        self.links.values().sum()
+    }
+
+    fn recall(&self) -> f64 {
+        f64::from(self.right) / f64::from(self.calls)
+    }
+
+    fn precision(&self) -> Option<f64> {
+        (self.linked() > 0).then(|| f64::from(self.right) / f64::from(self.linked()))
+    }
+}
+
+/// Numbers of requests that belong to one pattern.
+const RANGE: u32 = 10_000;
+/// Requests at once, how many, the number of the first, and whether the agent still learns. In the last,
+/// the way that changes is another.
+const PHASES: [(u32, u32, u32, bool); 4] =
+    [(1, 20, 0, true), (1, 40, 1000, false), (8, 120, 2000, true), (8, 120, 5000, false)];
+
+/// The Go services, compiled.
+fn go() -> PathBuf {
+    let folder = root().join("target/go");
+    let program = folder.join("service");
+    run(Command::new("go")
+        .args(["build", "-o"])
+        .arg(&program)
+        .arg("service.go")
+        .current_dir(root().join("tests/apps/labelled"))
+        // What Debian has knows no newer language, and needs no module.
+        .envs([("GO111MODULE", "off"), ("CGO_ENABLED", "0")])
+        .env("GOCACHE", folder.join("cache")));
+    program
+}
+
+fn patterns(backend: u16) -> Vec<Pattern> {
+    let address = format!("127.0.0.1:{backend}");
+    let python = |way| Program::of_way(&["/usr/bin/python3", "service.py"], way, &address);
+    let node = |way| Program::of_way(&["node", "service.js"], way, &address);
+    let go_program = go();
+    let go = |way| Program::of_way(&[go_program.to_str().expect("a path in UTF-8")], way, &address);
+    let pattern = |name, program, calls, recall| Pattern { name, program, calls, recall };
+    vec![
+        pattern("thread per request", python("threads"), 2, [1.0, 1.0]),
+        pattern("thread per request, retries", python("retries"), 3, [1.0, 1.0]),
+        pattern("thread per request, 8 threads call", python("fan-out"), 8, [1.0, 0.0]),
+        pattern("thread per request, call after the answer", python("after"), 1, [0.0, 0.0]),
+        pattern("thread pool, connection pool", python("pool"), 2, [1.0, 1.0]),
+        pattern("prefork", python("prefork"), 2, [1.0, 1.0]),
+        pattern("pool that hands calls over", python("hand-over"), 2, [1.0, 0.0]),
+        pattern("pool that helps while it waits", python("helping"), 2, [1.0, 0.0]),
+        pattern("pool that begins to hand over", python("changing"), 2, [1.0, 0.0]),
+        pattern("one thread, requests interleaved", python("interleaved"), 2, [1.0, 0.0]),
+        pattern("asyncio", python("event-loop"), 2, [1.0, 0.0]),
+        pattern("Node, callbacks", node("callbacks"), 2, [1.0, 0.0]),
+        pattern("Node, promises", node("promises"), 2, [1.0, 0.0]),
+        pattern("Node, 8 calls at once", node("fan-out"), 8, [1.0, 0.0]),
+        pattern("Node, connection pool", node("pool"), 2, [1.0, 0.0]),
+        pattern("Node, retries", node("retries"), 3, [1.0, 0.0]),
+        pattern("Node, call after the answer", node("after"), 1, [0.0, 0.0]),
+        pattern("Go", go("goroutines"), 2, [1.0, 0.0]),
+        pattern("Go, 8 calls at once", go("fan-out"), 8, [1.0, 0.0]),
+        pattern("nginx, connections kept", Program::nginx_before(backend), 1, [1.0, 1.0]),
+        // With a new connection to the backend now and then, some calls stay unclear.
+        pattern("HAProxy, connections kept", Program::haproxy_before(backend), 1, [1.0, 0.9]),
+    ]
+}
+
+/// The number of the request that a path belongs to.
+fn number(path: &str) -> Option<u32> {
+    path.split('/').nth(2)?.parse().ok()
+}
+
+/// Compares the links of calls whose numbers are in a range with the truth.
+fn compare(spans: &[Received], by_id: &BTreeMap<&[u8], usize>, numbers: std::ops::Range<u32>) -> Found {
+    let mut found = Found::default();
+    for span in spans.iter().filter(|span| !span.is_server()) {
+        let path = span.path();
+        if !number(&path).is_some_and(|number| numbers.contains(&number)) {
+            continue;
+        }
+        found.calls += 1;
+        if span.span.parent_span_id.is_empty() {
+            continue;
+        }
+        let parent = &spans[by_id[&span.span.parent_span_id[..]]];
+        let evidence = span.attribute("tracer.link.evidence").expect("each link has its evidence");
+        *found.links.entry(evidence.clone()).or_default() += 1;
+        if parent.is_server()
+            && parent.path().starts_with("/r/")
+            && number(&parent.path()) == number(&path)
+            && parent.span.trace_id == span.span.trace_id
+        {
+            found.right += 1;
+        } else {
+            found.wrong.push(format!("{path} hangs on {} by {evidence}", parent.path()));
+        }
+    }
+    found
+}
+
+/// Every request that the backend got hangs on the call at the other end of its connection.
+fn assert_wire(spans: &[Received], by_id: &BTreeMap<&[u8], usize>) {
+    for span in spans.iter().filter(|span| span.is_server() && span.path().starts_with("/c/")) {
+        let parent = by_id.get(&span.span.parent_span_id[..]).map(|at| &spans[*at]);
+        let parent = parent.unwrap_or_else(|| panic!("{} hangs on nothing", span.path()));
+        assert_eq!((parent.path(), parent.is_server()), (span.path(), false));
+        assert_eq!(parent.span.trace_id, span.span.trace_id, "{}", span.path());
+        assert_eq!(span.attribute("tracer.link.evidence").as_deref(), Some("wire"));
+    }
+}
+
+#[test]
+fn no_link_is_wrong_and_all_that_can_be_known_are_made() {
+    let backend = Program::backend_on("127.0.0.1");
+    let patterns = patterns(backend.port);
+    let receiver = Receiver::start();
+    let pids: Vec<u32> =
+        patterns.iter().map(|pattern| pattern.program.pid()).chain([backend.pid()]).collect();
+    let agent = Agent::tracing(&pids, &receiver);
+    let mut expected = 0;
+    for (index, pattern) in (1..).zip(&patterns) {
+        for (at_once, count, first, _) in PHASES {
+            ask(pattern.program.port, index * RANGE + first, count, at_once);
+            // Each request is a span, each call two.
+            expected += (count * (1 + 2 * pattern.calls)) as usize;
+        }
+    }
+    wait_until("all spans", || receiver.count() >= expected);
+    let spans = receiver.spans();
+    assert_eq!(spans.len(), expected);
+    let by_id = (0..).zip(&spans).map(|(at, span)| (&span.span.span_id[..], at)).collect();
+    assert_wire(&spans, &by_id);
+
+    println!("| pattern | at once | calls | links | precision | recall |\n|---|---|---|---|---|---|");
+    let mut faults = Vec::new();
+    for (index, pattern) in (1..).zip(&patterns) {
+        for (at_once, count, first, learns) in PHASES {
+            let first = index * RANGE + first;
+            let found = compare(&spans, &by_id, first..first + count);
+            let links: Vec<String> =
+                found.links.iter().map(|(evidence, count)| format!("{count} {evidence}")).collect();
+            println!(
+                "| {} | {at_once}{} | {} | {} | {} | {:.2} |",
+                pattern.name,
+                if learns { ", learning" } else { "" },
+                found.calls,
+                links.join(", "),
+                found.precision().map_or("—".to_owned(), |precision| format!("{precision:.3}")),
+                found.recall(),
+            );
+            assert_eq!(found.calls, count * pattern.calls, "{}", pattern.name);
+            faults.extend(found.wrong.iter().map(|wrong| format!("{}: {wrong}", pattern.name)));
+            if !learns && found.recall() < pattern.recall[usize::from(at_once > 1)] {
+                faults.push(format!("{}: {at_once} at once: recall {:.3}", pattern.name, found.recall()));
+            }
+        }
+    }
+    let status = agent.status();
+    for (pattern, profile) in [(0, "threads"), (4, "threads"), (6, "unknown"), (8, "unknown"), (20, "proxy")]
+    {
+        let pattern: &Pattern = &patterns[pattern];
+        let services = status["services"].as_array().expect("services");
+        let service = services.iter().find(|service| service["pid"] == pattern.program.pid());
+        assert_eq!(service.expect("its service")["profiles"][0]["profile"], profile, "{}", pattern.name);
+    }
+    agent.stop();
+    assert!(faults.is_empty(), "{} faults:\n{}", faults.len(), faults.join("\n"));
+}

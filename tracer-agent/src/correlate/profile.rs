@@ -1,0 +1,79 @@
+//! How a process works for its requests, and why the agent thinks so.
+
+use std::fmt;
+
+/// How a process works.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Profile {
+    /// Each thread works for the request that it read.
+    Threads {
+        /// Overlapping exchanges that showed it.
+        exchanges: u32,
+    },
+    /// As a proxy: this one.
+    Proxy(&'static str),
+    /// Not known yet.
+    Learning {
+        /// Overlapping exchanges that were like those of threads.
+        exchanges: u32,
+        /// How many it takes.
+        needed: u32,
+    },
+    /// In some other way.
+    Unknown(Doubt),
+}
+
+/// Why threads are not taken for units of work.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Doubt {
+    /// A thread read a request while it worked for one of another connection.
+    Interleaved,
+    /// A thread answered what another had read.
+    AnsweredElsewhere,
+    /// A thread that reads requests called while it had none, and others were open.
+    HandedOver,
+}
+
+impl Profile {
+    /// In one word.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Threads { .. } => "threads",
+            Self::Proxy(_) => "proxy",
+            Self::Learning { .. } | Self::Unknown(_) => "unknown",
+        }
+    }
+
+    /// Whether two profiles differ at most in how much was seen.
+    pub fn is_like(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Threads { .. }, Self::Threads { .. }) | (Self::Learning { .. }, Self::Learning { .. }) => {
+                true
+            }
+            _ => self == other,
+        }
+    }
+
+    /// Whether nothing was seen yet.
+    pub const fn is_blank(self) -> bool {
+        matches!(self, Self::Learning { exchanges: 0, .. })
+    }
+}
+
+/// What it is known from.
+impl fmt::Display for Profile {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Threads { exchanges } => write!(f, "{exchanges} overlapping exchanges"),
+            Self::Proxy(name) => f.write_str(name),
+            Self::Learning { exchanges, needed } => {
+                write!(f, "{exchanges} of {needed} overlapping exchanges")
+            }
+            Self::Unknown(doubt) => f.write_str(match doubt {
+                Doubt::Interleaved => "a thread read a request while it worked for another",
+                Doubt::AnsweredElsewhere => "a thread answered a request that another had read",
+                Doubt::HandedOver => "a thread without a request made calls while others were open",
+            }),
+        }
+    }
+}

@@ -1,0 +1,84 @@
+//! Calls that a process makes of its own accord.
+
+use super::*;
+
+const WORKER: Unit = Unit { pid: 1, tid: 1 };
+
+/// A call to another port than the usual one.
+fn call_elsewhere(world: &mut World) -> Link {
+    let number = world.now() + 10_000;
+    let (End(mut facts), _) = world.connection(number);
+    facts.remote.set_port(81);
+    let made = world.open(&End(facts), WORKER, 1, None);
+    world.close(&made)
+}
+
+#[test]
+fn where_a_process_calls_of_its_own_accord_no_request_is_the_sole_reason() {
+    let mut world = World::new();
+    let (_, one) = world.connection(1);
+    world.work(&one, WORKER, 0);
+    // Work after the answer, or a timer.
+    world.call(WORKER);
+    let request = world.open(&one, WORKER, 100, None);
+    assert_eq!(world.call(WORKER).parent, None);
+    assert_eq!(evidence(&call_elsewhere(&mut world)), Some(Evidence::SoleRequest));
+    world.close(&request);
+}
+
+#[test]
+fn an_address_is_trusted_again_after_many_calls_for_requests() {
+    let mut world = World::new();
+    let (_, one) = world.connection(1);
+    world.work(&one, WORKER, 0);
+    // It may have been for a request that came before the agent.
+    world.call(WORKER);
+    let request = world.open(&one, WORKER, 100, None);
+    let linked = (0..2000).filter(|_| world.call(WORKER).parent.is_some()).count();
+    assert_eq!(linked, 2000 - 1024);
+    world.close(&request);
+}
+
+#[test]
+fn calls_before_the_first_request_and_after_a_lost_client_are_no_habit() {
+    let mut world = World::new();
+    let (_, one) = world.connection(1);
+    world.call(WORKER);
+    world.open(&one, WORKER, 0, None);
+    world.correlator.left(one.0.number);
+    world.call(WORKER);
+    let (_, two) = world.connection(2);
+    let request = world.open(&two, WORKER, 0, None);
+    assert_eq!(evidence(&world.call(WORKER)), Some(Evidence::SoleRequest));
+    world.close(&request);
+}
+
+#[test]
+fn a_thread_that_reads_requests_may_still_be_at_its_last_one() {
+    let mut world = World::new();
+    let (_, one) = world.connection(1);
+    let other = thread(1, 2);
+    world.work(&one, other, 0);
+    for served in 2..20 {
+        let request = world.open(&one, WORKER, served, None);
+        assert_eq!(world.call(other).parent.is_some(), served >= 16, "{served}");
+        world.close(&request);
+    }
+}
+
+#[test]
+fn a_connection_that_was_opened_between_two_requests_is_for_neither() {
+    let mut world = World::new();
+    let (_, one) = world.connection(1);
+    let request = world.open(&one, WORKER, 0, None);
+    let (spare, _) = world.connection(2);
+    world.close(&request);
+    let (after, _) = world.connection(3);
+    let request = world.open(&one, WORKER, 100, None);
+    let late = world.open(&after, WORKER, 0, None);
+    assert_eq!(world.close(&late).parent, None);
+    // One of the connections that the first request needed, and did not use.
+    let spare = world.open(&spare, WORKER, 0, None);
+    assert_eq!(evidence(&world.close(&spare)), Some(Evidence::SoleRequest));
+    world.close(&request);
+}

@@ -1,0 +1,182 @@
+//! What is known of the calls of proxies.
+
+use super::*;
+
+#[test]
+fn a_proxy_calls_for_the_request_that_it_read_last_or_connected_for() {
+    let mut world = World::new();
+    world.correlator.program(1, "/usr/sbin/nginx");
+    world.correlator.fork(1, 2);
+    let worker = thread(2, 2);
+    let (_, one) = world.connection(1);
+    let (_, two) = world.connection(2);
+    let (kept, _) = world.connection(5);
+    let first = world.open(&one, worker, 0, None);
+    // It connects for the first request, then reads the second, and sends the first's call later.
+    let (upstream, _) = world.connection(3);
+    let second = world.open(&two, worker, 0, None);
+    let (other, _) = world.connection(4);
+    let for_first = world.open(&upstream, worker, 0, None);
+    let for_second = world.open(&other, worker, 0, None);
+    let check = world.open(&kept, worker, 50, None);
+    let links = [&check, &for_second, &for_first].map(|pending| world.close(pending));
+    assert_eq!(links[0].parent, None, "one call for each time that it read");
+    let (outer_second, outer_first) = (world.close(&second), world.close(&first));
+    assert_eq!(links[1].parent, Some((outer_second.span_id, Evidence::Proxy)));
+    assert_eq!(links[2].parent, Some((outer_first.span_id, Evidence::Proxy)));
+}
+
+#[test]
+fn a_proxy_goes_on_with_a_request_when_it_reads_an_answer_for_it() {
+    let mut world = World::new();
+    world.correlator.program(1, "/usr/sbin/nginx");
+    let worker = thread(1, 1);
+    let (_, one) = world.connection(1);
+    let (_, two) = world.connection(2);
+    let first = world.open(&one, worker, 0, None);
+    let (authentication, _) = world.connection(3);
+    let question = world.open(&authentication, worker, 0, None);
+    let second = world.open(&two, worker, 0, None);
+    let at = world.now();
+    world.correlator.read(&authentication.0, worker, at);
+    world.close(&question);
+    let (upstream, _) = world.connection(4);
+    let call = world.open(&upstream, worker, 0, None);
+    let link = world.close(&call);
+    world.close(&second);
+    let outer = world.close(&first);
+    assert_eq!(link.parent, Some((outer.span_id, Evidence::Proxy)));
+}
+
+#[test]
+fn more_of_a_request_is_no_reason_for_a_second_call() {
+    let mut world = World::new();
+    world.correlator.program(1, "/usr/sbin/nginx");
+    let worker = thread(1, 1);
+    let (_, one) = world.connection(1);
+    let request = world.open(&one, worker, 0, None);
+    let (upstream, _) = world.connection(2);
+    let call = world.open(&upstream, worker, 0, None);
+    let at = world.now();
+    world.correlator.read(&one.0, worker, at);
+    let (check, _) = world.connection(3);
+    let second = world.open(&check, worker, 0, None);
+    assert_eq!(world.close(&second).parent, None);
+    assert_eq!(evidence(&world.close(&call)), Some(Evidence::Proxy));
+    world.close(&request);
+}
+
+/// A proxy that reads what has come, and then calls.
+const IN_ROUNDS: &str = "/usr/sbin/haproxy";
+
+#[test]
+fn calls_follow_in_the_order_of_the_requests_that_were_read_before_them() {
+    let mut world = World::new();
+    world.correlator.program(1, IN_ROUNDS);
+    let worker = thread(1, 1);
+    let (_, one) = world.connection(1);
+    let (_, two) = world.connection(2);
+    let (first_upstream, first_backend) = world.connection(3);
+    let (second_upstream, _) = world.connection(4);
+    let first = world.open(&one, worker, 100, None);
+    let second = world.open(&two, worker, 100, None);
+    let for_first = world.open(&first_upstream, worker, 100, None);
+    let below = world.open(&first_backend, thread(2, 2), 100, None);
+    let for_second = world.open(&second_upstream, worker, 100, None);
+    let links = [&below, &for_first, &for_second, &first, &second].map(|pending| world.close(pending));
+    let [below, for_first, for_second, first, second] = links;
+    assert_eq!(for_first.parent, Some((first.span_id, Evidence::Proxy)));
+    assert_eq!(for_second.parent, Some((second.span_id, Evidence::Proxy)));
+    assert_eq!(below.parent, Some((for_first.span_id, Evidence::Wire)));
+    assert_eq!((below.trace_id, for_first.trace_id), (first.trace_id, first.trace_id));
+}
+
+#[test]
+fn of_two_requests_that_wait_one_call_may_be_for_either() {
+    let mut world = World::new();
+    world.correlator.program(1, IN_ROUNDS);
+    let worker = thread(1, 1);
+    let [one, two, three] = [1, 2, 3].map(|number| world.connection(number).1);
+    let first = world.open(&one, worker, 0, None);
+    let second = world.open(&two, worker, 0, None);
+    let unclear = world.call(worker);
+    // One of the two is delayed: whose call comes now?
+    let third = world.open(&three, worker, 0, None);
+    let links = [unclear, world.call(worker), world.call(worker)];
+    assert!(links.iter().all(|link| link.parent.is_none()));
+    for pending in [&first, &second, &third] {
+        world.close(pending);
+    }
+    // All is clear again.
+    let fourth = world.open(&one, worker, 100, None);
+    assert_eq!(evidence(&world.call(worker)), Some(Evidence::Proxy));
+    world.close(&fourth);
+}
+
+#[test]
+fn an_answer_before_all_calls_are_clear_leaves_them_unclear() {
+    let mut world = World::new();
+    world.correlator.program(1, IN_ROUNDS);
+    let worker = thread(1, 1);
+    let [one, two] = [1, 2].map(|number| world.connection(number).1);
+    let first = world.open(&one, worker, 0, None);
+    let second = world.open(&two, worker, 0, None);
+    let unclear = world.call(worker);
+    world.correlator.answered(&one.0, 0, 1);
+    assert_eq!((unclear.parent, world.call(worker).parent), (None, None));
+    world.close(&first);
+    world.close(&second);
+}
+
+#[test]
+fn what_a_proxy_calls_by_itself_is_not_counted_off_against_requests() {
+    let mut world = World::new();
+    world.correlator.program(1, IN_ROUNDS);
+    let worker = thread(1, 1);
+    let check = world.call(worker);
+    let [one, two] = [1, 2].map(|number| world.connection(number).1);
+    let first = world.open(&one, worker, 0, None);
+    let second = world.open(&two, worker, 0, None);
+    let links = [check, world.call(worker), world.call(worker)];
+    assert!(links.iter().all(|link| link.parent.is_none()));
+    world.close(&first);
+    world.close(&second);
+    let third = world.open(&one, worker, 100, None);
+    assert_eq!(evidence(&world.call(worker)), Some(Evidence::Proxy), "only one waits");
+    world.close(&third);
+}
+
+#[test]
+fn a_call_below_which_a_span_was_told_stays_where_it_is() {
+    let mut world = World::new();
+    world.correlator.program(1, IN_ROUNDS);
+    let worker = thread(1, 1);
+    let [one, two] = [1, 2].map(|number| world.connection(number).1);
+    let (upstream, backend) = world.connection(3);
+    let first = world.open(&one, worker, 0, None);
+    let second = world.open(&two, worker, 0, None);
+    let for_first = world.open(&upstream, worker, 100, None);
+    let below = world.open(&backend, thread(2, 2), 100, None);
+    let below = world.close(&below);
+    assert_eq!(evidence(&world.call(worker)), Some(Evidence::Proxy));
+    let for_first = world.close(&for_first);
+    assert_eq!((for_first.parent, for_first.trace_id), (None, below.trace_id));
+    world.close(&first);
+    world.close(&second);
+}
+
+#[test]
+fn a_call_that_carries_its_trace_leaves_the_others_in_order() {
+    let mut world = World::new();
+    world.correlator.program(1, IN_ROUNDS);
+    let worker = thread(1, 1);
+    let [one, two] = [1, 2].map(|number| world.connection(number).1);
+    let (upstream, _) = world.connection(3);
+    let first = world.open(&one, worker, 0, Some(incoming(7)));
+    let second = world.open(&two, worker, 0, None);
+    let carries = world.open(&upstream, worker, 100, Some(incoming(7)));
+    let for_second = world.call(worker);
+    assert_eq!(evidence(&world.close(&carries)), Some(Evidence::ForwardedHeader));
+    world.close(&first);
+    assert_eq!(for_second.parent, Some((world.close(&second).span_id, Evidence::Proxy)));
+}
