@@ -162,10 +162,10 @@ impl Bytes for Memory {
     }
 }
 
-unsafe extern "C" fn step(_index: u64, slot: *mut u64) -> core::ffi::c_long {
-    // SAFETY: `slot` is that of `look`.
+unsafe extern "C" fn step(_index: u64, head: *mut *mut Head) -> core::ffi::c_long {
+    // SAFETY: `head` is that of `tracer_request`.
     unsafe {
-        let Some(head) = HEADS.get_ptr_mut(*slot as u32) else { return 1 };
+        let head = *head;
         let memory = Memory((&raw const (*head).data).cast());
         core::ffi::c_long::from(scan::step(&mut (*head).scan, &memory))
     }
@@ -234,8 +234,8 @@ pub extern "C" fn tracer_request(connection: *mut Connection, slot: u64, current
         let head = &mut *head;
         let number = connection.number;
         if head.scan.length >= Scan::LEAST {
-            let mut at = slot;
-            bpf_loop(Scan::steps(MOST + LINE), step as *mut c_void, (&raw mut at).cast(), 0);
+            let mut place: *mut Head = head;
+            bpf_loop(Scan::steps(MOST + LINE), step as *mut c_void, (&raw mut place).cast(), 0);
         }
         let scan = &mut head.scan;
         if scan.flags & Scan::NOT_HTTP != 0 || begins != 0 && !head.data[0].is_ascii_uppercase() {

@@ -106,14 +106,24 @@ pub(crate) unsafe fn step(scan: &mut Scan, bytes: &impl Bytes) -> bool {
     if scan.next >= scan.length {
         return true;
     }
+    // Most words hold no end of a line: two are looked at where both are there.
+    if scan.next + 16 <= scan.length {
+        // SAFETY: as the caller's.
+        let (Some(first), Some(second)) = (unsafe { (bytes.word(next), bytes.word(next + 8)) }) else {
+            scan.flags |= Scan::ODD;
+            return true;
+        };
+        if line_feeds(first) | line_feeds(second) == 0 {
+            scan.next += 16;
+            return false;
+        }
+    }
     // SAFETY: as the caller's.
     let Some(found) = (unsafe { word_at(scan, bytes, next) }) else {
         scan.flags |= Scan::ODD;
         return true;
     };
-    let x = found ^ 0x0a0a_0a0a_0a0a_0a0a;
-    // The highest bit of each byte that is a line feed.
-    let feeds = !(((x & LOW_SEVEN) + LOW_SEVEN) | x | LOW_SEVEN);
+    let feeds = line_feeds(found);
     if feeds == 0 {
         scan.next += 8;
         return false;
@@ -125,6 +135,13 @@ pub(crate) unsafe fn step(scan: &mut Scan, bytes: &impl Bytes) -> bool {
     scan.next = end as u32 + 1;
     scan.line = end as u32 + 1;
     ended
+}
+
+/// The highest bit of each byte that is a line feed.
+#[inline(always)]
+const fn line_feeds(word: u64) -> u64 {
+    let x = word ^ 0x0a0a_0a0a_0a0a_0a0a;
+    !(((x & LOW_SEVEN) + LOW_SEVEN) | x | LOW_SEVEN)
 }
 
 /// The word at `at`, with zeros for what is behind the end.
