@@ -252,7 +252,7 @@ pub extern "C" fn tracer_request(connection: *mut Connection, slot: u64, current
             connection.request_left = u64::MAX;
         } else {
             let Some(known) = REQUESTS.get_ptr(number) else { return 0 };
-            *request = *known;
+            copy(&*known, request);
             if request.position != head.position {
                 return 0;
             }
@@ -314,7 +314,7 @@ pub extern "C" fn tracer_request(connection: *mut Connection, slot: u64, current
             }
         }
         match REQUESTS.get_ptr_mut(number) {
-            Some(known) => *known = *request,
+            Some(known) => copy(request, &mut *known),
             None => {
                 if insert((&raw const REQUESTS).cast(), &raw const number, &raw const *request) != 0 {
                     return 0;
@@ -369,6 +369,19 @@ pub(crate) fn root_flags(trace_second: u64) -> u16 {
     2 | u16::from(random >= sample_above())
 }
 
+/// Copies a value of whole words: the compiler would do it byte by byte.
+#[inline(always)]
+fn copy<T: Copy>(from: &T, to: &mut T) {
+    const { assert!(size_of::<T>() % 8 == 0 && align_of::<T>() == 8) };
+    let (from, to) = (core::ptr::from_ref(from).cast::<u64>(), core::ptr::from_mut(to).cast::<u64>());
+    let mut word = 0;
+    while word < size_of::<T>() / 8 {
+        // SAFETY: inside both values.
+        unsafe { core::ptr::write_volatile(to.add(word), core::ptr::read_volatile(from.add(word))) };
+        word += 1;
+    }
+}
+
 /// Puts a value into a map from where it stands.
 #[inline(always)]
 unsafe fn insert<K, V>(map: *const c_void, key: *const K, value: *const V) -> i64 {
@@ -387,7 +400,7 @@ unsafe fn worked_for(thread: u32, head: &Head) {
             return;
         };
         let shared = is_open(&*known) && (*known).connection != head.place.connection;
-        *known = head.place;
+        copy(&head.place, &mut *known);
         (*known).shared = u16::from(shared);
     }
 }
@@ -404,7 +417,7 @@ unsafe fn serves(process: u32, head: &mut Head) {
         };
         atomic::add(&raw mut (*serving).open, 1);
         atomic::add(&raw mut (*serving).opened, 1);
-        (*serving).last = head.place;
+        copy(&head.place, &mut (*serving).last);
     }
 }
 

@@ -79,20 +79,15 @@ impl Scan {
 
     #[inline(always)]
     pub(crate) fn begin(&mut self, length: u32) {
+        const { assert!(size_of::<Self>() % 8 == 0 && align_of::<Self>() == 8) };
+        let words = core::ptr::from_mut(self).cast::<u64>();
+        let mut word = 0;
+        while word < size_of::<Self>() / 8 {
+            // SAFETY: inside the value. The compiler would zero it byte by byte.
+            unsafe { core::ptr::write_volatile(words.add(word), 0) };
+            word += 1;
+        }
         self.length = length;
-        self.next = 0;
-        self.line = 0;
-        self.request_line = 0;
-        self.head = 0;
-        self.parents = 0;
-        self.parent_begin = 0;
-        self.parent_end = 0;
-        self.states = 0;
-        self.state_begin = 0;
-        self.state_end = 0;
-        self.lengths = 0;
-        self.flags = 0;
-        self.body = 0;
     }
 }
 
