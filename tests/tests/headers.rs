@@ -279,6 +279,41 @@ fn programs_that_wait_in_their_calls_get_a_header_on_the_first_request_of_each_c
     assert_eq!(traced(&["curl", "-s", &url, &url, &url]), [true, true, true]);
 }
 
+#[test]
+fn a_call_without_a_header_is_known_to_its_server_on_the_same_host() {
+    let prices = Program::nginx("access_log contexts contexts; location / { return 200 'hello'; }");
+    let proxy = Program::nginx(&format!("location / {{ proxy_pass {}; }}", prices.url("")));
+    let folder = Folder::new();
+    let begin = folder.file("begin");
+    // One connection, and a receive that waits: only its first request has a header.
+    let client = format!(
+        "import os, requests, time\nwhile not os.path.exists('{}'): time.sleep(0.1)\n\
+         s = requests.Session()\nfor n in range(5): s.get('{}%d' % n); time.sleep(0.05)\ntime.sleep(600)",
+        begin.display(),
+        proxy.url("/n")
+    );
+    let client = Ended(Command::new(PYTHON).args(["-c", &client]).spawn().expect("a client"));
+    let receiver = Receiver::start();
+    let config = knowing(&folder, &[proxy.port, prices.port]);
+    let config = config.display().to_string();
+    let agent = Agent::tracing_with(&[client.0.id(), proxy.pid()], &receiver, &["--config", &config]);
+    fs::write(begin, "").expect("written");
+    let spans = receiver.wait_for(|spans| spans.len() >= 15);
+    let lines: Vec<String> = prices.read("contexts").lines().map(str::to_owned).collect();
+    assert_eq!(lines.len(), 5);
+    for (n, line) in lines.iter().enumerate() {
+        let path = format!("/n{n}");
+        let found: Vec<_> = spans.iter().filter(|span| span.path() == path).collect();
+        assert_eq!(found.len(), 3, "{path}");
+        for span in found {
+            let trace: String = span.span.trace_id.iter().map(|byte| format!("{byte:02x}")).collect();
+            assert_eq!(trace, line[3..35], "{path} {:?}", span.attribute("tracer.link.evidence"));
+        }
+    }
+    wait_until("the ledger", || agent.count("headers.blocking") == 4);
+    agent.stop();
+}
+
 const TRACE: &str = "0af7651916cd43dd8448eb211c80319c";
 
 /// A request with these fields that comes in pieces, cut at these places.

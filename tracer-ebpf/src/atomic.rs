@@ -2,7 +2,7 @@
 //! and swap; BPF has the rest (`-Ctarget-cpu=v3`), and these are its intrinsics. Always SeqCst: LLVM
 //! miscompiles a relaxed addition whose result is used.
 
-use core::intrinsics::{AtomicOrdering::SeqCst, atomic_and, atomic_or, atomic_xadd};
+use core::intrinsics::{AtomicOrdering::SeqCst, atomic_and, atomic_or, atomic_xadd, atomic_xchg};
 
 /// Adds and returns what was there.
 ///
@@ -32,4 +32,14 @@ pub(crate) unsafe fn set(value: *mut u64, bits: u64) {
 pub(crate) unsafe fn keep(value: *mut u64, bits: u64) {
     // SAFETY: as the caller's.
     unsafe { atomic_and::<u64, u64, { SeqCst }>(value, bits) };
+}
+
+/// Stores a value and returns what was there.
+///
+/// # Safety
+/// As [`add`].
+#[inline(always)]
+pub(crate) unsafe fn swap(value: *mut u64, new: u64) -> u64 {
+    // SAFETY: as the caller's.
+    unsafe { atomic_xchg::<u64, { SeqCst }>(value, new) }
 }

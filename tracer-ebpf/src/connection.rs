@@ -66,8 +66,8 @@ pub struct Connection {
     pub(crate) zero: u8,
     /// The process that reads the request which is served.
     pub(crate) served_by: u32,
-    /// Bytes of it that are still to be read; the greatest number if nobody knows.
-    pub(crate) request_left: u64,
+    /// Where the request is kept that is served: see [`context`].
+    pub(crate) request_slot: u32,
     /// Bytes that were pushed into what is sent; positions that the agent gets leave them out.
     pub(crate) inserted: u32,
     /// Bytes pushed into the send at this place, which may still fail.
@@ -75,6 +75,7 @@ pub struct Connection {
     pub(crate) push_at: u32,
     /// The last bytes of an open head, the newest lowest: its empty line may be cut.
     pub(crate) last_bytes: u32,
+    pub(crate) zero_behind: u32,
 }
 
 impl Connection {
@@ -100,6 +101,8 @@ impl Connection {
     pub(crate) const PARTIAL: u8 = 32;
     /// It carries calls that are made for requests.
     pub(crate) const CALLS: u8 = 16;
+    /// The call that is sent has a trace header.
+    pub(crate) const HEADED: u8 = 64;
 
     /// Whether a process that is traced opened it.
     #[inline(always)]
@@ -200,7 +203,7 @@ pub(crate) unsafe fn announce(
     // the kernel's own.
     unsafe {
         let record = entry.as_mut_ptr();
-        record.write(OpenRecord::default());
+        context::clear(record);
         let record = &mut *record;
         record.kind = Kind::Open as u8;
         record.pid = current.pid();
@@ -333,11 +336,12 @@ unsafe fn connecting(sk: *mut c_void) {
                     flags: 0,
                     zero: 0,
                     served_by: 0,
-                    request_left: 0,
+                    request_slot: 0,
                     inserted: 0,
                     push: 0,
                     push_at: 0,
                     last_bytes: 0,
+                    zero_behind: 0,
                 };
             }
             connection.connect_ns = bpf_ktime_get_ns();

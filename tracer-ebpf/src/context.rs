@@ -1,12 +1,17 @@
 //! What a thread works for: the request that it has read, until the first byte of the answer is sent.
 //! The rules of links that the agent knows, as far as they can be decided before a call leaves.
+//!
+//! Of a request that is read only the head is kept, as it came; it is looked at when a call is made for
+//! it. A service that makes none pays for a copy.
 
 use core::ffi::c_void;
 
 use aya_ebpf::{
-    helpers::generated::{bpf_loop, bpf_map_update_elem, bpf_probe_read_kernel, bpf_probe_read_user},
+    helpers::generated::{
+        bpf_map_delete_elem, bpf_map_update_elem, bpf_probe_read_kernel, bpf_probe_read_user,
+    },
     macros::map,
-    maps::{HashMap, LruHashMap, PerCpuArray},
+    maps::{Array, HashMap, LruHashMap},
 };
 use tracer_common::{
     DataHeader, EVIDENCE_FORWARDED, EVIDENCE_NONE, EVIDENCE_PROXY, EVIDENCE_SOLE_REQUEST, EVIDENCE_UNIT,
@@ -18,39 +23,69 @@ use crate::{
     atomic,
     connection::Connection,
     layout::{sample_above, samples_by_parent, span_id, trace_id},
-    scan::{self, Bytes, Scan},
+    masked,
+    scan::{self, ROOM, Room, Scan, tracer_trace_parent},
     select::Current,
     short::Buffers,
 };
 
 /// A request that is served: the last of its connection.
-#[derive(Clone, Copy)]
 #[repr(C)]
-pub(crate) struct Request {
-    /// Ids in the order of their bytes.
-    pub(crate) trace: [u64; 2],
-    pub(crate) span: u64,
-    /// The span that the request's own header names; 0 if it has none.
-    pub(crate) incoming: u64,
-    /// Where it begins.
-    pub(crate) position: u32,
+struct Request {
+    /// Number of its connection; 0 if there is none, [`BUSY`] while the rest is written.
+    number: u64,
+    /// Where it begins, and where the answer will: both ends of the connection know both.
+    position: u32,
+    answer_at: u32,
     /// `Request::*`.
-    state: u16,
-    /// W3C trace flags.
-    pub(crate) flags: u16,
-    /// Bytes of the `tracestate` that it came with, in [`STATES`]; 0 for none.
-    pub(crate) state_length: u32,
-    zero: u32,
+    state: u32,
+    /// Bytes that were read since it began.
+    received: u32,
+    /// Bytes of the head that are kept, and where: 0 for here, or the place in [`LONG_HEADS`] plus one.
+    length: u32,
+    long: u32,
+    data: [u8; SHORT as usize],
 }
 
 impl Request {
     /// Its answer has begun.
-    const ANSWERED: u16 = 0;
+    const ANSWERED: u32 = 0;
     /// It is worked for.
-    const OPEN: u16 = 1;
-    /// More than it came: what is done now need not be for it.
-    const UNCERTAIN: u16 = 2;
+    const OPEN: u32 = 1;
 }
+
+/// Somebody writes it.
+const BUSY: u64 = u64::MAX;
+/// Bytes of a head that are kept with its request.
+const SHORT: u32 = 992;
+/// Longest head that is kept.
+const LONG: u32 = scan::MOST;
+/// Longest piece of a head that comes in several.
+const PIECE: u32 = 4096;
+/// Requests that are kept; a power of two.
+const REQUEST_SLOTS: u64 = 4096;
+/// Heads longer than [`SHORT`] that are kept; a power of two.
+const LONG_SLOTS: u64 = 128;
+
+/// Requests; each connection has the place of its own, until as many others have come.
+#[map]
+static REQUESTS: Array<Request> = Array::with_max_entries(REQUEST_SLOTS as u32, 0);
+
+#[repr(C)]
+struct LongHead {
+    /// As [`Request::number`].
+    number: u64,
+    /// Where its request begins.
+    position: u64,
+    data: [u8; (ROOM + PIECE) as usize],
+}
+
+#[map]
+static LONG_HEADS: Array<LongHead> = Array::with_max_entries(LONG_SLOTS as u32, 0);
+
+/// How many places of requests, and of long heads, were given away.
+#[map]
+static GIVEN: Array<u64> = Array::with_max_entries(2, 0);
 
 /// A request by its place.
 #[derive(Clone, Copy)]
@@ -59,15 +94,31 @@ pub(crate) struct Place {
     /// Number of the connection, 0 for none.
     pub(crate) connection: u64,
     pub(crate) position: u32,
+    /// Its place in [`REQUESTS`].
+    slot: u32,
     /// Whether a call was made for it since it was read: a proxy makes one.
-    used: u16,
+    used: u32,
     /// The thread read it while it worked for another.
-    shared: u16,
+    shared: u32,
 }
 
 impl Place {
-    pub(crate) const NONE: Self = Self { connection: 0, position: 0, used: 0, shared: 0 };
+    pub(crate) const NONE: Self = Self { connection: 0, position: 0, slot: 0, used: 0, shared: 0 };
 }
+
+/// What a thread reads or goes on with.
+#[repr(C)]
+struct Working {
+    /// Process in the high half, thread in the low.
+    thread: u64,
+    place: Place,
+}
+
+/// Threads that are remembered, by the last bits of their ids; a power of two.
+const THREAD_SLOTS: u32 = 32_768;
+
+#[map]
+static WORKING: Array<Working> = Array::with_max_entries(THREAD_SLOTS, 0);
 
 /// What a process serves.
 #[repr(C)]
@@ -80,42 +131,6 @@ struct Serving {
     last: Place,
 }
 
-/// Requests by the number of their connection.
-#[map]
-static REQUESTS: LruHashMap<u64, Request> = LruHashMap::with_max_entries(16_384, 0);
-
-/// A `tracestate`.
-#[repr(C)]
-pub(crate) struct State(pub(crate) [u8; MAX_STATE as usize]);
-
-/// Those of requests, by the number of their connection.
-#[map]
-pub(crate) static STATES: LruHashMap<u64, State> = LruHashMap::with_max_entries(1024, 0);
-
-/// A head that is not complete: what was found so far, and its last line.
-#[repr(C)]
-struct Partial {
-    scan: Scan,
-    /// Where the request begins, and how far behind it the line.
-    position: u32,
-    base: u32,
-    /// Bytes of the line.
-    length: u32,
-    zero: u32,
-    line: [u8; LINE as usize],
-}
-
-/// Longest line that is put together from two reads.
-const LINE: u32 = 1024;
-
-/// Heads that are not complete, by the number of their connection.
-#[map]
-static PARTIAL: LruHashMap<u64, Partial> = LruHashMap::with_max_entries(1024, 0);
-
-/// What each thread reads or goes on with.
-#[map]
-static WORKING: LruHashMap<u32, Place> = LruHashMap::with_max_entries(16_384, 0);
-
 #[map]
 static SERVING: LruHashMap<u32, Serving> = LruHashMap::with_max_entries(4_096, 0);
 
@@ -123,255 +138,268 @@ static SERVING: LruHashMap<u32, Serving> = LruHashMap::with_max_entries(4_096, 0
 #[map]
 static PROFILES: HashMap<u32, u8> = HashMap::with_max_entries(16_384, 1);
 
-/// The head that is looked at, one for each hook of receives.
+/// What a call carries that has no header, by where it begins on the wire and where its answer will: the
+/// other end may be on this host.
 #[map]
-static HEADS: PerCpuArray<Head> = PerCpuArray::with_max_entries(3, 0);
+static CALLS: LruHashMap<u64, Ids> = LruHashMap::with_max_entries(8192, 0);
 
-/// Bytes of a head that are looked at.
-const MOST: u32 = 16_384;
-
+/// The ids of a call.
+#[derive(Clone, Copy)]
 #[repr(C)]
-struct Head {
-    data: [u8; MOST as usize + LINE as usize + 64],
-    scan: Scan,
-    partial: Partial,
-    state: State,
-    /// Where the request begins, how far behind it the data, and how many bytes of it are read.
-    position: u32,
-    base: u32,
-    received: u64,
-    /// Not 0 if all that was read is in the data.
-    is_whole: u64,
-    /// What is put into maps: the stack is small.
-    request: Request,
-    place: Place,
-    serving: Serving,
+pub(crate) struct Ids {
+    /// In the order of their bytes.
+    pub(crate) trace: [u64; 2],
+    pub(crate) span: u64,
+    /// W3C trace flags.
+    pub(crate) flags: u64,
 }
 
-struct Memory(*const u8);
-
-impl Bytes for Memory {
-    #[inline(always)]
-    unsafe fn word(&self, at: u64) -> Option<u64> {
-        let at = core::hint::black_box(at);
-        if at > u64::from(MOST + LINE) {
-            return None;
-        }
-        // SAFETY: inside `Head::data`, by the check.
-        Some(unsafe { core::ptr::read_unaligned(self.0.add(at as usize).cast::<u64>()) })
-    }
+impl Ids {
+    pub(crate) const NONE: Self = Self { trace: [0; 2], span: 0, flags: 0 };
 }
 
-unsafe extern "C" fn step(_index: u64, head: *mut *mut Head) -> core::ffi::c_long {
-    // SAFETY: `head` is that of `tracer_request`.
-    unsafe {
-        let head = *head;
-        let memory = Memory((&raw const (*head).data).cast());
-        core::ffi::c_long::from(scan::step(&mut (*head).scan, &memory))
-    }
+/// What is asked and found of a call: the part of a [`Room`] that [`tracer_parent`] works with.
+#[repr(C)]
+pub(crate) struct Call {
+    /// The request that its connection was opened for, if this is its first call.
+    pub(crate) opened_for: Place,
+    /// Not 0 if the connection was opened while the process served no request.
+    pub(crate) was_idle: u64,
+    /// The request that it is made for.
+    pub(crate) parent: Place,
+    /// How that is known.
+    pub(crate) evidence: u64,
+    /// Trace and flags of that request. `span` is that of its own header, 0 if it has none.
+    pub(crate) ids: Ids,
+    /// The call's own header.
+    pub(crate) own: Ids,
+    /// What [`scan::tracer_trace_parent`] found.
+    pub(crate) found: Ids,
+    /// Where the `tracestate` of that request is in the room, and its length; 0 for none.
+    pub(crate) state_begin: u32,
+    pub(crate) state_length: u32,
 }
 
-/// Looks at the head that a process reads, if it is one: at its beginning, or (`begins` is false) at its
-/// rest. `slot` is that of the hook.
+/// Keeps the head that a process reads, if it is one: its beginning, or (`begins` is false) more of it.
+/// `answer_at` is where the answer will begin.
 ///
 /// # Safety
 /// `buffers` are those of the running call, of which `header` tells.
 #[inline(always)]
 pub(crate) unsafe fn read(
     connection: &mut Connection,
-    current: Current,
     header: &DataHeader,
     buffers: &Buffers,
-    slot: u32,
+    answer_at: u32,
     begins: bool,
 ) {
-    let length = buffers.first_length();
-    let length = core::hint::black_box(if length > u64::from(MOST) { u64::from(MOST) } else { length });
-    if length > u64::from(MOST) {
-        return;
-    }
-    // SAFETY: lengths are checked or cut right before their use; the helpers check the addresses.
-    let read = unsafe {
-        let Some(head) = HEADS.get_ptr_mut(slot) else { return };
-        let head = &mut *head;
-        let to: *mut u8 = (&raw mut head.data).cast();
-        let mut known = 0;
-        if begins {
-            connection.flags &= !Connection::PARTIAL;
-            head.position = header.position;
-            head.base = 0;
-            head.scan.begin(length as u32);
-        } else {
-            let Some(partial) = PARTIAL.get_ptr(connection.number) else { return };
-            known = core::hint::black_box((*partial).length) & (LINE - 1);
-            if bpf_probe_read_kernel(to.cast(), known, (&raw const (*partial).line).cast()) != 0 {
-                return;
-            }
-            head.position = (*partial).position;
-            head.base = (*partial).base;
-            head.scan = (*partial).scan;
-            head.scan.resume(known + length as u32);
-        }
-        head.received = u64::from(header.position.wrapping_sub(head.position)) + u64::from(header.length);
-        head.is_whole = u64::from(length == u64::from(header.length));
-        let to = to.add(known as usize);
-        bpf_probe_read_user(to.cast(), length as u32, buffers.first() as *const c_void) == 0
-    };
-    if read {
-        tracer_request(connection, u64::from(slot), current.both(), u64::from(begins));
-    }
+    let lengths = buffers.first_length() << 32 | u64::from(header.length);
+    let places = u64::from(header.position) << 32 | u64::from(answer_at);
+    tracer_request(connection, buffers.first(), lengths, places, u64::from(begins));
 }
 
-/// A request was read, or more of its head, which stands in the head of `slot`.
+/// [`read`]: of what was read, the high half of `lengths` bytes are at `from`; `places` are where that
+/// begins and where the answer will.
 #[unsafe(no_mangle)]
 #[inline(never)]
-pub extern "C" fn tracer_request(connection: *mut Connection, slot: u64, current: u64, begins: u64) -> u64 {
-    // SAFETY: the verifier passes a live value of that size, or null; the callback has the type that the
-    // helper expects.
+pub extern "C" fn tracer_request(
+    connection: *mut Connection,
+    from: u64,
+    lengths: u64,
+    places: u64,
+    begins: u64,
+) -> u64 {
+    let current = Current::any();
+    let (there, length) = (lengths >> 32, lengths as u32);
+    let (position, answer_at) = ((places >> 32) as u32, places as u32);
+    let begins = begins != 0;
+    // SAFETY: the verifier passes a live value of that size, or null.
     unsafe {
         let Some(connection) = connection.as_mut() else { return 0 };
-        let Some(head) = HEADS.get_ptr_mut(slot as u32) else { return 0 };
-        let head = &mut *head;
-        let number = connection.number;
-        if head.scan.length >= Scan::LEAST {
-            let mut place: *mut Head = head;
-            bpf_loop(Scan::steps(MOST + LINE), step as *mut c_void, (&raw mut place).cast(), 0);
-        }
-        let scan = &mut head.scan;
-        if scan.flags & Scan::NOT_HTTP != 0 || begins != 0 && !head.data[0].is_ascii_uppercase() {
-            return 0;
-        }
-        let request = &mut head.request;
-        if begins != 0 {
-            request.trace = trace_id(number, head.position);
-            request.incoming = 0;
-            request.flags = root_flags(request.trace[1]);
-            request.span = span_id(number, head.position);
-            request.position = head.position;
-            request.state_length = 0;
-            connection.request_left = u64::MAX;
+        let request = if begins {
+            connection.flags &= !Connection::PARTIAL;
+            claim(connection)
         } else {
-            let Some(known) = REQUESTS.get_ptr(number) else { return 0 };
-            copy(&*known, request);
-            if request.position != head.position {
+            claim_again(connection)
+        };
+        // Without a place nothing is known of a request, but that there is one.
+        if let Some(request) = request {
+            let request = &mut *request;
+            if begins {
+                request.position = position;
+                request.answer_at = answer_at;
+                request.received = 0;
+                request.length = 0;
+                request.long = 0;
+                request.state = Request::OPEN;
+            }
+            let is_next = request.received == request.length
+                && position == request.position.wrapping_add(request.received);
+            let kept = if is_next { keep(connection.number, request, from, there) } else { 0 };
+            request.received = request.received.saturating_add(length);
+            if begins && kept != 0 && !request.data[0].is_ascii_uppercase() {
+                release(request, 0);
                 return 0;
             }
+            release(request, connection.number);
+            let goes_on = kept == length && request.length < LONG && !ends_head(request);
+            connection.flags =
+                connection.flags & !Connection::PARTIAL | if goes_on { Connection::PARTIAL } else { 0 };
         }
-        let memory = Memory((&raw const head.data).cast());
-        if scan.parents == 1
-            && scan.parent_end != 0
-            && let Some(parent) = scan::parent(scan, &memory)
-        {
-            request.trace = parent.trace;
-            request.incoming = parent.span;
-            request.flags = if samples_by_parent() {
-                parent.flags as u16
-            } else {
-                parent.flags as u16 & 2 | root_flags(parent.trace[1]) & 1
-            };
-        } else if scan.parents > 1 {
-            request.trace = trace_id(number, head.position);
-            request.incoming = 0;
-            request.flags = root_flags(request.trace[1]);
-        }
-        request.state_length = match (scan.states, scan.state_end) {
-            // It came in a read before.
-            (1, 0) => request.state_length,
-            (1, end) => keep_state(&mut head.state, &head.data, number, scan.state_begin, end),
-            _ => 0,
-        };
-        (scan.parent_end, scan.state_end) = (0, 0);
-        // Until all of the head is seen, its header may still come; and what is behind it may be another.
-        request.state = Request::UNCERTAIN;
-        connection.flags &= !Connection::PARTIAL;
-        if scan.head != 0 {
-            if request.incoming == 0 {
-                request.state_length = 0;
-            }
-            let expected = u64::from(head.base) + u64::from(scan.head) + scan.body;
-            if scan.flags & Scan::CHUNKED != 0 {
-                request.state = Request::OPEN;
-            } else if head.received <= expected {
-                connection.request_left = expected - head.received;
-                request.state = Request::OPEN;
-            }
-        } else if head.is_whole != 0 && head.received < u64::from(MOST) {
-            let line = core::hint::black_box(scan.line) & (MOST - 1);
-            // Of a long line the beginning tells enough.
-            let rest = scan.length.wrapping_sub(line);
-            let length = core::hint::black_box(if rest < LINE { rest } else { LINE - 1 }) & (LINE - 1);
-            let from = (&raw const head.data).cast::<u8>().add(line as usize);
-            if line == scan.line
-                && bpf_probe_read_kernel((&raw mut head.partial.line).cast(), length, from.cast()) == 0
-            {
-                head.partial.scan = *scan;
-                head.partial.position = head.position;
-                head.partial.base = head.base + line + (rest - length);
-                head.partial.length = length;
-                if insert((&raw const PARTIAL).cast(), &raw const number, &raw const head.partial) == 0 {
-                    connection.flags |= Connection::PARTIAL;
-                }
-            }
-        }
-        match REQUESTS.get_ptr_mut(number) {
-            Some(known) => copy(request, &mut *known),
-            None => {
-                if insert((&raw const REQUESTS).cast(), &raw const number, &raw const *request) != 0 {
-                    return 0;
-                }
-            }
-        }
-        let (process, thread) = ((current >> 32) as u32, current as u32);
-        head.place = Place { connection: number, position: head.position, ..Place::NONE };
-        worked_for(thread, head);
-        if begins != 0 {
+        if begins {
+            let slot = connection.request_slot;
+            let place = Place { connection: connection.number, position, slot, used: 0, shared: 0 };
             connection.flags |= Connection::SERVING;
-            connection.served_by = process;
-            serves(process, head);
+            connection.served_by = current.pid();
+            worked_for(current, &place);
+            serves(current.pid(), &place);
+        } else if let Some(request) = REQUESTS.get_ptr(connection.request_slot) {
+            let (slot, position) = (connection.request_slot, (*request).position);
+            let place = Place { connection: connection.number, position, slot, used: 0, shared: 0 };
+            worked_for(current, &place);
         }
     }
     0
 }
 
-/// Keeps a `tracestate` for the calls that are made for its request. Returns its length, 0 if it is too
-/// long.
+/// A place for the request that begins on a connection, to be written by nobody else.
 #[inline(always)]
-unsafe fn keep_state(
-    state: &mut State,
-    data: &[u8; MOST as usize + LINE as usize + 64],
-    number: u64,
-    begin: u32,
-    end: u32,
-) -> u32 {
-    /// The shortest that is written: spaces behind a value are no part of it.
-    const LEAST: u32 = 8;
-    let length = core::hint::black_box(end.wrapping_sub(begin)) & (2 * MAX_STATE - 1);
-    if begin + length != end || begin >= MOST || length == 0 || length > MAX_STATE {
-        return 0;
-    }
-    // SAFETY: lengths are checked; offsets are cut to what is there.
+unsafe fn claim(connection: &mut Connection) -> Option<*mut Request> {
+    // SAFETY: live map values; the number is changed atomically.
     unsafe {
-        core::ptr::write_unaligned((&raw mut state.0).cast::<u64>(), 0x2020_2020_2020_2020);
-        let from = data.as_ptr().add((begin & (MOST - 1)) as usize);
-        if bpf_probe_read_kernel((&raw mut state.0).cast(), length, from.cast()) != 0
-            || insert((&raw const STATES).cast(), &raw const number, &raw const *state) != 0
-        {
-            return 0;
+        let known = REQUESTS.get_ptr_mut(connection.request_slot)?;
+        if core::ptr::read_volatile(&raw const (*known).number) == connection.number {
+            let was = atomic::swap(&raw mut (*known).number, BUSY);
+            return (was != BUSY).then_some(known);
         }
+        let given = atomic::add(GIVEN.get_ptr_mut(0)?, 1);
+        connection.request_slot = (given & (REQUEST_SLOTS - 1)) as u32;
+        let new = REQUESTS.get_ptr_mut(connection.request_slot)?;
+        let was = atomic::swap(&raw mut (*new).number, BUSY);
+        (was != BUSY).then_some(new)
     }
-    if length < LEAST { LEAST } else { length }
+}
+
+/// The place of the request whose head goes on.
+#[inline(always)]
+unsafe fn claim_again(connection: &Connection) -> Option<*mut Request> {
+    // SAFETY: as `claim`'s.
+    unsafe {
+        let known = REQUESTS.get_ptr_mut(connection.request_slot)?;
+        if core::ptr::read_volatile(&raw const (*known).number) != connection.number {
+            return None;
+        }
+        let was = atomic::swap(&raw mut (*known).number, BUSY);
+        if was == connection.number {
+            return Some(known);
+        }
+        if was != BUSY {
+            release(&mut *known, was);
+        }
+        None
+    }
+}
+
+#[inline(always)]
+fn release(request: &mut Request, number: u64) {
+    // SAFETY: a live map value.
+    unsafe { core::ptr::write_volatile(&raw mut request.number, number) };
+}
+
+/// Keeps what was read of a head, behind what is there. Returns how much.
+#[inline(always)]
+unsafe fn keep(number: u64, request: &mut Request, from: u64, there: u64) -> u32 {
+    let from = from as *const c_void;
+    // SAFETY: lengths and places are cut right before their use; the helpers check the addresses.
+    unsafe {
+        if request.length == 0 && there <= u64::from(SHORT) {
+            let length = core::hint::black_box(there);
+            if length > u64::from(SHORT)
+                || bpf_probe_read_user((&raw mut request.data).cast(), length as u32, from) != 0
+            {
+                return 0;
+            }
+            request.length = length as u32;
+            return length as u32;
+        }
+        // A long one, or one in pieces.
+        let Some(long) = long_head(number, request) else { return 0 };
+        let data: *mut u8 = (&raw mut (*long).data).cast();
+        let at = request.length;
+        let kept = if at == 0 {
+            let length = core::hint::black_box(core::cmp::min(there, u64::from(LONG)));
+            let done =
+                length <= u64::from(LONG) && bpf_probe_read_user(data.cast(), length as u32, from) == 0;
+            request.data[0] = *data;
+            if done { length as u32 } else { 0 }
+        } else {
+            let length = core::hint::black_box(core::cmp::min(there, u64::from(PIECE)));
+            let to = masked::place(data, u64::from(at)).cast();
+            let done = length <= u64::from(PIECE) && bpf_probe_read_user(to, length as u32, from) == 0;
+            if done { core::cmp::min(length as u32, LONG.saturating_sub(at)) } else { 0 }
+        };
+        request.length += kept;
+        core::ptr::write_volatile(&raw mut (*long).number, number);
+        kept
+    }
+}
+
+/// The place of a request's long head, with what is kept of it, to be written by nobody else.
+#[inline(always)]
+unsafe fn long_head(number: u64, request: &mut Request) -> Option<*mut LongHead> {
+    // SAFETY: live map values; the number is changed atomically; the helper checks the length.
+    unsafe {
+        if request.long != 0 {
+            let long = LONG_HEADS.get_ptr_mut(request.long - 1)?;
+            let was = atomic::swap(&raw mut (*long).number, BUSY);
+            if was == number && (*long).position == u64::from(request.position) {
+                return Some(long);
+            }
+            if was != BUSY {
+                core::ptr::write_volatile(&raw mut (*long).number, was);
+            }
+            return None;
+        }
+        let given = atomic::add(GIVEN.get_ptr_mut(1)?, 1) & (LONG_SLOTS - 1);
+        let long = LONG_HEADS.get_ptr_mut(given as u32)?;
+        if atomic::swap(&raw mut (*long).number, BUSY) == BUSY {
+            return None;
+        }
+        request.long = given as u32 + 1;
+        (*long).position = u64::from(request.position);
+        let known = core::hint::black_box(request.length);
+        if known > SHORT
+            || bpf_probe_read_kernel((&raw mut (*long).data).cast(), known, (&raw const request.data).cast())
+                != 0
+        {
+            core::ptr::write_volatile(&raw mut (*long).number, 0);
+            return None;
+        }
+        Some(long)
+    }
+}
+
+/// Whether what is kept ends as a head does. Of long ones it is not known.
+#[inline(always)]
+unsafe fn ends_head(request: &Request) -> bool {
+    let last = core::hint::black_box(request.length.wrapping_sub(4));
+    request.long == 0
+        && last <= SHORT - 4
+        // SAFETY: inside of `data`, by the check.
+        && unsafe { core::ptr::read_unaligned((&raw const request.data).cast::<u8>().add(last as usize).cast::<u32>()) }
+            == u32::from_le_bytes(*b"\r\n\r\n")
 }
 
 /// Trace flags of a request without a known parent: a random trace id, sampled by it.
 #[inline(always)]
-pub(crate) fn root_flags(trace_second: u64) -> u16 {
+pub(crate) fn root_flags(trace_second: u64) -> u64 {
     let random = trace_second.swap_bytes() & ((1 << RANDOM_BITS) - 1);
-    2 | u16::from(random >= sample_above())
+    2 | u64::from(random >= sample_above())
 }
 
 /// Copies a value of whole words: the compiler would do it byte by byte.
 #[inline(always)]
-fn copy<T: Copy>(from: &T, to: &mut T) {
+pub(crate) fn copy<T: Copy>(from: &T, to: &mut T) {
     const { assert!(size_of::<T>() % 8 == 0 && align_of::<T>() == 8) };
     let (from, to) = (core::ptr::from_ref(from).cast::<u64>(), core::ptr::from_mut(to).cast::<u64>());
     let mut word = 0;
@@ -382,68 +410,105 @@ fn copy<T: Copy>(from: &T, to: &mut T) {
     }
 }
 
-/// Puts a value into a map from where it stands.
+/// Clears a value of whole words: as [`copy`].
+///
+/// # Safety
+/// `to` is live memory of that size.
 #[inline(always)]
-unsafe fn insert<K, V>(map: *const c_void, key: *const K, value: *const V) -> i64 {
-    // SAFETY: as the caller's; the helper copies both.
-    unsafe { bpf_map_update_elem(map.cast_mut(), key.cast(), value.cast(), 0) }
+pub(crate) unsafe fn clear<T>(to: *mut T) {
+    const { assert!(size_of::<T>() % 8 == 0 && align_of::<T>() == 8) };
+    let mut word = 0;
+    while word < size_of::<T>() / 8 {
+        // SAFETY: inside of the value.
+        unsafe { to.cast::<u64>().add(word).write_volatile(0) };
+        word += 1;
+    }
 }
 
-/// The thread works for the request in `head` now.
+/// What a thread works for, if anything is known of it.
 #[inline(always)]
-unsafe fn worked_for(thread: u32, head: &Head) {
+unsafe fn working(current: Current) -> Option<&'static mut Place> {
+    // SAFETY: a live map value, that of this thread if it says so.
+    unsafe {
+        let working = &mut *WORKING.get_ptr_mut(current.tid() & (THREAD_SLOTS - 1))?;
+        (working.thread == current.both()).then_some(&mut working.place)
+    }
+}
+
+/// The thread works for this request now.
+#[inline(always)]
+unsafe fn worked_for(current: Current, place: &Place) {
     // SAFETY: a live map value, that of this thread.
     unsafe {
-        let Some(known) = WORKING.get_ptr_mut(thread) else {
-            // Without room its calls have no parent.
-            insert((&raw const WORKING).cast(), &raw const thread, &raw const head.place);
-            return;
-        };
-        let shared = is_open(&*known) && (*known).connection != head.place.connection;
-        copy(&head.place, &mut *known);
-        (*known).shared = u16::from(shared);
+        let Some(working) = WORKING.get_ptr_mut(current.tid() & (THREAD_SLOTS - 1)) else { return };
+        let working = &mut *working;
+        let shared = working.thread == current.both()
+            && working.place.connection != place.connection
+            && is_open(&working.place);
+        working.thread = current.both();
+        copy(place, &mut working.place);
+        working.place.shared = u32::from(shared);
+    }
+}
+
+/// The thread is gone; with `process`, so is its process.
+#[inline(always)]
+pub(crate) fn gone(current: Current, process: bool) {
+    // SAFETY: live map values; the helper copies the key.
+    unsafe {
+        if let Some(place) = working(current) {
+            *place = Place::NONE;
+        }
+        if process {
+            let pid = current.pid();
+            bpf_map_delete_elem((&raw const SERVING).cast_mut().cast(), (&raw const pid).cast());
+        }
     }
 }
 
 /// The process serves one request more.
 #[inline(always)]
-unsafe fn serves(process: u32, head: &mut Head) {
+unsafe fn serves(process: u32, place: &Place) {
     // SAFETY: a live map value; counts are changed atomically, and readers check them twice.
     unsafe {
         let Some(serving) = SERVING.get_ptr_mut(process) else {
-            head.serving = Serving { open: 1, opened: 1, last: head.place };
-            insert((&raw const SERVING).cast(), &raw const process, &raw const head.serving);
+            let serving = Serving { open: 1, opened: 1, last: *place };
+            bpf_map_update_elem(
+                (&raw const SERVING).cast_mut().cast(),
+                (&raw const process).cast(),
+                (&raw const serving).cast(),
+                0,
+            );
             return;
         };
         atomic::add(&raw mut (*serving).open, 1);
         atomic::add(&raw mut (*serving).opened, 1);
-        copy(&head.place, &mut (*serving).last);
+        copy(place, &mut (*serving).last);
     }
 }
 
 /// More was read of a connection that is served.
 #[inline(always)]
-pub(crate) unsafe fn read_more(connection: &mut Connection, length: u32) {
-    let left = connection.request_left;
-    if left == u64::MAX {
-        return;
-    }
-    connection.request_left = left.saturating_sub(u64::from(length));
-    if u64::from(length) > left
-        && let Some(request) = REQUESTS.get_ptr_mut(connection.number)
-    {
-        // SAFETY: a live map value.
-        unsafe { (*request).state = Request::UNCERTAIN };
+pub(crate) unsafe fn read_more(connection: &Connection, length: u32) {
+    if let Some(request) = REQUESTS.get_ptr_mut(connection.request_slot) {
+        // SAFETY: a live map value; what is written into another's only makes that uncertain.
+        unsafe {
+            if core::ptr::read_volatile(&raw const (*request).number) == connection.number {
+                (*request).received = (*request).received.saturating_add(length);
+            }
+        }
     }
 }
 
 /// The first byte of the answer was sent, or there will be none.
 #[inline(always)]
 pub(crate) unsafe fn answered(connection: &mut Connection) {
-    connection.flags &= !Connection::SERVING;
+    connection.flags &= !(Connection::SERVING | Connection::PARTIAL);
     // SAFETY: live map values.
     unsafe {
-        if let Some(request) = REQUESTS.get_ptr_mut(connection.number) {
+        if let Some(request) = REQUESTS.get_ptr_mut(connection.request_slot)
+            && core::ptr::read_volatile(&raw const (*request).number) == connection.number
+        {
             (*request).state = Request::ANSWERED;
         }
         if let Some(serving) = SERVING.get_ptr_mut(connection.served_by)
@@ -456,11 +521,13 @@ pub(crate) unsafe fn answered(connection: &mut Connection) {
 
 /// A proxy read an answer to a call: it goes on with the request that the call was made for.
 #[inline(always)]
-pub(crate) unsafe fn resume(thread: u32, place: Place) {
+pub(crate) unsafe fn resume(current: Current, place: &Place) {
     // SAFETY: a live map value, that of this thread.
     unsafe {
-        if let Some(known) = WORKING.get_ptr_mut(thread) {
-            *known = Place { used: 0, shared: 0, ..place };
+        if let Some(known) = working(current) {
+            copy(place, known);
+            known.used = 0;
+            known.shared = 0;
         }
     }
 }
@@ -469,9 +536,11 @@ pub(crate) unsafe fn resume(thread: u32, place: Place) {
 #[inline(always)]
 unsafe fn is_open(place: &Place) -> bool {
     // SAFETY: a live map value.
-    match REQUESTS.get_ptr(place.connection) {
+    match REQUESTS.get_ptr(place.slot) {
         Some(request) => unsafe {
-            (*request).state != Request::ANSWERED && (*request).position == place.position
+            core::ptr::read_volatile(&raw const (*request).number) == place.connection
+                && (*request).position == place.position
+                && core::ptr::read_volatile(&raw const (*request).state) == Request::OPEN
         },
         None => false,
     }
@@ -482,18 +551,11 @@ unsafe fn is_open(place: &Place) -> bool {
 pub(crate) unsafe fn of_thread(current: Current) -> Place {
     // SAFETY: a live map value.
     unsafe {
-        match (PROFILES.get(&current.pid()), WORKING.get_ptr(current.tid())) {
+        match (PROFILES.get(&current.pid()), working(current)) {
             (Some(&PROFILE_PROXY), Some(place)) => *place,
             _ => Place::NONE,
         }
     }
-}
-
-/// A parent of a call, and how it is known.
-pub(crate) struct Parent {
-    pub(crate) place: Place,
-    pub(crate) request: Request,
-    pub(crate) evidence: u8,
 }
 
 /// Whether a process serves no request now.
@@ -503,74 +565,222 @@ pub(crate) unsafe fn is_idle(process: u32) -> bool {
     SERVING.get_ptr(process).is_none_or(|serving| unsafe { read_now(&raw const (*serving).open) == 0 })
 }
 
-/// The request that a call of this thread is for, if that is certain. `opened_for` is that of a connection
-/// that carries its first call; `was_idle` says that this connection was opened while the process had no
-/// request. An error if the agent will know better.
+/// What [`tracer_parent`] returns: no request is known, `call.parent` is it, or, above, the
+/// [`HeaderOutcome`] of a call without a header.
+pub(crate) const ROOT: u64 = 0;
+pub(crate) const CHILD: u64 = 1;
+const REFUSED: u64 = 2;
+
+/// The outcome in what [`tracer_parent`] returned.
 #[inline(always)]
-pub(crate) unsafe fn parent_of(
-    current: Current,
-    opened_for: Option<Place>,
-    was_idle: bool,
-) -> Result<Option<Parent>, HeaderOutcome> {
+pub(crate) fn refused(found: u64) -> Option<HeaderOutcome> {
+    (found >= REFUSED).then_some(HeaderOutcome::Later)
+}
+
+/// The request that a call of this thread is for, if that is certain, and what came with it. The call
+/// stands in the room; `call.parent` is none unless this returns [`CHILD`].
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn tracer_parent(index: u64) -> u64 {
+    let Some(room) = scan::room(index) else { return ROOT };
+    // SAFETY: a live map value that is ours.
+    unsafe {
+        let room = &mut *room;
+        room.call.state_length = 0;
+        let mut found = candidate(&mut room.call, Current::any());
+        if found == CHILD {
+            found = context(room, index);
+        }
+        if found != CHILD {
+            room.call.parent.connection = 0;
+        }
+        found
+    }
+}
+
+/// The request that a call is for, by the way its process works.
+#[inline(always)]
+unsafe fn candidate(call: &mut Call, current: Current) -> u64 {
     // SAFETY: live map values; what another thread may change meanwhile is checked again.
     unsafe {
-        let Some(profile) = PROFILES.get(&current.pid()).copied() else { return Ok(None) };
-        let (place, evidence) = match profile {
+        call.parent.connection = 0;
+        let Some(profile) = PROFILES.get(&current.pid()).copied() else { return ROOT };
+        match profile {
             PROFILE_THREADS => {
-                let Some(place) = WORKING.get_ptr(current.tid()) else { return Ok(None) };
-                if (*place).shared != 0 {
-                    return Ok(None);
+                let Some(place) = working(current) else { return ROOT };
+                if place.shared != 0 {
+                    return ROOT;
                 }
-                (*place, EVIDENCE_UNIT)
+                copy(place, &mut call.parent);
+                call.evidence = u64::from(EVIDENCE_UNIT);
             }
             PROFILE_PROXY => {
-                let working = WORKING.get_ptr_mut(current.tid());
-                let place = match (opened_for, working) {
-                    (Some(place), _) => place,
-                    (None, Some(place)) if (*place).used == 0 => *place,
-                    _ => return Ok(None),
-                };
-                if let Some(working) = working
-                    && (*working).connection == place.connection
+                let working = working(current);
+                if call.opened_for.connection != 0 {
+                    copy(&call.opened_for, &mut call.parent);
+                } else if let Some(place) = &working
+                    && place.used == 0
                 {
-                    (*working).used = 1;
+                    copy(&**place, &mut call.parent);
                 }
-                (place, EVIDENCE_PROXY)
+                if let Some(working) = working
+                    && working.connection == call.parent.connection
+                {
+                    working.used = 1;
+                }
+                call.evidence = u64::from(EVIDENCE_PROXY);
             }
             PROFILE_SOLE_REQUEST | PROFILE_SOLE_OWN => {
-                let Some(serving) = SERVING.get_ptr(current.pid()) else { return Ok(None) };
+                let Some(serving) = SERVING.get_ptr(current.pid()) else { return ROOT };
                 let (open, opened) =
                     (read_now(&raw const (*serving).open), read_now(&raw const (*serving).opened));
-                let place = (*serving).last;
+                copy(&(*serving).last, &mut call.parent);
                 if open == 0 {
-                    return Ok(None);
+                    return ROOT;
                 }
                 let is_sole = open == 1
                     && read_now(&raw const (*serving).open) == 1
                     && read_now(&raw const (*serving).opened) == opened;
                 // A thread that reads requests may still be at its last one.
                 let is_free = profile == PROFILE_SOLE_REQUEST
-                    || WORKING.get_ptr(current.tid()).is_none_or(|own| {
-                        (*own).connection == place.connection && (*own).position == place.position
+                    || working(current).is_none_or(|own| {
+                        own.connection == call.parent.connection && own.position == call.parent.position
                     });
-                if !is_sole || !is_free || was_idle {
-                    return Err(HeaderOutcome::Later);
+                if !is_sole || !is_free || call.was_idle != 0 {
+                    return REFUSED;
                 }
-                (place, EVIDENCE_SOLE_REQUEST)
+                call.evidence = u64::from(EVIDENCE_SOLE_REQUEST);
             }
-            PROFILE_LATER if !is_idle(current.pid()) => return Err(HeaderOutcome::Later),
-            _ => return Ok(None),
-        };
-        if place.connection == 0 {
-            return Ok(None);
+            PROFILE_LATER if !is_idle(current.pid()) => return REFUSED,
+            _ => return ROOT,
         }
-        let Some(request) = REQUESTS.get_ptr(place.connection) else { return Ok(None) };
-        let request = *request;
-        if request.state != Request::OPEN || request.position != place.position {
-            return Ok(None);
-        }
-        Ok(Some(Parent { place, request, evidence }))
+        if call.parent.connection == 0 { ROOT } else { CHILD }
     }
+}
+
+/// What came with the request `call.parent` in a room.
+#[inline(always)]
+unsafe fn context(room: &mut Room, index: u64) -> u64 {
+    /// The shortest that is written: spaces behind a value are no part of it.
+    const LEAST: u32 = 8;
+    let (number, position, slot) =
+        (room.call.parent.connection, room.call.parent.position, room.call.parent.slot);
+    // SAFETY: live map values, of which it is checked at the end that they were this request's all along.
+    unsafe {
+        if !is_open(&room.call.parent) {
+            return ROOT;
+        }
+        let Some(request) = REQUESTS.get_ptr(slot) else { return ROOT };
+        let mut from = &raw const (*request).data as u64;
+        let length = (*request).length;
+        if (*request).long != 0 {
+            let Some(long) = LONG_HEADS.get_ptr((*request).long - 1) else { return REFUSED };
+            from = &raw const (*long).data as u64;
+        }
+        if !room.look(index, from, length) {
+            return REFUSED;
+        }
+        if room.scan.flags & Scan::NOT_HTTP != 0 {
+            return ROOT;
+        }
+        // Until all of the head is seen, its header may still come; and what is behind it may be another.
+        let expected = u64::from(room.scan.head) + room.scan.body;
+        if room.scan.head == 0
+            || room.scan.flags & Scan::CHUNKED == 0 && u64::from((*request).received) > expected
+        {
+            return REFUSED;
+        }
+        match room.scan.parents == 1 && tracer_trace_parent(index) != 0 {
+            true => {
+                let Call { found, ids, .. } = &mut room.call;
+                copy(found, ids);
+                if !samples_by_parent() {
+                    ids.flags = ids.flags & 2 | root_flags(ids.trace[1]) & 1;
+                }
+                let (begin, end) = (room.scan.state_begin, room.scan.state_end);
+                let length = end.wrapping_sub(begin);
+                if room.scan.states == 1 && length != 0 && length <= MAX_STATE {
+                    room.call.state_begin = begin;
+                    room.call.state_length = length;
+                    if length < LEAST {
+                        let kept = (1 << (length * 8 & 63)) - 1;
+                        let word = room.word(u64::from(begin));
+                        room.put(u64::from(begin), word & kept | 0x2020_2020_2020_2020 & !kept);
+                        room.call.state_length = LEAST;
+                    }
+                }
+            }
+            false => {
+                let wire = wire_key(position, (*request).answer_at);
+                match CALLS.get(&wire) {
+                    // The other end is a call of this host, which has no header.
+                    Some(ids) if room.scan.parents == 0 => copy(ids, &mut room.call.ids),
+                    _ => {
+                        room.call.ids.trace = trace_id(number, position);
+                        room.call.ids.flags = root_flags(room.call.ids.trace[1]);
+                    }
+                }
+                room.call.ids.span = 0;
+            }
+        }
+        if let Some(long) = LONG_HEADS.get_ptr((*request).long.wrapping_sub(1))
+            && ((*long).number != number || (*long).position != u64::from(position))
+        {
+            return REFUSED;
+        }
+        if is_open(&room.call.parent) { CHILD } else { REFUSED }
+    }
+}
+
+/// The ids of a call at this place, by what [`tracer_parent`] found.
+#[inline(always)]
+pub(crate) fn ids_of(number: u64, position: u32, call: &Call, found: u64) -> Ids {
+    let span = span_id(number, position);
+    if found == CHILD {
+        return Ids { trace: call.ids.trace, span, flags: call.ids.flags & 3 };
+    }
+    let trace = trace_id(number, position);
+    Ids { trace, span, flags: root_flags(trace[1]) }
+}
+
+#[inline(always)]
+const fn wire_key(position: u32, answer_at: u32) -> u64 {
+    (position as u64) << 32 | answer_at as u64
+}
+
+/// A call left without a header: what it would have carried is kept for the other end, if that is here.
+/// `wire` is where it begins and where its answer will.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn tracer_file_call(number: u64, position: u64, wire: u64) -> u64 {
+    let Some(index) = scan::take_room() else { return 0 };
+    // SAFETY: a live map value that is ours; the helper copies key and value.
+    unsafe {
+        if let Some(room) = scan::room(index) {
+            let room = &mut *room;
+            room.call.opened_for.connection = 0;
+            room.call.was_idle = 0;
+            let found = tracer_parent(index);
+            if found < REFUSED {
+                let ids = ids_of(number, position as u32, &room.call, found);
+                copy(&ids, &mut room.call.own);
+                bpf_map_update_elem(
+                    (&raw const CALLS).cast_mut().cast(),
+                    (&raw const wire).cast(),
+                    (&raw const room.call.own).cast(),
+                    0,
+                );
+            }
+        }
+    }
+    scan::leave_room(index);
+    0
+}
+
+/// Keeps what a call without a header would have carried, if the process may be told of.
+#[inline(always)]
+pub(crate) fn file_call(number: u64, position: u32, wire: u32, answer_at: u32) {
+    tracer_file_call(number, u64::from(position), wire_key(wire, answer_at));
 }
 
 #[inline(always)]

@@ -240,10 +240,12 @@ unsafe fn moved(sk: *mut c_void, ret: i32, flags: i32, direction: u8, slot: u32)
             if direction == SEND {
                 if connection.flags & Connection::SERVING != 0 {
                     context::answered(connection);
+                } else if begins && connection.is_outgoing() {
+                    propagate::sent(sk, tcp, connection, header.position, length);
                 }
             } else if connection.flags & Connection::CALLS != 0 {
                 if let Some(place) = propagate::served_by(sk) {
-                    context::resume(current.tid(), place);
+                    context::resume(current, place);
                 }
             } else if (begins || connection.flags & Connection::PARTIAL != 0)
                 && !connection.is_outgoing()
@@ -251,7 +253,8 @@ unsafe fn moved(sk: *mut c_void, ret: i32, flags: i32, direction: u8, slot: u32)
             {
                 buffers = short::buffers(sk, u64::from(length));
                 if let Some(buffers) = &buffers {
-                    context::read(connection, current, &header, buffers, slot, begins);
+                    let answer_at: u32 = load(tcp, offset!(tcp_sock_write_seq));
+                    context::read(connection, &header, buffers, answer_at, begins);
                 }
             } else if connection.flags & Connection::SERVING != 0 {
                 context::read_more(connection, length);

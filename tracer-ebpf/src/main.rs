@@ -7,7 +7,7 @@
 #![no_std]
 #![no_main]
 #![expect(internal_features, reason = "atomics of this target: see `atomic`")]
-#![feature(core_intrinsics)]
+#![feature(asm_experimental_arch, core_intrinsics)]
 
 mod arch;
 mod atomic;
@@ -16,6 +16,7 @@ mod connection;
 mod context;
 mod io;
 mod layout;
+mod masked;
 mod process;
 mod propagate;
 mod ring;

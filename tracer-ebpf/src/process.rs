@@ -12,7 +12,8 @@ use tracer_common::{
 };
 
 use crate::{
-    layout::{load, offset, report_every_exec},
+    context,
+    layout::{load, offset, propagates, report_every_exec},
     ring::{FORCE_WAKEUP, count, reserve},
     select::{Current, is_selected, rule_for, set_selected},
 };
@@ -119,6 +120,9 @@ pub fn sched_process_exit(ctx: BtfTracePointContext) -> i32 {
         let signal: *const c_void = load(task, offset!(task_signal));
         load(signal, offset!(signal_live))
     };
+    if propagates() {
+        context::gone(current, live == 0);
+    }
     if live != 0 {
         return 0;
     }

@@ -29,10 +29,11 @@ use tracer_common::{
 
 use crate::{
     connection::{self, Connection},
-    context::{self, Parent, Place, STATES, State},
-    layout::{load, offset, span_id, trace_id},
+    context::{self, CHILD, Call, FORWARDED, Ids, NONE, Place, copy, ids_of, refused, tracer_parent},
+    layout::{load, offset},
+    masked,
     ring::{count, reserve, submit_flags},
-    scan::{self, Bytes, Scan, hex},
+    scan::{self, Room, Scan, hex, tracer_trace_parent},
     select::Current,
 };
 
@@ -43,10 +44,9 @@ pub(crate) struct Outgoing {
     /// Its key in [`SOCKETS`].
     key: u64,
     /// What the thread worked for that opened it.
-    pub(crate) opened_for: Place,
+    opened_for: Place,
     /// The request that its last call was made for.
-    pub(crate) serves: Place,
-    scan: Scan,
+    serves: Place,
     /// Position in the stream, pushed bytes included, at which the next request begins.
     boundary: u32,
     /// Position of the request that was looked at last, and how many bytes were to be pushed into it.
@@ -150,31 +150,99 @@ pub(crate) unsafe fn opened(sk: *mut c_void, current: Current) {
 /// # Safety
 /// As [`opened`].
 #[inline(always)]
-pub(crate) unsafe fn served_by(sk: *mut c_void) -> Option<Place> {
+pub(crate) unsafe fn served_by<'a>(sk: *mut c_void) -> Option<&'a Place> {
     // SAFETY: as the caller's.
-    unsafe { find(sk, 0).map(|outgoing| outgoing.serves) }
+    unsafe { find(sk, 0).map(|outgoing| &outgoing.serves) }
 }
 
-/// Tells the agent of a request, or why there is no header from here on.
+/// A call has been sent, of which `length` bytes are in this send. If it has no header and went to a port
+/// that speaks HTTP/1, its ids are kept for the other end.
+///
+/// # Safety
+/// `sk` and `tcp` are the same socket, from the kernel.
 #[inline(always)]
-unsafe fn tell(connection: &Connection, record: HeaderRecord) {
+pub(crate) unsafe fn sent(
+    sk: *mut c_void,
+    tcp: *const c_void,
+    connection: &mut Connection,
+    position: u32,
+    length: u32,
+) {
+    // SAFETY: as the caller's.
+    unsafe {
+        let has_header = connection.flags & Connection::HEADED != 0;
+        connection.flags &= !Connection::HEADED;
+        if has_header || !is_http_port(u16::from_be(load(sk, offset!(sock_dport)))) {
+            return;
+        }
+        // Of what is in the map, that program has used up what there is to know.
+        let Some(outgoing) = find(sk, 0) else { return };
+        if outgoing.place != Outgoing::OUT {
+            return;
+        }
+        let wire = load::<u32>(tcp, offset!(tcp_sock_write_seq)).wrapping_sub(length);
+        context::file_call(connection.number, position, wire, load(tcp, offset!(tcp_sock_copied_seq)));
+    }
+}
+
+/// Tells the agent of a request, or why there is no header from here on. Field by field: the compiler would
+/// clear a whole record byte by byte.
+#[inline(always)]
+unsafe fn tell(connection: &Connection, record: Told) {
     let Some(mut entry) = reserve::<HeaderRecord>() else {
         count(KernelCounter::LostData, 1);
         return;
     };
-    entry.write(HeaderRecord { kind: Kind::Header as u8, connection: connection.number, ..record });
+    // SAFETY: every field of the record; the trace id stands at a multiple of eight.
+    unsafe {
+        let to = entry.as_mut_ptr();
+        (&raw mut (*to).kind).write_volatile(Kind::Header as u8);
+        (&raw mut (*to).outcome).write_volatile(record.outcome as u8);
+        (&raw mut (*to).evidence).write_volatile(record.evidence);
+        (&raw mut (*to).trace_flags).write_volatile(record.ids.flags as u8);
+        (&raw mut (*to).pid).write_volatile(record.pid);
+        (&raw mut (*to).connection).write_volatile(connection.number);
+        (&raw mut (*to).position).write_volatile(record.position);
+        (&raw mut (*to).inserted).write_volatile(record.inserted);
+        let trace: *mut u64 = (&raw mut (*to).trace_id).cast();
+        trace.write_volatile(record.ids.trace[0]);
+        trace.add(1).write_volatile(record.ids.trace[1]);
+        (&raw mut (*to).parent_connection).write_volatile(record.parent_connection);
+        (&raw mut (*to).parent_position).write_volatile(record.parent_position);
+        (&raw mut (*to).lasting).write_volatile(u16::from(record.lasting));
+        (&raw mut (*to).pushed).write_volatile(record.pushed as u16);
+    }
     entry.submit(submit_flags(false));
+}
+
+/// What a [`HeaderRecord`] tells.
+struct Told {
+    outcome: HeaderOutcome,
+    evidence: u8,
+    pid: u32,
+    position: u32,
+    inserted: u32,
+    ids: Ids,
+    parent_connection: u64,
+    parent_position: u32,
+    lasting: bool,
+    pushed: u32,
 }
 
 /// A request gets no header.
 #[inline(always)]
-unsafe fn refuse(connection: &Connection, pid: u32, position: u32, why: HeaderOutcome, lasting: bool) {
-    let record = HeaderRecord {
-        outcome: why as u8,
+unsafe fn refuse(connection: &Connection, pid: u32, position: u32, outcome: HeaderOutcome, lasting: bool) {
+    let record = Told {
+        outcome,
+        evidence: NONE,
         pid,
         position,
-        lasting: u16::from(lasting),
-        ..HeaderRecord::default()
+        inserted: 0,
+        ids: Ids::NONE,
+        parent_connection: 0,
+        parent_position: 0,
+        lasting,
+        pushed: 0,
     };
     // SAFETY: as the caller's.
     unsafe { tell(connection, record) };
@@ -463,35 +531,6 @@ unsafe fn is_boundary(number: u64, position: u32) -> bool {
     word == verdict_tag(number) | 1 << 32 | u64::from(position)
 }
 
-/// The bytes of a message, of which the first element was made to hold the head.
-struct Message(*mut sk_msg_md);
-
-impl Bytes for Message {
-    #[inline(always)]
-    unsafe fn word(&self, at: u64) -> Option<u64> {
-        // SAFETY: the verifier follows the check against the end.
-        unsafe {
-            let data = (*self.0).__bindgen_anon_1.data as usize;
-            let end = (*self.0).__bindgen_anon_2.data_end as usize;
-            let place = data + (core::hint::black_box(at) & 0x1fff) as usize;
-            if place + 8 > end {
-                return None;
-            }
-            Some(core::ptr::read_unaligned(place as *const u64))
-        }
-    }
-}
-
-struct Step {
-    msg: *mut sk_msg_md,
-    outgoing: *mut Outgoing,
-}
-
-unsafe extern "C" fn step(_index: u64, step: *mut Step) -> core::ffi::c_long {
-    // SAFETY: `step` is that of `request`.
-    unsafe { core::ffi::c_long::from(scan::step(&mut (*(*step).outgoing).scan, &Message((*step).msg))) }
-}
-
 /// A message that begins with a request. `at` is its place in the stream.
 #[inline(always)]
 unsafe fn request(
@@ -515,162 +554,151 @@ unsafe fn request(
         if bpf_msg_pull_data(msg, 0, length, 0) != 0 {
             return Err(HeaderOutcome::PushFailed);
         }
-        outgoing.scan.begin(length);
-        let mut state = Step { msg, outgoing };
-        bpf_loop(Scan::steps(MOST), step as *mut c_void, (&raw mut state).cast(), 0);
-        let outgoing = &mut *state.outgoing;
-        let scan = outgoing.scan;
-        if scan.flags & Scan::NOT_HTTP != 0 {
+        let index = scan::take_room().ok_or(HeaderOutcome::NoRoom)?;
+        let outcome = match scan::room(index) {
+            Some(room) => in_room(msg, tcp, outgoing, connection, current, at, size, &mut *room, index),
+            None => Err(HeaderOutcome::NoRoom),
+        };
+        scan::leave_room(index);
+        outcome
+    }
+}
+
+/// As [`request`], with room to look at heads in.
+#[inline(always)]
+#[expect(clippy::too_many_arguments, reason = "a structure for them would live on a small stack")]
+unsafe fn in_room(
+    msg: *mut sk_msg_md,
+    tcp: *const c_void,
+    outgoing: &mut Outgoing,
+    connection: &mut Connection,
+    current: Current,
+    at: u32,
+    size: u32,
+    room: &mut Room,
+    index: u64,
+) -> Result<u32, HeaderOutcome> {
+    // SAFETY: as the caller's.
+    unsafe {
+        let length = if size > MOST { MOST } else { size };
+        if !room.look(index, (*msg).__bindgen_anon_1.data as u64, length) {
+            return Err(HeaderOutcome::PushFailed);
+        }
+        let Scan { head, request_line, flags, parents, parent_begin, states, body, .. } = room.scan;
+        if flags & Scan::NOT_HTTP != 0 {
             return Err(HeaderOutcome::NotHttp);
         }
-        if scan.head == 0 {
-            return Err(match (scan.request_line, size > MOST) {
-                (_, true) => HeaderOutcome::HeadTooLong,
-                _ => HeaderOutcome::HeadCut,
-            });
+        if head == 0 {
+            return Err(if size > MOST { HeaderOutcome::HeadTooLong } else { HeaderOutcome::HeadCut });
         }
-        if scan.flags & Scan::ODD != 0 {
+        if flags & Scan::ODD != 0 {
             return Err(HeaderOutcome::NotUnderstood);
         }
-        if scan.flags & Scan::CONNECT != 0 {
+        if flags & Scan::CONNECT != 0 {
             return Err(HeaderOutcome::Tunnel);
         }
         // What follows an upgrade is nobody's request; what follows chunks or an expectation, the agent
         // says.
-        let end = u64::from(scan.head) + scan.body;
-        let follows = scan.flags & (Scan::CHUNKED | Scan::UPGRADE | Scan::EXPECT) == 0
+        let end = u64::from(head) + body;
+        let follows = flags & (Scan::CHUNKED | Scan::UPGRADE | Scan::EXPECT) == 0
             && end < 1 << 30
             && u64::from(size) <= end;
         outgoing.is_certain = u8::from(follows);
         outgoing.boundary = at.wrapping_add(end as u32);
-        if scan.flags & Scan::UPGRADE != 0 {
+        if flags & Scan::UPGRADE != 0 {
             outgoing.place = Outgoing::LEAVING;
             let behind = at.wrapping_sub(connection.inserted).wrapping_add(1);
             refuse_all(outgoing, connection, current.pid(), behind, HeaderOutcome::Tunnel);
         }
-        let place = outgoing.opened_for;
-        let opened_for = if place.connection != 0 { Some(place) } else { None };
-        outgoing.opened_for = Place::NONE;
-        let was_idle = outgoing.was_idle != 0;
+        room.call.own.span = 0;
+        if parents != 0 && tracer_trace_parent(index) != 0 {
+            let Call { found, own, .. } = &mut room.call;
+            copy(found, own);
+        }
+        copy(&outgoing.opened_for, &mut room.call.opened_for);
+        room.call.was_idle = u64::from(outgoing.was_idle);
+        outgoing.opened_for.connection = 0;
         outgoing.was_idle = 0;
-        outgoing.serves = Place::NONE;
-        // What carries a header of its own is linked by that, whatever the agent will know.
-        let parent = match context::parent_of(current, opened_for, was_idle) {
-            Err(outcome) if scan.parents == 0 => return Err(outcome),
-            found => found.unwrap_or(None),
-        };
-        outgoing.serves = match &parent {
-            Some(parent) => parent.place,
-            None => Place::NONE,
-        };
+        let found = tracer_parent(index);
+        copy(&room.call.parent, &mut outgoing.serves);
         if outgoing.serves.connection != 0 {
             connection.flags |= Connection::CALLS;
         }
-        if scan.parents != 0 {
-            return rewrite(msg, outgoing, connection, current, at, parent.as_ref());
+        let position = at.wrapping_sub(connection.inserted);
+        let ids = ids_of(connection.number, position, &room.call, found);
+        if parents != 0 {
+            // What carries a header of its own is linked by that, whatever the agent will know.
+            let call = &room.call;
+            let is_forwarded = found == CHILD
+                && call.own.span != 0
+                && call.own.span == call.ids.span
+                && call.own.trace[0] == call.ids.trace[0]
+                && call.own.trace[1] == call.ids.trace[1];
+            connection.flags |= Connection::HEADED;
+            if !is_forwarded {
+                return Err(HeaderOutcome::OwnHeader);
+            }
+            rewrite(msg, parent_begin, ids.span)?;
+            told_of(connection, current, at, &ids, &room.call.parent, HeaderOutcome::Rewritten, FORWARDED, 0);
+            return Ok(PASS);
         }
-        push(msg, tcp, outgoing, connection, current, at, size, parent.as_ref())
+        if let Some(outcome) = refused(found) {
+            return Err(outcome);
+        }
+        // The state goes along unless the application sends one.
+        let state = if states == 0 && found == CHILD { room.call.state_length } else { 0 };
+        push(msg, tcp, outgoing, connection, current, at, size, room, head, request_line, state, &ids)
     }
 }
 
-/// The ids that a call carries.
-struct Ids {
-    trace: [u64; 2],
-    span: u64,
-    flags: u64,
-}
-
 #[inline(always)]
-fn ids_of(number: u64, position: u32, parent: Option<&Parent>) -> Ids {
-    let span = span_id(number, position);
-    match parent {
-        Some(Parent { request, .. }) => {
-            Ids { trace: request.trace, span, flags: u64::from(request.flags) & 3 }
-        }
-        None => {
-            let trace = trace_id(number, position);
-            Ids { trace, span, flags: u64::from(context::root_flags(trace[1])) }
-        }
-    }
-}
-
-#[inline(always)]
+#[expect(clippy::too_many_arguments, reason = "a structure for them would live on a small stack")]
 unsafe fn told_of(
     connection: &Connection,
     current: Current,
     at: u32,
     ids: &Ids,
-    parent: Option<&Parent>,
+    parent: &Place,
     outcome: HeaderOutcome,
     evidence: u8,
     pushed: u32,
 ) {
-    // SAFETY: arrays of the same size.
-    unsafe {
-        let (parent_connection, parent_position) = match parent {
-            Some(Parent { place, .. }) => (place.connection, place.position),
-            None => (0, 0),
-        };
-        tell(
-            connection,
-            HeaderRecord {
-                outcome: outcome as u8,
-                evidence,
-                trace_flags: ids.flags as u8,
-                pid: current.pid(),
-                position: at.wrapping_sub(connection.inserted),
-                inserted: connection.inserted,
-                trace_id: core::mem::transmute::<[u64; 2], [u8; 16]>(ids.trace),
-                parent_connection,
-                parent_position,
-                pushed: pushed as u16,
-                ..HeaderRecord::default()
-            },
-        );
-    }
+    let is_known = parent.connection != 0;
+    let record = Told {
+        outcome,
+        evidence,
+        pid: current.pid(),
+        position: at.wrapping_sub(connection.inserted),
+        inserted: connection.inserted,
+        ids: *ids,
+        parent_connection: parent.connection,
+        parent_position: if is_known { parent.position } else { 0 },
+        lasting: false,
+        pushed,
+    };
+    // SAFETY: as the caller's.
+    unsafe { tell(connection, record) };
 }
 
-/// The request has a `traceparent`. That of the request which it is made for, forwarded, is made to name
-/// this call; any other is the application's own.
+/// The request forwards the `traceparent` of the request which it is made for: it is made to name this call.
 #[inline(always)]
-unsafe fn rewrite(
-    msg: *mut sk_msg_md,
-    outgoing: &mut Outgoing,
-    connection: &Connection,
-    current: Current,
-    at: u32,
-    parent: Option<&Parent>,
-) -> Result<u32, HeaderOutcome> {
-    // SAFETY: as the caller's.
+unsafe fn rewrite(msg: *mut sk_msg_md, begin: u32, span: u64) -> Result<(), HeaderOutcome> {
+    // SAFETY: the verifier follows the check against the end.
     unsafe {
-        let found = scan::parent(&outgoing.scan, &Message(msg)).ok_or(HeaderOutcome::OwnHeader)?;
-        let known = parent.ok_or(HeaderOutcome::OwnHeader)?;
-        let request = &known.request;
-        if request.incoming != found.span
-            || request.trace[0] != found.trace[0]
-            || request.trace[1] != found.trace[1]
-        {
-            return Err(HeaderOutcome::OwnHeader);
-        }
-        let position = at.wrapping_sub(connection.inserted);
-        let ids = ids_of(connection.number, position, parent);
         let data = (*msg).__bindgen_anon_1.data as usize;
         let end = (*msg).__bindgen_anon_2.data_end as usize;
         // Behind `00-`, the trace id and a dash.
-        let place =
-            data + (core::hint::black_box(u64::from(outgoing.scan.parent_begin) + 36) & 0x1fff) as usize;
+        let place = data + (core::hint::black_box(u64::from(begin) + 36) & 0x1fff) as usize;
         if place + 16 > end {
             return Err(HeaderOutcome::PushFailed);
         }
-        let to = place as *mut u64;
-        core::ptr::write_unaligned(to, hex(ids.span));
-        core::ptr::write_unaligned(to.add(1), hex(ids.span >> 32));
-        told_of(connection, current, at, &ids, parent, HeaderOutcome::Rewritten, context::FORWARDED, 0);
+        masked::set::<0>(place, hex(span));
+        masked::set::<8>(place, hex(span >> 32));
     }
-    Ok(PASS)
+    Ok(())
 }
 
-/// Pushes headers in behind the request line.
+/// Pushes headers in behind the request line: `state` bytes of a `tracestate` among them.
 #[inline(always)]
 #[expect(clippy::too_many_arguments, reason = "a structure for them would live on a small stack")]
 unsafe fn push(
@@ -681,27 +709,18 @@ unsafe fn push(
     current: Current,
     at: u32,
     size: u32,
-    parent: Option<&Parent>,
+    room: &mut Room,
+    head: u32,
+    begin: u32,
+    state: u32,
+    ids: &Ids,
 ) -> Result<u32, HeaderOutcome> {
     // SAFETY: as the caller's.
     unsafe {
-        let head = outgoing.scan.head;
-        // The state goes along unless the application sends one.
-        let state = match parent {
-            Some(parent) if parent.request.state_length != 0 && outgoing.scan.states == 0 => {
-                STATES.get_ptr(parent.place.connection)
-            }
-            _ => None,
-        };
-        let length = match (state, parent) {
-            (Some(_), Some(parent)) => {
-                core::hint::black_box(parent.request.state_length) & (2 * MAX_STATE - 1)
-            }
-            _ => 0,
-        };
+        let state = core::hint::black_box(state) & (2 * MAX_STATE - 1);
         let mut pushed = PARENT_BYTES;
-        if length != 0 {
-            pushed += STATE_NAME + length + 2;
+        if state != 0 {
+            pushed += STATE_NAME + state + 2;
         }
         if head + pushed > MOST {
             return Err(HeaderOutcome::HeadTooLong);
@@ -713,20 +732,15 @@ unsafe fn push(
         {
             return Err(HeaderOutcome::QueueNotEmpty);
         }
-        let begin = core::hint::black_box(outgoing.scan.request_line) & 0x1fff;
+        let begin = core::hint::black_box(begin) & 0x1fff;
         if bpf_msg_push_data(msg, begin, pushed, 0) != 0 {
             return Err(HeaderOutcome::PushFailed);
         }
         // One segment instead of three; what is there now is not initialised, and must not leave so.
         let all = if size <= MOST { size } else { head } + pushed;
-        let position = at.wrapping_sub(connection.inserted);
-        let ids = ids_of(connection.number, position, parent);
         let written = bpf_msg_pull_data(msg, 0, all, 0) == 0
-            && write(msg, begin, &ids)
-            && match state {
-                Some(state) if length != 0 => write_state(msg, begin + PARENT_BYTES, state, length),
-                _ => true,
-            };
+            && write(msg, begin, ids)
+            && (state == 0 || write_state(msg, begin + PARENT_BYTES, room, state));
         if !written {
             return if bpf_msg_pop_data(msg, begin, pushed, 0) == 0 {
                 Err(HeaderOutcome::PushFailed)
@@ -735,11 +749,9 @@ unsafe fn push(
                 Ok(DROP)
             };
         }
-        let evidence = match parent {
-            Some(parent) => parent.evidence,
-            None => context::NONE,
-        };
-        told_of(connection, current, at, &ids, parent, HeaderOutcome::Pushed, evidence, pushed);
+        let evidence = if room.call.parent.connection == 0 { NONE } else { room.call.evidence as u8 };
+        told_of(connection, current, at, ids, &room.call.parent, HeaderOutcome::Pushed, evidence, pushed);
+        connection.flags |= Connection::HEADED;
         connection.push = pushed;
         connection.push_at = at;
         outgoing.boundary = outgoing.boundary.wrapping_add(pushed);
@@ -756,8 +768,9 @@ const STATE_NAME: u32 = 12;
 
 struct Copy {
     msg: *mut sk_msg_md,
-    state: *const State,
-    begin: u64,
+    room: *const Room,
+    from: u64,
+    to: u64,
     length: u64,
     failed: u64,
 }
@@ -774,20 +787,12 @@ unsafe extern "C" fn copy_state(index: u64, copy: *mut Copy) -> core::ffi::c_lon
         if at + 8 > copy.length {
             at = copy.length.wrapping_sub(8);
         }
-        let at = core::hint::black_box(at) & u64::from(MAX_STATE - 1);
-        let from: *const u8 = copy.state.cast();
-        if at > u64::from(MAX_STATE) - 8 || !put(copy.msg, copy.begin + at, read_state(from, at)) {
+        if !put(copy.msg, copy.to + at, (*copy.room).word(copy.from + at)) {
             copy.failed = 1;
             return 1;
         }
     }
     0
-}
-
-#[inline(always)]
-unsafe fn read_state(from: *const u8, at: u64) -> u64 {
-    // SAFETY: as the caller's.
-    unsafe { core::ptr::read_unaligned(from.add(at as usize).cast()) }
 }
 
 /// Writes eight bytes of a message.
@@ -801,14 +806,14 @@ unsafe fn put(msg: *mut sk_msg_md, at: u64, value: u64) -> bool {
         if place + 8 > end {
             return false;
         }
-        core::ptr::write_unaligned(place as *mut u64, value);
+        masked::set::<0>(place, value);
     }
     true
 }
 
 /// Writes the line of a state, at least eight bytes long.
 #[inline(always)]
-unsafe fn write_state(msg: *mut sk_msg_md, begin: u32, state: *const State, length: u32) -> bool {
+unsafe fn write_state(msg: *mut sk_msg_md, begin: u32, room: &Room, length: u32) -> bool {
     // SAFETY: as the callees'.
     unsafe {
         let begin = u64::from(begin);
@@ -818,7 +823,8 @@ unsafe fn write_state(msg: *mut sk_msg_md, begin: u32, state: *const State, leng
         let written = put(msg, begin, word(b"tracesta"))
             && put(msg, begin + 4, word(b"estate: "))
             && put(msg, end - 6, word(b"      \r\n"));
-        let mut copy = Copy { msg, state, begin: behind, length: u64::from(length), failed: 0 };
+        let from = u64::from(room.call.state_begin);
+        let mut copy = Copy { msg, room, from, to: behind, length: u64::from(length), failed: 0 };
         bpf_loop(MAX_STATE / 8, copy_state as *mut c_void, (&raw mut copy).cast(), 0);
         written && copy.failed == 0
     }
@@ -834,22 +840,17 @@ unsafe fn write(msg: *mut sk_msg_md, begin: u32, ids: &Ids) -> bool {
         if place + PARENT_BYTES as usize > end {
             return false;
         }
-        let to = place as *mut u8;
-        let put = |at: usize, value: u64| core::ptr::write_unaligned(to.add(at).cast(), value);
-        put(0, word(b"tracepar"));
-        put(8, word(b"ent: 00-"));
-        put(16, hex(ids.trace[0]));
-        put(24, hex(ids.trace[0] >> 32));
-        put(32, hex(ids.trace[1]));
-        put(40, hex(ids.trace[1] >> 32));
-        core::ptr::write_unaligned(to.add(48), b'-');
-        put(49, hex(ids.span));
-        put(57, hex(ids.span >> 32));
-        core::ptr::write_unaligned(to.add(65), b'-');
-        core::ptr::write_unaligned(to.add(66), b'0');
-        core::ptr::write_unaligned(to.add(67), b'0' + (ids.flags & 3) as u8);
-        core::ptr::write_unaligned(to.add(68), b'\r');
-        core::ptr::write_unaligned(to.add(69), b'\n');
+        masked::set::<0>(place, word(b"tracepar"));
+        masked::set::<8>(place, word(b"ent: 00-"));
+        masked::set::<16>(place, hex(ids.trace[0]));
+        masked::set::<24>(place, hex(ids.trace[0] >> 32));
+        masked::set::<32>(place, hex(ids.trace[1]));
+        masked::set::<40>(place, hex(ids.trace[1] >> 32));
+        masked::set::<61>(place, word(b"-----00\r") | (ids.flags & 3) << 48);
+        masked::set::<49>(place, hex(ids.span));
+        masked::set::<57>(place, hex(ids.span >> 32));
+        *(place as *mut u8).add(48) = b'-';
+        *(place as *mut u8).add(69) = b'\n';
     }
     true
 }

@@ -1,14 +1,129 @@
 //! The lines of a request's head, as far as trace headers and the framing behind them depend on them.
-//! One step looks at a word or ends a line; [`step`] runs in the loop of a helper, so that the verifier
-//! follows it once. The state lives in map memory, whose values the verifier does not guess.
+//! A head is copied into a [`Room`] and looked at there: one step looks at two words or ends a line, in the
+//! loop of a helper, so that the verifier follows it once. All state lives in map memory, whose values the
+//! verifier does not guess.
 
-/// Where the bytes of a head are.
-pub(crate) trait Bytes {
-    /// Eight bytes from `at` on, the first lowest. None if they are not all there.
+use core::ffi::c_void;
+
+use aya_ebpf::{
+    helpers::generated::{bpf_get_smp_processor_id, bpf_loop, bpf_probe_read_kernel},
+    macros::map,
+    maps::Array,
+};
+
+use crate::{
+    atomic,
+    context::{Call, clear},
+    masked,
+};
+
+/// Bytes of a head that there is room for; a power of two.
+pub(crate) const ROOM: u32 = 16_384;
+/// Longest head that is looked at.
+pub(crate) const MOST: u32 = ROOM - 32;
+/// Zeros before the head: what is read before its first bytes.
+const BEFORE: usize = 8;
+
+/// Room to look at a head in. A program may be interrupted by another on its CPU, so it takes one for
+/// itself.
+#[repr(C)]
+pub(crate) struct Room {
+    /// Not 0 while it is taken.
+    taken: u64,
+    pub(crate) scan: Scan,
+    pub(crate) call: Call,
+    data: [u8; BEFORE + ROOM as usize + 16],
+}
+
+/// Two for each CPU: the agent sets their number.
+#[map]
+static ROOMS: Array<Room> = Array::with_max_entries(2, 0);
+
+/// Takes a room. None if this CPU's are taken.
+#[inline(always)]
+pub(crate) fn take_room() -> Option<u64> {
+    // SAFETY: a helper without arguments; live map values that everyone changes atomically.
+    unsafe {
+        let first = 2 * (bpf_get_smp_processor_id() as u64 & 0xffff_ffff);
+        if atomic::swap(&raw mut (*room(first)?).taken, 1) == 0 {
+            return Some(first);
+        }
+        (atomic::swap(&raw mut (*room(first + 1)?).taken, 1) == 0).then_some(first + 1)
+    }
+}
+
+/// Gives a room back.
+#[inline(always)]
+pub(crate) fn leave_room(index: u64) {
+    if let Some(room) = room(index) {
+        // SAFETY: a live map value.
+        unsafe { core::ptr::write_volatile(&raw mut (*room).taken, 0) };
+    }
+}
+
+#[inline(always)]
+pub(crate) fn room(index: u64) -> Option<*mut Room> {
+    ROOMS.get_ptr_mut(index as u32)
+}
+
+impl Room {
+    /// Copies a head of `length` bytes from kernel memory and looks at it. Returns whether that worked.
     ///
     /// # Safety
-    /// What the implementation reads is live.
-    unsafe fn word(&self, at: u64) -> Option<u64>;
+    /// `from` may be any address: the helper checks it.
+    #[inline(always)]
+    pub(crate) unsafe fn look(&mut self, index: u64, from: u64, length: u32) -> bool {
+        let length = core::hint::black_box(length);
+        if length > MOST {
+            return false;
+        }
+        // SAFETY: the length was checked, and behind it there is room for zeros.
+        unsafe {
+            let to = (&raw mut self.data).cast::<u8>().add(BEFORE);
+            if bpf_probe_read_kernel(to.cast(), length, from as *const c_void) != 0 {
+                return false;
+            }
+            let behind = to.add(length as usize).cast::<u64>();
+            core::ptr::write_unaligned(behind, 0);
+            core::ptr::write_unaligned(behind.add(1), 0);
+        }
+        self.scan.begin(length);
+        tracer_scan(index);
+        true
+    }
+
+    /// Eight bytes from `at` on, the first lowest; zeros behind the head's end.
+    #[inline(always)]
+    pub(crate) fn word(&self, at: u64) -> u64 {
+        // SAFETY: inside of `data`, by the mask.
+        unsafe { masked::load(self.data.as_ptr(), at + BEFORE as u64) }
+    }
+
+    /// The eight bytes before `at`.
+    #[inline(always)]
+    fn before(&self, at: u64) -> u64 {
+        // SAFETY: as above.
+        unsafe { masked::load(self.data.as_ptr(), at) }
+    }
+
+    /// Writes eight bytes at `at`.
+    #[inline(always)]
+    pub(crate) fn put(&mut self, at: u64, value: u64) {
+        // SAFETY: as above.
+        unsafe { masked::store(self.data.as_mut_ptr(), at + BEFORE as u64, value) };
+    }
+}
+
+/// Looks at the head in a room.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn tracer_scan(index: u64) -> u64 {
+    // SAFETY: the callback has the type that the helper expects.
+    unsafe {
+        let Some(mut room) = room(index) else { return 0 };
+        bpf_loop(MOST / 16 + 256, step as *mut c_void, (&raw mut room).cast(), 0);
+    }
+    0
 }
 
 /// What was found so far.
@@ -64,72 +179,39 @@ impl Scan {
     pub(crate) const CONNECT: u32 = 32;
     /// Bytes without which no request is complete.
     pub(crate) const LEAST: u32 = 16;
-    /// Steps that the longest head takes: its words, and its lines.
-    pub(crate) const fn steps(bytes: u32) -> u32 {
-        bytes / 8 + 256
-    }
-
-    /// The last line goes on: its beginning, and what follows, are `length` bytes now.
-    #[inline(always)]
-    pub(crate) fn resume(&mut self, length: u32) {
-        self.length = length;
-        self.next = 0;
-        self.line = 0;
-    }
 
     #[inline(always)]
     pub(crate) fn begin(&mut self, length: u32) {
-        const { assert!(size_of::<Self>() % 8 == 0 && align_of::<Self>() == 8) };
-        let words = core::ptr::from_mut(self).cast::<u64>();
-        let mut word = 0;
-        while word < size_of::<Self>() / 8 {
-            // SAFETY: inside the value. The compiler would zero it byte by byte.
-            unsafe { core::ptr::write_volatile(words.add(word), 0) };
-            word += 1;
-        }
+        // SAFETY: a live value, of which any words are one.
+        unsafe { clear(core::ptr::from_mut(self)) };
         self.length = length;
     }
 }
 
-/// Goes on by a word or a line. Returns whether all is known.
-///
-/// # Safety
-/// As [`Bytes::word`].
-#[inline(always)]
-pub(crate) unsafe fn step(scan: &mut Scan, bytes: &impl Bytes) -> bool {
-    let next = u64::from(scan.next);
-    if scan.next >= scan.length {
-        return true;
+/// Goes on by two words or a line. Returns 1 when all is known.
+unsafe extern "C" fn step(_index: u64, room: *mut *mut Room) -> core::ffi::c_long {
+    // SAFETY: `room` is that of `tracer_scan`.
+    let room = unsafe { &mut **room };
+    let next = u64::from(room.scan.next);
+    if room.scan.next >= room.scan.length {
+        return 1;
     }
-    // Most words hold no end of a line: two are looked at where both are there.
-    if scan.next + 16 <= scan.length {
-        // SAFETY: as the caller's.
-        let (Some(first), Some(second)) = (unsafe { (bytes.word(next), bytes.word(next + 8)) }) else {
-            scan.flags |= Scan::ODD;
-            return true;
-        };
-        if line_feeds(first) | line_feeds(second) == 0 {
-            scan.next += 16;
-            return false;
+    let mut word = next;
+    let mut feeds = line_feeds(room.word(next));
+    if feeds == 0 {
+        word = next + 8;
+        feeds = line_feeds(room.word(word));
+        if feeds == 0 {
+            room.scan.next += 16;
+            return 0;
         }
     }
-    // SAFETY: as the caller's.
-    let Some(found) = (unsafe { word_at(scan, bytes, next) }) else {
-        scan.flags |= Scan::ODD;
-        return true;
-    };
-    let feeds = line_feeds(found);
-    if feeds == 0 {
-        scan.next += 8;
-        return false;
-    }
     let lowest = (feeds & feeds.wrapping_neg()) >> 7;
-    let end = next + (lowest.wrapping_mul(0x0001_0203_0405_0607) >> 56);
-    // SAFETY: as the caller's.
-    let ended = unsafe { line(scan, bytes, end) };
-    scan.next = end as u32 + 1;
-    scan.line = end as u32 + 1;
-    ended
+    let end = word + (lowest.wrapping_mul(0x0001_0203_0405_0607) >> 56);
+    let ended = line(room, end);
+    room.scan.next = end as u32 + 1;
+    room.scan.line = end as u32 + 1;
+    core::ffi::c_long::from(ended)
 }
 
 /// The highest bit of each byte that is a line feed.
@@ -139,114 +221,81 @@ const fn line_feeds(word: u64) -> u64 {
     !(((x & LOW_SEVEN) + LOW_SEVEN) | x | LOW_SEVEN)
 }
 
-/// The word at `at`, with zeros for what is behind the end.
-#[inline(always)]
-unsafe fn word_at(scan: &Scan, bytes: &impl Bytes, at: u64) -> Option<u64> {
-    let length = u64::from(scan.length);
-    // SAFETY: as the caller's.
-    unsafe {
-        if at + 8 <= length {
-            bytes.word(at)
-        } else if at < length {
-            Some(bytes.word(length - 8)? >> ((at + 8 - length) * 8))
-        } else {
-            Some(0)
-        }
-    }
-}
-
 /// The line feed at `end` ends a line. Returns whether it ends the head.
 #[inline(always)]
-unsafe fn line(scan: &mut Scan, bytes: &impl Bytes, end: u64) -> bool {
-    let begin = u64::from(scan.line);
-    if end < u64::from(Scan::LEAST) - 2 && scan.request_line == 0 {
-        scan.flags |= Scan::NOT_HTTP;
+fn line(room: &mut Room, end: u64) -> bool {
+    let begin = u64::from(room.scan.line);
+    if end < u64::from(Scan::LEAST) - 2 && room.scan.request_line == 0 {
+        room.scan.flags |= Scan::NOT_HTTP;
         return true;
     }
-    // SAFETY: as the caller's.
-    unsafe {
-        // Of a line that goes on, what is before it is not there any more.
-        let before = if end >= 8 {
-            bytes.word(end - 8)
-        } else {
-            bytes.word(0).map(|word| word << ((8 - end) * 8 & 63))
-        };
-        let Some(before) = before else { return true };
-        if before >> 56 != CR || end == begin {
-            scan.flags |= Scan::ODD;
+    if room.before(end) >> 56 != CR || end == begin {
+        room.scan.flags |= Scan::ODD;
+    }
+    if end - begin <= 1 {
+        room.scan.head = end as u32 + 1;
+        return true;
+    }
+    if room.scan.request_line == 0 {
+        room.scan.request_line = end as u32 + 1;
+        return !request_line(room, end);
+    }
+    let (first, second) = (room.word(begin), room.word(begin + 8));
+    if matches!(first as u8, b' ' | b'\t') {
+        room.scan.flags |= Scan::ODD;
+    }
+    let (first, second) = (first | LOWER, second | LOWER);
+    if first == const { word(b"tracepar") } && second & 0xff_ffff == const { word(b"ent\0\0\0\0\0") } {
+        // Behind the colon, and a space if there is one.
+        let space = second >> 32 & 0xff == u64::from(b' ');
+        let scan = &mut room.scan;
+        scan.parents += if second >> 24 & 0xff == u64::from(b':') { 1 } else { 2 };
+        scan.parent_begin = begin as u32 + 12 + u32::from(space);
+        scan.parent_end = end as u32 - 1;
+    } else if first == const { word(b"tracesta") } && second & 0xff_ffff == const { word(b"te:\0\0\0\0\0") } {
+        let space = second >> 24 & 0xff == u64::from(b' ');
+        let scan = &mut room.scan;
+        scan.states += 1;
+        scan.state_begin = begin as u32 + 11 + u32::from(space);
+        scan.state_end = end as u32 - 1;
+    } else if first == const { word(b"content-") }
+        && second & 0xffff_ffff_ffff == const { word(b"length\0\0") }
+    {
+        room.scan.lengths += 1;
+        let colon = second >> 48 & 0xff == u64::from(b':');
+        if room.scan.lengths > 1 || !colon || !content_length(room, begin + 15, end - 1) {
+            room.scan.flags |= Scan::ODD;
         }
-        if end - begin <= 1 {
-            scan.head = end as u32 + 1;
-            return true;
-        }
-        if scan.request_line == 0 {
-            scan.request_line = end as u32 + 1;
-            return !request_line(scan, bytes, end);
-        }
-        let (Some(first), Some(second)) = (word_at(scan, bytes, begin), word_at(scan, bytes, begin + 8))
-        else {
-            return true;
-        };
-        if matches!(first as u8, b' ' | b'\t') {
-            scan.flags |= Scan::ODD;
-        }
-        let (first, second) = (first | LOWER, second | LOWER);
-        if first == const { word(b"tracepar") } && second & 0xff_ffff == const { word(b"ent\0\0\0\0\0") } {
-            // Behind the colon, and a space if there is one.
-            let space = second >> 32 & 0xff == u64::from(b' ');
-            scan.parents += if second >> 24 & 0xff == u64::from(b':') { 1 } else { 2 };
-            scan.parent_begin = begin as u32 + 12 + u32::from(space);
-            scan.parent_end = end as u32 - 1;
-        } else if first == const { word(b"tracesta") }
-            && second & 0xff_ffff == const { word(b"te:\0\0\0\0\0") }
-        {
-            let space = second >> 24 & 0xff == u64::from(b' ');
-            scan.states += 1;
-            scan.state_begin = begin as u32 + 11 + u32::from(space);
-            scan.state_end = end as u32 - 1;
-        } else if first == const { word(b"content-") }
-            && second & 0xffff_ffff_ffff == const { word(b"length\0\0") }
-        {
-            scan.lengths += 1;
-            let colon = second >> 48 & 0xff == u64::from(b':');
-            if scan.lengths > 1 || !colon || !content_length(scan, bytes, begin + 15, end - 1) {
-                scan.flags |= Scan::ODD;
-            }
-        } else if first == const { word(b"transfer") } && second == const { word(b"-encodin") } {
-            scan.flags |= Scan::CHUNKED;
-        } else if first == const { word(b"upgrade:") } {
-            scan.flags |= Scan::UPGRADE;
-        } else if first << 8 == const { word(b"\0expect:") } {
-            scan.flags |= Scan::EXPECT;
-        }
+    } else if first == const { word(b"transfer") } && second == const { word(b"-encodin") } {
+        room.scan.flags |= Scan::CHUNKED;
+    } else if first == const { word(b"upgrade:") } {
+        room.scan.flags |= Scan::UPGRADE;
+    } else if first << 8 == const { word(b"\0expect:") } {
+        room.scan.flags |= Scan::EXPECT;
     }
     false
 }
 
 /// `METHOD target HTTP/1.x`. Returns whether the line is that of a request.
 #[inline(always)]
-unsafe fn request_line(scan: &mut Scan, bytes: &impl Bytes, end: u64) -> bool {
-    // SAFETY: as the caller's.
-    let found = unsafe { (bytes.word(end - 9), bytes.word(0)) };
-    let (Some(version), Some(method)) = found else { return false };
+fn request_line(room: &mut Room, end: u64) -> bool {
+    let (version, method) = (room.before(end - 1), room.word(0));
     let is_version = version == const { word(b"HTTP/1.1") } || version == const { word(b"HTTP/1.0") };
     if !is_version || !(method as u8).is_ascii_uppercase() {
-        scan.flags |= Scan::NOT_HTTP;
+        room.scan.flags |= Scan::NOT_HTTP;
         return false;
     }
     if method == const { word(b"CONNECT ") } {
-        scan.flags |= Scan::CONNECT;
+        room.scan.flags |= Scan::CONNECT;
     }
     true
 }
 
 /// Up to eight digits, behind a space or none. Returns whether that is all there is.
 #[inline(always)]
-unsafe fn content_length(scan: &mut Scan, bytes: &impl Bytes, begin: u64, end: u64) -> bool {
+fn content_length(room: &mut Room, begin: u64, end: u64) -> bool {
     const ONES: u64 = 0x0101_0101_0101_0101;
-    // SAFETY: as the caller's; behind a request line there are more than eight bytes.
-    let (first, last) = unsafe { (word_at(scan, bytes, begin), bytes.word(end.wrapping_sub(8))) };
-    let (Some(first), Some(last)) = (first, last) else { return false };
+    let (first, last) = (room.word(begin), room.before(end));
     let begin = begin + u64::from(first & 0xff == u64::from(b' '));
     let digits = end.wrapping_sub(begin);
     if digits.wrapping_sub(1) > 7 {
@@ -262,72 +311,65 @@ unsafe fn content_length(scan: &mut Scan, bytes: &impl Bytes, begin: u64, end: u
     // Pairs, then fours, then all.
     let value = ((text & 0x0f * ONES).wrapping_mul(2561) >> 8) & 0x00ff_00ff_00ff_00ff;
     let value = (value.wrapping_mul(6_553_601) >> 16) & 0x0000_ffff_0000_ffff;
-    scan.body = value.wrapping_mul(42_949_672_960_001) >> 32;
+    room.scan.body = value.wrapping_mul(42_949_672_960_001) >> 32;
     true
-}
-
-/// A valid `traceparent`: its ids in the order of its bytes, and its flags.
-#[derive(Clone, Copy)]
-#[repr(C)]
-pub(crate) struct TraceParent {
-    pub(crate) trace: [u64; 2],
-    pub(crate) span: u64,
-    pub(crate) flags: u64,
 }
 
 /// Bytes of a `traceparent` of version 0.
 const PARENT_LENGTH: u32 = 55;
 
-/// Reads the value that was found, by the rules of W3C trace context. None if it is not valid.
-///
-/// # Safety
-/// As [`Bytes::word`].
-#[inline(always)]
-pub(crate) unsafe fn parent(scan: &Scan, bytes: &impl Bytes) -> Option<TraceParent> {
-    let begin = u64::from(scan.parent_begin);
-    let length = scan.parent_end.wrapping_sub(scan.parent_begin);
-    if scan.parents != 1 || length < PARENT_LENGTH || length > 512 {
-        return None;
+/// Reads the value that was found in a room, by the rules of W3C trace context, into [`Call::found`].
+/// Returns 1 if it is valid.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn tracer_trace_parent(index: u64) -> u64 {
+    let Some(room) = room(index) else { return 0 };
+    // SAFETY: a live map value that is the caller's.
+    let room = unsafe { &mut *room };
+    let begin = u64::from(room.scan.parent_begin);
+    let length = room.scan.parent_end.wrapping_sub(room.scan.parent_begin);
+    if room.scan.parents != 1 || length < PARENT_LENGTH || length > 512 {
+        return 0;
     }
-    // SAFETY: as the caller's.
-    unsafe {
-        let version = bytes.word(begin)?;
-        // Two digits for four, so that one function reads all.
-        let number = read_hex(version & 0xffff | 0x3030_3030_3030_0000)?;
-        if number & 0xff == 0xff || version >> 16 & 0xff != u64::from(b'-') {
-            return None;
-        }
-        let trace = [
-            read_hex(bytes.word(begin + 3)?)? | read_hex(bytes.word(begin + 11)?)? << 32,
-            read_hex(bytes.word(begin + 19)?)? | read_hex(bytes.word(begin + 27)?)? << 32,
-        ];
-        let span = read_hex(bytes.word(begin + 36)?)? | read_hex(bytes.word(begin + 44)?)? << 32;
-        // `-` before the span, and what stands around the flags: `-01`, and what comes behind.
-        let dash = bytes.word(begin + 35)? & 0xff;
-        let last = bytes.word(begin + 48)? >> 32;
-        let flags = read_hex(last >> 8 & 0xffff | 0x3030_3030_3030_0000)?;
-        if dash != u64::from(b'-') || last & 0xff != u64::from(b'-') {
-            return None;
-        }
-        if length != PARENT_LENGTH && (number & 0xff == 0 || last >> 24 != u64::from(b'-')) {
-            return None;
-        }
-        if trace[0] | trace[1] == 0 || span == 0 {
-            return None;
-        }
-        Some(TraceParent { trace, span, flags: flags & 3 })
-    }
+    let mut wrong = 0;
+    let mut digits = |digits: u64| {
+        let (value, difference) = read_hex(digits);
+        wrong = masked::hide(wrong | difference);
+        masked::hide(value)
+    };
+    room.call.found.trace[0] = digits(room.word(begin + 3)) | digits(room.word(begin + 11)) << 32;
+    room.call.found.trace[1] = digits(room.word(begin + 19)) | digits(room.word(begin + 27)) << 32;
+    room.call.found.span = digits(room.word(begin + 36)) | digits(room.word(begin + 44)) << 32;
+    // Two digits for four, so that one function reads all.
+    let version = room.word(begin);
+    let number = digits(version & 0xffff | 0x3030_3030_3030_0000);
+    let last = room.word(begin + 48) >> 32;
+    room.call.found.flags = digits(last >> 8 & 0xffff | 0x3030_3030_3030_0000) & 3;
+    // `-` between all, and what stands around the flags: `-01`, and what comes behind.
+    wrong |= (version >> 16 & 0xff ^ u64::from(b'-'))
+        | (room.word(begin + 35) & 0xff ^ u64::from(b'-'))
+        | (last & 0xff ^ u64::from(b'-'));
+    let goes_on = length != PARENT_LENGTH;
+    let found = &room.call.found;
+    u64::from(
+        masked::hide(wrong) == 0
+            && number & 0xff != 0xff
+            && !(goes_on && (number & 0xff == 0 || last >> 24 != u64::from(b'-')))
+            && found.trace[0] | found.trace[1] != 0
+            && found.span != 0,
+    )
 }
 
-/// Four bytes, the first lowest, from eight digits, the first lowest; lower case only.
+/// Four bytes, the first lowest, from eight digits, the first lowest, lower case only; and something that is
+/// not 0 if others are among them.
 #[inline(always)]
-fn read_hex(digits: u64) -> Option<u64> {
+fn read_hex(digits: u64) -> (u64, u64) {
     let nibbles = (digits & 0x0f0f_0f0f_0f0f_0f0f) + (digits >> 6 & 0x0101_0101_0101_0101) * 9;
     let bytes = (nibbles & 0x000f_000f_000f_000f) << 4 | nibbles >> 8 & 0x000f_000f_000f_000f;
     let bytes = (bytes | bytes >> 8) & 0x0000_ffff_0000_ffff;
     let value = (bytes | bytes >> 16) & 0xffff_ffff;
     // Whatever is no digit comes back as another one.
-    (hex(value) == digits).then_some(value)
+    (value, hex(value) ^ digits)
 }
 
 /// Eight digits for four bytes, the first lowest in both.

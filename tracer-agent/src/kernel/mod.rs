@@ -159,13 +159,15 @@ const PROPAGATION_MAPS: [&str; 11] = [
     "HTTP_PORTS",
     "DESTINATIONS",
     "REQUESTS",
-    "STATES",
-    "PARTIAL",
+    "LONG_HEADS",
     "WORKING",
     "SERVING",
     "PROFILES",
-    "HEADS",
+    "CALLS",
+    ROOMS,
 ];
+/// Where kernel programs look at heads: each that runs needs one.
+const ROOMS: &str = "ROOMS";
 /// The hook that shows a send before its bytes leave.
 pub const PRE_SEND: &str = "tcp_sendmsg_locked";
 
@@ -264,6 +266,10 @@ impl Kernel {
             for map in PROPAGATION_MAPS {
                 loader.map_max_entries(map, 1);
             }
+        } else {
+            let processors =
+                aya::util::nr_cpus().map_err(|(_, error)| KernelError::Load(error.to_string()))?;
+            loader.map_max_entries(ROOMS, 2 * processors as u32);
         }
         let mut ebpf = loader
             .btf(Some(&kernel_types))
