@@ -279,6 +279,41 @@ fn programs_that_wait_in_their_calls_get_a_header_on_the_first_request_of_each_c
     assert_eq!(traced(&["curl", "-s", &url, &url, &url]), [true, true, true]);
 }
 
+/// A client whose connection is older than the agent.
+fn joined_in_an_upload(way: &str) -> Value {
+    let judge = judge();
+    let folder = Folder::new();
+    let mut client = Command::new(PYTHON);
+    client.arg(root().join("tests/apps/raw/joined.py")).arg(judge.port.to_string());
+    client.arg(way).arg(folder.path()).stdout(Stdio::piped());
+    let mut client = Ended(client.spawn().expect("a client"));
+    wait_until("half of the upload", || folder.file("half").exists());
+    let receiver = Receiver::start();
+    let agent = Agent::tracing_with(&[client.0.id()], &receiver, &["--propagation", "headers"]);
+    fs::write(folder.file("traced"), "").expect("written");
+    wait_until("its requests", || folder.file("asked").exists());
+    agent.signal(libc::SIGKILL);
+    drop(agent);
+    fs::write(folder.file("gone"), "").expect("written");
+    let mut said = String::new();
+    client.0.stdout.take().expect("its output").read_to_string(&mut said).expect("UTF-8");
+    serde_json::from_str(&said).unwrap_or_else(|error| panic!("{error}: {said}"))
+}
+
+#[test]
+fn a_connection_that_is_older_than_the_agent_gets_headers_from_a_certain_boundary_on() {
+    let said = joined_in_an_upload("does not wait");
+    assert_eq!(said["same"], true);
+    // The upload's rest is no request; the first one behind it shows whose connection this is.
+    assert_eq!(said["found"], serde_json::json!([0, 0, 1, 1, 1, 1, 1, [0, 0, 0]]));
+    assert_eq!(said["headers"], 5);
+    let said = joined_in_an_upload("waits");
+    assert_eq!(
+        said,
+        serde_json::json!({"found": [0, 0, 0, 0, 0, 0, 0, [0, 0, 0]], "same": true, "headers": 0})
+    );
+}
+
 #[test]
 fn a_call_without_a_header_is_known_to_its_server_on_the_same_host() {
     let prices = Program::nginx("access_log contexts contexts; location / { return 200 'hello'; }");

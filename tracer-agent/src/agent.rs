@@ -295,6 +295,18 @@ impl Sink for Sinks {
         }
     }
 
+    fn joined(&mut self, pid: u32, facts: &ConnectionFacts) {
+        if let Some(propagation) = &mut self.propagation {
+            propagation.join(pid, facts);
+        }
+    }
+
+    fn settled(&mut self, connection: u64, gone: bool) {
+        if let Some(propagation) = &mut self.propagation {
+            propagation.leave(connection, gone);
+        }
+    }
+
     fn http_port(&mut self, port: u16) {
         if let Some(propagation) = &self.propagation {
             propagation.http_port(port);
@@ -308,6 +320,9 @@ impl Sink for Sinks {
     }
 
     fn tick(&mut self, now_ns: u64) {
+        if let Some(propagation) = &mut self.propagation {
+            propagation.join_wanted();
+        }
         self.output.tick(now_ns);
     }
 }

@@ -75,6 +75,10 @@ pub trait Sink {
     fn verdict(&mut self, connection: u64, verdict: Verdict);
     /// A request begins at this position of a connection, if one follows.
     fn boundary(&mut self, _connection: u64, _position: u32) {}
+    /// A process makes calls on a connection that was not seen to be opened.
+    fn joined(&mut self, _pid: u32, _facts: &ConnectionFacts) {}
+    /// Nothing that follows on a connection gets a trace header; or it is gone.
+    fn settled(&mut self, _connection: u64, _gone: bool) {}
     /// This port speaks HTTP/1.
     fn http_port(&mut self, _port: u16) {}
     /// A process has come to work in another way (`PROFILE_*`), or is gone.
@@ -235,7 +239,12 @@ impl Pipeline {
                 handler.stage.processes.exit(event.pid, event.time_ns);
                 handler.stage.correlator.forget_process(event.pid);
             }),
-            Some(Kind::Header) => read::<HeaderRecord>(record).map(|header| self.connections.header(&header)),
+            Some(Kind::Header) => read::<HeaderRecord>(record).map(|header| {
+                if header.lasting != 0 {
+                    handler.sink.settled(header.connection, false);
+                }
+                self.connections.header(&header);
+            }),
             Some(Kind::Listen) => {
                 read::<ProcessRecord>(record).map(|event| self.connections.listens(&[event.port]))
             }
@@ -361,6 +370,9 @@ impl connection::Output for Handler<'_> {
     }
 
     fn left(&mut self, connection: u64) {
+        if self.stage.propagates {
+            self.sink.settled(connection, true);
+        }
         self.stage.correlator.left(connection);
     }
 
@@ -368,6 +380,9 @@ impl connection::Output for Handler<'_> {
         if self.stage.propagates && exchange.outcome == Outcome::Complete {
             let speaks_http = if facts.role == Role::Client { facts.remote } else { facts.local };
             self.sink.http_port(speaks_http.port());
+            if facts.role == Role::Client && facts.connect_ns.is_none() {
+                self.sink.joined(exchange.request_unit.pid, facts);
+            }
         }
         let Stage { correlator, unsettled, .. } = &mut *self.stage;
         if unsettled[0].len() < Stage::MOST_UNSETTLED && correlator.is_unsettled(facts, &exchange) {

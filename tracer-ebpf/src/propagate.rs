@@ -67,7 +67,7 @@ pub(crate) struct Outgoing {
 }
 
 impl Outgoing {
-    /// Not in the map.
+    /// Not in the map; or the agent has put it in, and it was not looked at.
     const OUT: u8 = 0;
     /// In the map.
     const IN: u8 = 1;
@@ -309,8 +309,16 @@ unsafe fn established(ops: *mut bpf_sock_ops, sk: *mut c_void, outgoing: &mut Ou
         }
         let Some(connection) = connection::find(sk) else { return };
         let position: u32 = load(tcp, offset!(tcp_sock_write_seq));
+        if load::<u64>(tcp, offset!(sock_user_data)) != 0 {
+            refuse_all(outgoing, connection, 0, position, HeaderOutcome::InUse);
+            return;
+        }
         if let Err(why) = may_enter(tcp, outgoing) {
             refuse_all(outgoing, connection, 0, position, why);
+            return;
+        }
+        if is_blocking(tcp) && !is_http_port(u16::from_be(load(tcp, offset!(sock_dport)))) {
+            refuse_all(outgoing, connection, 0, position, HeaderOutcome::UnknownPort);
             return;
         }
         // Bytes that left with the SYN are a part of something.
@@ -340,18 +348,12 @@ unsafe fn may_enter(tcp: *const c_void, outgoing: &mut Outgoing) -> Result<(), H
         if load::<u64>(tcp, offset!(tcp_sock_icsk_ulp_ops)) != 0 {
             return Err(HeaderOutcome::UpperLayer);
         }
-        if load::<u64>(tcp, offset!(sock_user_data)) != 0 {
-            return Err(HeaderOutcome::InUse);
-        }
         if sends_without_copying(tcp) {
             return Err(HeaderOutcome::ZeroCopy);
         }
         outgoing.is_allowed = u8::from(is_allowed(tcp));
         if outgoing.is_allowed == 0 {
             return Err(HeaderOutcome::Destination);
-        }
-        if is_blocking(tcp) && !is_http_port(u16::from_be(load(tcp, offset!(sock_dport)))) {
-            return Err(HeaderOutcome::UnknownPort);
         }
     }
     Ok(())
@@ -429,8 +431,8 @@ pub fn tracer_sk_msg(ctx: SkMsgContext) -> u32 {
         if sk.is_null() {
             return PASS;
         }
-        let Some(outgoing) = find(sk, 0) else { return PASS };
         let Some(connection) = connection::find(sk) else { return PASS };
+        let Some(outgoing) = find(sk, CREATE) else { return PASS };
         let tcp: *const c_void = bpf_skc_to_tcp_sock(sk).cast_const().cast();
         if tcp.is_null() {
             return PASS;
@@ -469,6 +471,15 @@ unsafe fn message(
         }
         // What decides for good.
         let blocking = is_blocking(tcp);
+        if outgoing.place == Outgoing::OUT {
+            // It was open before the agent, which takes it out of the map when it hears of this.
+            let why = if blocking { Err(HeaderOutcome::Blocking) } else { may_enter(tcp, outgoing) };
+            if let Err(why) = why {
+                refuse_all(outgoing, connection, pid, position, why);
+                return PASS;
+            }
+            outgoing.place = Outgoing::IN;
+        }
         if blocking {
             outgoing.place = Outgoing::LEAVING;
         }
@@ -525,10 +536,15 @@ unsafe fn message(
 /// Whether the agent knows that a request begins at this place.
 #[inline(always)]
 unsafe fn is_boundary(number: u64, position: u32) -> bool {
-    let Some(word) = BOUNDARIES.get_ptr(verdict_slot(number)) else { return false };
-    // SAFETY: a live map value.
-    let word = unsafe { core::ptr::read_volatile(word) };
-    word == verdict_tag(number) | 1 << 32 | u64::from(position)
+    let Some(word) = BOUNDARIES.get_ptr_mut(verdict_slot(number)) else { return false };
+    // SAFETY: a live map value. What is used once means nothing later: positions come again.
+    unsafe {
+        if core::ptr::read_volatile(word) != verdict_tag(number) | 1 << 32 | u64::from(position) {
+            return false;
+        }
+        core::ptr::write_volatile(word, 0);
+    }
+    true
 }
 
 /// A message that begins with a request. `at` is its place in the stream.

@@ -2,6 +2,7 @@
 //! that names aya.
 
 pub mod btf;
+mod joined;
 mod mapped;
 pub mod propagation;
 pub mod ring;

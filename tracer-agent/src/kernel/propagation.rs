@@ -4,8 +4,10 @@ use std::{
     io::{self, Read, Write},
     net::{IpAddr, TcpListener, TcpStream},
     os::fd::{AsRawFd, FromRawFd, OwnedFd},
-    time::Duration,
+    time::{Duration, Instant},
 };
+
+use rustc_hash::FxHashMap;
 
 use aya::{
     Ebpf,
@@ -14,7 +16,14 @@ use aya::{
 };
 use tracer_common::{PORT_WORDS, VERDICT_SLOTS, verdict_slot, verdict_tag};
 
-use super::{KernelError, load_error, map, map_mut, mapped::Words, refused, take};
+use super::{
+    KernelError,
+    joined::{self, Wanted},
+    load_error, map, map_mut,
+    mapped::Words,
+    refused, take,
+};
+use crate::exchange::ConnectionFacts;
 
 /// What requests get headers, as the kernel programs need to know it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -35,6 +44,13 @@ pub struct Propagation {
     http_ports: Words,
     lease: Words,
     profiles: HashMap<MapData, u32, u8>,
+    sockets: SockHash<MapData, u64>,
+    /// Connections that are older than the agent, with the keys of their sockets; 0 for those that are not
+    /// in the map.
+    joined: FxHashMap<u64, u64>,
+    wanted: Vec<Wanted>,
+    /// The tables of the kernel hold every connection of a namespace: no look at them before.
+    next_look: Instant,
 }
 
 impl Propagation {
@@ -54,18 +70,27 @@ impl Propagation {
             destinations.insert(&key, u8::from(*allowed), 0).map_err(load_error)?;
         }
         let profiles = take(ebpf, "PROFILES").and_then(|map| HashMap::try_from(map).map_err(load_error))?;
-        let this = Self { boundaries, http_ports, lease, profiles };
+        let sockets: SockHash<MapData, u64> =
+            take(ebpf, "SOCKETS").and_then(|map| SockHash::try_from(map).map_err(load_error))?;
+        let map = sockets.fd().try_clone().map_err(load_error)?;
+        let this = Self {
+            boundaries,
+            http_ports,
+            lease,
+            profiles,
+            sockets,
+            joined: FxHashMap::default(),
+            wanted: Vec::new(),
+            next_look: Instant::now(),
+        };
         for port in &plan.http_ports {
             this.http_port(*port);
         }
 
-        let sockets: SockHash<&mut MapData, u64> =
-            map_mut(ebpf, "SOCKETS").and_then(|map| SockHash::try_from(map).map_err(load_error))?;
-        let sockets = sockets.fd().try_clone().map_err(load_error)?;
         let messages: &mut SkMsg = program(ebpf, "tracer_sk_msg")?;
         messages
             .load()
-            .and_then(|()| messages.attach(&sockets).map(drop))
+            .and_then(|()| messages.attach(&map).map(drop))
             .map_err(|error| headers_refused("sk_msg", error))?;
         let root = root_cgroup().map_err(|error| {
             KernelError::Headers(format!("they need the cgroup2 hierarchy, which cannot be opened: {error}"))
@@ -106,6 +131,58 @@ impl Propagation {
     pub fn boundary(&self, connection: u64, position: u32) {
         let word = verdict_tag(connection) | 1 << 32 | u64::from(position);
         self.boundaries.store(verdict_slot(connection), word);
+    }
+
+    /// A process makes calls on a connection that is older than the agent: its socket is looked for soon.
+    pub fn join(&mut self, pid: u32, facts: &ConnectionFacts) {
+        /// Connections that are looked for at once, and that are remembered.
+        const MOST: (usize, usize) = (256, 65_536);
+        if self.wanted.len() < MOST.0
+            && self.joined.len() < MOST.1
+            && !self.joined.contains_key(&facts.number)
+        {
+            self.joined.insert(facts.number, 0);
+            let (local, remote) = (facts.local, facts.remote);
+            self.wanted.push(Wanted { pid, connection: facts.number, local, remote });
+        }
+    }
+
+    /// Puts the sockets that were looked for into the map. What is not found, or may not enter, stays as it
+    /// is: the calls on it are counted without a header.
+    pub fn join_wanted(&mut self) {
+        let begin = Instant::now();
+        if self.wanted.is_empty() || begin < self.next_look {
+            return;
+        }
+        let mut wanted = std::mem::take(&mut self.wanted);
+        wanted.sort_unstable_by_key(|wanted| wanted.pid);
+        for wanted in wanted.chunk_by(|one, other| one.pid == other.pid) {
+            let pid = wanted[0].pid;
+            let found = joined::borrow(pid, wanted).unwrap_or_else(|error| {
+                tracing::debug!(pid, %error, "open sockets cannot be looked at");
+                Vec::new()
+            });
+            for (wanted, socket) in found {
+                let Some(key) = joined::cookie(&socket) else { continue };
+                match self.sockets.insert(key, socket.as_raw_fd(), 0) {
+                    Ok(()) => drop(self.joined.insert(wanted.connection, key)),
+                    Err(error) => tracing::debug!(pid, %error, "a socket cannot enter the map"),
+                }
+            }
+        }
+        // They may take a twentieth of the time at most.
+        self.next_look = Instant::now() + begin.elapsed() * 20;
+    }
+
+    /// No header will follow on a connection, or it is gone (`gone`): an old socket leaves the map. Others
+    /// leave it by themselves.
+    pub fn leave(&mut self, connection: u64, gone: bool) {
+        let known =
+            if gone { self.joined.remove(&connection) } else { self.joined.get(&connection).copied() };
+        if let Some(key) = known.filter(|key| *key != 0) {
+            // The kernel takes out what is closed.
+            let _ = self.sockets.remove(&key);
+        }
     }
 
     /// This port speaks HTTP/1.

@@ -1,0 +1,172 @@
+//! Sockets that were open before the agent. One is found by its addresses, borrowed from its process for as
+//! long as it takes to look at it, and put into the map of sockets whose messages may get trace headers.
+
+use std::{
+    fs, io,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream},
+    os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd},
+};
+
+/// A connection whose socket is looked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Wanted {
+    pub(super) pid: u32,
+    /// Number of the connection.
+    pub(super) connection: u64,
+    pub(super) local: SocketAddr,
+    pub(super) remote: SocketAddr,
+}
+
+/// Those of a process's sockets that are wanted and may enter the map.
+pub(super) fn borrow(pid: u32, wanted: &[Wanted]) -> io::Result<Vec<(Wanted, OwnedFd)>> {
+    let mut inodes = Vec::new();
+    for table in ["tcp", "tcp6"] {
+        // Without IPv6 there is no such file.
+        let Ok(text) = fs::read_to_string(format!("/proc/{pid}/net/{table}")) else { continue };
+        inodes.extend(text.lines().skip(1).filter_map(established).filter_map(|(local, remote, inode)| {
+            let is_it = |wanted: &&Wanted| same(wanted.local, local) && same(wanted.remote, remote);
+            wanted.iter().find(is_it).map(|wanted| (format!("socket:[{inode}]"), *wanted))
+        }));
+    }
+    if inodes.is_empty() {
+        return Ok(Vec::new());
+    }
+    let process = open_process(pid)?;
+    let mut found = Vec::new();
+    for entry in fs::read_dir(format!("/proc/{pid}/fd"))?.flatten() {
+        let Ok(link) = fs::read_link(entry.path()) else { continue };
+        let Some(at) = inodes.iter().position(|(inode, _)| link.as_os_str() == inode.as_str()) else {
+            continue;
+        };
+        let Some(number) = entry.file_name().to_str().and_then(|name| name.parse().ok()) else { continue };
+        let Ok(socket) = descriptor(&process, number) else { continue };
+        let (_, wanted) = inodes.swap_remove(at);
+        if let Some(socket) = may_enter(socket, &wanted) {
+            found.push((wanted, socket));
+        }
+        if inodes.is_empty() {
+            break;
+        }
+    }
+    Ok(found)
+}
+
+/// A line of `/proc/net/tcp`: both addresses, and the inode, of a connection that is established.
+fn established(line: &str) -> Option<(SocketAddr, SocketAddr, &str)> {
+    const ESTABLISHED: &str = "01";
+    let mut fields = line.split_ascii_whitespace();
+    let (local, remote, state) = (fields.nth(1)?, fields.next()?, fields.next()?);
+    let inode = fields.nth(5)?;
+    (state == ESTABLISHED).then_some((address(local)?, address(remote)?, inode))
+}
+
+/// `0100007F:1F90`: words in the machine's own order.
+fn address(text: &str) -> Option<SocketAddr> {
+    let (address, port) = text.split_once(':')?;
+    let port = u16::from_str_radix(port, 16).ok()?;
+    let word = |at: usize| Some(u32::from_str_radix(address.get(at..at + 8)?, 16).ok()?.to_ne_bytes());
+    let address: IpAddr = match address.len() {
+        8 => Ipv4Addr::from(word(0)?).into(),
+        32 => {
+            let words: [[u8; 4]; 4] = [word(0)?, word(8)?, word(16)?, word(24)?];
+            Ipv6Addr::from(<[u8; 16]>::try_from(words.as_flattened()).ok()?).into()
+        }
+        _ => return None,
+    };
+    Some(SocketAddr::new(address, port))
+}
+
+/// Whether two addresses are one, however they are written.
+fn same(one: SocketAddr, other: SocketAddr) -> bool {
+    one.port() == other.port() && one.ip().to_canonical() == other.ip().to_canonical()
+}
+
+fn checked(result: libc::c_long) -> io::Result<RawFd> {
+    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(result as RawFd) }
+}
+
+fn open_process(pid: u32) -> io::Result<OwnedFd> {
+    // SAFETY: the descriptor that is returned is new and ours.
+    unsafe { Ok(OwnedFd::from_raw_fd(checked(libc::syscall(libc::SYS_pidfd_open, pid, 0))?)) }
+}
+
+/// The open file that a process knows by this number.
+fn descriptor(process: &OwnedFd, number: RawFd) -> io::Result<OwnedFd> {
+    // SAFETY: as above.
+    unsafe {
+        let copied = libc::syscall(libc::SYS_pidfd_getfd, process.as_raw_fd(), number, 0);
+        Ok(OwnedFd::from_raw_fd(checked(copied)?))
+    }
+}
+
+/// A socket that does not wait in its calls, and on which nothing stands above plain TCP.
+fn may_enter(socket: OwnedFd, wanted: &Wanted) -> Option<OwnedFd> {
+    // SAFETY: a query of flags.
+    let flags = unsafe { libc::fcntl(socket.as_raw_fd(), libc::F_GETFL) };
+    let is_plain = option(&socket, libc::SOL_SOCKET, libc::SO_PROTOCOL) == Some(libc::IPPROTO_TCP as u32)
+        && option(&socket, libc::SOL_SOCKET, libc::SO_ZEROCOPY) == Some(0);
+    if flags < 0 || flags & libc::O_NONBLOCK == 0 || !is_plain {
+        return None;
+    }
+    let stream = TcpStream::from(socket);
+    let (local, remote) = (stream.local_addr().ok()?, stream.peer_addr().ok()?);
+    (same(local, wanted.local) && same(remote, wanted.remote)).then(|| stream.into())
+}
+
+fn option<T: Default>(socket: &OwnedFd, level: libc::c_int, name: libc::c_int) -> Option<T> {
+    let mut value = T::default();
+    let mut length = size_of::<T>() as libc::socklen_t;
+    // SAFETY: room for a value of that length.
+    let result = unsafe {
+        libc::getsockopt(socket.as_raw_fd(), level, name, (&raw mut value).cast(), &raw mut length)
+    };
+    (result == 0 && length as usize == size_of::<T>()).then_some(value)
+}
+
+/// The number by which the kernel tells a socket from all others.
+pub(super) fn cookie(socket: &OwnedFd) -> Option<u64> {
+    option(socket, libc::SOL_SOCKET, libc::SO_COOKIE)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::TcpListener;
+
+    use super::*;
+
+    #[test]
+    fn lines_of_the_kernels_tables_are_read() {
+        let line = "   1: 0100007F:1F90 0200000A:C350 01 00000000:00000000 00:00000000 00000000  1000        0 34567 1";
+        let (local, remote, inode) = established(line).expect("a connection");
+        assert_eq!((local, remote), ("127.0.0.1:8080".parse().unwrap(), "10.0.0.2:50000".parse().unwrap()));
+        assert_eq!(inode, "34567");
+        let line = "  0: 0000000000000000FFFF00000100007F:0050 00000000000000000000000001000000:0051 01 0 0 0 0 0 9 1";
+        let (local, remote, _) = established(line).expect("a connection");
+        assert!(same(local, "127.0.0.1:80".parse().unwrap()), "{local}");
+        assert_eq!(remote, "[::1]:81".parse().unwrap());
+        for line in ["", "a b c d", "0: 0100007F:1F90 00000000:0000 0A 0 0 0 0 0 9 1"] {
+            assert_eq!(established(line), None, "{line}");
+        }
+    }
+
+    #[test]
+    fn a_socket_is_found_by_its_addresses_and_only_if_it_does_not_wait() {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+        let client = TcpStream::connect(listener.local_addr().expect("an address")).expect("a connection");
+        let wanted = Wanted {
+            pid: std::process::id(),
+            connection: 1,
+            local: client.local_addr().expect("an address"),
+            remote: client.peer_addr().expect("an address"),
+        };
+        let count = || borrow(wanted.pid, &[wanted]).expect("it is allowed").len();
+        assert_eq!(count(), 0);
+        client.set_nonblocking(true).expect("an option");
+        let found = borrow(wanted.pid, &[wanted]).expect("it is allowed");
+        assert_eq!(found.len(), 1);
+        assert_eq!(cookie(&found[0].1), cookie(&client.try_clone().expect("a copy").into()));
+        drop(client);
+        drop(found);
+        assert_eq!(count(), 0);
+    }
+}
