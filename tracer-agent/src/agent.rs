@@ -17,6 +17,7 @@ use crate::{
     clock,
     config::Config,
     connection,
+    context::HeaderFormats,
     correlate::{self, Correlator, Ids, Rules},
     discovery::{self, Discovery, Tell},
     exchange::{ConnectionFacts, Exchange},
@@ -222,7 +223,12 @@ pub fn pipeline(config: &Config, host: Host, seed: u64) -> Pipeline {
     };
     let propagates = config.propagation.is_on();
     let sampler = config.sampling.sampler();
-    let rules = Rules { sole_request: config.links.sole_request, propagates, sampler };
+    let rules = Rules {
+        sole_request: config.links.sole_request,
+        headers: HeaderFormats::new(&config.links.headers),
+        propagates,
+        sampler,
+    };
     let correlator = Correlator::new(rules, Ids::new(seed));
     let builder = SpanBuilder::new(config.spans.clone());
     Pipeline::new(limits, ProcessTable::new(host), correlator, builder, propagates)

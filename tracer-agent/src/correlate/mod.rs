@@ -7,6 +7,7 @@
 #![forbid(unsafe_code)]
 
 mod accord;
+mod carried;
 mod ids;
 mod process;
 mod profile;
@@ -24,19 +25,20 @@ pub use self::{
     profile::{Doubt, Profile},
 };
 use crate::{
-    context::Incoming,
+    context::{Carried, HeaderFormat, HeaderFormats, Incoming},
     exchange::{ConnectionFacts, Exchange, Opened, Role, SentHeader, Unit},
-    sample::Sampler,
+    sample::{RANDOM, SAMPLED, Sampler},
 };
 
 /// How a parent is known, strongest first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Evidence {
-    /// The request came with a valid `traceparent`.
+    /// The request came with a valid `traceparent`, or with that of another format which is configured.
     Header,
     /// Both ends of one connection within this host were seen, byte for byte.
     Wire,
-    /// The call carries the trace id of a request that its process has open, and of no other.
+    /// The call carries the trace id, or the `x-request-id`, of a request that its process has open, and of
+    /// no other.
     ForwardedHeader,
     /// The thread that made the call was working for exactly this request, in a process whose threads
     /// do so.
@@ -87,6 +89,8 @@ pub struct Link {
     pub flags: u32,
     /// W3C `tracestate`, as it came.
     pub trace_state: String,
+    /// The header that tells the parent, if that is not `traceparent`.
+    pub format: Option<HeaderFormat>,
 }
 
 /// OTLP span flags: whether the parent is remote is known, and it is.
@@ -124,6 +128,8 @@ struct Context {
     /// W3C trace flags.
     flags: u8,
     state: String,
+    /// See [`Link::format`].
+    format: Option<HeaderFormat>,
 }
 
 /// An open request.
@@ -137,6 +143,8 @@ struct Request {
     unit: Unit,
     span_id: [u8; 8],
     context: Context,
+    /// What it came with besides a `traceparent`, of what is configured.
+    carried: Option<Box<Carried>>,
     /// For a call: the request that it was made for.
     made_for: Option<Key>,
     /// Open requests that took their trace from this one.
@@ -150,6 +158,8 @@ struct Request {
 pub struct Rules {
     /// Link a call to the only request that its process has open.
     pub sole_request: bool,
+    /// Headers that link requests besides `traceparent`.
+    pub headers: HeaderFormats,
     /// Calls get trace headers: the kernel programs decide on some links before the agent can.
     pub propagates: bool,
     /// Which traces are kept.
@@ -250,13 +260,14 @@ impl Correlator {
 
     /// The head of a request has come.
     pub fn opened(&mut self, facts: &ConnectionFacts, opened: Opened) {
-        let Opened { unit, start_ns, offset, incoming, header, inserted } = opened;
+        let Opened { unit, start_ns, offset, incoming, head, header, inserted } = opened;
+        let carried = head.and_then(|head| self.carried(&head));
         let key = Key { connection: facts.number, offset };
         let place = position(facts, offset);
         let wire = offset + u64::from(inserted);
         let other = self.peer(facts).and_then(|connection| self.at_wire(connection, wire));
         let (context, made_for) = match facts.role {
-            Role::Server => (self.context_of_request(key, place, other, incoming), None),
+            Role::Server => (self.context_of_request(key, place, other, incoming, carried.as_deref()), None),
             Role::Client => {
                 let connect_ns = facts.connect_ns.filter(|_| offset == 0);
                 let call = Call { key, unit, start_ns, connect_ns, remote: facts.remote };
@@ -266,14 +277,24 @@ impl Correlator {
                         self.made_for(call);
                         self.context_of_header(key, &header)
                     }
-                    None => self.context_of_call(call, place, incoming.as_deref()),
+                    None => self.context_of_call(call, place, incoming.as_deref(), carried.as_deref()),
                 }
             }
         };
         let span_id = self.ids.span_id(facts.number, place);
         let children = Vec::new();
-        let request =
-            Request { offset, wire, place, unit, span_id, context, made_for, children, is_closed: false };
+        let request = Request {
+            offset,
+            wire,
+            place,
+            unit,
+            span_id,
+            context,
+            carried,
+            made_for,
+            children,
+            is_closed: false,
+        };
         if let Some(conversation) = self.connections.get_mut(&facts.number) {
             conversation.open.push(request);
         }
@@ -320,24 +341,27 @@ impl Correlator {
         place: u32,
         call: Option<Key>,
         incoming: Option<Box<Incoming>>,
+        carried: Option<&Carried>,
     ) -> Context {
-        if let Some(incoming) = incoming {
+        let other = || carried?.contexts.first().cloned().map(Box::new);
+        if let Some(incoming) = incoming.or_else(other) {
             // Of a call that is seen here, it goes where that goes.
             if let Some(call) = call
                 && self.request(call).is_some_and(|call| call.span_id == incoming.parent_id)
                 && let Some(context) = self.child_of(call, key, Evidence::Header)
             {
-                return context;
+                return Context { format: incoming.format, ..context };
             }
             return Context {
                 trace_id: incoming.trace_id,
                 parent: Some((incoming.parent_id, Evidence::Header)),
-                flags: self.rules.sampler.flags(&incoming.trace_id, Some(incoming.flags)),
+                flags: self.flags_of(&incoming),
                 state: incoming.state,
+                format: incoming.format,
             };
         }
         call.and_then(|call| self.child_of(call, key, Evidence::Wire))
-            .unwrap_or_else(|| self.root(key.connection, place))
+            .unwrap_or_else(|| self.root(key.connection, place, carried))
     }
 
     /// Trace and parent of a call by the header that left with it, and the request that it is made for.
@@ -361,7 +385,7 @@ impl Correlator {
         // The request itself was not seen, or its span is made: its id is known by its place.
         let parent = parent.map(|(_, (connection, place))| (self.ids.span_id(connection, place), evidence));
         let flags = header.flags;
-        (Context { trace_id: header.trace_id, parent, flags, state: String::new() }, None)
+        (Context { trace_id: header.trace_id, parent, flags, state: String::new(), format: None }, None)
     }
 
     /// Trace and parent of a call that a process makes, and the request that it is made for.
@@ -369,20 +393,21 @@ impl Correlator {
         &mut self,
         call: Call,
         place: u32,
-        carried: Option<&Incoming>,
+        incoming: Option<&Incoming>,
+        carried: Option<&Carried>,
     ) -> (Context, Option<Key>) {
         let pid = call.unit.pid;
-        let found = match carried.and_then(|carried| self.request_of_trace(pid, carried.trace_id)) {
-            Some(request) => {
+        let (found, format) = match self.forwarded(pid, incoming, carried) {
+            Some((request, format)) => {
                 self.process(pid).called_for(call.unit, request);
-                Some((request, Evidence::ForwardedHeader))
+                (Some((request, Evidence::ForwardedHeader)), format)
             }
-            None => self.made_for(call),
+            None => (self.made_for(call), None),
         };
         let context = found.and_then(|(request, evidence)| self.child_of(request, call.key, evidence));
         match (context, found) {
-            (Some(context), Some((request, _))) => (context, Some(request)),
-            _ => (self.root(call.key.connection, place), None),
+            (Some(context), Some((request, _))) => (Context { format, ..context }, Some(request)),
+            _ => (self.root(call.key.connection, place, carried), None),
         }
     }
 
@@ -413,26 +438,12 @@ impl Correlator {
         this
     }
 
-    /// The only open request of a process that came with this trace id.
-    fn request_of_trace(&mut self, pid: u32, trace_id: [u8; 16]) -> Option<Key> {
-        let open: Vec<Key> = self.processes.get(&pid)?.open().collect();
-        let mut found = None;
-        for key in open {
-            let context = &self.request(key)?.context;
-            if context.trace_id == trace_id
-                && context.parent.is_some_and(|(_, evidence)| evidence == Evidence::Header)
-                && found.replace(key).is_some()
-            {
-                return None;
-            }
-        }
-        found
-    }
-
-    fn root(&mut self, connection: u64, place: u32) -> Context {
+    fn root(&mut self, connection: u64, place: u32, carried: Option<&Carried>) -> Context {
         let trace_id = self.ids.trace_id(connection, place);
-        let flags = self.rules.sampler.flags(&trace_id, None);
-        Context { trace_id, parent: None, flags, state: String::new() }
+        let decided = carried.and_then(|carried| carried.sampled);
+        let flags =
+            self.rules.sampler.flags(&trace_id, decided.map(|is| if is { RANDOM | SAMPLED } else { RANDOM }));
+        Context { trace_id, parent: None, flags, state: String::new(), format: None }
     }
 
     fn child_of(&mut self, parent: Key, child: Key, evidence: Evidence) -> Option<Context> {
@@ -448,6 +459,7 @@ impl Correlator {
             parent: Some((parent.span_id, evidence)),
             flags: *flags,
             state: state.clone(),
+            format: None,
         })
     }
 
@@ -462,7 +474,7 @@ impl Correlator {
         };
         let Some(context) = self.child_of(parent, child, evidence) else { return };
         let Some(request) = self.request(child) else { return };
-        request.context = context;
+        request.context = Context { format: request.context.format, ..context };
         let (trace_id, flags) = (request.context.trace_id, request.context.flags);
         let state = request.context.state.clone();
         let mut below = request.children.clone();
@@ -564,7 +576,7 @@ impl Correlator {
         let Some((request, is_last)) = taken else {
             let place = position(facts, offset);
             let span_id = self.ids.span_id(facts.number, place);
-            return link(span_id, self.root(facts.number, place));
+            return link(span_id, self.root(facts.number, place, None));
         };
         if is_last {
             self.remove(facts.number);
@@ -607,8 +619,8 @@ fn position(facts: &ConnectionFacts, offset: u64) -> u32 {
 }
 
 fn link(span_id: [u8; 8], context: Context) -> Link {
-    let Context { trace_id, parent, flags, state } = context;
+    let Context { trace_id, parent, flags, state, format } = context;
     let is_remote = parent.is_some_and(|(_, evidence)| evidence.is_remote());
     let flags = u32::from(flags) | HAS_IS_REMOTE | if is_remote { IS_REMOTE } else { 0 };
-    Link { trace_id, span_id, parent, flags, trace_state: state }
+    Link { trace_id, span_id, parent, flags, trace_state: state, format }
 }

@@ -106,6 +106,9 @@ impl SpanBuilder {
         if let Some((_, evidence)) = link.parent {
             attributes.str(semconv::TRACER_LINK_EVIDENCE, evidence.name());
         }
+        if let Some(format) = link.format {
+            attributes.str(semconv::TRACER_LINK_FORMAT, format.name());
+        }
         let start_unix_ns = clock.unix_ns(exchange.start_ns);
         Some(Span {
             resource: Arc::clone(resource),

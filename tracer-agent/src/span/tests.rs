@@ -9,7 +9,7 @@ use super::{
     build::{Clock, SpanBuilder, SpanConfig},
 };
 use crate::{
-    context::Incoming,
+    context::{HeaderFormats, Incoming},
     correlate::{Correlator, Ids, Rules},
     exchange::{ConnectionFacts, Exchange, HttpExchange, Noted, Opened, Outcome, Payload, Role, Unit},
     ledger::Counter,
@@ -83,12 +83,14 @@ fn build_with(builder: &mut SpanBuilder, role: Role, exchange: &Exchange) -> (Op
         start_ns: exchange.start_ns,
         offset: exchange.request_offset,
         incoming: incoming.map(Box::new),
+        head: None,
         header: None,
         inserted: 0,
     };
     let mut correlator = Correlator::new(
         Rules {
             sole_request: true,
+            headers: HeaderFormats::default(),
             propagates: false,
             sampler: crate::sample::SamplingConfig::default().sampler(),
         },
