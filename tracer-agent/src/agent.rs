@@ -226,6 +226,7 @@ pub fn pipeline(config: &Config, host: Host, seed: u64) -> Pipeline {
     let rules = Rules {
         sole_request: config.links.sole_request,
         headers: HeaderFormats::new(&config.links.headers),
+        sdk: config.sdk,
         propagates,
         sampler,
     };

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     context::HeaderFormat,
+    correlate::Sdk,
     export::ExportConfig,
     logs::LogConfig,
     output::Format,
@@ -31,6 +32,10 @@ pub struct Config {
     pub spans: SpanConfig,
     /// How spans become traces.
     pub links: LinkConfig,
+    /// `adopt`, or `suppress`: what is done where an application traces itself. With `adopt` a call that
+    /// carries a trace header of the application's own gets the ids of that header; with `suppress` it gets
+    /// no span, nor does anything of a process that was seen to export spans by OTLP over HTTP.
+    pub sdk: Sdk,
     /// Which traces are kept.
     pub sampling: SamplingConfig,
     /// Trace headers in the requests that traced processes send.
@@ -177,6 +182,10 @@ impl Config {
             let formats = value.split(',').map(|name| name.trim().parse()).collect::<Result<_, String>>();
             self.links.headers =
                 formats.map_err(|error| ConfigError(format!("TRACER_LINKS_HEADERS: {error}")))?;
+        }
+        if let Some(value) = get("TRACER_SDK") {
+            self.sdk = <Sdk as clap::ValueEnum>::from_str(&value, false)
+                .map_err(|_| ConfigError(format!("TRACER_SDK: {value:?} is neither adopt nor suppress")))?;
         }
         if let Some(value) = get("TRACER_PROPAGATION") {
             let mode = <Mode as clap::ValueEnum>::from_str(&value, false).map_err(|_| {
@@ -344,6 +353,17 @@ mod tests {
         assert_eq!(config.links.headers, [HeaderFormat::B3, HeaderFormat::Jaeger]);
         let error = config.apply_environment(&variable("b3,zipkin")).expect_err("unknown").to_string();
         assert!(error.starts_with("TRACER_LINKS_HEADERS: \"zipkin\" is not one of b3,"), "{error}");
+    }
+
+    #[test]
+    fn what_is_done_with_sdks_comes_from_the_file_and_the_variable() {
+        let mut config = Config::from_yaml("sdk: suppress\n", &none).expect("valid");
+        assert_eq!((config.sdk, Config::default().sdk), (Sdk::Suppress, Sdk::Adopt));
+        let variable = |text: &'static str| move |name: &str| (name == "TRACER_SDK").then(|| text.to_owned());
+        config.apply_environment(&variable("adopt")).expect("valid");
+        assert_eq!(config.sdk, Sdk::Adopt);
+        let error = config.apply_environment(&variable("ignore")).expect_err("unknown").to_string();
+        assert_eq!(error, "TRACER_SDK: \"ignore\" is neither adopt nor suppress");
     }
 
     #[test]

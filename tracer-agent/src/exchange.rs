@@ -70,6 +70,15 @@ pub struct Exchange {
     pub payload: Payload,
 }
 
+impl Exchange {
+    /// Whether spans were exported by OTLP, and accepted.
+    pub fn exports_spans(&self) -> bool {
+        let Payload::Http(http) = &self.payload;
+        http.status.is_some_and(|status| (200..300).contains(&status))
+            && http.exported() == Some("/v1/traces")
+    }
+}
+
 /// A request of which the head has come.
 #[derive(Clone, Debug)]
 pub struct Opened {
@@ -157,6 +166,20 @@ impl HttpExchange {
     /// whitespace around them removed.
     pub fn request_header<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a [u8]> {
         header_values(&self.request_head, name)
+    }
+
+    /// Whether the request exports telemetry by OTLP over HTTP, and of which kind: the end of its path.
+    pub fn exported(&self) -> Option<&'static str> {
+        const KINDS: [&str; 3] = ["/v1/traces", "/v1/metrics", "/v1/logs"];
+        if self.method() != b"POST" {
+            return None;
+        }
+        let path = self.target().split(|byte| *byte == b'?').next().unwrap_or_default();
+        let kind = KINDS.into_iter().find(|kind| path.ends_with(kind.as_bytes()))?;
+        let is_otlp = |value: &[u8]| {
+            value.starts_with(b"application/x-protobuf") || value.starts_with(b"application/json")
+        };
+        self.request_header("content-type").any(is_otlp).then_some(kind)
     }
 
     /// The first `Host`.

@@ -88,6 +88,7 @@ counters! {
     HeadersNotEntered "headers.not_entered" "calls without a trace header: connection not seen to be opened";
     SpansUnnamed "spans.unnamed" "spans named by their method alone: the service has too many different paths";
     SpansNotSampled "spans.not_sampled" "spans that the sampler left out";
+    SpansSdk "spans.sdk" "spans left out: the application makes its own";
     SpansQueued "spans.queued" "spans handed to the exporter";
 }
 

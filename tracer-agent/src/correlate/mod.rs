@@ -9,6 +9,7 @@
 mod accord;
 mod carried;
 mod ids;
+mod own;
 mod process;
 mod profile;
 mod proxy;
@@ -22,6 +23,7 @@ use tracer_common::{EVIDENCE_PROXY, EVIDENCE_SOLE_REQUEST, EVIDENCE_UNIT};
 use self::process::{Call, MadeFor, Process};
 pub use self::{
     ids::Ids,
+    own::Sdk,
     profile::{Doubt, Profile},
 };
 use crate::{
@@ -89,8 +91,10 @@ pub struct Link {
     pub flags: u32,
     /// W3C `tracestate`, as it came.
     pub trace_state: String,
-    /// The header that tells the parent, if that is not `traceparent`.
+    /// The header that tells ids or parent, if that is not `traceparent`.
     pub format: Option<HeaderFormat>,
+    /// No span is wanted: the application makes its own.
+    pub is_suppressed: bool,
 }
 
 /// OTLP span flags: whether the parent is remote is known, and it is.
@@ -151,6 +155,25 @@ struct Request {
     children: Vec<Key>,
     /// Its exchange has ended; its span is still to be made.
     is_closed: bool,
+    /// Its ids are those of the application's own header.
+    is_own: bool,
+    /// See [`Link::is_suppressed`].
+    is_suppressed: bool,
+}
+
+/// What becomes known of a request when its head has come; see [`Request`].
+struct Place {
+    context: Context,
+    made_for: Option<Key>,
+    /// Span id that it carries and has.
+    own_id: Option<[u8; 8]>,
+    is_suppressed: bool,
+}
+
+impl Place {
+    fn of(context: Context, made_for: Option<Key>) -> Self {
+        Self { context, made_for, own_id: None, is_suppressed: false }
+    }
 }
 
 /// How links are made.
@@ -160,6 +183,8 @@ pub struct Rules {
     pub sole_request: bool,
     /// Headers that link requests besides `traceparent`.
     pub headers: HeaderFormats,
+    /// What is done where an application traces itself.
+    pub sdk: Sdk,
     /// Calls get trace headers: the kernel programs decide on some links before the agent can.
     pub propagates: bool,
     /// Which traces are kept.
@@ -266,8 +291,11 @@ impl Correlator {
         let place = position(facts, offset);
         let wire = offset + u64::from(inserted);
         let other = self.peer(facts).and_then(|connection| self.at_wire(connection, wire));
-        let (context, made_for) = match facts.role {
-            Role::Server => (self.context_of_request(key, place, other, incoming, carried.as_deref()), None),
+        let found = match facts.role {
+            Role::Server => {
+                self.came(unit.pid, incoming.as_deref(), carried.as_deref());
+                Place::of(self.context_of_request(key, place, other, incoming, carried.as_deref()), None)
+            }
             Role::Client => {
                 let connect_ns = facts.connect_ns.filter(|_| offset == 0);
                 let call = Call { key, unit, start_ns, connect_ns, remote: facts.remote };
@@ -275,25 +303,26 @@ impl Correlator {
                     Some(header) => {
                         // The kernel programs have decided; the process is learned from all the same.
                         self.made_for(call);
-                        self.context_of_header(key, &header)
+                        let (context, made_for) = self.context_of_header(key, &header);
+                        Place::of(context, made_for)
                     }
-                    None => self.context_of_call(call, place, incoming.as_deref(), carried.as_deref()),
+                    None => self.place_of_call(call, place, incoming.as_deref(), carried.as_deref()),
                 }
             }
         };
-        let span_id = self.ids.span_id(facts.number, place);
-        let children = Vec::new();
         let request = Request {
             offset,
             wire,
             place,
             unit,
-            span_id,
-            context,
+            span_id: found.own_id.unwrap_or_else(|| self.ids.span_id(facts.number, place)),
+            context: found.context,
             carried,
-            made_for,
-            children,
+            made_for: found.made_for,
+            children: Vec::new(),
             is_closed: false,
+            is_own: found.own_id.is_some(),
+            is_suppressed: found.is_suppressed || self.is_suppressed(unit.pid),
         };
         if let Some(conversation) = self.connections.get_mut(&facts.number) {
             conversation.open.push(request);
@@ -388,15 +417,16 @@ impl Correlator {
         (Context { trace_id: header.trace_id, parent, flags, state: String::new(), format: None }, None)
     }
 
-    /// Trace and parent of a call that a process makes, and the request that it is made for.
-    fn context_of_call(
+    /// The place of a call that a process makes, and the request that it is made for.
+    fn place_of_call(
         &mut self,
         call: Call,
         place: u32,
         incoming: Option<&Incoming>,
         carried: Option<&Carried>,
-    ) -> (Context, Option<Key>) {
+    ) -> Place {
         let pid = call.unit.pid;
+        let own = self.own_context(pid, incoming, carried);
         let (found, format) = match self.forwarded(pid, incoming, carried) {
             Some((request, format)) => {
                 self.process(pid).called_for(call.unit, request);
@@ -404,11 +434,19 @@ impl Correlator {
             }
             None => (self.made_for(call), None),
         };
-        let context = found.and_then(|(request, evidence)| self.child_of(request, call.key, evidence));
-        match (context, found) {
-            (Some(context), Some((request, _))) => (Context { format, ..context }, Some(request)),
-            _ => (self.root(call.key.connection, place, carried), None),
+        let is_suppressed = own.is_some() && self.rules.sdk == Sdk::Suppress;
+        // Attempts of one call may have one header.
+        if let Some(own) = own.filter(|own| self.process(pid).sends(own.parent_id)) {
+            let context = self.own_place(call.key, own, found);
+            let made_for = found.map(|(request, _)| request);
+            return Place { context, made_for, own_id: Some(own.parent_id), is_suppressed };
         }
+        let context = found.and_then(|(request, evidence)| self.child_of(request, call.key, evidence));
+        let place = match (context, found) {
+            (Some(context), Some((request, _))) => Place::of(Context { format, ..context }, Some(request)),
+            _ => Place::of(self.root(call.key.connection, place, carried), None),
+        };
+        Place { is_suppressed, ..place }
     }
 
     /// The request for which an earlier call was made is known now. The call follows if nothing below it
@@ -454,9 +492,15 @@ impl Correlator {
             parent.children.push(child);
         }
         let Context { trace_id, flags, state, .. } = &parent.context;
+        // A span that is not made is nobody's parent: the one above it is.
+        let id = if parent.is_suppressed && !parent.is_own {
+            parent.context.parent.map(|(id, _)| id)
+        } else {
+            Some(parent.span_id)
+        };
         Some(Context {
             trace_id: *trace_id,
-            parent: Some((parent.span_id, evidence)),
+            parent: id.map(|id| (id, evidence)),
             flags: *flags,
             state: state.clone(),
             format: None,
@@ -465,7 +509,15 @@ impl Correlator {
 
     /// The parent of a request or call was found after it: all that hangs on it follows.
     fn adopt(&mut self, child: Key, parent: Key, evidence: Evidence) {
-        let Some(parent_span) = self.request(parent).map(|parent| parent.span_id) else { return };
+        let Some((parent_span, trace_id)) =
+            self.request(parent).map(|parent| (parent.span_id, parent.context.trace_id))
+        else {
+            return;
+        };
+        // Its ids have left with it.
+        if self.request(child).is_some_and(|child| child.is_own && child.context.trace_id != trace_id) {
+            return;
+        }
         let evidence = match self.request(child).map(|request| request.context.parent) {
             Some(None) => evidence,
             // It came with the header of this call.
@@ -536,6 +588,9 @@ impl Correlator {
 
     /// An exchange has ended: its process no longer works for it.
     pub fn closed(&mut self, facts: &ConnectionFacts, exchange: &Exchange) {
+        if facts.role == Role::Client {
+            self.called(exchange);
+        }
         let key = Key { connection: facts.number, offset: exchange.request_offset };
         let Some(request) = self.request(key) else { return };
         request.is_closed = true;
@@ -576,12 +631,12 @@ impl Correlator {
         let Some((request, is_last)) = taken else {
             let place = position(facts, offset);
             let span_id = self.ids.span_id(facts.number, place);
-            return link(span_id, self.root(facts.number, place, None));
+            return link(span_id, self.root(facts.number, place, None), false);
         };
         if is_last {
             self.remove(facts.number);
         }
-        link(request.span_id, request.context)
+        link(request.span_id, request.context, request.is_suppressed)
     }
 
     /// A connection is gone, and with it the requests that were never reported.
@@ -618,9 +673,9 @@ fn position(facts: &ConnectionFacts, offset: u64) -> u32 {
     first.wrapping_add(offset as u32)
 }
 
-fn link(span_id: [u8; 8], context: Context) -> Link {
+fn link(span_id: [u8; 8], context: Context, is_suppressed: bool) -> Link {
     let Context { trace_id, parent, flags, state, format } = context;
     let is_remote = parent.is_some_and(|(_, evidence)| evidence.is_remote());
     let flags = u32::from(flags) | HAS_IS_REMOTE | if is_remote { IS_REMOTE } else { 0 };
-    Link { trace_id, span_id, parent, flags, trace_state: state, format }
+    Link { trace_id, span_id, parent, flags, trace_state: state, format, is_suppressed }
 }

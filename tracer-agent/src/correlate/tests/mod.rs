@@ -2,6 +2,7 @@
 
 mod accord;
 mod carried;
+mod own;
 mod proxies;
 mod threads;
 
@@ -38,6 +39,7 @@ impl World {
                 Rules {
                     sole_request: true,
                     headers: HeaderFormats::default(),
+                    sdk: Sdk::default(),
                     propagates: false,
                     sampler: crate::sample::SamplingConfig::default().sampler(),
                 },
