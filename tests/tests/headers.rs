@@ -279,6 +279,33 @@ fn programs_that_wait_in_their_calls_get_a_header_on_the_first_request_of_each_c
     assert_eq!(traced(&["curl", "-s", &url, &url, &url]), [true, true, true]);
 }
 
+#[test]
+fn a_trace_that_another_header_tells_is_left_to_that() {
+    let prices = Program::nginx("access_log contexts contexts; location / { return 200 '{\"price\": 1}'; }");
+    let shop = Program::flask_asking(&prices.url(""));
+    let receiver = Receiver::start();
+    let folder = Folder::new();
+    let config = folder.file("tracer.yaml");
+    fs::write(&config, "propagation: {mode: headers}\nlinks: {headers: [b3]}\n").expect("written");
+    let config = config.display().to_string();
+    let agent = Agent::tracing_with(&[shop.pid()], &receiver, &["--config", &config]);
+    let b3 = format!("X-B3-TraceId: {TRACE}\r\nX-B3-SpanId: b7ad6b7169203331\r\n");
+    ask_in_pieces(shop.port, "/item/1", &b3, &[]);
+    ask_in_pieces(shop.port, "/item/2", "", &[]);
+    wait_until("the calls", || prices.read("contexts").lines().count() == 2);
+    let lines: Vec<String> = prices.read("contexts").lines().map(str::to_owned).collect();
+    assert_eq!(lines[0], "- -");
+    assert!(is_valid(&lines[1][..55]), "{}", lines[1]);
+    wait_until("the ledger", || agent.count("headers.other_context") == 1);
+    let spans = receiver.wait_for(|spans| spans.len() >= 4);
+    // Its call hangs on it all the same.
+    for span in spans.iter().filter(|span| span.path().ends_with("/1")) {
+        let trace: String = span.span.trace_id.iter().map(|byte| format!("{byte:02x}")).collect();
+        assert_eq!(trace, TRACE, "{}", span.path());
+    }
+    agent.stop();
+}
+
 /// A client whose connection is older than the agent.
 fn joined_in_an_upload(way: &str) -> Value {
     let judge = judge();

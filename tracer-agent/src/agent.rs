@@ -17,6 +17,7 @@ use crate::{
     clock,
     config::Config,
     connection,
+    context::{HeaderFormat, HeaderFormats},
     correlate::{self, Correlator, Ids, Rules},
     discovery::{self, Discovery, Tell},
     exchange::{ConnectionFacts, Exchange},
@@ -109,6 +110,7 @@ impl Agent {
         plan.propagation = config.propagation.plan();
         plan.seeds = Ids::new(seed).seeds();
         plan.sampler = config.sampling.sampler();
+        plan.other_contexts = config.links.headers.iter().any(|format| *format != HeaderFormat::XRequestId);
         let mut kernel = match Kernel::load(&plan) {
             Err(error @ KernelError::Headers(_)) if headers_are_optional => {
                 tracing::warn!(%error, "requests get no trace headers");
@@ -222,7 +224,13 @@ pub fn pipeline(config: &Config, host: Host, seed: u64) -> Pipeline {
     };
     let propagates = config.propagation.is_on();
     let sampler = config.sampling.sampler();
-    let rules = Rules { sole_request: config.links.sole_request, propagates, sampler };
+    let rules = Rules {
+        sole_request: config.links.sole_request,
+        headers: HeaderFormats::new(&config.links.headers),
+        sdk: config.sdk,
+        propagates,
+        sampler,
+    };
     let correlator = Correlator::new(rules, Ids::new(seed));
     let builder = SpanBuilder::new(config.spans.clone());
     Pipeline::new(limits, ProcessTable::new(host), correlator, builder, propagates)

@@ -8,6 +8,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::{
+    context::HeaderFormat,
+    correlate::Sdk,
     export::ExportConfig,
     logs::LogConfig,
     output::Format,
@@ -30,6 +32,10 @@ pub struct Config {
     pub spans: SpanConfig,
     /// How spans become traces.
     pub links: LinkConfig,
+    /// `adopt`, or `suppress`: what is done where an application traces itself. With `adopt` a call that
+    /// carries a trace header of the application's own gets the ids of that header; with `suppress` it gets
+    /// no span, nor does anything of a process that was seen to export spans by OTLP over HTTP.
+    pub sdk: Sdk,
     /// Which traces are kept.
     pub sampling: SamplingConfig,
     /// Trace headers in the requests that traced processes send.
@@ -60,11 +66,14 @@ pub struct LinkConfig {
     /// Link a call to the only request that its process has open. Right unless the process makes calls
     /// of its own accord, or serves requests that are not read.
     pub sole_request: bool,
+    /// Headers that link requests besides `traceparent`, the strongest first: `b3`, `jaeger`, `datadog`,
+    /// `xray`, `x-request-id`.
+    pub headers: Vec<HeaderFormat>,
 }
 
 impl Default for LinkConfig {
     fn default() -> Self {
-        Self { sole_request: true }
+        Self { sole_request: true, headers: Vec::new() }
     }
 }
 
@@ -168,6 +177,15 @@ impl Config {
             self.sampling.ratio = value
                 .parse()
                 .map_err(|_| ConfigError(format!("OTEL_TRACES_SAMPLER_ARG: {value:?} is not a number")))?;
+        }
+        if let Some(value) = get("TRACER_LINKS_HEADERS") {
+            let formats = value.split(',').map(|name| name.trim().parse()).collect::<Result<_, String>>();
+            self.links.headers =
+                formats.map_err(|error| ConfigError(format!("TRACER_LINKS_HEADERS: {error}")))?;
+        }
+        if let Some(value) = get("TRACER_SDK") {
+            self.sdk = <Sdk as clap::ValueEnum>::from_str(&value, false)
+                .map_err(|_| ConfigError(format!("TRACER_SDK: {value:?} is neither adopt nor suppress")))?;
         }
         if let Some(value) = get("TRACER_PROPAGATION") {
             let mode = <Mode as clap::ValueEnum>::from_str(&value, false).map_err(|_| {
@@ -322,6 +340,30 @@ mod tests {
         assert!(error.contains("parentbased_traceidratio"), "{error}");
         config.sampling.ratio = 2.0;
         assert!(config.check().is_err());
+    }
+
+    #[test]
+    fn headers_that_link_come_from_the_file_and_the_variable() {
+        let mut config =
+            Config::from_yaml("links:\n  headers: [xray, x-request-id]\n", &none).expect("valid");
+        assert_eq!(config.links.headers, [HeaderFormat::Xray, HeaderFormat::XRequestId]);
+        let variable =
+            |text: &'static str| move |name: &str| (name == "TRACER_LINKS_HEADERS").then(|| text.to_owned());
+        config.apply_environment(&variable("b3, jaeger")).expect("valid");
+        assert_eq!(config.links.headers, [HeaderFormat::B3, HeaderFormat::Jaeger]);
+        let error = config.apply_environment(&variable("b3,zipkin")).expect_err("unknown").to_string();
+        assert!(error.starts_with("TRACER_LINKS_HEADERS: \"zipkin\" is not one of b3,"), "{error}");
+    }
+
+    #[test]
+    fn what_is_done_with_sdks_comes_from_the_file_and_the_variable() {
+        let mut config = Config::from_yaml("sdk: suppress\n", &none).expect("valid");
+        assert_eq!((config.sdk, Config::default().sdk), (Sdk::Suppress, Sdk::Adopt));
+        let variable = |text: &'static str| move |name: &str| (name == "TRACER_SDK").then(|| text.to_owned());
+        config.apply_environment(&variable("adopt")).expect("valid");
+        assert_eq!(config.sdk, Sdk::Adopt);
+        let error = config.apply_environment(&variable("ignore")).expect_err("unknown").to_string();
+        assert_eq!(error, "TRACER_SDK: \"ignore\" is neither adopt nor suppress");
     }
 
     #[test]

@@ -62,6 +62,7 @@ pub fn plan(selectors: &Selectors, ring_bytes: u32) -> Plan {
         propagation: None,
         seeds: Seeds::default(),
         sampler: SamplingConfig::default().sampler(),
+        other_contexts: false,
     }
 }
 

@@ -70,6 +70,15 @@ pub struct Exchange {
     pub payload: Payload,
 }
 
+impl Exchange {
+    /// Whether spans were exported by OTLP, and accepted.
+    pub fn exports_spans(&self) -> bool {
+        let Payload::Http(http) = &self.payload;
+        http.status.is_some_and(|status| (200..300).contains(&status))
+            && http.exported() == Some("/v1/traces")
+    }
+}
+
 /// A request of which the head has come.
 #[derive(Clone, Debug)]
 pub struct Opened {
@@ -79,8 +88,10 @@ pub struct Opened {
     pub start_ns: u64,
     /// As [`Exchange::request_offset`].
     pub offset: u64,
-    /// The trace context that it carries.
+    /// The W3C trace context that it carries.
     pub incoming: Option<Box<Incoming>>,
+    /// Its head, if it may link the request in some other way ([`Noted::may_link`]).
+    pub head: Option<Bytes>,
     /// For a call: what became of its trace header, if calls get headers.
     pub header: Option<Box<Header>>,
     /// Bytes that were pushed into the stream before it: the other end sees it so much later.
@@ -157,6 +168,20 @@ impl HttpExchange {
         header_values(&self.request_head, name)
     }
 
+    /// Whether the request exports telemetry by OTLP over HTTP, and of which kind: the end of its path.
+    pub fn exported(&self) -> Option<&'static str> {
+        const KINDS: [&str; 3] = ["/v1/traces", "/v1/metrics", "/v1/logs"];
+        if self.method() != b"POST" {
+            return None;
+        }
+        let path = self.target().split(|byte| *byte == b'?').next().unwrap_or_default();
+        let kind = KINDS.into_iter().find(|kind| path.ends_with(kind.as_bytes()))?;
+        let is_otlp = |value: &[u8]| {
+            value.starts_with(b"application/x-protobuf") || value.starts_with(b"application/json")
+        };
+        self.request_header("content-type").any(is_otlp).then_some(kind)
+    }
+
     /// The first `Host`.
     pub fn host(&self) -> Option<&[u8]> {
         self.noted.host.of(&self.request_head)
@@ -192,6 +217,7 @@ pub struct Noted {
     host: Place,
     user_agent: Place,
     has_trace_context: bool,
+    may_link: bool,
 }
 
 /// Where a value stands in a head; of no length if there is none.
@@ -224,12 +250,22 @@ impl Noted {
         self.has_trace_context
     }
 
+    /// Whether there is a header that [`crate::context::Carried`] reads.
+    pub(crate) fn may_link(&self) -> bool {
+        self.may_link
+    }
+
     /// Reads a line that begins `at` bytes into the head.
     #[inline]
     pub(crate) fn line(&mut self, line: &[u8], at: usize) {
         match line.first() {
             Some(b'h' | b'H') => Self::note(&mut self.host, HOST.value_of(line), line, at),
-            Some(b'u' | b'U') => Self::note(&mut self.user_agent, USER_AGENT.value_of(line), line, at),
+            Some(b'u' | b'U') => {
+                Self::note(&mut self.user_agent, USER_AGENT.value_of(line), line, at);
+                self.may_link |= UBER_TRACE_ID.value_of(line).is_some();
+            }
+            Some(b'x' | b'X') => self.may_link |= may_link(line),
+            Some(b'b' | b'B') => self.may_link |= B3.value_of(line).is_some(),
             Some(b't' | b'T') => self.has_trace_context |= TRACEPARENT.value_of(line).is_some(),
             _ => {}
         }
@@ -250,9 +286,26 @@ impl Noted {
     }
 }
 
+/// Whether a field beginning with X is one of those that link requests.
+fn may_link(line: &[u8]) -> bool {
+    // A bit tells the cases of letters apart, and is set in a dash.
+    match line.first_chunk::<4>().map(|begin| begin.map(|byte| byte | 0x20)) {
+        Some([_, b'-', b'b', b'3']) => true,
+        Some([_, b'-', b'd', b'a']) => X_DATADOG_TRACE_ID.value_of(line).is_some(),
+        Some([_, b'-', b'a', b'm']) => X_AMZN_TRACE_ID.value_of(line).is_some(),
+        Some([_, b'-', b'r', b'e']) => X_REQUEST_ID.value_of(line).is_some(),
+        _ => false,
+    }
+}
+
 const HOST: FieldName<4> = FieldName::new(b"host");
 const USER_AGENT: FieldName<10> = FieldName::new(b"user-agent");
 const TRACEPARENT: FieldName<11> = FieldName::new(b"traceparent");
+const B3: FieldName<2> = FieldName::new(b"b3");
+const UBER_TRACE_ID: FieldName<13> = FieldName::new(b"uber-trace-id");
+const X_DATADOG_TRACE_ID: FieldName<18> = FieldName::new(b"x-datadog-trace-id");
+const X_AMZN_TRACE_ID: FieldName<15> = FieldName::new(b"x-amzn-trace-id");
+const X_REQUEST_ID: FieldName<12> = FieldName::new(b"x-request-id");
 
 /// What is known of a connection when one of its exchanges ends.
 #[derive(Clone, Debug, PartialEq, Eq)]

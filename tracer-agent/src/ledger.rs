@@ -84,10 +84,12 @@ counters! {
     HeadersForeign "headers.foreign" "calls without a trace header: a process that is not selected sends on the socket";
     HeadersLease "headers.lease" "calls without a trace header: the agent was late";
     HeadersFailed "headers.failed" "calls without a trace header: no room, or spliced bytes";
+    HeadersOtherContext "headers.other_context" "calls without a trace header: their request's trace is told by another header";
     HeadersLater "headers.later" "calls without a trace header: their request is known only later, or not at all";
     HeadersNotEntered "headers.not_entered" "calls without a trace header: connection not seen to be opened";
     SpansUnnamed "spans.unnamed" "spans named by their method alone: the service has too many different paths";
     SpansNotSampled "spans.not_sampled" "spans that the sampler left out";
+    SpansSdk "spans.sdk" "spans left out: the application makes its own";
     SpansQueued "spans.queued" "spans handed to the exporter";
 }
 
@@ -114,6 +116,7 @@ impl Counter {
             HeaderOutcome::Lease => Self::HeadersLease,
             HeaderOutcome::NoRoom | HeaderOutcome::Spliced | HeaderOutcome::PushFailed => Self::HeadersFailed,
             HeaderOutcome::Later => Self::HeadersLater,
+            HeaderOutcome::OtherContext => Self::HeadersOtherContext,
             HeaderOutcome::NotEntered => Self::HeadersNotEntered,
         }
     }

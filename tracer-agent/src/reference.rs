@@ -16,9 +16,10 @@ pub fn markdown() -> String {
     let schema = Config::schema();
     let mut text = "# Configuration\n\n\
         Made by `tracer config reference`; do not edit. A YAML file comes first, then environment\n\
-        variables (`OTEL_*`, `TRACER_LOG`, `TRACER_OUTPUT`, `TRACER_SOCKET`), then flags. `${env:NAME}` and\n\
-        `${env:NAME:-default}` are replaced by variables, `$$` is a dollar sign. Times are written `500ms`,\n\
-        `5s`, `5m`, `1h`; sizes `64KiB`, `8MiB`. An unknown key is an error.\n\n\
+        variables (`OTEL_*`, `TRACER_LINKS_HEADERS`, `TRACER_LOG`, `TRACER_OUTPUT`, `TRACER_PROPAGATION`,\n\
+        `TRACER_SDK`, `TRACER_SOCKET`), then flags. `${env:NAME}` and `${env:NAME:-default}` are replaced by variables, `$$`\n\
+        is a dollar sign. Times are written `500ms`, `5s`, `5m`, `1h`; sizes `64KiB`, `8MiB`. An unknown key\n\
+        is an error.\n\n\
         | key | default | meaning |\n|---|---|---|\n"
         .to_owned();
     let defaults = serde_json::to_value(Config::default()).unwrap_or_default();

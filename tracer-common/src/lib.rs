@@ -313,11 +313,13 @@ pub enum HeaderOutcome {
     NotEntered = 21,
     /// For which request the call is made is known only later, or not at all.
     Later = 22,
+    /// The request that it is made for came with a trace context that only the agent reads.
+    OtherContext = 23,
 }
 
 impl HeaderOutcome {
     /// All of them, each at the place of its number.
-    pub const ALL: [Self; 23] = [
+    pub const ALL: [Self; 24] = [
         Self::Pushed,
         Self::Rewritten,
         Self::OwnHeader,
@@ -341,6 +343,7 @@ impl HeaderOutcome {
         Self::PushFailed,
         Self::NotEntered,
         Self::Later,
+        Self::OtherContext,
     ];
 
     /// The outcome with this number.
@@ -601,6 +604,8 @@ pub struct Settings {
     pub sample_above_low: u32,
     /// 1 if a request that came with a header is sampled as that says; else by its trace id too.
     pub sample_by_parent: u32,
+    /// 1 if the agent takes other headers than `traceparent` for the context of a request.
+    pub other_contexts: u32,
     /// Ids.
     pub seeds: Seeds,
 }
@@ -630,7 +635,7 @@ const _: () = {
     assert!(size_of::<ExecRecord>() == 24 + NAME_BYTES);
     assert!(size_of::<HeaderRecord>() == 56);
     assert!(size_of::<Offsets>() == 52 * 4);
-    assert!(size_of::<Settings>() == 12 * 4);
+    assert!(size_of::<Settings>() == 13 * 4);
     assert!(size_of::<FileKey>() == 16);
 };
 

@@ -22,7 +22,7 @@ use tracer_common::{
 use crate::{
     atomic,
     connection::Connection,
-    layout::{sample_above, samples_by_parent, span_id, trace_id},
+    layout::{reads_other_contexts, sample_above, samples_by_parent, span_id, trace_id},
     masked,
     scan::{self, ROOM, Room, Scan, tracer_trace_parent},
     select::Current,
@@ -570,11 +570,16 @@ pub(crate) unsafe fn is_idle(process: u32) -> bool {
 pub(crate) const ROOT: u64 = 0;
 pub(crate) const CHILD: u64 = 1;
 const REFUSED: u64 = 2;
+const OTHER_CONTEXT: u64 = 3;
 
 /// The outcome in what [`tracer_parent`] returned.
 #[inline(always)]
 pub(crate) fn refused(found: u64) -> Option<HeaderOutcome> {
-    (found >= REFUSED).then_some(HeaderOutcome::Later)
+    match found {
+        ROOT | CHILD => None,
+        OTHER_CONTEXT => Some(HeaderOutcome::OtherContext),
+        _ => Some(HeaderOutcome::Later),
+    }
 }
 
 /// The request that a call of this thread is for, if that is certain, and what came with it. The call
@@ -709,6 +714,9 @@ unsafe fn context(room: &mut Room, index: u64) -> u64 {
                         room.call.state_length = LEAST;
                     }
                 }
+            }
+            false if reads_other_contexts() && room.scan.flags & Scan::OTHER_CONTEXT != 0 => {
+                return OTHER_CONTEXT;
             }
             false => {
                 let wire = wire_key(position, (*request).answer_at);

@@ -73,6 +73,7 @@ static SETTINGS: Settings = Settings {
     sample_above_high: 0,
     sample_above_low: 0,
     sample_by_parent: 0,
+    other_contexts: 0,
     seeds: Seeds { span: [0; 2], trace_first: [0; 2], trace_second: [0; 2] },
 };
 
@@ -110,6 +111,13 @@ pub(crate) fn report_every_exec() -> bool {
 pub(crate) fn propagates() -> bool {
     // SAFETY: a field of a live static.
     unsafe { core::ptr::read_volatile(&raw const SETTINGS.propagate) != 0 }
+}
+
+/// [`Settings::other_contexts`].
+#[inline(always)]
+pub(crate) fn reads_other_contexts() -> bool {
+    // SAFETY: a field of a live static.
+    unsafe { core::ptr::read_volatile(&raw const SETTINGS.other_contexts) != 0 }
 }
 
 /// [`Settings::sample_above_high`] and its low half.

@@ -658,6 +658,9 @@ unsafe fn in_room(
             told_of(connection, current, at, &ids, &room.call.parent, HeaderOutcome::Rewritten, FORWARDED, 0);
             return Ok(PASS);
         }
+        if flags & Scan::OTHER_CONTEXT != 0 {
+            return Err(HeaderOutcome::OwnHeader);
+        }
         if let Some(outcome) = refused(found) {
             return Err(outcome);
         }

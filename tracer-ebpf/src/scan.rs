@@ -175,6 +175,8 @@ impl Scan {
     pub(crate) const UPGRADE: u32 = 8;
     /// `expect`: the body may never come.
     pub(crate) const EXPECT: u32 = 16;
+    /// A trace context in another form than W3C's.
+    pub(crate) const OTHER_CONTEXT: u32 = 64;
     /// The method is CONNECT.
     pub(crate) const CONNECT: u32 = 32;
     /// Bytes without which no request is complete.
@@ -272,6 +274,13 @@ fn line(room: &mut Room, end: u64) -> bool {
         room.scan.flags |= Scan::UPGRADE;
     } else if first << 8 == const { word(b"\0expect:") } {
         room.scan.flags |= Scan::EXPECT;
+    } else if first & 0xff_ffff == const { word(b"b3:\0\0\0\0\0") }
+        || first == const { word(b"x-b3-tra") }
+        || first == const { word(b"uber-tra") }
+        || first == const { word(b"x-datado") }
+        || first == const { word(b"x-amzn-t") }
+    {
+        room.scan.flags |= Scan::OTHER_CONTEXT;
     }
     false
 }

@@ -7,7 +7,9 @@
 #![forbid(unsafe_code)]
 
 mod accord;
+mod carried;
 mod ids;
+mod own;
 mod process;
 mod profile;
 mod proxy;
@@ -21,22 +23,24 @@ use tracer_common::{EVIDENCE_PROXY, EVIDENCE_SOLE_REQUEST, EVIDENCE_UNIT};
 use self::process::{Call, MadeFor, Process};
 pub use self::{
     ids::Ids,
+    own::Sdk,
     profile::{Doubt, Profile},
 };
 use crate::{
-    context::Incoming,
+    context::{Carried, HeaderFormat, HeaderFormats, Incoming},
     exchange::{ConnectionFacts, Exchange, Opened, Role, SentHeader, Unit},
-    sample::Sampler,
+    sample::{RANDOM, SAMPLED, Sampler},
 };
 
 /// How a parent is known, strongest first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Evidence {
-    /// The request came with a valid `traceparent`.
+    /// The request came with a valid `traceparent`, or with that of another format which is configured.
     Header,
     /// Both ends of one connection within this host were seen, byte for byte.
     Wire,
-    /// The call carries the trace id of a request that its process has open, and of no other.
+    /// The call carries the trace id, or the `x-request-id`, of a request that its process has open, and of
+    /// no other.
     ForwardedHeader,
     /// The thread that made the call was working for exactly this request, in a process whose threads
     /// do so.
@@ -87,6 +91,10 @@ pub struct Link {
     pub flags: u32,
     /// W3C `tracestate`, as it came.
     pub trace_state: String,
+    /// The header that tells ids or parent, if that is not `traceparent`.
+    pub format: Option<HeaderFormat>,
+    /// No span is wanted: the application makes its own.
+    pub is_suppressed: bool,
 }
 
 /// OTLP span flags: whether the parent is remote is known, and it is.
@@ -124,6 +132,8 @@ struct Context {
     /// W3C trace flags.
     flags: u8,
     state: String,
+    /// See [`Link::format`].
+    format: Option<HeaderFormat>,
 }
 
 /// An open request.
@@ -137,12 +147,33 @@ struct Request {
     unit: Unit,
     span_id: [u8; 8],
     context: Context,
+    /// What it came with besides a `traceparent`, of what is configured.
+    carried: Option<Box<Carried>>,
     /// For a call: the request that it was made for.
     made_for: Option<Key>,
     /// Open requests that took their trace from this one.
     children: Vec<Key>,
     /// Its exchange has ended; its span is still to be made.
     is_closed: bool,
+    /// Its ids are those of the application's own header.
+    is_own: bool,
+    /// See [`Link::is_suppressed`].
+    is_suppressed: bool,
+}
+
+/// What becomes known of a request when its head has come; see [`Request`].
+struct Place {
+    context: Context,
+    made_for: Option<Key>,
+    /// Span id that it carries and has.
+    own_id: Option<[u8; 8]>,
+    is_suppressed: bool,
+}
+
+impl Place {
+    fn of(context: Context, made_for: Option<Key>) -> Self {
+        Self { context, made_for, own_id: None, is_suppressed: false }
+    }
 }
 
 /// How links are made.
@@ -150,6 +181,10 @@ struct Request {
 pub struct Rules {
     /// Link a call to the only request that its process has open.
     pub sole_request: bool,
+    /// Headers that link requests besides `traceparent`.
+    pub headers: HeaderFormats,
+    /// What is done where an application traces itself.
+    pub sdk: Sdk,
     /// Calls get trace headers: the kernel programs decide on some links before the agent can.
     pub propagates: bool,
     /// Which traces are kept.
@@ -250,13 +285,17 @@ impl Correlator {
 
     /// The head of a request has come.
     pub fn opened(&mut self, facts: &ConnectionFacts, opened: Opened) {
-        let Opened { unit, start_ns, offset, incoming, header, inserted } = opened;
+        let Opened { unit, start_ns, offset, incoming, head, header, inserted } = opened;
+        let carried = head.and_then(|head| self.carried(&head));
         let key = Key { connection: facts.number, offset };
         let place = position(facts, offset);
         let wire = offset + u64::from(inserted);
         let other = self.peer(facts).and_then(|connection| self.at_wire(connection, wire));
-        let (context, made_for) = match facts.role {
-            Role::Server => (self.context_of_request(key, place, other, incoming), None),
+        let found = match facts.role {
+            Role::Server => {
+                self.came(unit.pid, incoming.as_deref(), carried.as_deref());
+                Place::of(self.context_of_request(key, place, other, incoming, carried.as_deref()), None)
+            }
             Role::Client => {
                 let connect_ns = facts.connect_ns.filter(|_| offset == 0);
                 let call = Call { key, unit, start_ns, connect_ns, remote: facts.remote };
@@ -264,16 +303,27 @@ impl Correlator {
                     Some(header) => {
                         // The kernel programs have decided; the process is learned from all the same.
                         self.made_for(call);
-                        self.context_of_header(key, &header)
+                        let (context, made_for) = self.context_of_header(key, &header);
+                        Place::of(context, made_for)
                     }
-                    None => self.context_of_call(call, place, incoming.as_deref()),
+                    None => self.place_of_call(call, place, incoming.as_deref(), carried.as_deref()),
                 }
             }
         };
-        let span_id = self.ids.span_id(facts.number, place);
-        let children = Vec::new();
-        let request =
-            Request { offset, wire, place, unit, span_id, context, made_for, children, is_closed: false };
+        let request = Request {
+            offset,
+            wire,
+            place,
+            unit,
+            span_id: found.own_id.unwrap_or_else(|| self.ids.span_id(facts.number, place)),
+            context: found.context,
+            carried,
+            made_for: found.made_for,
+            children: Vec::new(),
+            is_closed: false,
+            is_own: found.own_id.is_some(),
+            is_suppressed: found.is_suppressed || self.is_suppressed(unit.pid),
+        };
         if let Some(conversation) = self.connections.get_mut(&facts.number) {
             conversation.open.push(request);
         }
@@ -320,24 +370,27 @@ impl Correlator {
         place: u32,
         call: Option<Key>,
         incoming: Option<Box<Incoming>>,
+        carried: Option<&Carried>,
     ) -> Context {
-        if let Some(incoming) = incoming {
+        let other = || carried?.contexts.first().cloned().map(Box::new);
+        if let Some(incoming) = incoming.or_else(other) {
             // Of a call that is seen here, it goes where that goes.
             if let Some(call) = call
                 && self.request(call).is_some_and(|call| call.span_id == incoming.parent_id)
                 && let Some(context) = self.child_of(call, key, Evidence::Header)
             {
-                return context;
+                return Context { format: incoming.format, ..context };
             }
             return Context {
                 trace_id: incoming.trace_id,
                 parent: Some((incoming.parent_id, Evidence::Header)),
-                flags: self.rules.sampler.flags(&incoming.trace_id, Some(incoming.flags)),
+                flags: self.flags_of(&incoming),
                 state: incoming.state,
+                format: incoming.format,
             };
         }
         call.and_then(|call| self.child_of(call, key, Evidence::Wire))
-            .unwrap_or_else(|| self.root(key.connection, place))
+            .unwrap_or_else(|| self.root(key.connection, place, carried))
     }
 
     /// Trace and parent of a call by the header that left with it, and the request that it is made for.
@@ -361,29 +414,39 @@ impl Correlator {
         // The request itself was not seen, or its span is made: its id is known by its place.
         let parent = parent.map(|(_, (connection, place))| (self.ids.span_id(connection, place), evidence));
         let flags = header.flags;
-        (Context { trace_id: header.trace_id, parent, flags, state: String::new() }, None)
+        (Context { trace_id: header.trace_id, parent, flags, state: String::new(), format: None }, None)
     }
 
-    /// Trace and parent of a call that a process makes, and the request that it is made for.
-    fn context_of_call(
+    /// The place of a call that a process makes, and the request that it is made for.
+    fn place_of_call(
         &mut self,
         call: Call,
         place: u32,
-        carried: Option<&Incoming>,
-    ) -> (Context, Option<Key>) {
+        incoming: Option<&Incoming>,
+        carried: Option<&Carried>,
+    ) -> Place {
         let pid = call.unit.pid;
-        let found = match carried.and_then(|carried| self.request_of_trace(pid, carried.trace_id)) {
-            Some(request) => {
+        let own = self.own_context(pid, incoming, carried);
+        let (found, format) = match self.forwarded(pid, incoming, carried) {
+            Some((request, format)) => {
                 self.process(pid).called_for(call.unit, request);
-                Some((request, Evidence::ForwardedHeader))
+                (Some((request, Evidence::ForwardedHeader)), format)
             }
-            None => self.made_for(call),
+            None => (self.made_for(call), None),
         };
-        let context = found.and_then(|(request, evidence)| self.child_of(request, call.key, evidence));
-        match (context, found) {
-            (Some(context), Some((request, _))) => (context, Some(request)),
-            _ => (self.root(call.key.connection, place), None),
+        let is_suppressed = own.is_some() && self.rules.sdk == Sdk::Suppress;
+        // Attempts of one call may have one header.
+        if let Some(own) = own.filter(|own| self.process(pid).sends(own.parent_id)) {
+            let context = self.own_place(call.key, own, found);
+            let made_for = found.map(|(request, _)| request);
+            return Place { context, made_for, own_id: Some(own.parent_id), is_suppressed };
         }
+        let context = found.and_then(|(request, evidence)| self.child_of(request, call.key, evidence));
+        let place = match (context, found) {
+            (Some(context), Some((request, _))) => Place::of(Context { format, ..context }, Some(request)),
+            _ => Place::of(self.root(call.key.connection, place, carried), None),
+        };
+        Place { is_suppressed, ..place }
     }
 
     /// The request for which an earlier call was made is known now. The call follows if nothing below it
@@ -413,26 +476,12 @@ impl Correlator {
         this
     }
 
-    /// The only open request of a process that came with this trace id.
-    fn request_of_trace(&mut self, pid: u32, trace_id: [u8; 16]) -> Option<Key> {
-        let open: Vec<Key> = self.processes.get(&pid)?.open().collect();
-        let mut found = None;
-        for key in open {
-            let context = &self.request(key)?.context;
-            if context.trace_id == trace_id
-                && context.parent.is_some_and(|(_, evidence)| evidence == Evidence::Header)
-                && found.replace(key).is_some()
-            {
-                return None;
-            }
-        }
-        found
-    }
-
-    fn root(&mut self, connection: u64, place: u32) -> Context {
+    fn root(&mut self, connection: u64, place: u32, carried: Option<&Carried>) -> Context {
         let trace_id = self.ids.trace_id(connection, place);
-        let flags = self.rules.sampler.flags(&trace_id, None);
-        Context { trace_id, parent: None, flags, state: String::new() }
+        let decided = carried.and_then(|carried| carried.sampled);
+        let flags =
+            self.rules.sampler.flags(&trace_id, decided.map(|is| if is { RANDOM | SAMPLED } else { RANDOM }));
+        Context { trace_id, parent: None, flags, state: String::new(), format: None }
     }
 
     fn child_of(&mut self, parent: Key, child: Key, evidence: Evidence) -> Option<Context> {
@@ -443,17 +492,32 @@ impl Correlator {
             parent.children.push(child);
         }
         let Context { trace_id, flags, state, .. } = &parent.context;
+        // A span that is not made is nobody's parent: the one above it is.
+        let id = if parent.is_suppressed && !parent.is_own {
+            parent.context.parent.map(|(id, _)| id)
+        } else {
+            Some(parent.span_id)
+        };
         Some(Context {
             trace_id: *trace_id,
-            parent: Some((parent.span_id, evidence)),
+            parent: id.map(|id| (id, evidence)),
             flags: *flags,
             state: state.clone(),
+            format: None,
         })
     }
 
     /// The parent of a request or call was found after it: all that hangs on it follows.
     fn adopt(&mut self, child: Key, parent: Key, evidence: Evidence) {
-        let Some(parent_span) = self.request(parent).map(|parent| parent.span_id) else { return };
+        let Some((parent_span, trace_id)) =
+            self.request(parent).map(|parent| (parent.span_id, parent.context.trace_id))
+        else {
+            return;
+        };
+        // Its ids have left with it.
+        if self.request(child).is_some_and(|child| child.is_own && child.context.trace_id != trace_id) {
+            return;
+        }
         let evidence = match self.request(child).map(|request| request.context.parent) {
             Some(None) => evidence,
             // It came with the header of this call.
@@ -462,7 +526,7 @@ impl Correlator {
         };
         let Some(context) = self.child_of(parent, child, evidence) else { return };
         let Some(request) = self.request(child) else { return };
-        request.context = context;
+        request.context = Context { format: request.context.format, ..context };
         let (trace_id, flags) = (request.context.trace_id, request.context.flags);
         let state = request.context.state.clone();
         let mut below = request.children.clone();
@@ -524,6 +588,9 @@ impl Correlator {
 
     /// An exchange has ended: its process no longer works for it.
     pub fn closed(&mut self, facts: &ConnectionFacts, exchange: &Exchange) {
+        if facts.role == Role::Client {
+            self.called(exchange);
+        }
         let key = Key { connection: facts.number, offset: exchange.request_offset };
         let Some(request) = self.request(key) else { return };
         request.is_closed = true;
@@ -564,12 +631,12 @@ impl Correlator {
         let Some((request, is_last)) = taken else {
             let place = position(facts, offset);
             let span_id = self.ids.span_id(facts.number, place);
-            return link(span_id, self.root(facts.number, place));
+            return link(span_id, self.root(facts.number, place, None), false);
         };
         if is_last {
             self.remove(facts.number);
         }
-        link(request.span_id, request.context)
+        link(request.span_id, request.context, request.is_suppressed)
     }
 
     /// A connection is gone, and with it the requests that were never reported.
@@ -606,9 +673,9 @@ fn position(facts: &ConnectionFacts, offset: u64) -> u32 {
     first.wrapping_add(offset as u32)
 }
 
-fn link(span_id: [u8; 8], context: Context) -> Link {
-    let Context { trace_id, parent, flags, state } = context;
+fn link(span_id: [u8; 8], context: Context, is_suppressed: bool) -> Link {
+    let Context { trace_id, parent, flags, state, format } = context;
     let is_remote = parent.is_some_and(|(_, evidence)| evidence.is_remote());
     let flags = u32::from(flags) | HAS_IS_REMOTE | if is_remote { IS_REMOTE } else { 0 };
-    Link { trace_id, span_id, parent, flags, trace_state: state }
+    Link { trace_id, span_id, parent, flags, trace_state: state, format, is_suppressed }
 }

@@ -9,6 +9,7 @@ use tracer_common::{
 use super::{
     Evidence, Key, Profile,
     accord::Accord,
+    own::SpanIds,
     proxy::{self, Order, Rounds, Turns},
     threads::Threads,
 };
@@ -26,6 +27,12 @@ pub(super) struct Process {
     works: Works,
     /// The profile that was told last.
     profile: Option<u8>,
+    /// Span ids of the contexts that requests came with.
+    pub(super) came: SpanIds,
+    /// Those that calls carried of the application's own.
+    sent: SpanIds,
+    /// It exports spans itself.
+    pub(super) exports: bool,
 }
 
 /// A request that is served.
@@ -105,7 +112,16 @@ impl Process {
     }
 
     fn working(works: Works) -> Self {
-        Self { open: Vec::new(), quiet_since_ns: u64::MAX, is_hidden: false, works, profile: None }
+        Self {
+            open: Vec::new(),
+            quiet_since_ns: u64::MAX,
+            is_hidden: false,
+            works,
+            profile: None,
+            came: SpanIds::default(),
+            sent: SpanIds::default(),
+            exports: false,
+        }
     }
 
     /// Whether it matters to it what a thread reads of a request, or of an answer.
@@ -141,6 +157,20 @@ impl Process {
 
     pub(super) fn hide(&mut self) {
         self.is_hidden = true;
+    }
+
+    /// Whether it has requests that are not seen.
+    pub(super) fn is_hidden(&self) -> bool {
+        self.is_hidden
+    }
+
+    /// A call carries this span id of the application's own. Returns whether it is the first.
+    pub(super) fn sends(&mut self, id: [u8; 8]) -> bool {
+        let is_new = !self.sent.has(id);
+        if is_new {
+            self.sent.add(id);
+        }
+        is_new
     }
 
     /// The requests that it serves now.

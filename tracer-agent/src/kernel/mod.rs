@@ -99,6 +99,8 @@ pub struct Plan {
     pub seeds: Seeds,
     /// Which traces are kept.
     pub sampler: Sampler,
+    /// Other headers than `traceparent` tell of traces too.
+    pub other_contexts: bool,
 }
 
 /// The running kernel programs. Dropping it detaches them all.
@@ -259,6 +261,7 @@ impl Kernel {
             sample_above_high: (plan.sampler.threshold() >> 32) as u32,
             sample_above_low: plan.sampler.threshold() as u32,
             sample_by_parent: u32::from(plan.sampler.follows_parent()),
+            other_contexts: u32::from(plan.other_contexts),
             seeds: plan.seeds,
         };
         let kernel_types = Btf::from_sys_fs().map_err(|error| KernelError::Load(error.to_string()))?;

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::{Attributes, Resource, Span, SpanKind, http::HttpNames, semconv};
 use crate::{
     correlate::Link,
-    exchange::{ConnectionFacts, Exchange, HttpExchange, Outcome, Payload, Role},
+    exchange::{ConnectionFacts, Exchange, Outcome, Payload, Role},
     ledger::Counter,
     redact::Redactor,
 };
@@ -83,7 +83,7 @@ impl SpanBuilder {
     }
 
     /// The span of an exchange; none for one that is not to be seen: the target's own export of
-    /// telemetry.
+    /// telemetry, or what the target makes spans of itself.
     pub fn build(
         &mut self,
         exchange: &Exchange,
@@ -94,8 +94,12 @@ impl SpanBuilder {
         count: &mut dyn FnMut(Counter, u64),
     ) -> Option<Span> {
         let Payload::Http(http) = &exchange.payload;
-        if facts.role == Role::Client && is_export(http) {
+        if facts.role == Role::Client && http.exported().is_some() {
             count(Counter::ExchangesOwnExport, 1);
+            return None;
+        }
+        if link.is_suppressed {
+            count(Counter::SpansSdk, 1);
             return None;
         }
         let mut attributes = std::mem::take(&mut self.spare);
@@ -105,6 +109,9 @@ impl SpanBuilder {
         }
         if let Some((_, evidence)) = link.parent {
             attributes.str(semconv::TRACER_LINK_EVIDENCE, evidence.name());
+        }
+        if let Some(format) = link.format {
+            attributes.str(semconv::TRACER_LINK_FORMAT, format.name());
         }
         let start_unix_ns = clock.unix_ns(exchange.start_ns);
         Some(Span {
@@ -145,15 +152,4 @@ pub(super) fn failure(outcome: Outcome) -> Option<&'static str> {
         Outcome::Truncated => Some("truncated"),
         Outcome::Lost => Some("lost"),
     }
-}
-
-/// Whether a request is an OTLP export of the target's own.
-fn is_export(http: &HttpExchange) -> bool {
-    let target = http.target();
-    let path = target.split(|byte| *byte == b'?').next().unwrap_or_default();
-    http.method() == b"POST"
-        && [&b"/v1/traces"[..], b"/v1/metrics", b"/v1/logs"].iter().any(|end| path.ends_with(end))
-        && http
-            .request_header("content-type")
-            .any(|kind| kind.starts_with(b"application/x-protobuf") || kind.starts_with(b"application/json"))
 }

@@ -32,6 +32,8 @@ pub(super) const HTTP_RESPONSE_HEADER: &str = "http.response.header.";
 
 /// How the parent is known: `header`.
 pub(super) const TRACER_LINK_EVIDENCE: &str = "tracer.link.evidence";
+/// The header that tells the parent, if that is not `traceparent`: `b3`.
+pub(super) const TRACER_LINK_FORMAT: &str = "tracer.link.format";
 /// The agent lost bytes of the response: the span ends when that became known.
 pub(super) const TRACER_HTTP_END_UNKNOWN: &str = "tracer.http.end_unknown";
 /// A guess at the route, from the path.

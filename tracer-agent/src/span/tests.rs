@@ -9,8 +9,8 @@ use super::{
     build::{Clock, SpanBuilder, SpanConfig},
 };
 use crate::{
-    context::Incoming,
-    correlate::{Correlator, Ids, Rules},
+    context::{HeaderFormats, Incoming},
+    correlate::{Correlator, Ids, Rules, Sdk},
     exchange::{ConnectionFacts, Exchange, HttpExchange, Noted, Opened, Outcome, Payload, Role, Unit},
     ledger::Counter,
 };
@@ -58,6 +58,15 @@ fn builder(change: impl FnOnce(&mut SpanConfig)) -> SpanBuilder {
 
 /// The span, and what was counted.
 fn build_with(builder: &mut SpanBuilder, role: Role, exchange: &Exchange) -> (Option<Span>, Vec<Counter>) {
+    build_by(builder, role, exchange, Sdk::Adopt)
+}
+
+fn build_by(
+    builder: &mut SpanBuilder,
+    role: Role,
+    exchange: &Exchange,
+    sdk: Sdk,
+) -> (Option<Span>, Vec<Counter>) {
     let address = |text: &str| text.parse::<SocketAddr>().expect("an address");
     let (local, remote) = match role {
         Role::Server => (address(SERVER), address(CLIENT)),
@@ -83,12 +92,15 @@ fn build_with(builder: &mut SpanBuilder, role: Role, exchange: &Exchange) -> (Op
         start_ns: exchange.start_ns,
         offset: exchange.request_offset,
         incoming: incoming.map(Box::new),
+        head: None,
         header: None,
         inserted: 0,
     };
     let mut correlator = Correlator::new(
         Rules {
             sole_request: true,
+            headers: HeaderFormats::default(),
+            sdk,
             propagates: false,
             sampler: crate::sample::SamplingConfig::default().sampler(),
         },
@@ -185,9 +197,10 @@ fn a_client_span_tells_all_that_traffic_can() {
         ]
     );
     assert_eq!((span.name.as_ref(), span.kind), ("GET /items", SpanKind::Client));
-    // The header names a span that the application made: it is not this span's parent.
-    assert_eq!((span.parent_span_id, span.flags), (None, 0x103));
-    assert_ne!(span.trace_id[..4], [0x0a, 0xf7, 0x65, 0x19]);
+    // The header names a span that the application made of this call.
+    assert_eq!((span.parent_span_id, span.flags), (None, 0x101));
+    assert_eq!(span.trace_id[..4], [0x0a, 0xf7, 0x65, 0x19]);
+    assert_eq!(span.span_id, [0xb7, 0xad, 0x6b, 0x71, 0x69, 0x20, 0x33, 0x31]);
     assert_eq!(span.status, Status::Error(String::new()));
 }
 
@@ -364,6 +377,17 @@ fn the_service_s_own_export_is_counted_and_no_span() {
     // A collector that is traced serves such requests, and other types are not OTLP.
     assert!(build_with(&mut builder, Role::Server, &request("application/x-protobuf")).0.is_some());
     assert!(build_with(&mut builder, Role::Client, &request("text/plain")).0.is_some());
+}
+
+#[test]
+fn a_call_that_the_application_traces_is_counted_and_no_span() {
+    let request = format!("GET / HTTP/1.1\nHost: h\ntraceparent: {PARENT}");
+    let exchange = exchange(&request, Some("HTTP/1.1 200 OK"), Outcome::Complete);
+    let mut builder = builder(|_| {});
+    let (span, counted) = build_by(&mut builder, Role::Client, &exchange, Sdk::Suppress);
+    assert!(span.is_none());
+    assert_eq!(counted, [Counter::SpansSdk]);
+    assert!(build_by(&mut builder, Role::Server, &exchange, Sdk::Suppress).0.is_some());
 }
 
 #[test]

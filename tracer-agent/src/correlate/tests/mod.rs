@@ -1,6 +1,8 @@
 //! Requests of several processes, and the links between them.
 
 mod accord;
+mod carried;
+mod own;
 mod proxies;
 mod threads;
 
@@ -36,6 +38,8 @@ impl World {
             correlator: Correlator::new(
                 Rules {
                     sole_request: true,
+                    headers: HeaderFormats::default(),
+                    sdk: Sdk::default(),
                     propagates: false,
                     sampler: crate::sample::SamplingConfig::default().sampler(),
                 },
@@ -79,9 +83,22 @@ impl World {
     }
 
     fn open(&mut self, end: &End, unit: Unit, offset: u64, incoming: Option<Incoming>) -> Pending {
+        self.open_with(end, unit, offset, incoming, None)
+    }
+
+    /// The fields are read if the world is configured so.
+    fn open_with(
+        &mut self,
+        end: &End,
+        unit: Unit,
+        offset: u64,
+        incoming: Option<Incoming>,
+        fields: Option<&str>,
+    ) -> Pending {
         let start_ns = self.now();
         let incoming = incoming.map(Box::new);
-        let opened = Opened { unit, start_ns, offset, incoming, header: None, inserted: 0 };
+        let head = fields.map(|fields| bytes::Bytes::from(format!("GET / HTTP/1.1\r\n{fields}\r\n\r\n")));
+        let opened = Opened { unit, start_ns, offset, incoming, head, header: None, inserted: 0 };
         self.correlator.opened(&end.0, opened);
         Pending { facts: end.0.clone(), unit, offset, start_ns }
     }
@@ -143,7 +160,13 @@ fn evidence(link: &Link) -> Option<Evidence> {
 }
 
 fn incoming(trace: u8) -> Incoming {
-    Incoming { trace_id: [trace; 16], parent_id: [trace; 8], flags: 1, state: "a=1".to_owned() }
+    Incoming {
+        trace_id: [trace; 16],
+        parent_id: [trace; 8],
+        flags: Some(1),
+        state: "a=1".to_owned(),
+        format: None,
+    }
 }
 
 #[test]

@@ -164,6 +164,7 @@ impl Http1 {
             start_ns: request.begin.start_ns,
             offset: request.begin_offset,
             incoming: incoming.flatten().map(Box::new),
+            head: read.noted.may_link().then(|| bytes.clone()),
             header: None,
             inserted: 0,
         }));

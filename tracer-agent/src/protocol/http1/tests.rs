@@ -775,3 +775,26 @@ fn heads_that_wait_are_bounded_by_their_bytes() {
     assert!(driver.parser.queue.bytes() <= (1 << 20) + head.len());
     assert!(driver.count(Counter::ExchangesUnparsed) > 0);
 }
+
+#[test]
+fn a_head_goes_along_with_its_request_if_it_may_link_it() {
+    for (field, expected) in [
+        ("B3: 0", true),
+        ("X-B3-Sampled: 0", true),
+        ("Uber-Trace-Id: 1:2:3:4", true),
+        ("X-Datadog-Trace-Id: 1", true),
+        ("x-amzn-trace-id: Root=1", true),
+        ("X-Request-ID: a", true),
+        ("X-Real-IP: 1.2.3.4", false),
+        ("X-Forwarded-For: 1.2.3.4", false),
+        ("X: b3", false),
+        ("B3-other: 0", false),
+        ("User-Agent: uber-trace-id", false),
+    ] {
+        let mut driver = Driver::new(Start::Birth);
+        let head = format!("GET / HTTP/1.1\r\n{field}\r\n\r\n");
+        driver.call(Q, head.as_bytes());
+        let Some(Yield::Opened(opened)) = driver.out.first() else { panic!("{field}") };
+        assert_eq!(opened.head.as_deref(), expected.then_some(head.as_bytes()), "{field}");
+    }
+}

@@ -1,6 +1,10 @@
-//! Trace context as it comes in headers: W3C Trace Context, level 2.
+//! Trace context as it comes in headers: W3C Trace Context, level 2, and other formats.
 
 #![forbid(unsafe_code)]
+
+mod formats;
+
+pub use self::formats::{Carried, HeaderFormat, HeaderFormats};
 
 /// A valid context.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -9,10 +13,12 @@ pub struct Incoming {
     pub trace_id: [u8; 16],
     /// Span that made the call.
     pub parent_id: [u8; 8],
-    /// Trace flags.
-    pub flags: u8,
+    /// Trace flags; none if the sender left the decision to others, as some formats can.
+    pub flags: Option<u8>,
     /// `tracestate`, empty if there is none or it is not valid.
     pub state: String,
+    /// None is W3C's.
+    pub format: Option<HeaderFormat>,
 }
 
 /// Members of a `tracestate` (section 3.3.1.1).
@@ -31,7 +37,8 @@ impl Incoming {
             return None;
         }
         let (trace_id, parent_id, flags) = traceparent(parent)?;
-        Some(Self { trace_id, parent_id, flags, state: tracestate(states).unwrap_or_default() })
+        let state = tracestate(states).unwrap_or_default();
+        Some(Self { trace_id, parent_id, flags: Some(flags), state, format: None })
     }
 }
 
@@ -124,7 +131,7 @@ mod tests {
         let context = read(&[VALID], &["a=1, b=2", "c@d=3"]).expect("valid");
         assert_eq!(context.trace_id[..2], [0x0a, 0xf7]);
         assert_eq!(context.parent_id[7], 0x31);
-        assert_eq!((context.flags, context.state.as_str()), (1, "a=1,b=2,c@d=3"));
+        assert_eq!((context.flags, context.state.as_str()), (Some(1), "a=1,b=2,c@d=3"));
     }
 
     #[test]
@@ -154,7 +161,7 @@ mod tests {
             "cc-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01",
             "cc-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01-what-comes",
         ] {
-            assert_eq!(read(&[future], &[]).map(|context| context.flags), Some(1), "{future}");
+            assert_eq!(read(&[future], &[]).and_then(|context| context.flags), Some(1), "{future}");
         }
     }
 

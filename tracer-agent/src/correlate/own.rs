@@ -1,0 +1,104 @@
+//! Calls that carry the application's own trace context, and processes that export spans of their own.
+
+use std::collections::VecDeque;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::{Carried, Context, Correlator, Evidence, Incoming, Key};
+use crate::exchange::Exchange;
+
+/// What is done where an application traces itself.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema, clap::ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum Sdk {
+    /// A call that carries a trace header of the application's own gets the ids of that header.
+    #[default]
+    Adopt,
+    /// Such a call gets no span, nor does anything of a process that was seen to export spans itself.
+    Suppress,
+}
+
+/// The span ids that went by last.
+#[derive(Debug, Default)]
+pub(super) struct SpanIds(VecDeque<[u8; 8]>);
+
+impl SpanIds {
+    const MOST: usize = 256;
+
+    pub(super) fn has(&self, id: [u8; 8]) -> bool {
+        self.0.contains(&id)
+    }
+
+    pub(super) fn add(&mut self, id: [u8; 8]) {
+        if self.0.len() >= Self::MOST {
+            self.0.pop_front();
+        }
+        self.0.push_back(id);
+    }
+}
+
+impl Correlator {
+    /// A request has come to a process with these contexts.
+    pub(super) fn came(&mut self, pid: u32, incoming: Option<&Incoming>, carried: Option<&Carried>) {
+        let others = carried.into_iter().flat_map(|carried| &carried.contexts);
+        for context in incoming.into_iter().chain(others) {
+            self.process(pid).came.add(context.parent_id);
+        }
+    }
+
+    /// The context that a call carries, if its application made that, and has not just passed on what a
+    /// request came with. Where requests come unseen this is not known.
+    pub(super) fn own_context<'a>(
+        &mut self,
+        pid: u32,
+        incoming: Option<&'a Incoming>,
+        carried: Option<&'a Carried>,
+    ) -> Option<&'a Incoming> {
+        let other = || carried?.contexts.first();
+        let own = incoming.or_else(other)?;
+        let process = self.process(pid);
+        if process.is_hidden() || process.came.has(own.parent_id) {
+            return None;
+        }
+        let open: Vec<Key> = process.open().collect();
+        let named = Some((own.parent_id, Evidence::Header));
+        let is_passed_on = open
+            .into_iter()
+            .any(|key| self.request(key).is_some_and(|request| request.context.parent == named));
+        (!is_passed_on).then_some(own)
+    }
+
+    /// The place of a call with such a context. The request that it is made for is its parent if that is
+    /// of the same trace.
+    pub(super) fn own_place(
+        &mut self,
+        call: Key,
+        own: &Incoming,
+        made_for: Option<(Key, Evidence)>,
+    ) -> Context {
+        let parent = made_for.and_then(|(request, evidence)| {
+            self.request(request).filter(|request| request.context.trace_id == own.trace_id)?;
+            self.child_of(request, call, evidence)?.parent
+        });
+        Context {
+            trace_id: own.trace_id,
+            parent,
+            flags: self.flags_of(own),
+            state: own.state.clone(),
+            format: own.format,
+        }
+    }
+
+    /// Whether no span is made of a process's requests and calls.
+    pub(super) fn is_suppressed(&self, pid: u32) -> bool {
+        self.rules.sdk == Sdk::Suppress && self.processes.get(&pid).is_some_and(|process| process.exports)
+    }
+
+    /// A call has ended. If it exported spans, and they were accepted, its process traces itself.
+    pub(super) fn called(&mut self, exchange: &Exchange) {
+        if self.rules.sdk == Sdk::Suppress && exchange.exports_spans() {
+            self.process(exchange.request_unit.pid).exports = true;
+        }
+    }
+}

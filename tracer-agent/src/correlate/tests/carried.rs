@@ -1,0 +1,110 @@
+//! Headers of other formats than W3C's.
+
+use super::*;
+
+const SERVER: Unit = Unit { pid: 1, tid: 1 };
+const OTHER: Unit = Unit { pid: 1, tid: 9 };
+
+fn world(formats: &[HeaderFormat]) -> World {
+    let mut world = World::new();
+    world.correlator.rules.headers = HeaderFormats::new(formats);
+    world
+}
+
+fn b3(trace: u8, span: u8) -> String {
+    format!("b3: {trace:032x}-{span:016x}-1")
+}
+
+fn id<const N: usize>(last: u8) -> [u8; N] {
+    let mut id = [0; N];
+    id[N - 1] = last;
+    id
+}
+
+#[test]
+fn a_configured_format_gives_trace_parent_and_decision() {
+    for (formats, expected) in
+        [(&[HeaderFormat::B3][..], Some(HeaderFormat::B3)), (&[], None), (&[HeaderFormat::Xray], None)]
+    {
+        let mut world = world(formats);
+        let (_, one) = world.connection(1);
+        let request = world.open_with(&one, SERVER, 0, None, Some(&b3(7, 8)));
+        let link = world.close(&request);
+        assert_eq!(link.format, expected);
+        assert_eq!(link.parent, expected.map(|_| (id(8), Evidence::Header)));
+        if expected.is_some() {
+            assert_eq!((link.trace_id, link.flags), (id(7), 0x301));
+        }
+    }
+}
+
+#[test]
+fn a_traceparent_is_stronger_than_what_is_configured() {
+    let mut world = world(&[HeaderFormat::B3]);
+    let (_, one) = world.connection(1);
+    let request = world.open_with(&one, SERVER, 0, Some(incoming(9)), Some(&b3(7, 8)));
+    let link = world.close(&request);
+    assert_eq!((link.trace_id, link.parent, link.format), ([9; 16], Some(([9; 8], Evidence::Header)), None));
+}
+
+#[test]
+fn a_decision_alone_holds_for_a_root_and_what_hangs_on_it() {
+    let mut world = world(&[HeaderFormat::B3]);
+    let (client, server) = world.connection(1);
+    let denied = world.open_with(&client, OTHER, 0, None, Some("b3: 0"));
+    let served = world.open_with(&server, thread(2, 2), 0, None, Some("b3: 0"));
+    let (inner, outer) = (world.close(&served), world.close(&denied));
+    assert_eq!((outer.parent, outer.flags & 1), (None, 0));
+    assert_eq!((inner.trace_id, inner.flags & 1), (outer.trace_id, 0));
+    // Without a decision the sampler makes it, and the id is not called random.
+    let (_, one) = world.connection(2);
+    let open = world.open_with(&one, SERVER, 0, None, Some(&b3(7, 8)[..4 + 32 + 1 + 16]));
+    assert_eq!(world.close(&open).flags, 0x301);
+}
+
+#[test]
+fn a_call_with_the_trace_id_of_one_open_request_belongs_to_it_in_any_format() {
+    let mut world = world(&[HeaderFormat::Datadog, HeaderFormat::B3]);
+    let (_, one) = world.connection(1);
+    let (_, two) = world.connection(2);
+    let (call, _) = world.connection(3);
+    let both = format!("{}\r\nx-datadog-trace-id: 5\r\nx-datadog-parent-id: 6", b3(7, 8));
+    // The trace goes on by the stronger header; the service forwards only the other.
+    let first = world.open_with(&one, SERVER, 0, None, Some(&both));
+    let second = world.open_with(&two, SERVER, 0, None, Some(&b3(9, 8)));
+    let made = world.open_with(&call, OTHER, 10, None, Some(&b3(7, 8)));
+    let link = world.close(&made);
+    assert_eq!((evidence(&link), link.format), (Some(Evidence::ForwardedHeader), Some(HeaderFormat::B3)));
+    assert_eq!(link.trace_id, id(5));
+    assert_eq!(link.parent.map(|(id, _)| id), Some(world.close(&first).span_id));
+    world.close(&second);
+}
+
+#[test]
+fn a_call_with_the_id_of_one_open_request_belongs_to_it() {
+    let mut world = world(&[HeaderFormat::XRequestId]);
+    let (_, one) = world.connection(1);
+    let (_, two) = world.connection(2);
+    let (_, three) = world.connection(3);
+    let (call, _) = world.connection(4);
+    let field = |id: &str| format!("x-request-id: {id}");
+    let first = world.open_with(&one, SERVER, 0, None, Some(&field("aaaaaaaa")));
+    let second = world.open_with(&two, SERVER, 0, None, Some(&field("bbbbbbbb")));
+    let made = world.open_with(&call, OTHER, 10, None, Some(&field("bbbbbbbb")));
+    let link = world.close(&made);
+    assert_eq!(
+        (evidence(&link), link.format),
+        (Some(Evidence::ForwardedHeader), Some(HeaderFormat::XRequestId))
+    );
+    let unknown = world.open_with(&call, OTHER, 20, None, Some(&field("cccccccc")));
+    assert_eq!(evidence(&world.close(&unknown)), None);
+    let third = world.open_with(&three, SERVER, 0, None, Some(&field("bbbbbbbb")));
+    let unclear = world.open_with(&call, OTHER, 30, None, Some(&field("bbbbbbbb")));
+    assert_eq!(evidence(&world.close(&unclear)), None, "two are open with this id");
+    assert_eq!(link.parent.map(|(id, _)| id), Some(world.close(&second).span_id));
+    let again = world.open_with(&call, OTHER, 40, None, Some(&field("bbbbbbbb")));
+    let elsewhere = world.open_with(&call, thread(2, 2), 50, None, Some(&field("aaaaaaaa")));
+    assert_eq!(evidence(&world.close(&elsewhere)), None, "another process");
+    assert_eq!(world.close(&again).parent.map(|(id, _)| id), Some(world.close(&third).span_id));
+    world.close(&first);
+}

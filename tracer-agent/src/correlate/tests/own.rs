@@ -1,0 +1,160 @@
+//! Applications that trace themselves.
+
+use super::*;
+use crate::exchange::HttpExchange;
+
+const APP: Unit = Unit { pid: 1, tid: 1 };
+const NEXT: Unit = Unit { pid: 2, tid: 2 };
+
+fn world(sdk: Sdk) -> World {
+    let mut world = World::new();
+    world.correlator.rules.sdk = sdk;
+    world
+}
+
+/// A context of this trace and span.
+fn context(trace: u8, span: u8) -> Incoming {
+    Incoming { parent_id: [span; 8], ..incoming(trace) }
+}
+
+/// A process exports spans, with this answer.
+fn export(world: &mut World, unit: Unit, status: u16) {
+    let number = world.now() + 10_000;
+    let (call, _) = world.connection(number);
+    let made = world.open(&call, unit, 0, None);
+    let mut exchange = world.exchange(&made, unit);
+    let head = b"POST /v1/traces HTTP/1.1\r\ncontent-type: application/x-protobuf\r\n\r\n";
+    let Payload::Http(http) = &exchange.payload;
+    exchange.payload = Payload::Http(Box::new(HttpExchange {
+        request_head: bytes::Bytes::from_static(head),
+        method: 0..4,
+        target: 5..15,
+        status: Some(status),
+        ..(**http).clone()
+    }));
+    world.correlator.closed(&made.facts, &exchange);
+    world.correlator.link(&made.facts, &exchange);
+}
+
+#[test]
+fn a_call_has_the_ids_of_the_application_s_own_header() {
+    for is_server_first in [false, true] {
+        let mut world = world(Sdk::Adopt);
+        let (_, one) = world.connection(1);
+        let (call, server) = world.connection(2);
+        let request = world.open(&one, APP, 0, Some(context(7, 1)));
+        let (made, served) = if is_server_first {
+            let served = world.open(&server, NEXT, 0, Some(context(7, 2)));
+            (world.open(&call, APP, 0, Some(context(7, 2))), served)
+        } else {
+            (
+                world.open(&call, APP, 0, Some(context(7, 2))),
+                world.open(&server, NEXT, 0, Some(context(7, 2))),
+            )
+        };
+        let links = [&served, &made, &request].map(|pending| world.close(pending));
+        assert!(links.iter().all(|link| link.trace_id == [7; 16] && !link.is_suppressed));
+        assert_eq!(links[0].parent, Some(([2; 8], Evidence::Header)));
+        assert_eq!(links[1].span_id, [2; 8]);
+        assert_eq!(links[1].parent, Some((links[2].span_id, Evidence::ForwardedHeader)));
+    }
+}
+
+#[test]
+fn a_trace_that_the_application_began_holds_the_call_and_not_the_request() {
+    let mut world = world(Sdk::Adopt);
+    let (_, one) = world.connection(1);
+    let (call, _) = world.connection(2);
+    let request = world.open(&one, APP, 0, None);
+    let made = world.open(&call, APP, 0, Some(context(7, 2)));
+    let (inner, outer) = (world.close(&made), world.close(&request));
+    assert_eq!((inner.trace_id, inner.span_id, inner.parent), ([7; 16], [2; 8], None));
+    assert_ne!(outer.trace_id, inner.trace_id);
+}
+
+#[test]
+fn a_header_that_was_passed_on_or_sent_before_is_not_taken_again() {
+    let mut world = world(Sdk::Adopt);
+    let (_, one) = world.connection(1);
+    let (call, _) = world.connection(2);
+    let request = world.open(&one, APP, 0, Some(context(7, 1)));
+    let passed_on = world.open(&call, APP, 0, Some(context(7, 1)));
+    let link = world.close(&passed_on);
+    assert_eq!((link.trace_id, evidence(&link)), ([7; 16], Some(Evidence::ForwardedHeader)));
+    assert_ne!(link.span_id, [1; 8]);
+    world.close(&request);
+    let late = world.open(&call, APP, 10, Some(context(7, 1)));
+    assert_ne!(world.close(&late).span_id, [1; 8], "passed on when the request had ended");
+    let attempts = [20, 30].map(|offset| {
+        let made = world.open(&call, APP, offset, Some(context(8, 2)));
+        world.close(&made).span_id
+    });
+    assert_eq!(attempts[0], [2; 8]);
+    assert_ne!(attempts[1], [2; 8], "another attempt with the same header");
+}
+
+#[test]
+fn where_requests_come_unseen_a_header_may_have_come_with_one() {
+    for sdk in [Sdk::Adopt, Sdk::Suppress] {
+        let mut world = world(sdk);
+        let (call, _) = world.connection(1);
+        world.correlator.hidden(1);
+        let made = world.open(&call, APP, 0, Some(context(7, 2)));
+        let link = world.close(&made);
+        assert_ne!(link.span_id, [2; 8]);
+        assert!(!link.is_suppressed);
+    }
+}
+
+#[test]
+fn other_formats_are_taken_like_a_traceparent_if_they_are_configured() {
+    let b3 = format!("b3: {}-{}-1", "07".repeat(16), "02".repeat(8));
+    for formats in [&[HeaderFormat::B3][..], &[]] {
+        let mut world = world(Sdk::Adopt);
+        world.correlator.rules.headers = HeaderFormats::new(formats);
+        let (call, server) = world.connection(1);
+        let made = world.open_with(&call, APP, 0, None, Some(&b3));
+        let served = world.open_with(&server, NEXT, 0, None, Some(&b3));
+        let (inner, outer) = (world.close(&served), world.close(&made));
+        assert_eq!(outer.span_id == [2; 8], !formats.is_empty());
+        assert_eq!((outer.format, inner.format), (formats.first().copied(), formats.first().copied()));
+        let expected = if formats.is_empty() { Evidence::Wire } else { Evidence::Header };
+        assert_eq!(inner.parent, Some((outer.span_id, expected)));
+    }
+}
+
+#[test]
+fn suppressed_calls_leave_the_links_below_them() {
+    let mut world = world(Sdk::Suppress);
+    let (_, one) = world.connection(1);
+    let (call, server) = world.connection(2);
+    let request = world.open(&one, APP, 0, Some(context(7, 1)));
+    let made = world.open(&call, APP, 0, Some(context(7, 2)));
+    let served = world.open(&server, NEXT, 0, Some(context(7, 2)));
+    let links = [&served, &made, &request].map(|pending| world.close(pending));
+    assert_eq!(links.each_ref().map(|link| link.is_suppressed), [false, true, false]);
+    assert_eq!((links[0].trace_id, links[0].parent), ([7; 16], Some(([2; 8], Evidence::Header))));
+}
+
+#[test]
+fn a_process_that_exports_spans_gets_none_and_what_is_below_hangs_on_what_is_above() {
+    for (sdk, status, expected) in
+        [(Sdk::Suppress, 200, true), (Sdk::Suppress, 503, false), (Sdk::Adopt, 200, false)]
+    {
+        let mut world = world(sdk);
+        let (_, one) = world.connection(1);
+        let (call, server) = world.connection(2);
+        export(&mut world, APP, status);
+        let request = world.open(&one, APP, 0, Some(context(7, 1)));
+        let made = world.open(&call, APP, 0, None);
+        let served = world.open(&server, NEXT, 0, None);
+        let links = [&served, &made, &request].map(|pending| world.close(pending));
+        assert_eq!(links.each_ref().map(|link| link.is_suppressed), [false, expected, expected]);
+        let above = if expected { [1; 8] } else { links[1].span_id };
+        assert_eq!((links[0].trace_id, links[0].parent), ([7; 16], Some((above, Evidence::Wire))));
+        // Another program may do otherwise.
+        world.correlator.program(1, "/usr/bin/other");
+        let request = world.open(&one, APP, 100, None);
+        assert!(!world.close(&request).is_suppressed);
+    }
+}
