@@ -306,6 +306,62 @@ fn a_trace_that_another_header_tells_is_left_to_that() {
     agent.stop();
 }
 
+#[test]
+fn a_slow_request_keeps_its_context_while_thousands_come_and_go() {
+    let prices = Program::nginx("access_log contexts contexts; location / { return 200 'hello'; }");
+    let busy = Program::nginx("location / { return 200 'hello'; }");
+    let folder = Folder::new();
+    let config = knowing(&folder, &[prices.port]).display().to_string();
+    let (port, done) = (free_port(), folder.file("done"));
+    let service = format!(
+        "import http.server, os, time, urllib.request\n\
+         class Slow(http.server.BaseHTTPRequestHandler):\n\
+         \x20   def do_GET(self):\n\
+         \x20       while not os.path.exists('{}'): time.sleep(0.05)\n\
+         \x20       urllib.request.urlopen('{}').read()\n\
+         \x20       self.send_response(204)\n\
+         \x20       self.end_headers()\n\
+         http.server.ThreadingHTTPServer(('127.0.0.1', {port}), Slow).serve_forever()",
+        done.display(),
+        prices.url("/x")
+    );
+    let service = Program::start("slow", port, |_| {
+        let mut command = Command::new(PYTHON);
+        command.args(["-c", &service]);
+        command
+    });
+    let receiver = Receiver::start();
+    let agent = Agent::tracing_with(&[service.pid(), busy.pid()], &receiver, &["--config", &config]);
+    thread::scope(|scope| {
+        // A long head has a place of its own.
+        let cookie = "c".repeat(3000);
+        let fields = format!("Cookie: {cookie}\r\ntraceparent: 00-{TRACE}-b7ad6b7169203331-01\r\n");
+        let slow = scope.spawn(move || {
+            let mut stream = TcpStream::connect(("127.0.0.1", port)).expect("the service");
+            write!(stream, "GET / HTTP/1.1\r\nHost: slow\r\n{fields}\r\n").expect("sent");
+            let mut answer = [0; 12];
+            stream.read_exact(&mut answer).expect("an answer");
+            assert_eq!(answer, *b"HTTP/1.0 204");
+        });
+        for n in 0..5000 {
+            let mut stream = TcpStream::connect(("127.0.0.1", busy.port)).expect("nginx");
+            // Others with long heads, now and then.
+            let cookie = if n % 20 == 0 { &cookie[..1500] } else { "" };
+            write!(
+                stream,
+                "GET /{n} HTTP/1.1\r\nHost: busy\r\nCookie: {cookie}\r\nConnection: close\r\n\r\n"
+            )
+            .expect("sent");
+            stream.read_to_end(&mut Vec::new()).expect("an answer");
+        }
+        fs::write(&done, "").expect("written");
+        slow.join().expect("it ends");
+    });
+    let line = prices.read("contexts");
+    assert!(line.starts_with(&format!("00-{TRACE}-")), "{line}");
+    agent.stop();
+}
+
 /// A client whose connection is older than the agent.
 fn joined_in_an_upload(way: &str) -> Value {
     let judge = judge();

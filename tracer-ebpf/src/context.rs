@@ -62,12 +62,14 @@ const SHORT: u32 = 992;
 const LONG: u32 = scan::MOST;
 /// Longest piece of a head that comes in several.
 const PIECE: u32 = 4096;
+/// How many places are looked at before one is taken that is in use.
+const TRIES: u32 = 4;
 /// Requests that are kept; a power of two.
 const REQUEST_SLOTS: u64 = 4096;
 /// Heads longer than [`SHORT`] that are kept; a power of two.
 const LONG_SLOTS: u64 = 128;
 
-/// Requests; each connection has the place of its own, until as many others have come.
+/// Requests; each connection has a place of its own, until others need it.
 #[map]
 static REQUESTS: Array<Request> = Array::with_max_entries(REQUEST_SLOTS as u32, 0);
 
@@ -272,9 +274,17 @@ unsafe fn claim(connection: &mut Connection) -> Option<*mut Request> {
             let was = atomic::swap(&raw mut (*known).number, BUSY);
             return (was != BUSY).then_some(known);
         }
-        let given = atomic::add(GIVEN.get_ptr_mut(0)?, 1);
-        connection.request_slot = (given & (REQUEST_SLOTS - 1)) as u32;
-        let new = REQUESTS.get_ptr_mut(connection.request_slot)?;
+        // What is open keeps its place if another is near.
+        let mut tries = 0;
+        let new = loop {
+            let given = atomic::add(GIVEN.get_ptr_mut(0)?, 1);
+            connection.request_slot = (given & (REQUEST_SLOTS - 1)) as u32;
+            let new = REQUESTS.get_ptr_mut(connection.request_slot)?;
+            tries += 1;
+            if tries == TRIES || (*new).number == 0 || (*new).state == Request::ANSWERED {
+                break new;
+            }
+        };
         let was = atomic::swap(&raw mut (*new).number, BUSY);
         (was != BUSY).then_some(new)
     }
@@ -360,8 +370,15 @@ unsafe fn long_head(number: u64, request: &mut Request) -> Option<*mut LongHead>
             }
             return None;
         }
-        let given = atomic::add(GIVEN.get_ptr_mut(1)?, 1) & (LONG_SLOTS - 1);
-        let long = LONG_HEADS.get_ptr_mut(given as u32)?;
+        let mut tries = 0;
+        let (long, given) = loop {
+            let given = atomic::add(GIVEN.get_ptr_mut(1)?, 1) & (LONG_SLOTS - 1);
+            let long = LONG_HEADS.get_ptr_mut(given as u32)?;
+            tries += 1;
+            if tries == TRIES || (*long).number == 0 {
+                break (long, given);
+            }
+        };
         if atomic::swap(&raw mut (*long).number, BUSY) == BUSY {
             return None;
         }
@@ -510,6 +527,11 @@ pub(crate) unsafe fn answered(connection: &mut Connection) {
             && core::ptr::read_volatile(&raw const (*request).number) == connection.number
         {
             (*request).state = Request::ANSWERED;
+            if let Some(long) = LONG_HEADS.get_ptr_mut((*request).long.wrapping_sub(1))
+                && core::ptr::read_volatile(&raw const (*long).number) == connection.number
+            {
+                core::ptr::write_volatile(&raw mut (*long).number, 0);
+            }
         }
         if let Some(serving) = SERVING.get_ptr_mut(connection.served_by)
             && (*serving).open != 0
