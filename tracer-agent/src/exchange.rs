@@ -92,6 +92,8 @@ pub struct Opened {
     pub incoming: Option<Box<Incoming>>,
     /// Its head, if it may link the request in some other way ([`Noted::may_link`]).
     pub head: Option<Bytes>,
+    /// Which attempt it says that it is, from 1 ([`attempt`]).
+    pub attempt: Option<u32>,
     /// For a call: what became of its trace header, if calls get headers.
     pub header: Option<Box<Header>>,
     /// Bytes that were pushed into the stream before it: the other end sees it so much later.
@@ -204,6 +206,23 @@ pub(crate) fn header_values<'a>(head: &'a [u8], name: &'a str) -> impl Iterator<
     Lines::new(head).skip(1).filter_map(move |line| value_of(line, name))
 }
 
+/// Which attempt a request says that it is, from 1: `x-envoy-attempt-count: 2` (Envoy's router filter) or
+/// `amz-sdk-request: attempt=2; max=3` (AWS SDKs). None if they contradict each other.
+pub(crate) fn attempt(head: &[u8]) -> Option<u32> {
+    let number = |text: &[u8]| -> Option<u32> {
+        let is_number = text.iter().all(u8::is_ascii_digit);
+        std::str::from_utf8(text).ok().filter(|_| is_number)?.parse().ok().filter(|number| *number > 0)
+    };
+    let of_sdk = |value: &'_ [u8]| {
+        let mut parts = value.split(|byte| *byte == b';');
+        parts.find_map(|part| number(part.trim_ascii().strip_prefix(b"attempt=")?))
+    };
+    let of_envoy = header_values(head, "x-envoy-attempt-count").map(number);
+    let mut all = of_envoy.chain(header_values(head, "amz-sdk-request").map(of_sdk));
+    let first = all.next()??;
+    all.all(|other| other == Some(first)).then_some(first)
+}
+
 /// The value of a field's line, if the field is called so.
 fn value_of<'a>(line: &'a [u8], name: &str) -> Option<&'a [u8]> {
     let (field, rest) = line.split_at_checked(name.len())?;
@@ -218,6 +237,7 @@ pub struct Noted {
     user_agent: Place,
     has_trace_context: bool,
     may_link: bool,
+    has_attempt: bool,
 }
 
 /// Where a value stands in a head; of no length if there is none.
@@ -250,6 +270,11 @@ impl Noted {
         self.has_trace_context
     }
 
+    /// Whether there is a header that [`attempt`] reads.
+    pub(crate) fn has_attempt(&self) -> bool {
+        self.has_attempt
+    }
+
     /// Whether there is a header that [`crate::context::Carried`] reads.
     pub(crate) fn may_link(&self) -> bool {
         self.may_link
@@ -264,7 +289,11 @@ impl Noted {
                 Self::note(&mut self.user_agent, USER_AGENT.value_of(line), line, at);
                 self.may_link |= UBER_TRACE_ID.value_of(line).is_some();
             }
-            Some(b'x' | b'X') => self.may_link |= may_link(line),
+            Some(b'x' | b'X') => {
+                self.may_link |= may_link(line);
+                self.has_attempt |= X_ENVOY_ATTEMPT_COUNT.value_of(line).is_some();
+            }
+            Some(b'a' | b'A') => self.has_attempt |= AMZ_SDK_REQUEST.value_of(line).is_some(),
             Some(b'b' | b'B') => self.may_link |= B3.value_of(line).is_some(),
             Some(b't' | b'T') => self.has_trace_context |= TRACEPARENT.value_of(line).is_some(),
             _ => {}
@@ -301,6 +330,8 @@ fn may_link(line: &[u8]) -> bool {
 const HOST: FieldName<4> = FieldName::new(b"host");
 const USER_AGENT: FieldName<10> = FieldName::new(b"user-agent");
 const TRACEPARENT: FieldName<11> = FieldName::new(b"traceparent");
+const AMZ_SDK_REQUEST: FieldName<15> = FieldName::new(b"amz-sdk-request");
+const X_ENVOY_ATTEMPT_COUNT: FieldName<21> = FieldName::new(b"x-envoy-attempt-count");
 const B3: FieldName<2> = FieldName::new(b"b3");
 const UBER_TRACE_ID: FieldName<13> = FieldName::new(b"uber-trace-id");
 const X_DATADOG_TRACE_ID: FieldName<18> = FieldName::new(b"x-datadog-trace-id");
@@ -326,4 +357,31 @@ pub struct ConnectionFacts {
     pub first_sent: u32,
     /// TCP sequence number of the first byte that this end ever received.
     pub first_received: u32,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn attempts_are_read_from_either_header() {
+        for (fields, expected) in [
+            ("X-Envoy-Attempt-Count: 2", Some(2)),
+            ("Amz-Sdk-Request: attempt=3; max=5", Some(3)),
+            ("amz-sdk-request: ttl=20200101T000000Z;attempt=1;max=3", Some(1)),
+            ("x-envoy-attempt-count: 2\r\namz-sdk-request: attempt=2", Some(2)),
+            ("x-envoy-attempt-count: 2\r\namz-sdk-request: attempt=3", None),
+            ("x-envoy-attempt-count: 2\r\nx-envoy-attempt-count: 3", None),
+            ("x-envoy-attempt-count: 0", None),
+            ("x-envoy-attempt-count: +1", None),
+            ("x-envoy-attempt-count: 99999999999", None),
+            ("x-envoy-attempt-count:", None),
+            ("amz-sdk-request: max=3", None),
+        ] {
+            let head = format!("GET / HTTP/1.1\r\n{fields}\r\n\r\n");
+            assert_eq!(attempt(head.as_bytes()), expected, "{fields}");
+            assert!(Noted::of(head.as_bytes()).has_attempt());
+        }
+        assert!(!Noted::of(b"GET / HTTP/1.1\r\naccept: */*\r\nx-envoy-retry-on: 5xx\r\n\r\n").has_attempt());
+    }
 }

@@ -5,8 +5,8 @@
 
 use rustc_hash::FxHashSet;
 use tracer_common::{
-    CloseRecord, DataHeader, HeaderOutcome, HeaderRecord, KERNEL_COUNTERS, KernelCounter, Kind, OpenRecord,
-    ProcessRecord, Verdict,
+    CLOSE_SEND, CLOSE_UNREAD, CloseRecord, DataHeader, HeaderOutcome, HeaderRecord, KERNEL_COUNTERS,
+    KernelCounter, Kind, OpenRecord, ProcessRecord, Verdict,
 };
 
 use crate::{
@@ -97,7 +97,7 @@ pub struct Pipeline {
 struct Stage {
     processes: ProcessTable,
     correlator: Correlator,
-    /// Exchanges whose parent may still be seen, since the last tick and since the one before it.
+    /// Exchanges whose parent, or earlier attempt, may still be seen, since the last tick and since the one before it.
     unsettled: [Vec<(ConnectionFacts, Exchange)>; 2],
     builder: SpanBuilder,
     clock: Clock,
@@ -181,7 +181,7 @@ impl Pipeline {
             Input::Tick { now_ns } => {
                 let mut handler = Handler { stage: &mut self.stage, sink };
                 self.connections.tick(now_ns, &mut handler);
-                self.stage.release(sink);
+                self.stage.release(false, sink);
                 for pid in self.stage.processes.expire(now_ns) {
                     self.stage.ledger.fold(pid);
                     self.stage.excluded.remove(&pid);
@@ -205,8 +205,8 @@ impl Pipeline {
     pub fn finish(&mut self, now_ns: u64, sink: &mut dyn Sink) {
         let mut handler = Handler { stage: &mut self.stage, sink };
         self.connections.finish(now_ns, &mut handler);
-        self.stage.release(sink);
-        self.stage.release(sink);
+        self.stage.release(true, sink);
+        self.stage.release(true, sink);
     }
 
     fn record(&mut self, record: &[u8], sink: &mut dyn Sink) {
@@ -225,9 +225,12 @@ impl Pipeline {
             Some(Kind::Open) => {
                 read::<OpenRecord>(record).map(|open| self.connections.open(&open, &mut handler))
             }
-            Some(Kind::Close) => {
-                read::<CloseRecord>(record).map(|close| self.connections.close(&close, &mut handler))
-            }
+            Some(Kind::Close) => read::<CloseRecord>(record).map(|close| {
+                self.connections.close(&close, &mut handler);
+                if close.state & !CLOSE_UNREAD != CLOSE_SEND {
+                    handler.stage.correlator.closing(close.connection);
+                }
+            }),
             Some(Kind::Exec) => {
                 read::<ProcessRecord>(record).map(|event| handler.stage.processes.exec(event.pid))
             }
@@ -287,16 +290,23 @@ impl Stage {
 }
 
 impl Stage {
-    /// Exchanges that wait for the call that caused them; more go as they are.
+    /// Exchanges that wait so; more go as they are.
     const MOST_UNSETTLED: usize = 16_384;
 
-    /// Lets go of the exchanges that have waited from one tick to the next.
-    fn release(&mut self, sink: &mut dyn Sink) {
+    /// Lets go of the exchanges that have waited from one tick to the next, at the end of all.
+    fn release(&mut self, is_last: bool, sink: &mut dyn Sink) {
         self.unsettled.swap(0, 1);
         let mut ripe = std::mem::take(&mut self.unsettled[0]);
+        let mut waiting = Vec::new();
         for (facts, exchange) in ripe.drain(..) {
-            self.emit(&facts, &exchange, sink);
+            if !is_last && self.correlator.may_be_resend(&facts, &exchange) {
+                waiting.push((facts, exchange));
+            } else {
+                self.emit(&facts, &exchange, sink);
+            }
         }
+        self.correlator.forget_attempts();
+        ripe.append(&mut waiting);
         // The memory serves again.
         self.unsettled[0] = ripe;
     }
@@ -385,7 +395,8 @@ impl connection::Output for Handler<'_> {
             }
         }
         let Stage { correlator, unsettled, .. } = &mut *self.stage;
-        if unsettled[0].len() < Stage::MOST_UNSETTLED && correlator.is_unsettled(facts, &exchange) {
+        let waits = correlator.is_unsettled(facts, &exchange) || correlator.may_be_resend(facts, &exchange);
+        if waits && unsettled[0].len() < Stage::MOST_UNSETTLED {
             unsettled[0].push((facts.clone(), exchange));
         } else {
             self.stage.emit(facts, &exchange, self.sink);

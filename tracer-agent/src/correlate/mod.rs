@@ -13,6 +13,7 @@ mod own;
 mod process;
 mod profile;
 mod proxy;
+mod resend;
 #[cfg(test)]
 mod tests;
 mod threads;
@@ -20,11 +21,14 @@ mod threads;
 use rustc_hash::FxHashMap;
 use tracer_common::{EVIDENCE_PROXY, EVIDENCE_SOLE_REQUEST, EVIDENCE_UNIT};
 
-use self::process::{Call, MadeFor, Process};
 pub use self::{
     ids::Ids,
     own::Sdk,
     profile::{Doubt, Profile},
+};
+use self::{
+    process::{Call, MadeFor, Process},
+    resend::Attempts,
 };
 use crate::{
     context::{Carried, HeaderFormat, HeaderFormats, Incoming},
@@ -95,6 +99,8 @@ pub struct Link {
     pub format: Option<HeaderFormat>,
     /// No span is wanted: the application makes its own.
     pub is_suppressed: bool,
+    /// Which resend a call is; none if it is none, or if that is not proven.
+    pub resend: Option<u32>,
 }
 
 /// OTLP span flags: whether the parent is remote is known, and it is.
@@ -145,8 +151,13 @@ struct Request {
     /// The low half of the offset, counted from the connection's first sequence number.
     place: u32,
     unit: Unit,
+    start_ns: u64,
     span_id: [u8; 8],
     context: Context,
+    /// Which attempt its headers say that it is, from 1.
+    attempt: Option<u32>,
+    /// For a call: the resends that came before it, by its headers.
+    resends_told: Option<u32>,
     /// What it came with besides a `traceparent`, of what is configured.
     carried: Option<Box<Carried>>,
     /// For a call: the request that it was made for.
@@ -199,6 +210,8 @@ pub struct Correlator {
     /// Connections by their ends.
     ends: FxHashMap<Ends, u64>,
     processes: FxHashMap<u32, Process>,
+    /// Calls that may be made again, by the request that they were made for.
+    attempts: FxHashMap<Key, Attempts>,
     /// Processes to which it matters what is read when.
     turn_takers: usize,
     /// Processes that work in another way now, or are gone.
@@ -214,6 +227,7 @@ impl Correlator {
             connections: FxHashMap::default(),
             ends: FxHashMap::default(),
             processes: FxHashMap::default(),
+            attempts: FxHashMap::default(),
             turn_takers: 0,
             profiles: Vec::new(),
         }
@@ -285,7 +299,7 @@ impl Correlator {
 
     /// The head of a request has come.
     pub fn opened(&mut self, facts: &ConnectionFacts, opened: Opened) {
-        let Opened { unit, start_ns, offset, incoming, head, header, inserted } = opened;
+        let Opened { unit, start_ns, offset, incoming, head, attempt, header, inserted } = opened;
         let carried = head.and_then(|head| self.carried(&head));
         let key = Key { connection: facts.number, offset };
         let place = position(facts, offset);
@@ -315,6 +329,11 @@ impl Correlator {
             wire,
             place,
             unit,
+            start_ns,
+            attempt,
+            resends_told: attempt
+                .filter(|_| facts.role == Role::Client)
+                .and_then(|attempt| self.resends_told(unit.pid, attempt)),
             span_id: found.own_id.unwrap_or_else(|| self.ids.span_id(facts.number, place)),
             context: found.context,
             carried,
@@ -324,6 +343,9 @@ impl Correlator {
             is_own: found.own_id.is_some(),
             is_suppressed: found.is_suppressed || self.is_suppressed(unit.pid),
         };
+        if let Some(request) = request.made_for {
+            self.call_opened(request, key, start_ns);
+        }
         if let Some(conversation) = self.connections.get_mut(&facts.number) {
             conversation.open.push(request);
         }
@@ -460,8 +482,10 @@ impl Correlator {
             }
         }
         self.adopt(call, request, Evidence::Proxy);
-        if let Some(call) = self.request(call) {
-            call.made_for = Some(request);
+        if let Some(found) = self.request(call) {
+            found.made_for = Some(request);
+            let start_ns = found.start_ns;
+            self.call_opened(request, call, start_ns);
         }
     }
 
@@ -590,6 +614,7 @@ impl Correlator {
     pub fn closed(&mut self, facts: &ConnectionFacts, exchange: &Exchange) {
         if facts.role == Role::Client {
             self.called(exchange);
+            self.call_closed(facts, exchange);
         }
         let key = Key { connection: facts.number, offset: exchange.request_offset };
         let Some(request) = self.request(key) else { return };
@@ -631,12 +656,18 @@ impl Correlator {
         let Some((request, is_last)) = taken else {
             let place = position(facts, offset);
             let span_id = self.ids.span_id(facts.number, place);
-            return link(span_id, self.root(facts.number, place, None), false);
+            return link(span_id, self.root(facts.number, place, None));
         };
         if is_last {
             self.remove(facts.number);
         }
-        link(request.span_id, request.context, request.is_suppressed)
+        let resend = match (request.resends_told, request.made_for) {
+            (Some(told), _) => Some(told).filter(|told| *told > 0),
+            (None, Some(made_for)) => self.resend(made_for, facts, exchange),
+            (None, None) => None,
+        };
+        let is_suppressed = request.is_suppressed;
+        Link { is_suppressed, resend, ..link(request.span_id, request.context) }
     }
 
     /// A connection is gone, and with it the requests that were never reported.
@@ -644,8 +675,12 @@ impl Correlator {
         let Some(conversation) = self.connections.get_mut(&connection) else { return };
         conversation.is_gone = true;
         for request in conversation.open.extract_if(.., |request| !request.is_closed) {
+            let key = Key { connection, offset: request.offset };
             if let Some(process) = self.processes.get_mut(&request.unit.pid) {
-                process.request_dropped(Key { connection, offset: request.offset }, 0);
+                process.request_dropped(key, 0);
+            }
+            if let Some(attempts) = request.made_for.and_then(|made_for| self.attempts.get_mut(&made_for)) {
+                attempts.lose(key);
             }
         }
         if conversation.open.is_empty() {
@@ -673,9 +708,9 @@ fn position(facts: &ConnectionFacts, offset: u64) -> u32 {
     first.wrapping_add(offset as u32)
 }
 
-fn link(span_id: [u8; 8], context: Context, is_suppressed: bool) -> Link {
+fn link(span_id: [u8; 8], context: Context) -> Link {
     let Context { trace_id, parent, flags, state, format } = context;
     let is_remote = parent.is_some_and(|(_, evidence)| evidence.is_remote());
     let flags = u32::from(flags) | HAS_IS_REMOTE | if is_remote { IS_REMOTE } else { 0 };
-    Link { trace_id, span_id, parent, flags, trace_state: state, format, is_suppressed }
+    Link { trace_id, span_id, parent, flags, trace_state: state, format, is_suppressed: false, resend: None }
 }

@@ -113,6 +113,9 @@ impl SpanBuilder {
         if let Some(format) = link.format {
             attributes.str(semconv::TRACER_LINK_FORMAT, format.name());
         }
+        if let Some(resend) = link.resend {
+            attributes.int(semconv::HTTP_REQUEST_RESEND_COUNT, i64::from(resend));
+        }
         let start_unix_ns = clock.unix_ns(exchange.start_ns);
         Some(Span {
             resource: Arc::clone(resource),

@@ -8,6 +8,7 @@ pub(super) const ERROR_TYPE: &str = "error.type";
 pub(super) const HTTP_REQUEST_BODY_SIZE: &str = "http.request.body.size";
 pub(super) const HTTP_REQUEST_METHOD: &str = "http.request.method";
 pub(super) const HTTP_REQUEST_METHOD_ORIGINAL: &str = "http.request.method_original";
+pub(super) const HTTP_REQUEST_RESEND_COUNT: &str = "http.request.resend_count";
 pub(super) const HTTP_RESPONSE_BODY_SIZE: &str = "http.response.body.size";
 pub(super) const HTTP_RESPONSE_STATUS_CODE: &str = "http.response.status_code";
 pub(super) const HTTP_ROUTE: &str = "http.route";

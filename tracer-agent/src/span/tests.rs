@@ -9,9 +9,11 @@ use super::{
     build::{Clock, SpanBuilder, SpanConfig},
 };
 use crate::{
-    context::{HeaderFormats, Incoming},
+    context::{HeaderFormat, HeaderFormats, Incoming},
     correlate::{Correlator, Ids, Rules, Sdk},
-    exchange::{ConnectionFacts, Exchange, HttpExchange, Noted, Opened, Outcome, Payload, Role, Unit},
+    exchange::{
+        ConnectionFacts, Exchange, HttpExchange, Noted, Opened, Outcome, Payload, Role, Unit, attempt,
+    },
     ledger::Counter,
 };
 
@@ -92,14 +94,15 @@ fn build_by(
         start_ns: exchange.start_ns,
         offset: exchange.request_offset,
         incoming: incoming.map(Box::new),
-        head: None,
+        head: Some(http.request_head.clone()),
+        attempt: attempt(&http.request_head),
         header: None,
         inserted: 0,
     };
     let mut correlator = Correlator::new(
         Rules {
             sole_request: true,
-            headers: HeaderFormats::default(),
+            headers: HeaderFormats::new(&[HeaderFormat::B3]),
             sdk,
             propagates: false,
             sampler: crate::sample::SamplingConfig::default().sampler(),
@@ -351,6 +354,18 @@ fn headers_are_told_by_name_and_credentials_never() {
             r#"http.request.header.referer=["http://REDACTED:REDACTED@h/?token=REDACTED"]"#,
         ]
     );
+}
+
+#[test]
+fn another_format_and_another_attempt_are_told() {
+    let request = "GET / HTTP/1.1\nHost: h\nb3: 0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-1";
+    let span = build(Role::Server, &exchange(request, Some("HTTP/1.1 200 OK"), Outcome::Complete));
+    assert_eq!(attribute(&span, "tracer.link.evidence").as_deref(), Some("header"));
+    assert_eq!(attribute(&span, "tracer.link.format").as_deref(), Some("b3"));
+    let request = "GET / HTTP/1.1\nHost: h\nx-envoy-attempt-count: 3";
+    let exchange = exchange(request, Some("HTTP/1.1 200 OK"), Outcome::Complete);
+    let resent = |role| attribute(&build(role, &exchange), "http.request.resend_count");
+    assert_eq!((resent(Role::Client).as_deref(), resent(Role::Server)), (Some("2"), None));
 }
 
 #[test]

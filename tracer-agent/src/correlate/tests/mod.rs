@@ -4,6 +4,7 @@ mod accord;
 mod carried;
 mod own;
 mod proxies;
+mod resend;
 mod threads;
 
 use super::*;
@@ -98,7 +99,8 @@ impl World {
         let start_ns = self.now();
         let incoming = incoming.map(Box::new);
         let head = fields.map(|fields| bytes::Bytes::from(format!("GET / HTTP/1.1\r\n{fields}\r\n\r\n")));
-        let opened = Opened { unit, start_ns, offset, incoming, head, header: None, inserted: 0 };
+        let opened =
+            Opened { unit, start_ns, offset, incoming, head, attempt: None, header: None, inserted: 0 };
         self.correlator.opened(&end.0, opened);
         Pending { facts: end.0.clone(), unit, offset, start_ns }
     }

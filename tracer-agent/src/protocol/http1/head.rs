@@ -65,7 +65,7 @@ const BEGINS: [u8; 256] = {
         if is_token(byte) || matches!(byte, b' ' | b'\t') {
             table[at] = match byte.to_ascii_lowercase() {
                 b'c' => FRAMING,
-                b'b' | b'h' | b'u' | b'x' => NOTED,
+                b'a' | b'b' | b'h' | b'u' | b'x' => NOTED,
                 b't' => FRAMING | NOTED,
                 _ => 0,
             };

@@ -22,7 +22,7 @@ use self::{
 use super::{Call, End, Parser, Side, Start, Want, Yield, recognise::Prefix};
 use crate::{
     context::Incoming,
-    exchange::{Opened, Outcome, header_values},
+    exchange::{Opened, Outcome, attempt, header_values},
     ledger::Counter,
 };
 
@@ -164,6 +164,7 @@ impl Http1 {
             start_ns: request.begin.start_ns,
             offset: request.begin_offset,
             incoming: incoming.flatten().map(Box::new),
+            attempt: read.noted.has_attempt().then(|| attempt(&bytes)).flatten(),
             head: read.noted.may_link().then(|| bytes.clone()),
             header: None,
             inserted: 0,
