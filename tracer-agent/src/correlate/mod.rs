@@ -173,7 +173,7 @@ struct Request {
 }
 
 /// What becomes known of a request when its head has come; see [`Request`].
-struct Place {
+struct Standing {
     context: Context,
     made_for: Option<Key>,
     /// Span id that it carries and has.
@@ -181,7 +181,7 @@ struct Place {
     is_suppressed: bool,
 }
 
-impl Place {
+impl Standing {
     fn of(context: Context, made_for: Option<Key>) -> Self {
         Self { context, made_for, own_id: None, is_suppressed: false }
     }
@@ -305,10 +305,10 @@ impl Correlator {
         let place = position(facts, offset);
         let wire = offset + u64::from(inserted);
         let other = self.peer(facts).and_then(|connection| self.at_wire(connection, wire));
-        let found = match facts.role {
+        let standing = match facts.role {
             Role::Server => {
                 self.came(unit.pid, incoming.as_deref(), carried.as_deref());
-                Place::of(self.context_of_request(key, place, other, incoming, carried.as_deref()), None)
+                Standing::of(self.context_of_request(key, place, other, incoming, carried.as_deref()), None)
             }
             Role::Client => {
                 let connect_ns = facts.connect_ns.filter(|_| offset == 0);
@@ -318,9 +318,9 @@ impl Correlator {
                         // The kernel programs have decided; the process is learned from all the same.
                         self.made_for(call);
                         let (context, made_for) = self.context_of_header(key, &header);
-                        Place::of(context, made_for)
+                        Standing::of(context, made_for)
                     }
-                    None => self.place_of_call(call, place, incoming.as_deref(), carried.as_deref()),
+                    None => self.standing_of_call(call, place, incoming.as_deref(), carried.as_deref()),
                 }
             }
         };
@@ -334,14 +334,14 @@ impl Correlator {
             resends_told: attempt
                 .filter(|_| facts.role == Role::Client)
                 .and_then(|attempt| self.resends_told(unit.pid, attempt)),
-            span_id: found.own_id.unwrap_or_else(|| self.ids.span_id(facts.number, place)),
-            context: found.context,
+            span_id: standing.own_id.unwrap_or_else(|| self.ids.span_id(facts.number, place)),
+            context: standing.context,
             carried,
-            made_for: found.made_for,
+            made_for: standing.made_for,
             children: Vec::new(),
             is_closed: false,
-            is_own: found.own_id.is_some(),
-            is_suppressed: found.is_suppressed || self.is_suppressed(unit.pid),
+            is_own: standing.own_id.is_some(),
+            is_suppressed: standing.is_suppressed || self.is_suppressed(unit.pid),
         };
         if let Some(request) = request.made_for {
             self.call_opened(request, key, start_ns);
@@ -439,16 +439,16 @@ impl Correlator {
         (Context { trace_id: header.trace_id, parent, flags, state: String::new(), format: None }, None)
     }
 
-    /// The place of a call that a process makes, and the request that it is made for.
-    fn place_of_call(
+    /// Trace and parent of a call that a process makes, and the request that it is made for.
+    fn standing_of_call(
         &mut self,
         call: Call,
         place: u32,
         incoming: Option<&Incoming>,
         carried: Option<&Carried>,
-    ) -> Place {
+    ) -> Standing {
         let pid = call.unit.pid;
-        let own = self.own_context(pid, incoming, carried);
+        let own = self.own_header(pid, incoming, carried);
         let (found, format) = match self.forwarded(pid, incoming, carried) {
             Some((request, format)) => {
                 self.process(pid).called_for(call.unit, request);
@@ -459,16 +459,16 @@ impl Correlator {
         let is_suppressed = own.is_some() && self.rules.sdk == Sdk::Suppress;
         // Attempts of one call may have one header.
         if let Some(own) = own.filter(|own| self.process(pid).sends(own.parent_id)) {
-            let context = self.own_place(call.key, own, found);
+            let context = self.context_of_own(call.key, own, found);
             let made_for = found.map(|(request, _)| request);
-            return Place { context, made_for, own_id: Some(own.parent_id), is_suppressed };
+            return Standing { context, made_for, own_id: Some(own.parent_id), is_suppressed };
         }
         let context = found.and_then(|(request, evidence)| self.child_of(request, call.key, evidence));
-        let place = match (context, found) {
-            (Some(context), Some((request, _))) => Place::of(Context { format, ..context }, Some(request)),
-            _ => Place::of(self.root(call.key.connection, place, carried), None),
+        let standing = match (context, found) {
+            (Some(context), Some((request, _))) => Standing::of(Context { format, ..context }, Some(request)),
+            _ => Standing::of(self.root(call.key.connection, place, carried), None),
         };
-        Place { is_suppressed, ..place }
+        Standing { is_suppressed, ..standing }
     }
 
     /// The request for which an earlier call was made is known now. The call follows if nothing below it

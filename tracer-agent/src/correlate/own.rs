@@ -49,7 +49,7 @@ impl Correlator {
 
     /// The context that a call carries, if its application made that, and has not just passed on what a
     /// request came with. Where requests come unseen this is not known.
-    pub(super) fn own_context<'a>(
+    pub(super) fn own_header<'a>(
         &mut self,
         pid: u32,
         incoming: Option<&'a Incoming>,
@@ -69,9 +69,9 @@ impl Correlator {
         (!is_passed_on).then_some(own)
     }
 
-    /// The place of a call with such a context. The request that it is made for is its parent if that is
+    /// Trace and parent of a call with such a context. The request that it is made for is its parent if that is
     /// of the same trace.
-    pub(super) fn own_place(
+    pub(super) fn context_of_own(
         &mut self,
         call: Key,
         own: &Incoming,

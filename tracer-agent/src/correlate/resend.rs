@@ -44,12 +44,12 @@ struct Attempt {
 struct Asked {
     pid: u32,
     method: Box<[u8]>,
-    place: Place,
+    to: Destination,
 }
 
 /// Host in lower case, with a port unless that is 80; path and query.
 #[derive(Clone, Debug, PartialEq, Eq)]
-struct Place {
+struct Destination {
     host: Box<[u8]>,
     target: Box<[u8]>,
 }
@@ -58,10 +58,10 @@ struct Place {
 #[derive(Debug)]
 enum Next {
     Same,
-    Redirected { place: Place, status: u16 },
+    Redirected { to: Destination, status: u16 },
 }
 
-/// Longest place that is remembered, bytes.
+/// Longest destination that is remembered, bytes.
 const LONGEST: usize = 2048;
 
 impl Attempts {
@@ -143,7 +143,7 @@ impl Attempt {
         let Asked { method, .. } = &self.asked;
         match &self.next {
             Next::Same => self.asked == *asked,
-            Next::Redirected { place, status } => {
+            Next::Redirected { to, status } => {
                 // RFC 9110 section 15.4.
                 let fits = match (status, &*asked.method) {
                     (303, b"GET" | b"HEAD") => true,
@@ -151,7 +151,7 @@ impl Attempt {
                     (303, _) => false,
                     (_, later) => **method == *later,
                 };
-                fits && *place == asked.place
+                fits && *to == asked.to
             }
         }
     }
@@ -161,12 +161,12 @@ impl Asked {
     /// None for what cannot be compared.
     fn of(exchange: &Exchange, facts: &ConnectionFacts) -> Option<Self> {
         let Payload::Http(http) = &exchange.payload;
-        let place = Place::of_request(http, facts)?;
-        Some(Self { pid: exchange.request_unit.pid, method: http.method().into(), place })
+        let to = Destination::of_request(http, facts)?;
+        Some(Self { pid: exchange.request_unit.pid, method: http.method().into(), to })
     }
 }
 
-impl Place {
+impl Destination {
     fn new(host: &[u8], target: Vec<u8>) -> Option<Self> {
         let host = host.rsplit(|byte| *byte == b'@').next()?;
         let host = host.strip_suffix(b":80").unwrap_or(host).to_ascii_lowercase();
@@ -253,7 +253,7 @@ fn without_dots(target: &[u8]) -> Vec<u8> {
 }
 
 /// What may follow an exchange, and from when on.
-fn next(exchange: &Exchange, place: &Place) -> Option<(Next, u64)> {
+fn next(exchange: &Exchange, asked_of: &Destination) -> Option<(Next, u64)> {
     let Payload::Http(http) = &exchange.payload;
     match (http.status, exchange.outcome) {
         (None, Outcome::Timeout | Outcome::Reset | Outcome::NoResponse) => {
@@ -262,8 +262,8 @@ fn next(exchange: &Exchange, place: &Place) -> Option<(Next, u64)> {
         (Some(status), _) if is_redirect(status) => {
             let mut locations = http.response_header("location");
             let location = locations.next().filter(|_| locations.next().is_none())?;
-            let place = place.resolve(location)?;
-            Some((Next::Redirected { place, status }, exchange.response_start_ns?))
+            let to = asked_of.resolve(location)?;
+            Some((Next::Redirected { to, status }, exchange.response_start_ns?))
         }
         _ => None,
     }
@@ -344,7 +344,7 @@ impl Correlator {
             return;
         }
         let Some(asked) = Asked::of(exchange, facts) else { return };
-        let Some((next, end_ns)) = next(exchange, &asked.place) else { return };
+        let Some((next, end_ns)) = next(exchange, &asked.to) else { return };
         let Some(attempts) = self.attempts(request) else { return };
         attempts.is_overfull |= attempts.ended.len() >= Attempts::MOST;
         if !attempts.is_overfull {
@@ -418,7 +418,7 @@ mod tests {
 
     #[test]
     fn references_lead_where_the_rfc_says() {
-        let base = Place::new(b"A.example:80", b"/b/c/d;p?q".to_vec()).expect("a place");
+        let base = Destination::new(b"A.example:80", b"/b/c/d;p?q".to_vec()).expect("a destination");
         for (location, expected) in [
             // RFC 3986 section 5.4, as far as it is about HTTP.
             ("g", "a.example/b/c/g"),
@@ -436,8 +436,8 @@ mod tests {
             ("g/./h?a/../b", "a.example/b/c/g/h?a/../b"),
             ("HTTP://user@B.example:8080?x", "b.example:8080/?x"),
         ] {
-            let place = base.resolve(location.as_bytes()).expect(location);
-            let found = [place.host, place.target].concat();
+            let to = base.resolve(location.as_bytes()).expect(location);
+            let found = [to.host, to.target].concat();
             assert_eq!(String::from_utf8_lossy(&found), expected, "{location}");
         }
         for location in ["", "#s", "https://a.example/", "mailto:x", "g:h", "http:///x"] {
@@ -448,7 +448,7 @@ mod tests {
     proptest::proptest! {
         #[test]
         fn garbage_is_no_panic(base: Vec<u8>, location: Vec<u8>) {
-            let base = Place { host: b"h"[..].into(), target: [&b"/"[..], &base].concat().into() };
+            let base = Destination { host: b"h"[..].into(), target: [&b"/"[..], &base].concat().into() };
             let _ = base.resolve(&location);
         }
     }
