@@ -85,6 +85,22 @@ const PROGRAMS: &[Need] = &[
 const HOST: &[Need] = &[
     Need { present: || runs("haproxy"), package: "haproxy", why: "a proxy that a test traces" },
     Need { present: || runs("go"), package: "golang-go", why: "compiles services that a test traces" },
+    Need {
+        present: || runs("java"),
+        package: "default-jdk-headless",
+        why: "runs services that a test traces",
+    },
+    Need { present: || runs("ruby"), package: "ruby", why: "runs a service that a test traces" },
+    Need {
+        present: || installed("ruby-webrick"),
+        package: "ruby-webrick",
+        why: "the server of the service in Ruby",
+    },
+    Need {
+        present: || installed("python3-aiohttp"),
+        package: "python3-aiohttp",
+        why: "a service that a test traces",
+    },
     Need { present: || runs("ip"), package: "iproute2", why: "makes network namespaces in a test" },
     Need { present: || runs("nft"), package: "nftables", why: "translates addresses in a test" },
 ];

@@ -1,0 +1,237 @@
+//! W3C trace context through services that know nothing of it: each makes one call for each request, and what
+//! leaves with that call is what the specification wants of whoever takes part in a trace.
+
+use std::{
+    fs,
+    io::{Read, Write},
+    net::{TcpListener, TcpStream},
+    process::Command,
+    sync::{Arc, Mutex},
+    thread,
+    time::Duration,
+};
+
+use tracer_tests::{
+    Agent, Folder,
+    programs::{Program, free_port, run},
+    receiver::Receiver,
+    root, wait_until,
+};
+
+/// A server that keeps the heads that it gets.
+struct Backend {
+    port: u16,
+    heads: Arc<Mutex<Vec<String>>>,
+}
+
+impl Backend {
+    fn start() -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+        let port = listener.local_addr().expect("an address").port();
+        let heads = Arc::<Mutex<Vec<String>>>::default();
+        let kept = Arc::clone(&heads);
+        thread::spawn(move || {
+            for stream in listener.incoming().flatten() {
+                let kept = Arc::clone(&kept);
+                thread::spawn(move || Self::answer(stream, &kept));
+            }
+        });
+        Self { port, heads }
+    }
+
+    fn answer(mut stream: TcpStream, kept: &Mutex<Vec<String>>) {
+        let (mut head, mut buffer) = (Vec::new(), [0; 4096]);
+        while !head.ends_with(b"\r\n\r\n") {
+            match stream.read(&mut buffer) {
+                Ok(0) | Err(_) => return,
+                Ok(length) => head.extend_from_slice(&buffer[..length]),
+            }
+        }
+        kept.lock().expect("no panic").push(String::from_utf8(head).expect("UTF-8"));
+        // Each call has a connection of its own: a socket that waits gets no second header.
+        let _ = stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: close\r\n\r\nok");
+    }
+
+    fn take(&self) -> Vec<String> {
+        std::mem::take(&mut *self.heads.lock().expect("no panic"))
+    }
+}
+
+/// A program of `tests/apps/contexts`.
+fn service(name: &str, command: &[&str], backend: u16) -> Program {
+    let port = free_port();
+    Program::start(name, port, |_| {
+        let mut program = Command::new(command[0]);
+        program
+            .args(&command[1..])
+            .current_dir(root().join("tests/apps/contexts"))
+            .env("PORT", port.to_string())
+            .env("BACKEND", format!("http://127.0.0.1:{backend}/called"));
+        program
+    })
+}
+
+fn go() -> String {
+    let folder = root().join("target/go");
+    let program = folder.join("context").display().to_string();
+    run(Command::new("go")
+        .args(["build", "-o", &program, "service.go"])
+        .current_dir(root().join("tests/apps/contexts"))
+        .envs([("GO111MODULE", "off"), ("CGO_ENABLED", "0")])
+        .env("GOCACHE", folder.join("cache")));
+    program
+}
+
+/// A request with these fields, on a connection of its own.
+fn ask(port: u16, fields: &str) {
+    let mut stream = TcpStream::connect(("127.0.0.1", port)).expect("the service");
+    let head = format!("GET /asked HTTP/1.1\r\nHost: service\r\n{fields}Connection: close\r\n\r\n");
+    stream.write_all(head.as_bytes()).expect("sent");
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).expect("an answer");
+    assert!(answer.starts_with("HTTP/1.1 20"), "{answer}");
+}
+
+/// What the call of such a request carries.
+enum Expected {
+    /// The same trace, with these flags and this state.
+    Same(&'static str, &'static str),
+    /// A trace that begins here.
+    Other,
+}
+
+/// Requests before the cases.
+const WARM: usize = 20;
+const VALID: &str = "traceparent: 00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01\r\n";
+const TRACE: &str = "0af7651916cd43dd8448eb211c80319c";
+const SPAN: &str = "b7ad6b7169203331";
+
+/// Fields of requests, and what is expected of their calls: W3C Trace Context, level 2.
+fn cases() -> Vec<(String, Expected)> {
+    use Expected::{Other, Same};
+    let with = |from: &str, to: &str| VALID.replace(from, to);
+    let state = |state: &str| format!("{VALID}tracestate: {state}\r\n");
+    vec![
+        (String::new(), Other),
+        (VALID.to_owned(), Same("01", "")),
+        (with("-01\r", "-00\r"), Same("00", "")),
+        (with("-01\r", "-03\r"), Same("03", "")),
+        (with("-01\r", "-ff\r"), Same("03", "")),
+        (with("traceparent", "TraceParent"), Same("01", "")),
+        (with("traceparent: ", "TRACEPARENT:"), Same("01", "")),
+        (with(" 00-", " cc-"), Same("01", "")),
+        (with(" 00-", " cc-").replace("-01\r", "-01-what-the-future-brings\r"), Same("01", "")),
+        (with(" 00-", " cc-").replace("-01\r", "-01.what\r"), Other),
+        (with(" 00-", " ff-"), Other),
+        (with("-01\r", "-01-extra\r"), Other),
+        (with("-01\r", "-1\r"), Other),
+        (with("-01\r", "-0x\r"), Other),
+        (with(" 00-", " 0-"), Other),
+        (with("0af7", "0AF7"), Other),
+        (with("0af7", "0ag7"), Other),
+        (with("9c-", "-"), Other),
+        (with(TRACE, "00000000000000000000000000000000"), Other),
+        (with(SPAN, "0000000000000000"), Other),
+        (with(SPAN, "b7ad6b716920333"), Other),
+        (with("-b7", "_b7"), Other),
+        (format!("{VALID}{VALID}"), Other),
+        (format!("{VALID}{}", with("b7ad", "b7ae")), Other),
+        (state("a=1"), Same("01", "a=1")),
+        (state("vendor=value,other@tenant=thing"), Same("01", "vendor=value,other@tenant=thing")),
+        (state(&format!("k={}", "v".repeat(520))), Same("01", "")),
+        (state(""), Same("01", "")),
+        ("tracestate: a=1\r\n".to_owned(), Other),
+    ]
+}
+
+/// The trace headers of a head, and the rest.
+fn split(head: &str) -> (Vec<&str>, Vec<&str>, String) {
+    let value = |name: &str| -> Vec<&str> {
+        head.split("\r\n").filter_map(|line| line.strip_prefix(name)?.strip_prefix(": ")).collect()
+    };
+    let is_trace = |line: &&str| line.starts_with("traceparent: ") || line.starts_with("tracestate: ");
+    let rest: Vec<&str> = head.split("\r\n").filter(|line| !is_trace(line)).collect();
+    (value("traceparent"), value("tracestate"), rest.join("\r\n"))
+}
+
+fn check(name: &str, fields: &str, expected: &Expected, plain: &str, head: &str) {
+    let (parents, states, rest) = split(head);
+    let said = format!("{name}, asked with {fields:?}: {head:?}");
+    assert_eq!(rest, plain, "{said}");
+    let [parent] = parents[..] else { panic!("{said}") };
+    let parts: Vec<&str> = parent.split('-').collect();
+    let ["00", trace, span, flags] = parts[..] else { panic!("{said}") };
+    let is_hex = |text: &str| text.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b));
+    assert!(trace.len() == 32 && span.len() == 16 && is_hex(trace) && is_hex(span), "{said}");
+    assert_ne!(span, SPAN, "{said}");
+    match expected {
+        Expected::Same(wanted, state) => {
+            assert_eq!((trace, flags), (TRACE, *wanted), "{said}");
+            // Spaces behind a value are no part of it.
+            assert_eq!(states.concat().trim_end(), *state, "{said}");
+        }
+        Expected::Other => {
+            assert_ne!(trace, TRACE, "{said}");
+            assert!(states.is_empty(), "{said}");
+        }
+    }
+}
+
+#[test]
+fn calls_of_services_without_tracing_carry_what_the_specification_wants() {
+    let backend = Backend::start();
+    let go = go();
+    let services = [
+        service("aiohttp", &["/usr/bin/python3", "service_aio.py"], backend.port),
+        service("Node, fetch", &["node", "service.js", "fetch"], backend.port),
+        service("Node, http", &["node", "service.js", "http"], backend.port),
+        service("Go", &[&go], backend.port),
+        service("Java, HttpClient", &["java", "Service.java", "client"], backend.port),
+        service("Java, HttpURLConnection", &["java", "Service.java", "connection"], backend.port),
+        service("Ruby", &["ruby", "service.rb"], backend.port),
+    ];
+    let names =
+        ["aiohttp", "Node, fetch", "Node, http", "Go", "Java, HttpClient", "Java, HttpURLConnection", "Ruby"];
+    let only = |name: &str| {
+        wait_until(name, || !backend.heads.lock().expect("no panic").is_empty());
+        let heads = backend.take();
+        assert_eq!(heads.len(), 1, "{name}: {heads:?}");
+        heads[0].clone()
+    };
+    // What each sends without an agent.
+    let plain: Vec<String> = services
+        .iter()
+        .zip(names)
+        .map(|(service, name)| {
+            ask(service.port, VALID);
+            only(name)
+        })
+        .collect();
+    let folder = Folder::new();
+    let config = folder.file("tracer.yaml");
+    let text = format!("propagation: {{mode: headers, http_ports: [{}]}}\n", backend.port);
+    fs::write(&config, text).expect("written");
+    let receiver = Receiver::start();
+    let pids: Vec<u32> = services.iter().map(Program::pid).collect();
+    let config = config.display().to_string();
+    let agent = Agent::tracing_with(&pids, &receiver, &["--config", &config]);
+    for ((service, name), plain) in services.iter().zip(names).zip(&plain) {
+        assert!(!plain.to_lowercase().contains("traceparent"), "{name}: {plain}");
+        // A process whose threads read what others work for is trusted after sixteen requests: so does Go's.
+        for _ in 0..WARM {
+            ask(service.port, "");
+            only(name);
+        }
+        thread::sleep(Duration::from_millis(300));
+        for (fields, expected) in cases() {
+            ask(service.port, &fields);
+            check(name, &fields, &expected, plain, &only(name));
+        }
+    }
+    // What the caller does not sample is no span.
+    let sampled = cases().iter().filter(|(_, expected)| !matches!(expected, Expected::Same("00", _))).count();
+    let expected = 2 * names.len() * (WARM + sampled);
+    let spans = receiver.wait_for(|spans| spans.len() >= expected);
+    assert_eq!(spans.len(), expected);
+    agent.stop();
+}
