@@ -109,8 +109,9 @@ fn at_full_speed_every_request_has_one_header_or_is_counted_with_its_reason() {
     let url = nginx.url("/load");
     let folder = Folder::new();
     let (begin, done) = (folder.file("begin"), folder.file("done"));
+    let seconds = std::env::var("TRACER_LOAD_SECONDS").unwrap_or_else(|_| "5".to_owned());
     let wrk = format!(
-        "while [ ! -e {} ]; do sleep 0.1; done; wrk -t 1 -c 8 -d 5s {url}; touch {}; exec sleep 600",
+        "while [ ! -e {} ]; do sleep 0.1; done; wrk -t 1 -c 8 -d {seconds}s {url}; touch {}; exec sleep 600",
         begin.display(),
         done.display()
     );
@@ -118,6 +119,7 @@ fn at_full_speed_every_request_has_one_header_or_is_counted_with_its_reason() {
     let load = Ended(load.expect("a shell"));
     let agent = Agent::tracing_with(&[load.0.id()], &receiver, &["--propagation", "headers"]);
     fs::write(begin, "").expect("written");
+    thread::sleep(Duration::from_secs(seconds.parse().expect("a number of seconds")));
     wait_until("the load", || done.exists());
     let lines = || nginx.read("traces").lines().map(str::to_owned).collect::<Vec<_>>();
     // What the server wrote down when its clients had gone.
@@ -130,6 +132,7 @@ fn at_full_speed_every_request_has_one_header_or_is_counted_with_its_reason() {
     }
     let spans: BTreeSet<&str> = with.iter().map(|line| &line[36..52]).collect();
     assert_eq!(spans.len(), with.len(), "every header names another span");
+    println!("{} requests, {} with a header", lines.len(), with.len());
     assert!(with.len() > without.len(), "{} of {}", with.len(), lines.len());
     wait_until("the ledger", || {
         let status = agent.status();
@@ -359,6 +362,28 @@ fn a_slow_request_keeps_its_context_while_thousands_come_and_go() {
     });
     let line = prices.read("contexts");
     assert!(line.starts_with(&format!("00-{TRACE}-")), "{line}");
+    agent.stop();
+}
+
+#[test]
+fn what_another_process_sends_on_a_connection_that_was_handed_to_it_stays_as_it_is() {
+    let judge = judge();
+    let folder = Folder::new();
+    let script = root().join("tests/apps/raw/passed.py");
+    let process = |role: &str| {
+        let mut command = Command::new(PYTHON);
+        command.arg(&script).args([role, &judge.port.to_string()]).arg(folder.path());
+        command
+    };
+    let opener = Ended(process("opens").spawn().expect("a process"));
+    let receiver = Receiver::start();
+    let agent = Agent::tracing_with(&[opener.0.id()], &receiver, &["--propagation", "headers"]);
+    fs::write(folder.file("traced"), "").expect("written");
+    wait_until("the connection", || folder.file("ready").exists());
+    // It is no child of the one that is traced, and not traced itself.
+    let said = said_by(&mut process("sends"));
+    assert_eq!(said, serde_json::json!({"same": true, "length": 6 * 36, "headers": 1}));
+    wait_until("the ledger", || agent.count("headers.pushed") == 1);
     agent.stop();
 }
 
