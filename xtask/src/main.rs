@@ -123,5 +123,14 @@ fn test(arguments: &[String]) -> Result<()> {
         // One after the other: they share the machine's two cores with the programs that they start.
         let fixed = ["test", "--package", "tracer-tests", "--", "--test-threads=1"];
         stage::cargo(&[&fixed[..], &filter[..]].concat())
+    })?;
+    if !filter.is_empty() {
+        return Ok(());
+    }
+    // With headers it is the kernel programs that make the links.
+    stage::run("links of calls with headers", || {
+        let mut test = std::process::Command::new("cargo");
+        test.args(["test", "--package", "tracer-tests", "--test", "labelled"]);
+        stage::command(test.env("TRACER_PROPAGATION", "headers"))
     })
 }

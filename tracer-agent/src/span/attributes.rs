@@ -145,6 +145,11 @@ impl Attributes {
         }
     }
 
+    /// Adds attributes that were written before.
+    pub fn append(&mut self, written: &[u8]) {
+        self.bytes.extend_from_slice(written);
+    }
+
     /// All of them, in the order in which they were added.
     pub fn iter(&self) -> impl Iterator<Item = (&str, ValueRef<'_>)> {
         let mut rest = self.bytes.as_slice();

@@ -29,6 +29,7 @@ pub(super) struct HttpNames {
     addresses: Addresses,
     authorities: Authorities,
     agents: Recent,
+    ends: Vec<KnownEnds>,
 }
 
 /// A span's name and status.
@@ -80,10 +81,11 @@ impl Authorities {
     const LONGEST: usize = 256;
 
     /// Host and port.
-    fn parts(&mut self, authority: &str) -> (Option<Text>, Option<u16>) {
-        if let Some((_, host, port)) = self.known.iter().find(|(known, ..)| known == authority) {
+    fn parts(&mut self, authority: &[u8]) -> (Option<Text>, Option<u16>) {
+        if let Some((_, host, port)) = self.known.iter().find(|(known, ..)| known.as_bytes() == authority) {
             return (host.clone(), *port);
         }
+        let authority = &*lossy(authority);
         let (host, port) = split_authority(authority);
         let host = host.map(|host| Text::Shared(host.into()));
         if authority.len() <= Self::LONGEST {
@@ -95,6 +97,42 @@ impl Authorities {
             self.next = (self.next + 1) % Self::KEPT;
         }
         (host, port)
+    }
+}
+
+/// What the last requests said of the ends of their connection, at a place by the connection's number.
+#[derive(Default)]
+struct KnownEnds {
+    connection: u64,
+    /// None until a second request has come.
+    ends: Option<Ends>,
+}
+
+/// The ends of a connection, and their attributes as they are written.
+struct Ends {
+    authority: Vec<u8>,
+    minor_version: u8,
+    host: Text,
+    port: Option<u16>,
+    written: Vec<u8>,
+}
+
+impl KnownEnds {
+    const KEPT: usize = 64;
+
+    /// Those of a request, if they are what they were.
+    fn of(&self, connection: u64, http: &HttpExchange) -> Option<&Ends> {
+        self.ends.as_ref().filter(|ends| {
+            self.connection == connection
+                && ends.minor_version == http.minor_version
+                && http.host().is_some_and(|host| host == ends.authority)
+        })
+    }
+
+    /// Keeps those of a connection that has carried a request before.
+    fn keep(&mut self, connection: u64, ends: impl FnOnce() -> Ends) {
+        self.ends = (self.connection == connection).then(ends);
+        self.connection = connection;
     }
 }
 
@@ -128,6 +166,7 @@ impl HttpNames {
             addresses: Addresses::default(),
             authorities: Authorities::default(),
             agents: Recent::default(),
+            ends: Vec::new(),
         }
     }
 
@@ -156,15 +195,22 @@ impl HttpNames {
         let forwarded = if is_trusted { Forwarded::of(http) } else { Forwarded::default() };
         let scheme = forwarded.scheme.map_or(target.scheme, Cow::Owned);
         let path = if target.is_plain { Cow::Borrowed(target.path) } else { self.redactor.path(target.path) };
+        let is_plain = target.is_plain && !is_trusted;
+        let at = facts.number as usize % KnownEnds::KEPT;
+        let known_ends = self.ends.get(at).and_then(|ends| ends.of(facts.number, http)).filter(|_| is_plain);
         let authority = forwarded
             .host
-            .map(Cow::Owned)
-            .or(target.authority.map(Cow::Borrowed))
-            .or_else(|| http.host().map(lossy));
-        let (host, port) =
-            authority.as_deref().map_or((None, None), |authority| self.authorities.parts(authority));
-        let port = port.or_else(|| default_port(host.is_some(), &scheme, facts));
-        let host = host.unwrap_or_else(|| self.addresses.text(facts_host(facts)));
+            .map(|host| Cow::Owned(host.into_bytes()))
+            .or(target.authority.map(|authority| Cow::Borrowed(authority.as_bytes())))
+            .or_else(|| http.host().map(Cow::Borrowed));
+        let (host, port) = if let Some(ends) = known_ends {
+            (ends.host.clone(), ends.port)
+        } else {
+            let (host, port) =
+                authority.as_deref().map_or((None, None), |authority| self.authorities.parts(authority));
+            let port = port.or_else(|| default_port(host.is_some(), &scheme, facts));
+            (host.unwrap_or_else(|| self.addresses.text(facts_host(facts))), port)
+        };
 
         let query = target.query.map(|query| self.redactor.query(query));
         match facts.role {
@@ -181,18 +227,36 @@ impl HttpNames {
                 attributes.str(names::URL_FULL, &full);
             }
         }
-        attributes.str(names::SERVER_ADDRESS, &host);
-        if let Some(port) = port {
-            attributes.int(names::SERVER_PORT, i64::from(port));
+        if let Some(ends) = known_ends {
+            attributes.append(&ends.written);
+        } else {
+            let begin = attributes.as_bytes().len();
+            attributes.str(names::SERVER_ADDRESS, &host);
+            if let Some(port) = port {
+                attributes.int(names::SERVER_PORT, i64::from(port));
+            }
+            let peer = self.addresses.text(facts.remote.ip());
+            if facts.role == Role::Server {
+                attributes.str(names::CLIENT_ADDRESS, forwarded.client.as_deref().unwrap_or(&peer));
+            }
+            attributes.str(names::NETWORK_PEER_ADDRESS, &peer);
+            attributes.int(names::NETWORK_PEER_PORT, i64::from(facts.remote.port()));
+            let version = if http.minor_version == 0 { "1.0" } else { "1.1" };
+            attributes.str(names::NETWORK_PROTOCOL_VERSION, version);
+            if is_plain && let Some(authority) = http.host() {
+                let minor_version = http.minor_version;
+                if at >= self.ends.len() {
+                    self.ends.resize_with(at + 1, KnownEnds::default);
+                }
+                self.ends[at].keep(facts.number, || Ends {
+                    authority: authority.to_vec(),
+                    minor_version,
+                    host,
+                    port,
+                    written: attributes.as_bytes()[begin..].to_vec(),
+                });
+            }
         }
-        let peer = self.addresses.text(facts.remote.ip());
-        if facts.role == Role::Server {
-            attributes.str(names::CLIENT_ADDRESS, forwarded.client.as_deref().unwrap_or(&peer));
-        }
-        attributes.str(names::NETWORK_PEER_ADDRESS, &peer);
-        attributes.int(names::NETWORK_PEER_PORT, i64::from(facts.remote.port()));
-        let version = if http.minor_version == 0 { "1.0" } else { "1.1" };
-        attributes.str(names::NETWORK_PROTOCOL_VERSION, version);
         if let Some(status) = http.status {
             attributes.int(names::HTTP_RESPONSE_STATUS_CODE, i64::from(status));
         }
