@@ -140,6 +140,18 @@ fn cases() -> Vec<(String, Expected)> {
         (state("vendor=value,other@tenant=thing"), Same("01", "vendor=value,other@tenant=thing")),
         (state(&format!("k={}", "v".repeat(520))), Same("01", "")),
         (state(""), Same("01", "")),
+        (state(" \t"), Same("01", "")),
+        (state(" \t a=1,b=2\t "), Same("01", "a=1,b=2")),
+        (format!("{}tracestate: b=2\r\n", state("a=1")), Same("01", "a=1,b=2")),
+        (
+            format!("{}TraceState:c=3 \r\ntracestate: \r\ntracestate: d=4\r\n", state("a=1,b=2")),
+            Same("01", "a=1,b=2,c=3,d=4"),
+        ),
+        (format!("tracestate: a=1\r\nAccept: */*\r\n{VALID}tracestate: b=2\r\n"), Same("01", "a=1,b=2")),
+        (with(" 00-", "   00-"), Same("01", "")),
+        (with(" 00-", " \t00-"), Same("01", "")),
+        (with("-01\r", "-01 \r"), Same("01", "")),
+        (with("-01\r", "-01\t\r"), Same("01", "")),
         ("tracestate: a=1\r\n".to_owned(), Other),
     ]
 }
@@ -233,5 +245,24 @@ fn calls_of_services_without_tracing_carry_what_the_specification_wants() {
     let expected = 2 * names.len() * (WARM + sampled);
     let spans = receiver.wait_for(|spans| spans.len() >= expected);
     assert_eq!(spans.len(), expected);
+    agent.stop();
+}
+
+#[test]
+fn a_declined_offer_of_another_protocol_keeps_no_header_from_the_next_request() {
+    // Java's client asks for HTTP/2 on the way; nginx goes on with HTTP/1.
+    let nginx = Program::nginx("access_log traces noting; location / { return 200; }");
+    let client = service("Java, HttpClient", &["java", "Service.java", "client"], nginx.port);
+    let receiver = Receiver::start();
+    let agent = Agent::tracing_with(&[client.pid()], &receiver, &["--propagation", "headers"]);
+    for _ in 0..5 {
+        ask(client.port, "");
+        // The agent has to see that what was offered is not what is spoken.
+        thread::sleep(Duration::from_millis(300));
+    }
+    let lines = nginx.read("traces");
+    assert_eq!(lines.lines().count(), 5);
+    assert!(lines.lines().all(|line| line.starts_with("00-")), "{lines}");
+    wait_until("the ledger", || agent.count("headers.pushed") == 5);
     agent.stop();
 }

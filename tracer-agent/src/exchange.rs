@@ -90,9 +90,9 @@ pub struct Opened {
     pub offset: u64,
     /// The W3C trace context that it carries.
     pub incoming: Option<Box<Incoming>>,
-    /// Its head, if it may link the request in some other way ([`Noted::may_link`]).
+    /// Its head, if it may link the request in some other way (see `Noted::may_link`).
     pub head: Option<Bytes>,
-    /// Which attempt it says that it is, from 1 ([`attempt`]).
+    /// Which attempt it says that it is, from 1 (see `attempt`).
     pub attempt: Option<u32>,
     /// For a call: what became of its trace header, if calls get headers.
     pub header: Option<Box<Header>>,

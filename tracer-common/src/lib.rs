@@ -384,6 +384,12 @@ pub struct HeaderRecord {
     pub pushed: u16,
 }
 
+/// In a word of `BOUNDARIES`, with a connection's [`verdict_tag`]: a request begins at the position in its low
+/// half, if anything is sent.
+pub const BOUNDARY_HERE: u64 = 1 << 32;
+/// See [`BOUNDARY_HERE`]: no request will follow.
+pub const BOUNDARY_NEVER: u64 = 1 << 33;
+
 /// Bytes of a `traceparent` that is pushed: the field's name, 55 bytes of value, and the line's end.
 pub const PARENT_BYTES: u32 = 13 + 55 + 2;
 /// Longest `tracestate` that goes along, bytes: what everyone must carry.

@@ -610,16 +610,15 @@ pub(crate) fn refused(found: u64) -> Option<HeaderOutcome> {
 #[inline(never)]
 pub extern "C" fn tracer_parent(index: u64) -> u64 {
     let Some(room) = scan::room(index) else { return ROOT };
-    // SAFETY: a live map value that is ours.
+    // SAFETY: a live map value that is the caller's; no reference to it outlives a call.
     unsafe {
-        let room = &mut *room;
-        room.call.state_length = 0;
-        let mut found = candidate(&mut room.call, Current::any());
+        (*room).call.state_length = 0;
+        let mut found = candidate(&mut (*room).call, Current::any());
         if found == CHILD {
             found = context(room, index);
         }
         if found != CHILD {
-            room.call.parent.connection = 0;
+            (*room).call.parent.connection = 0;
         }
         found
     }
@@ -687,14 +686,13 @@ unsafe fn candidate(call: &mut Call, current: Current) -> u64 {
 
 /// What came with the request `call.parent` in a room.
 #[inline(always)]
-unsafe fn context(room: &mut Room, index: u64) -> u64 {
+unsafe fn context(room: *mut Room, index: u64) -> u64 {
     /// The shortest that is written: spaces behind a value are no part of it.
     const LEAST: u32 = 8;
-    let (number, position, slot) =
-        (room.call.parent.connection, room.call.parent.position, room.call.parent.slot);
     // SAFETY: live map values, of which it is checked at the end that they were this request's all along.
     unsafe {
-        if !is_open(&room.call.parent) {
+        let Place { connection: number, position, slot, .. } = (*room).call.parent;
+        if !is_open(&(*room).call.parent) {
             return ROOT;
         }
         let Some(request) = REQUESTS.get_ptr(slot) else { return ROOT };
@@ -704,53 +702,52 @@ unsafe fn context(room: &mut Room, index: u64) -> u64 {
             let Some(long) = LONG_HEADS.get_ptr((*request).long - 1) else { return REFUSED };
             from = &raw const (*long).data as u64;
         }
-        if !room.look(index, from, length) {
+        if !Room::look(room, index, from, length) {
             return REFUSED;
         }
-        if room.scan.flags & Scan::NOT_HTTP != 0 {
+        if (*room).scan.flags & Scan::NOT_HTTP != 0 {
             return ROOT;
         }
         // Until all of the head is seen, its header may still come; and what is behind it may be another.
-        let expected = u64::from(room.scan.head) + room.scan.body;
-        if room.scan.head == 0
-            || room.scan.flags & Scan::CHUNKED == 0 && u64::from((*request).received) > expected
+        let expected = u64::from((*room).scan.head) + (*room).scan.body;
+        if (*room).scan.head == 0
+            || (*room).scan.flags & Scan::CHUNKED == 0 && u64::from((*request).received) > expected
         {
             return REFUSED;
         }
-        match room.scan.parents == 1 && tracer_trace_parent(index) != 0 {
+        match (*room).scan.parents == 1 && tracer_trace_parent(index) != 0 {
             true => {
-                let Call { found, ids, .. } = &mut room.call;
+                let Call { found, ids, .. } = &mut (*room).call;
                 copy(found, ids);
                 if !samples_by_parent() {
                     ids.flags = ids.flags & 2 | root_flags(ids.trace[1]) & 1;
                 }
-                let (begin, end) = (room.scan.state_begin, room.scan.state_end);
-                let length = end.wrapping_sub(begin);
-                if room.scan.states == 1 && length != 0 && length <= MAX_STATE {
-                    room.call.state_begin = begin;
-                    room.call.state_length = length;
+                let (begin, length) = state(room);
+                if length != 0 && length <= MAX_STATE {
+                    (*room).call.state_begin = begin;
+                    (*room).call.state_length = length;
                     if length < LEAST {
                         let kept = (1 << (length * 8 & 63)) - 1;
-                        let word = room.word(u64::from(begin));
-                        room.put(u64::from(begin), word & kept | 0x2020_2020_2020_2020 & !kept);
-                        room.call.state_length = LEAST;
+                        let word = (*room).word(u64::from(begin));
+                        (*room).put(u64::from(begin), word & kept | 0x2020_2020_2020_2020 & !kept);
+                        (*room).call.state_length = LEAST;
                     }
                 }
             }
-            false if reads_other_contexts() && room.scan.flags & Scan::OTHER_CONTEXT != 0 => {
+            false if reads_other_contexts() && (*room).scan.flags & Scan::OTHER_CONTEXT != 0 => {
                 return OTHER_CONTEXT;
             }
             false => {
                 let wire = wire_key(position, (*request).answer_at);
                 match CALLS.get(&wire) {
                     // The other end is a call of this host, which has no header.
-                    Some(ids) if room.scan.parents == 0 => copy(ids, &mut room.call.ids),
+                    Some(ids) if (*room).scan.parents == 0 => copy(ids, &mut (*room).call.ids),
                     _ => {
-                        room.call.ids.trace = trace_id(number, position);
-                        room.call.ids.flags = root_flags(room.call.ids.trace[1]);
+                        (*room).call.ids.trace = trace_id(number, position);
+                        (*room).call.ids.flags = root_flags((*room).call.ids.trace[1]);
                     }
                 }
-                room.call.ids.span = 0;
+                (*room).call.ids.span = 0;
             }
         }
         if let Some(long) = LONG_HEADS.get_ptr((*request).long.wrapping_sub(1))
@@ -758,7 +755,44 @@ unsafe fn context(room: &mut Room, index: u64) -> u64 {
         {
             return REFUSED;
         }
-        if is_open(&room.call.parent) { CHILD } else { REFUSED }
+        if is_open(&(*room).call.parent) { CHILD } else { REFUSED }
+    }
+}
+
+/// Where the `tracestate` of the head in a room begins, and its length; 0 for none. Several fields are put
+/// together, over what came before them in the head.
+#[inline(always)]
+unsafe fn state(room: *mut Room) -> (u32, u32) {
+    // SAFETY: as the caller's; places are cut to what is there.
+    unsafe {
+        let Scan { states, state_begin, state_end, .. } = (*room).scan;
+        if states == 1 {
+            return (state_begin[0], state_end[0].wrapping_sub(state_begin[0]));
+        }
+        if states as usize > scan::STATES {
+            return (0, 0);
+        }
+        let mut all = 0;
+        let mut field = 0;
+        while field < scan::STATES {
+            let length = state_end[field].wrapping_sub(state_begin[field]);
+            // One without members, or none.
+            if field < states as usize && length != 0 {
+                if length > MAX_STATE || all > MAX_STATE {
+                    return (0, 0);
+                }
+                if all != 0 {
+                    (*room).put(u64::from(all), u64::from(b','));
+                    all += 1;
+                }
+                if !(*room).take_forward(all, state_begin[field], length) {
+                    return (0, 0);
+                }
+                all += length;
+            }
+            field += 1;
+        }
+        (0, all)
     }
 }
 
@@ -787,17 +821,16 @@ pub extern "C" fn tracer_file_call(number: u64, position: u64, wire: u64) -> u64
     // SAFETY: a live map value that is ours; the helper copies key and value.
     unsafe {
         if let Some(room) = scan::room(index) {
-            let room = &mut *room;
-            room.call.opened_for.connection = 0;
-            room.call.was_idle = 0;
+            (*room).call.opened_for.connection = 0;
+            (*room).call.was_idle = 0;
             let found = tracer_parent(index);
             if found < REFUSED {
-                let ids = ids_of(number, position as u32, &room.call, found);
-                copy(&ids, &mut room.call.own);
+                let ids = ids_of(number, position as u32, &(*room).call, found);
+                copy(&ids, &mut (*room).call.own);
                 bpf_map_update_elem(
                     (&raw const CALLS).cast_mut().cast(),
                     (&raw const wire).cast(),
-                    (&raw const room.call.own).cast(),
+                    (&raw const (*room).call.own).cast(),
                     0,
                 );
             }

@@ -65,6 +65,15 @@ pub(crate) unsafe fn place(base: *mut u8, at: u64) -> *mut u8 {
     place as *mut u8
 }
 
+/// A length below 1,024, known to be that where it is used.
+#[inline(always)]
+pub(crate) fn length(length: u64) -> u64 {
+    let mut length = length;
+    // SAFETY: arithmetic.
+    unsafe { asm!("{length} &= 1023", length = inout(reg) length, options(nomem, nostack)) };
+    length
+}
+
 /// Stores the word at `place + OFFSET`.
 ///
 /// # Safety

@@ -23,8 +23,8 @@ use aya_ebpf::{
     programs::{SkMsgContext, SockOpsContext},
 };
 use tracer_common::{
-    HeaderOutcome, HeaderRecord, KernelCounter, Kind, MAX_STATE, PARENT_BYTES, PORT_WORDS, VERDICT_SLOTS,
-    verdict_slot, verdict_tag,
+    BOUNDARY_HERE, BOUNDARY_NEVER, HeaderOutcome, HeaderRecord, KernelCounter, Kind, MAX_STATE, PARENT_BYTES,
+    PORT_WORDS, VERDICT_SLOTS, verdict_slot, verdict_tag,
 };
 
 use crate::{
@@ -502,8 +502,14 @@ unsafe fn message(
                 outgoing.is_certain = 0;
                 return PASS;
             }
-            if !is_boundary(connection.number, position) {
-                return PASS;
+            match boundary(connection.number, position) {
+                Boundary::Here => (),
+                Boundary::Unknown => return PASS,
+                Boundary::Never => {
+                    outgoing.place = Outgoing::LEAVING;
+                    refuse_all(outgoing, connection, pid, position, HeaderOutcome::Tunnel);
+                    return PASS;
+                }
             }
         }
         // From here on a request begins; where the next does is certain only if all goes well.
@@ -533,18 +539,31 @@ unsafe fn message(
     }
 }
 
-/// Whether the agent knows that a request begins at this place.
+/// What the agent knows of a place.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Boundary {
+    Unknown,
+    /// A request begins here, if anything does.
+    Here,
+    /// No request will follow on the connection.
+    Never,
+}
+
 #[inline(always)]
-unsafe fn is_boundary(number: u64, position: u32) -> bool {
-    let Some(word) = BOUNDARIES.get_ptr_mut(verdict_slot(number)) else { return false };
+unsafe fn boundary(number: u64, position: u32) -> Boundary {
+    let Some(word) = BOUNDARIES.get_ptr_mut(verdict_slot(number)) else { return Boundary::Unknown };
     // SAFETY: a live map value. What is used once means nothing later: positions come again.
     unsafe {
-        if core::ptr::read_volatile(word) != verdict_tag(number) | 1 << 32 | u64::from(position) {
-            return false;
+        let known = core::ptr::read_volatile(word);
+        if known == verdict_tag(number) | BOUNDARY_NEVER {
+            return Boundary::Never;
+        }
+        if known != verdict_tag(number) | BOUNDARY_HERE | u64::from(position) {
+            return Boundary::Unknown;
         }
         core::ptr::write_volatile(word, 0);
     }
-    true
+    Boundary::Here
 }
 
 /// A message that begins with a request. `at` is its place in the stream.
@@ -572,7 +591,7 @@ unsafe fn request(
         }
         let index = scan::take_room().ok_or(HeaderOutcome::NoRoom)?;
         let outcome = match scan::room(index) {
-            Some(room) => in_room(msg, tcp, outgoing, connection, current, at, size, &mut *room, index),
+            Some(room) => in_room(msg, tcp, outgoing, connection, current, at, size, room, index),
             None => Err(HeaderOutcome::NoRoom),
         };
         scan::leave_room(index);
@@ -591,16 +610,16 @@ unsafe fn in_room(
     current: Current,
     at: u32,
     size: u32,
-    room: &mut Room,
+    room: *mut Room,
     index: u64,
 ) -> Result<u32, HeaderOutcome> {
     // SAFETY: as the caller's.
     unsafe {
         let length = if size > MOST { MOST } else { size };
-        if !room.look(index, (*msg).__bindgen_anon_1.data as u64, length) {
+        if !Room::look(room, index, (*msg).__bindgen_anon_1.data as u64, length) {
             return Err(HeaderOutcome::PushFailed);
         }
-        let Scan { head, request_line, flags, parents, parent_begin, states, body, .. } = room.scan;
+        let Scan { head, request_line, flags, parents, parent_begin, states, body, .. } = (*room).scan;
         if flags & Scan::NOT_HTTP != 0 {
             return Err(HeaderOutcome::NotHttp);
         }
@@ -613,38 +632,32 @@ unsafe fn in_room(
         if flags & Scan::CONNECT != 0 {
             return Err(HeaderOutcome::Tunnel);
         }
-        // What follows an upgrade is nobody's request; what follows chunks or an expectation, the agent
-        // says.
+        // What follows an upgrade, chunks or an expectation, the agent says.
         let end = u64::from(head) + body;
         let follows = flags & (Scan::CHUNKED | Scan::UPGRADE | Scan::EXPECT) == 0
             && end < 1 << 30
             && u64::from(size) <= end;
         outgoing.is_certain = u8::from(follows);
         outgoing.boundary = at.wrapping_add(end as u32);
-        if flags & Scan::UPGRADE != 0 {
-            outgoing.place = Outgoing::LEAVING;
-            let behind = at.wrapping_sub(connection.inserted).wrapping_add(1);
-            refuse_all(outgoing, connection, current.pid(), behind, HeaderOutcome::Tunnel);
-        }
-        room.call.own.span = 0;
+        (*room).call.own.span = 0;
         if parents != 0 && tracer_trace_parent(index) != 0 {
-            let Call { found, own, .. } = &mut room.call;
+            let Call { found, own, .. } = &mut (*room).call;
             copy(found, own);
         }
-        copy(&outgoing.opened_for, &mut room.call.opened_for);
-        room.call.was_idle = u64::from(outgoing.was_idle);
+        copy(&outgoing.opened_for, &mut (*room).call.opened_for);
+        (*room).call.was_idle = u64::from(outgoing.was_idle);
         outgoing.opened_for.connection = 0;
         outgoing.was_idle = 0;
         let found = tracer_parent(index);
-        copy(&room.call.parent, &mut outgoing.serves);
+        copy(&(*room).call.parent, &mut outgoing.serves);
         if outgoing.serves.connection != 0 {
             connection.flags |= Connection::CALLS;
         }
         let position = at.wrapping_sub(connection.inserted);
-        let ids = ids_of(connection.number, position, &room.call, found);
+        let ids = ids_of(connection.number, position, &(*room).call, found);
         if parents != 0 {
             // What carries a header of its own is linked by that, whatever the agent will know.
-            let call = &room.call;
+            let call = &(*room).call;
             let is_forwarded = found == CHILD
                 && call.own.span != 0
                 && call.own.span == call.ids.span
@@ -655,7 +668,16 @@ unsafe fn in_room(
                 return Err(HeaderOutcome::OwnHeader);
             }
             rewrite(msg, parent_begin, ids.span)?;
-            told_of(connection, current, at, &ids, &room.call.parent, HeaderOutcome::Rewritten, FORWARDED, 0);
+            told_of(
+                connection,
+                current,
+                at,
+                &ids,
+                &(*room).call.parent,
+                HeaderOutcome::Rewritten,
+                FORWARDED,
+                0,
+            );
             return Ok(PASS);
         }
         if flags & Scan::OTHER_CONTEXT != 0 {
@@ -665,7 +687,7 @@ unsafe fn in_room(
             return Err(outcome);
         }
         // The state goes along unless the application sends one.
-        let state = if states == 0 && found == CHILD { room.call.state_length } else { 0 };
+        let state = if states == 0 && found == CHILD { (*room).call.state_length } else { 0 };
         push(msg, tcp, outgoing, connection, current, at, size, room, head, request_line, state, &ids)
     }
 }
@@ -728,7 +750,7 @@ unsafe fn push(
     current: Current,
     at: u32,
     size: u32,
-    room: &mut Room,
+    room: *mut Room,
     head: u32,
     begin: u32,
     state: u32,
@@ -759,7 +781,7 @@ unsafe fn push(
         let all = if size <= MOST { size } else { head } + pushed;
         let written = bpf_msg_pull_data(msg, 0, all, 0) == 0
             && write(msg, begin, ids)
-            && (state == 0 || write_state(msg, begin + PARENT_BYTES, room, state));
+            && (state == 0 || write_state(msg, begin + PARENT_BYTES, &*room, state));
         if !written {
             return if bpf_msg_pop_data(msg, begin, pushed, 0) == 0 {
                 Err(HeaderOutcome::PushFailed)
@@ -768,8 +790,8 @@ unsafe fn push(
                 Ok(DROP)
             };
         }
-        let evidence = if room.call.parent.connection == 0 { NONE } else { room.call.evidence as u8 };
-        told_of(connection, current, at, ids, &room.call.parent, HeaderOutcome::Pushed, evidence, pushed);
+        let evidence = if (*room).call.parent.connection == 0 { NONE } else { (*room).call.evidence as u8 };
+        told_of(connection, current, at, ids, &(*room).call.parent, HeaderOutcome::Pushed, evidence, pushed);
         connection.flags |= Connection::HEADED;
         connection.push = pushed;
         connection.push_at = at;

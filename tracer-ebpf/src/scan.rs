@@ -70,24 +70,25 @@ impl Room {
     /// Copies a head of `length` bytes from kernel memory and looks at it. Returns whether that worked.
     ///
     /// # Safety
-    /// `from` may be any address: the helper checks it.
+    /// `room` is the one with this number, and the caller's; no reference to it is live. `from` may be any
+    /// address: the helper checks it.
     #[inline(always)]
-    pub(crate) unsafe fn look(&mut self, index: u64, from: u64, length: u32) -> bool {
+    pub(crate) unsafe fn look(room: *mut Self, index: u64, from: u64, length: u32) -> bool {
         let length = core::hint::black_box(length);
         if length > MOST {
             return false;
         }
         // SAFETY: the length was checked, and behind it there is room for zeros.
         unsafe {
-            let to = (&raw mut self.data).cast::<u8>().add(BEFORE);
+            let to = (&raw mut (*room).data).cast::<u8>().add(BEFORE);
             if bpf_probe_read_kernel(to.cast(), length, from as *const c_void) != 0 {
                 return false;
             }
             let behind = to.add(length as usize).cast::<u64>();
             core::ptr::write_unaligned(behind, 0);
             core::ptr::write_unaligned(behind.add(1), 0);
+            (*room).scan.begin(length);
         }
-        self.scan.begin(length);
         tracer_scan(index);
         true
     }
@@ -104,6 +105,19 @@ impl Room {
     fn before(&self, at: u64) -> u64 {
         // SAFETY: as above.
         unsafe { masked::load(self.data.as_ptr(), at) }
+    }
+
+    /// Moves up to 1,023 bytes of the head towards its beginning, to less than 1,024 behind that.
+    #[inline(always)]
+    pub(crate) fn take_forward(&mut self, to: u32, from: u32, length: u32) -> bool {
+        // SAFETY: inside of `data`, by the masks; the helper copies forward.
+        unsafe {
+            let data = (&raw mut self.data).cast::<u8>();
+            let to = masked::place(data, BEFORE as u64 + u64::from(to & 1023));
+            let from = masked::place(data, BEFORE as u64 + u64::from(from));
+            let length = masked::length(u64::from(length));
+            bpf_probe_read_kernel(to.cast(), length as u32, from.cast()) == 0
+        }
     }
 
     /// Writes eight bytes at `at`.
@@ -143,10 +157,10 @@ pub(crate) struct Scan {
     pub(crate) parents: u32,
     pub(crate) parent_begin: u32,
     pub(crate) parent_end: u32,
-    /// Fields `tracestate`, and where the value of the last begins and ends.
+    /// Fields `tracestate`, and where the values of the first [`STATES`] begin and end.
     pub(crate) states: u32,
-    pub(crate) state_begin: u32,
-    pub(crate) state_end: u32,
+    pub(crate) state_begin: [u32; STATES],
+    pub(crate) state_end: [u32; STATES],
     zero: u32,
     /// Fields `content-length`.
     lengths: u32,
@@ -155,6 +169,9 @@ pub(crate) struct Scan {
     /// What the last of them says.
     pub(crate) body: u64,
 }
+
+/// Fields `tracestate` that are one list together; a power of two.
+pub(crate) const STATES: usize = 4;
 
 const LOW_SEVEN: u64 = 0x7f7f_7f7f_7f7f_7f7f;
 const LOWER: u64 = 0x2020_2020_2020_2020;
@@ -219,7 +236,12 @@ unsafe extern "C" fn step(_index: u64, room: *mut *mut Room) -> core::ffi::c_lon
 /// The highest bit of each byte that is a line feed.
 #[inline(always)]
 const fn line_feeds(word: u64) -> u64 {
-    let x = word ^ 0x0a0a_0a0a_0a0a_0a0a;
+    equal(word ^ 0x0a0a_0a0a_0a0a_0a0a)
+}
+
+/// The highest bit of each byte that is 0.
+#[inline(always)]
+const fn equal(x: u64) -> u64 {
     !(((x & LOW_SEVEN) + LOW_SEVEN) | x | LOW_SEVEN)
 }
 
@@ -248,18 +270,20 @@ fn line(room: &mut Room, end: u64) -> bool {
     }
     let (first, second) = (first | LOWER, second | LOWER);
     if first == const { word(b"tracepar") } && second & 0xff_ffff == const { word(b"ent\0\0\0\0\0") } {
-        // Behind the colon, and a space if there is one.
-        let space = second >> 32 & 0xff == u64::from(b' ');
+        let (begin, end) = value(room, begin + 12, end - 1);
         let scan = &mut room.scan;
         scan.parents += if second >> 24 & 0xff == u64::from(b':') { 1 } else { 2 };
-        scan.parent_begin = begin as u32 + 12 + u32::from(space);
-        scan.parent_end = end as u32 - 1;
+        (scan.parent_begin, scan.parent_end) = (begin as u32, end as u32);
     } else if first == const { word(b"tracesta") } && second & 0xff_ffff == const { word(b"te:\0\0\0\0\0") } {
-        let space = second >> 24 & 0xff == u64::from(b' ');
+        let (begin, end) = value(room, begin + 11, end - 1);
         let scan = &mut room.scan;
+        let at = scan.states as usize & (STATES - 1);
         scan.states += 1;
-        scan.state_begin = begin as u32 + 11 + u32::from(space);
-        scan.state_end = end as u32 - 1;
+        // SAFETY: inside of the arrays, by the mask.
+        unsafe {
+            *scan.state_begin.get_unchecked_mut(at) = begin as u32;
+            *scan.state_end.get_unchecked_mut(at) = end as u32;
+        }
     } else if first == const { word(b"content-") }
         && second & 0xffff_ffff_ffff == const { word(b"length\0\0") }
     {
@@ -283,6 +307,23 @@ fn line(room: &mut Room, end: u64) -> bool {
         room.scan.flags |= Scan::OTHER_CONTEXT;
     }
     false
+}
+
+/// A field's value without the white space around it, of which up to eight bytes on each side are seen.
+#[inline(always)]
+fn value(room: &Room, begin: u64, end: u64) -> (u64, u64) {
+    let begin = begin + blanks(room.word(begin));
+    let end = end - blanks(room.before(end).swap_bytes());
+    (begin, if end < begin { begin } else { end })
+}
+
+/// How many of the first bytes are spaces or tabs.
+#[inline(always)]
+fn blanks(word: u64) -> u64 {
+    const ONES: u64 = 0x0101_0101_0101_0101;
+    let other = !(equal(word ^ 0x20 * ONES) | equal(word ^ 0x09 * ONES)) & 0x80 * ONES;
+    let lowest = (other & other.wrapping_neg()) >> 7;
+    if other == 0 { 8 } else { lowest.wrapping_mul(0x0001_0203_0405_0607) >> 56 }
 }
 
 /// `METHOD target HTTP/1.x`. Returns whether the line is that of a request.

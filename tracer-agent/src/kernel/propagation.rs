@@ -14,7 +14,7 @@ use aya::{
     maps::{HashMap, MapData, SockHash, lpm_trie},
     programs::{CgroupAttachMode, SkMsg, SockOps},
 };
-use tracer_common::{PORT_WORDS, VERDICT_SLOTS, verdict_slot, verdict_tag};
+use tracer_common::{BOUNDARY_HERE, BOUNDARY_NEVER, PORT_WORDS, VERDICT_SLOTS, verdict_slot, verdict_tag};
 
 use super::{
     KernelError,
@@ -129,7 +129,7 @@ impl Propagation {
 
     /// A request begins on a connection at this place of what its process sends, if one follows.
     pub fn boundary(&self, connection: u64, position: u32) {
-        let word = verdict_tag(connection) | 1 << 32 | u64::from(position);
+        let word = verdict_tag(connection) | BOUNDARY_HERE | u64::from(position);
         self.boundaries.store(verdict_slot(connection), word);
     }
 
@@ -174,9 +174,12 @@ impl Propagation {
         self.next_look = Instant::now() + begin.elapsed() * 20;
     }
 
-    /// No header will follow on a connection, or it is gone (`gone`): an old socket leaves the map. Others
-    /// leave it by themselves.
+    /// No header will follow on a connection, or no request (`gone`): an old socket leaves the map. Others
+    /// leave it by themselves, with the next send.
     pub fn leave(&mut self, connection: u64, gone: bool) {
+        if gone {
+            self.boundaries.store(verdict_slot(connection), verdict_tag(connection) | BOUNDARY_NEVER);
+        }
         let known =
             if gone { self.joined.remove(&connection) } else { self.joined.get(&connection).copied() };
         if let Some(key) = known.filter(|key| *key != 0) {
