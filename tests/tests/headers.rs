@@ -207,8 +207,47 @@ fn headers_end_with_the_lease_and_with_the_agent_and_harm_nobody() {
     assert!(strangers.read("traces").lines().all(|line| line == "-"));
     agent.signal(libc::SIGKILL);
     drop(agent);
-    assert!(last(20).iter().all(|line| line == "-"));
+    assert!(last(5).iter().all(|line| line == "-"));
+    // Another comes, while the client goes on.
+    let agent = Agent::tracing_with(&[client.0.id()], &receiver, &["--propagation", "headers"]);
+    assert!(last(5).iter().all(|line| is_valid(line)));
+    agent.stop();
+    assert!(last(5).iter().all(|line| line == "-"));
     assert!(!failures.exists(), "{}", fs::read_to_string(&failures).unwrap_or_default());
+}
+
+#[test]
+fn only_sockets_of_traced_processes_are_in_the_map() {
+    const SO_COOKIE: u32 = 57;
+    let nginx = noting();
+    let folder = Folder::new();
+    let begin = folder.file("begin");
+    let holder = |name: &str| {
+        let path = folder.file(name);
+        let script = format!(
+            "import os, socket, time\nwhile not os.path.exists('{}'): time.sleep(0.05)\n\
+             s = socket.create_connection(('127.0.0.1', {}), timeout=60)\n\
+             cookie = int.from_bytes(s.getsockopt(socket.SOL_SOCKET, {SO_COOKIE}, 8), 'little')\n\
+             open('{2}.new', 'w').write(str(cookie)); os.rename('{2}.new', '{2}')\ntime.sleep(600)",
+            begin.display(),
+            nginx.port,
+            path.display(),
+        );
+        (Ended(Command::new(PYTHON).args(["-c", &script]).spawn().expect("a process")), path)
+    };
+    let (traced, stranger) = (holder("traced"), holder("stranger"));
+    let receiver = Receiver::start();
+    let agent = Agent::tracing_with(&[traced.0.0.id()], &receiver, &["--propagation", "headers"]);
+    fs::write(&begin, "").expect("written");
+    wait_until("both connections", || traced.1.exists() && stranger.1.exists());
+    let cookie =
+        |path: &PathBuf| -> u64 { fs::read_to_string(path).expect("a cookie").parse().expect("a number") };
+    // As bpftool shows keys: bytes, the lowest first.
+    let bytes = |cookie: u64| cookie.to_le_bytes().map(|byte| format!("\"0x{byte:02x}\"")).join(",");
+    let map = run(Command::new("bpftool").args(["--json", "map", "dump", "name", "SOCKETS"]));
+    assert!(map.contains(&bytes(cookie(&traced.1))), "{map}");
+    assert!(!map.contains(&bytes(cookie(&stranger.1))), "{map}");
+    agent.stop();
 }
 
 #[test]
