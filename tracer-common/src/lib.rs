@@ -303,7 +303,7 @@ pub enum HeaderOutcome {
     ForeignSender = 16,
     /// The agent has not renewed its lease.
     Lease = 17,
-    /// The map of sockets is full, or the kernel refused the socket.
+    /// The map of sockets is full, the kernel refused the socket, or there was no room to look at the head.
     NoRoom = 18,
     /// The message's bytes cannot be read: they were spliced.
     Spliced = 19,

@@ -17,8 +17,9 @@ pub(super) struct Wanted {
     pub(super) remote: SocketAddr,
 }
 
-/// Those of a process's sockets that are wanted and may enter the map.
-pub(super) fn borrow(pid: u32, wanted: &[Wanted]) -> io::Result<Vec<(Wanted, OwnedFd)>> {
+/// Hands over those of a process's sockets that are wanted and may enter the map, each for a moment: what
+/// its process closes meanwhile stays open as long.
+pub(super) fn borrow(pid: u32, wanted: &[Wanted], mut enter: impl FnMut(Wanted, OwnedFd)) -> io::Result<()> {
     let mut inodes = Vec::new();
     for table in ["tcp", "tcp6"] {
         // Without IPv6 there is no such file.
@@ -29,10 +30,9 @@ pub(super) fn borrow(pid: u32, wanted: &[Wanted]) -> io::Result<Vec<(Wanted, Own
         }));
     }
     if inodes.is_empty() {
-        return Ok(Vec::new());
+        return Ok(());
     }
     let process = open_process(pid)?;
-    let mut found = Vec::new();
     for entry in fs::read_dir(format!("/proc/{pid}/fd"))?.flatten() {
         let Ok(link) = fs::read_link(entry.path()) else { continue };
         let Some(at) = inodes.iter().position(|(inode, _)| link.as_os_str() == inode.as_str()) else {
@@ -42,13 +42,13 @@ pub(super) fn borrow(pid: u32, wanted: &[Wanted]) -> io::Result<Vec<(Wanted, Own
         let Ok(socket) = descriptor(&process, number) else { continue };
         let (_, wanted) = inodes.swap_remove(at);
         if let Some(socket) = may_enter(socket, &wanted) {
-            found.push((wanted, socket));
+            enter(wanted, socket);
         }
         if inodes.is_empty() {
             break;
         }
     }
-    Ok(found)
+    Ok(())
 }
 
 /// A line of `/proc/net/tcp`: both addresses, and the inode, of a connection that is established.
@@ -159,14 +159,16 @@ mod tests {
             local: client.local_addr().expect("an address"),
             remote: client.peer_addr().expect("an address"),
         };
-        let count = || borrow(wanted.pid, &[wanted]).expect("it is allowed").len();
-        assert_eq!(count(), 0);
+        let found = || {
+            let mut cookies: Vec<u64> = Vec::new();
+            borrow(wanted.pid, &[wanted], |_, socket| cookies.extend(cookie(&socket)))
+                .expect("it is allowed");
+            cookies
+        };
+        assert!(found().is_empty());
         client.set_nonblocking(true).expect("an option");
-        let found = borrow(wanted.pid, &[wanted]).expect("it is allowed");
-        assert_eq!(found.len(), 1);
-        assert_eq!(cookie(&found[0].1), cookie(&client.try_clone().expect("a copy").into()));
+        assert_eq!(found(), [cookie(&client.try_clone().expect("a copy").into()).expect("a socket has one")]);
         drop(client);
-        drop(found);
-        assert_eq!(count(), 0);
+        assert!(found().is_empty());
     }
 }

@@ -158,16 +158,16 @@ impl Propagation {
         wanted.sort_unstable_by_key(|wanted| wanted.pid);
         for wanted in wanted.chunk_by(|one, other| one.pid == other.pid) {
             let pid = wanted[0].pid;
-            let found = joined::borrow(pid, wanted).unwrap_or_else(|error| {
-                tracing::debug!(pid, %error, "open sockets cannot be looked at");
-                Vec::new()
-            });
-            for (wanted, socket) in found {
-                let Some(key) = joined::cookie(&socket) else { continue };
-                match self.sockets.insert(key, socket.as_raw_fd(), 0) {
-                    Ok(()) => drop(self.joined.insert(wanted.connection, key)),
+            let Self { sockets, joined, .. } = self;
+            let looked = joined::borrow(pid, wanted, |wanted, socket| {
+                let Some(key) = joined::cookie(&socket) else { return };
+                match sockets.insert(key, socket.as_raw_fd(), 0) {
+                    Ok(()) => drop(joined.insert(wanted.connection, key)),
                     Err(error) => tracing::debug!(pid, %error, "a socket cannot enter the map"),
                 }
+            });
+            if let Err(error) = looked {
+                tracing::debug!(pid, %error, "open sockets cannot be looked at");
             }
         }
         // They may take a twentieth of the time at most.
