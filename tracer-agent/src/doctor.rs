@@ -10,7 +10,7 @@ use std::{
 use serde::Serialize;
 
 use crate::{
-    kernel::{DataHooks, FLOOR, PRE_SEND, TRACEPOINTS, parse_version},
+    kernel::{DataHooks, FLOOR, PRE_SEND, TRACEPOINTS, Taken, parse_version},
     process::facts::Proc,
     status::{Service, Status},
 };
@@ -40,12 +40,10 @@ pub struct Finding {
 
 /// The kernel programs as the kernel took them.
 pub struct Probe {
-    /// How many.
-    pub programs: usize,
-    /// Instructions that its verifier went through for all of them.
-    pub verified: u64,
+    /// Those that capture.
+    pub programs: Taken,
     /// The same with those that add trace headers to requests, or why those do not run.
-    pub headers: Result<u64, String>,
+    pub with_headers: Result<Taken, String>,
 }
 
 /// Where to look; another root in tests.
@@ -73,8 +71,8 @@ pub fn check(environment: &Environment) -> Vec<Finding> {
         && let Some(probe) = environment.probe
     {
         match probe() {
-            Ok(Probe { programs, verified, headers: with_headers }) => {
-                let detail = format!("load and attach: {programs} of them, {verified} instructions verified");
+            Ok(Probe { programs, with_headers }) => {
+                let detail = format!("load and attach: {}", size(programs));
                 findings.push(finding("kernel programs", Verdict::Ok, &detail));
                 findings.push(headers(environment, with_headers));
             }
@@ -88,8 +86,13 @@ fn finding(what: &'static str, verdict: Verdict, detail: &str) -> Finding {
     Finding { what, verdict, detail: detail.to_owned() }
 }
 
+fn size(taken: Taken) -> String {
+    let Taken { programs, instructions, verified } = taken;
+    format!("{programs} of them, {instructions} instructions (the verifier went through {verified})")
+}
+
 /// Whether requests can get trace headers.
-fn headers(environment: &Environment, loaded: Result<u64, String>) -> Finding {
+fn headers(environment: &Environment, loaded: Result<Taken, String>) -> Finding {
     const WHAT: &str = "trace headers";
     /// Inode of the initial cgroup namespace: `PROC_CGROUP_INIT_INO`, `include/linux/proc_ns.h`.
     const INITIAL: &str = "cgroup:[4026531835]";
@@ -101,12 +104,10 @@ fn headers(environment: &Environment, loaded: Result<u64, String>) -> Finding {
             Verdict::Less,
             "only for processes below the agent's own cgroup: it runs in a cgroup namespace of its own",
         ),
-        Ok(verified) => finding(
+        Ok(taken) => finding(
             WHAT,
             Verdict::Ok,
-            &format!(
-                "can be added to requests (--propagation headers); {verified} instructions verified then"
-            ),
+            &format!("can be added to requests (--propagation headers); then {}", size(taken)),
         ),
     }
 }

@@ -10,7 +10,7 @@ use tracer_agent::{
     },
     config::Config,
     doctor,
-    kernel::{Kernel, Plan, propagation::PropagationPlan},
+    kernel::{Kernel, Plan, Taken, propagation::PropagationPlan, taken},
     logs,
     output::{Destination, Format},
     process::{facts::Proc, launch, selector::Rule},
@@ -220,14 +220,12 @@ fn doctor(flags: &DoctorFlags) -> Outcome {
 fn probe() -> Result<doctor::Probe, String> {
     let selectors = tracer_agent::process::selector::Selectors::default();
     let mut plan = tracer_agent::discovery::plan(&selectors, 1 << 16);
-    let load = |plan: &Plan| -> Result<(usize, u64), String> {
-        let kernel = Kernel::load(plan).map_err(|error| error.to_string())?;
-        let verified = tracer_agent::kernel::verified_instructions(&kernel);
-        Ok((verified.len(), verified.iter().map(|(_, count)| u64::from(*count)).sum()))
+    let load = |plan: &Plan| -> Result<Taken, String> {
+        Kernel::load(plan).map(|kernel| taken(&kernel)).map_err(|error| error.to_string())
     };
-    let (programs, verified) = load(&plan)?;
+    let programs = load(&plan)?;
     plan.propagation = Some(PropagationPlan::default());
-    Ok(doctor::Probe { programs, verified, headers: load(&plan).map(|(_, verified)| verified) })
+    Ok(doctor::Probe { programs, with_headers: load(&plan) })
 }
 
 fn show_status(flags: &StatusFlags) -> Outcome {

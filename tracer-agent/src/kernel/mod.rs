@@ -479,16 +479,27 @@ fn load_error(error: impl std::fmt::Display) -> KernelError {
     KernelError::Load(error.to_string())
 }
 
-/// Instructions of each program after verification, for reports.
-pub fn verified_instructions(kernel: &Kernel) -> Vec<(String, u32)> {
-    kernel
-        .ebpf
-        .programs()
-        .filter_map(|(name, program): (&str, &Program)| {
-            let info = program.info().ok()?;
-            Some((name.to_owned(), info.verified_instruction_count()?))
-        })
-        .collect()
+/// The programs as the kernel took them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Taken {
+    /// How many.
+    pub programs: u64,
+    /// Their instructions after verification.
+    pub instructions: u64,
+    /// Instructions that the verifier went through on all paths.
+    pub verified: u64,
+}
+
+/// What the kernel tells of the programs that are loaded.
+pub fn taken(kernel: &Kernel) -> Taken {
+    /// Bytes of an instruction.
+    const INSTRUCTION: u64 = 8;
+    let infos = kernel.ebpf.programs().filter_map(|(_, program): (&str, &Program)| program.info().ok());
+    infos.fold(Taken::default(), |sum, info| Taken {
+        programs: sum.programs + 1,
+        instructions: sum.instructions + u64::from(info.size_translated().unwrap_or(0)) / INSTRUCTION,
+        verified: sum.verified + u64::from(info.verified_instruction_count().unwrap_or(0)),
+    })
 }
 
 /// A structure of `u32` fields, as the loader takes it.
