@@ -88,6 +88,8 @@ pub struct Opened {
     pub start_ns: u64,
     /// As [`Exchange::request_offset`].
     pub offset: u64,
+    /// Hash of what it asks for: method and target, as they were sent. Never 0, which is not known.
+    pub target: u64,
     /// The W3C trace context that it carries.
     pub incoming: Option<Box<Incoming>>,
     /// Its head, if it may link the request in some other way (see `Noted::may_link`).

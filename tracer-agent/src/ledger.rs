@@ -66,6 +66,7 @@ counters! {
     EventsExcluded "events.excluded" "records of processes that a selector excludes";
     SelectedLate "process.selected_late" "processes that ran before they were selected";
     AttachFailed "process.attach_failed" "processes that could not be traced";
+    LinksOtherTrace "links.other_trace" "calls whose trace header left with another trace than their span has: what caused them was seen too late";
     HeadersPushed "headers.pushed" "calls that a trace header was added to";
     HeadersForwarded "headers.forwarded" "calls whose forwarded trace header was made to name them";
     HeadersOwn "headers.own" "calls without one of ours: they carry the application's own trace header";

@@ -1,6 +1,10 @@
 //! What requests and calls carry besides a `traceparent`, and calls that carry what a request came with.
 
-use super::{Carried, Context, Correlator, Evidence, HeaderFormat, Incoming, Key, Request};
+use std::hash::Hasher;
+
+use rustc_hash::FxHasher;
+
+use super::{Call, Carried, Context, Correlator, Evidence, HeaderFormat, Incoming, Key, Request};
 use crate::sample::SAMPLED;
 
 impl Correlator {
@@ -20,28 +24,51 @@ impl Correlator {
         if incoming.flags.is_some() { flags } else { flags & SAMPLED }
     }
 
-    /// The only open request of a process that came with what a call carries, and the header that tells.
+    /// The request that came with what a call carries. A context that was passed on as it came names one
+    /// request; a trace, or the id of a request, may be that of several, and of one that has ended.
     pub(super) fn forwarded(
         &mut self,
-        pid: u32,
+        call: Call,
         incoming: Option<&Incoming>,
         carried: Option<&Carried>,
-    ) -> Option<(Key, Option<HeaderFormat>)> {
+    ) -> Forwarded {
+        let pid = call.unit.pid;
         let others = carried.into_iter().flat_map(|carried| &carried.contexts);
-        for Incoming { trace_id, format, .. } in incoming.into_iter().chain(others) {
-            if let Some(found) = self.only_open(pid, |request| request.came_with(trace_id)) {
-                return Some((found, *format));
+        for context in incoming.into_iter().chain(others) {
+            let Incoming { trace_id, parent_id, format, .. } = context;
+            let all: Vec<Key> = self.process(pid).open().collect();
+            match self.only(all, |request| request.came_with(trace_id, Some(parent_id))) {
+                Some(found) => return Forwarded::From(found, *format),
+                None if self.process(pid).came.has(*parent_id) => return Forwarded::FromEnded,
+                None => {}
+            }
+            let is_like = |request: &Request| request.came_with(trace_id, None);
+            if let Some(found) = self.only_open(call, hash(trace_id), is_like) {
+                return Forwarded::From(found, *format);
             }
         }
-        let id = carried?.request_id.as_deref()?;
+        let Some(id) = carried.and_then(|carried| carried.request_id.as_deref()) else {
+            return Forwarded::Nothing;
+        };
         let has_id = |carried: &Carried| carried.request_id.as_deref() == Some(id);
-        let found = self.only_open(pid, |request| request.carried.as_deref().is_some_and(has_id))?;
-        Some((found, Some(HeaderFormat::XRequestId)))
+        match self.only_open(call, hash(id), |request| request.carried.as_deref().is_some_and(has_id)) {
+            Some(found) => Forwarded::From(found, Some(HeaderFormat::XRequestId)),
+            None => Forwarded::Nothing,
+        }
     }
 
-    /// The only request like this that a process has open.
-    fn only_open(&mut self, pid: u32, is_like: impl Fn(&Request) -> bool) -> Option<Key> {
-        let open: Vec<Key> = self.processes.get(&pid)?.open().collect();
+    /// The only request like this for which a process can make a call, if none that came with the same has
+    /// ended and may still be worked for.
+    fn only_open(&mut self, call: Call, what: [u8; 8], is_like: impl Fn(&Request) -> bool) -> Option<Key> {
+        let process = self.process(call.unit.pid);
+        if process.is_hidden() || process.ended.has(what) {
+            return None;
+        }
+        let open = process.may_call(call.start_ns).collect();
+        self.only(open, is_like)
+    }
+
+    fn only(&mut self, open: Vec<Key>, is_like: impl Fn(&Request) -> bool) -> Option<Key> {
         let mut found = None;
         for key in open {
             if is_like(self.request(key)?) && found.replace(key).is_some() {
@@ -50,17 +77,54 @@ impl Correlator {
         }
         found
     }
+
+    /// A request has ended: its process may still call with what it came with.
+    pub(super) fn ended(&mut self, key: Key) {
+        let Some(request) = self.request(key) else { return };
+        let Request { context, carried, unit, .. } = request;
+        let pid = unit.pid;
+        let came = context.parent.filter(|(_, evidence)| *evidence == Evidence::Header);
+        let mut all: Vec<[u8; 8]> = came.map(|_| hash(&context.trace_id)).into_iter().collect();
+        for carried in carried.iter() {
+            all.extend(carried.contexts.iter().map(|context| hash(&context.trace_id)));
+            all.extend(carried.request_id.as_deref().map(hash));
+        }
+        let ended = &mut self.process(pid).ended;
+        for what in all {
+            if !ended.has(what) {
+                ended.add(what);
+            }
+        }
+    }
+}
+
+/// Where what a call carries comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Forwarded {
+    /// From this open request; the header that tells.
+    From(Key, Option<HeaderFormat>),
+    /// From a request that is not open.
+    FromEnded,
+    /// From no request that is known.
+    Nothing,
+}
+
+fn hash(what: &[u8]) -> [u8; 8] {
+    let mut hasher = FxHasher::default();
+    hasher.write(what);
+    hasher.finish().to_ne_bytes()
 }
 
 impl Request {
-    /// Whether it came with this trace id, in any format.
-    fn came_with(&self, trace_id: &[u8; 16]) -> bool {
+    /// Whether it came with this trace id, in any format; and with this id of its caller, if one is given.
+    fn came_with(&self, trace_id: &[u8; 16], parent_id: Option<&[u8; 8]>) -> bool {
         let Context { parent, trace_id: own, .. } = &self.context;
-        own == trace_id && parent.is_some_and(|(_, evidence)| evidence == Evidence::Header)
+        let is_that = |id: &[u8; 8]| parent_id.is_none_or(|parent_id| id == parent_id);
+        own == trace_id && parent.is_some_and(|(id, evidence)| evidence == Evidence::Header && is_that(&id))
             || self
                 .carried
                 .iter()
                 .flat_map(|carried| &carried.contexts)
-                .any(|context| context.trace_id == *trace_id)
+                .any(|context| context.trace_id == *trace_id && is_that(&context.parent_id))
     }
 }

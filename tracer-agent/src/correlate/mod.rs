@@ -21,14 +21,15 @@ mod threads;
 use rustc_hash::FxHashMap;
 use tracer_common::{EVIDENCE_PROXY, EVIDENCE_SOLE_REQUEST, EVIDENCE_UNIT};
 
+use self::{
+    carried::Forwarded,
+    process::{Call, MadeFor, Process},
+    resend::Attempts,
+};
 pub use self::{
     ids::Ids,
     own::Sdk,
     profile::{Doubt, Profile},
-};
-use self::{
-    process::{Call, MadeFor, Process},
-    resend::Attempts,
 };
 use crate::{
     context::{Carried, HeaderFormat, HeaderFormats, Incoming},
@@ -101,6 +102,8 @@ pub struct Link {
     pub is_suppressed: bool,
     /// Which resend a call is; none if it is none, or if that is not proven.
     pub resend: Option<u32>,
+    /// The header that left with it names another trace: what caused it was seen too late.
+    pub has_left_in_other_trace: bool,
 }
 
 /// OTLP span flags: whether the parent is remote is known, and it is.
@@ -170,6 +173,8 @@ struct Request {
     is_own: bool,
     /// See [`Link::is_suppressed`].
     is_suppressed: bool,
+    /// The trace that the header names which left with it.
+    sent_trace: Option<[u8; 16]>,
 }
 
 /// What becomes known of a request when its head has come; see [`Request`].
@@ -299,12 +304,13 @@ impl Correlator {
 
     /// The head of a request has come.
     pub fn opened(&mut self, facts: &ConnectionFacts, opened: Opened) {
-        let Opened { unit, start_ns, offset, incoming, head, attempt, header, inserted } = opened;
+        let Opened { unit, start_ns, offset, target, incoming, head, attempt, header, inserted } = opened;
         let carried = head.and_then(|head| self.carried(&head));
         let key = Key { connection: facts.number, offset };
         let place = position(facts, offset);
         let wire = offset + u64::from(inserted);
         let other = self.peer(facts).and_then(|connection| self.at_wire(connection, wire));
+        let mut sent_trace = None;
         let standing = match facts.role {
             Role::Server => {
                 self.came(unit.pid, incoming.as_deref(), carried.as_deref());
@@ -312,12 +318,16 @@ impl Correlator {
             }
             Role::Client => {
                 let connect_ns = facts.connect_ns.filter(|_| offset == 0);
-                let call = Call { key, unit, start_ns, connect_ns, remote: facts.remote };
+                let call = Call { key, unit, start_ns, connect_ns, remote: facts.remote, target };
                 match header.and_then(|header| header.sent) {
                     Some(header) => {
-                        // The kernel programs have decided; the process is learned from all the same.
-                        self.made_for(call);
+                        sent_trace = Some(header.trace_id);
                         let (context, made_for) = self.context_of_header(key, &header);
+                        // The kernel programs have decided; the process is learned from all the same.
+                        match made_for.filter(|_| self.process(unit.pid).is_proxy()) {
+                            Some(request) => self.process(unit.pid).called_for(call, request),
+                            None => drop(self.made_for(call)),
+                        }
                         Standing::of(context, made_for)
                     }
                     None => self.standing_of_call(call, place, incoming.as_deref(), carried.as_deref()),
@@ -342,6 +352,7 @@ impl Correlator {
             is_closed: false,
             is_own: standing.own_id.is_some(),
             is_suppressed: standing.is_suppressed || self.is_suppressed(unit.pid),
+            sent_trace,
         };
         if let Some(request) = request.made_for {
             self.call_opened(request, key, start_ns);
@@ -351,7 +362,7 @@ impl Correlator {
         }
         match (facts.role, other) {
             (Role::Server, _) => {
-                self.process(unit.pid).request_opened(unit, key, start_ns);
+                self.process(unit.pid).request_opened(unit, key, target, start_ns);
                 self.tell_profile(unit.pid);
             }
             // The other end's record may have come first.
@@ -449,12 +460,13 @@ impl Correlator {
     ) -> Standing {
         let pid = call.unit.pid;
         let own = self.own_header(pid, incoming, carried);
-        let (found, format) = match self.forwarded(pid, incoming, carried) {
-            Some((request, format)) => {
-                self.process(pid).called_for(call.unit, request);
+        let (found, format) = match self.forwarded(call, incoming, carried) {
+            Forwarded::From(request, format) => {
+                self.process(pid).called_for(call, request);
                 (Some((request, Evidence::ForwardedHeader)), format)
             }
-            None => (self.made_for(call), None),
+            Forwarded::FromEnded => (None, None),
+            Forwarded::Nothing => (self.made_for(call), None),
         };
         let is_suppressed = own.is_some() && self.rules.sdk == Sdk::Suppress;
         // Attempts of one call may have one header.
@@ -474,12 +486,8 @@ impl Correlator {
     /// The request for which an earlier call was made is known now. The call follows if nothing below it
     /// has been told yet.
     fn made_later(&mut self, request: Key, call: Key) {
-        let mut below = vec![call];
-        while let Some(key) = below.pop() {
-            match self.request(key) {
-                Some(found) => below.extend_from_slice(&found.children),
-                None => return,
-            }
+        if self.below(call).is_none_or(|below| below.iter().any(|key| self.request(*key).is_none())) {
+            return;
         }
         self.adopt(call, request, Evidence::Proxy);
         if let Some(found) = self.request(call) {
@@ -542,6 +550,8 @@ impl Correlator {
         if self.request(child).is_some_and(|child| child.is_own && child.context.trace_id != trace_id) {
             return;
         }
+        // Nothing hangs on what hangs on it.
+        let Some(below) = self.below(child).filter(|below| !below.contains(&parent)) else { return };
         let evidence = match self.request(child).map(|request| request.context.parent) {
             Some(None) => evidence,
             // It came with the header of this call.
@@ -553,15 +563,30 @@ impl Correlator {
         request.context = Context { format: request.context.format, ..context };
         let (trace_id, flags) = (request.context.trace_id, request.context.flags);
         let state = request.context.state.clone();
-        let mut below = request.children.clone();
-        while let Some(key) = below.pop() {
+        for key in below {
             if let Some(request) = self.request(key) {
                 request.context.trace_id = trace_id;
                 request.context.flags = flags;
                 request.context.state.clone_from(&state);
-                below.extend_from_slice(&request.children);
             }
         }
+    }
+
+    /// A request and all that hangs on it, as far as that is open; none if it is too much.
+    fn below(&mut self, request: Key) -> Option<Vec<Key>> {
+        const MOST: usize = 4096;
+        let mut all = vec![request];
+        let mut at = 0;
+        while let Some(key) = all.get(at).copied() {
+            if let Some(found) = self.request(key) {
+                all.extend_from_slice(&found.children);
+            }
+            at += 1;
+            if all.len() > MOST {
+                return None;
+            }
+        }
+        Some(all)
     }
 
     fn request(&mut self, key: Key) -> Option<&mut Request> {
@@ -569,7 +594,7 @@ impl Correlator {
         open.iter_mut().find(|request| request.offset == key.offset)
     }
 
-    /// Bytes were read from a connection: a proxy goes on with what that serves.
+    /// Bytes were read from a connection: of an answer, a proxy goes on with what the call was for.
     pub fn read(&mut self, facts: &ConnectionFacts, unit: Unit, time_ns: u64) {
         if self.turn_takers == 0 {
             return;
@@ -584,12 +609,8 @@ impl Correlator {
         else {
             return;
         };
-        let served = match facts.role {
-            Role::Server => Some(Key { connection: facts.number, offset: request.offset }),
-            Role::Client => request.made_for,
-        };
-        if let Some(served) = served {
-            process.resumed(unit, served, time_ns, facts.role == Role::Client);
+        if let Some(served) = request.made_for {
+            process.resumed(unit, served, time_ns);
         }
     }
 
@@ -612,11 +633,13 @@ impl Correlator {
 
     /// An exchange has ended: its process no longer works for it.
     pub fn closed(&mut self, facts: &ConnectionFacts, exchange: &Exchange) {
-        if facts.role == Role::Client {
-            self.called(exchange);
-            self.call_closed(facts, exchange);
-        }
         let key = Key { connection: facts.number, offset: exchange.request_offset };
+        if facts.role == Role::Client {
+            self.called(key, exchange);
+            self.call_closed(facts, exchange);
+        } else {
+            self.ended(key);
+        }
         let Some(request) = self.request(key) else { return };
         request.is_closed = true;
         let pid = request.unit.pid;
@@ -666,8 +689,9 @@ impl Correlator {
             (None, Some(made_for)) => self.resend(made_for, facts, exchange),
             (None, None) => None,
         };
-        let is_suppressed = request.is_suppressed;
-        Link { is_suppressed, resend, ..link(request.span_id, request.context) }
+        let Request { is_suppressed, sent_trace, span_id, context, .. } = request;
+        let has_left_in_other_trace = sent_trace.is_some_and(|trace| trace != context.trace_id);
+        Link { is_suppressed, resend, has_left_in_other_trace, ..link(span_id, context) }
     }
 
     /// A connection is gone, and with it the requests that were never reported.
@@ -712,5 +736,5 @@ fn link(span_id: [u8; 8], context: Context) -> Link {
     let Context { trace_id, parent, flags, state, format } = context;
     let is_remote = parent.is_some_and(|(_, evidence)| evidence.is_remote());
     let flags = u32::from(flags) | HAS_IS_REMOTE | if is_remote { IS_REMOTE } else { 0 };
-    Link { trace_id, span_id, parent, flags, trace_state: state, format, is_suppressed: false, resend: None }
+    Link { trace_id, span_id, parent, flags, trace_state: state, format, ..Link::default() }
 }

@@ -95,10 +95,14 @@ impl Correlator {
         self.rules.sdk == Sdk::Suppress && self.processes.get(&pid).is_some_and(|process| process.exports)
     }
 
-    /// A call has ended. If it exported spans, and they were accepted, its process traces itself.
-    pub(super) fn called(&mut self, exchange: &Exchange) {
-        if self.rules.sdk == Sdk::Suppress && exchange.exports_spans() {
-            self.process(exchange.request_unit.pid).exports = true;
+    /// A call has ended. If it exported spans, of its process's own, and they were accepted, the process
+    /// traces itself. What it passes on for others is not its own.
+    pub(super) fn called(&mut self, call: Key, exchange: &Exchange) {
+        if self.rules.sdk != Sdk::Suppress || !exchange.exports_spans() {
+            return;
         }
+        let is_passed_on = self.request(call).is_none_or(|call| call.made_for.is_some());
+        let process = self.process(exchange.request_unit.pid);
+        process.exports |= !is_passed_on && !process.is_proxy();
     }
 }

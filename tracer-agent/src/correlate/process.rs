@@ -10,7 +10,7 @@ use super::{
     Evidence, Key, Profile,
     accord::Accord,
     own::SpanIds,
-    proxy::{self, Order, Rounds, Turns},
+    proxy::{self, Order, Waits},
     threads::Threads,
 };
 use crate::exchange::{Exchange, Outcome, Unit};
@@ -31,6 +31,8 @@ pub(super) struct Process {
     pub(super) came: SpanIds,
     /// Those that calls carried of the application's own.
     sent: SpanIds,
+    /// What requests came with that have ended: hashes of trace and request ids.
+    pub(super) ended: SpanIds,
     /// It exports spans itself.
     pub(super) exports: bool,
 }
@@ -71,6 +73,8 @@ pub(super) struct Call {
     /// When its connection was opened, if that was for this call.
     pub(super) connect_ns: Option<u64>,
     pub(super) remote: SocketAddr,
+    /// See [`crate::exchange::Opened::target`].
+    pub(super) target: u64,
 }
 
 /// For which requests calls are made.
@@ -87,26 +91,22 @@ pub(super) struct MadeFor {
 enum Works {
     /// By threads, if what was learned says so.
     Threads(Threads, Accord),
-    /// As a proxy that calls in the callback which read.
-    Turns(&'static str, Turns),
-    /// As a proxy that reads what has come, and then calls.
-    Rounds(&'static str, Rounds),
+    /// As a proxy.
+    Proxy(&'static str, Waits),
 }
 
 impl Process {
     pub(super) fn new(executable: &str) -> Self {
         Self::working(match proxy::known(executable) {
-            Some((name, Order::AtOnce)) => Works::Turns(name, Turns::default()),
-            Some((name, Order::InRounds)) => Works::Rounds(name, Rounds::default()),
+            Some((name, order)) => Works::Proxy(name, Waits::new(order)),
             None => Works::Threads(Threads::default(), Accord::default()),
         })
     }
 
     /// A process of the same program.
     pub(super) fn forked(&self) -> Self {
-        Self::working(match self.works {
-            Works::Turns(name, _) => Works::Turns(name, Turns::default()),
-            Works::Rounds(name, _) => Works::Rounds(name, Rounds::default()),
+        Self::working(match &self.works {
+            Works::Proxy(name, waits) => Works::Proxy(name, Waits::new(waits.order)),
             Works::Threads(..) => Works::Threads(Threads::default(), Accord::default()),
         })
     }
@@ -120,13 +120,14 @@ impl Process {
             profile: None,
             came: SpanIds::default(),
             sent: SpanIds::default(),
+            ended: SpanIds::default(),
             exports: false,
         }
     }
 
-    /// Whether it matters to it what a thread reads of a request, or of an answer.
+    /// Whether it may call for a request again when a thread has read an answer.
     pub(super) fn takes_turns(&self) -> bool {
-        matches!(self.works, Works::Turns(..))
+        matches!(&self.works, Works::Proxy(_, waits) if waits.order == Order::AtOnce)
     }
 
     pub(super) fn is_proxy(&self) -> bool {
@@ -136,18 +137,19 @@ impl Process {
     pub(super) fn profile(&self) -> Profile {
         match &self.works {
             Works::Threads(threads, _) => threads.profile(),
-            Works::Turns(name, _) | Works::Rounds(name, _) => Profile::Proxy(name),
+            Works::Proxy(name, _) => Profile::Proxy(name),
         }
     }
 
     /// How the kernel programs may link its calls (`PROFILE_*`), if that has changed.
     pub(super) fn new_profile(&mut self, sole_request: bool) -> Option<u8> {
         let profile = match &self.works {
-            Works::Turns(..) => PROFILE_PROXY,
+            _ if self.is_hidden => PROFILE_NONE,
+            Works::Proxy(_, waits) if waits.order == Order::AtOnce => PROFILE_PROXY,
             // Which call is for which request shows after the calls.
-            Works::Rounds(..) => PROFILE_LATER,
+            Works::Proxy(..) => PROFILE_LATER,
             Works::Threads(threads, _) if threads.are_units() => PROFILE_THREADS,
-            Works::Threads(..) if !sole_request || self.is_hidden => PROFILE_NONE,
+            Works::Threads(..) if !sole_request => PROFILE_NONE,
             Works::Threads(_, accord) if accord.is_suspicious() => PROFILE_LATER,
             Works::Threads(_, accord) if accord.is_known() => PROFILE_SOLE_REQUEST,
             Works::Threads(..) => PROFILE_SOLE_OWN,
@@ -178,19 +180,24 @@ impl Process {
         self.open.iter().map(|open| open.key)
     }
 
+    /// Those of them that a call of this time can be for, if nothing else is known of it.
+    pub(super) fn may_call(&self, at_ns: u64) -> impl Iterator<Item = Key> {
+        self.open.iter().filter(move |open| !open.is_answered && open.start_ns <= at_ns).map(|open| open.key)
+    }
+
     /// A thread has read the head of a request.
-    pub(super) fn request_opened(&mut self, unit: Unit, key: Key, start_ns: u64) {
+    pub(super) fn request_opened(&mut self, unit: Unit, key: Key, target: u64, start_ns: u64) {
         match &mut self.works {
             Works::Threads(threads, accord) => {
                 threads.read(unit.tid, key, &mut self.open);
                 accord.serves();
             }
-            Works::Turns(_, turns) => turns.resumed(unit.tid, key, start_ns, true),
-            Works::Rounds(_, rounds) => rounds.read(unit.tid, key, start_ns),
+            Works::Proxy(_, waits) => waits.read(unit.tid, key, target, start_ns),
         }
         let overlaps = !self.open.is_empty();
-        for open in &mut self.open {
-            open.overlaps = true;
+        // All of several overlap already.
+        if let [only] = &mut self.open[..] {
+            only.overlaps = true;
         }
         self.open.push(Open {
             key,
@@ -207,8 +214,8 @@ impl Process {
     pub(super) fn request_answered(&mut self, key: Key) {
         let Some(open) = self.open.iter_mut().find(|open| open.key == key) else { return };
         open.is_answered = true;
-        if let Works::Rounds(_, rounds) = &mut self.works {
-            rounds.answered(open.unit.tid, key);
+        if let Works::Proxy(_, waits) = &mut self.works {
+            waits.answered(open.unit.tid, key);
         }
     }
 
@@ -233,9 +240,12 @@ impl Process {
 
     /// A thread may work for a request that is not known.
     pub(super) fn works_unseen(&mut self, unit: Unit, time_ns: u64) {
-        if let Works::Threads(threads, accord) = &mut self.works {
-            threads.works_unseen(unit.tid);
-            accord.works_unseen(time_ns);
+        match &mut self.works {
+            Works::Threads(threads, accord) => {
+                threads.works_unseen(unit.tid);
+                accord.works_unseen(time_ns);
+            }
+            Works::Proxy(_, waits) => waits.works_unseen(unit.tid),
         }
     }
 
@@ -245,26 +255,23 @@ impl Process {
         if self.open.is_empty() {
             self.quiet_since_ns = time_ns.max(open.start_ns);
         }
-        if let Works::Rounds(_, rounds) = &mut self.works {
-            rounds.answered(open.unit.tid, key);
+        if let Works::Proxy(_, waits) = &mut self.works {
+            waits.answered(open.unit.tid, key);
         }
         Some(open)
     }
 
-    /// A proxy's thread goes on with a request. With its head, and with each answer to a call for it, it
-    /// may call anew (`renews`); with more of its body it may not.
-    pub(super) fn resumed(&mut self, unit: Unit, key: Key, time_ns: u64, renews: bool) {
-        if let Works::Turns(_, turns) = &mut self.works {
-            turns.resumed(unit.tid, key, time_ns, renews);
+    /// A proxy's thread has read an answer to a call for a request: it may call for it anew.
+    pub(super) fn resumed(&mut self, unit: Unit, key: Key, time_ns: u64) {
+        if let Works::Proxy(_, waits) = &mut self.works {
+            waits.resumed(unit.tid, key, time_ns);
         }
     }
 
-    /// The process makes a call that itself tells for which request.
-    pub(super) fn called_for(&mut self, unit: Unit, request: Key) {
-        match &mut self.works {
-            Works::Turns(_, turns) => turns.called_for(unit.tid, request),
-            Works::Rounds(_, rounds) => rounds.called_for(unit.tid, request),
-            Works::Threads(..) => {}
+    /// The process makes a call of which it is known for which request.
+    pub(super) fn called_for(&mut self, call: Call, request: Key) {
+        if let Works::Proxy(_, waits) = &mut self.works {
+            waits.called_for(call.unit.tid, request, call.target);
         }
     }
 
@@ -274,18 +281,16 @@ impl Process {
         let (tid, at_ns) = (call.unit.tid, call.connect_ns.unwrap_or(call.start_ns));
         let mut earlier = Vec::new();
         let this = match &mut self.works {
-            Works::Turns(_, turns) => {
-                let waits = |key| open.iter().any(|open| open.key == key && !open.is_answered);
-                turns.made_for(tid, at_ns, waits).map(|key| (key, Evidence::Proxy))
-            }
-            Works::Rounds(_, rounds) => {
-                earlier = rounds.called(tid, call.key, at_ns);
+            Works::Proxy(..) if self.is_hidden => None,
+            Works::Proxy(_, waits) => {
+                earlier = waits.called(tid, call.key, call.target, at_ns, !open.is_empty());
                 let this = earlier.iter().position(|(_, made)| *made == call.key);
                 this.map(|at| (earlier.swap_remove(at).0, Evidence::Proxy))
             }
             Works::Threads(threads, accord) => {
                 let is_its_own = accord.called(call, !open.is_empty());
-                let own = threads.made_for(call, open).map(|key| (key, Evidence::Unit));
+                let own = threads.made_for(call, open).filter(|_| !self.is_hidden);
+                let own = own.map(|key| (key, Evidence::Unit));
                 let may_be_sole = sole_request && !self.is_hidden && !is_its_own && !threads.are_units();
                 own.or(match &open[..] {
                     [only] if may_be_sole && only.is_sole_reason(call, self.quiet_since_ns) => {

@@ -1,4 +1,8 @@
 //! For which request a proxy makes a call.
+//!
+//! A proxy calls for a request that it has read and not answered. If several wait, the one is meant that
+//! asks for the same as the call; if none does, or several do, it is known when the others have had their
+//! calls, or never.
 
 use std::collections::VecDeque;
 
@@ -9,7 +13,7 @@ use super::Key;
 /// When a proxy calls.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Order {
-    /// In the callback that read, before the thread reads anything else.
+    /// In the callback that read.
     AtOnce,
     /// After all that had come was read.
     InRounds,
@@ -27,148 +31,289 @@ pub(super) fn known(executable: &str) -> Option<(&'static str, Order)> {
     PROXIES.iter().copied().find(|(name, _)| *name == file)
 }
 
-/// What each thread went on with, the latest last.
-#[derive(Debug, Default)]
-pub(super) struct Turns(FxHashMap<u32, VecDeque<Turn>>);
-
-/// A thread went on with a request.
+/// What the threads of a proxy have read and not answered.
 #[derive(Debug)]
-struct Turn {
-    time_ns: u64,
+pub(super) struct Waits {
+    pub(super) order: Order,
+    threads: FxHashMap<u32, Thread>,
+    /// What it called for while it served nothing: checks, which it makes at other times too.
+    own: VecDeque<Own>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Own {
+    target: u64,
+    first_ns: u64,
+    /// It came again later: it was not for a request from before the agent.
+    is_certain: bool,
+}
+
+#[derive(Debug, Default)]
+struct Thread {
+    requests: Vec<Waiting>,
+    /// Calls of which it is not known what they are for, in the order in which they were made.
+    unclear: Vec<Made>,
+    /// It has read what may be a request that is not known, and no other since.
+    is_astray: bool,
+}
+
+/// A request that is not answered.
+#[derive(Debug)]
+struct Waiting {
     key: Key,
-    /// A call was made in it. A second one may be a check or a retry of something else.
-    is_used: bool,
+    /// Since when it may be called for: its head was read, or an answer to a call for it.
+    since_ns: u64,
+    /// See [`crate::exchange::Opened::target`].
+    target: u64,
+    /// What the last call for it asked for; 0 if there was none, or it is not known.
+    called: u64,
+    /// It has had its call. A second one may be a check, or a retry of something else.
+    has_called: bool,
 }
 
-impl Turns {
-    /// Turns of a thread that are remembered.
-    const MOST: usize = 64;
-
-    /// See [`super::process::Process::resumed`].
-    pub(super) fn resumed(&mut self, tid: u32, key: Key, time_ns: u64, renews: bool) {
-        let turns = thread(&mut self.0, tid);
-        if turns.len() >= Self::MOST {
-            turns.pop_front();
-        }
-        let is_used = !renews && turns.iter().any(|turn| turn.key == key && turn.is_used);
-        turns.push_back(Turn { time_ns, key, is_used });
-    }
-
-    /// A call was made for this request.
-    pub(super) fn called_for(&mut self, tid: u32, request: Key) {
-        let turns = self.0.get_mut(&tid).into_iter().flatten();
-        turns.filter(|turn| turn.key == request).for_each(|turn| turn.is_used = true);
-    }
-
-    /// The request of the latest turn before a call, if it still waits and has not called.
-    pub(super) fn made_for(&mut self, tid: u32, at_ns: u64, waits: impl Fn(Key) -> bool) -> Option<Key> {
-        let turn = self.0.get_mut(&tid)?.iter_mut().rev().find(|turn| turn.time_ns <= at_ns)?;
-        if turn.is_used || !waits(turn.key) {
-            return None;
-        }
-        turn.is_used = true;
-        Some(turn.key)
+impl Waiting {
+    fn may_call(&self, at_ns: u64) -> bool {
+        !self.has_called && self.since_ns <= at_ns
     }
 }
 
-/// What each thread has read and not yet called for.
-#[derive(Debug, Default)]
-pub(super) struct Rounds {
-    threads: FxHashMap<u32, Round>,
-    /// It has made a call for which nothing waited: a check, or a retry. Calls are not counted off any
-    /// more against what was read.
-    calls_itself: bool,
+/// A call.
+#[derive(Clone, Copy, Debug)]
+struct Made {
+    call: Key,
+    at_ns: u64,
+    target: u64,
 }
 
-#[derive(Debug, Default)]
-struct Round {
-    /// Requests that wait, in the order in which they were read, and when.
-    waiting: Vec<(Key, u64)>,
-    /// Calls that were made for some of them, in the order in which they were made, and when.
-    unclear: Vec<(Key, u64)>,
-    /// One of the requests was answered before it was clear which calls were for it.
-    is_mixed: bool,
+/// What is known of a call.
+enum Known {
+    /// It is for the request with this index.
+    For(usize),
+    /// It is for none.
+    None,
+    /// It may be for several.
+    Unclear,
 }
 
-impl Rounds {
+impl Waits {
+    pub(super) fn new(order: Order) -> Self {
+        Self { order, threads: FxHashMap::default(), own: VecDeque::new() }
+    }
+
     /// A thread has read the head of a request, the first byte of it then.
-    pub(super) fn read(&mut self, tid: u32, key: Key, time_ns: u64) {
-        let waiting = &mut thread(&mut self.threads, tid).waiting;
+    pub(super) fn read(&mut self, tid: u32, key: Key, target: u64, time_ns: u64) {
+        let thread = thread(&mut self.threads, tid);
+        thread.is_astray = false;
         // A head that came in pieces is complete after those that were complete before.
-        let after_ns = waiting.last().map_or(0, |(_, read_ns)| *read_ns);
-        waiting.push((key, time_ns.max(after_ns)));
+        let after_ns = match self.order {
+            Order::AtOnce => 0,
+            Order::InRounds => thread.requests.last().map_or(0, |last| last.since_ns),
+        };
+        thread.requests.push(Waiting {
+            key,
+            since_ns: time_ns.max(after_ns),
+            target,
+            called: 0,
+            has_called: false,
+        });
+    }
+
+    /// A thread has read what may be a request, and is not understood.
+    pub(super) fn works_unseen(&mut self, tid: u32) {
+        thread(&mut self.threads, tid).is_astray = true;
+    }
+
+    /// A thread has read an answer to a call for a request: it may call for it anew.
+    pub(super) fn resumed(&mut self, tid: u32, key: Key, time_ns: u64) {
+        let waiting = self.threads.get_mut(&tid).and_then(|thread| thread.of(key));
+        if let Some(waiting) = waiting.filter(|waiting| waiting.has_called) {
+            waiting.has_called = false;
+            waiting.since_ns = time_ns;
+        }
     }
 
     /// A request needs no call any more.
     pub(super) fn answered(&mut self, tid: u32, key: Key) {
-        let Some(round) = self.threads.get_mut(&tid) else { return };
-        let before = round.waiting.len();
-        round.waiting.retain(|(waiting, _)| *waiting != key);
-        if round.waiting.len() < before && !round.unclear.is_empty() {
-            round.unclear.remove(0);
-            round.is_mixed = true;
+        let Some(thread) = self.threads.get_mut(&tid) else { return };
+        let Some(at) = thread.requests.iter().position(|waiting| waiting.key == key) else { return };
+        // Calls that may be its, or others': of those nobody knows now whether they have called.
+        for call in (0..thread.unclear.len()).rev() {
+            let others: Vec<usize> = thread.may_be_for(&thread.unclear[call]).collect();
+            if others.contains(&at) {
+                thread.unclear.remove(call);
+                others.into_iter().for_each(|other| thread.requests[other].has_called = true);
+            }
         }
-        round.restart_if_done();
+        thread.requests.remove(at);
     }
 
     /// A call was made for this request.
-    pub(super) fn called_for(&mut self, tid: u32, request: Key) {
-        if let Some(round) = self.threads.get_mut(&tid) {
-            round.waiting.retain(|(waiting, _)| *waiting != request);
-            round.restart_if_done();
+    pub(super) fn called_for(&mut self, tid: u32, request: Key, target: u64) {
+        if let Some(waiting) = self.threads.get_mut(&tid).and_then(|thread| thread.of(request)) {
+            waiting.has_called = true;
+            waiting.called = target;
         }
     }
 
     /// A thread makes a call. Returns the pairs of request and call that are known now.
-    ///
-    /// A thread that has read several requests calls for them in the same order. Which calls those are is
-    /// known when there are as many of them, all made after all of the requests were read.
-    pub(super) fn called(&mut self, tid: u32, call: Key, at_ns: u64) -> Vec<(Key, Key)> {
-        let round = thread(&mut self.threads, tid);
-        if round.waiting.is_empty() {
-            self.calls_itself = true;
+    pub(super) fn called(
+        &mut self,
+        tid: u32,
+        call: Key,
+        target: u64,
+        at_ns: u64,
+        serves: bool,
+    ) -> Vec<(Key, Key)> {
+        /// Calls and requests that are compared.
+        const MOST: usize = 1024;
+        let own = self.is_own(target, at_ns, serves);
+        let thread = thread(&mut self.threads, tid);
+        if own.is_some_and(|own| own.is_certain || thread.asking(target).is_empty()) {
             return Vec::new();
         }
-        let at = round.unclear.partition_point(|(_, earlier_ns)| *earlier_ns <= at_ns);
-        round.unclear.insert(at, (call, at_ns));
-        let in_order = round.waiting.len() == 1 || !self.calls_itself;
-        let known = if in_order && !round.is_mixed { round.take_known() } else { Vec::new() };
-        if round.unclear.len() >= round.waiting.len() {
-            // Each has made its call.
-            round.waiting.clear();
+        if thread.is_astray || thread.requests.is_empty() || thread.requests.len() > MOST {
+            return Vec::new();
         }
-        round.restart_if_done();
+        if thread.unclear.len() >= MOST {
+            thread.unclear.remove(0);
+        }
+        let at = thread.unclear.partition_point(|earlier| earlier.at_ns <= at_ns);
+        thread.unclear.insert(at, Made { call, at_ns, target });
+        let mut known = thread.resolve();
+        if self.order == Order::InRounds {
+            known.extend(thread.in_order(target));
+        }
         known
+    }
+
+    /// Whether a call may be the proxy's own. Of those that call when they have read it is not known: they
+    /// may renew what they keep when they have answered.
+    fn is_own(&mut self, target: u64, at_ns: u64, serves: bool) -> Option<Own> {
+        /// Kinds of checks that are remembered.
+        const MOST: usize = 64;
+        const LATER_NS: u64 = 1_000_000_000;
+        if self.order == Order::AtOnce || target == 0 {
+            return None;
+        }
+        let known = self.own.iter_mut().find(|own| own.target == target);
+        match known {
+            Some(own) => {
+                own.is_certain |= !serves && at_ns.saturating_sub(own.first_ns) >= LATER_NS;
+                Some(*own)
+            }
+            None if !serves => {
+                self.own.truncate(MOST - 1);
+                let own = Own { target, first_ns: at_ns, is_certain: false };
+                self.own.push_front(own);
+                Some(own)
+            }
+            None => None,
+        }
     }
 }
 
-impl Round {
-    /// Takes the requests that were read before the first call, if as many calls were made before
-    /// another was read.
-    fn take_known(&mut self) -> Vec<(Key, Key)> {
+impl Thread {
+    fn of(&mut self, key: Key) -> Option<&mut Waiting> {
+        self.requests.iter_mut().find(|waiting| waiting.key == key)
+    }
+
+    /// Whether an earlier request of the same connection is to be answered first.
+    fn is_behind(&self, waiting: &Waiting) -> bool {
+        let Key { connection, offset } = waiting.key;
+        self.requests.iter().any(|other| other.key.connection == connection && other.key.offset < offset)
+    }
+
+    /// Indices of the requests that a call asks for: what it does itself, or what led to such a call.
+    fn asking(&self, target: u64) -> Vec<usize> {
+        if target == 0 {
+            return Vec::new();
+        }
+        let led = self.requests.iter().filter(|waiting| waiting.called == target);
+        let led: Vec<u64> = led.map(|waiting| waiting.target).collect();
+        let asks = |waiting: &Waiting| waiting.target == target || led.contains(&waiting.target);
+        let all = self.requests.iter().enumerate();
+        all.filter(|(_, waiting)| asks(waiting)).map(|(at, _)| at).collect()
+    }
+
+    /// Indices of the requests that a call may be for.
+    fn may_be_for(&self, made: &Made) -> impl Iterator<Item = usize> {
+        let asking = self.asking(made.target);
+        let all = if asking.is_empty() { (0..self.requests.len()).collect() } else { asking };
+        let at_ns = made.at_ns;
+        let may = move |at: &usize| {
+            let waiting = &self.requests[*at];
+            waiting.may_call(at_ns) && !self.is_behind(waiting)
+        };
+        all.into_iter().filter(may)
+    }
+
+    fn what_for(&self, made: &Made) -> Known {
+        let mut those = self.may_be_for(made);
+        match (those.next(), those.next()) {
+            (Some(at), None) => Known::For(at),
+            (Some(_), Some(_)) => Known::Unclear,
+            (None, _) => Known::None,
+        }
+    }
+
+    /// Takes the calls that can be for one request only, until there are none.
+    fn resolve(&mut self) -> Vec<(Key, Key)> {
         let mut known = Vec::new();
-        while let Some((_, first_ns)) = self.unclear.first() {
-            let reads = self.waiting.partition_point(|(_, read_ns)| read_ns <= first_ns);
-            let until_ns = self.waiting.get(reads).map_or(u64::MAX, |(_, read_ns)| *read_ns);
-            let calls = self.unclear.partition_point(|(_, at_ns)| *at_ns < until_ns);
-            if reads != calls {
-                break;
+        let mut at = 0;
+        while let Some(made) = self.unclear.get(at).copied() {
+            match self.what_for(&made) {
+                Known::Unclear => at += 1,
+                Known::None => drop(self.unclear.remove(at)),
+                Known::For(request) => {
+                    known.push(self.take(request, at));
+                    at = 0;
+                }
             }
-            let pairs = self.waiting.drain(..reads).zip(self.unclear.drain(..calls));
-            known.extend(pairs.map(|((request, _), (call, _))| (request, call)));
         }
         known
     }
 
-    fn restart_if_done(&mut self) {
-        if self.waiting.is_empty() {
-            *self = Self::default();
+    /// The call with this index is for the request with that one.
+    fn take(&mut self, request: usize, call: usize) -> (Key, Key) {
+        let made = self.unclear.remove(call);
+        let waiting = &mut self.requests[request];
+        waiting.has_called = true;
+        waiting.called = made.target;
+        (waiting.key, made.call)
+    }
+
+    /// What is read in one go is called for in the same order. Of requests that ask for the same: if there
+    /// are as many calls, all made after all were read, and none has waited for long.
+    fn in_order(&mut self, target: u64) -> Vec<(Key, Key)> {
+        /// From the first read to the last call.
+        const LONGEST_NS: u64 = 5_000_000;
+        let asking = self.asking(target);
+        let requests = || asking.iter().map(|at| &self.requests[*at]);
+        let reads: Vec<u64> = requests().map(|waiting| waiting.since_ns).collect();
+        let calls = self.unclear.iter().filter(|made| made.target == target).map(|made| made.at_ns);
+        let calls: Vec<u64> = calls.collect();
+        let (Some(first_ns), Some(last_ns)) = (reads.iter().min(), reads.iter().max()) else {
+            return Vec::new();
+        };
+        let in_one_go = |at_ns: &u64| at_ns >= last_ns && at_ns - first_ns <= LONGEST_NS;
+        let is_clear = calls.len() == reads.len()
+            && calls.iter().all(in_one_go)
+            && requests().all(|waiting| !waiting.has_called && !self.is_behind(waiting));
+        if !is_clear {
+            return Vec::new();
         }
+        let mut known = Vec::new();
+        for request in asking {
+            if let Some(call) = self.unclear.iter().position(|made| made.target == target) {
+                known.push(self.take(request, call));
+            }
+        }
+        known
     }
 }
 
 /// What is known of a thread.
-fn thread<T: Default>(threads: &mut FxHashMap<u32, T>, tid: u32) -> &mut T {
+fn thread(threads: &mut FxHashMap<u32, Thread>, tid: u32) -> &mut Thread {
     if threads.len() >= THREADS && !threads.contains_key(&tid) {
         threads.clear();
     }

@@ -95,6 +95,7 @@ impl Threads {
             return None;
         }
         found.has_called = true;
-        self.are_units().then_some(found.key)
+        let is_astray = self.readers.get(&call.unit.tid).is_none_or(|reader| reader.is_astray);
+        (self.are_units() && !is_astray).then_some(found.key)
     }
 }

@@ -93,6 +93,7 @@ fn build_by(
         unit: exchange.request_unit,
         start_ns: exchange.start_ns,
         offset: exchange.request_offset,
+        target: 1,
         incoming: incoming.map(Box::new),
         head: Some(http.request_head.clone()),
         attempt: attempt(&http.request_head),

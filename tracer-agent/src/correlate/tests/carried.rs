@@ -103,8 +103,60 @@ fn a_call_with_the_id_of_one_open_request_belongs_to_it() {
     assert_eq!(evidence(&world.close(&unclear)), None, "two are open with this id");
     assert_eq!(link.parent.map(|(id, _)| id), Some(world.close(&second).span_id));
     let again = world.open_with(&call, OTHER, 40, None, Some(&field("bbbbbbbb")));
+    let first_again = world.open_with(&call, OTHER, 45, None, Some(&field("aaaaaaaa")));
     let elsewhere = world.open_with(&call, thread(2, 2), 50, None, Some(&field("aaaaaaaa")));
     assert_eq!(evidence(&world.close(&elsewhere)), None, "another process");
-    assert_eq!(world.close(&again).parent.map(|(id, _)| id), Some(world.close(&third).span_id));
-    world.close(&first);
+    assert_eq!(world.close(&again).parent, None, "the one that has ended may still be worked for");
+    assert_eq!(world.close(&first_again).parent.map(|(id, _)| id), Some(world.close(&first).span_id));
+    world.close(&third);
+}
+
+#[test]
+fn a_context_that_was_passed_on_names_one_request_and_none_after_that_has_ended() {
+    let context = |span: u8| Incoming { parent_id: [span; 8], ..super::incoming(7) };
+    let mut world = world(&[]);
+    let (_, one) = world.connection(1);
+    let (_, two) = world.connection(2);
+    let (call, _) = world.connection(3);
+    let first = world.open(&one, SERVER, 0, Some(context(1)));
+    let second = world.open(&two, SERVER, 0, Some(context(2)));
+    let of_first = world.open(&call, OTHER, 10, Some(context(1)));
+    let unclear = world.open(&call, OTHER, 20, Some(context(9)));
+    assert_eq!(world.close(&unclear).parent, None, "two came with this trace");
+    let of_first = world.close(&of_first);
+    assert_eq!(of_first.parent, Some((world.close(&first).span_id, Evidence::ForwardedHeader)));
+    // What works on after its answer passes on what it came with.
+    let background = world.open(&call, OTHER, 30, Some(context(1)));
+    assert_eq!(world.close(&background).parent, None);
+    let unclear = world.open(&call, OTHER, 40, Some(context(8)));
+    assert_ne!(evidence(&world.close(&unclear)), Some(Evidence::ForwardedHeader), "of which of the two?");
+    world.close(&second);
+}
+
+#[test]
+fn requests_of_a_circle_do_not_hang_on_each_other() {
+    let mut world = world(&[]);
+    let trace = |span: [u8; 8]| Incoming { parent_id: span, ..super::incoming(7) };
+    let (a_to_b, at_b) = world.connection(1);
+    let (b_to_a, at_a) = world.connection(2);
+    let (a, b) = (thread(1, 1), thread(2, 2));
+    // The record of the first call comes last, and with it what would close the circle.
+    let served = world.open(&at_b, b, 0, Some(trace([1; 8])));
+    let back = world.open(&b_to_a, b, 0, Some(trace([1; 8])));
+    let again = world.open(&at_a, a, 0, Some(trace([3; 8])));
+    let first = world.open(&a_to_b, a, 0, Some(trace([1; 8])));
+    let links = [&served, &back, &again, &first].map(|pending| world.close(pending));
+    for link in &links {
+        assert_ne!(link.parent.map(|(id, _)| id), Some(link.span_id));
+    }
+    let parent_of = |id: [u8; 8]| links.iter().find(|link| link.span_id == id).and_then(|link| link.parent);
+    for link in &links {
+        let mut steps = 0;
+        let mut above = link.parent;
+        while let Some((id, _)) = above {
+            above = parent_of(id);
+            steps += 1;
+            assert!(steps < 5, "{links:?}");
+        }
+    }
 }

@@ -14,6 +14,8 @@ use crate::exchange::{Outcome, Payload};
 struct World {
     correlator: Correlator,
     now_ns: u64,
+    /// What requests ask for that are opened now.
+    target: u64,
 }
 
 /// One end of a connection.
@@ -47,7 +49,14 @@ impl World {
                 ids,
             ),
             now_ns: 1000,
+            target: 1,
         }
+    }
+
+    /// Requests that are opened from here on ask for this.
+    fn ask_for(&mut self, target: u64) -> &mut Self {
+        self.target = target;
+        self
     }
 
     fn now(&mut self) -> u64 {
@@ -59,7 +68,8 @@ impl World {
     fn connection(&mut self, number: u64) -> (End, End) {
         let connect_ns = self.now();
         let address = |port: u16| std::net::SocketAddr::from(([127, 0, 0, 1], port));
-        let (client, server) = (number as u32 * 1000 + 1, number as u32 * 1000 + 2);
+        let (client, server) =
+            ((number as u32).wrapping_mul(1000) + 1, (number as u32).wrapping_mul(1000) + 2);
         let facts = ConnectionFacts {
             number,
             role: Role::Client,
@@ -99,8 +109,17 @@ impl World {
         let start_ns = self.now();
         let incoming = incoming.map(Box::new);
         let head = fields.map(|fields| bytes::Bytes::from(format!("GET / HTTP/1.1\r\n{fields}\r\n\r\n")));
-        let opened =
-            Opened { unit, start_ns, offset, incoming, head, attempt: None, header: None, inserted: 0 };
+        let opened = Opened {
+            unit,
+            start_ns,
+            offset,
+            target: self.target,
+            incoming,
+            head,
+            attempt: None,
+            header: None,
+            inserted: 0,
+        };
         self.correlator.opened(&end.0, opened);
         Pending { facts: end.0.clone(), unit, offset, start_ns }
     }

@@ -33,15 +33,15 @@ fn a_proxy_goes_on_with_a_request_when_it_reads_an_answer_for_it() {
     let worker = thread(1, 1);
     let (_, one) = world.connection(1);
     let (_, two) = world.connection(2);
-    let first = world.open(&one, worker, 0, None);
+    let first = world.ask_for(1).open(&one, worker, 0, None);
     let (authentication, _) = world.connection(3);
-    let question = world.open(&authentication, worker, 0, None);
-    let second = world.open(&two, worker, 0, None);
+    let question = world.ask_for(9).open(&authentication, worker, 0, None);
+    let second = world.ask_for(2).open(&two, worker, 0, None);
     let at = world.now();
     world.correlator.read(&authentication.0, worker, at);
     world.close(&question);
     let (upstream, _) = world.connection(4);
-    let call = world.open(&upstream, worker, 0, None);
+    let call = world.ask_for(1).open(&upstream, worker, 0, None);
     let link = world.close(&call);
     world.close(&second);
     let outer = world.close(&first);
@@ -129,21 +129,114 @@ fn an_answer_before_all_calls_are_clear_leaves_them_unclear() {
 }
 
 #[test]
-fn what_a_proxy_calls_by_itself_is_not_counted_off_against_requests() {
+fn what_a_proxy_calls_by_itself_is_for_no_request() {
+    const CHECK: u64 = 9;
     let mut world = World::new();
     world.correlator.program(1, IN_ROUNDS);
     let worker = thread(1, 1);
-    let check = world.call(worker);
     let [one, two] = [1, 2].map(|number| world.connection(number).1);
-    let first = world.open(&one, worker, 0, None);
+    // Seen once it may have been for a request from before the agent.
+    let check = world.ask_for(CHECK).call(worker);
+    let early = world.open(&one, worker, 0, None);
+    assert_eq!(evidence(&world.call(worker)), Some(Evidence::Proxy));
+    world.close(&early);
+    world.now_ns += 2_000_000_000;
+    let again = world.call(worker);
+    let first = world.ask_for(1).open(&one, worker, 100, None);
+    let during = world.ask_for(CHECK).call(worker);
     let second = world.open(&two, worker, 0, None);
-    let links = [check, world.call(worker), world.call(worker)];
-    assert!(links.iter().all(|link| link.parent.is_none()));
-    world.close(&first);
+    let unclear = world.call(worker);
+    assert!([check, again, during, unclear].iter().all(|link| link.parent.is_none()));
     world.close(&second);
-    let third = world.open(&one, worker, 100, None);
-    assert_eq!(evidence(&world.call(worker)), Some(Evidence::Proxy), "only one waits");
-    world.close(&third);
+    assert_eq!(evidence(&world.ask_for(1).call(worker)), Some(Evidence::Proxy), "nothing else waits");
+    world.close(&first);
+}
+
+/// Both kinds, and what one of them is called.
+const PROXIES: [&str; 2] = ["/usr/sbin/nginx", IN_ROUNDS];
+
+#[test]
+fn a_delayed_request_does_not_get_the_call_of_another() {
+    for program in PROXIES {
+        for (targets, linked) in [([1, 2], true), ([1, 1], false)] {
+            let mut world = World::new();
+            world.correlator.program(1, program);
+            let worker = thread(1, 1);
+            let [one, two] = [1, 2].map(|number| world.connection(number).1);
+            let first = world.ask_for(targets[0]).open(&one, worker, 0, None);
+            world.now_ns += 10_000_000;
+            let second = world.ask_for(targets[1]).open(&two, worker, 0, None);
+            // Both have waited: the first is called for first, or last.
+            let made = [world.ask_for(targets[1]).call(worker), world.ask_for(targets[0]).call(worker)];
+            let (first, second) = (world.close(&first), world.close(&second));
+            let expected = [&second, &first].map(|link| linked.then_some(link.span_id));
+            assert_eq!(made.map(|link| link.parent.map(|(id, _)| id)), expected, "{program}");
+        }
+    }
+}
+
+#[test]
+fn of_several_that_wait_the_last_is_known_when_the_others_have_called() {
+    let mut world = World::new();
+    world.correlator.program(1, PROXIES[0]);
+    let worker = thread(1, 1);
+    let (_, one) = world.connection(1);
+    let (_, two) = world.connection(2);
+    let first = world.open(&one, worker, 0, None);
+    let (for_first, _) = world.connection(3);
+    let second = world.open(&two, worker, 0, None);
+    let (for_second, _) = world.connection(4);
+    // What was connected last is sent first, and asks for something that it does not tell.
+    world.ask_for(7);
+    let made_second = world.open(&for_second, worker, 0, None);
+    let made_first = world.open(&for_first, worker, 0, None);
+    let links = [&made_second, &made_first, &second, &first].map(|pending| world.close(pending));
+    assert_eq!(links[0].parent, Some((links[2].span_id, Evidence::Proxy)));
+    assert_eq!(links[1].parent, Some((links[3].span_id, Evidence::Proxy)));
+}
+
+#[test]
+fn pipelined_requests_are_called_for_one_after_the_other() {
+    for program in PROXIES {
+        let mut world = World::new();
+        world.correlator.program(1, program);
+        let worker = thread(1, 1);
+        let (_, one) = world.connection(1);
+        let requests = [0, 100].map(|offset| world.open(&one, worker, offset, None));
+        let calls = requests.map(|request| (world.call(worker), world.close(&request)));
+        for (call, request) in calls {
+            assert_eq!(call.parent, Some((request.span_id, Evidence::Proxy)), "{program}");
+        }
+    }
+}
+
+#[test]
+fn a_retry_is_not_for_what_waits_beside_it() {
+    let mut world = World::new();
+    world.correlator.program(1, PROXIES[0]);
+    let worker = thread(1, 1);
+    let [one, two] = [1, 2].map(|number| world.connection(number).1);
+    let first = world.ask_for(1).open(&one, worker, 0, None);
+    assert_eq!(evidence(&world.ask_for(5).call(worker)), Some(Evidence::Proxy));
+    let upload = world.ask_for(2).open(&two, worker, 0, None);
+    assert_eq!(evidence(&world.ask_for(5).call(worker)), None);
+    assert_eq!(evidence(&world.ask_for(6).call(worker)), Some(Evidence::Proxy));
+    world.close(&first);
+    world.close(&upload);
+}
+
+#[test]
+fn a_proxy_with_requests_that_are_not_seen_has_no_links_of_its_own() {
+    for program in PROXIES {
+        let mut world = World::new();
+        world.correlator.program(1, program);
+        world.correlator.hidden(1);
+        let worker = thread(1, 1);
+        let (_, one) = world.connection(1);
+        let request = world.open(&one, worker, 0, None);
+        assert_eq!(world.call(worker).parent, None, "{program}");
+        world.close(&request);
+    }
 }
 
 #[test]

@@ -9,7 +9,10 @@ mod seek;
 #[cfg(test)]
 mod tests;
 
+use std::hash::Hasher;
+
 use bytes::Bytes;
+use rustc_hash::FxHasher;
 
 pub(in crate::protocol) use self::head::is_token;
 use self::{
@@ -163,6 +166,7 @@ impl Http1 {
             unit: request.begin.unit,
             start_ns: request.begin.start_ns,
             offset: request.begin_offset,
+            target: hash(bytes.get(..read.target.end).unwrap_or_default()).max(1),
             incoming: incoming.flatten().map(Box::new),
             attempt: read.noted.has_attempt().then(|| attempt(&bytes)).flatten(),
             head: read.noted.may_link().then(|| bytes.clone()),
@@ -537,4 +541,10 @@ impl Http1 {
         };
         self.queue.abandon(now_ns, outcome, out);
     }
+}
+
+fn hash(bytes: &[u8]) -> u64 {
+    let mut hasher = FxHasher::default();
+    hasher.write(bytes);
+    hasher.finish()
 }
