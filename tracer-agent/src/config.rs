@@ -57,6 +57,10 @@ pub struct Config {
     pub record_raw: bool,
     /// The agent's own log.
     pub log: LogConfig,
+    /// What was ignored of the environment.
+    #[serde(skip)]
+    #[schemars(skip)]
+    pub warnings: Vec<String>,
 }
 
 /// How spans become traces.
@@ -169,14 +173,22 @@ impl Config {
         if let Some(value) = get("TRACER_OUTPUT") {
             self.output = value.parse().map_err(|error| ConfigError(format!("TRACER_OUTPUT: {error}")))?;
         }
+        // These may be meant for the application: what they say of other samplers is no error.
         if let Some(value) = get("OTEL_TRACES_SAMPLER") {
-            self.sampling.sampler =
-                value.parse().map_err(|error| ConfigError(format!("OTEL_TRACES_SAMPLER: {error}")))?;
+            match value.to_ascii_lowercase().parse() {
+                Ok(sampler) => self.sampling.sampler = sampler,
+                Err(error) => self.warnings.push(format!("OTEL_TRACES_SAMPLER is ignored: {error}")),
+            }
         }
-        if let Some(value) = get("OTEL_TRACES_SAMPLER_ARG") {
-            self.sampling.ratio = value
-                .parse()
-                .map_err(|_| ConfigError(format!("OTEL_TRACES_SAMPLER_ARG: {value:?} is not a number")))?;
+        if self.sampling.sampler.takes_ratio()
+            && let Some(value) = get("OTEL_TRACES_SAMPLER_ARG")
+        {
+            match value.parse() {
+                Ok(ratio) if (0.0..=1.0).contains(&ratio) => self.sampling.ratio = ratio,
+                _ => self.warnings.push(format!(
+                    "OTEL_TRACES_SAMPLER_ARG is ignored: {value:?} is not a number between 0 and 1"
+                )),
+            }
         }
         if let Some(value) = get("TRACER_LINKS_HEADERS") {
             let formats = value.split(',').map(|name| name.trim().parse()).collect::<Result<_, String>>();
@@ -335,9 +347,23 @@ mod tests {
         config.apply_environment(&variables).expect("valid");
         assert_eq!(config.sampling.sampler().threshold(), 3 << 54);
         assert!(config.check().is_ok());
-        let wrong = |name: &str| (name == "OTEL_TRACES_SAMPLER").then(|| "often".to_owned());
-        let error = config.apply_environment(&wrong).expect_err("unknown").to_string();
-        assert!(error.contains("parentbased_traceidratio"), "{error}");
+        // Those of the application that is run are no reason not to run it.
+        for (sampler, argument, warnings) in [
+            ("often", "0.5", 1),
+            ("xray", "endpoint=http://a:2000", 1),
+            ("ALWAYS_ON", "endpoint=http://a:2000", 0),
+            ("ParentBased_TraceIdRatio", "half", 1),
+            ("traceidratio", "2", 1),
+        ] {
+            let mut config = Config::default();
+            let variables = |name: &str| match name {
+                "OTEL_TRACES_SAMPLER" => Some(sampler.to_owned()),
+                "OTEL_TRACES_SAMPLER_ARG" => Some(argument.to_owned()),
+                _ => None,
+            };
+            config.apply_environment(&variables).expect("ignored");
+            assert_eq!((config.warnings.len(), config.sampling.ratio), (warnings, 1.0), "{sampler}");
+        }
         config.sampling.ratio = 2.0;
         assert!(config.check().is_err());
     }

@@ -149,6 +149,9 @@ fn start(
     let headers_are_optional = config.propagation.mode.is_none();
     config.propagation.mode.get_or_insert(headers);
     logs::start(&config.log);
+    for warning in &config.warnings {
+        tracing::warn!("{warning}");
+    }
     signals::install();
     let out = destination
         .open()

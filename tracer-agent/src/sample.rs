@@ -43,6 +43,13 @@ impl SamplerName {
     ];
 }
 
+impl SamplerName {
+    /// Whether it keeps a share.
+    pub fn takes_ratio(self) -> bool {
+        matches!(self, Self::TraceIdRatio | Self::ParentBasedTraceIdRatio)
+    }
+}
+
 impl FromStr for SamplerName {
     type Err = String;
 

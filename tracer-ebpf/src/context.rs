@@ -52,6 +52,8 @@ impl Request {
     const ANSWERED: u32 = 0;
     /// It is worked for.
     const OPEN: u32 = 1;
+    /// A proxy has called for it.
+    const CALLED: u32 = 2;
 }
 
 /// Somebody writes it.
@@ -129,6 +131,8 @@ struct Serving {
     open: u64,
     /// How many were opened.
     opened: u64,
+    /// How many of the open ones no proxy has called for.
+    waiting: u64,
     /// The last of them.
     last: Place,
 }
@@ -140,8 +144,8 @@ static SERVING: LruHashMap<u32, Serving> = LruHashMap::with_max_entries(4_096, 0
 #[map]
 static PROFILES: HashMap<u32, u8> = HashMap::with_max_entries(16_384, 1);
 
-/// What a call carries that has no header, by where it begins on the wire and where its answer will: the
-/// other end may be on this host.
+/// What a call would carry that has no header, by where it begins on the wire and where its answer will: the
+/// other end may be on this host. Without a span if that is not known.
 #[map]
 static CALLS: LruHashMap<u64, Ids> = LruHashMap::with_max_entries(8192, 0);
 
@@ -241,6 +245,8 @@ pub extern "C" fn tracer_request(
             request.received = request.received.saturating_add(length);
             if begins && kept != 0 && !request.data[0].is_ascii_uppercase() {
                 release(request, 0);
+                // Whatever it is, the thread may work for that now.
+                worked_for(current, &Place::NONE);
                 return 0;
             }
             release(request, connection.number);
@@ -489,7 +495,7 @@ unsafe fn serves(process: u32, place: &Place) {
     // SAFETY: a live map value; counts are changed atomically, and readers check them twice.
     unsafe {
         let Some(serving) = SERVING.get_ptr_mut(process) else {
-            let serving = Serving { open: 1, opened: 1, last: *place };
+            let serving = Serving { open: 1, opened: 1, waiting: 1, last: *place };
             bpf_map_update_elem(
                 (&raw const SERVING).cast_mut().cast(),
                 (&raw const process).cast(),
@@ -500,6 +506,7 @@ unsafe fn serves(process: u32, place: &Place) {
         };
         atomic::add(&raw mut (*serving).open, 1);
         atomic::add(&raw mut (*serving).opened, 1);
+        atomic::add(&raw mut (*serving).waiting, 1);
         copy(place, &mut (*serving).last);
     }
 }
@@ -523,9 +530,11 @@ pub(crate) unsafe fn answered(connection: &mut Connection) {
     connection.flags &= !(Connection::SERVING | Connection::PARTIAL);
     // SAFETY: live map values.
     unsafe {
+        let mut has_called = false;
         if let Some(request) = REQUESTS.get_ptr_mut(connection.request_slot)
             && core::ptr::read_volatile(&raw const (*request).number) == connection.number
         {
+            has_called = (*request).state == Request::CALLED;
             (*request).state = Request::ANSWERED;
             if let Some(long) = LONG_HEADS.get_ptr_mut((*request).long.wrapping_sub(1))
                 && core::ptr::read_volatile(&raw const (*long).number) == connection.number
@@ -536,7 +545,12 @@ pub(crate) unsafe fn answered(connection: &mut Connection) {
         if let Some(serving) = SERVING.get_ptr_mut(connection.served_by)
             && (*serving).open != 0
         {
-            atomic::add(&raw mut (*serving).open, u64::MAX);
+            if atomic::add(&raw mut (*serving).open, u64::MAX) == 1 {
+                // What was counted of requests that lost their places is forgotten.
+                core::ptr::write_volatile(&raw mut (*serving).waiting, 0);
+            } else if !has_called {
+                atomic::add(&raw mut (*serving).waiting, u64::MAX);
+            }
         }
     }
 }
@@ -562,7 +576,7 @@ unsafe fn is_open(place: &Place) -> bool {
         Some(request) => unsafe {
             core::ptr::read_volatile(&raw const (*request).number) == place.connection
                 && (*request).position == place.position
-                && core::ptr::read_volatile(&raw const (*request).state) == Request::OPEN
+                && core::ptr::read_volatile(&raw const (*request).state) != Request::ANSWERED
         },
         None => false,
     }
@@ -573,11 +587,39 @@ unsafe fn is_open(place: &Place) -> bool {
 pub(crate) unsafe fn of_thread(current: Current) -> Place {
     // SAFETY: a live map value.
     unsafe {
-        match (PROFILES.get(&current.pid()), working(current)) {
-            (Some(&PROFILE_PROXY), Some(place)) => *place,
-            _ => Place::NONE,
+        if PROFILES.get(&current.pid()) == Some(&PROFILE_PROXY)
+            && let Some(place) = working(current)
+            && calls_for(current.pid(), place)
+        {
+            *place
+        } else {
+            Place::NONE
         }
     }
+}
+
+/// A proxy calls: for the request that its thread read last, if it has not called for that since, and if
+/// no other waits for its call, which may be delayed.
+#[inline(always)]
+unsafe fn calls_for(process: u32, place: &mut Place) -> bool {
+    // SAFETY: live map values.
+    unsafe {
+        if place.used != 0 || place.connection == 0 || !is_open(place) {
+            return false;
+        }
+        let Some(request) = REQUESTS.get_ptr_mut(place.slot) else { return false };
+        let Some(serving) = SERVING.get_ptr_mut(process) else { return false };
+        let waits = (*request).state == Request::OPEN;
+        if read_now(&raw const (*serving).waiting) != u64::from(waits) {
+            return false;
+        }
+        if waits {
+            (*request).state = Request::CALLED;
+            atomic::add(&raw mut (*serving).waiting, u64::MAX);
+        }
+        place.used = 1;
+    }
+    true
 }
 
 /// Whether a process serves no request now.
@@ -641,18 +683,14 @@ unsafe fn candidate(call: &mut Call, current: Current) -> u64 {
                 call.evidence = u64::from(EVIDENCE_UNIT);
             }
             PROFILE_PROXY => {
-                let working = working(current);
                 if call.opened_for.connection != 0 {
                     copy(&call.opened_for, &mut call.parent);
-                } else if let Some(place) = &working
-                    && place.used == 0
+                } else if let Some(place) = working(current)
+                    && calls_for(current.pid(), place)
                 {
-                    copy(&**place, &mut call.parent);
-                }
-                if let Some(working) = working
-                    && working.connection == call.parent.connection
-                {
-                    working.used = 1;
+                    copy(place, &mut call.parent);
+                } else if !is_idle(current.pid()) {
+                    return REFUSED;
                 }
                 call.evidence = u64::from(EVIDENCE_PROXY);
             }
@@ -740,9 +778,11 @@ unsafe fn context(room: *mut Room, index: u64) -> u64 {
             false => {
                 let wire = wire_key(position, (*request).answer_at);
                 match CALLS.get(&wire) {
-                    // The other end is a call of this host, which has no header.
-                    Some(ids) if (*room).scan.parents == 0 => copy(ids, &mut (*room).call.ids),
-                    _ => {
+                    // The other end is a call of this host, of which nobody knows yet what it is for.
+                    Some(ids) if ids.span == 0 => return REFUSED,
+                    // It has no header, or none that is one.
+                    Some(ids) => copy(ids, &mut (*room).call.ids),
+                    None => {
                         (*room).call.ids.trace = trace_id(number, position);
                         (*room).call.ids.flags = root_flags((*room).call.ids.trace[1]);
                     }
@@ -808,11 +848,11 @@ pub(crate) fn ids_of(number: u64, position: u32, call: &Call, found: u64) -> Ids
 }
 
 #[inline(always)]
-const fn wire_key(position: u32, answer_at: u32) -> u64 {
+pub(crate) const fn wire_key(position: u32, answer_at: u32) -> u64 {
     (position as u64) << 32 | answer_at as u64
 }
 
-/// A call left without a header: what it would have carried is kept for the other end, if that is here.
+/// A call left without a header: what it would have carried is kept for the other end, which may be here.
 /// `wire` is where it begins and where its answer will.
 #[unsafe(no_mangle)]
 #[inline(never)]
@@ -824,26 +864,39 @@ pub extern "C" fn tracer_file_call(number: u64, position: u64, wire: u64) -> u64
             (*room).call.opened_for.connection = 0;
             (*room).call.was_idle = 0;
             let found = tracer_parent(index);
-            if found < REFUSED {
-                let ids = ids_of(number, position as u32, &(*room).call, found);
-                copy(&ids, &mut (*room).call.own);
-                bpf_map_update_elem(
-                    (&raw const CALLS).cast_mut().cast(),
-                    (&raw const wire).cast(),
-                    (&raw const (*room).call.own).cast(),
-                    0,
-                );
-            }
+            let ids = ids_of(number, position as u32, &(*room).call, found);
+            file(room, wire, &ids, found);
         }
     }
     scan::leave_room(index);
     0
 }
 
-/// Keeps what a call without a header would have carried, if the process may be told of.
+/// Keeps what a call without a header would have carried.
 #[inline(always)]
 pub(crate) fn file_call(number: u64, position: u32, wire: u32, answer_at: u32) {
     tracer_file_call(number, u64::from(position), wire_key(wire, answer_at));
+}
+
+/// [`file_call`], of what [`tracer_parent`] has `found`.
+///
+/// # Safety
+/// The room is the caller's.
+#[inline(always)]
+pub(crate) unsafe fn file(room: *mut Room, wire: u64, ids: &Ids, found: u64) {
+    // SAFETY: as the caller's; the helper copies key and value.
+    unsafe {
+        copy(ids, &mut (*room).call.own);
+        if found >= REFUSED {
+            (*room).call.own.span = 0;
+        }
+        bpf_map_update_elem(
+            (&raw const CALLS).cast_mut().cast(),
+            (&raw const wire).cast(),
+            (&raw const (*room).call.own).cast(),
+            0,
+        );
+    }
 }
 
 #[inline(always)]

@@ -65,12 +65,14 @@ pub(crate) unsafe fn place(base: *mut u8, at: u64) -> *mut u8 {
     place as *mut u8
 }
 
-/// A length below 1,024, known to be that where it is used.
+/// A length of at most `MASK`, known to be that where it is used.
 #[inline(always)]
-pub(crate) fn length(length: u64) -> u64 {
+pub(crate) fn length<const MASK: i32>(length: u64) -> u64 {
     let mut length = length;
     // SAFETY: arithmetic.
-    unsafe { asm!("{length} &= 1023", length = inout(reg) length, options(nomem, nostack)) };
+    unsafe {
+        asm!("{length} &= {mask}", length = inout(reg) length, mask = const MASK, options(nomem, nostack));
+    }
     length
 }
 

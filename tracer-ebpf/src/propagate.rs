@@ -63,7 +63,9 @@ pub(crate) struct Outgoing {
     has_sent: u8,
     /// Not 0 until its first call, if it was opened while its process served no request.
     was_idle: u8,
-    zero: [u8; 6],
+    /// Not 0 if the call that is sent is kept for the other end.
+    is_filed: u8,
+    zero: [u8; 5],
 }
 
 impl Outgoing {
@@ -142,6 +144,7 @@ pub(crate) unsafe fn opened(sk: *mut c_void, current: Current) {
         outgoing.is_allowed = 0;
         outgoing.told = 0;
         outgoing.has_sent = 0;
+        outgoing.is_filed = 0;
     }
 }
 
@@ -155,8 +158,8 @@ pub(crate) unsafe fn served_by<'a>(sk: *mut c_void) -> Option<&'a Place> {
     unsafe { find(sk, 0).map(|outgoing| &outgoing.serves) }
 }
 
-/// A call has been sent, of which `length` bytes are in this send. If it has no header and went to a port
-/// that speaks HTTP/1, its ids are kept for the other end.
+/// A call has been sent, of which `length` bytes are in this send. If it has no header, its ids are kept for
+/// the other end.
 ///
 /// # Safety
 /// `sk` and `tcp` are the same socket, from the kernel.
@@ -172,12 +175,12 @@ pub(crate) unsafe fn sent(
     unsafe {
         let has_header = connection.flags & Connection::HEADED != 0;
         connection.flags &= !Connection::HEADED;
-        if has_header || !is_http_port(u16::from_be(load(sk, offset!(sock_dport)))) {
+        if has_header {
             return;
         }
-        // Of what is in the map, that program has used up what there is to know.
         let Some(outgoing) = find(sk, 0) else { return };
-        if outgoing.place != Outgoing::OUT {
+        if outgoing.is_filed != 0 {
+            outgoing.is_filed = 0;
             return;
         }
         let wire = load::<u32>(tcp, offset!(tcp_sock_write_seq)).wrapping_sub(length);
@@ -640,7 +643,10 @@ unsafe fn in_room(
         outgoing.is_certain = u8::from(follows);
         outgoing.boundary = at.wrapping_add(end as u32);
         (*room).call.own.span = 0;
-        if parents != 0 && tracer_trace_parent(index) != 0 {
+        // Of other versions nobody knows what else would have to change.
+        let is_plain = (*room).scan.parent_end.wrapping_sub(parent_begin) == scan::PARENT_LENGTH
+            && (*room).word(u64::from(parent_begin)) as u16 == u16::from_le_bytes(*b"00");
+        if parents != 0 && tracer_trace_parent(index) != 0 && is_plain {
             let Call { found, own, .. } = &mut (*room).call;
             copy(found, own);
         }
@@ -655,6 +661,56 @@ unsafe fn in_room(
         }
         let position = at.wrapping_sub(connection.inserted);
         let ids = ids_of(connection.number, position, &(*room).call, found);
+        let headed = give(
+            msg,
+            tcp,
+            outgoing,
+            connection,
+            current,
+            at,
+            size,
+            room,
+            head,
+            request_line,
+            flags,
+            parents,
+            parent_begin,
+            states,
+            found,
+            &ids,
+        );
+        if headed.is_err() && connection.flags & Connection::HEADED == 0 {
+            let wire = context::wire_key(at, load(tcp, offset!(tcp_sock_copied_seq)));
+            context::file(room, wire, &ids, found);
+            outgoing.is_filed = 1;
+        }
+        headed
+    }
+}
+
+/// Gives a request its header, or makes the one that it has its own.
+#[inline(always)]
+#[expect(clippy::too_many_arguments, reason = "a structure for them would live on a small stack")]
+unsafe fn give(
+    msg: *mut sk_msg_md,
+    tcp: *const c_void,
+    outgoing: &mut Outgoing,
+    connection: &mut Connection,
+    current: Current,
+    at: u32,
+    size: u32,
+    room: *mut Room,
+    head: u32,
+    request_line: u32,
+    flags: u32,
+    parents: u32,
+    parent_begin: u32,
+    states: u32,
+    found: u64,
+    ids: &Ids,
+) -> Result<u32, HeaderOutcome> {
+    // SAFETY: as the caller's.
+    unsafe {
         if parents != 0 {
             // What carries a header of its own is linked by that, whatever the agent will know.
             let call = &(*room).call;
@@ -667,12 +723,12 @@ unsafe fn in_room(
             if !is_forwarded {
                 return Err(HeaderOutcome::OwnHeader);
             }
-            rewrite(msg, parent_begin, ids.span)?;
+            rewrite(msg, parent_begin, ids)?;
             told_of(
                 connection,
                 current,
                 at,
-                &ids,
+                ids,
                 &(*room).call.parent,
                 HeaderOutcome::Rewritten,
                 FORWARDED,
@@ -688,7 +744,7 @@ unsafe fn in_room(
         }
         // The state goes along unless the application sends one.
         let state = if states == 0 && found == CHILD { (*room).call.state_length } else { 0 };
-        push(msg, tcp, outgoing, connection, current, at, size, room, head, request_line, state, &ids)
+        push(msg, tcp, outgoing, connection, current, at, size, room, head, request_line, state, ids)
     }
 }
 
@@ -723,18 +779,21 @@ unsafe fn told_of(
 
 /// The request forwards the `traceparent` of the request which it is made for: it is made to name this call.
 #[inline(always)]
-unsafe fn rewrite(msg: *mut sk_msg_md, begin: u32, span: u64) -> Result<(), HeaderOutcome> {
+unsafe fn rewrite(msg: *mut sk_msg_md, begin: u32, ids: &Ids) -> Result<(), HeaderOutcome> {
     // SAFETY: the verifier follows the check against the end.
     unsafe {
         let data = (*msg).__bindgen_anon_1.data as usize;
         let end = (*msg).__bindgen_anon_2.data_end as usize;
         // Behind `00-`, the trace id and a dash.
         let place = data + (core::hint::black_box(u64::from(begin) + 36) & 0x1fff) as usize;
-        if place + 16 > end {
+        if place + 19 > end {
             return Err(HeaderOutcome::PushFailed);
         }
-        masked::set::<0>(place, hex(span));
-        masked::set::<8>(place, hex(span >> 32));
+        // With the span's last digits a dash and the flags.
+        let last = hex(ids.span >> 32);
+        masked::set::<0>(place, hex(ids.span));
+        masked::set::<8>(place, last);
+        masked::set::<11>(place, last >> 24 | word(b"\0\0\0\0\0-00") | (ids.flags & 3) << 56);
     }
     Ok(())
 }

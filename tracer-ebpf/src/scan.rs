@@ -74,13 +74,13 @@ impl Room {
     /// address: the helper checks it.
     #[inline(always)]
     pub(crate) unsafe fn look(room: *mut Self, index: u64, from: u64, length: u32) -> bool {
-        let length = core::hint::black_box(length);
         if length > MOST {
             return false;
         }
         // SAFETY: the length was checked, and behind it there is room for zeros.
         unsafe {
             let to = (&raw mut (*room).data).cast::<u8>().add(BEFORE);
+            let length = masked::length::<0x3fff>(u64::from(length)) as u32;
             if bpf_probe_read_kernel(to.cast(), length, from as *const c_void) != 0 {
                 return false;
             }
@@ -115,7 +115,7 @@ impl Room {
             let data = (&raw mut self.data).cast::<u8>();
             let to = masked::place(data, BEFORE as u64 + u64::from(to & 1023));
             let from = masked::place(data, BEFORE as u64 + u64::from(from));
-            let length = masked::length(u64::from(length));
+            let length = masked::length::<1023>(u64::from(length));
             bpf_probe_read_kernel(to.cast(), length as u32, from.cast()) == 0
         }
     }
@@ -366,7 +366,7 @@ fn content_length(room: &mut Room, begin: u64, end: u64) -> bool {
 }
 
 /// Bytes of a `traceparent` of version 0.
-const PARENT_LENGTH: u32 = 55;
+pub(crate) const PARENT_LENGTH: u32 = 55;
 
 /// Reads the value that was found in a room, by the rules of W3C trace context, into [`Call::found`].
 /// Returns 1 if it is valid.

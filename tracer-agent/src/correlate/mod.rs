@@ -609,8 +609,8 @@ impl Correlator {
         else {
             return;
         };
-        if let Some(served) = request.made_for {
-            process.resumed(unit, served, time_ns);
+        if facts.role == Role::Client {
+            process.resumed(unit, request.made_for, time_ns);
         }
     }
 

@@ -125,9 +125,9 @@ impl Process {
         }
     }
 
-    /// Whether it may call for a request again when a thread has read an answer.
+    /// Whether it matters to it what a thread reads of an answer.
     pub(super) fn takes_turns(&self) -> bool {
-        matches!(&self.works, Works::Proxy(_, waits) if waits.order == Order::AtOnce)
+        matches!(&self.works, Works::Proxy(_, waits) if waits.order != Order::Any)
     }
 
     pub(super) fn is_proxy(&self) -> bool {
@@ -261,8 +261,8 @@ impl Process {
         Some(open)
     }
 
-    /// A proxy's thread has read an answer to a call for a request: it may call for it anew.
-    pub(super) fn resumed(&mut self, unit: Unit, key: Key, time_ns: u64) {
+    /// A proxy's thread has read an answer to a call, for this request if that is known.
+    pub(super) fn resumed(&mut self, unit: Unit, key: Option<Key>, time_ns: u64) {
         if let Works::Proxy(_, waits) = &mut self.works {
             waits.resumed(unit.tid, key, time_ns);
         }

@@ -15,13 +15,15 @@ use super::Key;
 pub(super) enum Order {
     /// In the callback that read.
     AtOnce,
-    /// After all that had come was read.
+    /// After all that had come was read, in the order in which it was.
     InRounds,
+    /// When others have answered that it asks first.
+    Any,
 }
 
 /// Executables that are proxies.
 const PROXIES: &[(&str, Order)] =
-    &[("nginx", Order::AtOnce), ("haproxy", Order::InRounds), ("envoy", Order::InRounds)];
+    &[("nginx", Order::AtOnce), ("haproxy", Order::InRounds), ("envoy", Order::Any)];
 /// Threads of a proxy that are remembered.
 const THREADS: usize = 1024;
 
@@ -55,6 +57,8 @@ struct Thread {
     unclear: Vec<Made>,
     /// It has read what may be a request that is not known, and no other since.
     is_astray: bool,
+    /// When it read answers last.
+    answers: VecDeque<u64>,
 }
 
 /// A request that is not answered.
@@ -106,7 +110,7 @@ impl Waits {
         thread.is_astray = false;
         // A head that came in pieces is complete after those that were complete before.
         let after_ns = match self.order {
-            Order::AtOnce => 0,
+            Order::AtOnce | Order::Any => 0,
             Order::InRounds => thread.requests.last().map_or(0, |last| last.since_ns),
         };
         thread.requests.push(Waiting {
@@ -123,9 +127,17 @@ impl Waits {
         thread(&mut self.threads, tid).is_astray = true;
     }
 
-    /// A thread has read an answer to a call for a request: it may call for it anew.
-    pub(super) fn resumed(&mut self, tid: u32, key: Key, time_ns: u64) {
-        let waiting = self.threads.get_mut(&tid).and_then(|thread| thread.of(key));
+    /// A thread has read an answer to a call, for this request if that is known: it may call for it anew, or
+    /// for what waited until now.
+    pub(super) fn resumed(&mut self, tid: u32, key: Option<Key>, time_ns: u64) {
+        /// Answers that are remembered.
+        const MOST: usize = 64;
+        let Some(thread) = self.threads.get_mut(&tid) else { return };
+        if self.order == Order::InRounds {
+            thread.answers.truncate(MOST - 1);
+            thread.answers.push_front(time_ns);
+        }
+        let waiting = key.filter(|_| self.order == Order::AtOnce).and_then(|key| thread.of(key));
         if let Some(waiting) = waiting.filter(|waiting| waiting.has_called) {
             waiting.has_called = false;
             waiting.since_ns = time_ns;
@@ -282,33 +294,42 @@ impl Thread {
         (waiting.key, made.call)
     }
 
-    /// What is read in one go is called for in the same order. Of requests that ask for the same: if there
-    /// are as many calls, all made after all were read, and none has waited for long.
+    /// What is read in one go is called for in the same order. Of requests that ask for the same, or for
+    /// nothing that a call does: if there are as many calls, all made after all were read, none has waited
+    /// for long, and nothing else was read between the calls.
     fn in_order(&mut self, target: u64) -> Vec<(Key, Key)> {
         /// From the first read to the last call.
         const LONGEST_NS: u64 = 5_000_000;
-        let asking = self.asking(target);
-        let requests = || asking.iter().map(|at| &self.requests[*at]);
-        let reads: Vec<u64> = requests().map(|waiting| waiting.since_ns).collect();
-        let calls = self.unclear.iter().filter(|made| made.target == target).map(|made| made.at_ns);
-        let calls: Vec<u64> = calls.collect();
-        let (Some(first_ns), Some(last_ns)) = (reads.iter().min(), reads.iter().max()) else {
-            return Vec::new();
+        let mut asking = self.asking(target);
+        let is_rewritten = asking.is_empty();
+        if is_rewritten {
+            asking = (0..self.requests.len()).filter(|at| !self.requests[*at].has_called).collect();
+        }
+        let is_one = |made: &&Made| match is_rewritten {
+            true => self.asking(made.target).is_empty(),
+            false => made.target == target,
         };
-        let in_one_go = |at_ns: &u64| at_ns >= last_ns && at_ns - first_ns <= LONGEST_NS;
-        let is_clear = calls.len() == reads.len()
+        let calls: Vec<Made> = self.unclear.iter().filter(is_one).copied().collect();
+        let requests = || asking.iter().map(|at| &self.requests[*at]);
+        let first_ns = requests().map(|waiting| waiting.since_ns).min().unwrap_or(0);
+        let last_ns = requests().map(|waiting| waiting.since_ns).max().unwrap_or(0);
+        let in_one_go = |made: &Made| made.at_ns >= last_ns && made.at_ns - first_ns <= LONGEST_NS;
+        let (begin_ns, end_ns) =
+            (calls.first().map_or(0, |made| made.at_ns), calls.last().map_or(0, |made| made.at_ns));
+        let is_clear = calls.len() == asking.len()
+            && !self.answers.iter().any(|answer_ns| (begin_ns..end_ns).contains(answer_ns))
             && calls.iter().all(in_one_go)
             && requests().all(|waiting| !waiting.has_called && !self.is_behind(waiting));
         if !is_clear {
             return Vec::new();
         }
-        let mut known = Vec::new();
-        for request in asking {
-            if let Some(call) = self.unclear.iter().position(|made| made.target == target) {
-                known.push(self.take(request, call));
-            }
-        }
-        known
+        let pairs = asking.into_iter().zip(calls);
+        pairs
+            .filter_map(|(request, made)| {
+                let call = self.unclear.iter().position(|other| other.call == made.call)?;
+                Some(self.take(request, call))
+            })
+            .collect()
     }
 }
 
