@@ -56,6 +56,12 @@ impl Program {
         Self::nginx_from("nginx", server)
     }
 
+    /// As [`Self::nginx`], with more in the `http` block.
+    pub fn nginx_with(http: &str, server: &str) -> Self {
+        let port = free_port();
+        Self::start("nginx", port, |folder| nginx_command("nginx", folder, port, http, server))
+    }
+
     /// As [`Self::nginx`], from this executable.
     pub fn nginx_from(executable: &str, server: &str) -> Self {
         let port = free_port();

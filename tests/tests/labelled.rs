@@ -207,6 +207,7 @@ fn no_link_is_wrong_and_all_that_can_be_known_are_made() {
         let service = services.iter().find(|service| service["pid"] == pattern.program.pid());
         assert_eq!(service.expect("its service")["profiles"][0]["profile"], profile, "{}", pattern.name);
     }
+    assert_eq!(agent.count("links.other_trace"), 0);
     agent.stop();
     assert!(faults.is_empty(), "{} faults:\n{}", faults.len(), faults.join("\n"));
 }
