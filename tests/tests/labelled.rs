@@ -1,7 +1,7 @@
 //! Which request made which call: services whose paths tell the truth, and what the links say.
 //!
-//! A request for `/r/N` makes calls to `/c/N/…`. Paths are compared here only; nothing that makes links
-//! looks at them.
+//! A request for `/r/N` makes calls to `/c/N/…`. Of proxies links compare what is asked for: no call asks for
+//! what a request did.
 
 use std::{collections::BTreeMap, path::PathBuf, process::Command};
 
