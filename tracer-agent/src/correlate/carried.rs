@@ -33,6 +33,9 @@ impl Correlator {
         carried: Option<&Carried>,
     ) -> Forwarded {
         let pid = call.unit.pid;
+        if self.process(pid).is_crowded() {
+            return Forwarded::Nothing;
+        }
         let others = carried.into_iter().flat_map(|carried| &carried.contexts);
         for context in incoming.into_iter().chain(others) {
             let Incoming { trace_id, parent_id, format, .. } = context;

@@ -58,7 +58,7 @@ impl Correlator {
         let other = || carried?.contexts.first();
         let own = incoming.or_else(other)?;
         let process = self.process(pid);
-        if process.is_hidden() || process.came.has(own.parent_id) {
+        if process.is_hidden() || process.is_crowded() || process.came.has(own.parent_id) {
             return None;
         }
         let open: Vec<Key> = process.open().collect();

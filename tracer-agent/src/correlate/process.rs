@@ -180,6 +180,11 @@ impl Process {
         self.open.iter().map(|open| open.key)
     }
 
+    /// Whether they are more than are compared with each call.
+    pub(super) fn is_crowded(&self) -> bool {
+        self.open.len() > 1024
+    }
+
     /// Those of them that a call of this time can be for, if nothing else is known of it.
     pub(super) fn may_call(&self, at_ns: u64) -> impl Iterator<Item = Key> {
         self.open.iter().filter(move |open| !open.is_answered && open.start_ns <= at_ns).map(|open| open.key)
@@ -212,7 +217,7 @@ impl Process {
 
     /// The first byte of the answer was written.
     pub(super) fn request_answered(&mut self, key: Key) {
-        let Some(open) = self.open.iter_mut().find(|open| open.key == key) else { return };
+        let Some(open) = self.open.iter_mut().rfind(|open| open.key == key) else { return };
         open.is_answered = true;
         if let Works::Proxy(_, waits) = &mut self.works {
             waits.answered(open.unit.tid, key);
@@ -250,7 +255,8 @@ impl Process {
     }
 
     fn take(&mut self, key: Key, time_ns: u64) -> Option<Open> {
-        let at = self.open.iter().position(|open| open.key == key)?;
+        // Those that are open for long stand before those that come and go.
+        let at = self.open.iter().rposition(|open| open.key == key)?;
         let open = self.open.swap_remove(at);
         if self.open.is_empty() {
             self.quiet_since_ns = time_ns.max(open.start_ns);

@@ -73,11 +73,13 @@ struct Waiting {
     called: u64,
     /// It has had its call. A second one may be a check, or a retry of something else.
     has_called: bool,
+    /// An earlier request of its connection is to be answered first.
+    is_behind: bool,
 }
 
 impl Waiting {
     fn may_call(&self, at_ns: u64) -> bool {
-        !self.has_called && self.since_ns <= at_ns
+        !self.has_called && !self.is_behind && self.since_ns <= at_ns
     }
 }
 
@@ -113,7 +115,9 @@ impl Waits {
             Order::AtOnce | Order::Any => 0,
             Order::InRounds => thread.requests.last().map_or(0, |last| last.since_ns),
         };
+        let is_behind = thread.requests.iter().any(|other| other.key.connection == key.connection);
         thread.requests.push(Waiting {
+            is_behind,
             key,
             since_ns: time_ns.max(after_ns),
             target,
@@ -147,7 +151,8 @@ impl Waits {
     /// A request needs no call any more.
     pub(super) fn answered(&mut self, tid: u32, key: Key) {
         let Some(thread) = self.threads.get_mut(&tid) else { return };
-        let Some(at) = thread.requests.iter().position(|waiting| waiting.key == key) else { return };
+        // Those that wait for long stand before those that come and go.
+        let Some(at) = thread.requests.iter().rposition(|waiting| waiting.key == key) else { return };
         // Calls that may be its, or others': of those nobody knows now whether they have called.
         for call in (0..thread.unclear.len()).rev() {
             let others: Vec<usize> = thread.may_be_for(&thread.unclear[call]).collect();
@@ -157,6 +162,9 @@ impl Waits {
             }
         }
         thread.requests.remove(at);
+        if let Some(next) = thread.requests.iter_mut().find(|other| other.key.connection == key.connection) {
+            next.is_behind = false;
+        }
     }
 
     /// A call was made for this request.
@@ -177,7 +185,7 @@ impl Waits {
         serves: bool,
     ) -> Vec<(Key, Key)> {
         /// Calls and requests that are compared.
-        const MOST: usize = 1024;
+        const MOST: usize = 256;
         let own = self.is_own(target, at_ns, serves);
         let thread = thread(&mut self.threads, tid);
         if own.is_some_and(|own| own.is_certain || thread.asking(target).is_empty()) {
@@ -226,13 +234,7 @@ impl Waits {
 
 impl Thread {
     fn of(&mut self, key: Key) -> Option<&mut Waiting> {
-        self.requests.iter_mut().find(|waiting| waiting.key == key)
-    }
-
-    /// Whether an earlier request of the same connection is to be answered first.
-    fn is_behind(&self, waiting: &Waiting) -> bool {
-        let Key { connection, offset } = waiting.key;
-        self.requests.iter().any(|other| other.key.connection == connection && other.key.offset < offset)
+        self.requests.iter_mut().rfind(|waiting| waiting.key == key)
     }
 
     /// Indices of the requests that a call asks for: what it does itself, or what led to such a call.
@@ -252,11 +254,7 @@ impl Thread {
         let asking = self.asking(made.target);
         let all = if asking.is_empty() { (0..self.requests.len()).collect() } else { asking };
         let at_ns = made.at_ns;
-        let may = move |at: &usize| {
-            let waiting = &self.requests[*at];
-            waiting.may_call(at_ns) && !self.is_behind(waiting)
-        };
-        all.into_iter().filter(may)
+        all.into_iter().filter(move |at| self.requests[*at].may_call(at_ns))
     }
 
     fn what_for(&self, made: &Made) -> Known {
@@ -319,7 +317,7 @@ impl Thread {
         let is_clear = calls.len() == asking.len()
             && !self.answers.iter().any(|answer_ns| (begin_ns..end_ns).contains(answer_ns))
             && calls.iter().all(in_one_go)
-            && requests().all(|waiting| !waiting.has_called && !self.is_behind(waiting));
+            && requests().all(|waiting| !waiting.has_called && !waiting.is_behind);
         if !is_clear {
             return Vec::new();
         }

@@ -404,8 +404,11 @@ impl Correlator {
     /// The resends before a call that says which attempt it is, unless a proxy or a service passes on what an
     /// open request says.
     pub(super) fn resends_told(&mut self, pid: u32, attempt: u32) -> Option<u32> {
-        let open: Vec<Key> =
-            self.processes.get(&pid).into_iter().flat_map(|process| process.open()).collect();
+        let process = self.process(pid);
+        if process.is_crowded() {
+            return None;
+        }
+        let open: Vec<Key> = process.open().collect();
         let is_passed_on =
             |key: Key| self.request(key).is_some_and(|request| request.attempt == Some(attempt));
         (!open.into_iter().any(is_passed_on)).then(|| attempt.saturating_sub(1))

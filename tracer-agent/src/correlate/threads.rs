@@ -52,9 +52,12 @@ impl Threads {
 
     /// A thread has read the head of a request.
     pub(super) fn read(&mut self, tid: u32, key: Key, open: &mut [Open]) {
-        for other in open.iter_mut().filter(|other| other.unit.tid == tid) {
-            // More requests of one connection are pipelined; those of two are the thread's choice.
-            other.is_interleaved |= other.key.connection != key.connection;
+        // With a doubt nothing hangs on it. An event loop may have any number of requests open.
+        if self.doubt.is_none() {
+            for other in open.iter_mut().filter(|other| other.unit.tid == tid) {
+                // More requests of one connection are pipelined; those of two are the thread's choice.
+                other.is_interleaved |= other.key.connection != key.connection;
+            }
         }
         if self.readers.len() >= READERS && !self.readers.contains_key(&tid) {
             self.readers.clear();
@@ -83,6 +86,9 @@ impl Threads {
 
     /// The request for which a thread makes a call, if threads are units.
     pub(super) fn made_for(&mut self, call: Call, open: &mut [Open]) -> Option<Key> {
+        if self.doubt.is_some() {
+            return None;
+        }
         let mut own = open.iter_mut().filter(|open| open.unit == call.unit && open.start_ns <= call.start_ns);
         let Some(found) = own.next() else {
             let others_wait = open.iter().any(|open| !open.is_answered && open.start_ns <= call.start_ns);
