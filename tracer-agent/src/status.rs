@@ -171,14 +171,20 @@ impl Server {
         if let Some(folder) = path.parent() {
             std::fs::create_dir_all(folder)?;
         }
+        // Bound beside its place and moved there: whoever finds it is answered.
+        let mut beside = path.to_owned().into_os_string();
+        beside.push("~");
+        let beside = PathBuf::from(beside);
+        remove_stale(&beside)?;
         // SAFETY: the mask of this process, for the moment in which the socket is made: nobody else may
         // connect before its mode is set.
         let mask = unsafe { libc::umask(0o177) };
-        let listener = UnixListener::bind(path);
+        let listener = UnixListener::bind(&beside);
         // SAFETY: as above.
         unsafe { libc::umask(mask) };
         let listener = listener?;
-        std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600))?;
+        std::fs::set_permissions(&beside, std::fs::Permissions::from_mode(0o600))?;
+        std::fs::rename(&beside, path)?;
         std::thread::Builder::new().name("tracer-status".to_owned()).spawn(move || {
             let clients = Arc::new(());
             for client in listener.incoming().flatten() {
@@ -293,6 +299,25 @@ mod tests {
         assert!(Server::start(&path, status).is_err());
         drop(server);
         assert!(!path.exists());
+    }
+
+    #[test]
+    fn who_finds_the_socket_is_answered() {
+        let path = std::env::temp_dir().join(format!("tracer-found-{}.sock", std::process::id()));
+        for _ in 0..100 {
+            let found = std::thread::spawn({
+                let path = path.clone();
+                move || {
+                    while !path.exists() {
+                        std::hint::spin_loop();
+                    }
+                    UnixStream::connect(&path).map(drop)
+                }
+            });
+            let server = Server::start(&path, Shared::default()).expect("a free path");
+            found.join().expect("no panic").expect("somebody listens");
+            drop(server);
+        }
     }
 
     #[test]

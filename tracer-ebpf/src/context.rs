@@ -530,11 +530,12 @@ pub(crate) unsafe fn answered(connection: &mut Connection) {
     connection.flags &= !(Connection::SERVING | Connection::PARTIAL);
     // SAFETY: live map values.
     unsafe {
-        let mut has_called = false;
+        // If that is not known any more, calls for others are refused until none is open.
+        let mut waits = false;
         if let Some(request) = REQUESTS.get_ptr_mut(connection.request_slot)
             && core::ptr::read_volatile(&raw const (*request).number) == connection.number
         {
-            has_called = (*request).state == Request::CALLED;
+            waits = (*request).state == Request::OPEN;
             (*request).state = Request::ANSWERED;
             if let Some(long) = LONG_HEADS.get_ptr_mut((*request).long.wrapping_sub(1))
                 && core::ptr::read_volatile(&raw const (*long).number) == connection.number
@@ -548,7 +549,7 @@ pub(crate) unsafe fn answered(connection: &mut Connection) {
             if atomic::add(&raw mut (*serving).open, u64::MAX) == 1 {
                 // What was counted of requests that lost their places is forgotten.
                 core::ptr::write_volatile(&raw mut (*serving).waiting, 0);
-            } else if !has_called {
+            } else if waits {
                 atomic::add(&raw mut (*serving).waiting, u64::MAX);
             }
         }
