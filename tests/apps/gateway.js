@@ -6,7 +6,12 @@ const prices = process.env.PRICES_URL;
 http.createServer((request, response) => {
   const number = request.url.split('/').pop();
   setTimeout(async () => {
-    const answer = await fetch(`${prices}/price/${number}`);
-    response.end(await answer.text());
+    try {
+      const answer = await fetch(`${prices}/price/${number}`);
+      response.end(await answer.text());
+    } catch (error) {
+      console.error(error);
+      response.writeHead(502).end();
+    }
   }, 5);
 }).listen(Number(process.env.PORT), '127.0.0.1');

@@ -70,6 +70,13 @@ impl Drop for Folder {
     }
 }
 
+/// A configuration with headers that knows these ports to speak HTTP/1.
+pub fn knowing(folder: &Folder, ports: &[u16]) -> PathBuf {
+    let path = folder.file("tracer.yaml");
+    fs::write(&path, format!("propagation: {{mode: headers, http_ports: {ports:?}}}\n")).expect("written");
+    path
+}
+
 /// Waits until `done`, for at most a minute: a guest is slow, and so is a machine with other work.
 pub fn wait_until(what: &str, mut done: impl FnMut() -> bool) {
     let begin = Instant::now();

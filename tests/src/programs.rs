@@ -157,6 +157,16 @@ impl Program {
         })
     }
 
+    /// A server that says what it received (`tests/apps/raw/judge.py`).
+    pub fn judge() -> Self {
+        let port = free_port();
+        Self::start("judge", port, |_| {
+            let mut command = Command::new("/usr/bin/python3");
+            command.arg(root().join("tests/apps/raw/judge.py")).arg(port.to_string());
+            command
+        })
+    }
+
     /// The Node service.
     pub fn node() -> Self {
         let port = free_port();
@@ -273,6 +283,31 @@ pub fn run(command: &mut Command) -> String {
     let output = command.stdin(Stdio::null()).output().unwrap_or_else(|error| panic!("{command:?}: {error}"));
     assert!(output.status.success(), "{command:?}: {output:?}");
     String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
+/// What became of a client that was stopped and continued all the time while it asked a judge.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Disturbed {
+    /// Its exit status.
+    pub status: Option<i32>,
+    /// Answers that it wrote.
+    pub answers: usize,
+    /// Requests that had a trace header, as the judge says.
+    pub headers: usize,
+}
+
+/// Runs a client of a judge that way, below `outer` if there is one.
+pub fn disturbed(outer: &[&str], client: &[&str]) -> Disturbed {
+    let script = root().join("tests/apps/raw/disturb.py").display().to_string();
+    let command = [outer, &["/usr/bin/python3", &script], client].concat();
+    let output = Command::new(command[0]).args(&command[1..]).stdin(Stdio::null()).output();
+    let output = output.unwrap_or_else(|error| panic!("{command:?}: {error}"));
+    let text = String::from_utf8_lossy(&output.stdout);
+    Disturbed {
+        status: output.status.code(),
+        answers: text.matches("\"segments\"").count(),
+        headers: text.matches("traceparent: ").count(),
+    }
 }
 
 /// curl with these arguments; its standard output.

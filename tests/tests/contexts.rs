@@ -12,10 +12,10 @@ use std::{
 };
 
 use tracer_tests::{
-    Agent, Folder,
-    programs::{Program, free_port, run},
+    Agent, Folder, knowing,
+    programs::{Disturbed, Program, disturbed, free_port, run},
     receiver::Receiver,
-    root, wait_until,
+    root, tracer, wait_until,
 };
 
 /// A server that keeps the heads that it gets.
@@ -265,4 +265,18 @@ fn a_declined_offer_of_another_protocol_keeps_no_header_from_the_next_request() 
     assert!(lines.lines().all(|line| line.starts_with("00-")), "{lines}");
     wait_until("the ledger", || agent.count("headers.pushed") == 5);
     agent.stop();
+}
+
+#[test]
+fn a_java_program_that_waits_in_its_calls_gets_its_answers_whatever_stops_it() {
+    let judge = Program::judge();
+    let folder = Folder::new();
+    let config = knowing(&folder, &[judge.port]).display().to_string();
+    let source = root().join("tests/apps/raw/Waits.java").display().to_string();
+    let (url, tracer) = (judge.url("/ask/slow"), tracer().display().to_string());
+    let client = ["java", &source, &url];
+    let outer = [&tracer[..], "run", "--output", "none", "--config", &config, "--"];
+    let expected = |headers| Disturbed { status: Some(0), answers: 2, headers };
+    assert_eq!(disturbed(&[], &client), expected(0));
+    assert_eq!(disturbed(&outer, &client), expected(1));
 }

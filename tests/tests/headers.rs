@@ -13,29 +13,13 @@ use std::{
 
 use serde_json::Value;
 use tracer_tests::{
-    Agent, Folder, count_of,
-    programs::{Program, curl, free_port, run},
+    Agent, Folder, count_of, knowing,
+    programs::{Disturbed, Program, curl, disturbed, free_port, run},
     receiver::Receiver,
     root, tracer, wait_until,
 };
 
 const PYTHON: &str = "/usr/bin/python3";
-
-fn judge() -> Program {
-    let port = free_port();
-    Program::start("judge", port, |_| {
-        let mut command = Command::new(PYTHON);
-        command.arg(root().join("tests/apps/raw/judge.py")).arg(port.to_string());
-        command
-    })
-}
-
-/// A configuration that knows these ports to speak HTTP/1.
-fn knowing(folder: &Folder, ports: &[u16]) -> PathBuf {
-    let path = folder.file("tracer.yaml");
-    fs::write(&path, format!("propagation: {{mode: headers, http_ports: {ports:?}}}\n")).expect("written");
-    path
-}
 
 /// What a client prints, alone or below the agent.
 fn said_by(client: &mut Command) -> Value {
@@ -56,7 +40,7 @@ fn take(scenarios: &mut Value, name: &str) -> Vec<(String, Value)> {
 
 #[test]
 fn nothing_that_a_client_or_a_server_can_see_changes_but_for_the_header() {
-    let judge = judge();
+    let judge = Program::judge();
     let folder = Folder::new();
     let config = knowing(&folder, &[judge.port]);
     let client = root().join("tests/apps/raw/harm.py");
@@ -323,6 +307,33 @@ fn programs_that_wait_in_their_calls_get_a_header_on_the_first_request_of_each_c
 }
 
 #[test]
+fn programs_that_wait_in_their_calls_get_their_answers_whatever_stops_them() {
+    let judge = Program::judge();
+    let url = judge.url("/ask/slow");
+    let folder = Folder::new();
+    let config = knowing(&folder, &[judge.port]).display().to_string();
+    let (agent, tracer) =
+        (["run", "--output", "none", "--config", &config, "--"], tracer().display().to_string());
+    let outer: Vec<&str> = [&tracer[..]].into_iter().chain(agent).collect();
+    let session = format!(
+        "import requests\ns = requests.Session()\nfor n in range(3): print(s.get('{url}').text, flush=True)"
+    );
+    let urllib = format!(
+        "import urllib.request\nfor n in range(3): print(urllib.request.urlopen('{url}').read(), flush=True)"
+    );
+    // With a header on the first request of each connection.
+    for (client, answers, headers) in [
+        (vec!["wget", "-q", "-O", "-", &url, &url], 2, 1),
+        (vec![PYTHON, "-c", &session], 3, 1),
+        (vec![PYTHON, "-c", &urllib], 3, 3),
+    ] {
+        let expected = |headers| Disturbed { status: Some(0), answers, headers };
+        assert_eq!(disturbed(&[], &client), expected(0), "{client:?}");
+        assert_eq!(disturbed(&outer, &client), expected(headers), "{client:?}");
+    }
+}
+
+#[test]
 fn a_trace_that_another_header_tells_is_left_to_that() {
     let prices = Program::nginx("access_log contexts contexts; location / { return 200 '{\"price\": 1}'; }");
     let shop = Program::flask_asking(&prices.url(""));
@@ -407,7 +418,7 @@ fn a_slow_request_keeps_its_context_while_thousands_come_and_go() {
 
 #[test]
 fn what_another_process_sends_on_a_connection_that_was_handed_to_it_stays_as_it_is() {
-    let judge = judge();
+    let judge = Program::judge();
     let folder = Folder::new();
     let script = root().join("tests/apps/raw/passed.py");
     let process = |role: &str| {
@@ -429,7 +440,7 @@ fn what_another_process_sends_on_a_connection_that_was_handed_to_it_stays_as_it_
 
 /// A client whose connection is older than the agent.
 fn joined_in_an_upload(way: &str) -> Value {
-    let judge = judge();
+    let judge = Program::judge();
     let folder = Folder::new();
     let mut client = Command::new(PYTHON);
     client.arg(root().join("tests/apps/raw/joined.py")).arg(judge.port.to_string());
@@ -464,36 +475,51 @@ fn a_connection_that_is_older_than_the_agent_gets_headers_from_a_certain_boundar
 
 #[test]
 fn a_call_without_a_header_is_known_to_its_server_on_the_same_host() {
-    let prices = Program::nginx("access_log contexts contexts; location / { return 200 'hello'; }");
-    let proxy = Program::nginx(&format!("location / {{ proxy_pass {}; }}", prices.url("")));
+    const CONNECTIONS: usize = 8;
+    const REQUESTS: usize = 25;
+    let (proxy, prices) = nginx_and_behind();
+    // On one processor, where the proxy goes first whenever there is something to read.
+    let workers = fs::read_to_string(format!("/proc/{0}/task/{0}/children", proxy.pid())).expect("workers");
+    for worker in workers.split_whitespace() {
+        run(Command::new("chrt").args(["--fifo", "--pid", "1", worker]));
+        run(Command::new("taskset").args(["--cpu-list", "--pid", "0", worker]));
+    }
     let folder = Folder::new();
     let begin = folder.file("begin");
-    // One connection, and a receive that waits: only its first request has a header.
+    // Receives that wait: only the first request on each connection has a header.
     let client = format!(
         "import os, requests, time\nwhile not os.path.exists('{}'): time.sleep(0.1)\n\
-         s = requests.Session()\nfor n in range(5): s.get('{}%d' % n); time.sleep(0.05)\ntime.sleep(600)",
+         for c in range({CONNECTIONS}):\n\
+         \x20   s = requests.Session()\n\
+         \x20   for n in range({REQUESTS}): s.get('{}-%d-%d' % (c, n))\n\
+         \x20   s.close()\ntime.sleep(600)",
         begin.display(),
         proxy.url("/n")
     );
-    let client = Ended(Command::new(PYTHON).args(["-c", &client]).spawn().expect("a client"));
+    let mut command = Command::new("taskset");
+    command.args(["--cpu-list", "0", PYTHON, "-c", &client]);
+    let client = Ended(command.spawn().expect("a client"));
     let receiver = Receiver::start();
     let config = knowing(&folder, &[proxy.port, prices.port]);
     let config = config.display().to_string();
     let agent = Agent::tracing_with(&[client.0.id(), proxy.pid()], &receiver, &["--config", &config]);
     fs::write(begin, "").expect("written");
-    let spans = receiver.wait_for(|spans| spans.len() >= 15);
-    let lines: Vec<String> = prices.read("contexts").lines().map(str::to_owned).collect();
-    assert_eq!(lines.len(), 5);
-    for (n, line) in lines.iter().enumerate() {
-        let path = format!("/n{n}");
-        let found: Vec<_> = spans.iter().filter(|span| span.path() == path).collect();
-        assert_eq!(found.len(), 3, "{path}");
-        for span in found {
-            let trace: String = span.span.trace_id.iter().map(|byte| format!("{byte:02x}")).collect();
-            assert_eq!(trace, line[3..35], "{path} {:?}", span.attribute("tracer.link.evidence"));
-        }
+    let all = CONNECTIONS * REQUESTS;
+    let spans = receiver.wait_for(|spans| spans.len() >= 3 * all);
+    assert_eq!(spans.len(), 3 * all);
+    let lines: BTreeSet<String> =
+        prices.read("contexts").lines().map(|line| line[3..35].to_owned()).collect();
+    assert_eq!(lines.len(), all);
+    let mut traces = BTreeMap::<String, BTreeSet<String>>::new();
+    for span in &spans {
+        let trace = span.span.trace_id.iter().map(|byte| format!("{byte:02x}")).collect();
+        traces.entry(trace).or_default().insert(span.path());
     }
-    wait_until("the ledger", || agent.count("headers.blocking") == 4);
+    assert_eq!(traces.len(), all);
+    assert!(traces.values().all(|paths| paths.len() == 1), "a trace is of one path");
+    assert!(traces.keys().eq(&lines), "what left is what is told");
+    wait_until("the ledger", || agent.count("headers.blocking") == (all - CONNECTIONS) as u64);
+    assert_eq!(agent.count("links.other_trace"), 0);
     agent.stop();
 }
 

@@ -853,30 +853,29 @@ pub(crate) const fn wire_key(position: u32, answer_at: u32) -> u64 {
     (position as u64) << 32 | answer_at as u64
 }
 
-/// A call left without a header: what it would have carried is kept for the other end, which may be here.
-/// `wire` is where it begins and where its answer will.
+/// A call leaves without a header: what it would have carried is kept for the other end, which may be here.
+/// `wire` is where it begins and where its answer will. Returns 1 if that was done.
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub extern "C" fn tracer_file_call(number: u64, position: u64, wire: u64) -> u64 {
     let Some(index) = scan::take_room() else { return 0 };
+    let Some(room) = scan::room(index) else { return 0 };
     // SAFETY: a live map value that is ours; the helper copies key and value.
     unsafe {
-        if let Some(room) = scan::room(index) {
-            (*room).call.opened_for.connection = 0;
-            (*room).call.was_idle = 0;
-            let found = tracer_parent(index);
-            let ids = ids_of(number, position as u32, &(*room).call, found);
-            file(room, wire, &ids, found);
-        }
+        (*room).call.opened_for.connection = 0;
+        (*room).call.was_idle = 0;
+        let found = tracer_parent(index);
+        let ids = ids_of(number, position as u32, &(*room).call, found);
+        file(room, wire, &ids, found);
     }
     scan::leave_room(index);
-    0
+    1
 }
 
-/// Keeps what a call without a header would have carried.
+/// Keeps what a call without a header would have carried. Returns whether there was room to find that out.
 #[inline(always)]
-pub(crate) fn file_call(number: u64, position: u32, wire: u32, answer_at: u32) {
-    tracer_file_call(number, u64::from(position), wire_key(wire, answer_at));
+pub(crate) fn file_call(number: u64, position: u32, wire: u32, answer_at: u32) -> bool {
+    tracer_file_call(number, u64::from(position), wire_key(wire, answer_at)) != 0
 }
 
 /// [`file_call`], of what [`tracer_parent`] has `found`.

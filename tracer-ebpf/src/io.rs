@@ -5,9 +5,9 @@ use core::ffi::c_void;
 use aya_ebpf::{
     bindings::BPF_F_MMAPABLE,
     helpers::generated::{bpf_ktime_get_ns, bpf_loop, bpf_skc_to_tcp_sock},
-    macros::{btf_tracepoint, fexit, map},
+    macros::{btf_tracepoint, fentry, fexit, map},
     maps::Array,
-    programs::{BtfTracePointContext, FExitContext},
+    programs::{BtfTracePointContext, FEntryContext, FExitContext},
 };
 use tracer_common::{
     DataHeader, EDGE_END, EDGE_START, EDGE_WITHOUT_VERDICT, FLAG_CONTINUES, FLAG_END, FLAG_PRE_SEND,
@@ -130,15 +130,42 @@ pub fn tcp_sendmsg_locked(ctx: BtfTracePointContext) -> i32 {
     }
     // SAFETY: the tracepoint's own argument.
     unsafe {
-        if let Some(connection) = find_or_create(ctx.arg::<*const c_void>(0).cast_mut()) {
+        let sk = ctx.arg::<*const c_void>(0).cast_mut();
+        if let Some(connection) = find_or_create(sk) {
             let now = bpf_ktime_get_ns();
             if connection.pre_first_ns == 0 {
                 connection.pre_first_ns = now;
             }
             connection.pre_last_ns = now;
+            leaves(sk, connection);
         }
     }
     0
+}
+
+/// `tcp_sendmsg_locked(sk, msg, size)` itself, before 6.16 and where trace headers are pushed.
+#[fentry(function = "tcp_sendmsg_locked")]
+pub fn before_send(ctx: FEntryContext) -> i32 {
+    if Current::selected().is_none() {
+        return 0;
+    }
+    // SAFETY: the function's own argument.
+    unsafe {
+        let sk = ctx.arg::<*const c_void>(0).cast_mut();
+        if let Some(connection) = find(sk) {
+            leaves(sk, connection);
+        }
+    }
+    0
+}
+
+/// Bytes are about to leave: those of a call without a header, if they are of interest.
+#[inline(always)]
+unsafe fn leaves(sk: *mut c_void, connection: &Connection) {
+    if propagates() && verdict(connection.number).0 != VERDICT_IGNORE {
+        // SAFETY: as the caller's.
+        unsafe { propagate::leaves(sk, connection) };
+    }
 }
 
 /// One handler for both directions. `ret` is what the application gets. What needs the socket is done

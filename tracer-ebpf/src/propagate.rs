@@ -24,7 +24,7 @@ use aya_ebpf::{
 };
 use tracer_common::{
     BOUNDARY_HERE, BOUNDARY_NEVER, HeaderOutcome, HeaderRecord, KernelCounter, Kind, MAX_STATE, PARENT_BYTES,
-    PORT_WORDS, VERDICT_SLOTS, verdict_slot, verdict_tag,
+    PORT_WORDS, SEND, VERDICT_SLOTS, verdict_slot, verdict_tag,
 };
 
 use crate::{
@@ -158,8 +158,36 @@ pub(crate) unsafe fn served_by<'a>(sk: *mut c_void) -> Option<&'a Place> {
     unsafe { find(sk, 0).map(|outgoing| &outgoing.serves) }
 }
 
-/// A call has been sent, of which `length` bytes are in this send. If it has no header, its ids are kept for
-/// the other end.
+/// A selected process sends: if a call without a header begins here, its ids are kept for the other end before
+/// that can read it.
+///
+/// # Safety
+/// As [`opened`]; `connection` is the socket's.
+#[inline(always)]
+pub(crate) unsafe fn leaves(sk: *mut c_void, connection: &Connection) {
+    const KNOWN: u8 = Connection::HEADED | Connection::UPPER_LAYER;
+    if connection.turn == SEND + 1 || !connection.is_outgoing() || connection.flags & KNOWN != 0 {
+        return;
+    }
+    // SAFETY: as the caller's.
+    unsafe {
+        let tcp: *const c_void = bpf_skc_to_tcp_sock(sk).cast_const().cast();
+        if tcp.is_null() {
+            return;
+        }
+        let Some(outgoing) = find(sk, 0) else { return };
+        if outgoing.is_filed != 0 {
+            return;
+        }
+        let wire: u32 = load(tcp, offset!(tcp_sock_write_seq));
+        let position = wire.wrapping_sub(connection.inserted);
+        let answer_at = load(tcp, offset!(tcp_sock_copied_seq));
+        outgoing.is_filed = u8::from(context::file_call(connection.number, position, wire, answer_at));
+    }
+}
+
+/// A call has been sent, of which `length` bytes are in this send. If it has no header, and where sends are
+/// not seen before, its ids are kept now.
 ///
 /// # Safety
 /// `sk` and `tcp` are the same socket, from the kernel.
@@ -799,6 +827,16 @@ unsafe fn rewrite(msg: *mut sk_msg_md, begin: u32, ids: &Ids) -> Result<(), Head
 }
 
 /// Pushes headers in behind the request line: `state` bytes of a `tracestate` among them.
+///
+/// What was wrong in `bpf_msg_push_data` (`net/core/filter.c`) does not happen here, and so no kernel is refused
+/// for it:
+/// - "Several fixes to bpf_msg_push_data" (15ab0548e310; 6.13, 6.12.2, 6.1.120): a push behind the last byte is
+///   refused, elements are counted wrongly around one. Ours is inside of the first element.
+/// - "fix tail fragment offset in bpf_msg_push_data" (f72eed9b84fb; 7.1, 7.0.12 and others of June 2026): what is
+///   behind a push into an element other than the first comes from a wrong place. Ours is the first: the head
+///   was pulled into one.
+/// - "reject overflowing copy + len" (2026): for lengths near 4 GiB.
+/// - Pages that are spliced in stand there writable: such a message has no data to look at, and is left alone.
 #[inline(always)]
 #[expect(clippy::too_many_arguments, reason = "a structure for them would live on a small stack")]
 unsafe fn push(

@@ -22,4 +22,6 @@ const server = http.createServer((request, response) => {
   }
 });
 
+// A client may use a connection that rested just when it is closed.
+server.keepAliveTimeout = 600_000;
 server.listen(Number(process.env.PORT || 3000), process.env.HOST || "127.0.0.1");
