@@ -563,6 +563,8 @@ pub struct Offsets {
     pub sock_user_data: u32,
     pub sock_wmem_queued: u32,
     pub sock_sndbuf: u32,
+    /// Not 0 while a task holds the socket; interrupts then wait.
+    pub sock_lock_owned: u32,
     pub tcp_sock_snd_una: u32,
     pub tcp_sock_bytes_acked: u32,
     pub socket_file: u32,
@@ -640,7 +642,7 @@ const _: () = {
     assert!(size_of::<ProcessRecord>() == 24);
     assert!(size_of::<ExecRecord>() == 24 + NAME_BYTES);
     assert!(size_of::<HeaderRecord>() == 56);
-    assert!(size_of::<Offsets>() == 52 * 4);
+    assert!(size_of::<Offsets>() == 53 * 4);
     assert!(size_of::<Settings>() == 13 * 4);
     assert!(size_of::<FileKey>() == 16);
 };

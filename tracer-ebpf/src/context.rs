@@ -647,16 +647,16 @@ pub(crate) fn refused(found: u64) -> Option<HeaderOutcome> {
     }
 }
 
-/// The request that a call of this thread is for, if that is certain, and what came with it. The call
+/// The request that a call of this `thread` is for, if that is certain, and what came with it. The call
 /// stands in the room; `call.parent` is none unless this returns [`CHILD`].
 #[unsafe(no_mangle)]
 #[inline(never)]
-pub extern "C" fn tracer_parent(index: u64) -> u64 {
+pub extern "C" fn tracer_parent(index: u64, thread: u64) -> u64 {
     let Some(room) = scan::room(index) else { return ROOT };
     // SAFETY: a live map value that is the caller's; no reference to it outlives a call.
     unsafe {
         (*room).call.state_length = 0;
-        let mut found = candidate(&mut (*room).call, Current::any());
+        let mut found = candidate(&mut (*room).call, Current::of(thread));
         if found == CHILD {
             found = context(room, index);
         }
@@ -854,17 +854,17 @@ pub(crate) const fn wire_key(position: u32, answer_at: u32) -> u64 {
 }
 
 /// A call leaves without a header: what it would have carried is kept for the other end, which may be here.
-/// `wire` is where it begins and where its answer will. Returns 1 if that was done.
+/// `wire` is where it begins and where its answer will, `thread` makes it. Returns 1 if that was done.
 #[unsafe(no_mangle)]
 #[inline(never)]
-pub extern "C" fn tracer_file_call(number: u64, position: u64, wire: u64) -> u64 {
+pub extern "C" fn tracer_file_call(number: u64, position: u64, wire: u64, thread: u64) -> u64 {
     let Some(index) = scan::take_room() else { return 0 };
     let Some(room) = scan::room(index) else { return 0 };
     // SAFETY: a live map value that is ours; the helper copies key and value.
     unsafe {
         (*room).call.opened_for.connection = 0;
         (*room).call.was_idle = 0;
-        let found = tracer_parent(index);
+        let found = tracer_parent(index, thread);
         let ids = ids_of(number, position as u32, &(*room).call, found);
         file(room, wire, &ids, found);
     }
@@ -874,8 +874,8 @@ pub extern "C" fn tracer_file_call(number: u64, position: u64, wire: u64) -> u64
 
 /// Keeps what a call without a header would have carried. Returns whether there was room to find that out.
 #[inline(always)]
-pub(crate) fn file_call(number: u64, position: u32, wire: u32, answer_at: u32) -> bool {
-    tracer_file_call(number, u64::from(position), wire_key(wire, answer_at)) != 0
+pub(crate) fn file_call(number: u64, position: u32, wire: u32, answer_at: u32, thread: Current) -> bool {
+    tracer_file_call(number, u64::from(position), wire_key(wire, answer_at), thread.both()) != 0
 }
 
 /// [`file_call`], of what [`tracer_parent`] has `found`.

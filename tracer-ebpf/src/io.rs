@@ -5,9 +5,9 @@ use core::ffi::c_void;
 use aya_ebpf::{
     bindings::BPF_F_MMAPABLE,
     helpers::generated::{bpf_ktime_get_ns, bpf_loop, bpf_skc_to_tcp_sock},
-    macros::{btf_tracepoint, fentry, fexit, map},
+    macros::{btf_tracepoint, fexit, map},
     maps::Array,
-    programs::{BtfTracePointContext, FEntryContext, FExitContext},
+    programs::{BtfTracePointContext, FExitContext},
 };
 use tracer_common::{
     DataHeader, EDGE_END, EDGE_START, EDGE_WITHOUT_VERDICT, FLAG_CONTINUES, FLAG_END, FLAG_PRE_SEND,
@@ -130,42 +130,15 @@ pub fn tcp_sendmsg_locked(ctx: BtfTracePointContext) -> i32 {
     }
     // SAFETY: the tracepoint's own argument.
     unsafe {
-        let sk = ctx.arg::<*const c_void>(0).cast_mut();
-        if let Some(connection) = find_or_create(sk) {
+        if let Some(connection) = find_or_create(ctx.arg::<*const c_void>(0).cast_mut()) {
             let now = bpf_ktime_get_ns();
             if connection.pre_first_ns == 0 {
                 connection.pre_first_ns = now;
             }
             connection.pre_last_ns = now;
-            leaves(sk, connection);
         }
     }
     0
-}
-
-/// `tcp_sendmsg_locked(sk, msg, size)` itself, before 6.16 and where trace headers are pushed.
-#[fentry(function = "tcp_sendmsg_locked")]
-pub fn before_send(ctx: FEntryContext) -> i32 {
-    if Current::selected().is_none() {
-        return 0;
-    }
-    // SAFETY: the function's own argument.
-    unsafe {
-        let sk = ctx.arg::<*const c_void>(0).cast_mut();
-        if let Some(connection) = find(sk) {
-            leaves(sk, connection);
-        }
-    }
-    0
-}
-
-/// Bytes are about to leave: those of a call without a header, if they are of interest.
-#[inline(always)]
-unsafe fn leaves(sk: *mut c_void, connection: &Connection) {
-    if propagates() && verdict(connection.number).0 != VERDICT_IGNORE {
-        // SAFETY: as the caller's.
-        unsafe { propagate::leaves(sk, connection) };
-    }
 }
 
 /// One handler for both directions. `ret` is what the application gets. What needs the socket is done
@@ -268,7 +241,7 @@ unsafe fn moved(sk: *mut c_void, ret: i32, flags: i32, direction: u8, slot: u32)
                 if connection.flags & Connection::SERVING != 0 {
                     context::answered(connection);
                 } else if begins && connection.is_outgoing() {
-                    propagate::sent(sk, tcp, connection, header.position, length);
+                    propagate::sent(sk, tcp, connection, current, header.position, length);
                 }
             } else if connection.flags & Connection::CALLS != 0 {
                 if let Some(place) = propagate::served_by(sk) {
@@ -420,6 +393,12 @@ fn min(a: u32, b: u32) -> u32 {
     if a < b { a } else { b }
 }
 
+/// Whether the agent wants nothing of a connection.
+#[inline(always)]
+pub(crate) fn is_ignored(connection: u64) -> bool {
+    verdict(connection).0 == VERDICT_IGNORE
+}
+
 /// The verdict on a connection: its kind and position.
 #[inline(always)]
 fn verdict(connection: u64) -> (u64, u32) {
@@ -440,6 +419,9 @@ unsafe fn without_bytes(sk: *mut c_void, tcp: *const c_void, ret: i32, direction
         let Some(connection) = find(sk) else { return };
         if direction == SEND {
             connection.pre_first_ns = 0;
+            if propagates() {
+                propagate::not_sent(sk);
+            }
             return;
         }
         let fin = has_received_fin(sk);
@@ -454,7 +436,7 @@ unsafe fn without_bytes(sk: *mut c_void, tcp: *const c_void, ret: i32, direction
         {
             return;
         }
-        if verdict(connection.number).0 == VERDICT_IGNORE {
+        if is_ignored(connection.number) {
             return;
         }
         let now = bpf_ktime_get_ns();

@@ -36,6 +36,7 @@ static OFFSETS: Offsets = Offsets {
     sock_user_data: 0,
     sock_wmem_queued: 0,
     sock_sndbuf: 0,
+    sock_lock_owned: 0,
     tcp_sock_snd_una: 0,
     tcp_sock_bytes_acked: 0,
     socket_file: 0,

@@ -30,6 +30,7 @@ use tracer_common::{
 use crate::{
     connection::{self, Connection},
     context::{self, CHILD, Call, FORWARDED, Ids, NONE, Place, copy, ids_of, refused, tracer_parent},
+    io,
     layout::{load, offset},
     masked,
     ring::{count, reserve, submit_flags},
@@ -104,6 +105,9 @@ static LEASE: Array<u64> = Array::with_max_entries(1, BPF_F_MMAPABLE);
 #[map]
 static DESTINATIONS: LpmTrie<[u8; 16], u8> = LpmTrie::with_max_entries(1024, 0);
 
+/// `tcp_current_mss` asks for the length of header options: a send begins with it, before anything else.
+/// `include/uapi/linux/bpf.h`.
+const BPF_WRITE_HDR_TCP_CURRENT_MSS: u32 = 1;
 /// `__SK_PASS`.
 const PASS: u32 = 1;
 /// `__SK_DROP`: the send fails.
@@ -158,36 +162,53 @@ pub(crate) unsafe fn served_by<'a>(sk: *mut c_void) -> Option<&'a Place> {
     unsafe { find(sk, 0).map(|outgoing| &outgoing.serves) }
 }
 
-/// A selected process sends: if a call without a header begins here, its ids are kept for the other end before
-/// that can read it.
+/// A selected process is in a send, of which no byte is in the stream yet. If a call without a header begins
+/// here, its ids are kept for the other end before that can read it.
 ///
 /// # Safety
-/// As [`opened`]; `connection` is the socket's.
+/// As [`opened`]; `outgoing` is the socket's.
 #[inline(always)]
-pub(crate) unsafe fn leaves(sk: *mut c_void, connection: &Connection) {
+unsafe fn leaves(sk: *mut c_void, outgoing: &mut Outgoing) {
     const KNOWN: u8 = Connection::HEADED | Connection::UPPER_LAYER;
-    if connection.turn == SEND + 1 || !connection.is_outgoing() || connection.flags & KNOWN != 0 {
-        return;
-    }
     // SAFETY: as the caller's.
     unsafe {
+        let Some(connection) = connection::find(sk) else { return };
+        if outgoing.is_filed != 0
+            || connection.turn == SEND + 1
+            || !connection.is_outgoing()
+            || connection.flags & KNOWN != 0
+            || io::is_ignored(connection.number)
+        {
+            return;
+        }
         let tcp: *const c_void = bpf_skc_to_tcp_sock(sk).cast_const().cast();
-        if tcp.is_null() {
+        // Else it is an interrupt that asks, of whatever task.
+        if tcp.is_null() || load::<u32>(tcp, offset!(sock_lock_owned)) == 0 {
             return;
         }
-        let Some(outgoing) = find(sk, 0) else { return };
-        if outgoing.is_filed != 0 {
-            return;
-        }
+        let Some(current) = Current::selected_task() else { return };
         let wire: u32 = load(tcp, offset!(tcp_sock_write_seq));
         let position = wire.wrapping_sub(connection.inserted);
         let answer_at = load(tcp, offset!(tcp_sock_copied_seq));
-        outgoing.is_filed = u8::from(context::file_call(connection.number, position, wire, answer_at));
+        let done = context::file_call(connection.number, position, wire, answer_at, current);
+        outgoing.is_filed = u8::from(done);
     }
 }
 
-/// A call has been sent, of which `length` bytes are in this send. If it has no header, and where sends are
-/// not seen before, its ids are kept now.
+/// A send has failed: what is sent there in the end may be another call.
+///
+/// # Safety
+/// As [`opened`].
+#[inline(always)]
+pub(crate) unsafe fn not_sent(sk: *mut c_void) {
+    // SAFETY: as the caller's.
+    if let Some(outgoing) = unsafe { find(sk, 0) } {
+        outgoing.is_filed = 0;
+    }
+}
+
+/// A call has been sent, of which `length` bytes are in this send. If it has no header, and its socket asks
+/// for nothing before, its ids are kept now.
 ///
 /// # Safety
 /// `sk` and `tcp` are the same socket, from the kernel.
@@ -196,6 +217,7 @@ pub(crate) unsafe fn sent(
     sk: *mut c_void,
     tcp: *const c_void,
     connection: &mut Connection,
+    current: Current,
     position: u32,
     length: u32,
 ) {
@@ -212,7 +234,8 @@ pub(crate) unsafe fn sent(
             return;
         }
         let wire = load::<u32>(tcp, offset!(tcp_sock_write_seq)).wrapping_sub(length);
-        context::file_call(connection.number, position, wire, load(tcp, offset!(tcp_sock_copied_seq)));
+        let answer_at = load(tcp, offset!(tcp_sock_copied_seq));
+        context::file_call(connection.number, position, wire, answer_at, current);
     }
 }
 
@@ -314,10 +337,18 @@ pub fn tracer_sock_ops(ctx: SockOpsContext) -> u32 {
         let Some(outgoing) = find(sk, 0) else { return 1 };
         if op == BPF_SOCK_OPS_ACTIVE_ESTABLISHED_CB {
             established(ops, sk, outgoing);
-        } else if outgoing.place == Outgoing::LEAVING {
+            return 1;
+        }
+        if outgoing.place == Outgoing::LEAVING {
             outgoing.place = Outgoing::OUT;
             leave(outgoing);
-            bpf_sock_ops_cb_flags_set(ops, 0);
+            if outgoing.told != HeaderOutcome::Blocking as u8 + 1 {
+                bpf_sock_ops_cb_flags_set(ops, 0);
+                return 1;
+            }
+        }
+        if (*ops).__bindgen_anon_1.args[0] == BPF_WRITE_HDR_TCP_CURRENT_MSS {
+            leaves(sk, outgoing);
         }
     }
     1
@@ -350,6 +381,7 @@ unsafe fn established(ops: *mut bpf_sock_ops, sk: *mut c_void, outgoing: &mut Ou
         }
         if is_blocking(tcp) && !is_http_port(u16::from_be(load(tcp, offset!(sock_dport)))) {
             refuse_all(outgoing, connection, 0, position, HeaderOutcome::UnknownPort);
+            bpf_sock_ops_cb_flags_set(ops, BPF_SOCK_OPS_WRITE_HDR_OPT_CB_FLAG as i32);
             return;
         }
         // Bytes that left with the SYN are a part of something.
@@ -682,7 +714,7 @@ unsafe fn in_room(
         (*room).call.was_idle = u64::from(outgoing.was_idle);
         outgoing.opened_for.connection = 0;
         outgoing.was_idle = 0;
-        let found = tracer_parent(index);
+        let found = tracer_parent(index, current.both());
         copy(&(*room).call.parent, &mut outgoing.serves);
         if outgoing.serves.connection != 0 {
             connection.flags |= Connection::CALLS;

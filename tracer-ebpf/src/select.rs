@@ -1,14 +1,19 @@
 //! Which processes are traced: one bit each.
 
+use core::ffi::c_void;
+
 use aya_ebpf::{
     bindings::BPF_F_MMAPABLE,
-    helpers::bpf_get_current_pid_tgid,
+    helpers::{bpf_get_current_pid_tgid, generated::bpf_get_current_task_btf},
     macros::map,
     maps::{Array, HashMap},
 };
 use tracer_common::{FileKey, MAX_PIDS, NAME_BYTES, PORT_WORDS, RULE_EXCLUDE, RULE_SELECT, SELECTION_WORDS};
 
-use crate::atomic;
+use crate::{
+    atomic,
+    layout::{load, offset},
+};
 
 /// One bit per process id of the initial namespace; the agent maps it and sets bits too.
 #[map]
@@ -42,6 +47,23 @@ impl Current {
     #[inline(always)]
     pub(crate) fn any() -> Self {
         Self(bpf_get_current_pid_tgid())
+    }
+
+    /// As [`Self::selected`], in programs that may not ask for it by the helper (before 6.10: `sock_ops`).
+    #[inline(always)]
+    pub(crate) fn selected_task() -> Option<Self> {
+        // SAFETY: a helper without arguments; the verifier knows what it returns.
+        let (pid, tgid): (u32, u32) = unsafe {
+            let task: *const c_void = bpf_get_current_task_btf().cast_const().cast();
+            (load(task, offset!(task_pid)), load(task, offset!(task_tgid)))
+        };
+        is_selected(tgid).then_some(Self(u64::from(tgid) << 32 | u64::from(pid)))
+    }
+
+    /// What [`Self::both`] returned.
+    #[inline(always)]
+    pub(crate) fn of(both: u64) -> Self {
+        Self(both)
     }
 
     /// Process in the high half, thread in the low.

@@ -261,6 +261,7 @@ pub fn offsets(types: &Types) -> Result<Offsets, BtfError> {
         sock_user_data: types.offset_of("sock", "sk_user_data")?,
         sock_wmem_queued: types.offset_of("sock", "sk_wmem_queued")?,
         sock_sndbuf: types.offset_of("sock", "sk_sndbuf")?,
+        sock_lock_owned: types.offset_of("sock", "sk_lock.owned")?,
         tcp_sock_snd_una: types.offset_of("tcp_sock", "snd_una")?,
         tcp_sock_bytes_acked: types.offset_of("tcp_sock", "bytes_acked")?,
         socket_file: types.offset_of("socket", "file")?,

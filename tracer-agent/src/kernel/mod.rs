@@ -171,10 +171,8 @@ const PROPAGATION_MAPS: [&str; 11] = [
 ];
 /// Where kernel programs look at heads: each that runs needs one.
 const ROOMS: &str = "ROOMS";
-/// The hook that shows a send before its bytes leave, and the function of that name.
+/// The hook that shows a send before its bytes leave.
 pub const PRE_SEND: &str = "tcp_sendmsg_locked";
-/// The program at that function, for kernels without the hook: calls without a header are known before.
-const BEFORE_SEND: &str = "before_send";
 
 /// Which hooks show the data that processes send and receive.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -254,7 +252,6 @@ impl Kernel {
         // A test can have it as a kernel before 6.16 does.
         let hidden = std::env::var_os("TRACER_TEST_WITHOUT_PRE_SEND").is_some();
         let has_pre_send = types.has_tracepoint(PRE_SEND) && !hidden;
-        let has_before_send = !has_pre_send && types.has_function(PRE_SEND) && plan.propagation.is_some();
         drop(types);
 
         let settings = Settings {
@@ -304,9 +301,6 @@ impl Kernel {
         let hooks = TRACEPOINTS.iter().rev().map(|(hook, _)| *hook);
         for hook in hooks.chain(has_pre_send.then_some(PRE_SEND)) {
             attach(&mut ebpf, hook, &kernel_types)?;
-        }
-        if has_before_send && let Err(error) = attach(&mut ebpf, BEFORE_SEND, &kernel_types) {
-            tracing::warn!(%error, "calls without a trace header are known to their servers only after they were sent");
         }
         let selected = Selection(Arc::new(selected));
         if let Some(propagation) = &propagation {
@@ -439,7 +433,6 @@ fn attach(ebpf: &mut Ebpf, hook: &str, types: &Btf) -> Result<(), KernelError> {
         .ok_or_else(|| KernelError::Load(format!("the object has no program {hook}")))?;
     let attached = match program {
         Program::FExit(program) => program.load(hook, types).and_then(|()| program.attach().map(drop)),
-        Program::FEntry(program) => program.load(PRE_SEND, types).and_then(|()| program.attach().map(drop)),
         program => {
             let tracepoint: &mut BtfTracePoint = program.try_into().map_err(load_error)?;
             tracepoint.load(hook, types).and_then(|()| tracepoint.attach().map(drop))
