@@ -347,7 +347,10 @@ pub fn tracer_sock_ops(ctx: SockOpsContext) -> u32 {
                 return 1;
             }
         }
-        if (*ops).__bindgen_anon_1.args[0] == BPF_WRITE_HDR_TCP_CURRENT_MSS {
+        // In the map, and at a certain place, it is `tracer_sk_msg` that keeps them.
+        if (*ops).__bindgen_anon_1.args[0] == BPF_WRITE_HDR_TCP_CURRENT_MSS
+            && (outgoing.place == Outgoing::OUT || outgoing.is_certain == 0)
+        {
             leaves(sk, outgoing);
         }
     }
