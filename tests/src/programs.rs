@@ -11,7 +11,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use crate::{Folder, root};
+use crate::{Folder, TRUST, root};
 
 /// A port that is free now.
 pub fn free_port() -> u16 {
@@ -300,7 +300,7 @@ pub struct Disturbed {
 pub fn disturbed(outer: &[&str], client: &[&str]) -> Disturbed {
     let script = root().join("tests/apps/raw/disturb.py").display().to_string();
     let command = [outer, &["/usr/bin/python3", &script], client].concat();
-    let output = Command::new(command[0]).args(&command[1..]).stdin(Stdio::null()).output();
+    let output = Command::new(command[0]).args(&command[1..]).env(TRUST, "1").stdin(Stdio::null()).output();
     let output = output.unwrap_or_else(|error| panic!("{command:?}: {error}"));
     let text = String::from_utf8_lossy(&output.stdout);
     Disturbed {

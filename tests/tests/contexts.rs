@@ -106,6 +106,11 @@ const VALID: &str = "traceparent: 00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169
 const TRACE: &str = "0af7651916cd43dd8448eb211c80319c";
 const SPAN: &str = "b7ad6b7169203331";
 
+/// A `tracestate` of so many members.
+fn numbered(members: u32) -> String {
+    (0..members).map(|n| format!("k{n}=v")).collect::<Vec<_>>().join(",")
+}
+
 /// Fields of requests, and what is expected of their calls: W3C Trace Context, level 2.
 fn cases() -> Vec<(String, Expected)> {
     use Expected::{Other, Same};
@@ -148,6 +153,26 @@ fn cases() -> Vec<(String, Expected)> {
             Same("01", "a=1,b=2,c=3,d=4"),
         ),
         (format!("tracestate: a=1\r\nAccept: */*\r\n{VALID}tracestate: b=2\r\n"), Same("01", "a=1,b=2")),
+        // Keys and values: as long as they may be, and what breaks their rules.
+        (state("0a_-*/@z=!v w~"), Same("01", "0a_-*/@z=!v w~")),
+        (state(" a=1 \t, b=2"), Same("01", "a=1 \t, b=2")),
+        (state(&numbered(32)), Same("01", numbered(32).leak())),
+        (state(&numbered(33)), Same("01", "")),
+        (state(&format!("{}=1", "k".repeat(256))), Same("01", format!("{}=1", "k".repeat(256)).leak())),
+        (state(&format!("{}=1", "k".repeat(257))), Same("01", "")),
+        (state(&format!("k={}", "v".repeat(256))), Same("01", format!("k={}", "v".repeat(256)).leak())),
+        (state(&format!("k={}", "v".repeat(257))), Same("01", "")),
+        (state("a"), Same("01", "")),
+        (state("a=1,b"), Same("01", "")),
+        (state("a=1,=2"), Same("01", "")),
+        (state("a=1,b="), Same("01", "")),
+        (state("a=,b=2"), Same("01", "")),
+        (state("A=1"), Same("01", "")),
+        (state("@a=1"), Same("01", "")),
+        (state("a =1"), Same("01", "")),
+        (state("a.b=1"), Same("01", "")),
+        (state("a=b=c"), Same("01", "")),
+        (state("a=1\t2"), Same("01", "")),
         (with(" 00-", "   00-"), Same("01", "")),
         (with(" 00-", " \t00-"), Same("01", "")),
         (with("-01\r", "-01 \r"), Same("01", "")),

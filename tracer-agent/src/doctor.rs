@@ -87,7 +87,7 @@ fn finding(what: &'static str, verdict: Verdict, detail: &str) -> Finding {
 }
 
 fn size(taken: Taken) -> String {
-    let Taken { programs, instructions, verified } = taken;
+    let Taken { programs, instructions, verified, .. } = taken;
     format!("{programs} of them, {instructions} instructions (the verifier went through {verified})")
 }
 
@@ -103,6 +103,12 @@ fn headers(environment: &Environment, loaded: Result<Taken, String>) -> Finding 
             WHAT,
             Verdict::Less,
             "only for processes below the agent's own cgroup: it runs in a cgroup namespace of its own",
+        ),
+        Ok(taken) if taken.only_first => finding(
+            WHAT,
+            Verdict::Less,
+            "only on the first request of a connection, to ports that are known to speak HTTP/1: this kernel \
+             tells programs wrongly what they can read (FIONREAD) while later ones could get one",
         ),
         Ok(taken) => finding(
             WHAT,

@@ -87,6 +87,7 @@ counters! {
     HeadersFailed "headers.failed" "calls without a trace header: no room, or spliced bytes";
     HeadersOtherContext "headers.other_context" "calls without a trace header: their request's trace is told by another header";
     HeadersLater "headers.later" "calls without a trace header: their request is known only later, or not at all";
+    HeadersOnlyFirst "headers.only_first" "calls without a trace header: later request on a connection, and this kernel misleads who reads in a sockmap";
     HeadersNotEntered "headers.not_entered" "calls without a trace header: connection not seen to be opened";
     SpansUnnamed "spans.unnamed" "spans named by their method alone: the service has too many different paths";
     SpansNotSampled "spans.not_sampled" "spans that the sampler left out";
@@ -118,6 +119,7 @@ impl Counter {
             HeaderOutcome::NoRoom | HeaderOutcome::Spliced | HeaderOutcome::PushFailed => Self::HeadersFailed,
             HeaderOutcome::Later => Self::HeadersLater,
             HeaderOutcome::OtherContext => Self::HeadersOtherContext,
+            HeaderOutcome::OnlyFirst => Self::HeadersOnlyFirst,
             HeaderOutcome::NotEntered => Self::HeadersNotEntered,
         }
     }

@@ -315,11 +315,13 @@ pub enum HeaderOutcome {
     Later = 22,
     /// The request that it is made for came with a trace context that only the agent reads.
     OtherContext = 23,
+    /// Not the first on its connection, and the kernel tells wrongly what can be read in the map.
+    OnlyFirst = 24,
 }
 
 impl HeaderOutcome {
     /// All of them, each at the place of its number.
-    pub const ALL: [Self; 24] = [
+    pub const ALL: [Self; 25] = [
         Self::Pushed,
         Self::Rewritten,
         Self::OwnHeader,
@@ -344,6 +346,7 @@ impl HeaderOutcome {
         Self::NotEntered,
         Self::Later,
         Self::OtherContext,
+        Self::OnlyFirst,
     ];
 
     /// The outcome with this number.

@@ -7,6 +7,7 @@
 use core::ffi::c_void;
 
 use aya_ebpf::{
+    bindings::BPF_NOEXIST,
     helpers::generated::{
         bpf_map_delete_elem, bpf_map_update_elem, bpf_probe_read_kernel, bpf_probe_read_user,
     },
@@ -24,6 +25,7 @@ use crate::{
     connection::Connection,
     layout::{reads_other_contexts, sample_above, samples_by_parent, span_id, trace_id},
     masked,
+    members::tracer_members,
     scan::{self, ROOM, Room, Scan, tracer_trace_parent},
     select::Current,
     short::Buffers,
@@ -494,15 +496,23 @@ pub(crate) fn gone(current: Current, process: bool) {
 unsafe fn serves(process: u32, place: &Place) {
     // SAFETY: a live map value; counts are changed atomically, and readers check them twice.
     unsafe {
-        let Some(serving) = SERVING.get_ptr_mut(process) else {
-            let serving = Serving { open: 1, opened: 1, waiting: 1, last: *place };
-            bpf_map_update_elem(
-                (&raw const SERVING).cast_mut().cast(),
-                (&raw const process).cast(),
-                (&raw const serving).cast(),
-                0,
-            );
-            return;
+        let serving = match SERVING.get_ptr_mut(process) {
+            Some(serving) => serving,
+            None => {
+                let serving = Serving { open: 1, opened: 1, waiting: 1, last: *place };
+                let made = bpf_map_update_elem(
+                    (&raw const SERVING).cast_mut().cast(),
+                    (&raw const process).cast(),
+                    (&raw const serving).cast(),
+                    u64::from(BPF_NOEXIST),
+                );
+                if made == 0 {
+                    return;
+                }
+                // Another thread was first.
+                let Some(serving) = SERVING.get_ptr_mut(process) else { return };
+                serving
+            }
         };
         atomic::add(&raw mut (*serving).open, 1);
         atomic::add(&raw mut (*serving).opened, 1);
@@ -673,7 +683,8 @@ unsafe fn candidate(call: &mut Call, current: Current) -> u64 {
     // SAFETY: live map values; what another thread may change meanwhile is checked again.
     unsafe {
         call.parent.connection = 0;
-        let Some(profile) = PROFILES.get(&current.pid()).copied() else { return ROOT };
+        // Of a process that was just made nothing is known yet.
+        let profile = PROFILES.get(&current.pid()).copied().unwrap_or(PROFILE_LATER);
         match profile {
             PROFILE_THREADS => {
                 let Some(place) = working(current) else { return ROOT };
@@ -747,6 +758,10 @@ unsafe fn context(room: *mut Room, index: u64) -> u64 {
         if (*room).scan.flags & Scan::NOT_HTTP != 0 {
             return ROOT;
         }
+        // What can be read in two ways is not passed on.
+        if (*room).scan.flags & Scan::ODD != 0 {
+            return REFUSED;
+        }
         // Until all of the head is seen, its header may still come; and what is behind it may be another.
         let expected = u64::from((*room).scan.head) + (*room).scan.body;
         if (*room).scan.head == 0
@@ -762,7 +777,10 @@ unsafe fn context(room: *mut Room, index: u64) -> u64 {
                     ids.flags = ids.flags & 2 | root_flags(ids.trace[1]) & 1;
                 }
                 let (begin, length) = state(room);
-                if length != 0 && length <= MAX_STATE {
+                if length != 0
+                    && length <= MAX_STATE
+                    && tracer_members(index, u64::from(begin), u64::from(length)) != 0
+                {
                     (*room).call.state_begin = begin;
                     (*room).call.state_length = length;
                     if length < LEAST {

@@ -17,6 +17,7 @@ mod context;
 mod io;
 mod layout;
 mod masked;
+mod members;
 mod process;
 mod propagate;
 mod ring;

@@ -97,9 +97,10 @@ static BOUNDARIES: Array<u64> = Array::with_max_entries(VERDICT_SLOTS, BPF_F_MMA
 #[map]
 static HTTP_PORTS: Array<u64> = Array::with_max_entries(PORT_WORDS, BPF_F_MMAPABLE);
 
-/// Until when headers may be pushed, `CLOCK_MONOTONIC`: the agent renews it.
+/// Until when headers may be pushed, `CLOCK_MONOTONIC`: the agent renews it. Behind it, not 0 if no socket may
+/// receive while it is in the map: the agent has found that the kernel tells wrongly what can be read there.
 #[map]
-static LEASE: Array<u64> = Array::with_max_entries(1, BPF_F_MMAPABLE);
+static LEASE: Array<u64> = Array::with_max_entries(2, BPF_F_MMAPABLE);
 
 /// Address ranges, as IPv6 or mapped into it: 1 if headers may go there.
 #[map]
@@ -342,7 +343,9 @@ pub fn tracer_sock_ops(ctx: SockOpsContext) -> u32 {
         if outgoing.place == Outgoing::LEAVING {
             outgoing.place = Outgoing::OUT;
             leave(outgoing);
-            if outgoing.told != HeaderOutcome::Blocking as u8 + 1 {
+            if outgoing.told != HeaderOutcome::Blocking as u8 + 1
+                && outgoing.told != HeaderOutcome::OnlyFirst as u8 + 1
+            {
                 bpf_sock_ops_cb_flags_set(ops, 0);
                 return 1;
             }
@@ -382,7 +385,9 @@ unsafe fn established(ops: *mut bpf_sock_ops, sk: *mut c_void, outgoing: &mut Ou
             refuse_all(outgoing, connection, 0, position, why);
             return;
         }
-        if is_blocking(tcp) && !is_http_port(u16::from_be(load(tcp, offset!(sock_dport)))) {
+        if (is_blocking(tcp) || leaves_at_once())
+            && !is_http_port(u16::from_be(load(tcp, offset!(sock_dport))))
+        {
             refuse_all(outgoing, connection, 0, position, HeaderOutcome::UnknownPort);
             bpf_sock_ops_cb_flags_set(ops, BPF_SOCK_OPS_WRITE_HDR_OPT_CB_FLAG as i32);
             return;
@@ -429,6 +434,12 @@ unsafe fn may_enter(tcp: *const c_void, outgoing: &mut Outgoing) -> Result<(), H
 fn has_lease() -> bool {
     // SAFETY: a live map value; a helper without arguments.
     LEASE.get_ptr(0).is_some_and(|until| unsafe { core::ptr::read_volatile(until) > bpf_ktime_get_ns() })
+}
+
+#[inline(always)]
+fn leaves_at_once() -> bool {
+    // SAFETY: a live map value.
+    LEASE.get_ptr(1).is_some_and(|word| unsafe { core::ptr::read_volatile(word) } != 0)
 }
 
 #[inline(always)]
@@ -536,10 +547,12 @@ unsafe fn message(
             return PASS;
         }
         // What decides for good.
-        let blocking = is_blocking(tcp);
+        let only_first = leaves_at_once();
+        let blocking = only_first || is_blocking(tcp);
+        let leaving = if only_first { HeaderOutcome::OnlyFirst } else { HeaderOutcome::Blocking };
         if outgoing.place == Outgoing::OUT {
             // It was open before the agent, which takes it out of the map when it hears of this.
-            let why = if blocking { Err(HeaderOutcome::Blocking) } else { may_enter(tcp, outgoing) };
+            let why = if blocking { Err(leaving) } else { may_enter(tcp, outgoing) };
             if let Err(why) = why {
                 refuse_all(outgoing, connection, pid, position, why);
                 return PASS;
@@ -599,7 +612,7 @@ unsafe fn message(
             }
         };
         if blocking {
-            refuse_all(outgoing, connection, pid, position.wrapping_add(1), HeaderOutcome::Blocking);
+            refuse_all(outgoing, connection, pid, position.wrapping_add(1), leaving);
         }
         verdict
     }
@@ -785,6 +798,12 @@ unsafe fn give(
             connection.flags |= Connection::HEADED;
             if !is_forwarded {
                 return Err(HeaderOutcome::OwnHeader);
+            }
+            // As for a push: an end of the send within the line would leave half of it.
+            if load::<u32>(tcp, offset!(sock_wmem_queued)) != 0
+                || load::<u32>(tcp, offset!(sock_sndbuf)) < 2 * head
+            {
+                return Err(HeaderOutcome::QueueNotEmpty);
             }
             rewrite(msg, parent_begin, ids)?;
             told_of(

@@ -15,6 +15,7 @@ use crate::{
     atomic,
     context::{Call, clear},
     masked,
+    members::Members,
 };
 
 /// Bytes of a head that there is room for; a power of two.
@@ -32,6 +33,7 @@ pub(crate) struct Room {
     taken: u64,
     pub(crate) scan: Scan,
     pub(crate) call: Call,
+    pub(crate) members: Members,
     data: [u8; BEFORE + ROOM as usize + 16],
 }
 

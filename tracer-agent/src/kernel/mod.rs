@@ -295,7 +295,7 @@ impl Kernel {
         let counters =
             take(&mut ebpf, "COUNTERS").and_then(|map| PerCpuArray::try_from(map).map_err(load_error))?;
 
-        let propagation =
+        let mut propagation =
             plan.propagation.as_ref().map(|plan| Propagation::start(&mut ebpf, plan)).transpose()?;
         // The data hooks come last: nothing is missed between them and the rest.
         let hooks = TRACEPOINTS.iter().rev().map(|(hook, _)| *hook);
@@ -303,7 +303,7 @@ impl Kernel {
             attach(&mut ebpf, hook, &kernel_types)?;
         }
         let selected = Selection(Arc::new(selected));
-        if let Some(propagation) = &propagation {
+        if let Some(propagation) = &mut propagation {
             let own = std::process::id();
             propagation.verify(|on| selected.set(own, on), crate::clock::monotonic_ns())?;
         }
@@ -488,6 +488,8 @@ pub struct Taken {
     pub instructions: u64,
     /// Instructions that the verifier went through on all paths.
     pub verified: u64,
+    /// Only the first request on a connection can get a trace header: the kernel misleads who reads later.
+    pub only_first: bool,
 }
 
 /// What the kernel tells of the programs that are loaded.
@@ -495,7 +497,9 @@ pub fn taken(kernel: &Kernel) -> Taken {
     /// Bytes of an instruction.
     const INSTRUCTION: u64 = 8;
     let infos = kernel.ebpf.programs().filter_map(|(_, program): (&str, &Program)| program.info().ok());
-    infos.fold(Taken::default(), |sum, info| Taken {
+    let only_first = kernel.propagation.as_ref().is_some_and(Propagation::only_first);
+    infos.fold(Taken { only_first, ..Taken::default() }, |sum, info| Taken {
+        only_first,
         programs: sum.programs + 1,
         instructions: sum.instructions + u64::from(info.size_translated().unwrap_or(0)) / INSTRUCTION,
         verified: sum.verified + u64::from(info.verified_instruction_count().unwrap_or(0)),

@@ -51,6 +51,8 @@ pub struct Propagation {
     wanted: Vec<Wanted>,
     /// The tables of the kernel hold every connection of a namespace: no look at them before.
     next_look: Instant,
+    /// Sockets leave the map within their first send: see [`Self::verify`].
+    only_first: bool,
 }
 
 impl Propagation {
@@ -58,7 +60,7 @@ impl Propagation {
     pub(super) fn start(ebpf: &mut Ebpf, plan: &PropagationPlan) -> Result<Self, KernelError> {
         let boundaries = Words::map(map(ebpf, "BOUNDARIES")?, VERDICT_SLOTS)?;
         let http_ports = Words::map(map(ebpf, "HTTP_PORTS")?, PORT_WORDS)?;
-        let lease = Words::map(map(ebpf, "LEASE")?, 1)?;
+        let lease = Words::map(map(ebpf, "LEASE")?, 2)?;
         let mut destinations: lpm_trie::LpmTrie<&mut MapData, [u8; 16], u8> =
             map_mut(ebpf, "DESTINATIONS").and_then(|map| map.try_into().map_err(load_error))?;
         for (address, length, allowed) in &plan.destinations {
@@ -82,6 +84,7 @@ impl Propagation {
             joined: FxHashMap::default(),
             wanted: Vec::new(),
             next_look: Instant::now(),
+            only_first: false,
         };
         for port in &plan.http_ports {
             this.http_port(*port);
@@ -106,7 +109,11 @@ impl Propagation {
 
     /// Sends requests to itself and looks at what arrives: a kernel that pushes wrongly is not trusted with
     /// anybody's stream. `select` makes this process a selected one, and lets it go.
-    pub(super) fn verify(&self, select: impl Fn(bool), now_ns: u64) -> Result<(), KernelError> {
+    ///
+    /// Since 6.6.128, 6.12.75 and 6.18.14 (929e30f93125) `FIONREAD` tells of no byte on a socket that is in a
+    /// sockmap, until a later kernel repairs it (04af4efde58a), and nginx then waits for ever. Where that is
+    /// so, sockets leave the map within their first send.
+    pub(super) fn verify(&mut self, select: impl Fn(bool), now_ns: u64) -> Result<(), KernelError> {
         /// Bytes of head and body, written at once.
         const MESSAGES: [(usize, usize); 4] = [(60, 0), (700, 0), (3_000, 0), (500, 2_000)];
         let listener = TcpListener::bind("127.0.0.1:0").map_err(cannot_verify)?;
@@ -114,12 +121,28 @@ impl Propagation {
         self.http_port(address.port());
         self.renew(now_ns);
         select(true);
-        let outcome =
-            MESSAGES.iter().try_for_each(|(head, body)| verify_one(&listener, address, *head, *body));
+        let outcome = MESSAGES.iter().try_fold(true, |is_right, (head, body)| {
+            verify_one(&listener, address, *head, *body).map(|now| now && is_right)
+        });
         select(false);
         let (word, bit) = (u32::from(address.port()) / 64, 1u64 << (address.port() % 64));
         self.http_ports.clear_bits(word, bit);
-        outcome
+        // A test can have what is not safe there, to see the rest.
+        let is_trusted = std::env::var_os("TRACER_TEST_TRUST_FIONREAD").is_some_and(|value| value == "1");
+        self.only_first = !outcome? && !is_trusted;
+        self.lease.store(1, u64::from(self.only_first));
+        if self.only_first {
+            tracing::warn!(
+                "this kernel tells programs wrongly what they can read (FIONREAD) while requests can get headers: \
+                 only the first request on a connection gets one, to ports that are known to speak HTTP/1"
+            );
+        }
+        Ok(())
+    }
+
+    /// Whether only the first request on a connection can get a header.
+    pub(super) fn only_first(&self) -> bool {
+        self.only_first
     }
 
     /// The agent lives: headers may be pushed for a while.
@@ -137,7 +160,8 @@ impl Propagation {
     pub fn join(&mut self, pid: u32, facts: &ConnectionFacts) {
         /// Connections that are looked for at once, and that are remembered.
         const MOST: (usize, usize) = (256, 65_536);
-        if self.wanted.len() < MOST.0
+        if !self.only_first
+            && self.wanted.len() < MOST.0
             && self.joined.len() < MOST.1
             && !self.joined.contains_key(&facts.number)
         {
@@ -214,13 +238,26 @@ fn cannot_verify(error: io::Error) -> KernelError {
     KernelError::Headers(format!("they could not be tried: {error}"))
 }
 
-/// One request on a connection of its own.
+/// How many bytes the kernel says can be read at once, when there are some.
+fn readable(client: &TcpStream) -> io::Result<libc::c_int> {
+    let mut ready = libc::pollfd { fd: client.as_raw_fd(), events: libc::POLLIN, revents: 0 };
+    let mut count = 0;
+    // SAFETY: one structure, and room for one number.
+    let done = unsafe {
+        libc::poll(&raw mut ready, 1, 1000) >= 0
+            && libc::ioctl(client.as_raw_fd(), libc::FIONREAD, &raw mut count) == 0
+    };
+    if done { Ok(count) } else { Err(io::Error::last_os_error()) }
+}
+
+/// One request on a connection of its own. Returns whether the kernel tells rightly of the answer.
 fn verify_one(
     listener: &TcpListener,
     address: std::net::SocketAddr,
     head: usize,
     body: usize,
-) -> Result<(), KernelError> {
+) -> Result<bool, KernelError> {
+    const ANSWER: &[u8] = b"HTTP/1.1 204 No Content\r\n\r\n";
     const LINE: &str = "POST /self-test HTTP/1.1\r\n";
     let rest = format!("Host: tracer\r\nContent-Length: {body}\r\nX-Pad: ");
     let pad = "p".repeat(head.saturating_sub(LINE.len() + rest.len() + 4));
@@ -239,7 +276,10 @@ fn verify_one(
         .and_then(|received| received.strip_suffix(rest.as_bytes()))
         .and_then(|header| std::str::from_utf8(header).ok());
     match header {
-        Some(header) if sent == message.len() && is_header(header) => Ok(()),
+        Some(header) if sent == message.len() && is_header(header) => {
+            server.write_all(ANSWER).map_err(cannot_verify)?;
+            Ok(readable(&client).map_err(cannot_verify)? == ANSWER.len() as libc::c_int)
+        }
         _ => Err(KernelError::Headers(format!(
             "of a request of {} bytes that got one, {} were sent and {} arrived, not as they must",
             message.len(),
