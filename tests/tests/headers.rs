@@ -84,6 +84,7 @@ fn check_headers(found: &[(String, Value)], all: bool) {
         assert_eq!(headers(&format!("{name} blocking")), 1, "{name}");
     }
     assert_eq!(headers("upgrade waiting"), 1);
+    assert_eq!(headers("reconnected"), 1);
     for name in ["connect waiting", "connect blocking", "own blocking", "own waiting", "zero copy"] {
         assert_eq!(headers(name), 0, "{name}");
     }

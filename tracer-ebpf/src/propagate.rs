@@ -10,7 +10,7 @@ use core::ffi::c_void;
 use aya_ebpf::{
     bindings::{
         BPF_F_MMAPABLE, BPF_SOCK_OPS_ACTIVE_ESTABLISHED_CB, BPF_SOCK_OPS_HDR_OPT_LEN_CB,
-        BPF_SOCK_OPS_WRITE_HDR_OPT_CB_FLAG, bpf_sock_ops, sk_msg_md,
+        BPF_SOCK_OPS_TCP_CONNECT_CB, BPF_SOCK_OPS_WRITE_HDR_OPT_CB_FLAG, bpf_sock_ops, sk_msg_md,
     },
     btf_maps::SkStorage,
     helpers::generated::{
@@ -139,7 +139,7 @@ pub(crate) unsafe fn opened(sk: *mut c_void, current: Current) {
     // SAFETY: as the caller's.
     unsafe {
         let Some(outgoing) = find(sk, CREATE) else { return };
-        // A socket that was connected before has left the map when it was disconnected.
+        // `tracer_sock_ops` takes a socket out of the map that was connected before.
         outgoing.key = 0;
         outgoing.opened_for = context::of_thread(current);
         outgoing.was_idle = u8::from(context::is_idle(current.pid()));
@@ -328,7 +328,10 @@ pub fn tracer_sock_ops(ctx: SockOpsContext) -> u32 {
     // SAFETY: the context's own fields; the verifier checks the socket.
     unsafe {
         let op = (*ops).op;
-        if op != BPF_SOCK_OPS_ACTIVE_ESTABLISHED_CB && op != BPF_SOCK_OPS_HDR_OPT_LEN_CB {
+        if op != BPF_SOCK_OPS_ACTIVE_ESTABLISHED_CB
+            && op != BPF_SOCK_OPS_HDR_OPT_LEN_CB
+            && op != BPF_SOCK_OPS_TCP_CONNECT_CB
+        {
             return 1;
         }
         let sk = (*ops).__bindgen_anon_2.sk.cast::<c_void>();
@@ -340,13 +343,19 @@ pub fn tracer_sock_ops(ctx: SockOpsContext) -> u32 {
             established(ops, sk, outgoing);
             return 1;
         }
+        if op == BPF_SOCK_OPS_TCP_CONNECT_CB {
+            // The end of an earlier connection (`connect` to AF_UNSPEC) has left it there.
+            outgoing.key = bpf_get_socket_cookie(ops.cast());
+            leave(outgoing);
+            return 1;
+        }
         if outgoing.place == Outgoing::LEAVING {
             outgoing.place = Outgoing::OUT;
             leave(outgoing);
             if outgoing.told != HeaderOutcome::Blocking as u8 + 1
                 && outgoing.told != HeaderOutcome::OnlyFirst as u8 + 1
             {
-                bpf_sock_ops_cb_flags_set(ops, 0);
+                call_back(ops, false);
                 return 1;
             }
         }
@@ -358,6 +367,17 @@ pub fn tracer_sock_ops(ctx: SockOpsContext) -> u32 {
         }
     }
     1
+}
+
+/// Asks to be called inside of each send, or not any more. What others ask for stays.
+#[inline(always)]
+unsafe fn call_back(ops: *mut bpf_sock_ops, on: bool) {
+    // SAFETY: the context's own field.
+    unsafe {
+        let known = (*ops).bpf_sock_ops_cb_flags & !BPF_SOCK_OPS_WRITE_HDR_OPT_CB_FLAG;
+        let flags = if on { known | BPF_SOCK_OPS_WRITE_HDR_OPT_CB_FLAG } else { known };
+        bpf_sock_ops_cb_flags_set(ops, flags as i32);
+    }
 }
 
 #[inline(always)]
@@ -389,7 +409,7 @@ unsafe fn established(ops: *mut bpf_sock_ops, sk: *mut c_void, outgoing: &mut Ou
             && !is_http_port(u16::from_be(load(tcp, offset!(sock_dport))))
         {
             refuse_all(outgoing, connection, 0, position, HeaderOutcome::UnknownPort);
-            bpf_sock_ops_cb_flags_set(ops, BPF_SOCK_OPS_WRITE_HDR_OPT_CB_FLAG as i32);
+            call_back(ops, true);
             return;
         }
         // Bytes that left with the SYN are a part of something.
@@ -405,7 +425,7 @@ unsafe fn established(ops: *mut bpf_sock_ops, sk: *mut c_void, outgoing: &mut Ou
             return;
         }
         outgoing.place = Outgoing::IN;
-        bpf_sock_ops_cb_flags_set(ops, BPF_SOCK_OPS_WRITE_HDR_OPT_CB_FLAG as i32);
+        call_back(ops, true);
     }
 }
 
@@ -591,7 +611,10 @@ unsafe fn message(
                 }
             }
         }
-        // From here on a request begins; where the next does is certain only if all goes well.
+        // From here on a request begins; where the next does is certain only if all goes well. What was known
+        // of an earlier one that was not sent, or had no turn of its own, is not this one's.
+        connection.flags &= !Connection::HEADED;
+        outgoing.is_filed = 0;
         outgoing.request_at = at;
         outgoing.has_sent = 1;
         outgoing.is_certain = 0;

@@ -1,6 +1,7 @@
 """What an agent that adds trace headers must not change: each way of sending, and what came of it. With and
 without an agent the output is the same, but for `headers` and `found`."""
 
+import ctypes
 import http.client
 import json
 import os
@@ -208,6 +209,24 @@ def signals():
     return {"status": status, "interrupted": len(seen) > 5}
 
 
+def reconnected():
+    """A socket that is disconnected and connected again, and waits now."""
+    sock = connect(False)
+    sock.sendall(head(b"/ask/first"))
+    read_answer(sock)
+    result = ctypes.CDLL(None).connect(sock.fileno(), bytes(16), 16)
+    sock.settimeout(None)
+    sock.connect(("127.0.0.1", PORT))
+    signal.signal(signal.SIGALRM, lambda *_: None)
+    signal.siginterrupt(signal.SIGALRM, False)
+    for n in range(2):
+        sock.sendall(head(b"/ask/slow/%d" % n))
+        signal.setitimer(signal.ITIMER_REAL, 0.1, 0.1)
+        read_answer(sock)
+        signal.setitimer(signal.ITIMER_REAL, 0)
+    return {**finish(sock), "result": result}
+
+
 def stopped():
     """A child that is stopped and continued while it waits."""
     ends = os.pipe()
@@ -332,6 +351,7 @@ for sndbuf in (4608, 16384, 0):
     for size in (120, 200, 900, 5000):
         results[f"flood {sndbuf} {size}"] = flood(sndbuf, size)
 results["signals"] = signals()
+results["reconnected"] = reconnected()
 results["stopped"] = stopped()
 results["zero copy"] = zero_copy()
 results["segments"] = segments()
