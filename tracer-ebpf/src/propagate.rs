@@ -359,14 +359,32 @@ pub fn tracer_sock_ops(ctx: SockOpsContext) -> u32 {
                 return 1;
             }
         }
+        if (*ops).__bindgen_anon_1.args[0] != BPF_WRITE_HDR_TCP_CURRENT_MSS {
+            return 1;
+        }
+        if outgoing.place == Outgoing::IN && waits_unseen(sk) {
+            outgoing.place = Outgoing::OUT;
+            leave(outgoing);
+        }
         // In the map, and at a certain place, it is `tracer_sk_msg` that keeps them.
-        if (*ops).__bindgen_anon_1.args[0] == BPF_WRITE_HDR_TCP_CURRENT_MSS
-            && (outgoing.place == Outgoing::OUT || outgoing.is_certain == 0)
-        {
+        if outgoing.place == Outgoing::OUT || outgoing.is_certain == 0 {
             leaves(sk, outgoing);
         }
     }
     1
+}
+
+/// Whether a send that [`tracer_sk_msg`] does not see runs on a socket that may not receive in the map: it began
+/// before the connection was established.
+#[inline(always)]
+unsafe fn waits_unseen(sk: *mut c_void) -> bool {
+    // SAFETY: as the caller's.
+    unsafe {
+        let tcp: *const c_void = bpf_skc_to_tcp_sock(sk).cast_const().cast();
+        !tcp.is_null()
+            && load::<u32>(tcp, offset!(sock_lock_owned)) != 0
+            && (leaves_at_once() || is_blocking(tcp))
+    }
 }
 
 /// Asks to be called inside of each send, or not any more. What others ask for stays.
