@@ -190,12 +190,12 @@ impl Receiver {
         self.lock().faults.extend(faults);
     }
 
-    /// Waits until the spans satisfy `done`; the spans as they are after ten seconds otherwise.
+    /// Waits until the spans satisfy `done`; the spans as they are after a minute otherwise.
     pub fn wait_for(&self, done: impl Fn(&[Received]) -> bool) -> Vec<Received> {
         let begin = Instant::now();
         loop {
             let spans = self.spans();
-            if done(&spans) || begin.elapsed() > Duration::from_secs(10) {
+            if done(&spans) || begin.elapsed() > Duration::from_secs(60) {
                 return spans;
             }
             thread::sleep(Duration::from_millis(20));

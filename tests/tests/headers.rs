@@ -3,7 +3,7 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     fs,
-    io::{Read, Write},
+    io::{BufRead, BufReader, Read, Write},
     net::TcpStream,
     path::PathBuf,
     process::{Child, Command, Stdio},
@@ -241,11 +241,41 @@ fn only_sockets_of_traced_processes_are_in_the_map() {
     wait_until("both connections", || traced.1.exists() && stranger.1.exists());
     let cookie =
         |path: &PathBuf| -> u64 { fs::read_to_string(path).expect("a cookie").parse().expect("a number") };
+    assert!(is_in_the_map(cookie(&traced.1)));
+    assert!(!is_in_the_map(cookie(&stranger.1)));
+    agent.stop();
+}
+
+/// Whether the socket of this cookie is in the map of sockets whose messages may get headers.
+fn is_in_the_map(cookie: u64) -> bool {
     // As bpftool shows keys: bytes, the lowest first.
-    let bytes = |cookie: u64| cookie.to_le_bytes().map(|byte| format!("\"0x{byte:02x}\"")).join(",");
+    let bytes = cookie.to_le_bytes().map(|byte| format!("\"0x{byte:02x}\"")).join(",");
     let map = run(Command::new("bpftool").args(["--json", "map", "dump", "name", "SOCKETS"]));
-    assert!(map.contains(&bytes(cookie(&traced.1))), "{map}");
-    assert!(!map.contains(&bytes(cookie(&stranger.1))), "{map}");
+    map.contains(&bytes)
+}
+
+#[test]
+fn a_socket_that_waits_leaves_the_map_whatever_another_program_does_with_its_calls() {
+    let judge = Program::judge();
+    let folder = Folder::new();
+    let config = knowing(&folder, &[judge.port]);
+    let config = config.display().to_string();
+    let mut client = Command::new("unshare");
+    client.args(["--mount", PYTHON]).arg(root().join("tests/apps/raw/cleared.py"));
+    client.arg(judge.port.to_string()).arg(folder.path()).stdin(Stdio::piped()).stdout(Stdio::piped());
+    let mut client = Ended(client.spawn().expect("a client"));
+    let receiver = Receiver::start();
+    let agent = Agent::tracing_with(&[client.0.id()], &receiver, &["--config", &config]);
+    fs::write(folder.file("traced"), "").expect("written");
+    let mut line = String::new();
+    BufReader::new(client.0.stdout.take().expect("its output")).read_line(&mut line).expect("a line");
+    let (cookie, found) = line.trim().split_once(' ').expect("two words");
+    assert_eq!(found, "True");
+    let cookie = cookie.parse().expect("a number");
+    wait_until("the ledger", || agent.count("headers.in_use") == 2);
+    wait_until("it leaves", || !is_in_the_map(cookie));
+    drop(client.0.stdin.take());
+    assert!(client.0.wait().expect("it ends").success());
     agent.stop();
 }
 

@@ -315,6 +315,12 @@ impl Sink for Sinks {
         }
     }
 
+    fn stranded(&mut self, key: u64) {
+        if let Some(propagation) = &mut self.propagation {
+            propagation.take_out(key);
+        }
+    }
+
     fn http_port(&mut self, port: u16) {
         if let Some(propagation) = &self.propagation {
             propagation.http_port(port);

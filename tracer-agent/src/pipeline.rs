@@ -79,6 +79,8 @@ pub trait Sink {
     fn joined(&mut self, _pid: u32, _facts: &ConnectionFacts) {}
     /// Nothing that follows on a connection gets a trace header; or it is gone.
     fn settled(&mut self, _connection: u64, _gone: bool) {}
+    /// The socket of this key gets no trace headers, and cannot leave the map by itself.
+    fn stranded(&mut self, _key: u64) {}
     /// This port speaks HTTP/1.
     fn http_port(&mut self, _port: u16) {}
     /// A process has come to work in another way (`PROFILE_*`), or is gone.
@@ -245,6 +247,9 @@ impl Pipeline {
             Some(Kind::Header) => read::<HeaderRecord>(record).map(|header| {
                 if header.lasting != 0 {
                     handler.sink.settled(header.connection, false);
+                    if header.outcome == HeaderOutcome::InUse as u8 && header.parent_connection != 0 {
+                        handler.sink.stranded(header.parent_connection);
+                    }
                 }
                 self.connections.header(&header);
             }),

@@ -377,7 +377,8 @@ pub struct HeaderRecord {
     pub inserted: u32,
     /// Trace id of the header, if there is one.
     pub trace_id: [u8; 16],
-    /// The request that this one is made for: number of its connection, 0 for none.
+    /// The request that this one is made for: number of its connection, 0 for none. With
+    /// [`HeaderOutcome::InUse`] the key of the socket in `SOCKETS` if it cannot leave by itself.
     pub parent_connection: u64,
     /// Position of that request's first byte.
     pub parent_position: u32,
@@ -570,6 +571,8 @@ pub struct Offsets {
     pub sock_lock_owned: u32,
     pub tcp_sock_snd_una: u32,
     pub tcp_sock_bytes_acked: u32,
+    pub tcp_sock_mss_cache: u32,
+    pub tcp_sock_cb_flags: u32,
     pub socket_file: u32,
     pub file_flags: u32,
     /// Byte that holds the bit `sk_kern_sock`.
@@ -645,7 +648,7 @@ const _: () = {
     assert!(size_of::<ProcessRecord>() == 24);
     assert!(size_of::<ExecRecord>() == 24 + NAME_BYTES);
     assert!(size_of::<HeaderRecord>() == 56);
-    assert!(size_of::<Offsets>() == 53 * 4);
+    assert!(size_of::<Offsets>() == 55 * 4);
     assert!(size_of::<Settings>() == 13 * 4);
     assert!(size_of::<FileKey>() == 16);
 };

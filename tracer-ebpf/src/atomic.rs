@@ -24,6 +24,16 @@ pub(crate) unsafe fn set(value: *mut u64, bits: u64) {
     unsafe { atomic_or::<u64, u64, { SeqCst }>(value, bits) };
 }
 
+/// Sets bits of a half word and returns what was there.
+///
+/// # Safety
+/// As [`add`].
+#[inline(always)]
+pub(crate) unsafe fn set_half(value: *mut u32, bits: u32) -> u32 {
+    // SAFETY: as the caller's.
+    unsafe { atomic_or::<u32, u32, { SeqCst }>(value, bits) }
+}
+
 /// Keeps only these bits.
 ///
 /// # Safety

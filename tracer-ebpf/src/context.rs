@@ -39,7 +39,7 @@ struct Request {
     /// Where it begins, and where the answer will: both ends of the connection know both.
     position: u32,
     answer_at: u32,
-    /// `Request::*`.
+    /// `Request::*`, set atomically: a reset may come in an interrupt, on another processor.
     state: u32,
     /// Bytes that were read since it began.
     received: u32,
@@ -50,12 +50,12 @@ struct Request {
 }
 
 impl Request {
-    /// Its answer has begun.
-    const ANSWERED: u32 = 0;
-    /// It is worked for.
-    const OPEN: u32 = 1;
+    /// It is worked for: no bit is set.
+    const OPEN: u32 = 0;
     /// A proxy has called for it.
-    const CALLED: u32 = 2;
+    const CALLED: u32 = 1;
+    /// Its answer has begun.
+    const ANSWERED: u32 = 2;
 }
 
 /// Somebody writes it.
@@ -115,7 +115,7 @@ impl Place {
 /// What a thread reads or goes on with.
 #[repr(C)]
 struct Working {
-    /// Process in the high half, thread in the low.
+    /// Process in the high half, thread in the low; 0 for nobody, [`BUSY`] while somebody writes.
     thread: u64,
     place: Place,
 }
@@ -248,7 +248,7 @@ pub extern "C" fn tracer_request(
             if begins && kept != 0 && !request.data[0].is_ascii_uppercase() {
                 release(request, 0);
                 // Whatever it is, the thread may work for that now.
-                worked_for(current, &Place::NONE);
+                worked_for(current, &Place::NONE, false);
                 return 0;
             }
             release(request, connection.number);
@@ -261,12 +261,12 @@ pub extern "C" fn tracer_request(
             let place = Place { connection: connection.number, position, slot, used: 0, shared: 0 };
             connection.flags |= Connection::SERVING;
             connection.served_by = current.pid();
-            worked_for(current, &place);
+            worked_for(current, &place, false);
             serves(current.pid(), &place);
         } else if let Some(request) = REQUESTS.get_ptr(connection.request_slot) {
             let (slot, position) = (connection.request_slot, (*request).position);
             let place = Place { connection: connection.number, position, slot, used: 0, shared: 0 };
-            worked_for(current, &place);
+            worked_for(current, &place, false);
         }
     }
     0
@@ -289,7 +289,7 @@ unsafe fn claim(connection: &mut Connection) -> Option<*mut Request> {
             connection.request_slot = (given & (REQUEST_SLOTS - 1)) as u32;
             let new = REQUESTS.get_ptr_mut(connection.request_slot)?;
             tries += 1;
-            if tries == TRIES || (*new).number == 0 || (*new).state == Request::ANSWERED {
+            if tries == TRIES || (*new).number == 0 || (*new).state & Request::ANSWERED != 0 {
                 break new;
             }
         };
@@ -450,29 +450,61 @@ pub(crate) unsafe fn clear<T>(to: *mut T) {
     }
 }
 
-/// What a thread works for, if anything is known of it.
+/// Where it is kept what a thread works for; another thread may be there.
 #[inline(always)]
-unsafe fn working(current: Current) -> Option<&'static mut Place> {
-    // SAFETY: a live map value, that of this thread if it says so.
+fn slot_of(current: Current) -> Option<*mut Working> {
+    WORKING.get_ptr_mut(current.tid() & (THREAD_SLOTS - 1))
+}
+
+/// Copies what a thread works for. Returns whether that is known.
+#[inline(always)]
+unsafe fn working(current: Current, to: &mut Place) -> bool {
+    let Some(working) = slot_of(current) else { return false };
+    // SAFETY: a live map value: all of it is this thread's if it says so before and behind.
     unsafe {
-        let working = &mut *WORKING.get_ptr_mut(current.tid() & (THREAD_SLOTS - 1))?;
-        (working.thread == current.both()).then_some(&mut working.place)
+        let thread = &raw const (*working).thread;
+        if read_now(thread) != current.both() {
+            return false;
+        }
+        copy(&(*working).place, to);
+        read_now(thread) == current.both()
     }
 }
 
-/// The thread works for this request now.
+/// The thread works for this request now. If only what it has known is changed, `only_known`.
 #[inline(always)]
-unsafe fn worked_for(current: Current, place: &Place) {
-    // SAFETY: a live map value, that of this thread.
+unsafe fn worked_for(current: Current, place: &Place, only_known: bool) {
+    let Some(working) = slot_of(current) else { return };
+    // SAFETY: a live map value; the thread is changed atomically, and nobody writes while it is busy.
     unsafe {
-        let Some(working) = WORKING.get_ptr_mut(current.tid() & (THREAD_SLOTS - 1)) else { return };
-        let working = &mut *working;
-        let shared = working.thread == current.both()
-            && working.place.connection != place.connection
-            && is_open(&working.place);
-        working.thread = current.both();
-        copy(place, &mut working.place);
-        working.place.shared = u32::from(shared);
+        let thread = &raw mut (*working).thread;
+        if only_known && read_now(thread) != current.both() {
+            return;
+        }
+        let was = atomic::swap(thread, BUSY);
+        if was == BUSY {
+            return;
+        }
+        let known = &mut (*working).place;
+        let shared =
+            !only_known && was == current.both() && known.connection != place.connection && is_open(known);
+        copy(place, known);
+        known.shared = u32::from(shared);
+        core::ptr::write_volatile(thread, current.both());
+    }
+}
+
+/// Nothing is known of what a thread works for: whether that means that it is nothing.
+#[inline(always)]
+unsafe fn unknown(current: Current) -> u64 {
+    // SAFETY: a live map value.
+    unsafe {
+        match slot_of(current) {
+            Some(working) if read_now(&raw const (*working).thread) != 0 && !is_idle(current.pid()) => {
+                REFUSED
+            }
+            _ => ROOT,
+        }
     }
 }
 
@@ -481,8 +513,10 @@ unsafe fn worked_for(current: Current, place: &Place) {
 pub(crate) fn gone(current: Current, process: bool) {
     // SAFETY: live map values; the helper copies the key.
     unsafe {
-        if let Some(place) = working(current) {
-            *place = Place::NONE;
+        if let Some(working) = slot_of(current)
+            && read_now(&raw const (*working).thread) == current.both()
+        {
+            core::ptr::write_volatile(&raw mut (*working).thread, 0);
         }
         if process {
             let pid = current.pid();
@@ -545,8 +579,11 @@ pub(crate) unsafe fn answered(connection: &mut Connection) {
         if let Some(request) = REQUESTS.get_ptr_mut(connection.request_slot)
             && core::ptr::read_volatile(&raw const (*request).number) == connection.number
         {
-            waits = (*request).state == Request::OPEN;
-            (*request).state = Request::ANSWERED;
+            let was = atomic::set_half(&raw mut (*request).state, Request::ANSWERED);
+            if was & Request::ANSWERED != 0 {
+                return;
+            }
+            waits = was == Request::OPEN;
             if let Some(long) = LONG_HEADS.get_ptr_mut((*request).long.wrapping_sub(1))
                 && core::ptr::read_volatile(&raw const (*long).number) == connection.number
             {
@@ -569,14 +606,8 @@ pub(crate) unsafe fn answered(connection: &mut Connection) {
 /// A proxy read an answer to a call: it goes on with the request that the call was made for.
 #[inline(always)]
 pub(crate) unsafe fn resume(current: Current, place: &Place) {
-    // SAFETY: a live map value, that of this thread.
-    unsafe {
-        if let Some(known) = working(current) {
-            copy(place, known);
-            known.used = 0;
-            known.shared = 0;
-        }
-    }
+    // SAFETY: as the callee's.
+    unsafe { worked_for(current, &Place { used: 0, ..*place }, true) };
 }
 
 /// Whether the request at this place is still worked for.
@@ -587,7 +618,7 @@ unsafe fn is_open(place: &Place) -> bool {
         Some(request) => unsafe {
             core::ptr::read_volatile(&raw const (*request).number) == place.connection
                 && (*request).position == place.position
-                && core::ptr::read_volatile(&raw const (*request).state) != Request::ANSWERED
+                && core::ptr::read_volatile(&raw const (*request).state) & Request::ANSWERED == 0
         },
         None => false,
     }
@@ -596,13 +627,11 @@ unsafe fn is_open(place: &Place) -> bool {
 /// The request that a thread works for when it opens a connection: a proxy's first call on it is for it.
 #[inline(always)]
 pub(crate) unsafe fn of_thread(current: Current) -> Place {
-    // SAFETY: a live map value.
+    let mut place = Place::NONE;
+    // SAFETY: as the callee's.
     unsafe {
-        if PROFILES.get(&current.pid()) == Some(&PROFILE_PROXY)
-            && let Some(place) = working(current)
-            && calls_for(current.pid(), place)
-        {
-            *place
+        if PROFILES.get(&current.pid()) == Some(&PROFILE_PROXY) && calls_for(current, &mut place) {
+            place
         } else {
             Place::NONE
         }
@@ -612,23 +641,31 @@ pub(crate) unsafe fn of_thread(current: Current) -> Place {
 /// A proxy calls: for the request that its thread read last, if it has not called for that since, and if
 /// no other waits for its call, which may be delayed.
 #[inline(always)]
-unsafe fn calls_for(process: u32, place: &mut Place) -> bool {
+unsafe fn calls_for(current: Current, place: &mut Place) -> bool {
     // SAFETY: live map values.
     unsafe {
-        if place.used != 0 || place.connection == 0 || !is_open(place) {
+        if !working(current, place) || place.used != 0 || place.connection == 0 || !is_open(place) {
             return false;
         }
         let Some(request) = REQUESTS.get_ptr_mut(place.slot) else { return false };
-        let Some(serving) = SERVING.get_ptr_mut(process) else { return false };
+        let Some(serving) = SERVING.get_ptr_mut(current.pid()) else { return false };
         let waits = (*request).state == Request::OPEN;
         if read_now(&raw const (*serving).waiting) != u64::from(waits) {
             return false;
         }
         if waits {
-            (*request).state = Request::CALLED;
-            atomic::add(&raw mut (*serving).waiting, u64::MAX);
+            let was = atomic::set_half(&raw mut (*request).state, Request::CALLED);
+            if was & Request::ANSWERED != 0 {
+                return false;
+            }
+            if was == Request::OPEN {
+                atomic::add(&raw mut (*serving).waiting, u64::MAX);
+            }
         }
-        place.used = 1;
+        // If the place is another thread's now, that one's next call is not certain.
+        if let Some(working) = slot_of(current) {
+            core::ptr::write_volatile(&raw mut (*working).place.used, 1);
+        }
     }
     true
 }
@@ -668,7 +705,7 @@ pub extern "C" fn tracer_parent(index: u64, thread: u64) -> u64 {
         (*room).call.state_length = 0;
         let mut found = candidate(&mut (*room).call, Current::of(thread));
         if found == CHILD {
-            found = context(room, index);
+            found = context(room, index, Current::of(thread).pid());
         }
         if found != CHILD {
             (*room).call.parent.connection = 0;
@@ -687,22 +724,22 @@ unsafe fn candidate(call: &mut Call, current: Current) -> u64 {
         let profile = PROFILES.get(&current.pid()).copied().unwrap_or(PROFILE_LATER);
         match profile {
             PROFILE_THREADS => {
-                let Some(place) = working(current) else { return ROOT };
-                if place.shared != 0 {
+                if !working(current, &mut call.parent) {
+                    return unknown(current);
+                }
+                if call.parent.shared != 0 {
                     return ROOT;
                 }
-                copy(place, &mut call.parent);
                 call.evidence = u64::from(EVIDENCE_UNIT);
             }
             PROFILE_PROXY => {
                 if call.opened_for.connection != 0 {
                     copy(&call.opened_for, &mut call.parent);
-                } else if let Some(place) = working(current)
-                    && calls_for(current.pid(), place)
-                {
-                    copy(place, &mut call.parent);
-                } else if !is_idle(current.pid()) {
-                    return REFUSED;
+                } else if !calls_for(current, &mut call.parent) {
+                    if !is_idle(current.pid()) {
+                        return REFUSED;
+                    }
+                    call.parent.connection = 0;
                 }
                 call.evidence = u64::from(EVIDENCE_PROXY);
             }
@@ -718,10 +755,10 @@ unsafe fn candidate(call: &mut Call, current: Current) -> u64 {
                     && read_now(&raw const (*serving).open) == 1
                     && read_now(&raw const (*serving).opened) == opened;
                 // A thread that reads requests may still be at its last one.
+                let mut own = Place::NONE;
                 let is_free = profile == PROFILE_SOLE_REQUEST
-                    || working(current).is_none_or(|own| {
-                        own.connection == call.parent.connection && own.position == call.parent.position
-                    });
+                    || !working(current, &mut own)
+                    || own.connection == call.parent.connection && own.position == call.parent.position;
                 if !is_sole || !is_free || call.was_idle != 0 {
                     return REFUSED;
                 }
@@ -736,14 +773,18 @@ unsafe fn candidate(call: &mut Call, current: Current) -> u64 {
 
 /// What came with the request `call.parent` in a room.
 #[inline(always)]
-unsafe fn context(room: *mut Room, index: u64) -> u64 {
+unsafe fn context(room: *mut Room, index: u64, pid: u32) -> u64 {
     /// The shortest that is written: spaces behind a value are no part of it.
     const LEAST: u32 = 8;
     // SAFETY: live map values, of which it is checked at the end that they were this request's all along.
     unsafe {
         let Place { connection: number, position, slot, .. } = (*room).call.parent;
         if !is_open(&(*room).call.parent) {
-            return ROOT;
+            // It was answered; or others needed its place, and then it may be open.
+            let was_lost = REQUESTS
+                .get_ptr(slot)
+                .is_some_and(|request| core::ptr::read_volatile(&raw const (*request).number) != number);
+            return if was_lost && !is_idle(pid) { REFUSED } else { ROOT };
         }
         let Some(request) = REQUESTS.get_ptr(slot) else { return ROOT };
         let mut from = &raw const (*request).data as u64;

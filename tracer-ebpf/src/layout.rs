@@ -39,6 +39,8 @@ static OFFSETS: Offsets = Offsets {
     sock_lock_owned: 0,
     tcp_sock_snd_una: 0,
     tcp_sock_bytes_acked: 0,
+    tcp_sock_mss_cache: 0,
+    tcp_sock_cb_flags: 0,
     socket_file: 0,
     file_flags: 0,
     sock_kern_sock: 0,

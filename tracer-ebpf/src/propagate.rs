@@ -243,10 +243,10 @@ pub(crate) unsafe fn sent(
 /// Tells the agent of a request, or why there is no header from here on. Field by field: the compiler would
 /// clear a whole record byte by byte.
 #[inline(always)]
-unsafe fn tell(connection: &Connection, record: Told) {
+unsafe fn tell(connection: &Connection, record: Told) -> bool {
     let Some(mut entry) = reserve::<HeaderRecord>() else {
         count(KernelCounter::LostData, 1);
-        return;
+        return false;
     };
     // SAFETY: every field of the record; the trace id stands at a multiple of eight.
     unsafe {
@@ -268,6 +268,7 @@ unsafe fn tell(connection: &Connection, record: Told) {
         (&raw mut (*to).pushed).write_volatile(record.pushed as u16);
     }
     entry.submit(submit_flags(false));
+    true
 }
 
 /// What a [`HeaderRecord`] tells.
@@ -286,7 +287,14 @@ struct Told {
 
 /// A request gets no header.
 #[inline(always)]
-unsafe fn refuse(connection: &Connection, pid: u32, position: u32, outcome: HeaderOutcome, lasting: bool) {
+unsafe fn refuse(
+    connection: &Connection,
+    pid: u32,
+    position: u32,
+    outcome: HeaderOutcome,
+    lasting: bool,
+    key: u64,
+) -> bool {
     let record = Told {
         outcome,
         evidence: NONE,
@@ -294,16 +302,16 @@ unsafe fn refuse(connection: &Connection, pid: u32, position: u32, outcome: Head
         position,
         inserted: 0,
         ids: Ids::NONE,
-        parent_connection: 0,
+        parent_connection: key,
         parent_position: 0,
         lasting,
         pushed: 0,
     };
     // SAFETY: as the caller's.
-    unsafe { tell(connection, record) };
+    unsafe { tell(connection, record) }
 }
 
-/// Nothing that follows on this connection gets one.
+/// Nothing that follows on this connection gets one. Returns whether the agent hears of it.
 #[inline(always)]
 unsafe fn refuse_all(
     outgoing: &mut Outgoing,
@@ -311,13 +319,14 @@ unsafe fn refuse_all(
     pid: u32,
     position: u32,
     why: HeaderOutcome,
-) {
+) -> bool {
     if outgoing.told != 0 {
-        return;
+        return true;
     }
     outgoing.told = why as u8 + 1;
+    let key = if matches!(why, HeaderOutcome::InUse) { outgoing.key } else { 0 };
     // SAFETY: as the caller's.
-    unsafe { refuse(connection, pid, position, why, true) };
+    unsafe { refuse(connection, pid, position, why, true, key) }
 }
 
 /// Called for every TCP connection below the cgroup when it is established, and inside of each send on a
@@ -396,6 +405,14 @@ unsafe fn call_back(ops: *mut bpf_sock_ops, on: bool) {
         let flags = if on { known | BPF_SOCK_OPS_WRITE_HDR_OPT_CB_FLAG } else { known };
         bpf_sock_ops_cb_flags_set(ops, flags as i32);
     }
+}
+
+/// Whether [`call_back`] still holds.
+#[inline(always)]
+unsafe fn is_called_back(tcp: *const c_void) -> bool {
+    // SAFETY: as the caller's.
+    let flags: u8 = unsafe { load(tcp, offset!(tcp_sock_cb_flags)) };
+    u32::from(flags) & BPF_SOCK_OPS_WRITE_HDR_OPT_CB_FLAG != 0
 }
 
 #[inline(always)]
@@ -592,12 +609,21 @@ unsafe fn message(
             // It was open before the agent, which takes it out of the map when it hears of this.
             let why = if blocking { Err(leaving) } else { may_enter(tcp, outgoing) };
             if let Err(why) = why {
-                refuse_all(outgoing, connection, pid, position, why);
+                if !refuse_all(outgoing, connection, pid, position, why) {
+                    outgoing.told = 0;
+                }
                 return PASS;
             }
             outgoing.place = Outgoing::IN;
         }
         if blocking {
+            // Another program has ended the calls in one of which it would leave.
+            if !is_called_back(tcp) {
+                if !refuse_all(outgoing, connection, pid, position, HeaderOutcome::InUse) {
+                    outgoing.told = 0;
+                }
+                return PASS;
+            }
             outgoing.place = Outgoing::LEAVING;
         }
         if sends_without_copying(tcp) || load::<u64>(tcp, offset!(tcp_sock_icsk_ulp_ops)) != 0 {
@@ -610,6 +636,8 @@ unsafe fn message(
         let size = (*msg).size;
         let again = outgoing.has_sent != 0 && outgoing.request_at == at;
         if !again && !(outgoing.is_certain != 0 && outgoing.boundary == at) {
+            // Positions come again.
+            outgoing.has_sent = 0;
             // The agent may know that a request begins here.
             if outgoing.is_certain != 0 {
                 let inside = outgoing.boundary.wrapping_sub(at);
@@ -637,7 +665,7 @@ unsafe fn message(
         outgoing.has_sent = 1;
         outgoing.is_certain = 0;
         if !has_lease() {
-            refuse(connection, pid, position, HeaderOutcome::Lease, false);
+            refuse(connection, pid, position, HeaderOutcome::Lease, false, 0);
             return PASS;
         }
         let verdict = match request(msg, tcp, outgoing, connection, current, at, size) {
@@ -648,7 +676,7 @@ unsafe fn message(
                 PASS
             }
             Err(outcome) => {
-                refuse(connection, pid, position, outcome, false);
+                refuse(connection, pid, position, outcome, false, 0);
                 PASS
             }
         };
@@ -672,16 +700,23 @@ enum Boundary {
 #[inline(always)]
 unsafe fn boundary(number: u64, position: u32) -> Boundary {
     let Some(word) = BOUNDARIES.get_ptr_mut(verdict_slot(number)) else { return Boundary::Unknown };
-    // SAFETY: a live map value. What is used once means nothing later: positions come again.
+    // SAFETY: a live map value. What is used or passed means nothing later: positions come again.
     unsafe {
         let known = core::ptr::read_volatile(word);
         if known == verdict_tag(number) | BOUNDARY_NEVER {
             return Boundary::Never;
         }
-        if known != verdict_tag(number) | BOUNDARY_HERE | u64::from(position) {
+        if known >> 32 != (verdict_tag(number) | BOUNDARY_HERE) >> 32 {
+            return Boundary::Unknown;
+        }
+        let ahead = (known as u32).wrapping_sub(position) as i32;
+        if ahead > 0 {
             return Boundary::Unknown;
         }
         core::ptr::write_volatile(word, 0);
+        if ahead != 0 {
+            return Boundary::Unknown;
+        }
     }
     Boundary::Here
 }
@@ -841,9 +876,7 @@ unsafe fn give(
                 return Err(HeaderOutcome::OwnHeader);
             }
             // As for a push: an end of the send within the line would leave half of it.
-            if load::<u32>(tcp, offset!(sock_wmem_queued)) != 0
-                || load::<u32>(tcp, offset!(sock_sndbuf)) < 2 * head
-            {
+            if !has_room(tcp, head) {
                 return Err(HeaderOutcome::QueueNotEmpty);
             }
             rewrite(msg, parent_begin, ids)?;
@@ -898,6 +931,22 @@ unsafe fn told_of(
     };
     // SAFETY: as the caller's.
     unsafe { tell(connection, record) };
+}
+
+/// Whether a head of this length is sent at once. When the send buffer fills, the kernel forgets what was pushed
+/// and the application sends it again: nothing may wait, and the head must fit twice, with what the kernel adds
+/// for each segment.
+#[inline(always)]
+unsafe fn has_room(tcp: *const c_void, length: u32) -> bool {
+    /// A bound for an `sk_buff` with its shared information.
+    const ADDED: u32 = 1024;
+    // SAFETY: as the caller's.
+    unsafe {
+        let segment: u32 = load(tcp, offset!(tcp_sock_mss_cache));
+        segment != 0
+            && load::<u32>(tcp, offset!(sock_wmem_queued)) == 0
+            && load::<u32>(tcp, offset!(sock_sndbuf)) >= 2 * length + length / segment * ADDED
+    }
 }
 
 /// The request forwards the `traceparent` of the request which it is made for: it is made to name this call.
@@ -958,11 +1007,7 @@ unsafe fn push(
         if head + pushed > MOST {
             return Err(HeaderOutcome::HeadTooLong);
         }
-        // When the send buffer fills, the kernel forgets what was pushed and the application sends it
-        // again: nothing may wait, and the head must fit twice.
-        if load::<u32>(tcp, offset!(sock_wmem_queued)) != 0
-            || load::<u32>(tcp, offset!(sock_sndbuf)) < 2 * (head + pushed)
-        {
+        if !has_room(tcp, head + pushed) {
             return Err(HeaderOutcome::QueueNotEmpty);
         }
         let begin = core::hint::black_box(begin) & 0x1fff;

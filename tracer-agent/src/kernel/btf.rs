@@ -264,6 +264,8 @@ pub fn offsets(types: &Types) -> Result<Offsets, BtfError> {
         sock_lock_owned: types.offset_of("sock", "sk_lock.owned")?,
         tcp_sock_snd_una: types.offset_of("tcp_sock", "snd_una")?,
         tcp_sock_bytes_acked: types.offset_of("tcp_sock", "bytes_acked")?,
+        tcp_sock_mss_cache: types.offset_of("tcp_sock", "mss_cache")?,
+        tcp_sock_cb_flags: types.offset_of("tcp_sock", "bpf_sock_ops_cb_flags")?,
         socket_file: types.offset_of("socket", "file")?,
         file_flags: types.offset_of("file", "f_flags")?,
         sock_kern_sock,

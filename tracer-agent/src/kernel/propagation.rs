@@ -207,9 +207,14 @@ impl Propagation {
         let known =
             if gone { self.joined.remove(&connection) } else { self.joined.get(&connection).copied() };
         if let Some(key) = known.filter(|key| *key != 0) {
-            // The kernel takes out what is closed.
-            let _ = self.sockets.remove(&key);
+            self.take_out(key);
         }
+    }
+
+    /// The socket of this key leaves the map.
+    pub fn take_out(&mut self, key: u64) {
+        // The kernel takes out what is closed.
+        let _ = self.sockets.remove(&key);
     }
 
     /// This port speaks HTTP/1.
@@ -222,7 +227,7 @@ impl Propagation {
 
     /// How a process works: `PROFILE_*`; none if it is gone.
     pub fn profile(&mut self, pid: u32, profile: Option<u8>) {
-        // A full map, or a process that was not in it: its calls begin traces of their own.
+        // A full map, or a process that was not in it: its calls are counted, `headers.later`, while it serves.
         let _ = match profile {
             Some(profile) => self.profiles.insert(pid, profile, 0),
             None => self.profiles.remove(&pid),
