@@ -230,6 +230,7 @@ pub extern "C" fn tracer_request(
         } else {
             claim_again(connection)
         };
+        let mut is_request = true;
         // Without a place nothing is known of a request, but that there is one.
         if let Some(request) = request {
             let request = &mut *request;
@@ -245,28 +246,27 @@ pub extern "C" fn tracer_request(
                 && position == request.position.wrapping_add(request.received);
             let kept = if is_next { keep(connection.number, request, from, there) } else { 0 };
             request.received = request.received.saturating_add(length);
-            if begins && kept != 0 && !request.data[0].is_ascii_uppercase() {
-                release(request, 0);
-                // Whatever it is, the thread may work for that now.
-                worked_for(current, &Place::NONE, false);
-                return 0;
-            }
-            release(request, connection.number);
-            let goes_on = kept == length && request.length < LONG && !ends_head(request);
+            is_request = !begins || kept == 0 || request.data[0].is_ascii_uppercase();
+            release(request, if is_request { connection.number } else { 0 });
+            let goes_on = is_request && kept == length && request.length < LONG && !ends_head(request);
             connection.flags =
                 connection.flags & !Connection::PARTIAL | if goes_on { Connection::PARTIAL } else { 0 };
         }
-        if begins {
-            let slot = connection.request_slot;
-            let place = Place { connection: connection.number, position, slot, used: 0, shared: 0 };
+        let slot = connection.request_slot;
+        let Some(request) = REQUESTS.get_ptr(slot) else { return 0 };
+        let place = Place {
+            // Whatever else it is, the thread may work for that now.
+            connection: if is_request { connection.number } else { 0 },
+            position: if begins { position } else { (*request).position },
+            slot,
+            used: 0,
+            shared: 0,
+        };
+        worked_for(current, &place, false);
+        if begins && is_request {
             connection.flags |= Connection::SERVING;
             connection.served_by = current.pid();
-            worked_for(current, &place, false);
             serves(current.pid(), &place);
-        } else if let Some(request) = REQUESTS.get_ptr(connection.request_slot) {
-            let (slot, position) = (connection.request_slot, (*request).position);
-            let place = Place { connection: connection.number, position, slot, used: 0, shared: 0 };
-            worked_for(current, &place, false);
         }
     }
     0
@@ -471,40 +471,41 @@ unsafe fn working(current: Current, to: &mut Place) -> bool {
     }
 }
 
-/// The thread works for this request now. If only what it has known is changed, `only_known`.
+/// Whether it is known that a thread works for another request than this.
 #[inline(always)]
-unsafe fn worked_for(current: Current, place: &Place, only_known: bool) {
+unsafe fn works_for_another(current: Current, place: &Place) -> bool {
+    let Some(working) = slot_of(current) else { return false };
+    // SAFETY: as in `working`.
+    unsafe {
+        let thread = &raw const (*working).thread;
+        if read_now(thread) != current.both() {
+            return false;
+        }
+        let known = &(*working).place;
+        let connection = core::ptr::read_volatile(&raw const known.connection);
+        let position = core::ptr::read_volatile(&raw const known.position);
+        read_now(thread) == current.both() && (connection != place.connection || position != place.position)
+    }
+}
+
+/// The thread works for this request now, which it has read; or (`again`) goes on with it.
+#[inline(always)]
+unsafe fn worked_for(current: Current, place: &Place, again: bool) {
     let Some(working) = slot_of(current) else { return };
     // SAFETY: a live map value; the thread is changed atomically, and nobody writes while it is busy.
     unsafe {
         let thread = &raw mut (*working).thread;
-        if only_known && read_now(thread) != current.both() {
-            return;
-        }
         let was = atomic::swap(thread, BUSY);
         if was == BUSY {
             return;
         }
         let known = &mut (*working).place;
         let shared =
-            !only_known && was == current.both() && known.connection != place.connection && is_open(known);
+            !again && was == current.both() && known.connection != place.connection && is_open(known);
         copy(place, known);
+        known.used = 0;
         known.shared = u32::from(shared);
         core::ptr::write_volatile(thread, current.both());
-    }
-}
-
-/// Nothing is known of what a thread works for: whether that means that it is nothing.
-#[inline(always)]
-unsafe fn unknown(current: Current) -> u64 {
-    // SAFETY: a live map value.
-    unsafe {
-        match slot_of(current) {
-            Some(working) if read_now(&raw const (*working).thread) != 0 && !is_idle(current.pid()) => {
-                REFUSED
-            }
-            _ => ROOT,
-        }
     }
 }
 
@@ -607,7 +608,7 @@ pub(crate) unsafe fn answered(connection: &mut Connection) {
 #[inline(always)]
 pub(crate) unsafe fn resume(current: Current, place: &Place) {
     // SAFETY: as the callee's.
-    unsafe { worked_for(current, &Place { used: 0, ..*place }, true) };
+    unsafe { worked_for(current, place, true) };
 }
 
 /// Whether the request at this place is still worked for.
@@ -626,14 +627,11 @@ unsafe fn is_open(place: &Place) -> bool {
 
 /// The request that a thread works for when it opens a connection: a proxy's first call on it is for it.
 #[inline(always)]
-pub(crate) unsafe fn of_thread(current: Current) -> Place {
-    let mut place = Place::NONE;
+pub(crate) unsafe fn of_thread(current: Current, to: &mut Place) {
     // SAFETY: as the callee's.
     unsafe {
-        if PROFILES.get(&current.pid()) == Some(&PROFILE_PROXY) && calls_for(current, &mut place) {
-            place
-        } else {
-            Place::NONE
+        if PROFILES.get(&current.pid()) != Some(&PROFILE_PROXY) || !calls_for(current, to) {
+            to.connection = 0;
         }
     }
 }
@@ -683,6 +681,8 @@ pub(crate) const ROOT: u64 = 0;
 pub(crate) const CHILD: u64 = 1;
 const REFUSED: u64 = 2;
 const OTHER_CONTEXT: u64 = 3;
+/// Within [`tracer_parent`]: none is known, and there is none if the process serves none.
+const ROOT_IF_IDLE: u64 = 4;
 
 /// The outcome in what [`tracer_parent`] returned.
 #[inline(always)]
@@ -705,7 +705,10 @@ pub extern "C" fn tracer_parent(index: u64, thread: u64) -> u64 {
         (*room).call.state_length = 0;
         let mut found = candidate(&mut (*room).call, Current::of(thread));
         if found == CHILD {
-            found = context(room, index, Current::of(thread).pid());
+            found = context(room, index);
+        }
+        if found == ROOT_IF_IDLE {
+            found = if is_idle(Current::of(thread).pid()) { ROOT } else { REFUSED };
         }
         if found != CHILD {
             (*room).call.parent.connection = 0;
@@ -725,7 +728,10 @@ unsafe fn candidate(call: &mut Call, current: Current) -> u64 {
         match profile {
             PROFILE_THREADS => {
                 if !working(current, &mut call.parent) {
-                    return unknown(current);
+                    // What another thread has taken the place of is not known.
+                    let is_taken =
+                        slot_of(current).is_some_and(|working| read_now(&raw const (*working).thread) != 0);
+                    return if is_taken { ROOT_IF_IDLE } else { ROOT };
                 }
                 if call.parent.shared != 0 {
                     return ROOT;
@@ -736,10 +742,7 @@ unsafe fn candidate(call: &mut Call, current: Current) -> u64 {
                 if call.opened_for.connection != 0 {
                     copy(&call.opened_for, &mut call.parent);
                 } else if !calls_for(current, &mut call.parent) {
-                    if !is_idle(current.pid()) {
-                        return REFUSED;
-                    }
-                    call.parent.connection = 0;
+                    return ROOT_IF_IDLE;
                 }
                 call.evidence = u64::from(EVIDENCE_PROXY);
             }
@@ -755,16 +758,13 @@ unsafe fn candidate(call: &mut Call, current: Current) -> u64 {
                     && read_now(&raw const (*serving).open) == 1
                     && read_now(&raw const (*serving).opened) == opened;
                 // A thread that reads requests may still be at its last one.
-                let mut own = Place::NONE;
-                let is_free = profile == PROFILE_SOLE_REQUEST
-                    || !working(current, &mut own)
-                    || own.connection == call.parent.connection && own.position == call.parent.position;
+                let is_free = profile == PROFILE_SOLE_REQUEST || !works_for_another(current, &call.parent);
                 if !is_sole || !is_free || call.was_idle != 0 {
                     return REFUSED;
                 }
                 call.evidence = u64::from(EVIDENCE_SOLE_REQUEST);
             }
-            PROFILE_LATER if !is_idle(current.pid()) => return REFUSED,
+            PROFILE_LATER => return ROOT_IF_IDLE,
             _ => return ROOT,
         }
         if call.parent.connection == 0 { ROOT } else { CHILD }
@@ -773,7 +773,7 @@ unsafe fn candidate(call: &mut Call, current: Current) -> u64 {
 
 /// What came with the request `call.parent` in a room.
 #[inline(always)]
-unsafe fn context(room: *mut Room, index: u64, pid: u32) -> u64 {
+unsafe fn context(room: *mut Room, index: u64) -> u64 {
     /// The shortest that is written: spaces behind a value are no part of it.
     const LEAST: u32 = 8;
     // SAFETY: live map values, of which it is checked at the end that they were this request's all along.
@@ -784,7 +784,7 @@ unsafe fn context(room: *mut Room, index: u64, pid: u32) -> u64 {
             let was_lost = REQUESTS
                 .get_ptr(slot)
                 .is_some_and(|request| core::ptr::read_volatile(&raw const (*request).number) != number);
-            return if was_lost && !is_idle(pid) { REFUSED } else { ROOT };
+            return if was_lost { ROOT_IF_IDLE } else { ROOT };
         }
         let Some(request) = REQUESTS.get_ptr(slot) else { return ROOT };
         let mut from = &raw const (*request).data as u64;

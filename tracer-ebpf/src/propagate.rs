@@ -141,7 +141,7 @@ pub(crate) unsafe fn opened(sk: *mut c_void, current: Current) {
         let Some(outgoing) = find(sk, CREATE) else { return };
         // `tracer_sock_ops` takes a socket out of the map that was connected before.
         outgoing.key = 0;
-        outgoing.opened_for = context::of_thread(current);
+        context::of_thread(current, &mut outgoing.opened_for);
         outgoing.was_idle = u8::from(context::is_idle(current.pid()));
         outgoing.serves = Place::NONE;
         outgoing.place = Outgoing::OUT;

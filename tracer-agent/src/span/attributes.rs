@@ -69,8 +69,7 @@ impl Attributes {
     pub fn str(&mut self, key: &str, value: &str) {
         if key.len() + value.len() < SHORT {
             let length = value.len() as u8;
-            self.begin_short(key, length + 2);
-            self.bytes.extend_from_slice(&[STRING, length]);
+            self.begin_short(key, [STRING, length], length + 2);
             self.bytes.extend_from_slice(value.as_bytes());
         } else {
             self.long_str(key, value);
@@ -90,14 +89,11 @@ impl Attributes {
             // Up to three groups of seven bits, the lowest first; all but the last have the highest bit set.
             let groups = [value as u8, (value >> 7) as u8, (value >> 14) as u8];
             if value < 1 << 7 {
-                self.begin_short(key, 2);
-                self.bytes.extend_from_slice(&[INT, groups[0]]);
+                self.begin_short(key, [INT, groups[0]], 2);
             } else if value < 1 << 14 {
-                self.begin_short(key, 3);
-                self.bytes.extend_from_slice(&[INT, groups[0] | 0x80, groups[1]]);
+                self.begin_short(key, [INT, groups[0] | 0x80, groups[1]], 3);
             } else {
-                self.begin_short(key, 4);
-                self.bytes.extend_from_slice(&[INT, groups[0] | 0x80, groups[1] | 0x80, groups[2]]);
+                self.begin_short(key, [INT, groups[0] | 0x80, groups[1] | 0x80, groups[2]], 4);
             }
         } else {
             self.long_int(key, value);
@@ -123,11 +119,11 @@ impl Attributes {
         let mut field = [DOUBLE; 9];
         field[1..].copy_from_slice(&value.to_le_bytes());
         if key.len() < SHORT {
-            self.begin_short(key, field.len() as u8);
+            self.begin_short(key, field, field.len() as u8);
         } else {
             self.begin(key, field.len());
+            self.bytes.extend_from_slice(&field);
         }
-        self.bytes.extend_from_slice(&field);
     }
 
     /// Adds a list of texts.
@@ -183,14 +179,17 @@ impl Attributes {
         }
     }
 
-    /// What comes before a value of `content` bytes, if each length takes one byte.
+    /// What comes before a value of `content` bytes, if each length takes one byte, and the value's first bytes:
+    /// put together where nobody asks for room.
     #[inline(always)]
-    fn begin_short(&mut self, key: &str, content: u8) {
-        let whole = key.len() as u8 + content + 4;
-        self.bytes.reserve(usize::from(whole) + 2);
-        self.bytes.extend_from_slice(&[ATTRIBUTES, whole, KEY, key.len() as u8]);
-        self.bytes.extend_from_slice(key.as_bytes());
-        self.bytes.extend_from_slice(&[VALUE, content]);
+    fn begin_short<const N: usize>(&mut self, key: &str, first: [u8; N], content: u8) {
+        let mut put = [0; SHORT + 16];
+        let behind = 4 + key.len();
+        put[..4].copy_from_slice(&[ATTRIBUTES, key.len() as u8 + content + 4, KEY, key.len() as u8]);
+        put[4..behind].copy_from_slice(key.as_bytes());
+        put[behind..behind + 2].copy_from_slice(&[VALUE, content]);
+        put[behind + 2..behind + 2 + N].copy_from_slice(&first);
+        self.bytes.extend_from_slice(&put[..behind + 2 + N]);
     }
 
     /// What comes before a value of `content` bytes.
