@@ -384,6 +384,8 @@ impl Table {
                     Role::Client => exchange.start_ns = exchange.start_ns.min(arrived_ns),
                     Role::Server => {
                         exchange.end_ns = exchange.end_ns.min(arrived_ns).max(exchange.start_ns);
+                        let first_ns = exchange.response_start_ns;
+                        exchange.response_start_ns = first_ns.map(|at_ns| at_ns.min(exchange.end_ns));
                     }
                 }
             }

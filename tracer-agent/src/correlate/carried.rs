@@ -92,7 +92,9 @@ impl Correlator {
             all.extend(carried.contexts.iter().map(|context| hash(&context.trace_id)));
             all.extend(carried.request_id.as_deref().map(hash));
         }
-        let ended = &mut self.process(pid).ended;
+        // Its sockets are closed after a process has ended.
+        let Some(process) = self.processes.get_mut(&pid) else { return };
+        let ended = &mut process.ended;
         for what in all {
             if !ended.has(what) {
                 ended.add(what);

@@ -102,7 +102,7 @@ impl Correlator {
             return;
         }
         let is_passed_on = self.request(call).is_none_or(|call| call.made_for.is_some());
-        let process = self.process(exchange.request_unit.pid);
+        let Some(process) = self.processes.get_mut(&exchange.request_unit.pid) else { return };
         process.exports |= !is_passed_on && !process.is_proxy();
     }
 }

@@ -357,3 +357,16 @@ fn what_leaves_without_a_word_leaves_nothing_behind() {
     assert!(connections.is_empty() && ends.is_empty());
     assert!(processes.values().all(|process| process.open().next().is_none()));
 }
+
+#[test]
+fn a_process_that_has_ended_is_not_remembered_for_what_its_sockets_tell_later() {
+    let mut world = World::new();
+    world.correlator.rules.propagates = true;
+    let (_, server) = world.connection(1);
+    let request = world.open(&server, thread(1, 1), 0, Some(incoming(7)));
+    world.correlator.forget_process(1);
+    assert_eq!(world.correlator.take_profiles().last(), Some((1, None)));
+    world.close(&request);
+    assert_eq!(world.correlator.profile(1), None);
+    assert_eq!(world.correlator.take_profiles().count(), 0);
+}
