@@ -230,7 +230,7 @@ impl Pipeline {
             Some(Kind::Close) => read::<CloseRecord>(record).map(|close| {
                 self.connections.close(&close, &mut handler);
                 if close.state & !CLOSE_UNREAD != CLOSE_SEND {
-                    handler.stage.correlator.closing(close.connection);
+                    handler.stage.correlator.closing(close.connection, close.time_ns);
                 }
             }),
             Some(Kind::Exec) => {

@@ -46,12 +46,18 @@ impl Accord {
         self.unseen_ns = Some(time_ns);
     }
 
-    /// Whether a call may be the process's own, also if a request is open.
+    /// Whether the process may still work for a request that is not known.
+    pub(super) fn is_at_unseen(&self, time_ns: u64) -> bool {
+        self.unseen_ns.is_some_and(|unseen_ns| time_ns.saturating_sub(unseen_ns) < UNSEEN_NS)
+    }
+
+    /// Whether a call may be the process's own, or for a request that is not known, also if one is open.
     pub(super) fn called(&mut self, call: Call, is_request_open: bool) -> bool {
+        if self.is_at_unseen(call.start_ns) {
+            return true;
+        }
         if !is_request_open {
-            let is_for_unseen =
-                self.unseen_ns.is_some_and(|unseen_ns| call.start_ns.saturating_sub(unseen_ns) < UNSEEN_NS);
-            if self.served > 0 && !is_for_unseen && self.remotes.len() < REMOTES {
+            if self.served > 0 && self.remotes.len() < REMOTES {
                 self.remotes.insert(call.remote, 0);
             }
             return true;

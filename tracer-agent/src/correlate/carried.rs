@@ -41,6 +41,10 @@ impl Correlator {
             let Incoming { trace_id, parent_id, format, .. } = context;
             let all: Vec<Key> = self.process(pid).open().collect();
             match self.only(all, |request| request.came_with(trace_id, Some(parent_id))) {
+                // One that has ended came with the same, and may still be worked for.
+                Some(_) if self.process(pid).ended.has(hash_context(trace_id, parent_id)) => {
+                    return Forwarded::Nothing;
+                }
                 Some(found) => return Forwarded::From(found, *format),
                 None if self.process(pid).came.has(*parent_id) => return Forwarded::FromEnded,
                 None => {}
@@ -87,9 +91,12 @@ impl Correlator {
         let Request { context, carried, unit, .. } = request;
         let pid = unit.pid;
         let came = context.parent.filter(|(_, evidence)| *evidence == Evidence::Header);
-        let mut all: Vec<[u8; 8]> = came.map(|_| hash(&context.trace_id)).into_iter().collect();
+        let hashes = |trace: &[u8; 16], parent: &[u8; 8]| [hash(trace), hash_context(trace, parent)];
+        let mut all: Vec<[u8; 8]> =
+            came.iter().flat_map(|(parent, _)| hashes(&context.trace_id, parent)).collect();
         for carried in carried.iter() {
-            all.extend(carried.contexts.iter().map(|context| hash(&context.trace_id)));
+            let contexts = carried.contexts.iter();
+            all.extend(contexts.flat_map(|context| hashes(&context.trace_id, &context.parent_id)));
             all.extend(carried.request_id.as_deref().map(hash));
         }
         // Its sockets are closed after a process has ended.
@@ -117,6 +124,13 @@ pub(super) enum Forwarded {
 fn hash(what: &[u8]) -> [u8; 8] {
     let mut hasher = FxHasher::default();
     hasher.write(what);
+    hasher.finish().to_ne_bytes()
+}
+
+fn hash_context(trace: &[u8; 16], parent: &[u8; 8]) -> [u8; 8] {
+    let mut hasher = FxHasher::default();
+    hasher.write(trace);
+    hasher.write(parent);
     hasher.finish().to_ne_bytes()
 }
 

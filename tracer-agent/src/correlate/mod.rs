@@ -23,6 +23,7 @@ use tracer_common::{EVIDENCE_PROXY, EVIDENCE_SOLE_REQUEST, EVIDENCE_UNIT};
 
 use self::{
     carried::Forwarded,
+    own::{Hop, Seen},
     process::{Call, MadeFor, Process},
     resend::Attempts,
 };
@@ -129,6 +130,9 @@ struct Conversation {
     ends: Ends,
     /// The connection itself is gone.
     is_gone: bool,
+    role: Role,
+    /// The other end is on this host, if the addresses tell.
+    is_local: bool,
     /// The other end, once it is known to be on this host.
     peer: Option<u64>,
 }
@@ -167,6 +171,8 @@ struct Request {
     made_for: Option<Key>,
     /// Open requests that took their trace from this one.
     children: Vec<Key>,
+    /// The final response has begun.
+    is_answered: bool,
     /// Its exchange has ended; its span is still to be made.
     is_closed: bool,
     /// Its ids are those of the application's own header.
@@ -215,15 +221,22 @@ pub struct Correlator {
     /// Connections by their ends.
     ends: FxHashMap<Ends, u64>,
     processes: FxHashMap<u32, Process>,
+    /// The contexts that requests carried.
+    seen: Seen,
     /// Calls that may be made again, by the request that they were made for.
     attempts: FxHashMap<Key, Attempts>,
     /// Processes to which it matters what is read when.
     turn_takers: usize,
     /// Processes that work in another way now, or are gone.
     profiles: Vec<(u32, Option<u8>)>,
+    /// The latest time that was told, of `CLOCK_MONOTONIC`.
+    now_ns: u64,
 }
 
 impl Correlator {
+    /// Children that follow when the parent's own parent comes late: microseconds after it.
+    const FOLLOW: usize = 64;
+
     /// No request is open.
     pub fn new(rules: Rules, ids: Ids) -> Self {
         Self {
@@ -232,9 +245,11 @@ impl Correlator {
             connections: FxHashMap::default(),
             ends: FxHashMap::default(),
             processes: FxHashMap::default(),
+            seen: Seen::default(),
             attempts: FxHashMap::default(),
             turn_takers: 0,
             profiles: Vec::new(),
+            now_ns: 0,
         }
     }
 
@@ -281,7 +296,7 @@ impl Correlator {
     fn tell_profile(&mut self, pid: u32) {
         if self.rules.propagates
             && let Some(process) = self.processes.get_mut(&pid)
-            && let Some(profile) = process.new_profile(self.rules.sole_request)
+            && let Some(profile) = process.new_profile(self.rules.sole_request, self.now_ns)
         {
             self.profiles.push((pid, Some(profile)));
         }
@@ -297,7 +312,13 @@ impl Correlator {
         /// Processes that are remembered; those that rest are forgotten when there are more.
         const MOST: usize = 65_536;
         if self.processes.len() >= MOST && !self.processes.contains_key(&pid) {
-            self.processes.retain(|_, process| process.is_proxy() || process.open().next().is_some());
+            self.processes.retain(|pid, process| {
+                let is_kept = process.is_proxy() || process.open().next().is_some();
+                if !is_kept && self.rules.propagates {
+                    self.profiles.push((*pid, None));
+                }
+                is_kept
+            });
         }
         self.processes.entry(pid).or_insert_with(|| Process::new(""))
     }
@@ -305,15 +326,17 @@ impl Correlator {
     /// The head of a request has come.
     pub fn opened(&mut self, facts: &ConnectionFacts, opened: Opened) {
         let Opened { unit, start_ns, offset, target, incoming, head, attempt, header, inserted } = opened;
+        self.now_ns = self.now_ns.max(start_ns);
         let carried = head.and_then(|head| self.carried(&head));
         let key = Key { connection: facts.number, offset };
         let place = position(facts, offset);
         let wire = offset + u64::from(inserted);
+        let hop = Hop::of(facts, wire);
         let other = self.peer(facts).and_then(|connection| self.at_wire(connection, wire));
         let mut sent_trace = None;
         let standing = match facts.role {
             Role::Server => {
-                self.came(unit.pid, incoming.as_deref(), carried.as_deref());
+                self.came(unit.pid, hop, incoming.as_deref(), carried.as_deref());
                 Standing::of(self.context_of_request(key, place, other, incoming, carried.as_deref()), None)
             }
             Role::Client => {
@@ -330,7 +353,7 @@ impl Correlator {
                         }
                         Standing::of(context, made_for)
                     }
-                    None => self.standing_of_call(call, place, incoming.as_deref(), carried.as_deref()),
+                    None => self.standing_of_call(call, place, hop, incoming.as_deref(), carried.as_deref()),
                 }
             }
         };
@@ -349,6 +372,7 @@ impl Correlator {
             carried,
             made_for: standing.made_for,
             children: Vec::new(),
+            is_answered: false,
             is_closed: false,
             is_own: standing.own_id.is_some(),
             is_suppressed: standing.is_suppressed || self.is_suppressed(unit.pid),
@@ -376,7 +400,9 @@ impl Correlator {
         let ends = (facts.first_sent, facts.first_received);
         let conversation = self.connections.entry(facts.number).or_insert_with(|| {
             self.ends.insert(ends, facts.number);
-            Conversation { open: Vec::new(), ends, is_gone: false, peer: None }
+            let (own, other) = (facts.local.ip(), facts.remote.ip());
+            let is_local = other.is_loopback() || other == own;
+            Conversation { open: Vec::new(), ends, is_gone: false, role: facts.role, is_local, peer: None }
         });
         if conversation.peer.is_none() {
             let other = self.ends.get(&(ends.1, ends.0)).copied().filter(|other| *other != facts.number)?;
@@ -455,11 +481,12 @@ impl Correlator {
         &mut self,
         call: Call,
         place: u32,
+        hop: Hop,
         incoming: Option<&Incoming>,
         carried: Option<&Carried>,
     ) -> Standing {
         let pid = call.unit.pid;
-        let own = self.own_header(pid, incoming, carried);
+        let own = self.own_header(pid, hop, incoming, carried);
         let (found, format) = match self.forwarded(call, incoming, carried) {
             Forwarded::From(request, format) => {
                 self.process(pid).called_for(call, request);
@@ -469,8 +496,7 @@ impl Correlator {
             Forwarded::Nothing => (self.made_for(call), None),
         };
         let is_suppressed = own.is_some() && self.rules.sdk == Sdk::Suppress;
-        // Attempts of one call may have one header.
-        if let Some(own) = own.filter(|own| self.process(pid).sends(own.parent_id)) {
+        if let Some((own, true)) = own {
             let context = self.context_of_own(call.key, own, found);
             let made_for = found.map(|(request, _)| request);
             return Standing { context, made_for, own_id: Some(own.parent_id), is_suppressed };
@@ -486,7 +512,7 @@ impl Correlator {
     /// The request for which an earlier call was made is known now. The call follows if nothing below it
     /// has been told yet.
     fn made_later(&mut self, request: Key, call: Key) {
-        if self.below(call).is_none_or(|below| below.iter().any(|key| self.request(*key).is_none())) {
+        if !self.below(call).is_some_and(|below| below.iter().all(|key| self.follows(*key))) {
             return;
         }
         self.adopt(call, request, Evidence::Proxy);
@@ -517,10 +543,8 @@ impl Correlator {
     }
 
     fn child_of(&mut self, parent: Key, child: Key, evidence: Evidence) -> Option<Context> {
-        /// Children that follow when the parent's own parent comes late: microseconds after it.
-        const FOLLOW: usize = 64;
         let parent = self.request(parent)?;
-        if parent.children.len() < FOLLOW {
+        if parent.children.len() < Self::FOLLOW {
             parent.children.push(child);
         }
         let Context { trace_id, flags, state, .. } = &parent.context;
@@ -552,6 +576,12 @@ impl Correlator {
         }
         // Nothing hangs on what hangs on it.
         let Some(below) = self.below(child).filter(|below| !below.contains(&parent)) else { return };
+        // What was told of below it stays in its trace.
+        if self.request(child).is_some_and(|child| child.context.trace_id != trace_id)
+            && !below.iter().all(|key| self.follows(*key))
+        {
+            return;
+        }
         let evidence = match self.request(child).map(|request| request.context.parent) {
             Some(None) => evidence,
             // It came with the header of this call.
@@ -570,6 +600,11 @@ impl Correlator {
                 request.context.state.clone_from(&state);
             }
         }
+    }
+
+    /// Whether a request and all that hangs right on it can go to another trace.
+    fn follows(&mut self, request: Key) -> bool {
+        self.request(request).is_some_and(|request| request.children.len() < Self::FOLLOW)
     }
 
     /// A request and all that hangs on it, as far as that is open; none if it is too much.
@@ -618,21 +653,26 @@ impl Correlator {
     pub fn unread(&mut self, unit: Unit, time_ns: u64) {
         if let Some(process) = self.processes.get_mut(&unit.pid) {
             process.works_unseen(unit, time_ns);
+            self.now_ns = self.now_ns.max(time_ns);
+            self.tell_profile(unit.pid);
         }
     }
 
     /// The final response to the request at this offset has begun, which that process read.
     pub fn answered(&mut self, facts: &ConnectionFacts, offset: u64, pid: u32) {
         let key = Key { connection: facts.number, offset };
-        if facts.role == Role::Server
-            && let Some(process) = self.processes.get_mut(&pid)
-        {
+        if facts.role == Role::Client {
+            if let Some(call) = self.request(key) {
+                call.is_answered = true;
+            }
+        } else if let Some(process) = self.processes.get_mut(&pid) {
             process.request_answered(key);
         }
     }
 
     /// An exchange has ended: its process no longer works for it.
     pub fn closed(&mut self, facts: &ConnectionFacts, exchange: &Exchange) {
+        self.now_ns = self.now_ns.max(exchange.end_ns);
         let key = Key { connection: facts.number, offset: exchange.request_offset };
         if facts.role == Role::Client {
             self.called(key, exchange);
@@ -651,21 +691,27 @@ impl Correlator {
         }
     }
 
-    /// Whether the call at the other end may still be seen, which the exchange would belong to: the
-    /// sender's record comes after its send, by as much as the scheduler likes.
+    /// Whether the call at the other end may still be seen, which the exchange, or what caused it, would
+    /// belong to: the sender's record comes after its send, by as much as the scheduler likes.
     pub fn is_unsettled(&self, facts: &ConnectionFacts, exchange: &Exchange) -> bool {
-        let offset = exchange.request_offset;
-        let Some(conversation) = self.connections.get(&facts.number) else { return false };
-        let is_local = || {
-            let (own, other) = (facts.local.ip(), facts.remote.ip());
-            other.is_loopback() || other == own
-        };
-        facts.role == Role::Server
-            && (conversation.peer.is_some() || offset == 0 && is_local())
-            && conversation
-                .open
-                .iter()
-                .any(|request| request.offset == offset && request.context.parent.is_none())
+        /// Processes of this host that a request goes through.
+        const LONGEST: usize = 32;
+        let mut key = Key { connection: facts.number, offset: exchange.request_offset };
+        for _ in 0..LONGEST {
+            let Some(conversation) = self.connections.get(&key.connection) else { return false };
+            let mut open = conversation.open.iter();
+            let Some(request) = open.find(|request| request.offset == key.offset) else { return false };
+            let above = match (conversation.role, request.context.parent, conversation.peer) {
+                (Role::Client, ..) => request.made_for,
+                (Role::Server, None, peer) => {
+                    return peer.is_some() || key.offset == 0 && conversation.is_local;
+                }
+                (Role::Server, Some(_), peer) => peer.and_then(|peer| self.at_wire(peer, request.wire)),
+            };
+            let Some(above) = above else { return false };
+            key = above;
+        }
+        false
     }
 
     /// The place of an exchange's span in its trace. It is asked for once.
@@ -696,12 +742,20 @@ impl Correlator {
 
     /// A connection is gone, and with it the requests that were never reported.
     pub fn left(&mut self, connection: u64) {
+        let Some(conversation) = self.connections.get(&connection) else { return };
+        if conversation.role == Role::Server {
+            let open = conversation.open.iter().filter(|request| !request.is_closed);
+            let dropped: Vec<Key> = open.map(|request| Key { connection, offset: request.offset }).collect();
+            dropped.into_iter().for_each(|key| self.ended(key));
+        }
         let Some(conversation) = self.connections.get_mut(&connection) else { return };
         conversation.is_gone = true;
+        let mut dropped_of = None;
         for request in conversation.open.extract_if(.., |request| !request.is_closed) {
             let key = Key { connection, offset: request.offset };
             if let Some(process) = self.processes.get_mut(&request.unit.pid) {
-                process.request_dropped(key, 0);
+                process.request_dropped(key, self.now_ns);
+                dropped_of = Some(request.unit.pid);
             }
             if let Some(attempts) = request.made_for.and_then(|made_for| self.attempts.get_mut(&made_for)) {
                 attempts.lose(key);
@@ -709,6 +763,9 @@ impl Correlator {
         }
         if conversation.open.is_empty() {
             self.remove(connection);
+        }
+        if let Some(pid) = dropped_of {
+            self.tell_profile(pid);
         }
     }
 

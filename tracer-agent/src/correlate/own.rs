@@ -2,11 +2,12 @@
 
 use std::collections::VecDeque;
 
+use rustc_hash::FxHashMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{Carried, Context, Correlator, Evidence, Incoming, Key};
-use crate::exchange::Exchange;
+use crate::exchange::{ConnectionFacts, Exchange, Role};
 
 /// What is done where an application traces itself.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema, clap::ValueEnum)]
@@ -38,27 +39,83 @@ impl SpanIds {
     }
 }
 
+/// A request as both of its ends know it: the first sequence numbers of client and server, and its offset on
+/// the wire.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Hop {
+    client: u32,
+    server: u32,
+    wire: u64,
+}
+
+impl Hop {
+    pub(super) fn of(facts: &ConnectionFacts, wire: u64) -> Self {
+        let (client, server) = match facts.role {
+            Role::Client => (facts.first_sent, facts.first_received),
+            Role::Server => (facts.first_received, facts.first_sent),
+        };
+        Self { client, server, wire }
+    }
+}
+
+/// Where the span ids were seen first that came or left with requests of this host last.
+#[derive(Debug, Default)]
+pub(super) struct Seen {
+    first: FxHashMap<[u8; 8], Hop>,
+    order: VecDeque<[u8; 8]>,
+}
+
+impl Seen {
+    /// As many as a table of 65,536 places holds.
+    const MOST: usize = 57_344;
+
+    /// A request carries this id. Returns whether none did so before it.
+    pub(super) fn is_first(&mut self, id: [u8; 8], hop: Hop) -> bool {
+        if let Some(first) = self.first.get(&id) {
+            return *first == hop;
+        }
+        if self.order.len() >= Self::MOST
+            && let Some(oldest) = self.order.pop_front()
+        {
+            self.first.remove(&oldest);
+        }
+        self.order.push_back(id);
+        self.first.insert(id, hop);
+        true
+    }
+}
+
 impl Correlator {
     /// A request has come to a process with these contexts.
-    pub(super) fn came(&mut self, pid: u32, incoming: Option<&Incoming>, carried: Option<&Carried>) {
+    pub(super) fn came(
+        &mut self,
+        pid: u32,
+        hop: Hop,
+        incoming: Option<&Incoming>,
+        carried: Option<&Carried>,
+    ) {
         let others = carried.into_iter().flat_map(|carried| &carried.contexts);
         for context in incoming.into_iter().chain(others) {
             self.process(pid).came.add(context.parent_id);
+            self.seen.is_first(context.parent_id, hop);
         }
     }
 
-    /// The context that a call carries, if its application made that, and has not just passed on what a
-    /// request came with. Where requests come unseen this is not known.
+    /// The context that a call carries, if its application made that for this call, and has not just passed
+    /// on what a request came with, to this process or another of the host; and whether it is the first: attempts
+    /// of one call may have one header. Where requests come unseen this is not known.
     pub(super) fn own_header<'a>(
         &mut self,
         pid: u32,
+        hop: Hop,
         incoming: Option<&'a Incoming>,
         carried: Option<&'a Carried>,
-    ) -> Option<&'a Incoming> {
+    ) -> Option<(&'a Incoming, bool)> {
         let other = || carried?.contexts.first();
         let own = incoming.or_else(other)?;
+        let is_first = self.seen.is_first(own.parent_id, hop);
         let process = self.process(pid);
-        if process.is_hidden() || process.is_crowded() || process.came.has(own.parent_id) {
+        if process.is_hidden() || process.is_crowded() || !is_first && !process.sent.has(own.parent_id) {
             return None;
         }
         let open: Vec<Key> = process.open().collect();
@@ -66,7 +123,13 @@ impl Correlator {
         let is_passed_on = open
             .into_iter()
             .any(|key| self.request(key).is_some_and(|request| request.context.parent == named));
-        (!is_passed_on).then_some(own)
+        if is_passed_on {
+            return None;
+        }
+        if is_first {
+            self.process(pid).sent.add(own.parent_id);
+        }
+        Some((own, is_first))
     }
 
     /// Trace and parent of a call with such a context. The request that it is made for is its parent if that is

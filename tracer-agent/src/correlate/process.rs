@@ -30,8 +30,8 @@ pub(super) struct Process {
     /// Span ids of the contexts that requests came with.
     pub(super) came: SpanIds,
     /// Those that calls carried of the application's own.
-    sent: SpanIds,
-    /// What requests came with that have ended: hashes of trace and request ids.
+    pub(super) sent: SpanIds,
+    /// What requests came with that have ended: hashes of contexts, trace and request ids.
     pub(super) ended: SpanIds,
     /// It exports spans itself.
     pub(super) exports: bool,
@@ -142,7 +142,7 @@ impl Process {
     }
 
     /// How the kernel programs may link its calls (`PROFILE_*`), if that has changed.
-    pub(super) fn new_profile(&mut self, sole_request: bool) -> Option<u8> {
+    pub(super) fn new_profile(&mut self, sole_request: bool, now_ns: u64) -> Option<u8> {
         let profile = match &self.works {
             _ if self.is_hidden => PROFILE_NONE,
             Works::Proxy(_, waits) if waits.order == Order::AtOnce => PROFILE_PROXY,
@@ -150,7 +150,9 @@ impl Process {
             Works::Proxy(..) => PROFILE_LATER,
             Works::Threads(threads, _) if threads.are_units() => PROFILE_THREADS,
             Works::Threads(..) if !sole_request => PROFILE_NONE,
-            Works::Threads(_, accord) if accord.is_suspicious() => PROFILE_LATER,
+            Works::Threads(_, accord) if accord.is_suspicious() || accord.is_at_unseen(now_ns) => {
+                PROFILE_LATER
+            }
             Works::Threads(_, accord) if accord.is_known() => PROFILE_SOLE_REQUEST,
             Works::Threads(..) => PROFILE_SOLE_OWN,
         };
@@ -164,15 +166,6 @@ impl Process {
     /// Whether it has requests that are not seen.
     pub(super) fn is_hidden(&self) -> bool {
         self.is_hidden
-    }
-
-    /// A call carries this span id of the application's own. Returns whether it is the first.
-    pub(super) fn sends(&mut self, id: [u8; 8]) -> bool {
-        let is_new = !self.sent.has(id);
-        if is_new {
-            self.sent.add(id);
-        }
-        is_new
     }
 
     /// The requests that it serves now.
@@ -271,6 +264,13 @@ impl Process {
     pub(super) fn resumed(&mut self, unit: Unit, key: Option<Key>, time_ns: u64) {
         if let Works::Proxy(_, waits) = &mut self.works {
             waits.resumed(unit.tid, key, time_ns);
+        }
+    }
+
+    /// A call got no answer, which a proxy's thread made then, for this request if that is known.
+    pub(super) fn unanswered(&mut self, unit: Unit, call: Key, request: Option<Key>, time_ns: u64) {
+        if let Works::Proxy(_, waits) = &mut self.works {
+            waits.unanswered(unit.tid, call, request, time_ns);
         }
     }
 

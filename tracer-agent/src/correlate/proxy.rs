@@ -59,7 +59,14 @@ struct Thread {
     is_astray: bool,
     /// When it read answers last.
     answers: VecDeque<u64>,
+    /// Calls were made that were not compared with its requests.
+    has_missed: bool,
 }
+
+/// Requests that calls are compared with.
+const MOST_REQUESTS: usize = 256;
+/// Calls that wait to be known.
+const MOST_UNCLEAR: usize = 32;
 
 /// A request that is not answered.
 #[derive(Debug)]
@@ -153,17 +160,30 @@ impl Waits {
         let Some(thread) = self.threads.get_mut(&tid) else { return };
         // Those that wait for long stand before those that come and go.
         let Some(at) = thread.requests.iter().rposition(|waiting| waiting.key == key) else { return };
-        // Calls that may be its, or others': of those nobody knows now whether they have called.
+        // Calls that may be its, or others'.
         for call in (0..thread.unclear.len()).rev() {
-            let others: Vec<usize> = thread.may_be_for(&thread.unclear[call]).collect();
-            if others.contains(&at) {
-                thread.unclear.remove(call);
-                others.into_iter().for_each(|other| thread.requests[other].has_called = true);
+            if thread.may_be_for(&thread.unclear[call]).any(|other| other == at) {
+                thread.give_up(call);
             }
         }
         thread.requests.remove(at);
+        if thread.has_missed && thread.requests.len() <= MOST_REQUESTS {
+            thread.has_missed = false;
+            thread.requests.iter_mut().for_each(|waiting| waiting.has_called = true);
+        }
         if let Some(next) = thread.requests.iter_mut().find(|other| other.key.connection == key.connection) {
             next.is_behind = false;
+        }
+    }
+
+    /// A call got no answer, for this request if that is known: that may be called for again.
+    pub(super) fn unanswered(&mut self, tid: u32, call: Key, request: Option<Key>, time_ns: u64) {
+        let Some(thread) = self.threads.get_mut(&tid) else { return };
+        if let Some(waiting) = request.and_then(|request| thread.of(request)) {
+            waiting.has_called = false;
+            waiting.since_ns = time_ns;
+        } else if let Some(at) = thread.unclear.iter().position(|made| made.call == call) {
+            thread.give_up(at);
         }
     }
 
@@ -184,18 +204,20 @@ impl Waits {
         at_ns: u64,
         serves: bool,
     ) -> Vec<(Key, Key)> {
-        /// Calls and requests that are compared.
-        const MOST: usize = 256;
         let own = self.is_own(target, at_ns, serves);
         let thread = thread(&mut self.threads, tid);
         if own.is_some_and(|own| own.is_certain || thread.asking(target).is_empty()) {
             return Vec::new();
         }
-        if thread.is_astray || thread.requests.is_empty() || thread.requests.len() > MOST {
+        if thread.requests.len() > MOST_REQUESTS {
+            thread.has_missed = true;
+            thread.unclear.clear();
+        }
+        if thread.is_astray || thread.requests.is_empty() || thread.has_missed {
             return Vec::new();
         }
-        if thread.unclear.len() >= MOST {
-            thread.unclear.remove(0);
+        if thread.unclear.len() >= MOST_UNCLEAR {
+            thread.give_up(0);
         }
         let at = thread.unclear.partition_point(|earlier| earlier.at_ns <= at_ns);
         thread.unclear.insert(at, Made { call, at_ns, target });
@@ -264,6 +286,13 @@ impl Thread {
             (Some(_), Some(_)) => Known::Unclear,
             (None, _) => Known::None,
         }
+    }
+
+    /// Nobody will know what a call is for, nor which of the requests that it may be for have called.
+    fn give_up(&mut self, call: usize) {
+        let made = self.unclear.remove(call);
+        let all: Vec<usize> = self.may_be_for(&made).collect();
+        all.into_iter().for_each(|at| self.requests[at].has_called = true);
     }
 
     /// Takes the calls that can be for one request only, until there are none.

@@ -6,7 +6,7 @@
 //! that one waits.
 
 use super::{Correlator, Key};
-use crate::exchange::{ConnectionFacts, Exchange, HttpExchange, Outcome, Payload};
+use crate::exchange::{ConnectionFacts, Exchange, HttpExchange, Outcome, Payload, Role};
 
 /// What is remembered for an open request whose calls may be made again.
 #[derive(Debug, Default)]
@@ -310,9 +310,22 @@ impl Correlator {
         }
     }
 
-    /// The kernel has closed a connection. How the calls that are open on it ended will be known.
-    pub fn closing(&mut self, connection: u64) {
+    /// The kernel has closed a connection. How the calls that are open on it ended will be known; those
+    /// without an answer may be made again.
+    pub fn closing(&mut self, connection: u64, time_ns: u64) {
         let Some(conversation) = self.connections.get(&connection) else { return };
+        if conversation.role == Role::Client {
+            for call in conversation.open.iter().filter(|call| !call.is_closed && !call.is_answered) {
+                if let Some(process) = self.processes.get_mut(&call.unit.pid) {
+                    process.unanswered(
+                        call.unit,
+                        Key { connection, offset: call.offset },
+                        call.made_for,
+                        time_ns,
+                    );
+                }
+            }
+        }
         let dying: Vec<(Key, Key, u64)> = conversation
             .open
             .iter()

@@ -1,5 +1,7 @@
 //! Calls that a process makes of its own accord.
 
+use tracer_common::{PROFILE_LATER, PROFILE_SOLE_OWN};
+
 use super::*;
 
 const WORKER: Unit = Unit { pid: 1, tid: 1 };
@@ -47,9 +49,29 @@ fn calls_before_the_first_request_and_after_a_lost_client_are_no_habit() {
     world.open(&one, WORKER, 0, None);
     world.correlator.left(one.0.number);
     world.call(WORKER);
+    // Nor are those while another request is open: the lost one may still be worked for.
     let (_, two) = world.connection(2);
     let request = world.open(&two, WORKER, 0, None);
+    assert_eq!(world.call(WORKER).parent, None);
+    world.now_ns += 11_000_000_000;
     assert_eq!(evidence(&world.call(WORKER)), Some(Evidence::SoleRequest));
+    world.close(&request);
+}
+
+#[test]
+fn the_kernel_is_told_while_a_lost_request_may_be_worked_for() {
+    let mut world = World::new();
+    world.correlator.rules.propagates = true;
+    let (_, one) = world.connection(1);
+    let profile = |world: &mut World| world.correlator.take_profiles().last();
+    world.open(&one, WORKER, 0, None);
+    assert_eq!(profile(&mut world), Some((1, Some(PROFILE_SOLE_OWN))));
+    world.correlator.left(one.0.number);
+    assert_eq!(profile(&mut world), Some((1, Some(PROFILE_LATER))));
+    world.now_ns += 11_000_000_000;
+    let (_, two) = world.connection(2);
+    let request = world.open(&two, WORKER, 0, None);
+    assert_eq!(profile(&mut world), Some((1, Some(PROFILE_SOLE_OWN))));
     world.close(&request);
 }
 

@@ -134,6 +134,22 @@ fn a_context_that_was_passed_on_names_one_request_and_none_after_that_has_ended(
 }
 
 #[test]
+fn of_two_requests_with_one_context_the_first_may_still_be_worked_for() {
+    let mut world = world(&[]);
+    let [one, two, three] = [1, 2, 3].map(|number| world.connection(number).1);
+    let (call, _) = world.connection(4);
+    let other = world.open(&three, SERVER, 0, None);
+    world.open(&one, SERVER, 0, Some(incoming(7)));
+    // Its caller gave up, and comes again with the same.
+    world.correlator.left(one.0.number);
+    let again = world.open(&two, SERVER, 0, Some(incoming(7)));
+    let made = world.open(&call, OTHER, 0, Some(incoming(7)));
+    assert_eq!(world.close(&made).parent, None);
+    world.close(&again);
+    world.close(&other);
+}
+
+#[test]
 fn requests_of_a_circle_do_not_hang_on_each_other() {
     let mut world = world(&[]);
     let trace = |span: [u8; 8]| Incoming { parent_id: span, ..super::incoming(7) };

@@ -232,6 +232,41 @@ fn the_call_may_be_seen_after_what_it_caused_and_all_below_follows() {
 }
 
 #[test]
+fn a_request_does_not_leave_the_trace_that_was_told_of_what_is_below_it() {
+    let mut world = World::new();
+    let (client, server) = world.connection(1);
+    let request = world.open(&server, thread(2, 2), 0, None);
+    let inner = world.call(thread(2, 2));
+    let call = world.open(&client, thread(1, 1), 0, None);
+    let (outer, above) = (world.close(&request), world.close(&call));
+    assert_eq!((inner.trace_id, inner.parent.map(|(id, _)| id)), (outer.trace_id, Some(outer.span_id)));
+    assert_eq!(outer.parent, None);
+    assert_ne!(outer.trace_id, above.trace_id);
+}
+
+#[test]
+fn what_is_below_a_request_waits_for_the_call_that_caused_that() {
+    let mut world = World::new();
+    let (client, server) = world.connection(1);
+    let (below, far) = world.connection(2);
+    let request = world.open(&server, thread(2, 2), 0, None);
+    let inner_call = world.open(&below, thread(2, 2), 0, None);
+    let inner_request = world.open(&far, thread(3, 3), 0, None);
+    let exchanges = [&inner_request, &inner_call].map(|pending| {
+        let exchange = world.exchange(pending, pending.unit);
+        world.correlator.closed(&pending.facts, &exchange);
+        (pending.facts.clone(), exchange)
+    });
+    assert!(exchanges.iter().all(|(facts, exchange)| world.correlator.is_unsettled(facts, exchange)));
+    let call = world.open(&client, thread(1, 1), 0, None);
+    assert!(!exchanges.iter().any(|(facts, exchange)| world.correlator.is_unsettled(facts, exchange)));
+    let links = exchanges.map(|(facts, exchange)| world.correlator.link(&facts, &exchange));
+    world.close(&request);
+    let outer = world.close(&call);
+    assert!(links.iter().all(|link| link.trace_id == outer.trace_id));
+}
+
+#[test]
 fn an_exchange_waits_for_the_call_that_caused_it_also_when_its_connection_is_gone() {
     let mut world = World::new();
     let (client, server) = world.connection(1);
@@ -369,4 +404,20 @@ fn a_process_that_has_ended_is_not_remembered_for_what_its_sockets_tell_later() 
     world.close(&request);
     assert_eq!(world.correlator.profile(1), None);
     assert_eq!(world.correlator.take_profiles().count(), 0);
+}
+
+#[test]
+fn a_process_that_is_forgotten_for_others_has_no_profile_any_more() {
+    let mut world = World::new();
+    world.correlator.rules.propagates = true;
+    let (_, server) = world.connection(1);
+    let request = world.open(&server, thread(1, 1), 0, None);
+    world.close(&request);
+    for pid in 2..=65_536 {
+        world.correlator.program(pid, "/usr/bin/python3");
+    }
+    world.correlator.take_profiles().for_each(drop);
+    world.call(thread(100_000, 100_000));
+    let forgotten = world.correlator.take_profiles().filter(|(_, profile)| profile.is_none()).count();
+    assert_eq!(forgotten, 65_536);
 }

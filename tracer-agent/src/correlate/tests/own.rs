@@ -94,6 +94,38 @@ fn a_header_that_was_passed_on_or_sent_before_is_not_taken_again() {
 }
 
 #[test]
+fn what_another_process_of_the_host_has_received_or_sent_is_not_taken() {
+    let mut world = world(Sdk::Adopt);
+    let (_, one) = world.connection(1);
+    let (call, _) = world.connection(2);
+    // The web process queues a job with what it received, or with what it calls with itself.
+    let request = world.open(&one, APP, 0, Some(context(7, 1)));
+    let own = world.open(&call, APP, 0, Some(context(7, 2)));
+    world.close(&request);
+    assert_eq!(world.close(&own).span_id, [2; 8]);
+    for span in [1, 2] {
+        let (job, _) = world.connection(10 + u64::from(span));
+        let made = world.open(&job, NEXT, 0, Some(context(7, span)));
+        assert_ne!(world.close(&made).span_id, [span; 8]);
+    }
+}
+
+#[test]
+fn span_ids_are_remembered_up_to_a_bound() {
+    let mut seen = own::Seen::default();
+    let (End(facts), _) = World::new().connection(1);
+    let hops = [0, 1].map(|wire| own::Hop::of(&facts, wire));
+    let id = |n: u64| n.to_ne_bytes();
+    assert!(seen.is_first(id(0), hops[0]) && seen.is_first(id(0), hops[0]));
+    assert!(!seen.is_first(id(0), hops[1]));
+    for n in 1..=100_000 {
+        assert!(seen.is_first(id(n), hops[0]));
+    }
+    assert!(seen.is_first(id(0), hops[1]), "forgotten");
+    assert!(!seen.is_first(id(100_000), hops[1]));
+}
+
+#[test]
 fn where_requests_come_unseen_a_header_may_have_come_with_one() {
     for sdk in [Sdk::Adopt, Sdk::Suppress] {
         let mut world = world(sdk);

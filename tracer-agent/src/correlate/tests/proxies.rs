@@ -273,3 +273,87 @@ fn a_call_that_carries_its_trace_leaves_the_others_in_order() {
     world.close(&first);
     assert_eq!(for_second.parent, Some((world.close(&second).span_id, Evidence::Proxy)));
 }
+
+#[test]
+fn a_call_without_an_answer_is_made_again_and_not_for_one_that_waits() {
+    // Whether the request that waits asks for the same.
+    for is_alike in [true, false] {
+        let mut world = World::new();
+        world.correlator.program(1, "/usr/sbin/nginx");
+        let worker = thread(1, 1);
+        let [one, two] = [1, 2].map(|number| world.connection(number).1);
+        let first = world.ask_for(1).open(&one, worker, 0, None);
+        let (upstream, _) = world.connection(3);
+        let lost = world.ask_for(1).open(&upstream, worker, 0, None);
+        let delayed = world.ask_for(if is_alike { 1 } else { 2 }).open(&two, worker, 0, None);
+        let at = world.now();
+        world.correlator.closing(upstream.0.number, at);
+        let again = world.ask_for(1).call(worker);
+        let outer = world.close(&first);
+        assert_eq!(again.parent, (!is_alike).then_some((outer.span_id, Evidence::Proxy)));
+        assert_eq!(world.close(&lost).parent, Some((outer.span_id, Evidence::Proxy)));
+        world.close(&delayed);
+    }
+}
+
+#[test]
+fn a_connection_that_is_closed_behind_its_answer_is_no_reason_for_a_second_call() {
+    let mut world = World::new();
+    world.correlator.program(1, IN_ROUNDS);
+    let worker = thread(1, 1);
+    let [one, two] = [1, 2].map(|number| world.connection(number).1);
+    let first = world.open(&one, worker, 0, None);
+    let (upstream, _) = world.connection(3);
+    let call = world.open(&upstream, worker, 0, None);
+    world.correlator.answered(&upstream.0, 0, 1);
+    let at = world.now();
+    world.correlator.closing(upstream.0.number, at);
+    let second = world.open(&two, worker, 0, None);
+    let for_second = world.call(worker);
+    assert_eq!(evidence(&world.close(&call)), Some(Evidence::Proxy));
+    world.close(&first);
+    assert_eq!(for_second.parent, Some((world.close(&second).span_id, Evidence::Proxy)));
+}
+
+#[test]
+fn of_an_unclear_call_that_is_lost_nobody_knows_who_calls_again() {
+    let mut world = World::new();
+    world.correlator.program(1, IN_ROUNDS);
+    let worker = thread(1, 1);
+    let [one, two] = [1, 2].map(|number| world.connection(number).1);
+    let first = world.open(&one, worker, 0, None);
+    let second = world.open(&two, worker, 0, None);
+    let (upstream, _) = world.connection(3);
+    let lost = world.open(&upstream, worker, 0, None);
+    let at = world.now();
+    world.correlator.closing(upstream.0.number, at);
+    // One of the two may be delayed: this may be for the other, as the lost one was.
+    let again = world.call(worker);
+    assert_eq!((again.parent, world.close(&lost).parent), (None, None));
+    world.close(&first);
+    world.close(&second);
+}
+
+#[test]
+fn where_too_many_wait_calls_are_for_none_of_them_also_later() {
+    let mut world = World::new();
+    world.correlator.program(1, IN_ROUNDS);
+    let worker = thread(1, 1);
+    let all: Vec<Pending> = (0..300)
+        .map(|number| {
+            let (_, server) = world.connection(number);
+            world.open(&server, worker, 0, None)
+        })
+        .collect();
+    assert_eq!(world.call(worker).parent, None);
+    for pending in &all[1..] {
+        world.close(pending);
+    }
+    // The one that is left may have had its call.
+    assert_eq!(world.call(worker).parent, None);
+    world.close(&all[0]);
+    let (_, next) = world.connection(1000);
+    let request = world.open(&next, worker, 0, None);
+    assert_eq!(evidence(&world.call(worker)), Some(Evidence::Proxy));
+    world.close(&request);
+}
