@@ -4,7 +4,7 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     fs,
     io::{BufRead, BufReader, Read, Write},
-    net::TcpStream,
+    net::{TcpListener, TcpStream},
     path::PathBuf,
     process::{Child, Command, Stdio},
     thread,
@@ -930,5 +930,164 @@ fn what_a_proxy_delays_gets_no_trace_of_another() {
     }
     println!("of {ALL} calls {linked} are linked, {with} have a header");
     assert!(linked > ALL / 2, "{linked}");
+    agent.stop();
+}
+
+/// Threads call for those that read: for `/lost/N` late, for `/kept/N` later still.
+const LATE: &str = r"
+import http.server, http.client, sys, threading, time
+class Handler(http.server.BaseHTTPRequestHandler):
+    protocol_version = 'HTTP/1.1'
+    def log_message(self, *_): pass
+    def call(self):
+        c = http.client.HTTPConnection('127.0.0.1', int(sys.argv[2]))
+        c.request('GET', self.path)
+        c.getresponse().read()
+        c.close()
+    def do_GET(self):
+        time.sleep({'l': 0.8, 'k': 1.2}.get(self.path[1], 0))
+        if self.path[1] != 'w':
+            thread = threading.Thread(target=self.call)
+            thread.start()
+            thread.join()
+        try:
+            self.send_response(200)
+            self.send_header('Content-Length', '0')
+            self.end_headers()
+        except OSError:
+            pass
+class Server(http.server.ThreadingHTTPServer):
+    def handle_error(self, *_): pass
+Server(('127.0.0.1', int(sys.argv[1])), Handler).serve_forever()
+";
+
+/// Sends a request, and resets the connection after a while.
+const RESETS: &str = r"
+import socket, struct, sys, time
+s = socket.create_connection(('127.0.0.1', int(sys.argv[1])))
+s.sendall(b'GET %s HTTP/1.1\r\nHost: late\r\n\r\n' % sys.argv[2].encode())
+time.sleep(0.2)
+s.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack('ii', 1, 0))
+s.close()
+";
+
+#[test]
+fn what_a_lost_request_calls_later_is_not_for_another() {
+    const ROUNDS: u32 = 4;
+    let behind = Program::nginx_with(
+        "log_format paths '$request_uri $http_traceparent';",
+        "access_log paths paths; location / { return 200 'hello'; }",
+    );
+    let port = free_port();
+    let service = Program::start("late", port, |_| {
+        let mut command = Command::new(PYTHON);
+        command.args(["-c", LATE, &port.to_string(), &behind.port.to_string()]);
+        command
+    });
+    let folder = Folder::new();
+    let config = knowing(&folder, &[behind.port, port]).display().to_string();
+    let receiver = Receiver::start();
+    let agent = Agent::tracing_with(&[service.pid()], &receiver, &["--config", &config]);
+    // Enough for a process to have shown whether it calls of its own accord.
+    for n in 0..20 {
+        ask_in_pieces(port, &format!("/warm/{n}"), "", &[]);
+    }
+    for n in 0..ROUNDS {
+        run(Command::new(PYTHON).args(["-c", RESETS, &port.to_string(), &format!("/lost/{n}")]));
+        ask_in_pieces(port, &format!("/kept/{n}"), "", &[]);
+    }
+    let spans = receiver.wait_for(|spans| {
+        let calls = spans.iter().filter(|span| !span.is_server());
+        calls.count() >= 2 * ROUNDS as usize
+    });
+    let id = |bytes: &[u8]| -> String { bytes.iter().map(|byte| format!("{byte:02x}")).collect() };
+    for call in spans.iter().filter(|span| !span.is_server()) {
+        for other in spans.iter().filter(|other| other.path() != call.path()) {
+            assert_ne!(other.span.trace_id, call.span.trace_id, "{} and {}", other.path(), call.path());
+        }
+    }
+    for line in behind.read("paths").lines() {
+        let (path, header) = line.split_once(' ').expect("two values");
+        for span in spans.iter().filter(|span| header != "-" && span.path() != path) {
+            assert_ne!(id(&span.span.trace_id), header[3..35], "{path}: {}", span.path());
+        }
+    }
+    agent.stop();
+}
+
+/// A server that reads a request, and closes the connection after a while.
+fn closing_after(wait: Duration) -> u16 {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a socket");
+    let port = listener.local_addr().expect("an address").port();
+    thread::spawn(move || {
+        for mut stream in listener.incoming().map_while(Result::ok) {
+            thread::spawn(move || {
+                let mut head = [0; 4096];
+                if stream.read(&mut head).is_ok() {
+                    thread::sleep(wait);
+                }
+            });
+        }
+    });
+    port
+}
+
+#[test]
+fn what_a_proxy_tries_again_gets_no_trace_of_a_request_that_it_delays() {
+    const ALL: usize = 90;
+    let behind = Program::nginx_with(
+        "log_format paths '$request_uri $http_traceparent';",
+        "access_log paths paths; location / { return 200 'hello'; }",
+    );
+    let failing = closing_after(Duration::from_millis(120));
+    let upstream = format!(
+        "upstream both {{ server 127.0.0.1:{failing} max_fails=0; server 127.0.0.1:{} max_fails=0; }}",
+        behind.port
+    );
+    let proxy = Program::nginx_with(
+        &format!("limit_req_zone $arg_kind zone=kinds:1m rate=6r/s; {upstream}"),
+        "location ~ ^/r/(.*)$ { limit_req zone=kinds burst=100; proxy_pass http://both/c/$1; }",
+    );
+    let receiver = Receiver::start();
+    let agent = Agent::tracing_with(&[proxy.pid()], &receiver, &["--propagation", "headers"]);
+    thread::scope(|scope| {
+        for client in 0..6 {
+            let port = proxy.port;
+            scope.spawn(move || {
+                for n in (client..ALL).step_by(6) {
+                    ask_in_pieces(port, &format!("/r/{n}?kind={}", n % 3), "", &[]);
+                }
+            });
+        }
+    });
+    let id = |bytes: &[u8]| -> String { bytes.iter().map(|byte| format!("{byte:02x}")).collect() };
+    let number = |path: &str| path.rsplit('/').next().unwrap_or_default().to_owned();
+    let spans = receiver.wait_for(|spans| {
+        let served = spans.iter().filter(|span| span.is_server()).count();
+        served >= ALL && spans.len() - served > ALL
+    });
+    let served: BTreeMap<String, String> = spans
+        .iter()
+        .filter(|span| span.is_server())
+        .map(|span| (id(&span.span.trace_id), number(&span.path())))
+        .collect();
+    let mut linked = 0;
+    for call in spans.iter().filter(|span| !span.is_server()) {
+        if let Some(parent) = spans.iter().find(|span| span.span.span_id == call.span.parent_span_id) {
+            assert_eq!(number(&parent.path()), number(&call.path()));
+            linked += 1;
+        }
+    }
+    let mut with = 0;
+    for line in behind.read("paths").lines() {
+        let (path, header) = line.split_once(' ').expect("two values");
+        if header != "-" {
+            let path = number(path.split('?').next().expect("a path"));
+            assert_eq!(served.get(&header[3..35]).map_or(&*path, |served| &**served), path, "{line}");
+            with += 1;
+        }
+    }
+    println!("of {} calls {linked} are linked, {with} have a header", spans.len() - ALL);
+    assert!(linked > 0);
     agent.stop();
 }

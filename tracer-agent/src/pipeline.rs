@@ -229,8 +229,9 @@ impl Pipeline {
             }
             Some(Kind::Close) => read::<CloseRecord>(record).map(|close| {
                 self.connections.close(&close, &mut handler);
+                handler.stage.correlator.send_closed(close.connection, close.time_ns);
                 if close.state & !CLOSE_UNREAD != CLOSE_SEND {
-                    handler.stage.correlator.closing(close.connection, close.time_ns);
+                    handler.stage.correlator.closing(close.connection);
                 }
             }),
             Some(Kind::Exec) => {

@@ -34,6 +34,16 @@ pub(crate) unsafe fn set_half(value: *mut u32, bits: u32) -> u32 {
     unsafe { atomic_or::<u32, u32, { SeqCst }>(value, bits) }
 }
 
+/// Clears bits of a half word and returns what was there.
+///
+/// # Safety
+/// As [`add`].
+#[inline(always)]
+pub(crate) unsafe fn clear_half(value: *mut u32, bits: u32) -> u32 {
+    // SAFETY: as the caller's.
+    unsafe { atomic_and::<u32, u32, { SeqCst }>(value, !bits) }
+}
+
 /// Keeps only these bits.
 ///
 /// # Safety

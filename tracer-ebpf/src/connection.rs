@@ -12,7 +12,7 @@ use aya_ebpf::{
 };
 use tracer_common::{
     CLOSE_ALL, CLOSE_SEND, CLOSE_UNREAD, CloseRecord, KernelCounter, Kind, OPEN_BIRTH, OPEN_CLIENT,
-    OpenRecord, ProcessRecord,
+    OpenRecord, ProcessRecord, RECEIVE,
 };
 
 use crate::{
@@ -64,7 +64,7 @@ pub struct Connection {
     /// `Connection::*` bits.
     pub(crate) flags: u8,
     pub(crate) zero: u8,
-    /// The process that reads the request which is served.
+    /// The process that reads the request which is served, or that opened the connection.
     pub(crate) served_by: u32,
     /// Where the request is kept that is served: see [`context`].
     pub(crate) request_slot: u32,
@@ -345,6 +345,7 @@ unsafe fn connecting(sk: *mut c_void) {
                 };
             }
             connection.connect_ns = bpf_ktime_get_ns();
+            connection.served_by = current.pid();
             if propagates() {
                 propagate::opened(sk, current);
             }
@@ -357,8 +358,12 @@ unsafe fn closing(sk: *mut c_void, what: u8) {
     // SAFETY: as the caller's.
     unsafe {
         let Some(connection) = find(sk) else { return };
-        if what == CLOSE_ALL && connection.flags & Connection::SERVING != 0 {
-            context::answered(connection);
+        if connection.flags & Connection::SERVING != 0 {
+            if what == CLOSE_ALL {
+                context::lost(connection);
+            }
+        } else if propagates() && connection.is_outgoing() && connection.turn != RECEIVE + 1 {
+            propagate::unanswered(sk, connection.served_by);
         }
         if connection.flags & Connection::ANNOUNCED == 0 {
             return;

@@ -9,7 +9,8 @@ use core::ffi::c_void;
 use aya_ebpf::{
     bindings::BPF_NOEXIST,
     helpers::generated::{
-        bpf_map_delete_elem, bpf_map_update_elem, bpf_probe_read_kernel, bpf_probe_read_user,
+        bpf_ktime_get_ns, bpf_map_delete_elem, bpf_map_update_elem, bpf_probe_read_kernel,
+        bpf_probe_read_user,
     },
     macros::map,
     maps::{Array, HashMap, LruHashMap},
@@ -68,6 +69,8 @@ const LONG: u32 = scan::MOST;
 const PIECE: u32 = 4096;
 /// How many places are looked at before one is taken that is in use.
 const TRIES: u32 = 4;
+/// How long a process may work for a request that was lost, as the agent reckons.
+const UNSEEN_NS: u64 = 10_000_000_000;
 /// Requests that are kept; a power of two.
 const REQUEST_SLOTS: u64 = 4096;
 /// Heads longer than [`SHORT`] that are kept; a power of two.
@@ -135,6 +138,8 @@ struct Serving {
     opened: u64,
     /// How many of the open ones no proxy has called for.
     waiting: u64,
+    /// When one was lost last, that may still be worked for; 0 if none was.
+    lost_ns: u64,
     /// The last of them.
     last: Place,
 }
@@ -534,7 +539,7 @@ unsafe fn serves(process: u32, place: &Place) {
         let serving = match SERVING.get_ptr_mut(process) {
             Some(serving) => serving,
             None => {
-                let serving = Serving { open: 1, opened: 1, waiting: 1, last: *place };
+                let serving = Serving { open: 1, opened: 1, waiting: 1, lost_ns: 0, last: *place };
                 let made = bpf_map_update_elem(
                     (&raw const SERVING).cast_mut().cast(),
                     (&raw const process).cast(),
@@ -565,6 +570,35 @@ pub(crate) unsafe fn read_more(connection: &Connection, length: u32) {
             if core::ptr::read_volatile(&raw const (*request).number) == connection.number {
                 (*request).received = (*request).received.saturating_add(length);
             }
+        }
+    }
+}
+
+/// The connection is gone before the first byte of the answer: the process may not know, and go on.
+#[inline(always)]
+pub(crate) unsafe fn lost(connection: &mut Connection) {
+    // SAFETY: a live map value, written before the request is counted down.
+    unsafe {
+        if let Some(serving) = SERVING.get_ptr_mut(connection.served_by) {
+            core::ptr::write_volatile(&raw mut (*serving).lost_ns, bpf_ktime_get_ns());
+        }
+        answered(connection);
+    }
+}
+
+/// A call for this request has ended without an answer: a proxy may make another.
+#[inline(always)]
+pub(crate) unsafe fn waits_again(place: &Place, process: u32) {
+    // SAFETY: live map values, changed atomically.
+    unsafe {
+        if place.connection != 0
+            && let Some(request) = REQUESTS.get_ptr_mut(place.slot)
+            && core::ptr::read_volatile(&raw const (*request).number) == place.connection
+            && (*request).position == place.position
+            && atomic::clear_half(&raw mut (*request).state, Request::CALLED) == Request::CALLED
+            && let Some(serving) = SERVING.get_ptr_mut(process)
+        {
+            atomic::add(&raw mut (*serving).waiting, 1);
         }
     }
 }
@@ -759,7 +793,10 @@ unsafe fn candidate(call: &mut Call, current: Current) -> u64 {
                     && read_now(&raw const (*serving).opened) == opened;
                 // A thread that reads requests may still be at its last one.
                 let is_free = profile == PROFILE_SOLE_REQUEST || !works_for_another(current, &call.parent);
-                if !is_sole || !is_free || call.was_idle != 0 {
+                // Behind the counts: one that was counted down because it was lost is seen to be.
+                let is_lost =
+                    bpf_ktime_get_ns() < read_now(&raw const (*serving).lost_ns).wrapping_add(UNSEEN_NS);
+                if !is_sole || !is_free || is_lost || call.was_idle != 0 {
                     return REFUSED;
                 }
                 call.evidence = u64::from(EVIDENCE_SOLE_REQUEST);
@@ -913,10 +950,17 @@ pub(crate) const fn wire_key(position: u32, answer_at: u32) -> u64 {
 }
 
 /// A call leaves without a header: what it would have carried is kept for the other end, which may be here.
-/// `wire` is where it begins and where its answer will, `thread` makes it. Returns 1 if that was done.
+/// `wire` is where it begins and where its answer will, `thread` makes it, `serves` becomes the request that it
+/// is for. Returns 1 if that was done.
 #[unsafe(no_mangle)]
 #[inline(never)]
-pub extern "C" fn tracer_file_call(number: u64, position: u64, wire: u64, thread: u64) -> u64 {
+pub extern "C" fn tracer_file_call(
+    number: u64,
+    position: u64,
+    wire: u64,
+    thread: u64,
+    serves: *mut Place,
+) -> u64 {
     let Some(index) = scan::take_room() else { return 0 };
     let Some(room) = scan::room(index) else { return 0 };
     // SAFETY: a live map value that is ours; the helper copies key and value.
@@ -924,6 +968,9 @@ pub extern "C" fn tracer_file_call(number: u64, position: u64, wire: u64, thread
         (*room).call.opened_for.connection = 0;
         (*room).call.was_idle = 0;
         let found = tracer_parent(index, thread);
+        if let Some(serves) = serves.as_mut() {
+            copy(&(*room).call.parent, serves);
+        }
         let ids = ids_of(number, position as u32, &(*room).call, found);
         file(room, wire, &ids, found);
     }
@@ -933,8 +980,15 @@ pub extern "C" fn tracer_file_call(number: u64, position: u64, wire: u64, thread
 
 /// Keeps what a call without a header would have carried. Returns whether there was room to find that out.
 #[inline(always)]
-pub(crate) fn file_call(number: u64, position: u32, wire: u32, answer_at: u32, thread: Current) -> bool {
-    tracer_file_call(number, u64::from(position), wire_key(wire, answer_at), thread.both()) != 0
+pub(crate) fn file_call(
+    number: u64,
+    position: u32,
+    wire: u32,
+    answer_at: u32,
+    thread: Current,
+    serves: &mut Place,
+) -> bool {
+    tracer_file_call(number, u64::from(position), wire_key(wire, answer_at), thread.both(), serves) != 0
 }
 
 /// [`file_call`], of what [`tracer_parent`] has `found`.

@@ -153,6 +153,23 @@ pub(crate) unsafe fn opened(sk: *mut c_void, current: Current) {
     }
 }
 
+/// A connection that this process opened is closed, and the answer of its call has not come.
+///
+/// # Safety
+/// As [`opened`].
+#[inline(always)]
+pub(crate) unsafe fn unanswered(sk: *mut c_void, process: u32) {
+    // SAFETY: as the caller's.
+    unsafe {
+        let Some(outgoing) = find(sk, 0) else { return };
+        let is_unsent = outgoing.opened_for.connection != 0;
+        let place = if is_unsent { &mut outgoing.opened_for } else { &mut outgoing.serves };
+        context::waits_again(place, process);
+        // Once: another call may be on its way by the time that all of the connection is closed.
+        place.connection = 0;
+    }
+}
+
 /// The request that the last call on a connection was made for.
 ///
 /// # Safety
@@ -191,7 +208,8 @@ unsafe fn leaves(sk: *mut c_void, outgoing: &mut Outgoing) {
         let wire: u32 = load(tcp, offset!(tcp_sock_write_seq));
         let position = wire.wrapping_sub(connection.inserted);
         let answer_at = load(tcp, offset!(tcp_sock_copied_seq));
-        let done = context::file_call(connection.number, position, wire, answer_at, current);
+        let done =
+            context::file_call(connection.number, position, wire, answer_at, current, &mut outgoing.serves);
         outgoing.is_filed = u8::from(done);
     }
 }
@@ -236,7 +254,7 @@ pub(crate) unsafe fn sent(
         }
         let wire = load::<u32>(tcp, offset!(tcp_sock_write_seq)).wrapping_sub(length);
         let answer_at = load(tcp, offset!(tcp_sock_copied_seq));
-        context::file_call(connection.number, position, wire, answer_at, current);
+        context::file_call(connection.number, position, wire, answer_at, current, &mut outgoing.serves);
     }
 }
 

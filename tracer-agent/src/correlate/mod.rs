@@ -171,8 +171,8 @@ struct Request {
     made_for: Option<Key>,
     /// Open requests that took their trace from this one.
     children: Vec<Key>,
-    /// The final response has begun.
-    is_answered: bool,
+    /// For a call: the final response has begun, or there will be none.
+    is_decided: bool,
     /// Its exchange has ended; its span is still to be made.
     is_closed: bool,
     /// Its ids are those of the application's own header.
@@ -227,6 +227,7 @@ pub struct Correlator {
     attempts: FxHashMap<Key, Attempts>,
     /// Processes to which it matters what is read when.
     turn_takers: usize,
+    proxies: usize,
     /// Processes that work in another way now, or are gone.
     profiles: Vec<(u32, Option<u8>)>,
     /// The latest time that was told, of `CLOCK_MONOTONIC`.
@@ -248,6 +249,7 @@ impl Correlator {
             seen: Seen::default(),
             attempts: FxHashMap::default(),
             turn_takers: 0,
+            proxies: 0,
             profiles: Vec::new(),
             now_ns: 0,
         }
@@ -267,6 +269,7 @@ impl Correlator {
     fn insert_process(&mut self, pid: u32, process: Process) {
         self.forget_process(pid);
         self.turn_takers += usize::from(process.takes_turns());
+        self.proxies += usize::from(process.is_proxy());
         self.processes.insert(pid, process);
         self.tell_profile(pid);
     }
@@ -275,6 +278,7 @@ impl Correlator {
     pub fn forget_process(&mut self, pid: u32) {
         if let Some(process) = self.processes.remove(&pid) {
             self.turn_takers -= usize::from(process.takes_turns());
+            self.proxies -= usize::from(process.is_proxy());
             if self.rules.propagates {
                 self.profiles.push((pid, None));
             }
@@ -372,7 +376,7 @@ impl Correlator {
             carried,
             made_for: standing.made_for,
             children: Vec::new(),
-            is_answered: false,
+            is_decided: false,
             is_closed: false,
             is_own: standing.own_id.is_some(),
             is_suppressed: standing.is_suppressed || self.is_suppressed(unit.pid),
@@ -662,8 +666,10 @@ impl Correlator {
     pub fn answered(&mut self, facts: &ConnectionFacts, offset: u64, pid: u32) {
         let key = Key { connection: facts.number, offset };
         if facts.role == Role::Client {
-            if let Some(call) = self.request(key) {
-                call.is_answered = true;
+            if self.proxies > 0
+                && let Some(call) = self.request(key)
+            {
+                call.is_decided = true;
             }
         } else if let Some(process) = self.processes.get_mut(&pid) {
             process.request_answered(key);

@@ -78,15 +78,26 @@ struct Waiting {
     target: u64,
     /// What the last call for it asked for; 0 if there was none, or it is not known.
     called: u64,
-    /// It has had its call. A second one may be a check, or a retry of something else.
-    has_called: bool,
+    calls: Calls,
+    /// A call that may be its got no answer: the next one follows in no order.
+    has_lost: bool,
     /// An earlier request of its connection is to be answered first.
     is_behind: bool,
 }
 
+/// Whether a request has had its call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Calls {
+    Not,
+    /// Nobody knows: a call may be its, and may be that of another.
+    Perhaps,
+    /// A second one may be a check, or a retry of something else.
+    Yes,
+}
+
 impl Waiting {
     fn may_call(&self, at_ns: u64) -> bool {
-        !self.has_called && !self.is_behind && self.since_ns <= at_ns
+        self.calls != Calls::Yes && !self.is_behind && self.since_ns <= at_ns
     }
 }
 
@@ -129,7 +140,8 @@ impl Waits {
             since_ns: time_ns.max(after_ns),
             target,
             called: 0,
-            has_called: false,
+            calls: Calls::Not,
+            has_lost: false,
         });
     }
 
@@ -149,8 +161,8 @@ impl Waits {
             thread.answers.push_front(time_ns);
         }
         let waiting = key.filter(|_| self.order == Order::AtOnce).and_then(|key| thread.of(key));
-        if let Some(waiting) = waiting.filter(|waiting| waiting.has_called) {
-            waiting.has_called = false;
+        if let Some(waiting) = waiting.filter(|waiting| waiting.calls == Calls::Yes) {
+            waiting.calls = Calls::Not;
             waiting.since_ns = time_ns;
         }
     }
@@ -160,16 +172,11 @@ impl Waits {
         let Some(thread) = self.threads.get_mut(&tid) else { return };
         // Those that wait for long stand before those that come and go.
         let Some(at) = thread.requests.iter().rposition(|waiting| waiting.key == key) else { return };
-        // Calls that may be its, or others'.
-        for call in (0..thread.unclear.len()).rev() {
-            if thread.may_be_for(&thread.unclear[call]).any(|other| other == at) {
-                thread.give_up(call);
-            }
-        }
+        thread.give_up(at);
         thread.requests.remove(at);
         if thread.has_missed && thread.requests.len() <= MOST_REQUESTS {
             thread.has_missed = false;
-            thread.requests.iter_mut().for_each(|waiting| waiting.has_called = true);
+            thread.requests.iter_mut().for_each(|waiting| waiting.calls = Calls::Perhaps);
         }
         if let Some(next) = thread.requests.iter_mut().find(|other| other.key.connection == key.connection) {
             next.is_behind = false;
@@ -179,18 +186,34 @@ impl Waits {
     /// A call got no answer, for this request if that is known: that may be called for again.
     pub(super) fn unanswered(&mut self, tid: u32, call: Key, request: Option<Key>, time_ns: u64) {
         let Some(thread) = self.threads.get_mut(&tid) else { return };
-        if let Some(waiting) = request.and_then(|request| thread.of(request)) {
-            waiting.has_called = false;
-            waiting.since_ns = time_ns;
-        } else if let Some(at) = thread.unclear.iter().position(|made| made.call == call) {
-            thread.give_up(at);
+        let known = request.filter(|request| thread.of(*request).is_some());
+        if known.is_none()
+            && let Some(at) = thread.unclear.iter().position(|made| made.call == call)
+        {
+            let made = thread.unclear.remove(at);
+            let those: Vec<usize> = thread.may_be_for(&made).collect();
+            those.into_iter().for_each(|at| thread.requests[at].has_lost = true);
+        }
+        // Else it may have been for any whose call is not known.
+        let is_one = |waiting: &&mut Waiting| match known {
+            Some(key) => waiting.key == key,
+            None => waiting.calls != Calls::Not && waiting.called == 0,
+        };
+        for waiting in thread.requests.iter_mut().filter(is_one) {
+            waiting.has_lost = true;
+            if known.is_some() {
+                waiting.calls = Calls::Not;
+                waiting.since_ns = time_ns;
+            } else {
+                waiting.calls = Calls::Perhaps;
+            }
         }
     }
 
     /// A call was made for this request.
     pub(super) fn called_for(&mut self, tid: u32, request: Key, target: u64) {
         if let Some(waiting) = self.threads.get_mut(&tid).and_then(|thread| thread.of(request)) {
-            waiting.has_called = true;
+            waiting.calls = Calls::Yes;
             waiting.called = target;
         }
     }
@@ -217,7 +240,7 @@ impl Waits {
             return Vec::new();
         }
         if thread.unclear.len() >= MOST_UNCLEAR {
-            thread.give_up(0);
+            thread.forget(0);
         }
         let at = thread.unclear.partition_point(|earlier| earlier.at_ns <= at_ns);
         thread.unclear.insert(at, Made { call, at_ns, target });
@@ -282,17 +305,52 @@ impl Thread {
     fn what_for(&self, made: &Made) -> Known {
         let mut those = self.may_be_for(made);
         match (those.next(), those.next()) {
-            (Some(at), None) => Known::For(at),
+            (Some(at), None) if self.requests[at].calls == Calls::Not => Known::For(at),
             (Some(_), Some(_)) => Known::Unclear,
-            (None, _) => Known::None,
+            _ => Known::None,
         }
     }
 
-    /// Nobody will know what a call is for, nor which of the requests that it may be for have called.
-    fn give_up(&mut self, call: usize) {
+    /// Nobody will know what a call is for, nor whether those have called that it may be for.
+    fn forget(&mut self, call: usize) {
         let made = self.unclear.remove(call);
         let all: Vec<usize> = self.may_be_for(&made).collect();
-        all.into_iter().for_each(|at| self.requests[at].has_called = true);
+        all.into_iter().for_each(|at| self.requests[at].calls = Calls::Perhaps);
+    }
+
+    /// Of the calls that may be for this request, which waits no longer, or for others, nobody will know what
+    /// they are for. If there are as many as requests that they may be for, all of these have called.
+    fn give_up(&mut self, request: usize) {
+        if self.unclear.is_empty() {
+            return;
+        }
+        let mut those = vec![request];
+        let mut calls: Vec<usize> = Vec::new();
+        loop {
+            let before = calls.len();
+            for call in (0..self.unclear.len()).filter(|call| !calls.contains(call)).collect::<Vec<_>>() {
+                let all: Vec<usize> = self.may_be_for(&self.unclear[call]).collect();
+                if all.iter().any(|at| those.contains(at)) {
+                    those.extend(all);
+                    calls.push(call);
+                }
+            }
+            if calls.len() == before {
+                break;
+            }
+        }
+        those.sort_unstable();
+        those.dedup();
+        let has = if calls.len() >= those.len() { Calls::Yes } else { Calls::Perhaps };
+        for at in those {
+            if !calls.is_empty() {
+                self.requests[at].calls = has;
+            }
+        }
+        calls.sort_unstable();
+        for call in calls.into_iter().rev() {
+            self.unclear.remove(call);
+        }
     }
 
     /// Takes the calls that can be for one request only, until there are none.
@@ -316,7 +374,7 @@ impl Thread {
     fn take(&mut self, request: usize, call: usize) -> (Key, Key) {
         let made = self.unclear.remove(call);
         let waiting = &mut self.requests[request];
-        waiting.has_called = true;
+        waiting.calls = Calls::Yes;
         waiting.called = made.target;
         (waiting.key, made.call)
     }
@@ -330,7 +388,7 @@ impl Thread {
         let mut asking = self.asking(target);
         let is_rewritten = asking.is_empty();
         if is_rewritten {
-            asking = (0..self.requests.len()).filter(|at| !self.requests[*at].has_called).collect();
+            asking = (0..self.requests.len()).filter(|at| self.requests[*at].calls != Calls::Yes).collect();
         }
         let is_one = |made: &&Made| match is_rewritten {
             true => self.asking(made.target).is_empty(),
@@ -346,7 +404,8 @@ impl Thread {
         let is_clear = calls.len() == asking.len()
             && !self.answers.iter().any(|answer_ns| (begin_ns..end_ns).contains(answer_ns))
             && calls.iter().all(in_one_go)
-            && requests().all(|waiting| !waiting.has_called && !waiting.is_behind);
+            && requests()
+                .all(|waiting| waiting.calls == Calls::Not && !waiting.has_lost && !waiting.is_behind);
         if !is_clear {
             return Vec::new();
         }

@@ -310,22 +310,31 @@ impl Correlator {
         }
     }
 
-    /// The kernel has closed a connection. How the calls that are open on it ended will be known; those
-    /// without an answer may be made again.
-    pub fn closing(&mut self, connection: u64, time_ns: u64) {
+    /// A process has closed a connection, or its end of one. Calls on it that have no answer may be made again.
+    pub fn send_closed(&mut self, connection: u64, time_ns: u64) {
+        if self.proxies == 0 {
+            return;
+        }
         let Some(conversation) = self.connections.get(&connection) else { return };
         if conversation.role == Role::Client {
-            for call in conversation.open.iter().filter(|call| !call.is_closed && !call.is_answered) {
-                if let Some(process) = self.processes.get_mut(&call.unit.pid) {
-                    process.unanswered(
-                        call.unit,
-                        Key { connection, offset: call.offset },
-                        call.made_for,
-                        time_ns,
-                    );
-                }
-            }
+            let all: Vec<u64> = conversation.open.iter().map(|call| call.offset).collect();
+            all.into_iter().for_each(|offset| self.unanswered(Key { connection, offset }, time_ns));
         }
+    }
+
+    /// A call has no answer, and will have none. A proxy may make another for the same request.
+    fn unanswered(&mut self, call: Key, time_ns: u64) {
+        let Some(found) = self.request(call).filter(|call| !call.is_decided) else { return };
+        found.is_decided = true;
+        let (unit, request) = (found.unit, found.made_for);
+        if let Some(process) = self.processes.get_mut(&unit.pid) {
+            process.unanswered(unit, call, request, time_ns);
+        }
+    }
+
+    /// The kernel has closed a connection. How the calls that are open on it ended will be known.
+    pub fn closing(&mut self, connection: u64) {
+        let Some(conversation) = self.connections.get(&connection) else { return };
         let dying: Vec<(Key, Key, u64)> = conversation
             .open
             .iter()
@@ -343,11 +352,14 @@ impl Correlator {
 
     /// A call has ended.
     pub(super) fn call_closed(&mut self, facts: &ConnectionFacts, exchange: &Exchange) {
+        let call = Key { connection: facts.number, offset: exchange.request_offset };
         let may_be_followed = may_be_followed(exchange);
+        if self.proxies > 0 && may_be_followed && exchange.outcome != Outcome::Complete {
+            self.unanswered(call, exchange.end_ns);
+        }
         if self.attempts.is_empty() && !may_be_followed {
             return;
         }
-        let call = Key { connection: facts.number, offset: exchange.request_offset };
         let Some(found) = self.request(call) else { return };
         let (Some(request), told) = (found.made_for, found.resends_told) else { return };
         if let Some(attempts) = self.attempts.get_mut(&request) {

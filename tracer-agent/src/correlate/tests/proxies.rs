@@ -287,7 +287,7 @@ fn a_call_without_an_answer_is_made_again_and_not_for_one_that_waits() {
         let lost = world.ask_for(1).open(&upstream, worker, 0, None);
         let delayed = world.ask_for(if is_alike { 1 } else { 2 }).open(&two, worker, 0, None);
         let at = world.now();
-        world.correlator.closing(upstream.0.number, at);
+        world.correlator.send_closed(upstream.0.number, at);
         let again = world.ask_for(1).call(worker);
         let outer = world.close(&first);
         assert_eq!(again.parent, (!is_alike).then_some((outer.span_id, Evidence::Proxy)));
@@ -307,7 +307,7 @@ fn a_connection_that_is_closed_behind_its_answer_is_no_reason_for_a_second_call(
     let call = world.open(&upstream, worker, 0, None);
     world.correlator.answered(&upstream.0, 0, 1);
     let at = world.now();
-    world.correlator.closing(upstream.0.number, at);
+    world.correlator.send_closed(upstream.0.number, at);
     let second = world.open(&two, worker, 0, None);
     let for_second = world.call(worker);
     assert_eq!(evidence(&world.close(&call)), Some(Evidence::Proxy));
@@ -326,7 +326,7 @@ fn of_an_unclear_call_that_is_lost_nobody_knows_who_calls_again() {
     let (upstream, _) = world.connection(3);
     let lost = world.open(&upstream, worker, 0, None);
     let at = world.now();
-    world.correlator.closing(upstream.0.number, at);
+    world.correlator.send_closed(upstream.0.number, at);
     // One of the two may be delayed: this may be for the other, as the lost one was.
     let again = world.call(worker);
     assert_eq!((again.parent, world.close(&lost).parent), (None, None));
@@ -356,4 +356,47 @@ fn where_too_many_wait_calls_are_for_none_of_them_also_later() {
     let request = world.open(&next, worker, 0, None);
     assert_eq!(evidence(&world.call(worker)), Some(Evidence::Proxy));
     world.close(&request);
+}
+
+#[test]
+fn a_request_whose_call_was_not_known_may_be_called_for_again_when_one_is_lost() {
+    let mut world = World::new();
+    world.correlator.program(1, "/usr/sbin/nginx");
+    let worker = thread(1, 1);
+    let [one, two, three] = [1, 2, 3].map(|number| world.connection(number).1);
+    let first = world.open(&one, worker, 0, None);
+    let second = world.open(&two, worker, 0, None);
+    let (upstream, _) = world.connection(4);
+    let lost = world.open(&upstream, worker, 0, None);
+    assert_eq!(world.call(worker).parent, None);
+    world.close(&second);
+    // The call of the first is lost, and made again while another request is delayed.
+    let third = world.open(&three, worker, 0, None);
+    let at = world.now();
+    world.correlator.send_closed(upstream.0.number, at);
+    assert_eq!(world.call(worker).parent, None);
+    assert_eq!(world.close(&lost).parent, None);
+    world.close(&first);
+    world.close(&third);
+}
+
+#[test]
+fn what_may_have_called_may_still_call() {
+    let mut world = World::new();
+    world.correlator.program(1, "/usr/sbin/nginx");
+    let worker = thread(1, 1);
+    let [one, two, three, four] = [1, 2, 3, 4].map(|number| world.connection(number).1);
+    let [first, second, third] = [&one, &two, &three].map(|server| world.open(server, worker, 0, None));
+    // For one of the three; when it is answered, of the others nobody knows.
+    world.call(worker);
+    world.close(&first);
+    let fourth = world.open(&four, worker, 0, None);
+    let calls = [(); 3].map(|()| world.call(worker).parent);
+    assert_eq!(calls, [None; 3]);
+    world.close(&second);
+    let fifth = world.open(&one, worker, 100, None);
+    assert_eq!(evidence(&world.call(worker)), Some(Evidence::Proxy), "all others have called");
+    for pending in [&third, &fourth, &fifth] {
+        world.close(pending);
+    }
 }

@@ -200,7 +200,7 @@ fn an_attempt_waits_for_the_one_whose_connection_is_closed() {
     let first = app.open(None);
     // Of its end nothing more is known yet; it was now.
     let broken = app.exchange(&first, "GET /a", RESET);
-    app.world.correlator.closing(first.facts.number, app.world.now_ns);
+    app.world.correlator.closing(first.facts.number);
     let second = app.open(None);
     let again = app.exchange(&second, "GET /a", FINE);
     app.world.correlator.closed(&second.facts, &again);
@@ -221,7 +221,7 @@ fn what_is_remembered_goes_with_the_request() {
         app.call("GET /a", RESET);
     }
     let lost = app.open(None);
-    app.world.correlator.closing(lost.facts.number, app.world.now_ns);
+    app.world.correlator.closing(lost.facts.number);
     app.world.correlator.left(lost.facts.number);
     assert_eq!(app.world.correlator.attempts.len(), 1);
     assert_eq!(app.call("GET /a", FINE), None, "more than are remembered");
