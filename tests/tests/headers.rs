@@ -15,7 +15,7 @@ use serde_json::Value;
 use tracer_tests::{
     Agent, Folder, TRUST, count_of, knowing,
     programs::{Disturbed, Program, curl, disturbed, free_port, run},
-    receiver::Receiver,
+    receiver::{Received, Receiver},
     root, tracer, wait_until,
 };
 
@@ -93,6 +93,18 @@ fn check_headers(found: &[(String, Value)], all: bool) {
             assert!(headers(&format!("flood {sndbuf} {size}")) > 0, "{sndbuf} {size}");
         }
     }
+}
+
+/// nginx that writes down each request's path and `traceparent`.
+fn noting_paths() -> Program {
+    Program::nginx_with(
+        "log_format paths '$request_uri $http_traceparent';",
+        "access_log paths paths; location / { return 200 'hello'; }",
+    )
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// nginx that writes down each request's trace headers.
@@ -594,8 +606,7 @@ fn a_call_without_a_header_is_known_to_its_server_on_the_same_host() {
     assert_eq!(lines.len(), all);
     let mut traces = BTreeMap::<String, BTreeSet<String>>::new();
     for span in &spans {
-        let trace = span.span.trace_id.iter().map(|byte| format!("{byte:02x}")).collect();
-        traces.entry(trace).or_default().insert(span.path());
+        traces.entry(hex(&span.span.trace_id)).or_default().insert(span.path());
     }
     assert_eq!(traces.len(), all);
     assert!(traces.values().all(|paths| paths.len() == 1), "a trace is of one path");
@@ -883,10 +894,7 @@ fn what_is_encrypted_stays_as_it_is() {
 
 #[test]
 fn what_a_proxy_delays_gets_no_trace_of_another() {
-    let behind = Program::nginx_with(
-        "log_format paths '$request_uri $http_traceparent';",
-        "access_log paths paths; location / { return 200 'hello'; }",
-    );
+    let behind = noting_paths();
     // Of each kind 20 in a second may pass; the others wait.
     let proxy = Program::nginx_with(
         "limit_req_zone $arg_kind zone=kinds:1m rate=20r/s;",
@@ -906,11 +914,10 @@ fn what_a_proxy_delays_gets_no_trace_of_another() {
         }
     });
     let spans = receiver.wait_for(|spans| spans.len() >= 2 * ALL);
-    let id = |bytes: &[u8]| -> String { bytes.iter().map(|byte| format!("{byte:02x}")).collect() };
     let served: BTreeMap<String, String> = spans
         .iter()
         .filter(|span| span.is_server())
-        .map(|span| (id(&span.span.trace_id), span.path()))
+        .map(|span| (hex(&span.span.trace_id), span.path()))
         .collect();
     let mut linked = 0;
     for call in spans.iter().filter(|span| !span.is_server()) {
@@ -974,10 +981,7 @@ s.close()
 #[test]
 fn what_a_lost_request_calls_later_is_not_for_another() {
     const ROUNDS: u32 = 4;
-    let behind = Program::nginx_with(
-        "log_format paths '$request_uri $http_traceparent';",
-        "access_log paths paths; location / { return 200 'hello'; }",
-    );
+    let behind = noting_paths();
     let port = free_port();
     let service = Program::start("late", port, |_| {
         let mut command = Command::new(PYTHON);
@@ -1000,7 +1004,6 @@ fn what_a_lost_request_calls_later_is_not_for_another() {
         let calls = spans.iter().filter(|span| !span.is_server());
         calls.count() >= 2 * ROUNDS as usize
     });
-    let id = |bytes: &[u8]| -> String { bytes.iter().map(|byte| format!("{byte:02x}")).collect() };
     for call in spans.iter().filter(|span| !span.is_server()) {
         for other in spans.iter().filter(|other| other.path() != call.path()) {
             assert_ne!(other.span.trace_id, call.span.trace_id, "{} and {}", other.path(), call.path());
@@ -1009,7 +1012,7 @@ fn what_a_lost_request_calls_later_is_not_for_another() {
     for line in behind.read("paths").lines() {
         let (path, header) = line.split_once(' ').expect("two values");
         for span in spans.iter().filter(|span| header != "-" && span.path() != path) {
-            assert_ne!(id(&span.span.trace_id), header[3..35], "{path}: {}", span.path());
+            assert_ne!(hex(&span.span.trace_id), header[3..35], "{path}: {}", span.path());
         }
     }
     agent.stop();
@@ -1035,10 +1038,7 @@ fn closing_after(wait: Duration) -> u16 {
 #[test]
 fn what_a_proxy_tries_again_gets_no_trace_of_a_request_that_it_delays() {
     const ALL: usize = 90;
-    let behind = Program::nginx_with(
-        "log_format paths '$request_uri $http_traceparent';",
-        "access_log paths paths; location / { return 200 'hello'; }",
-    );
+    let behind = noting_paths();
     let failing = closing_after(Duration::from_millis(120));
     let upstream = format!(
         "upstream both {{ server 127.0.0.1:{failing} max_fails=0; server 127.0.0.1:{} max_fails=0; }}",
@@ -1060,16 +1060,16 @@ fn what_a_proxy_tries_again_gets_no_trace_of_a_request_that_it_delays() {
             });
         }
     });
-    let id = |bytes: &[u8]| -> String { bytes.iter().map(|byte| format!("{byte:02x}")).collect() };
     let number = |path: &str| path.rsplit('/').next().unwrap_or_default().to_owned();
     let spans = receiver.wait_for(|spans| {
-        let served = spans.iter().filter(|span| span.is_server()).count();
-        served >= ALL && spans.len() - served > ALL
+        // One of a request's calls has an answer, and it is the last.
+        let is_answered = |span: &&Received| span.number("http.response.status_code").is_some();
+        spans.iter().filter(is_answered).count() >= 2 * ALL
     });
     let served: BTreeMap<String, String> = spans
         .iter()
         .filter(|span| span.is_server())
-        .map(|span| (id(&span.span.trace_id), number(&span.path())))
+        .map(|span| (hex(&span.span.trace_id), number(&span.path())))
         .collect();
     let mut linked = 0;
     for call in spans.iter().filter(|span| !span.is_server()) {

@@ -162,8 +162,9 @@ pub(crate) unsafe fn unanswered(sk: *mut c_void, process: u32) {
     // SAFETY: as the caller's.
     unsafe {
         let Some(outgoing) = find(sk, 0) else { return };
-        let is_unsent = outgoing.opened_for.connection != 0;
-        let place = if is_unsent { &mut outgoing.opened_for } else { &mut outgoing.serves };
+        // What it was opened for is left where its calls get no header.
+        let is_sent = outgoing.serves.connection != 0;
+        let place = if is_sent { &mut outgoing.serves } else { &mut outgoing.opened_for };
         context::waits_again(place, process);
         // Once: another call may be on its way by the time that all of the connection is closed.
         place.connection = 0;

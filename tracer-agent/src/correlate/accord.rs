@@ -43,7 +43,8 @@ impl Accord {
     }
 
     pub(super) fn works_unseen(&mut self, time_ns: u64) {
-        self.unseen_ns = Some(time_ns);
+        // Requests are not told in the order in which they were lost.
+        self.unseen_ns = self.unseen_ns.max(Some(time_ns));
     }
 
     /// Whether the process may still work for a request that is not known.

@@ -42,7 +42,7 @@ impl Correlator {
             let all: Vec<Key> = self.process(pid).open().collect();
             match self.only(all, |request| request.came_with(trace_id, Some(parent_id))) {
                 // One that has ended came with the same, and may still be worked for.
-                Some(_) if self.process(pid).ended.has(hash_context(trace_id, parent_id)) => {
+                Some(_) if self.process(pid).ended.has(hash(&[trace_id, parent_id])) => {
                     return Forwarded::Nothing;
                 }
                 Some(found) => return Forwarded::From(found, *format),
@@ -50,7 +50,7 @@ impl Correlator {
                 None => {}
             }
             let is_like = |request: &Request| request.came_with(trace_id, None);
-            if let Some(found) = self.only_open(call, hash(trace_id), is_like) {
+            if let Some(found) = self.only_open(call, hash(&[trace_id]), is_like) {
                 return Forwarded::From(found, *format);
             }
         }
@@ -58,7 +58,7 @@ impl Correlator {
             return Forwarded::Nothing;
         };
         let has_id = |carried: &Carried| carried.request_id.as_deref() == Some(id);
-        match self.only_open(call, hash(id), |request| request.carried.as_deref().is_some_and(has_id)) {
+        match self.only_open(call, hash(&[id]), |request| request.carried.as_deref().is_some_and(has_id)) {
             Some(found) => Forwarded::From(found, Some(HeaderFormat::XRequestId)),
             None => Forwarded::Nothing,
         }
@@ -91,13 +91,13 @@ impl Correlator {
         let Request { context, carried, unit, .. } = request;
         let pid = unit.pid;
         let came = context.parent.filter(|(_, evidence)| *evidence == Evidence::Header);
-        let hashes = |trace: &[u8; 16], parent: &[u8; 8]| [hash(trace), hash_context(trace, parent)];
+        let hashes = |trace: &[u8; 16], parent: &[u8; 8]| [hash(&[trace]), hash(&[trace, parent])];
         let mut all: Vec<[u8; 8]> =
             came.iter().flat_map(|(parent, _)| hashes(&context.trace_id, parent)).collect();
         for carried in carried.iter() {
             let contexts = carried.contexts.iter();
             all.extend(contexts.flat_map(|context| hashes(&context.trace_id, &context.parent_id)));
-            all.extend(carried.request_id.as_deref().map(hash));
+            all.extend(carried.request_id.as_deref().map(|id| hash(&[id])));
         }
         // Its sockets are closed after a process has ended.
         let Some(process) = self.processes.get_mut(&pid) else { return };
@@ -121,16 +121,9 @@ pub(super) enum Forwarded {
     Nothing,
 }
 
-fn hash(what: &[u8]) -> [u8; 8] {
+fn hash(parts: &[&[u8]]) -> [u8; 8] {
     let mut hasher = FxHasher::default();
-    hasher.write(what);
-    hasher.finish().to_ne_bytes()
-}
-
-fn hash_context(trace: &[u8; 16], parent: &[u8; 8]) -> [u8; 8] {
-    let mut hasher = FxHasher::default();
-    hasher.write(trace);
-    hasher.write(parent);
+    parts.iter().for_each(|part| hasher.write(part));
     hasher.finish().to_ne_bytes()
 }
 

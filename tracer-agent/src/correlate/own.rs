@@ -70,7 +70,7 @@ impl Seen {
     const MOST: usize = 57_344;
 
     /// A request carries this id. Returns whether none did so before it.
-    pub(super) fn is_first(&mut self, id: [u8; 8], hop: Hop) -> bool {
+    pub(super) fn add(&mut self, id: [u8; 8], hop: Hop) -> bool {
         if let Some(first) = self.first.get(&id) {
             return *first == hop;
         }
@@ -97,7 +97,7 @@ impl Correlator {
         let others = carried.into_iter().flat_map(|carried| &carried.contexts);
         for context in incoming.into_iter().chain(others) {
             self.process(pid).came.add(context.parent_id);
-            self.seen.is_first(context.parent_id, hop);
+            self.seen.add(context.parent_id, hop);
         }
     }
 
@@ -113,7 +113,7 @@ impl Correlator {
     ) -> Option<(&'a Incoming, bool)> {
         let other = || carried?.contexts.first();
         let own = incoming.or_else(other)?;
-        let is_first = self.seen.is_first(own.parent_id, hop);
+        let is_first = self.seen.add(own.parent_id, hop);
         let process = self.process(pid);
         if process.is_hidden() || process.is_crowded() || !is_first && !process.sent.has(own.parent_id) {
             return None;

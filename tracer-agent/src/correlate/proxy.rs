@@ -324,33 +324,24 @@ impl Thread {
         if self.unclear.is_empty() {
             return;
         }
-        let mut those = vec![request];
-        let mut calls: Vec<usize> = Vec::new();
+        let all: Vec<Vec<usize>> = self.unclear.iter().map(|made| self.may_be_for(made).collect()).collect();
+        let mut is_one = vec![false; self.requests.len()];
+        is_one[request] = true;
+        let mut is_call = vec![false; all.len()];
         loop {
-            let before = calls.len();
-            for call in (0..self.unclear.len()).filter(|call| !calls.contains(call)).collect::<Vec<_>>() {
-                let all: Vec<usize> = self.may_be_for(&self.unclear[call]).collect();
-                if all.iter().any(|at| those.contains(at)) {
-                    those.extend(all);
-                    calls.push(call);
-                }
-            }
-            if calls.len() == before {
-                break;
-            }
+            let next = (0..all.len()).find(|call| !is_call[*call] && all[*call].iter().any(|at| is_one[*at]));
+            let Some(call) = next else { break };
+            is_call[call] = true;
+            all[call].iter().for_each(|at| is_one[*at] = true);
         }
-        those.sort_unstable();
-        those.dedup();
-        let has = if calls.len() >= those.len() { Calls::Yes } else { Calls::Perhaps };
-        for at in those {
-            if !calls.is_empty() {
-                self.requests[at].calls = has;
-            }
+        let count = |those: &[bool]| those.iter().filter(|is| **is).count();
+        let has = if count(&is_call) >= count(&is_one) { Calls::Yes } else { Calls::Perhaps };
+        if is_call.contains(&true) {
+            let those = self.requests.iter_mut().zip(is_one).filter(|(_, is_one)| *is_one);
+            those.for_each(|(waiting, _)| waiting.calls = has);
         }
-        calls.sort_unstable();
-        for call in calls.into_iter().rev() {
-            self.unclear.remove(call);
-        }
+        let mut is_call = is_call.into_iter();
+        self.unclear.retain(|_| !is_call.next().unwrap_or_default());
     }
 
     /// Takes the calls that can be for one request only, until there are none.

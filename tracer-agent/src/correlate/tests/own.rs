@@ -116,13 +116,13 @@ fn span_ids_are_remembered_up_to_a_bound() {
     let (End(facts), _) = World::new().connection(1);
     let hops = [0, 1].map(|wire| own::Hop::of(&facts, wire));
     let id = |n: u64| n.to_ne_bytes();
-    assert!(seen.is_first(id(0), hops[0]) && seen.is_first(id(0), hops[0]));
-    assert!(!seen.is_first(id(0), hops[1]));
+    assert!(seen.add(id(0), hops[0]) && seen.add(id(0), hops[0]));
+    assert!(!seen.add(id(0), hops[1]));
     for n in 1..=100_000 {
-        assert!(seen.is_first(id(n), hops[0]));
+        assert!(seen.add(id(n), hops[0]));
     }
-    assert!(seen.is_first(id(0), hops[1]), "forgotten");
-    assert!(!seen.is_first(id(100_000), hops[1]));
+    assert!(seen.add(id(0), hops[1]), "forgotten");
+    assert!(!seen.add(id(100_000), hops[1]));
 }
 
 #[test]

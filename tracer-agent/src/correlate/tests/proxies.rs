@@ -274,13 +274,18 @@ fn a_call_that_carries_its_trace_leaves_the_others_in_order() {
     assert_eq!(for_second.parent, Some((world.close(&second).span_id, Evidence::Proxy)));
 }
 
+/// A world with this proxy, of one thread.
+fn proxy(executable: &str) -> (World, Unit) {
+    let mut world = World::new();
+    world.correlator.program(1, executable);
+    (world, thread(1, 1))
+}
+
 #[test]
 fn a_call_without_an_answer_is_made_again_and_not_for_one_that_waits() {
     // Whether the request that waits asks for the same.
     for is_alike in [true, false] {
-        let mut world = World::new();
-        world.correlator.program(1, "/usr/sbin/nginx");
-        let worker = thread(1, 1);
+        let (mut world, worker) = proxy("/usr/sbin/nginx");
         let [one, two] = [1, 2].map(|number| world.connection(number).1);
         let first = world.ask_for(1).open(&one, worker, 0, None);
         let (upstream, _) = world.connection(3);
@@ -298,9 +303,7 @@ fn a_call_without_an_answer_is_made_again_and_not_for_one_that_waits() {
 
 #[test]
 fn a_connection_that_is_closed_behind_its_answer_is_no_reason_for_a_second_call() {
-    let mut world = World::new();
-    world.correlator.program(1, IN_ROUNDS);
-    let worker = thread(1, 1);
+    let (mut world, worker) = proxy(IN_ROUNDS);
     let [one, two] = [1, 2].map(|number| world.connection(number).1);
     let first = world.open(&one, worker, 0, None);
     let (upstream, _) = world.connection(3);
@@ -317,9 +320,7 @@ fn a_connection_that_is_closed_behind_its_answer_is_no_reason_for_a_second_call(
 
 #[test]
 fn of_an_unclear_call_that_is_lost_nobody_knows_who_calls_again() {
-    let mut world = World::new();
-    world.correlator.program(1, IN_ROUNDS);
-    let worker = thread(1, 1);
+    let (mut world, worker) = proxy(IN_ROUNDS);
     let [one, two] = [1, 2].map(|number| world.connection(number).1);
     let first = world.open(&one, worker, 0, None);
     let second = world.open(&two, worker, 0, None);
@@ -336,9 +337,7 @@ fn of_an_unclear_call_that_is_lost_nobody_knows_who_calls_again() {
 
 #[test]
 fn where_too_many_wait_calls_are_for_none_of_them_also_later() {
-    let mut world = World::new();
-    world.correlator.program(1, IN_ROUNDS);
-    let worker = thread(1, 1);
+    let (mut world, worker) = proxy(IN_ROUNDS);
     let all: Vec<Pending> = (0..300)
         .map(|number| {
             let (_, server) = world.connection(number);
@@ -360,9 +359,7 @@ fn where_too_many_wait_calls_are_for_none_of_them_also_later() {
 
 #[test]
 fn a_request_whose_call_was_not_known_may_be_called_for_again_when_one_is_lost() {
-    let mut world = World::new();
-    world.correlator.program(1, "/usr/sbin/nginx");
-    let worker = thread(1, 1);
+    let (mut world, worker) = proxy("/usr/sbin/nginx");
     let [one, two, three] = [1, 2, 3].map(|number| world.connection(number).1);
     let first = world.open(&one, worker, 0, None);
     let second = world.open(&two, worker, 0, None);
@@ -382,9 +379,7 @@ fn a_request_whose_call_was_not_known_may_be_called_for_again_when_one_is_lost()
 
 #[test]
 fn what_may_have_called_may_still_call() {
-    let mut world = World::new();
-    world.correlator.program(1, "/usr/sbin/nginx");
-    let worker = thread(1, 1);
+    let (mut world, worker) = proxy("/usr/sbin/nginx");
     let [one, two, three, four] = [1, 2, 3, 4].map(|number| world.connection(number).1);
     let [first, second, third] = [&one, &two, &three].map(|server| world.open(server, worker, 0, None));
     // For one of the three; when it is answered, of the others nobody knows.
