@@ -11,7 +11,12 @@ use std::{
     time::{Duration, Instant},
 };
 
-use crate::{Folder, TRUST, root};
+use serde_json::Value;
+
+use crate::{Folder, root};
+
+/// The interpreter that Debian's packages of modules are for.
+pub const PYTHON: &str = "/usr/bin/python3";
 
 /// A port that is free now.
 pub fn free_port() -> u16 {
@@ -157,6 +162,11 @@ impl Program {
         })
     }
 
+    /// nginx that writes down the `traceparent` of each request, to `traces`.
+    pub fn noting() -> Self {
+        Self::nginx("access_log traces noting; location / { return 200 \"hello\\n\"; }")
+    }
+
     /// A server that says what it received (`tests/apps/raw/judge.py`).
     pub fn judge() -> Self {
         let port = free_port();
@@ -285,6 +295,35 @@ pub fn run(command: &mut Command) -> String {
     String::from_utf8_lossy(&output.stdout).into_owned()
 }
 
+/// What a client prints, alone or below the agent.
+pub fn said_by(client: &mut Command) -> Value {
+    let output = client.stdin(Stdio::null()).output().expect("the client runs");
+    let log = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{log}");
+    serde_json::from_slice(&output.stdout).unwrap_or_else(|error| panic!("{error}: {log}"))
+}
+
+/// Whether it is a `traceparent` as the agent writes it.
+pub fn is_valid(value: &str) -> bool {
+    let hex = |text: &str| text.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b));
+    match value.split('-').collect::<Vec<_>>()[..] {
+        ["00", trace, span, flags] => {
+            (trace.len(), span.len()) == (32, 16) && hex(trace) && hex(span) && flags == "03"
+        }
+        _ => false,
+    }
+}
+
+/// A child of the test, ended with it.
+pub struct Ended(pub Child);
+
+impl Drop for Ended {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
 /// What became of a client that was stopped and continued all the time while it asked a judge.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Disturbed {
@@ -300,7 +339,7 @@ pub struct Disturbed {
 pub fn disturbed(outer: &[&str], client: &[&str]) -> Disturbed {
     let script = root().join("tests/apps/raw/disturb.py").display().to_string();
     let command = [outer, &["/usr/bin/python3", &script], client].concat();
-    let output = Command::new(command[0]).args(&command[1..]).env(TRUST, "1").stdin(Stdio::null()).output();
+    let output = Command::new(command[0]).args(&command[1..]).stdin(Stdio::null()).output();
     let output = output.unwrap_or_else(|error| panic!("{command:?}: {error}"));
     let text = String::from_utf8_lossy(&output.stdout);
     Disturbed {

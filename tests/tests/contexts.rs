@@ -12,7 +12,7 @@ use std::{
 };
 
 use tracer_tests::{
-    Agent, Folder, knowing,
+    Agent, Folder, TRUST, knowing,
     programs::{Disturbed, Program, disturbed, free_port, run},
     receiver::Receiver,
     root, tracer, wait_until,
@@ -300,7 +300,8 @@ fn a_java_program_that_waits_in_its_calls_gets_its_answers_whatever_stops_it() {
     let source = root().join("tests/apps/raw/Waits.java").display().to_string();
     let (url, tracer) = (judge.url("/ask/slow"), tracer().display().to_string());
     let client = ["java", &source, &url];
-    let outer = [&tracer[..], "run", "--output", "none", "--config", &config, "--"];
+    let trust = format!("{TRUST}=1");
+    let outer = ["env", &trust, &tracer, "run", "--output", "none", "--config", &config, "--"];
     let expected = |headers| Disturbed { status: Some(0), answers: 2, headers };
     assert_eq!(disturbed(&[], &client), expected(0));
     assert_eq!(disturbed(&outer, &client), expected(1));

@@ -6,94 +6,18 @@ use std::{
     io::{BufRead, BufReader, Read, Write},
     net::{TcpListener, TcpStream},
     path::PathBuf,
-    process::{Child, Command, Stdio},
+    process::{Command, Stdio},
     thread,
     time::Duration,
 };
 
 use serde_json::Value;
 use tracer_tests::{
-    Agent, Folder, TRUST, count_of, knowing,
-    programs::{Disturbed, Program, curl, disturbed, free_port, run},
+    Agent, Folder, TRUST, knowing,
+    programs::{Ended, PYTHON, Program, curl, free_port, is_valid, run, said_by},
     receiver::{Received, Receiver},
     root, tracer, wait_until,
 };
-
-const PYTHON: &str = "/usr/bin/python3";
-
-/// What a client prints, alone or below the agent.
-fn said_by(client: &mut Command) -> Value {
-    let output = client.stdin(Stdio::null()).output().expect("the client runs");
-    let log = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{log}");
-    serde_json::from_slice(&output.stdout).unwrap_or_else(|error| panic!("{error}: {log}"))
-}
-
-/// Takes out what a header may change.
-fn take(scenarios: &mut Value, name: &str) -> Vec<(String, Value)> {
-    let scenarios = scenarios.as_object_mut().expect("scenarios");
-    let of = |(scenario, result): (&String, &mut Value)| {
-        Some((scenario.clone(), result.as_object_mut()?.remove(name)?))
-    };
-    scenarios.iter_mut().filter_map(of).collect()
-}
-
-#[test]
-fn nothing_that_a_client_or_a_server_can_see_changes_but_for_the_header() {
-    let judge = Program::judge();
-    let folder = Folder::new();
-    let config = knowing(&folder, &[judge.port]);
-    let client = root().join("tests/apps/raw/harm.py");
-    let port = judge.port.to_string();
-    let mut without = said_by(Command::new(PYTHON).arg(&client).arg(&port));
-    for name in ["headers", "found"] {
-        take(&mut without, name);
-    }
-    // As it is on this kernel, and as it is where later requests can have headers too.
-    for trust in ["0", "1"] {
-        let mut with = said_by(
-            Command::new(tracer())
-                .env(TRUST, trust)
-                .args(["run", "--output", "none", "--config"])
-                .arg(&config)
-                .args(["--", PYTHON])
-                .arg(&client)
-                .arg(&port),
-        );
-        take(&mut with, "found");
-        let found = take(&mut with, "headers");
-        assert_eq!(with, without);
-        check_headers(&found, trust == "1");
-    }
-}
-
-/// How many requests of each scenario had a header; `all` if later ones on a connection can have one.
-fn check_headers(found: &[(String, Value)], all: bool) {
-    let headers = |name: &str| {
-        let found = found.iter().find(|(scenario, _)| scenario == name).expect("the scenario");
-        found.1.as_u64().expect("a number")
-    };
-    if all {
-        assert_eq!(headers("ask waiting"), 50);
-        assert_eq!(headers("segments"), 10);
-    } else {
-        assert!(headers("ask waiting") > 0 && headers("segments") > 0);
-    }
-    // A blocking socket leaves the map with its first request.
-    for name in ["ask", "lures", "sendfile", "upload", "upgrade"] {
-        assert_eq!(headers(&format!("{name} blocking")), 1, "{name}");
-    }
-    assert_eq!(headers("upgrade waiting"), 1);
-    assert_eq!(headers("reconnected"), 1);
-    for name in ["connect waiting", "connect blocking", "own blocking", "own waiting", "zero copy"] {
-        assert_eq!(headers(name), 0, "{name}");
-    }
-    for sndbuf in [4608, 16384, 0] {
-        for size in [120, 200, 900, 5000] {
-            assert!(headers(&format!("flood {sndbuf} {size}")) > 0, "{sndbuf} {size}");
-        }
-    }
-}
 
 /// nginx that writes down each request's path and `traceparent`.
 fn noting_paths() -> Program {
@@ -107,130 +31,10 @@ fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-/// nginx that writes down each request's trace headers.
-fn noting() -> Program {
-    Program::nginx("access_log traces noting; location / { return 200 \"hello\\n\"; }")
-}
-
-#[test]
-fn at_full_speed_every_request_has_one_header_or_is_counted_with_its_reason() {
-    let nginx = noting();
-    let receiver = Receiver::start();
-    let url = nginx.url("/load");
-    let folder = Folder::new();
-    let (begin, done) = (folder.file("begin"), folder.file("done"));
-    let seconds = std::env::var("TRACER_LOAD_SECONDS").unwrap_or_else(|_| "5".to_owned());
-    let wrk = format!(
-        "while [ ! -e {} ]; do sleep 0.1; done; wrk -t 1 -c 8 -d {seconds}s {url}; touch {}; exec sleep 600",
-        begin.display(),
-        done.display()
-    );
-    let load = Command::new("sh").args(["-c", &wrk]).stdout(Stdio::null()).spawn();
-    let load = Ended(load.expect("a shell"));
-    let agent = Agent::tracing_with(&[load.0.id()], &receiver, &["--propagation", "headers"]);
-    fs::write(begin, "").expect("written");
-    thread::sleep(Duration::from_secs(seconds.parse().expect("a number of seconds")));
-    wait_until("the load", || done.exists());
-    let lines = || nginx.read("traces").lines().map(str::to_owned).collect::<Vec<_>>();
-    // What the server wrote down when its clients had gone.
-    let mut count = 0;
-    wait_until("the last line", || std::mem::replace(&mut count, lines().len()) == count && count > 0);
-    let lines = lines();
-    let (with, without): (Vec<_>, Vec<_>) = lines.iter().partition(|line| *line != "-");
-    for line in &with {
-        assert!(is_valid(line), "{line}");
-    }
-    let spans: BTreeSet<&str> = with.iter().map(|line| &line[36..52]).collect();
-    assert_eq!(spans.len(), with.len(), "every header names another span");
-    println!("{} requests, {} with a header", lines.len(), with.len());
-    assert!(with.len() > without.len(), "{} of {}", with.len(), lines.len());
-    wait_until("the ledger", || {
-        let status = agent.status();
-        let named = status["totals"].as_array().into_iter().flatten();
-        let headers = named.filter(|count| count["name"].as_str().is_some_and(|n| n.starts_with("headers.")));
-        let told: u64 = headers.filter_map(|count| count["count"].as_u64()).sum();
-        // What the ring had no room for is counted as that.
-        let lost = count_of(&status, "events.lost");
-        let pushed = count_of(&status, "headers.pushed");
-        let (all, with) = (lines.len() as u64, with.len() as u64);
-        let missing = all.saturating_sub(told);
-        told <= all && pushed <= with && (missing == 0 && pushed == with || missing > 0 && missing <= lost)
-    });
-    drop(load);
-    agent.stop();
-}
-
-/// Whether it is a `traceparent` as the agent writes it.
-fn is_valid(value: &str) -> bool {
-    let hex = |text: &str| text.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b));
-    match value.split('-').collect::<Vec<_>>()[..] {
-        ["00", trace, span, flags] => {
-            (trace.len(), span.len()) == (32, 16) && hex(trace) && hex(span) && flags == "03"
-        }
-        _ => false,
-    }
-}
-
-/// A child of the test, ended with it.
-struct Ended(Child);
-
-impl Drop for Ended {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
-
-#[test]
-fn headers_end_with_the_lease_and_with_the_agent_and_harm_nobody() {
-    let nginx = noting();
-    let folder = Folder::new();
-    let failures = folder.file("failures");
-    let script = format!(
-        "while :; do curl -sf {} >/dev/null || echo failed >>{}; sleep 0.02; done",
-        nginx.url("/x"),
-        failures.display()
-    );
-    let client = Ended(Command::new("sh").args(["-c", &script]).spawn().expect("a shell"));
-    let stranger = |path: &str| curl(&["--fail", &nginx.url(path)]);
-    let receiver = Receiver::start();
-    let last = |count: usize| {
-        let begin = nginx.read("traces").lines().count();
-        wait_until("requests", || nginx.read("traces").lines().count() >= begin + count + 2);
-        // The first may have been sent before.
-        nginx.read("traces").lines().skip(begin + 1).take(count).map(str::to_owned).collect::<Vec<_>>()
-    };
-    let agent = Agent::tracing_with(&[client.0.id()], &receiver, &["--propagation", "headers"]);
-    assert!(last(20).iter().all(|line| is_valid(line)), "{:?}", last(20));
-    // It stands still: no byte is changed once the lease has run out.
-    agent.signal(libc::SIGSTOP);
-    thread::sleep(Duration::from_millis(2500));
-    assert!(last(20).iter().all(|line| line == "-"));
-    agent.signal(libc::SIGCONT);
-    wait_until("headers again", || last(5).iter().all(|line| is_valid(line)));
-    // Another process beside the selected one is left alone.
-    let strangers = Program::nginx("access_log traces noting; location / { return 200; }");
-    for n in 0..20 {
-        curl(&["--fail", &strangers.url(&format!("/{n}"))]);
-    }
-    stranger("/one-more");
-    wait_until("the strangers' lines", || strangers.read("traces").lines().count() >= 20);
-    assert!(strangers.read("traces").lines().all(|line| line == "-"));
-    agent.signal(libc::SIGKILL);
-    drop(agent);
-    assert!(last(5).iter().all(|line| line == "-"));
-    // Another comes, while the client goes on.
-    let agent = Agent::tracing_with(&[client.0.id()], &receiver, &["--propagation", "headers"]);
-    assert!(last(5).iter().all(|line| is_valid(line)));
-    agent.stop();
-    assert!(last(5).iter().all(|line| line == "-"));
-    assert!(!failures.exists(), "{}", fs::read_to_string(&failures).unwrap_or_default());
-}
-
 #[test]
 fn only_sockets_of_traced_processes_are_in_the_map() {
     const SO_COOKIE: u32 = 57;
-    let nginx = noting();
+    let nginx = Program::noting();
     let folder = Folder::new();
     let begin = folder.file("begin");
     let holder = |name: &str| {
@@ -370,7 +174,7 @@ fn a_chain_is_one_trace_by_its_headers() {
 
 #[test]
 fn programs_that_wait_in_their_calls_get_a_header_on_the_first_request_of_each_connection() {
-    let nginx = noting();
+    let nginx = Program::noting();
     let folder = Folder::new();
     let config = knowing(&folder, &[nginx.port]);
     let url = nginx.url("/x");
@@ -398,33 +202,6 @@ fn programs_that_wait_in_their_calls_get_a_header_on_the_first_request_of_each_c
     let fetch = root().join("tests/apps/fetch.js");
     assert_eq!(traced(&["node", &fetch.display().to_string(), &url]), [true]);
     assert_eq!(traced(&["curl", "-s", &url, &url, &url]), [true, true, true]);
-}
-
-#[test]
-fn programs_that_wait_in_their_calls_get_their_answers_whatever_stops_them() {
-    let judge = Program::judge();
-    let url = judge.url("/ask/slow");
-    let folder = Folder::new();
-    let config = knowing(&folder, &[judge.port]).display().to_string();
-    let (agent, tracer) =
-        (["run", "--output", "none", "--config", &config, "--"], tracer().display().to_string());
-    let outer: Vec<&str> = [&tracer[..]].into_iter().chain(agent).collect();
-    let session = format!(
-        "import requests\ns = requests.Session()\nfor n in range(3): print(s.get('{url}').text, flush=True)"
-    );
-    let urllib = format!(
-        "import urllib.request\nfor n in range(3): print(urllib.request.urlopen('{url}').read(), flush=True)"
-    );
-    // With a header on the first request of each connection.
-    for (client, answers, headers) in [
-        (vec!["wget", "-q", "-O", "-", &url, &url], 2, 1),
-        (vec![PYTHON, "-c", &session], 3, 1),
-        (vec![PYTHON, "-c", &urllib], 3, 3),
-    ] {
-        let expected = |headers| Disturbed { status: Some(0), answers, headers };
-        assert_eq!(disturbed(&[], &client), expected(0), "{client:?}");
-        assert_eq!(disturbed(&outer, &client), expected(headers), "{client:?}");
-    }
 }
 
 #[test]

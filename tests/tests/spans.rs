@@ -1,7 +1,7 @@
 //! Each request of real clients to real servers is a span, once, and right.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     io::{Read, Write},
     net::TcpStream,
     process::Command,
@@ -201,17 +201,19 @@ fn every_one_of_a_hundred_short_lived_clients_has_its_span() {
     let receiver = Receiver::start();
     let script = format!("for n in $(seq 100); do curl -s {}/$n >/dev/null; done", nginx.url("/echo"));
     let endpoint = receiver.http_endpoint();
-    let status = Command::new(tracer_tests::tracer())
+    let output = Command::new(tracer_tests::tracer())
         .args(["run", "--output", "none", "--otlp-endpoint", &endpoint, "--", "sh", "-c", &script])
-        .status()
+        .output()
         .expect("tracer run");
-    assert!(status.success());
+    let log = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{log}");
     let spans = receiver.wait_for(|spans| spans.len() >= 100);
+    let paths: BTreeSet<String> = spans.iter().map(Received::path).collect();
+    assert_eq!((spans.len(), paths.len()), (100, 100), "{paths:?} {log}");
     for n in 1..=100 {
         let span = one(&spans, &format!("/echo/{n}"), false);
         assert_eq!((span.service.as_str(), span.number("http.response.status_code")), ("curl", Some(200)));
     }
-    assert_eq!(spans.len(), 100);
 }
 
 #[test]

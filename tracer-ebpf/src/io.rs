@@ -361,7 +361,8 @@ impl Connection {
         }
         let there = header.length - skip;
         if self.budget > 0 {
-            let wanted = min(there, min(self.budget, HEAD_BUDGET));
+            // Never less than without a budget: a short call is copied whole.
+            let wanted = min(there, max(min(self.budget, HEAD_BUDGET), EDGE_WITHOUT_VERDICT));
             self.spend(wanted);
             return Share { skip, wanted, in_body: false };
         }
@@ -391,6 +392,11 @@ impl Connection {
 #[inline(always)]
 fn min(a: u32, b: u32) -> u32 {
     if a < b { a } else { b }
+}
+
+#[inline(always)]
+fn max(a: u32, b: u32) -> u32 {
+    if a < b { b } else { a }
 }
 
 /// Whether the agent wants nothing of a connection.

@@ -10,7 +10,8 @@ use core::ffi::c_void;
 use aya_ebpf::{
     bindings::{
         BPF_F_MMAPABLE, BPF_SOCK_OPS_ACTIVE_ESTABLISHED_CB, BPF_SOCK_OPS_HDR_OPT_LEN_CB,
-        BPF_SOCK_OPS_TCP_CONNECT_CB, BPF_SOCK_OPS_WRITE_HDR_OPT_CB_FLAG, bpf_sock_ops, sk_msg_md,
+        BPF_SOCK_OPS_STATE_CB, BPF_SOCK_OPS_STATE_CB_FLAG, BPF_SOCK_OPS_TCP_CONNECT_CB,
+        BPF_SOCK_OPS_WRITE_HDR_OPT_CB_FLAG, bpf_sock_ops, sk_msg_md,
     },
     btf_maps::SkStorage,
     helpers::generated::{
@@ -113,6 +114,8 @@ const BPF_WRITE_HDR_TCP_CURRENT_MSS: u32 = 1;
 const PASS: u32 = 1;
 /// `__SK_DROP`: the send fails.
 const DROP: u32 = 0;
+/// `include/net/tcp_states.h`.
+const TCP_CLOSE: u32 = 7;
 /// `include/uapi/asm-generic/fcntl.h`.
 const O_NONBLOCK: u32 = 0x800;
 const AF_INET6: u16 = 10;
@@ -348,8 +351,8 @@ unsafe fn refuse_all(
     unsafe { refuse(connection, pid, position, why, true, key) }
 }
 
-/// Called for every TCP connection below the cgroup when it is established, and inside of each send on a
-/// socket that is in the map. The current task may be a stranger: everything goes by the socket's storage.
+/// Called for every TCP connection below the cgroup when it is established, and inside of each send and at the end
+/// on a socket that is in the map. The current task may be a stranger: everything goes by the socket's storage.
 #[sock_ops]
 pub fn tracer_sock_ops(ctx: SockOpsContext) -> u32 {
     let ops = ctx.ops;
@@ -359,6 +362,7 @@ pub fn tracer_sock_ops(ctx: SockOpsContext) -> u32 {
         if op != BPF_SOCK_OPS_ACTIVE_ESTABLISHED_CB
             && op != BPF_SOCK_OPS_HDR_OPT_LEN_CB
             && op != BPF_SOCK_OPS_TCP_CONNECT_CB
+            && op != BPF_SOCK_OPS_STATE_CB
         {
             return 1;
         }
@@ -375,6 +379,13 @@ pub fn tracer_sock_ops(ctx: SockOpsContext) -> u32 {
             // The end of an earlier connection (`connect` to AF_UNSPEC) has left it there.
             outgoing.key = bpf_get_socket_cookie(ops.cast());
             leave(outgoing);
+            return 1;
+        }
+        if op == BPF_SOCK_OPS_STATE_CB {
+            // In the map a second send after a reset would fail with the first one's error.
+            if (*ops).__bindgen_anon_1.args[1] == TCP_CLOSE {
+                leave(outgoing);
+            }
             return 1;
         }
         if outgoing.place == Outgoing::LEAVING {
@@ -415,13 +426,15 @@ unsafe fn waits_unseen(sk: *mut c_void) -> bool {
     }
 }
 
-/// Asks to be called inside of each send, or not any more. What others ask for stays.
+/// Asks to be called inside of each send and when the connection ends, or not any more. What others ask for
+/// stays.
 #[inline(always)]
 unsafe fn call_back(ops: *mut bpf_sock_ops, on: bool) {
     // SAFETY: the context's own field.
     unsafe {
-        let known = (*ops).bpf_sock_ops_cb_flags & !BPF_SOCK_OPS_WRITE_HDR_OPT_CB_FLAG;
-        let flags = if on { known | BPF_SOCK_OPS_WRITE_HDR_OPT_CB_FLAG } else { known };
+        const CALLS: u32 = BPF_SOCK_OPS_WRITE_HDR_OPT_CB_FLAG | BPF_SOCK_OPS_STATE_CB_FLAG;
+        let known = (*ops).bpf_sock_ops_cb_flags & !CALLS;
+        let flags = if on { known | CALLS } else { known };
         bpf_sock_ops_cb_flags_set(ops, flags as i32);
     }
 }

@@ -2,6 +2,7 @@
 without an agent the output is the same, but for `headers` and `found`."""
 
 import ctypes
+import errno
 import http.client
 import json
 import os
@@ -15,18 +16,19 @@ import tempfile
 import time
 import urllib.request
 
+import requests
+
 PORT = int(sys.argv[1])
 LURE = b"GET /lure HTTP/1.1\r\nHost: lure\r\n\r\n"
 OWN = b"00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
 SO_ZEROCOPY, MSG_ZEROCOPY = 60, 0x4000000
+TCP_ULP, IPPROTO_MPTCP = 31, 262
 
 
-def connect(blocking, sndbuf=0, rcvbuf=0, options=()):
-    sock = socket.socket()
+def connect(blocking, sndbuf=0, options=(), protocol=0):
+    sock = socket.socket(proto=protocol)
     if sndbuf:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, sndbuf)
-    if rcvbuf:
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, rcvbuf)
     for level, name, value in options:
         sock.setsockopt(level, name, value)
     if not blocking:
@@ -202,11 +204,133 @@ def signals():
     with urllib.request.urlopen(f"http://127.0.0.1:{PORT}/ask/slow/urllib") as answer:
         status = answer.status
     connection = http.client.HTTPConnection("127.0.0.1", PORT)
+    session = requests.Session()
     for _ in range(2):
         connection.request("GET", "/ask/slow/client")
         connection.getresponse().read()
+        status = (status, session.get(f"http://127.0.0.1:{PORT}/ask/slow/session").status_code)
     signal.setitimer(signal.ITIMER_REAL, 0)
     return {"status": status, "interrupted": len(seen) > 5}
+
+
+def outcome(call, *arguments):
+    """What a call gives: its length, or its error."""
+    try:
+        result = call(*arguments)
+        return result if isinstance(result, int) else len(result)
+    except OSError as error:
+        return errno.errorcode.get(error.errno, str(error))
+
+
+def draining():
+    """A receive that waits while the socket's own send buffer drains."""
+    sock = connect(True)
+    body = bytes(16 << 20)
+    sock.sendall(head(b"/early", length=len(body), method=b"POST"))
+    sent = 0
+    try:
+        while sent < len(body):
+            sent += sock.send(memoryview(body)[sent : sent + 65536], socket.MSG_DONTWAIT)
+    except BlockingIOError:
+        pass
+    said = read_answer(sock)["found"]
+    sock.sendall(memoryview(body)[sent:])
+    read_answer(sock)
+    return {**finish(sock), "found": len(said), "filled": sent < len(body)}
+
+
+def reset(blocking, receives):
+    """The server resets the connection: while the client receives, or before it sends again."""
+    pipes = []
+    signal.signal(signal.SIGPIPE, lambda *_: pipes.append(1))
+    sock = connect(blocking)
+    sock.sendall(head(b"/ask/reset"))
+    seen = []
+    if receives:
+        seen.append(outcome(sock.recv, 100))
+    else:
+        time.sleep(0.5)
+    for n in range(4):
+        seen.append(outcome(sock.send, head(b"/ask/%d" % n)))
+    seen.append(outcome(sock.recv, 100))
+    sock.close()
+    return {"seen": seen, "pipes": len(pipes)}
+
+
+def closed(blocking):
+    """The server closes; the client sends on."""
+    pipes = []
+    signal.signal(signal.SIGPIPE, lambda *_: pipes.append(1))
+    sock = connect(blocking)
+    sock.sendall(head(b"/ask/close"))
+    read_answer(sock)
+    seen = [outcome(sock.recv, 100)]
+    for n in range(4):
+        seen.append(outcome(sock.send, head(b"/ask/%d" % n)))
+        time.sleep(0.05)
+    seen.append(outcome(sock.recv, 100))
+    sock.close()
+    return {"seen": seen, "pipes": len(pipes)}
+
+
+def other_protocol(blocking):
+    """What is not HTTP, and looks like it later."""
+    sock = connect(blocking)
+    for part in (b"*1\r\n$4\r\nPING\r\n", LURE, b"\x00\x01\x02", LURE * 3, bytes(5000), LURE):
+        sock.sendall(part)
+        time.sleep(0.005)
+    return finish(sock)
+
+
+def layered():
+    """A socket that gets an upper layer when it is established."""
+    sock = connect(False)
+    sock.sendall(head(b"/ask/plain"))
+    read_answer(sock)
+    result = outcome(lambda: sock.setsockopt(socket.IPPROTO_TCP, TCP_ULP, b"tls") or 0)
+    for n in range(3):
+        sock.sendall(head(b"/ask/%d" % n))
+        read_answer(sock)
+    return {**finish(sock), "result": result}
+
+
+def multipath():
+    try:
+        sock = connect(False, protocol=IPPROTO_MPTCP)
+    except OSError as error:
+        return {"result": error.errno, "headers": 0}
+    for n in range(3):
+        sock.sendall(head(b"/ask/%d" % n))
+        read_answer(sock)
+    return finish(sock)
+
+
+def small(blocking, sndbuf):
+    """Bodies through a send buffer that is smaller: after MSG_MORE, from a file, in pieces."""
+    sock = connect(blocking, sndbuf=sndbuf)
+    dice = random.Random(sndbuf)
+    with tempfile.TemporaryFile() as file:
+        body = dice.randbytes(400_000)
+        file.write(body)
+        file.flush()
+        for n in range(9):
+            request = head(b"/ask/small/%d" % n, length=len(body), method=b"POST", pad=120 + 70 * n)
+            if n % 3 == 2:
+                sock.sendall(request + body)
+            elif n % 3 == 1:
+                sock.sendall(request)
+                sent = 0
+                while sent < len(body):
+                    try:
+                        sent += os.sendfile(sock.fileno(), file.fileno(), sent, len(body) - sent)
+                    except BlockingIOError:
+                        select.select([], [sock], [], 60)
+            else:
+                sock.send(request, socket.MSG_MORE)
+                for at in range(0, len(body), 40_000):
+                    sock.sendall(body[at : at + 40_000])
+            read_answer(sock)
+    return finish(sock)
 
 
 def reconnected():
@@ -347,6 +471,15 @@ for blocking in (False, True):
     results[f"own {way}"] = own(blocking)
     results[f"sendfile {way}"] = sendfile(blocking)
     results[f"upload {way}"] = upload(blocking)
+    results[f"closed {way}"] = closed(blocking)
+    results[f"other protocol {way}"] = other_protocol(blocking)
+    for sndbuf in (4608, 16384):
+        results[f"small {sndbuf} {way}"] = small(blocking, sndbuf)
+    for receives in (False, True):
+        results[f"reset {receives} {way}"] = reset(blocking, receives)
+results["layered"] = layered()
+results["multipath"] = multipath()
+results["draining"] = draining()
 for sndbuf in (4608, 16384, 0):
     for size in (120, 200, 900, 5000):
         results[f"flood {sndbuf} {size}"] = flood(sndbuf, size)

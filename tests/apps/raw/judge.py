@@ -44,6 +44,9 @@ class Judge(socketserver.BaseRequestHandler):
         while b"\r\n\r\n" not in self.raw:
             if not self.more():
                 return None
+        if not self.raw[:1].isalpha():
+            self.rest()
+            return None
         return self.take(self.raw.index(b"\r\n\r\n") + 4)
 
     def answer(self, head, status=b"200 OK"):
@@ -88,6 +91,15 @@ class Judge(socketserver.BaseRequestHandler):
         if b"100" in fields.get(b"expect", b""):
             self.request.sendall(b"HTTP/1.1 100 Continue\r\n\r\n")
         left = int(fields.get(b"content-length", 0))
+        if b"early" in path:
+            # Its client can send no more, and waits for this.
+            time.sleep(0.3)
+            for _ in range(30):
+                part = self.take(65536)
+                self.note(part)
+                left -= len(part)
+            time.sleep(0.1)
+            self.answer(head)
         while left:
             part = self.take(min(left, 65536))
             if part is None:
@@ -107,6 +119,15 @@ class Judge(socketserver.BaseRequestHandler):
                     break
         if b"slow" in path:
             time.sleep(0.5)
+        if b"reset" in path:
+            time.sleep(0.2)
+            self.request.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            self.request.close()
+            raise ConnectionError
+        if b"close" in path:
+            self.answer(head)
+            self.request.close()
+            raise ConnectionError
         if method == b"CONNECT":
             self.answer(head)
             self.rest()

@@ -184,12 +184,19 @@ impl Entry {
     pub(super) fn may_go(&self, now_ns: u64, linger_ns: u64) -> bool {
         let Some(gone) = &self.gone else { return false };
         let waits = match &self.state {
-            State::Parsing { parser, .. } => !parser.is_idle(),
-            State::Unknown { .. } | State::Ignored => false,
+            State::Parsing { parser, .. } => !parser.is_idle() || self.is_behind(gone),
+            State::Unknown { .. } => self.is_behind(gone),
+            State::Ignored => false,
         } || self.streams.iter().any(|stream| stream.first_held().is_some());
         // What is there may still be read; nothing tells when the process lets go of it.
         let linger_ns = if gone.unread { Self::UNREAD_LINGER_NS } else { linger_ns };
         !(waits || gone.unread) || now_ns.saturating_sub(gone.at_ns.max(self.last_ns)) >= linger_ns
+    }
+
+    /// Whether bytes were moved before the end whose record has not come: the kernel may close a connection within
+    /// the call that moves its last ones. A FIN counts as a byte.
+    fn is_behind(&self, gone: &Gone) -> bool {
+        self.streams.iter().zip(gone.ends).any(|(stream, end)| stream.next() + 1 < end)
     }
 
     /// A data record.

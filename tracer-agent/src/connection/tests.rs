@@ -445,6 +445,32 @@ fn a_response_whose_records_were_lost_before_the_close_is_a_loss_and_no_failure(
 }
 
 #[test]
+fn what_was_read_before_the_end_and_is_told_after_it_is_no_loss() {
+    let mut driver = Driver::new();
+    driver.open(1, OPEN_BIRTH);
+    driver.data(1, RECEIVE, 0, ASK, MS);
+    driver.data(1, SEND, 0, ANSWER, MS);
+    let record = CloseRecord {
+        kind: Kind::Close as u8,
+        state: CLOSE_ALL,
+        connection: 1,
+        time_ns: 2 * MS,
+        send_end: SENT.wrapping_add(ANSWER.len() as u32 + 1),
+        receive_end: RECEIVED.wrapping_add(2 * ASK.len() as u32 + 1),
+        ..CloseRecord::default()
+    };
+    driver.table.close(&record, &mut driver.seen);
+    driver.tick(3 * MS);
+    driver.data(1, RECEIVE, ASK.len() as u32, ASK, 4 * MS);
+    assert_eq!(driver.seen.of(Counter::ConnectionsUnknownStart), 0);
+    assert_eq!(driver.seen.of(Counter::BytesLost), 0);
+    for n in 0..3 {
+        driver.tick((500 + n) * MS);
+    }
+    assert_eq!(driver.seen.left, [1]);
+}
+
+#[test]
 fn a_client_that_resets_is_told_on_the_servers_side() {
     let mut driver = Driver::new();
     driver.open(1, OPEN_BIRTH);

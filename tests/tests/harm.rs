@@ -1,0 +1,341 @@
+//! Headers harm no stream: both ends see what they would without the agent, whatever happens to it.
+
+use std::{
+    collections::BTreeSet,
+    fs,
+    io::{BufRead, BufReader},
+    process::{Command, Stdio},
+    thread,
+    time::Duration,
+};
+
+use serde_json::Value;
+use tracer_tests::{
+    Agent, Folder, TRUST, count_of, knowing,
+    programs::{Disturbed, Ended, PYTHON, Program, curl, disturbed, free_port, is_valid, said_by},
+    receiver::Receiver,
+    root, tracer, wait_until,
+};
+
+/// Takes out what a header may change.
+fn take(scenarios: &mut Value, name: &str) -> Vec<(String, Value)> {
+    let scenarios = scenarios.as_object_mut().expect("scenarios");
+    let of = |(scenario, result): (&String, &mut Value)| {
+        Some((scenario.clone(), result.as_object_mut()?.remove(name)?))
+    };
+    scenarios.iter_mut().filter_map(of).collect()
+}
+
+#[test]
+fn nothing_that_a_client_or_a_server_can_see_changes_but_for_the_header() {
+    let judge = Program::judge();
+    let folder = Folder::new();
+    let config = knowing(&folder, &[judge.port]);
+    let client = root().join("tests/apps/raw/harm.py");
+    let port = judge.port.to_string();
+    let mut without = said_by(Command::new(PYTHON).arg(&client).arg(&port));
+    for name in ["headers", "found"] {
+        take(&mut without, name);
+    }
+    // As it is on this kernel, and as it is where later requests can have headers too.
+    for trust in ["0", "1"] {
+        let mut with = said_by(
+            Command::new(tracer())
+                .env(TRUST, trust)
+                .args(["run", "--output", "none", "--config"])
+                .arg(&config)
+                .args(["--", PYTHON])
+                .arg(&client)
+                .arg(&port),
+        );
+        take(&mut with, "found");
+        let found = take(&mut with, "headers");
+        for (scenario, result) in without.as_object().expect("scenarios") {
+            assert_eq!(&with[scenario], result, "{scenario}");
+        }
+        check_headers(&found, trust == "1");
+    }
+}
+
+/// How many requests of each scenario had a header; `all` if later ones on a connection can have one.
+fn check_headers(found: &[(String, Value)], all: bool) {
+    let headers = |name: &str| {
+        let found = found.iter().find(|(scenario, _)| scenario == name).expect("the scenario");
+        found.1.as_u64().expect("a number")
+    };
+    if all {
+        assert_eq!(headers("ask waiting"), 50);
+        assert_eq!(headers("segments"), 10);
+    } else {
+        assert!(headers("ask waiting") > 0 && headers("segments") > 0);
+    }
+    // A blocking socket leaves the map with its first request.
+    for name in ["ask", "lures", "sendfile", "upload", "upgrade", "small 4608", "small 16384"] {
+        assert_eq!(headers(&format!("{name} blocking")), 1, "{name}");
+    }
+    assert_eq!(headers("draining"), 1);
+    assert_eq!(headers("upgrade waiting"), 1);
+    assert_eq!(headers("reconnected"), 1);
+    for name in [
+        "connect waiting",
+        "connect blocking",
+        "own blocking",
+        "own waiting",
+        "other protocol blocking",
+        "other protocol waiting",
+        "zero copy",
+    ] {
+        assert_eq!(headers(name), 0, "{name}");
+    }
+    for sndbuf in [4608, 16384, 0] {
+        for size in [120, 200, 900, 5000] {
+            assert!(headers(&format!("flood {sndbuf} {size}")) > 0, "{sndbuf} {size}");
+        }
+    }
+}
+
+#[test]
+fn at_full_speed_every_request_has_one_header_or_is_counted_with_its_reason() {
+    let nginx = Program::noting();
+    let receiver = Receiver::start();
+    let url = nginx.url("/load");
+    let folder = Folder::new();
+    let (begin, done) = (folder.file("begin"), folder.file("done"));
+    let seconds = std::env::var("TRACER_LOAD_SECONDS").unwrap_or_else(|_| "5".to_owned());
+    let wrk = format!(
+        "while [ ! -e {} ]; do sleep 0.1; done; wrk -t 1 -c 8 -d {seconds}s {url}; touch {}; exec sleep 600",
+        begin.display(),
+        done.display()
+    );
+    let load = Command::new("sh").args(["-c", &wrk]).stdout(Stdio::null()).spawn();
+    let load = Ended(load.expect("a shell"));
+    let agent = Agent::tracing_with(&[load.0.id()], &receiver, &["--propagation", "headers"]);
+    fs::write(begin, "").expect("written");
+    thread::sleep(Duration::from_secs(seconds.parse().expect("a number of seconds")));
+    wait_until("the load", || done.exists());
+    let lines = || nginx.read("traces").lines().map(str::to_owned).collect::<Vec<_>>();
+    // What the server wrote down when its clients had gone.
+    let mut count = 0;
+    wait_until("the last line", || std::mem::replace(&mut count, lines().len()) == count && count > 0);
+    let lines = lines();
+    let (with, without): (Vec<_>, Vec<_>) = lines.iter().partition(|line| *line != "-");
+    for line in &with {
+        assert!(is_valid(line), "{line}");
+    }
+    let spans: BTreeSet<&str> = with.iter().map(|line| &line[36..52]).collect();
+    assert_eq!(spans.len(), with.len(), "every header names another span");
+    println!("{} requests, {} with a header", lines.len(), with.len());
+    assert!(with.len() > without.len(), "{} of {}", with.len(), lines.len());
+    wait_until("the ledger", || {
+        let status = agent.status();
+        let told = told(&status);
+        // What the ring had no room for is counted as that.
+        let lost = count_of(&status, "events.lost");
+        let pushed = count_of(&status, "headers.pushed");
+        let (all, with) = (lines.len() as u64, with.len() as u64);
+        let missing = all.saturating_sub(told);
+        told <= all && pushed <= with && (missing == 0 && pushed == with || missing > 0 && missing <= lost)
+    });
+    drop(load);
+    agent.stop();
+}
+
+#[test]
+fn headers_end_with_the_lease_and_with_the_agent_and_harm_nobody() {
+    let nginx = Program::noting();
+    let folder = Folder::new();
+    let failures = folder.file("failures");
+    let script = format!(
+        "while :; do curl -sf {} >/dev/null || echo failed >>{}; sleep 0.02; done",
+        nginx.url("/x"),
+        failures.display()
+    );
+    let client = Ended(Command::new("sh").args(["-c", &script]).spawn().expect("a shell"));
+    let stranger = |path: &str| curl(&["--fail", &nginx.url(path)]);
+    let receiver = Receiver::start();
+    let last = |count: usize| {
+        let begin = nginx.read("traces").lines().count();
+        wait_until("requests", || nginx.read("traces").lines().count() >= begin + count + 2);
+        // The first may have been sent before.
+        nginx.read("traces").lines().skip(begin + 1).take(count).map(str::to_owned).collect::<Vec<_>>()
+    };
+    let agent = Agent::tracing_with(&[client.0.id()], &receiver, &["--propagation", "headers"]);
+    assert!(last(20).iter().all(|line| is_valid(line)), "{:?}", last(20));
+    // It stands still: no byte is changed once the lease has run out.
+    agent.signal(libc::SIGSTOP);
+    thread::sleep(Duration::from_millis(2500));
+    assert!(last(20).iter().all(|line| line == "-"));
+    agent.signal(libc::SIGCONT);
+    wait_until("headers again", || last(5).iter().all(|line| is_valid(line)));
+    // Another process beside the selected one is left alone.
+    let strangers = Program::nginx("access_log traces noting; location / { return 200; }");
+    for n in 0..20 {
+        curl(&["--fail", &strangers.url(&format!("/{n}"))]);
+    }
+    stranger("/one-more");
+    wait_until("the strangers' lines", || strangers.read("traces").lines().count() >= 20);
+    assert!(strangers.read("traces").lines().all(|line| line == "-"));
+    agent.signal(libc::SIGKILL);
+    drop(agent);
+    assert!(last(5).iter().all(|line| line == "-"));
+    // Another comes, while the client goes on.
+    let agent = Agent::tracing_with(&[client.0.id()], &receiver, &["--propagation", "headers"]);
+    assert!(last(5).iter().all(|line| is_valid(line)));
+    agent.stop();
+    assert!(last(5).iter().all(|line| line == "-"));
+    assert!(!failures.exists(), "{}", fs::read_to_string(&failures).unwrap_or_default());
+}
+
+#[test]
+fn programs_that_wait_in_their_calls_get_their_answers_whatever_stops_them() {
+    let judge = Program::judge();
+    let url = judge.url("/ask/slow");
+    let folder = Folder::new();
+    let config = knowing(&folder, &[judge.port]).display().to_string();
+    let (agent, tracer) =
+        (["run", "--output", "none", "--config", &config, "--"], tracer().display().to_string());
+    let outer: Vec<&str> = [&tracer[..]].into_iter().chain(agent).collect();
+    let session = format!(
+        "import requests\ns = requests.Session()\nfor n in range(3): print(s.get('{url}').text, flush=True)"
+    );
+    let urllib = format!(
+        "import urllib.request\nfor n in range(3): print(urllib.request.urlopen('{url}').read(), flush=True)"
+    );
+    // With a header on the first request of each connection.
+    for (client, answers, headers) in [
+        (vec!["wget", "-q", "-O", "-", &url, &url], 2, 1),
+        (vec![PYTHON, "-c", &session], 3, 1),
+        (vec![PYTHON, "-c", &urllib], 3, 3),
+    ] {
+        let expected = |headers| Disturbed { status: Some(0), answers, headers };
+        assert_eq!(disturbed(&[], &client), expected(0), "{client:?}");
+        for trust in ["0", "1"] {
+            let trust = format!("{TRUST}={trust}");
+            let outer = [&["env", &trust], &outer[..]].concat();
+            assert_eq!(disturbed(&outer, &client), expected(headers), "{client:?}");
+        }
+    }
+}
+
+/// The server of `flood.c`.
+fn flood_server() -> Program {
+    let port = free_port();
+    Program::start("flood", port, |_| {
+        let mut command = Command::new(env!("TRACER_TEST_FLOOD"));
+        command.args(["serve", &port.to_string()]);
+        command
+    })
+}
+
+/// Connections that send at once, each in another way; on one more the agent cannot follow.
+const CONNECTIONS: u64 = 8;
+
+/// A client of `flood.c` with so many connections, which begins when there is the file `begin`.
+fn flood(server: &Program, connections: u64, begin: &str, more: &[&str]) -> Command {
+    let client = format!(
+        "while [ ! -e {begin} ]; do sleep 0.05; done; {} ask {} {connections} {}; exec sleep 600",
+        env!("TRACER_TEST_FLOOD"),
+        server.port,
+        more.join(" ")
+    );
+    let mut command = Command::new("sh");
+    command.args(["-c", &client]);
+    command
+}
+
+/// What it says in the end; and its process, which stays, and so does the agent.
+fn waited_for(mut client: Ended) -> (Ended, Value) {
+    let mut line = String::new();
+    BufReader::new(client.0.stdout.take().expect("a pipe")).read_line(&mut line).expect("a line");
+    (client, serde_json::from_str(&line).unwrap_or_else(|error| panic!("{error}: {line}")))
+}
+
+#[test]
+fn a_hundred_thousand_requests_and_their_answers_are_the_same_but_for_the_header() {
+    // Fewer in guests, where they take their time; for each connection.
+    let each: u64 = std::env::var("TRACER_REQUESTS").map_or(12_500, |text| text.parse().expect("a number"));
+    let server = flood_server();
+    let folder = Folder::new();
+    let config = knowing(&folder, &[server.port]).display().to_string();
+    let begin = folder.file("begin");
+    let client = || flood(&server, CONNECTIONS, &begin.display().to_string(), &[&each.to_string()]);
+    let receiver = Receiver::start();
+    let endpoint = receiver.http_endpoint();
+    let traced = |trust: &str| {
+        let _ = fs::remove_file(&begin);
+        let client = Ended(client().stdout(Stdio::piped()).spawn().expect("a client"));
+        let pid = client.0.id().to_string();
+        let arguments =
+            ["--otlp-endpoint", &endpoint, "--output", "none", "--pid", &pid, "--config", &config];
+        let agent = Agent::start_in(&[(TRUST, trust)], &arguments);
+        fs::write(&begin, "").expect("written");
+        let (_client, said) = waited_for(client);
+        let pushed = said["headers"].as_u64().expect("a number");
+        wait_until("the ledger", || {
+            let status = agent.status();
+            let lost = count_of(&status, "events.lost");
+            let (told, count) = (told(&status), count_of(&status, "headers.pushed"));
+            // What the ring had no room for is counted as that.
+            let missing = CONNECTIONS * each - told.min(CONNECTIONS * each);
+            told <= CONNECTIONS * each && missing <= lost && count <= pushed && pushed - count <= lost
+        });
+        println!("{} requests, {pushed} with a header", said["requests"]);
+        agent.stop();
+        said
+    };
+    let with = ["1", "0"].map(traced);
+    let (_, mut without) = waited_for(Ended(client().stdout(Stdio::piped()).spawn().expect("a client")));
+    assert_eq!(without["wrong"], 0);
+    without["headers"] = Value::Null;
+    for (mut with, least) in with.into_iter().zip([CONNECTIONS * each / 4, CONNECTIONS]) {
+        assert!(with["headers"].take().as_u64().is_some_and(|count| count >= least), "{with}");
+        assert_eq!(with, without);
+    }
+}
+
+/// Requests of which the agent says whether they have a header, or why not.
+fn told(status: &Value) -> u64 {
+    let named = status["totals"].as_array().into_iter().flatten();
+    let headers = named.filter(|count| count["name"].as_str().is_some_and(|n| n.starts_with("headers.")));
+    headers.filter_map(|count| count["count"].as_u64()).sum()
+}
+
+#[test]
+fn agents_that_stand_still_die_and_come_again_change_no_stream() {
+    let server = flood_server();
+    let folder = Folder::new();
+    let config = knowing(&folder, &[server.port]).display().to_string();
+    let (begin, done) = (folder.file("begin"), folder.file("done"));
+    let client =
+        flood(&server, CONNECTIONS + 1, &begin.display().to_string(), &["0", &done.display().to_string()])
+            .stdout(Stdio::piped())
+            .spawn();
+    let client = Ended(client.expect("a client"));
+    fs::write(&begin, "").expect("written");
+    let receiver = Receiver::start();
+    let (endpoint, pid) = (receiver.http_endpoint(), client.0.id().to_string());
+    let arguments = ["--otlp-endpoint", &endpoint, "--output", "none", "--pid", &pid, "--config", &config];
+    for (round, trust) in ["1", "1", "1", "0", "1", "1"].into_iter().enumerate() {
+        let agent = Agent::start_in(&[(TRUST, trust)], &arguments);
+        wait_until("headers", || agent.count("headers.pushed") > 20);
+        match round % 3 {
+            0 => drop(agent.stop()),
+            1 => {
+                agent.signal(libc::SIGSTOP);
+                // Longer than the lease.
+                thread::sleep(Duration::from_millis(2500));
+                agent.signal(libc::SIGCONT);
+                let before = agent.count("headers.pushed");
+                wait_until("headers again", || agent.count("headers.pushed") > before);
+            }
+            // SIGKILL, by its end.
+            _ => drop(agent),
+        }
+    }
+    fs::write(&done, "").expect("written");
+    let (_client, said) = waited_for(client);
+    println!("{said}");
+    let (wrong, twice, errors) = (&said["wrong"], &said["twice"], &said["errors"]);
+    assert_eq!((wrong, twice, errors), (&0.into(), &0.into(), &serde_json::json!({})), "{said}");
+    assert!(said["headers"].as_u64().is_some_and(|count| count > 100), "{said}");
+}
