@@ -81,11 +81,19 @@ pub fn knowing(folder: &Folder, ports: &[u16]) -> PathBuf {
     path
 }
 
-/// Waits until `done`, for at most a minute: a guest is slow, and so is a machine with other work.
+/// How long something is waited for: a guest is slow, and so is a machine with other work.
+pub const LONGEST: Duration = Duration::from_secs(60);
+
+/// Whether the machine is a guest: what takes long is done less often.
+pub fn is_slow() -> bool {
+    std::env::var_os("TRACER_TEST_SLOW").is_some()
+}
+
+/// Waits until `done`, for at most [`LONGEST`].
 pub fn wait_until(what: &str, mut done: impl FnMut() -> bool) {
     let begin = Instant::now();
     while !done() {
-        assert!(begin.elapsed() < Duration::from_secs(60), "waited in vain: {what}");
+        assert!(begin.elapsed() < LONGEST, "waited in vain: {what}");
         thread::sleep(Duration::from_millis(10));
     }
 }
@@ -123,7 +131,7 @@ impl Agent {
             let ended = child.try_wait().expect("our child");
             let log = || fs::read_to_string(folder.file("log")).unwrap_or_default();
             assert!(ended.is_none(), "the agent ended at once: {}", log());
-            assert!(begin.elapsed() < Duration::from_secs(20), "the agent does not start: {}", log());
+            assert!(begin.elapsed() < LONGEST, "the agent does not start: {}", log());
             thread::sleep(Duration::from_millis(10));
         }
         Self { child, folder }

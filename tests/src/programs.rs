@@ -13,7 +13,7 @@ use std::{
 
 use serde_json::Value;
 
-use crate::{Folder, root};
+use crate::{Folder, LONGEST, root};
 
 /// The interpreter that Debian's packages of modules are for.
 pub const PYTHON: &str = "/usr/bin/python3";
@@ -40,7 +40,7 @@ impl Program {
         while TcpStream::connect(("127.0.0.1", port)).is_err() {
             let ended = this.child.try_wait().expect("our child");
             assert!(ended.is_none(), "{name} ended at once: {}", this.log());
-            assert!(begin.elapsed() < Duration::from_secs(20), "{name} does not listen: {}", this.log());
+            assert!(begin.elapsed() < LONGEST, "{name} does not listen: {}", this.log());
             thread::sleep(Duration::from_millis(10));
         }
         this
@@ -193,6 +193,12 @@ impl Program {
                 .env("HOST", host);
             command
         })
+    }
+
+    /// The same, with this as its port: it listens on several.
+    pub fn listening_on(mut self, port: u16) -> Self {
+        self.port = port;
+        self
     }
 
     /// Its first process.

@@ -25,6 +25,8 @@ use opentelemetry_proto::tonic::{
 use prost::Message;
 use tokio::net::TcpListener;
 
+use crate::LONGEST;
+
 /// A span as it arrived.
 #[derive(Clone, Debug)]
 pub struct Received {
@@ -190,12 +192,12 @@ impl Receiver {
         self.lock().faults.extend(faults);
     }
 
-    /// Waits until the spans satisfy `done`; the spans as they are after a minute otherwise.
+    /// Waits until the spans satisfy `done`; the spans as they are after [`LONGEST`] otherwise.
     pub fn wait_for(&self, done: impl Fn(&[Received]) -> bool) -> Vec<Received> {
         let begin = Instant::now();
         loop {
             let spans = self.spans();
-            if done(&spans) || begin.elapsed() > Duration::from_secs(60) {
+            if done(&spans) || begin.elapsed() > LONGEST {
                 return spans;
             }
             thread::sleep(Duration::from_millis(20));

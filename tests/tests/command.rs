@@ -7,7 +7,7 @@ use std::{
 
 use tracer_tests::{
     Agent, Folder,
-    programs::{Program, curl},
+    programs::{PYTHON, Program, curl},
     receiver::Receiver,
     root, tracer, wait_until,
 };
@@ -47,6 +47,47 @@ fn the_doctor_finds_this_machine_fit() {
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
     assert_eq!(output.status.code(), Some(0), "{text}");
     assert!(text.contains("load and attach"), "{text}");
+}
+
+#[test]
+fn on_a_terminal_run_draws_a_trace_and_leaves_the_programs_output_as_it_is() {
+    let behind = Program::nginx(ANSWERS);
+    let script = format!(
+        "import http.server, sys, threading, urllib.request\n\
+         class Handler(http.server.BaseHTTPRequestHandler):\n\
+         \x20   def log_message(self, *_): pass\n\
+         \x20   def do_GET(self):\n\
+         \x20       body = urllib.request.urlopen('{}').read()\n\
+         \x20       self.send_response(200)\n\
+         \x20       self.send_header('Content-Length', str(len(body)))\n\
+         \x20       self.end_headers()\n\
+         \x20       self.wfile.write(body)\n\
+         server = http.server.HTTPServer(('127.0.0.1', 0), Handler)\n\
+         threading.Thread(target=server.serve_forever, daemon=True).start()\n\
+         print(urllib.request.urlopen('http://127.0.0.1:%d/shown' % server.server_port).read())\n",
+        behind.url("/behind")
+    );
+    let folder = Folder::new();
+    std::fs::write(folder.file("client.py"), script).expect("written");
+    let line = format!("{} run -- {PYTHON} {}", tracer().display(), folder.file("client.py").display());
+    // Of util-linux: the program has a terminal for all three.
+    let output = Command::new("script")
+        .args(["-qec", &line, "/dev/null"])
+        .env("LANG", "C.UTF-8")
+        .env("COLUMNS", "120")
+        .stdin(std::process::Stdio::null())
+        .output()
+        .expect("script runs");
+    let text = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success(), "{text}");
+    assert!(text.contains("b'hello\\n'"), "{text}");
+    let rows: Vec<&str> = text.lines().filter(|line| line.contains(['→', '←'])).collect();
+    for (row, wanted) in rows.iter().zip(["→ GET /shown", "← GET /shown", "/behind "]) {
+        assert!(row.contains(wanted) && row.contains('█'), "{text}");
+    }
+    assert_eq!(rows.len(), 3, "{text}");
+    assert!(rows[1].contains("header") || rows[1].contains("wire"), "{text}");
+    assert!(text.contains("\u{1b}["), "in colours: {text}");
 }
 
 #[test]

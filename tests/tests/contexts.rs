@@ -2,6 +2,7 @@
 //! leaves with that call is what the specification wants of whoever takes part in a trace.
 
 use std::{
+    collections::BTreeMap,
     fs,
     io::{Read, Write},
     net::{TcpListener, TcpStream},
@@ -108,8 +109,18 @@ const SPAN: &str = "b7ad6b7169203331";
 
 /// A `tracestate` of so many members.
 fn numbered(members: u32) -> String {
-    (0..members).map(|n| format!("k{n}=v")).collect::<Vec<_>>().join(",")
+    more(0, members)
 }
+
+/// Its members from one on to another.
+fn more(first: u32, end: u32) -> String {
+    (first..end).map(|n| format!("k{n}=v")).collect::<Vec<_>>().join(",")
+}
+
+/// Every byte that a key, and that a value, may have.
+const KEY: &str = "0123456789abcdefghijklmnopqrstuvwxyz_-*/@";
+const VALUE: &str =
+    " !\"#$%&'()*+-./0123456789:;<>?@ABCDEFGHIJKLMNOPQRSTUVWXYZ[\\]^_`abcdefghijklmnopqrstuvwxyz{|}~";
 
 /// Fields of requests, and what is expected of their calls: W3C Trace Context, level 2.
 fn cases() -> Vec<(String, Expected)> {
@@ -178,6 +189,35 @@ fn cases() -> Vec<(String, Expected)> {
         (with("-01\r", "-01 \r"), Same("01", "")),
         (with("-01\r", "-01\t\r"), Same("01", "")),
         ("tracestate: a=1\r\n".to_owned(), Other),
+        // Members with one key are passed on as they came.
+        (state("a=1,a=2"), Same("01", "a=1,a=2")),
+        (format!("{}tracestate: a=1\r\n", state("a=1")), Same("01", "a=1,a=1")),
+        (
+            format!("{}tracestate: {}\r\n", state(&numbered(16)), more(16, 32)),
+            Same("01", numbered(32).leak()),
+        ),
+        (format!("{}tracestate: {}\r\n", state(&numbered(16)), more(16, 33)), Same("01", "")),
+        // All of it is longer than what is passed on.
+        (state(&["a", "b", "c"].map(|key| format!("{key}={}", "v".repeat(200))).join(",")), Same("01", "")),
+        (state(&format!("{KEY}={VALUE}")), Same("01", format!("{KEY}={VALUE}").leak())),
+        // Other fields have like names.
+        (with("traceparent", "trace-parent"), Other),
+        (with("traceparent", "trace.parent"), Other),
+        (with("traceparent", "traceparents"), Other),
+        (format!("{VALID}trace-state: a=1\r\n"), Same("01", "")),
+        (format!("{VALID}trace.state: a=1\r\ntracestates: a=1\r\n"), Same("01", "")),
+        (with(" 00-", " 000-"), Other),
+        (with(" 00-", " .0-"), Other),
+        (with(" 00-", " 0.-"), Other),
+        (with("-01\r", "-01.\r"), Other),
+        (with("-01\r", "-.0\r"), Other),
+        (with("-01\r", "-001\r"), Other),
+        (with("traceparent: 00-", "traceparent: "), Other),
+        (with("0af7", "0af"), Other),
+        (with("0af7", "0af77"), Other),
+        (with(SPAN, "b7ad6b71692033311"), Other),
+        (with("-b7", "b7"), Other),
+        ("traceparent:\r\n".to_owned(), Other),
     ]
 }
 
@@ -252,6 +292,8 @@ fn calls_of_services_without_tracing_carry_what_the_specification_wants() {
     let pids: Vec<u32> = services.iter().map(Program::pid).collect();
     let config = config.display().to_string();
     let agent = Agent::tracing_with(&pids, &receiver, &["--config", &config]);
+    // What was sent with each call, by its span's id.
+    let mut states = BTreeMap::new();
     for ((service, name), plain) in services.iter().zip(names).zip(&plain) {
         assert!(!plain.to_lowercase().contains("traceparent"), "{name}: {plain}");
         // A process whose threads read what others work for is trusted after sixteen requests: so does Go's.
@@ -262,7 +304,10 @@ fn calls_of_services_without_tracing_carry_what_the_specification_wants() {
         thread::sleep(Duration::from_millis(300));
         for (fields, expected) in cases() {
             ask(service.port, &fields);
-            check(name, &fields, &expected, plain, &only(name));
+            let head = only(name);
+            check(name, &fields, &expected, plain, &head);
+            let (parents, sent, _) = split(&head);
+            states.insert(parents[0][36..52].to_owned(), sent.concat().trim_end().to_owned());
         }
     }
     // What the caller does not sample is no span.
@@ -270,6 +315,15 @@ fn calls_of_services_without_tracing_carry_what_the_specification_wants() {
     let expected = 2 * names.len() * (WARM + sampled);
     let spans = receiver.wait_for(|spans| spans.len() >= expected);
     assert_eq!(spans.len(), expected);
+    let mut known = 0;
+    for call in spans.iter().filter(|span| !span.is_server()) {
+        let id: String = call.span.span_id.iter().map(|byte| format!("{byte:02x}")).collect();
+        if let Some(sent) = states.get(&id) {
+            assert_eq!(call.span.trace_state.trim_end(), sent, "{}", call.service);
+            known += 1;
+        }
+    }
+    assert_eq!(known, names.len() * sampled);
     agent.stop();
 }
 

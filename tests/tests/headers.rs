@@ -620,6 +620,33 @@ fn headers_do_not_go_where_the_configuration_denies_it() {
 }
 
 #[test]
+fn run_adds_headers_and_an_agent_does_not_unless_it_is_told_to() {
+    let nginx = Program::noting();
+    let url = nginx.url("/x");
+    let last = |count: usize| {
+        wait_until("the line", || nginx.read("traces").lines().count() == count);
+        nginx.read("traces").lines().last().map(is_valid)
+    };
+    let traced = |more: &[&str]| {
+        let mut tracer = Command::new(tracer());
+        tracer.env(TRUST, "1").args(["run", "--output", "none"]).args(more).args(["--", "curl", "-s", &url]);
+        run(&mut tracer);
+    };
+    traced(&[]);
+    assert_eq!(last(1), Some(true));
+    traced(&["--propagation", "off"]);
+    assert_eq!(last(2), Some(false));
+    let proxy = Program::nginx(&format!("location / {{ proxy_pass {}; }}", nginx.url("")));
+    let receiver = Receiver::start();
+    let agent = Agent::tracing(&[proxy.pid()], &receiver);
+    curl(&["--fail", &proxy.url("/x")]);
+    assert_eq!(last(3), Some(false));
+    assert_eq!(receiver.wait_for(|spans| spans.len() == 2).len(), 2);
+    assert!(!agent.status().to_string().contains("headers."));
+    agent.stop();
+}
+
+#[test]
 fn what_is_encrypted_stays_as_it_is() {
     // Without certificates: both know a key.
     const SERVICE: &str = "

@@ -1,12 +1,16 @@
 //! Calls from one network namespace into another: through address translation, by IPv6, on ports that are
 //! used again, on connections that are older than the agent.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fs,
+    process::Command,
+};
 
 use tracer_tests::{
-    Agent,
+    Agent, Folder,
     namespace::Namespace,
-    programs::{Program, ask},
+    programs::{Ended, Program, ask, free_port, is_valid},
     receiver::{Received, Receiver},
     wait_until,
 };
@@ -97,6 +101,75 @@ fn calls_into_another_namespace_are_linked_whatever_happens_to_addresses_and_por
     }
     assert!(ports.len() > 8, "{ports:?}");
     agent.stop();
+}
+
+/// nginx that writes down the `traceparent` of what comes to any address of its namespace.
+fn noting_everywhere() -> Program {
+    let port = free_port();
+    Program::nginx(&format!("listen [::]:{port} ipv6only=off; access_log traces noting; return 200;"))
+        .listening_on(port)
+}
+
+#[test]
+fn headers_go_to_this_host_and_to_private_addresses_unless_others_are_allowed() {
+    let (client, server) = (Namespace::new(), Namespace::new());
+    client.connect(&server);
+    for (namespace, host) in [(&client, 1), (&server, 2)] {
+        for address in
+            ["10.77.0.HOST/24", "198.51.100.HOST/24", "fd77::HOST/64 nodad", "2001:db8::HOST/64 nodad"]
+        {
+            let address = address.replace("HOST", &host.to_string());
+            namespace.ip(&format!("address add {address} dev eth0"));
+        }
+    }
+    let near = client.enter(noting_everywhere);
+    let far = server.enter(noting_everywhere);
+    // To the other host by private and by public addresses, and to its own by public ones.
+    let urls = [
+        (&far, "10.77.0.2"),
+        (&far, "198.51.100.2"),
+        (&far, "[fd77::2]"),
+        (&far, "[2001:db8::2]"),
+        (&near, "198.51.100.1"),
+        (&near, "[2001:db8::1]"),
+    ];
+    let folder = Folder::new();
+    for (rule, expected) in [
+        ("", [true, false, true, false, true, true]),
+        (", allow: [\"198.51.100.0/24\", \"2001:db8::/32\"]", [false, true, false, true, true, true]),
+    ] {
+        let config = folder.file("tracer.yaml");
+        fs::write(&config, format!("propagation: {{mode: headers{rule}}}\n")).expect("written");
+        let (begin, done) = (folder.file("begin"), folder.file("done"));
+        let calls: Vec<String> =
+            urls.iter().map(|(program, host)| format!("curl -gsf http://{host}:{}/", program.port)).collect();
+        let script = format!(
+            "while [ ! -e {} ]; do sleep 0.05; done; {}; touch {}; exec sleep 600",
+            begin.display(),
+            calls.join("; "),
+            done.display()
+        );
+        let shell =
+            Ended(client.enter(|| Command::new("sh").args(["-c", &script]).spawn()).expect("a shell"));
+        let before = [&near, &far].map(|program| program.read("traces").lines().count());
+        let receiver = Receiver::start();
+        let config = config.display().to_string();
+        let agent = Agent::tracing_with(&[shell.0.id()], &receiver, &["--config", &config]);
+        fs::write(&begin, "").expect("written");
+        wait_until("the calls", || done.exists());
+        let after = |program: &Program, before: usize| -> Vec<bool> {
+            program.read("traces").lines().skip(before).map(is_valid).collect()
+        };
+        wait_until("the lines", || after(&far, before[1]).len() == 4 && after(&near, before[0]).len() == 2);
+        assert_eq!([after(&far, before[1]), after(&near, before[0])].concat(), expected, "{rule:?}");
+        let denied = expected.iter().filter(|is_sent| !**is_sent).count() as u64;
+        wait_until("the ledger", || agent.count("headers.destination") == denied);
+        assert_eq!(agent.count("headers.pushed"), 6 - denied);
+        agent.stop();
+        for file in [begin, done] {
+            fs::remove_file(file).expect("removed");
+        }
+    }
 }
 
 #[test]

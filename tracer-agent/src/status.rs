@@ -107,7 +107,9 @@ impl std::fmt::Display for Status {
             self.services.len(),
             self.connections
         )?;
-        for service in &self.services {
+        // Shell scripts leave many behind that have done nothing.
+        let is_shown = |service: &&Service| service.processes > 0 || !service.counts.is_empty();
+        for service in self.services.iter().filter(is_shown) {
             writeln!(
                 f,
                 "\n{} (process {}, {}; {} alive)",

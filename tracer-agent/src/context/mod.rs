@@ -4,6 +4,8 @@
 
 mod formats;
 
+use tracer_common::MAX_STATE;
+
 pub use self::formats::{Carried, HeaderFormat, HeaderFormats};
 
 /// A valid context.
@@ -23,8 +25,6 @@ pub struct Incoming {
 
 /// Members of a `tracestate` (section 3.3.1.1).
 const MAX_MEMBERS: usize = 32;
-/// Longest `tracestate` that is kept, bytes: well beyond the 512 that everyone must carry.
-const MAX_STATE: usize = 4096;
 
 impl Incoming {
     /// The context of a request's header values. Exactly one valid `traceparent`, or none at all.
@@ -79,7 +79,8 @@ fn hex<const N: usize>(text: &[u8]) -> Option<[u8; N]> {
     (text.len() == 2 * N).then_some(bytes)
 }
 
-/// Section 3.3: several headers are one list. None if it is not valid: then it is as if absent.
+/// Section 3.3: several headers are one list. None if it is not valid, or longer than what kernel programs pass on:
+/// then it is as if absent. Members with one key are passed on as they came, as the specification allows.
 fn tracestate<'a>(values: impl Iterator<Item = &'a [u8]>) -> Option<String> {
     let mut members: Vec<&'a str> = Vec::new();
     for value in values {
@@ -89,15 +90,14 @@ fn tracestate<'a>(values: impl Iterator<Item = &'a [u8]>) -> Option<String> {
                 continue;
             }
             let (key, text) = member.split_once('=')?;
-            let is_new = members.iter().all(|known| known.split('=').next() != Some(key));
-            if !is_key(key) || !is_value(text) || !is_new || members.len() >= MAX_MEMBERS {
+            if !is_key(key) || !is_value(text) || members.len() >= MAX_MEMBERS {
                 return None;
             }
             members.push(member);
         }
     }
     let state = members.join(",");
-    (state.len() <= MAX_STATE).then_some(state)
+    (state.len() <= MAX_STATE as usize).then_some(state)
 }
 
 /// Section 3.3.1.3.1. Level 2 has one rule for all keys: the sign of a tenant may stand anywhere but
@@ -167,22 +167,22 @@ mod tests {
 
     #[test]
     fn a_bad_tracestate_is_dropped_and_the_parent_stays() {
-        let longest = format!("{}={}", "k".repeat(256), "v".repeat(256));
+        let longest = format!("{}={}", "k".repeat(255), "v".repeat(256));
         let many: Vec<String> = (0..33).map(|n| format!("k{n}=v")).collect();
         for bad in [
             "a",
-            "a=1,a=2",
             "A=1",
             "a=",
             "a=b=c",
             "a=\u{7f}",
             "@a=1",
             &format!("k{longest}"),
+            &format!("k={}", "v".repeat(257)),
             &many.join(","),
         ] {
             assert_eq!(read(&[VALID], &[bad]).map(|context| context.state), Some(String::new()), "{bad}");
         }
-        for good in ["1a@b@c=1", "a-b_c*d/e=~!", longest.as_str()] {
+        for good in ["1a@b@c=1", "a-b_c*d/e=~!", "a=1,a=2", longest.as_str()] {
             assert_eq!(read(&[VALID], &[good]).map(|context| context.state).as_deref(), Some(good));
         }
         assert_eq!(read(&[VALID], &["a=1,,b=2,"]).map(|c| c.state).as_deref(), Some("a=1,b=2"));
