@@ -426,15 +426,18 @@ unsafe fn waits_unseen(sk: *mut c_void) -> bool {
     }
 }
 
-/// Asks to be called inside of each send and when the connection ends, or not any more. What others ask for
-/// stays.
+/// Asks to be called inside of each send and when the connection ends, or not inside of sends any more. What others
+/// ask for stays.
 #[inline(always)]
 unsafe fn call_back(ops: *mut bpf_sock_ops, on: bool) {
     // SAFETY: the context's own field.
     unsafe {
-        const CALLS: u32 = BPF_SOCK_OPS_WRITE_HDR_OPT_CB_FLAG | BPF_SOCK_OPS_STATE_CB_FLAG;
-        let known = (*ops).bpf_sock_ops_cb_flags & !CALLS;
-        let flags = if on { known | CALLS } else { known };
+        let known = (*ops).bpf_sock_ops_cb_flags;
+        let flags = if on {
+            known | BPF_SOCK_OPS_WRITE_HDR_OPT_CB_FLAG | BPF_SOCK_OPS_STATE_CB_FLAG
+        } else {
+            known & !BPF_SOCK_OPS_WRITE_HDR_OPT_CB_FLAG
+        };
         bpf_sock_ops_cb_flags_set(ops, flags as i32);
     }
 }
