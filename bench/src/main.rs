@@ -1,5 +1,5 @@
 //! What tracing costs, in instructions. `guest` runs inside a guest of `cargo xtask bench --vm`, on
-//! whose only CPU an instruction takes a fixed time; `events` and `otlp` run under callgrind; `growth` runs on
+//! whose only CPU an instruction takes a fixed time; `events`, `unsampled` and `otlp` run under callgrind; `growth` runs on
 //! the machine itself.
 
 mod drive;
@@ -21,6 +21,9 @@ fn main() -> Result<()> {
         ["bystander", kind, rounds] => drive::bystander(kind, rounds.parse().context("a number")?),
         ["events", recording, rounds] => {
             userspace::events(recording.as_ref(), rounds.parse().context("a number")?)
+        }
+        ["unsampled", recording, rounds] => {
+            userspace::unsampled(recording.as_ref(), rounds.parse().context("a number")?)
         }
         ["otlp", recording, rounds] => {
             userspace::otlp(recording.as_ref(), rounds.parse().context("a number")?)

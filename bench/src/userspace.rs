@@ -17,6 +17,18 @@ pub(crate) fn events(recording: &Path, rounds: usize) -> Result<()> {
     Ok(())
 }
 
+/// As [`events`], of requests that no span is made of, since they are not sampled.
+pub(crate) fn unsampled(recording: &Path, rounds: usize) -> Result<()> {
+    let mut replayed = Replayed::open(recording).map_err(anyhow::Error::msg).context("the recording")?;
+    let spans = replayed.events_to_spans();
+    replayed.sample_nothing();
+    for _ in 0..rounds {
+        anyhow::ensure!(replayed.events_to_spans() == 0, "a span");
+    }
+    println!("{spans}");
+    Ok(())
+}
+
 /// From spans to the bytes of OTLP requests.
 pub(crate) fn otlp(recording: &Path, rounds: usize) -> Result<()> {
     let mut replayed = Replayed::open(recording).map_err(anyhow::Error::msg).context("the recording")?;

@@ -297,9 +297,9 @@ fn flood(server: &Program, connections: u64, more: &str) -> String {
 }
 
 #[test]
-fn a_hundred_thousand_requests_and_their_answers_are_the_same_but_for_the_header() {
+fn a_hundred_thousand_requests_in_all_and_their_answers_are_the_same_but_for_the_header() {
     // For each connection.
-    let usual = if is_slow() { 400 } else { 12_500 };
+    let usual = if is_slow() { 400 } else { 6250 };
     let each: u64 = std::env::var("TRACER_REQUESTS").map_or(usual, |text| text.parse().expect("a number"));
     let server = flood_server();
     let folder = Folder::new();
@@ -334,7 +334,9 @@ fn a_hundred_thousand_requests_and_their_answers_are_the_same_but_for_the_header
     let (_, mut without) = waited_for(held(&begin, &command));
     assert_eq!(without["wrong"], 0);
     without["headers"] = Value::Null;
-    for (mut with, least) in with.into_iter().zip([CONNECTIONS * each / 4, CONNECTIONS]) {
+    // A busy guest leaves the agent no time to renew its lease.
+    let least = if is_slow() { CONNECTIONS } else { CONNECTIONS * each / 4 };
+    for (mut with, least) in with.into_iter().zip([least, CONNECTIONS]) {
         assert!(with["headers"].take().as_u64().is_some_and(|count| count >= least), "{with}");
         assert_eq!(with, without);
     }
@@ -353,7 +355,7 @@ fn agents_that_stand_still_die_and_come_again_change_no_stream() {
     let folder = Folder::new();
     let config = knowing(&folder, &[server.port]).display().to_string();
     let (begin, done) = (folder.file("begin"), folder.file("done"));
-    let command = flood(&server, CONNECTIONS + 1, &format!("0 {}", done.display()));
+    let command = flood(&server, CONNECTIONS + 1, &format!("0 {} 1000", done.display()));
     let client = held(&begin, &command);
     fs::write(&begin, "").expect("written");
     let receiver = Receiver::start();

@@ -199,7 +199,10 @@ fn a_proxy_has_both_sides_and_the_servers_interval_lies_inside_of_its_clients() 
 fn every_one_of_a_hundred_short_lived_clients_has_its_span() {
     let nginx = Program::nginx(LOGGING);
     let receiver = Receiver::start();
-    let script = format!("for n in $(seq 100); do curl -s {}/$n >/dev/null; done", nginx.url("/echo"));
+    let script = format!(
+        "for n in $(seq 100); do curl -sf {}/$n >/dev/null || echo $n: $? >&2; done",
+        nginx.url("/echo")
+    );
     let endpoint = receiver.http_endpoint();
     let output = Command::new(tracer_tests::tracer())
         .args(["run", "--output", "none", "--otlp-endpoint", &endpoint, "--", "sh", "-c", &script])
@@ -209,7 +212,8 @@ fn every_one_of_a_hundred_short_lived_clients_has_its_span() {
     assert!(output.status.success(), "{log}");
     let spans = receiver.wait_for(|spans| spans.len() >= 100);
     let paths: BTreeSet<String> = spans.iter().map(Received::path).collect();
-    assert_eq!((spans.len(), paths.len()), (100, 100), "{paths:?} {log}");
+    let served = nginx.read("access").lines().count();
+    assert_eq!((spans.len(), paths.len(), served), (100, 100, 100), "{paths:?} {log}");
     for n in 1..=100 {
         let span = one(&spans, &format!("/echo/{n}"), false);
         assert_eq!((span.service.as_str(), span.number("http.response.status_code")), ("curl", Some(200)));

@@ -14,6 +14,7 @@ use crate::{
     pipeline::{Pipeline, Sink},
     process::identity::Host,
     record::{OwnedInput, Reader},
+    sample::SamplerName,
     span::Span,
 };
 
@@ -53,6 +54,11 @@ impl Replayed {
         self.feed(&mut kept);
         self.spans = kept.0;
         self.spans.len()
+    }
+
+    /// From now on no trace is sampled, whatever its headers say.
+    pub fn sample_nothing(&mut self) {
+        self.config.sampling.sampler = SamplerName::AlwaysOff;
     }
 
     fn feed(&self, sink: &mut dyn Sink) {

@@ -126,12 +126,12 @@ fn userspace(update: bool) -> Result<()> {
     let mut counts = serde_json::Map::new();
     println!("Instructions of the agent for a span");
     for (recording, path) in RECORDINGS {
-        for step in ["events", "otlp"] {
+        for step in ["events", "unsampled", "otlp"] {
             let path = stage::root().join(path);
             let (few, spans) = count(step, &path, 10)?;
             let (many, _) = count(step, &path, 110)?;
             let each = (many - few) / 100.0 / spans;
-            println!("  {recording:<10} {step:<6} {each:>7.0}");
+            println!("  {recording:<10} {step:<9} {each:>7.0}");
             counts.insert(format!("{recording} {step}"), Value::from(each.round()));
         }
     }

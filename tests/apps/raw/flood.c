@@ -2,9 +2,9 @@
    agent beside, the client prints the same, but for `headers`.
 
      flood serve PORT
-     flood ask PORT CONNECTIONS REQUESTS [FILE]
+     flood ask PORT CONNECTIONS REQUESTS [FILE MICROSECONDS]
 
-   Each connection's thread sends so many requests, or goes on until FILE exists. The server's digest of a stream
+   Each connection's thread sends so many requests, or goes on until FILE exists, with pauses. The server's digest of a stream
    leaves out the `traceparent` lines that an agent pushed into it. */
 #define _GNU_SOURCE
 #include <errno.h>
@@ -165,6 +165,7 @@ static void serve(int port) {
 static int port;
 static unsigned long wanted;
 static const char *until;
+static useconds_t pause_us;
 
 struct client {
     int kind, fd;
@@ -328,7 +329,7 @@ static void take(struct client *client, int which) {
 }
 
 static int is_done(const struct client *client) {
-    if (until) return client->requests % 16 == 0 && !access(until, F_OK);
+    if (until) return !access(until, F_OK);
     return client->requests >= wanted;
 }
 
@@ -343,6 +344,7 @@ static void *run(void *argument) {
             int count = 0;
             while (count < way->at_once && (!count || !is_done(client))) ask(client, count++);
             for (int which = 0; which < count && !client->wrong; which++) take(client, which);
+            if (pause_us) usleep(pause_us);
         }
         close_one(client);
         if (client->wrong) break;
@@ -358,7 +360,10 @@ int main(int count, char **arguments) {
     if (count < 5) return 2;
     int threads = atoi(arguments[3]);
     wanted = strtoul(arguments[4], NULL, 10);
-    if (count > 5) until = arguments[5];
+    if (count > 6) {
+        until = arguments[5];
+        pause_us = atoi(arguments[6]);
+    }
     struct client *clients = calloc(threads, sizeof *clients);
     pthread_t *ids = calloc(threads, sizeof *ids);
     for (int n = 0; n < threads; n++) {
