@@ -12,7 +12,9 @@ use crate::{
 /// Tests of these programs that take a guest too long: they say little of the kernel that others do not, or need an
 /// agent that starts quickly beside a busy client.
 const SKIPPED: &[&str] = &[
+    "a_chain_is_one_trace",
     "a_handler_that_sleeps",
+    "a_trace_is_kept_whole",
     "agents_that_come_and_go",
     "agents_that_stand_still",
     "an_event_loop_is_linked",
