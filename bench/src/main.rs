@@ -1,6 +1,6 @@
 //! What tracing costs, in instructions. `guest` runs inside a guest of `cargo xtask bench --vm`, on
-//! whose only CPU an instruction takes a fixed time; `events`, `unsampled` and `otlp` run under callgrind; `growth` runs on
-//! the machine itself.
+//! whose only CPU an instruction takes a fixed time; `events`, `unsampled` and `otlp` run under callgrind;
+//! `growth` runs on the machine itself.
 
 mod drive;
 mod growth;

@@ -330,6 +330,15 @@ impl Drop for Ended {
     }
 }
 
+/// A shell that runs this command when there is the file `begin`, and stays, so that an agent which traces it does too.
+/// Its output is a pipe.
+pub fn held(begin: &Path, command: &str) -> Ended {
+    let script =
+        format!("while [ ! -e {} ]; do sleep 0.05; done; {command}; exec sleep 600", begin.display());
+    let shell = Command::new("sh").args(["-c", &script]).stdout(Stdio::piped()).spawn();
+    Ended(shell.expect("a shell"))
+}
+
 /// What became of a client that was stopped and continued all the time while it asked a judge.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Disturbed {

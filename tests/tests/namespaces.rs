@@ -4,13 +4,12 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     fs,
-    process::Command,
 };
 
 use tracer_tests::{
     Agent, Folder,
     namespace::Namespace,
-    programs::{Ended, Program, ask, free_port, is_valid},
+    programs::{Program, ask, free_port, held, is_valid},
     receiver::{Received, Receiver},
     wait_until,
 };
@@ -143,14 +142,8 @@ fn headers_go_to_this_host_and_to_private_addresses_unless_others_are_allowed() 
         let (begin, done) = (folder.file("begin"), folder.file("done"));
         let calls: Vec<String> =
             urls.iter().map(|(program, host)| format!("curl -gsf http://{host}:{}/", program.port)).collect();
-        let script = format!(
-            "while [ ! -e {} ]; do sleep 0.05; done; {}; touch {}; exec sleep 600",
-            begin.display(),
-            calls.join("; "),
-            done.display()
-        );
-        let shell =
-            Ended(client.enter(|| Command::new("sh").args(["-c", &script]).spawn()).expect("a shell"));
+        let calls = format!("{{ {}; }} >/dev/null; touch {}", calls.join("; "), done.display());
+        let shell = client.enter(|| held(&begin, &calls));
         let before = [&near, &far].map(|program| program.read("traces").lines().count());
         let receiver = Receiver::start();
         let config = config.display().to_string();

@@ -194,22 +194,21 @@ static const struct way {
 };
 static const int COUNT = sizeof WAYS / sizeof *WAYS;
 
-/* What an application may see, and what it does then: goes on, or gives up. */
-static void error(struct client *client, struct pollfd *which) {
-    if (errno == EAGAIN) {
-        poll(which, 1, -1);
-        return;
-    }
+/* What an application may see: returns whether it goes on. A socket that waits in its calls is never told to try
+   again. */
+static int may_go_on(struct client *client, short what) {
+    struct pollfd which = {.fd = client->fd, .events = what};
+    if (errno == EAGAIN && !WAYS[client->kind % COUNT].waits) return poll(&which, 1, -1) == 1;
     client->errors[errno & 255]++;
+    return 0;
 }
 
 static void send_part(struct client *client, const char *bytes, size_t count) {
     while (count) {
         ssize_t sent = send(client->fd, bytes, count, 0);
         if (sent < 0) {
-            error(client, &(struct pollfd){.fd = client->fd, .events = POLLOUT});
-            if (errno != EAGAIN) return;
-            continue;
+            if (may_go_on(client, POLLOUT)) continue;
+            return;
         }
         client->hash = digest(client->hash, bytes, sent);
         client->length += sent;
@@ -226,8 +225,7 @@ static int receive(struct client *client) {
             return 1;
         }
         if (got == 0) return 0;
-        error(client, &(struct pollfd){.fd = client->fd, .events = POLLIN});
-        if (errno != EAGAIN) return 0;
+        if (!may_go_on(client, POLLIN)) return 0;
     }
 }
 

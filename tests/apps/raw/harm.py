@@ -311,6 +311,15 @@ def multipath():
     return finish(sock)
 
 
+def send_file(sock, file, length):
+    sent = 0
+    while sent < length:
+        try:
+            sent += os.sendfile(sock.fileno(), file.fileno(), sent, length - sent)
+        except BlockingIOError:
+            select.select([], [sock], [], 60)
+
+
 def small(blocking, sndbuf):
     """Bodies through a send buffer that is smaller: after MSG_MORE, from a file, in pieces."""
     sock = connect(blocking, sndbuf=sndbuf)
@@ -325,12 +334,7 @@ def small(blocking, sndbuf):
                 sock.sendall(request + body)
             elif n % 3 == 1:
                 sock.sendall(request)
-                sent = 0
-                while sent < len(body):
-                    try:
-                        sent += os.sendfile(sock.fileno(), file.fileno(), sent, len(body) - sent)
-                    except BlockingIOError:
-                        select.select([], [sock], [], 60)
+                send_file(sock, file, len(body))
             else:
                 sock.send(request, socket.MSG_MORE)
                 for at in range(0, len(body), 40_000):
@@ -426,12 +430,7 @@ def sendfile(blocking):
         file.flush()
         for _ in range(3):
             sock.sendall(head(b"/ask/file", length=len(body), method=b"PUT"))
-            sent = 0
-            while sent < len(body):
-                try:
-                    sent += os.sendfile(sock.fileno(), file.fileno(), sent, len(body) - sent)
-                except BlockingIOError:
-                    select.select([], [sock], [], 60)
+            send_file(sock, file, len(body))
             read_answer(sock)
     return finish(sock)
 
