@@ -334,12 +334,15 @@ mod tests {
             services: vec![
                 service(1, vec![profile("threads", "212 overlapping exchanges", 1)]),
                 service(3, vec![profile("unknown", "7 of 32 overlapping exchanges", 2)]),
+                // It has ended, and did nothing.
+                Service { name: "sleep".to_owned(), ..Service::default() },
             ],
             ..Status::default()
         };
         let text = status.to_string();
         assert!(text.contains("\n  profile: threads (212 overlapping exchanges)\n"), "{text}");
         assert!(text.contains("\n  profile: unknown: 7 of 32 overlapping exchanges, 2 of them\n"), "{text}");
+        assert!(!text.contains("sleep"), "{text}");
     }
 
     #[test]
