@@ -1,12 +1,10 @@
 //! What tracing costs, in instructions. `guest` runs inside a guest of `cargo xtask bench --vm`, on
-//! whose only CPU an instruction takes a fixed time; `events`, `unsampled` and `otlp` run under callgrind;
-//! `growth` runs on the machine itself.
+//! whose only CPU an instruction takes a fixed time; `growth` runs on the machine itself.
 
 mod drive;
 mod growth;
 mod guest;
 mod measure;
-mod userspace;
 
 use anyhow::{Context, Result, bail};
 
@@ -19,15 +17,6 @@ fn main() -> Result<()> {
         }
         ["growth", ref filter @ ..] => growth::run(filter),
         ["bystander", kind, rounds] => drive::bystander(kind, rounds.parse().context("a number")?),
-        ["events", recording, rounds] => {
-            userspace::events(recording.as_ref(), rounds.parse().context("a number")?)
-        }
-        ["unsampled", recording, rounds] => {
-            userspace::unsampled(recording.as_ref(), rounds.parse().context("a number")?)
-        }
-        ["otlp", recording, rounds] => {
-            userspace::otlp(recording.as_ref(), rounds.parse().context("a number")?)
-        }
         _ => bail!("cargo xtask bench runs this"),
     }
 }

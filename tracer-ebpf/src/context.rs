@@ -66,7 +66,7 @@ const SHORT: u32 = 992;
 /// Longest head that is kept.
 const LONG: u32 = scan::MOST;
 /// Longest piece of a head that comes in several.
-const PIECE: u32 = 4096;
+const PIECE: u32 = 8192;
 /// How many places are looked at before one is taken that is in use.
 const TRIES: u32 = 4;
 /// How long a process may work for a request that was lost, as the agent reckons.

@@ -15,22 +15,23 @@ const USAGE: &str = "usage: cargo xtask bench [--update]
        cargo xtask bench --vm [--kernel 6.1|6.12] [--agent COMMAND] [--ready SECONDS] [WORK…]";
 
 pub(crate) fn run(arguments: &[String]) -> Result<()> {
-    stage::run("build of the bench", || {
-        stage::cargo(&["build", "--quiet", "--release", "--package", "tracer-bench"])
-    })?;
     match arguments.iter().map(String::as_str).collect::<Vec<_>>()[..] {
         [] => userspace(false),
         ["--update"] => userspace(true),
         ["--vm", ref rest @ ..] => guest(rest),
         ["--growth", ref rest @ ..] => {
-            stage::command(Command::new(program()).arg("growth").args(rest).current_dir(stage::root()))
+            let program = build("tracer-bench", &[])?;
+            stage::command(Command::new(program).arg("growth").args(rest).current_dir(stage::root()))
         }
         _ => bail!(USAGE),
     }
 }
 
-fn program() -> String {
-    stage::target().join("release/tracer-bench").display().to_string()
+/// Builds one of the bench's programs. Returns its path.
+fn build(name: &str, features: &[&str]) -> Result<String> {
+    let arguments = ["build", "--quiet", "--release", "--package", "tracer-bench", "--bin", name];
+    stage::run("build of the bench", || stage::cargo(&[&arguments, features].concat()))?;
+    Ok(stage::target().join("release").join(name).display().to_string())
 }
 
 /// Each piece of work in a guest that counts instructions, without the agent and with it.
@@ -47,9 +48,10 @@ fn guest(arguments: &[&str]) -> Result<()> {
             word => work.push(quote(word)),
         }
     }
+    let program = build("tracer-bench", &[])?;
     vm::setup(&[kernel])?;
     let guest = Guest { kernel, icount: true, limit: Duration::from_mins(60), apart: false };
-    let line = format!("{} guest /vm/result {} {ready} {}", quote(&program()), quote(&agent), work.join(" "));
+    let line = format!("{} guest /vm/result {} {ready} {}", quote(&program), quote(&agent), work.join(" "));
     let outcome = vm::run(guest, &line)?;
     let result = outcome.folder.read("result").unwrap_or_default();
     print(&result)?;
@@ -109,63 +111,58 @@ fn print(result: &str) -> Result<()> {
     Ok(())
 }
 
-/// Recordings on which the agent's own work is counted, and the file of what is expected.
-const RECORDINGS: &[(&str, &str)] = &[
-    ("keep-alive", "bench/recordings/keepalive.rec"),
-    ("curl", "tests/recordings/curl.rec"),
-    ("node", "tests/recordings/node.rec"),
-    ("python", "tests/recordings/python.rec"),
+/// Recordings on which the agent's own work is counted, and how far a count may be from the expected one. The short ones
+/// are mostly the beginning of a pipeline: where `malloc` finds room for that is another matter with each length of the
+/// program's path, of 5 % and more.
+const RECORDINGS: &[(&str, &str, f64)] = &[
+    ("keep-alive", "bench/recordings/keepalive.rec", 0.02),
+    ("curl", "tests/recordings/curl.rec", 0.2),
+    ("node", "tests/recordings/node.rec", 0.2),
+    ("python", "tests/recordings/python.rec", 0.2),
 ];
 const EXPECTED: &str = "bench/expected.json";
-/// How far a count may be from the expected one: the allocator's and hash tables' doing.
-const TOLERANCE: f64 = 0.02;
 
 /// Counts instructions of the agent's stages with callgrind, and compares them with the file.
 fn userspace(update: bool) -> Result<()> {
+    let program = build("tracer-count", &["--no-default-features"])?;
     setup::counting()?;
-    let mut counts = serde_json::Map::new();
+    let file = stage::root().join(EXPECTED);
+    let expected: serde_json::Map<String, Value> = serde_json::from_str(&fs::read_to_string(&file)?)?;
+    let (mut counts, mut worse) = (serde_json::Map::new(), Vec::new());
     println!("Instructions of the agent for a span");
-    for (recording, path) in RECORDINGS {
+    for (recording, path, tolerance) in RECORDINGS {
         for step in ["events", "unsampled", "otlp"] {
             let path = stage::root().join(path);
-            let (few, spans) = count(step, &path, 10)?;
-            let (many, _) = count(step, &path, 110)?;
-            let each = (many - few) / 100.0 / spans;
+            let (few, spans) = count(&program, step, &path, 10)?;
+            let (many, _) = count(&program, step, &path, 110)?;
+            let each = ((many - few) / 100.0 / spans).round();
             println!("  {recording:<10} {step:<9} {each:>7.0}");
-            counts.insert(format!("{recording} {step}"), Value::from(each.round()));
+            let name = format!("{recording} {step}");
+            match expected.get(&name).and_then(Value::as_f64) {
+                Some(was) if each < was * (1.0 - tolerance) => {
+                    println!("{name}: better than the {was:.0} expected: cargo xtask bench --update");
+                }
+                Some(was) if each <= was * (1.0 + tolerance) => {}
+                was => worse.push(format!("{name}: {each:.0}, expected {:.0}", was.unwrap_or(0.0))),
+            }
+            counts.insert(name, Value::from(each));
         }
     }
-    let file = stage::root().join(EXPECTED);
     if update {
         fs::write(&file, serde_json::to_string_pretty(&counts)? + "\n")?;
         return Ok(());
-    }
-    let expected: serde_json::Map<String, Value> = serde_json::from_str(&fs::read_to_string(&file)?)?;
-    let mut worse = Vec::new();
-    for (name, value) in &counts {
-        let (now, was) = (value.as_f64().unwrap_or(0.0), expected.get(name).and_then(Value::as_f64));
-        match was {
-            Some(was) if now <= was * (1.0 + TOLERANCE) => {
-                if now < was * (1.0 - TOLERANCE) {
-                    println!(
-                        "{name}: {now:.0}, better than the {was:.0} expected: cargo xtask bench --update"
-                    );
-                }
-            }
-            was => worse.push(format!("{name}: {now:.0}, expected {:.0}", was.unwrap_or(0.0))),
-        }
     }
     ensure!(worse.is_empty(), "more instructions than {EXPECTED} says: {}", worse.join("; "));
     Ok(())
 }
 
 /// Instructions of a run, and the spans of a round.
-fn count(step: &str, recording: &Path, rounds: u32) -> Result<(f64, f64)> {
+fn count(program: &str, step: &str, recording: &Path, rounds: u32) -> Result<(f64, f64)> {
     let out = stage::target().join("callgrind.out");
     let output = Command::new("valgrind")
         .arg("--tool=callgrind")
         .arg(format!("--callgrind-out-file={}", out.display()))
-        .arg(program())
+        .arg(program)
         .arg(step)
         .arg(recording)
         .arg(rounds.to_string())

@@ -3,11 +3,23 @@
 
 use std::path::Path;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use tracer_agent::bench::Replayed;
 
+fn main() -> Result<()> {
+    let words: Vec<String> = std::env::args().skip(1).collect();
+    let [step, recording, rounds] = &words[..] else { bail!("cargo xtask bench runs this") };
+    let (recording, rounds) = (Path::new(recording), rounds.parse().context("a number")?);
+    match step.as_str() {
+        "events" => events(recording, rounds),
+        "unsampled" => unsampled(recording, rounds),
+        "otlp" => otlp(recording, rounds),
+        _ => bail!("cargo xtask bench runs this"),
+    }
+}
+
 /// From the kernel's records to spans.
-pub(crate) fn events(recording: &Path, rounds: usize) -> Result<()> {
+fn events(recording: &Path, rounds: usize) -> Result<()> {
     let replayed = Replayed::open(recording).map_err(anyhow::Error::msg).context("the recording")?;
     let mut spans = 0;
     for _ in 0..rounds {
@@ -18,7 +30,7 @@ pub(crate) fn events(recording: &Path, rounds: usize) -> Result<()> {
 }
 
 /// As [`events`], of requests that no span is made of, since they are not sampled.
-pub(crate) fn unsampled(recording: &Path, rounds: usize) -> Result<()> {
+fn unsampled(recording: &Path, rounds: usize) -> Result<()> {
     let mut replayed = Replayed::open(recording).map_err(anyhow::Error::msg).context("the recording")?;
     let spans = replayed.events_to_spans();
     replayed.sample_nothing();
@@ -30,7 +42,7 @@ pub(crate) fn unsampled(recording: &Path, rounds: usize) -> Result<()> {
 }
 
 /// From spans to the bytes of OTLP requests.
-pub(crate) fn otlp(recording: &Path, rounds: usize) -> Result<()> {
+fn otlp(recording: &Path, rounds: usize) -> Result<()> {
     let mut replayed = Replayed::open(recording).map_err(anyhow::Error::msg).context("the recording")?;
     let spans = replayed.keep_spans();
     for _ in 0..rounds {
