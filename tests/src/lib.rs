@@ -175,6 +175,19 @@ impl Agent {
         count_of(&self.status(), name)
     }
 
+    /// Waits until its status `fits`, as [`wait_until`].
+    pub fn wait_for(&self, what: &str, mut fits: impl FnMut(&Value) -> bool) {
+        let begin = Instant::now();
+        loop {
+            let status = self.status();
+            if fits(&status) {
+                return;
+            }
+            assert!(begin.elapsed() < LONGEST, "waited in vain: {what}: {:#}", status["totals"]);
+            thread::sleep(Duration::from_millis(10));
+        }
+    }
+
     /// Sends a signal.
     pub fn signal(&self, signal: libc::c_int) {
         // SAFETY: our own child, not reaped yet.

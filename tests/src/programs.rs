@@ -137,12 +137,31 @@ impl Program {
 
     /// The same, with its price service there.
     pub fn flask_asking(prices: &str) -> Self {
+        Self::shop("app:app", prices, &[])
+    }
+
+    /// The same with OpenTelemetry's SDK in it, which exports there, if anywhere.
+    pub fn flask_with_sdk(prices: &str, endpoint: Option<&str>) -> Self {
+        let path =
+            ["tests/apps/sdk", ".tools/python-sdk"].map(|path| root().join(path).display().to_string());
+        let path = path.join(":");
+        let mut environment = vec![
+            ("PYTHONPATH", path.as_str()),
+            ("OTEL_SERVICE_NAME", "shop"),
+            ("OTEL_BSP_SCHEDULE_DELAY", "200"),
+        ];
+        environment.extend(endpoint.map(|endpoint| ("OTEL_EXPORTER_OTLP_ENDPOINT", endpoint)));
+        Self::shop("traced:app", prices, &environment)
+    }
+
+    fn shop(module: &str, prices: &str, environment: &[(&str, &str)]) -> Self {
         let port = free_port();
         Self::start("flask", port, |_| {
-            let mut command = Command::new("/usr/bin/python3");
+            let mut command = Command::new(PYTHON);
             command
-                .args(["-m", "gunicorn", "--workers", "2", "--bind", &format!("127.0.0.1:{port}"), "app:app"])
+                .args(["-m", "gunicorn", "--workers", "2", "--bind", &format!("127.0.0.1:{port}"), module])
                 .current_dir(root().join("tests/apps/shop"))
+                .envs(environment.iter().copied())
                 .env("PRICES_URL", prices)
                 .env("PYTHONDONTWRITEBYTECODE", "1");
             command

@@ -2,7 +2,7 @@
 //! leaves with that call is what the specification wants of whoever takes part in a trace.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     fs,
     io::{Read, Write},
     net::{TcpListener, TcpStream},
@@ -85,8 +85,12 @@ fn go() -> String {
 
 /// A request with these fields, on a connection of its own.
 fn ask(port: u16, fields: &str) {
+    ask_for(port, "/asked", fields);
+}
+
+fn ask_for(port: u16, path: &str, fields: &str) {
     let mut stream = TcpStream::connect(("127.0.0.1", port)).expect("the service");
-    let head = format!("GET /asked HTTP/1.1\r\nHost: service\r\n{fields}Connection: close\r\n\r\n");
+    let head = format!("GET {path} HTTP/1.1\r\nHost: service\r\n{fields}Connection: close\r\n\r\n");
     stream.write_all(head.as_bytes()).expect("sent");
     let mut answer = String::new();
     stream.read_to_string(&mut answer).expect("an answer");
@@ -103,6 +107,8 @@ enum Expected {
 
 /// Requests before the cases.
 const WARM: usize = 20;
+/// Calls of the request behind them.
+const CALLS: usize = 3;
 const VALID: &str = "traceparent: 00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01\r\n";
 const TRACE: &str = "0af7651916cd43dd8448eb211c80319c";
 const SPAN: &str = "b7ad6b7169203331";
@@ -315,10 +321,19 @@ fn calls_of_services_without_tracing_carry_what_the_specification_wants() {
             let (parents, sent, _) = split(&head);
             states.insert(parents[0][36..52].to_owned(), sent.concat());
         }
+        // Each call of one request is a span of its own, in one trace.
+        ask_for(service.port, &format!("/asked/{CALLS}"), &format!("{VALID}tracestate: a=1\r\n"));
+        wait_until(name, || backend.heads.lock().expect("no panic").len() == CALLS);
+        let mut ids = BTreeSet::new();
+        for head in backend.take() {
+            check(name, "several calls", &Expected::Same("01", "a=1"), plain, &head);
+            ids.insert(split(&head).0[0][36..52].to_owned());
+        }
+        assert_eq!(ids.len(), CALLS, "{name}");
     }
     // What the caller does not sample is no span.
     let sampled = cases().iter().filter(|(_, expected)| !matches!(expected, Expected::Same("00", _))).count();
-    let expected = 2 * names.len() * (WARM + sampled);
+    let expected = names.len() * (2 * (WARM + sampled) + 1 + CALLS);
     let spans = receiver.wait_for(|spans| spans.len() >= expected);
     assert_eq!(spans.len(), expected);
     let mut known = 0;

@@ -173,12 +173,11 @@ fn at_full_speed_every_request_has_one_header_or_is_counted_with_its_reason() {
     assert_eq!(spans.len(), with.len(), "every header names another span");
     println!("{} requests, {} with a header", lines.len(), with.len());
     assert!(with.len() > without.len(), "{} of {}", with.len(), lines.len());
-    wait_until("the ledger", || {
-        let status = agent.status();
-        let told = told(&status);
+    agent.wait_for("the ledger", |status| {
+        let told = told(status);
         // What the ring had no room for is counted as that.
-        let lost = count_of(&status, "events.lost");
-        let pushed = count_of(&status, "headers.pushed");
+        let lost = count_of(status, "events.lost");
+        let pushed = count_of(status, "headers.pushed");
         let (all, with) = (lines.len() as u64, with.len() as u64);
         let missing = all.saturating_sub(told);
         told <= all && pushed <= with && (missing == 0 && pushed == with || missing > 0 && missing <= lost)
@@ -304,10 +303,9 @@ fn a_hundred_thousand_requests_in_all_and_their_answers_are_the_same_but_for_the
         fs::write(&begin, "").expect("written");
         let (_client, said) = waited_for(client);
         let pushed = said["headers"].as_u64().expect("a number");
-        wait_until("the ledger", || {
-            let status = agent.status();
-            let lost = count_of(&status, "events.lost");
-            let (told, count) = (told(&status), count_of(&status, "headers.pushed"));
+        agent.wait_for(&format!("the ledger of {said}"), |status| {
+            let lost = count_of(status, "events.lost");
+            let (told, count) = (told(status), count_of(status, "headers.pushed"));
             // What the ring had no room for is counted as that.
             let missing = CONNECTIONS * each - told.min(CONNECTIONS * each);
             told <= CONNECTIONS * each && missing <= lost && count <= pushed && pushed - count <= lost

@@ -14,7 +14,7 @@ use std::{
 use serde_json::Value;
 use tracer_tests::{
     Agent, Folder, TRUST, knowing,
-    programs::{Ended, PYTHON, Program, curl, free_port, is_valid, run, said_by},
+    programs::{Ended, PYTHON, Program, curl, free_port, held, is_valid, run, said_by},
     receiver::{Received, Receiver},
     root, tracer, wait_until,
 };
@@ -206,28 +206,108 @@ fn programs_that_wait_in_their_calls_get_a_header_on_the_first_request_of_each_c
 
 #[test]
 fn a_trace_that_another_header_tells_is_left_to_that() {
+    const SPAN: &str = "b7ad6b7169203331";
+    let number = |hex: &str| u64::from_str_radix(hex, 16).expect("a number");
+    let (high, low) = TRACE.split_at(16);
+    let datadog = format!(
+        "x-datadog-trace-id: {}\r\nx-datadog-parent-id: {}\r\nx-datadog-sampling-priority: 1\r\n\
+         x-datadog-tags: _dd.p.dm=-1,_dd.p.tid={high}\r\n",
+        number(low),
+        number(SPAN)
+    );
+    let told = [
+        ("b3", format!("X-B3-TraceId: {TRACE}\r\nX-B3-SpanId: {SPAN}\r\n")),
+        ("b3", format!("b3: {TRACE}-{SPAN}-1\r\n")),
+        ("jaeger", format!("uber-trace-id: {TRACE}:{SPAN}:0:1\r\n")),
+        ("datadog", datadog),
+        (
+            "xray",
+            format!("X-Amzn-Trace-Id: Root=1-{}-{};Parent={SPAN};Sampled=1\r\n", &TRACE[..8], &TRACE[8..]),
+        ),
+    ];
     let prices = Program::nginx("access_log contexts contexts; location / { return 200 '{\"price\": 1}'; }");
     let shop = Program::flask_asking(&prices.url(""));
     let receiver = Receiver::start();
     let folder = Folder::new();
     let config = folder.file("tracer.yaml");
-    fs::write(&config, "propagation: {mode: headers}\nlinks: {headers: [b3]}\n").expect("written");
+    let text = "propagation: {mode: headers}\nlinks: {headers: [b3, jaeger, datadog, xray]}\n";
+    fs::write(&config, text).expect("written");
     let config = config.display().to_string();
     let agent = Agent::tracing_with(&[shop.pid()], &receiver, &["--config", &config]);
-    let b3 = format!("X-B3-TraceId: {TRACE}\r\nX-B3-SpanId: b7ad6b7169203331\r\n");
-    ask_in_pieces(shop.port, "/item/1", &b3, &[]);
-    ask_in_pieces(shop.port, "/item/2", "", &[]);
-    wait_until("the calls", || prices.read("contexts").lines().count() == 2);
-    let lines: Vec<String> = prices.read("contexts").lines().map(str::to_owned).collect();
-    assert_eq!(lines[0], "- -");
-    assert!(is_valid(&lines[1][..55]), "{}", lines[1]);
-    wait_until("the ledger", || agent.count("headers.other_context") == 1);
-    let spans = receiver.wait_for(|spans| spans.len() >= 4);
-    // Its call hangs on it all the same.
-    for span in spans.iter().filter(|span| span.path().ends_with("/1")) {
-        let trace: String = span.span.trace_id.iter().map(|byte| format!("{byte:02x}")).collect();
-        assert_eq!(trace, TRACE, "{}", span.path());
+    for (n, (_, fields)) in told.iter().enumerate() {
+        ask_in_pieces(shop.port, &format!("/item/{n}"), fields, &[]);
     }
+    ask_in_pieces(shop.port, "/item/99", "", &[]);
+    wait_until("the calls", || prices.read("contexts").lines().count() == told.len() + 1);
+    let text = prices.read("contexts");
+    let lines: Vec<&str> = text.lines().collect();
+    assert_eq!(lines[..told.len()], ["- -"; 5]);
+    assert!(is_valid(&lines[told.len()][..55]), "{text}");
+    wait_until("the ledger", || agent.count("headers.other_context") == told.len() as u64);
+    let all = 2 * (told.len() + 1);
+    let spans = receiver.wait_for(|spans| spans.len() >= all);
+    assert_eq!(spans.len(), all);
+    for (n, (format, _)) in told.iter().enumerate() {
+        // The call hangs on the request all the same.
+        for span in spans.iter().filter(|span| span.path().ends_with(&format!("/{n}"))) {
+            assert_eq!(hex(&span.span.trace_id), TRACE, "{format}: {}", span.path());
+            if span.is_server() {
+                assert_eq!(hex(&span.span.parent_span_id), SPAN, "{format}");
+                assert_eq!(span.attribute("tracer.link.evidence").as_deref(), Some("header"));
+                assert_eq!(span.attribute("tracer.link.format").as_deref(), Some(*format));
+            }
+        }
+    }
+    agent.stop();
+}
+
+#[test]
+fn a_request_id_that_is_passed_on_names_the_request() {
+    for (links, evidence) in [("", "proxy"), ("links: {headers: [x-request-id]}\n", "forwarded-header")] {
+        let (proxy, _prices) = nginx_and_behind();
+        let receiver = Receiver::start();
+        let folder = Folder::new();
+        let config = folder.file("tracer.yaml");
+        fs::write(&config, format!("propagation: {{mode: \"off\"}}\n{links}")).expect("written");
+        let config = config.display().to_string();
+        let agent = Agent::tracing_with(&[proxy.pid()], &receiver, &["--config", &config]);
+        ask_in_pieces(proxy.port, "/1", "X-Request-Id: 6f1c2d3e4a5b\r\n", &[]);
+        let spans = receiver.wait_for(|spans| spans.len() == 2);
+        let call = spans.iter().find(|span| !span.is_server()).expect("a call");
+        assert_eq!(call.attribute("tracer.link.evidence").as_deref(), Some(evidence));
+        agent.stop();
+    }
+}
+
+#[test]
+fn what_finds_no_room_in_the_map_is_counted_and_what_ends_makes_room() {
+    const ROOM: usize = 4;
+    let nginx = Program::noting();
+    // Connections that are held, with a request on each; then the same again.
+    let client = format!(
+        "import http.client\n\
+         for n in range(2):\n\
+         \x20   held = [http.client.HTTPConnection('127.0.0.1', {}, timeout=9) for n in range({})]\n\
+         \x20   for one in held: one.request('GET', '/'); assert one.getresponse().read() == b'hello\\n'\n\
+         \x20   for one in held: one.close()\n",
+        nginx.port,
+        2 * ROOM
+    );
+    let folder = Folder::new();
+    let begin = folder.file("begin");
+    let shell = held(&begin, &format!("{PYTHON} -c \"{client}\""));
+    let receiver = Receiver::start();
+    let (endpoint, pid) = (receiver.http_endpoint(), shell.0.id().to_string());
+    let arguments =
+        ["--otlp-endpoint", &endpoint, "--output", "none", "--propagation", "headers", "--pid", &pid];
+    let agent = Agent::start_in(&[("TRACER_TEST_SOCKETS", &ROOM.to_string())], &arguments);
+    fs::write(begin, "").expect("written");
+    wait_until("the requests", || nginx.read("traces").lines().count() == 4 * ROOM);
+    let text = nginx.read("traces");
+    let with: Vec<bool> = text.lines().map(is_valid).collect();
+    assert_eq!(with, [[true; ROOM], [false; ROOM], [true; ROOM], [false; ROOM]].concat(), "{text}");
+    wait_until("the ledger", || agent.count("headers.failed") == 2 * ROOM as u64);
+    assert_eq!(agent.count("headers.pushed"), 2 * ROOM as u64);
     agent.stop();
 }
 
@@ -545,7 +625,11 @@ fn nginx_and_behind() -> (Program, Program) {
 #[test]
 fn a_header_that_is_passed_on_names_the_call_and_carries_the_decision() {
     const SPAN: &str = "b7ad6b7169203331";
+    // The random bits of this trace are 0.28 of the largest number: a ratio of 0.8 keeps it, one of 0.5 does not.
     for (sampler, came, flags) in [
+        ("traceidratio, ratio: 0.8", "02", "03"),
+        ("traceidratio, ratio: 0.5", "01", "00"),
+        ("parentbased_traceidratio, ratio: 0.5", "01", "01"),
         ("parentbased_always_on", "01", "01"),
         ("parentbased_always_on", "00", "00"),
         ("parentbased_always_off", "03", "03"),

@@ -98,8 +98,7 @@ fn patterns(backend: u16) -> Vec<Pattern> {
         pattern("Go", go("goroutines"), 2, [1.0, 0.0]),
         pattern("Go, 8 calls at once", go("fan-out"), 8, [1.0, 0.0]),
         pattern("nginx, connections kept", Program::nginx_before(backend), 1, [1.0, 1.0]),
-        // With a new connection to the backend now and then, some calls stay unclear.
-        pattern("HAProxy, connections kept", Program::haproxy_before(backend), 1, [1.0, 0.9]),
+        pattern("HAProxy, connections kept", Program::haproxy_before(backend), 1, [1.0, 1.0]),
     ]
 }
 
@@ -200,12 +199,20 @@ fn no_link_is_wrong_and_all_that_can_be_known_are_made() {
         }
     }
     let status = agent.status();
-    for (pattern, profile) in [(0, "threads"), (4, "threads"), (6, "unknown"), (8, "unknown"), (20, "proxy")]
-    {
+    let services = status["services"].as_array().expect("services");
+    for (pattern, profile, why) in [
+        (0, "threads", "overlapping exchanges"),
+        (4, "threads", "overlapping exchanges"),
+        (6, "unknown", "a thread without a request made calls while others were open"),
+        (8, "unknown", "a thread without a request made calls while others were open"),
+        (9, "unknown", "a thread read a request while it worked for another"),
+        (20, "proxy", "haproxy"),
+    ] {
         let pattern: &Pattern = &patterns[pattern];
-        let services = status["services"].as_array().expect("services");
         let service = services.iter().find(|service| service["pid"] == pattern.program.pid());
-        assert_eq!(service.expect("its service")["profiles"][0]["profile"], profile, "{}", pattern.name);
+        let found = &service.expect("its service")["profiles"][0];
+        assert_eq!(found["profile"], profile, "{}", pattern.name);
+        assert!(found["why"].as_str().is_some_and(|text| text.contains(why)), "{}: {found}", pattern.name);
     }
     assert_eq!(agent.count("links.other_trace"), 0);
     agent.stop();

@@ -1,10 +1,16 @@
 //! Spans become traces: each link that is made is right, and those that can be known are made.
 
-use std::{collections::BTreeMap, thread};
+use std::{
+    collections::BTreeMap,
+    io::{Read, Write},
+    net::TcpListener,
+    process::Command,
+    thread,
+};
 
 use tracer_tests::{
     Agent,
-    programs::{Program, curl},
+    programs::{PYTHON, Program, curl, free_port},
     receiver::{Received, Receiver},
 };
 
@@ -175,5 +181,66 @@ fn an_event_loop_is_linked_only_while_one_request_is_open() {
     let spans = receiver.wait_for(|spans| spans.len() >= 660);
     assert_eq!(spans.len(), 660);
     assert_no_link_is_wrong(&spans);
+    agent.stop();
+}
+
+/// A service that asks this address for each request, by urllib3 as it tries again, and follows what it is told.
+const RETRIES: &str = "
+import http.server, sys, urllib3
+pool = urllib3.PoolManager(retries=urllib3.Retry(5, backoff_factor=0), timeout=9)
+class Service(http.server.BaseHTTPRequestHandler):
+    def do_GET(self):
+        pool.request('GET', sys.argv[2] + self.path).data
+        self.send_response(204)
+        self.end_headers()
+http.server.ThreadingHTTPServer(('127.0.0.1', int(sys.argv[1])), Service).serve_forever()";
+
+#[test]
+fn attempts_of_one_call_are_counted_where_they_are_proven() {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a socket");
+    let backend = listener.local_addr().expect("an address").port();
+    // Twice the connection is closed without an answer; what is /old is at /new.
+    thread::spawn(move || {
+        for (n, mut stream) in listener.incoming().map_while(Result::ok).enumerate() {
+            let mut head = [0; 4096];
+            let length = stream.read(&mut head).unwrap_or(0);
+            let answer = match head[..length].starts_with(b"GET /old") {
+                true => "302 Found\r\nLocation: /new",
+                false => "200 OK",
+            };
+            if n >= 2 {
+                let _ = write!(stream, "HTTP/1.1 {answer}\r\nContent-Length: 0\r\nConnection: close\r\n\r\n");
+            }
+        }
+    });
+    let port = free_port();
+    let service = Program::start("retries", port, |_| {
+        let mut command = Command::new(PYTHON);
+        command.args(["-c", RETRIES, &port.to_string(), &format!("http://127.0.0.1:{backend}")]);
+        command
+    });
+    let receiver = Receiver::start();
+    let agent = Agent::tracing(&[service.pid()], &receiver);
+    for path in ["/again", "/again", "/old"] {
+        curl(&["--fail", &service.url(path)]);
+    }
+    let spans = receiver.wait_for(|spans| spans.len() >= 9);
+    let mut calls: Vec<_> = spans.iter().filter(|span| !span.is_server()).collect();
+    calls.sort_by_key(|call| call.span.start_time_unix_nano);
+    let found: Vec<_> = calls
+        .iter()
+        .map(|call| {
+            (call.path(), call.number("http.response.status_code"), call.number("http.request.resend_count"))
+        })
+        .collect();
+    let expected = [
+        ("/again", None, None),
+        ("/again", None, Some(1)),
+        ("/again", Some(200), Some(2)),
+        ("/again", Some(200), None),
+        ("/old", Some(302), None),
+        ("/new", Some(200), Some(1)),
+    ];
+    assert_eq!(found, expected.map(|(path, status, resend)| (path.to_owned(), status, resend)));
     agent.stop();
 }

@@ -4,6 +4,7 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     fs,
+    process::{Command, Output},
 };
 
 use tracer_tests::{
@@ -11,7 +12,7 @@ use tracer_tests::{
     namespace::Namespace,
     programs::{Program, ask, free_port, held, is_valid},
     receiver::{Received, Receiver},
-    wait_until,
+    tracer, wait_until,
 };
 
 /// A client's namespace and a server's. By IPv4 the client calls an address that is not the server's, and
@@ -147,7 +148,8 @@ fn headers_go_to_this_host_and_to_private_addresses_unless_others_are_allowed() 
         let before = [&near, &far].map(|program| program.read("traces").lines().count());
         let receiver = Receiver::start();
         let config = config.display().to_string();
-        let agent = Agent::tracing_with(&[shell.0.id()], &receiver, &["--config", &config]);
+        let pids = [shell.0.id(), near.pid(), far.pid()];
+        let agent = Agent::tracing_with(&pids, &receiver, &["--config", &config]);
         fs::write(&begin, "").expect("written");
         wait_until("the calls", || done.exists());
         let after = |program: &Program, before: usize| -> Vec<bool> {
@@ -158,6 +160,20 @@ fn headers_go_to_this_host_and_to_private_addresses_unless_others_are_allowed() 
         let denied = expected.iter().filter(|is_sent| !**is_sent).count() as u64;
         wait_until("the ledger", || agent.count("headers.destination") == denied);
         assert_eq!(agent.count("headers.pushed"), 6 - denied);
+        // Each request hangs on its call, with a header and without one.
+        let spans = receiver.wait_for(|spans| spans.len() >= 2 * urls.len());
+        assert_eq!(spans.len(), 2 * urls.len());
+        let mut evidence = BTreeMap::new();
+        for request in spans.iter().filter(|span| span.is_server()) {
+            let call = spans.iter().find(|span| span.span.span_id == request.span.parent_span_id);
+            let call = call.unwrap_or_else(|| panic!("{request:?} hangs on nothing"));
+            assert_eq!((call.is_server(), &call.span.trace_id), (false, &request.span.trace_id));
+            *evidence.entry(request.attribute("tracer.link.evidence").unwrap_or_default()).or_insert(0) += 1;
+        }
+        assert_eq!(
+            evidence,
+            BTreeMap::from([("header".to_owned(), 6 - denied), ("wire".to_owned(), denied)])
+        );
         agent.stop();
         for file in [begin, done] {
             fs::remove_file(file).expect("removed");
@@ -187,4 +203,25 @@ fn a_connection_that_is_older_than_the_agent_gives_the_right_link_or_none() {
     }
     println!("{linked} of {} requests are linked\n{log}", requests.len());
     assert!(linked * 2 > requests.len(), "{linked} of {}", requests.len());
+}
+
+#[test]
+fn an_agent_that_cannot_try_its_headers_says_so_and_adds_none() {
+    // Its requests to itself go nowhere.
+    let world = Namespace::new();
+    world.ip("link set lo down");
+    let traced = |more: &[&str]| {
+        let mut command = Command::new(tracer());
+        command.args(["run", "--output", "none"]).args(more).args(["--", "true"]);
+        world.enter(|| command.output().expect("tracer runs"))
+    };
+    let said = |output: &Output| String::from_utf8_lossy(&output.stderr).into_owned();
+    let output = traced(&[]);
+    assert!(output.status.success(), "{}", said(&output));
+    assert!(said(&output).contains("requests get no trace headers"), "{}", said(&output));
+    assert!(said(&output).contains("they could not be tried"), "{}", said(&output));
+    // Whoever asks for them is not left without.
+    let output = traced(&["--propagation", "headers"]);
+    assert!(!output.status.success(), "{}", said(&output));
+    assert!(said(&output).contains("they could not be tried"), "{}", said(&output));
 }

@@ -1,5 +1,5 @@
-//! What a fresh machine lacks: looked for first, installed only if missing, from Debian's packages and
-//! the crate registry.
+//! What a fresh machine lacks: looked for first, installed only if missing, from Debian's packages, the
+//! crate registry and Python's.
 
 use std::{
     fs,
@@ -101,6 +101,11 @@ const HOST: &[Need] = &[
         package: "python3-aiohttp",
         why: "a service that a test traces",
     },
+    Need {
+        present: || installed("python3-pip"),
+        package: "python3-pip",
+        why: "installs OpenTelemetry's SDK for Python",
+    },
     Need { present: || runs("ip"), package: "iproute2", why: "makes network namespaces in a test" },
     Need { present: || runs("nft"), package: "nftables", why: "translates addresses in a test" },
 ];
@@ -147,7 +152,8 @@ pub(crate) fn all() -> Result<()> {
     building()?;
     stage::run("setup of programs", || {
         install(PROGRAMS)?;
-        install(HOST)
+        install(HOST)?;
+        sdk()
     })
 }
 
@@ -283,5 +289,27 @@ fn bpf_linker() -> Result<()> {
     stage::command(&mut command)?;
     fs::remove_dir_all(tools.join("build"))?;
     fs::write(stamp, VERSION)?;
+    Ok(())
+}
+
+/// OpenTelemetry's SDK for Python, which a service that a test traces has in it.
+fn sdk() -> Result<()> {
+    let wanted = stage::root().join("tests/apps/sdk/requirements.txt");
+    let folder = stage::tools().join("python-sdk");
+    let stamp = folder.join("requirements.txt");
+    let text = fs::read_to_string(&wanted)?;
+    if fs::read_to_string(&stamp).is_ok_and(|installed| installed == text) {
+        return Ok(());
+    }
+    println!("installing OpenTelemetry's SDK for Python: a service with it is traced in a test");
+    let mut command = Command::new("/usr/bin/python3");
+    command
+        .args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--only-binary", ":all:"])
+        .args(["--root-user-action", "ignore", "--upgrade", "--target"])
+        .arg(&folder)
+        .arg("--requirement")
+        .arg(&wanted);
+    stage::command(&mut command)?;
+    fs::write(stamp, text)?;
     Ok(())
 }

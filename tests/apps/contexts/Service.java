@@ -6,7 +6,10 @@ import java.net.http.HttpClient;
 import java.net.http.HttpRequest;
 import java.net.http.HttpResponse;
 
-/** A service that makes one call for each request, by HttpClient or HttpURLConnection. No tracing in it. */
+/**
+ * A service that makes a call for each request, as many as its path says behind a slash, by HttpClient or
+ * HttpURLConnection. No tracing in it.
+ */
 class Service {
     public static void main(String[] arguments) throws Exception {
         var backend = URI.create(System.getenv("BACKEND"));
@@ -14,13 +17,16 @@ class Service {
         var server = HttpServer.create(
             new InetSocketAddress("127.0.0.1", Integer.parseInt(System.getenv("PORT"))), 0);
         server.createContext("/", exchange -> {
+            var parts = exchange.getRequestURI().getPath().split("/");
             try {
-                if (arguments[0].equals("client")) {
-                    client.send(
-                        HttpRequest.newBuilder(backend).build(), HttpResponse.BodyHandlers.discarding());
-                } else {
-                    var connection = (HttpURLConnection) backend.toURL().openConnection();
-                    connection.getInputStream().readAllBytes();
+                for (int n = parts.length > 2 ? Integer.parseInt(parts[2]) : 1; n > 0; n--) {
+                    if (arguments[0].equals("client")) {
+                        client.send(
+                            HttpRequest.newBuilder(backend).build(), HttpResponse.BodyHandlers.discarding());
+                    } else {
+                        var connection = (HttpURLConnection) backend.toURL().openConnection();
+                        connection.getInputStream().readAllBytes();
+                    }
                 }
                 exchange.sendResponseHeaders(204, -1);
             } catch (InterruptedException error) {

@@ -1,4 +1,4 @@
-// A service that makes one call for each request, by fetch or by http. No tracing in it.
+// A service that makes a call for each request, as many as its path says behind a slash, by fetch or by http. No tracing in it.
 const http = require("node:http");
 const { BACKEND, PORT } = process.env;
 
@@ -14,7 +14,7 @@ const ways = {
 };
 const call = ways[process.argv[2]];
 
-http.createServer(async (_, response) => {
-  await call();
+http.createServer(async (request, response) => {
+  for (let n = Number(request.url.split("/")[2] ?? 1); n > 0; n--) await call();
   response.end("done\n");
 }).listen(Number(PORT), "127.0.0.1");

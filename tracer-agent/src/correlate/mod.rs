@@ -379,7 +379,7 @@ impl Correlator {
             is_decided: false,
             is_closed: false,
             is_own: standing.own_id.is_some(),
-            is_suppressed: standing.is_suppressed || self.is_suppressed(unit.pid),
+            is_suppressed: standing.is_suppressed || self.is_suppressed(unit.pid, facts.role),
             sent_trace,
         };
         if let Some(request) = request.made_for {
@@ -499,9 +499,9 @@ impl Correlator {
             Forwarded::FromEnded => (None, None),
             Forwarded::Nothing => (self.made_for(call), None),
         };
-        let is_suppressed = own.is_some() && self.rules.sdk == Sdk::Suppress;
+        let is_suppressed = own.is_some() && self.is_own_suppressed(pid);
         if let Some((own, true)) = own {
-            let context = self.context_of_own(call.key, own, found);
+            let context = self.context_of_own(call, own, found);
             let made_for = found.map(|(request, _)| request);
             return Standing { context, made_for, own_id: Some(own.parent_id), is_suppressed };
         }

@@ -6,14 +6,15 @@ use rustc_hash::FxHashMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Carried, Context, Correlator, Evidence, Incoming, Key};
+use super::{Call, Carried, Context, Correlator, Evidence, Incoming, Key};
 use crate::exchange::{ConnectionFacts, Exchange, Role};
 
 /// What is done where an application traces itself.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema, clap::ValueEnum)]
 #[serde(rename_all = "lowercase")]
 pub enum Sdk {
-    /// A call that carries a trace header of the application's own gets the ids of that header.
+    /// A call that carries a trace header of the application's own gets the ids of that header. It gets no span if its
+    /// process was seen to export spans itself, nor do that process's requests if their traces go on in such headers.
     #[default]
     Adopt,
     /// Such a call gets no span, nor does anything of a process that was seen to export spans itself.
@@ -133,16 +134,17 @@ impl Correlator {
     }
 
     /// Trace and parent of a call with such a context. The request that it is made for is its parent if that is
-    /// of the same trace.
+    /// of the same trace: then its application has a span for that request too.
     pub(super) fn context_of_own(
         &mut self,
-        call: Key,
+        call: Call,
         own: &Incoming,
         made_for: Option<(Key, Evidence)>,
     ) -> Context {
         let parent = made_for.and_then(|(request, evidence)| {
             self.request(request).filter(|request| request.context.trace_id == own.trace_id)?;
-            self.child_of(request, call, evidence)?.parent
+            self.process(call.unit.pid).continues_traces = true;
+            self.child_of(request, call.key, evidence)?.parent
         });
         Context {
             trace_id: own.trace_id,
@@ -153,15 +155,23 @@ impl Correlator {
         }
     }
 
-    /// Whether no span is made of a process's requests and calls.
-    pub(super) fn is_suppressed(&self, pid: u32) -> bool {
-        self.rules.sdk == Sdk::Suppress && self.processes.get(&pid).is_some_and(|process| process.exports)
+    /// Whether no span is made of a call with such a context.
+    pub(super) fn is_own_suppressed(&self, pid: u32) -> bool {
+        self.rules.sdk == Sdk::Suppress || self.processes.get(&pid).is_some_and(|process| process.exports)
+    }
+
+    /// Whether no span is made of a process's requests, or calls.
+    pub(super) fn is_suppressed(&self, pid: u32, role: Role) -> bool {
+        self.processes.get(&pid).is_some_and(|process| {
+            let has_its_own = role == Role::Server && process.continues_traces;
+            process.exports && (self.rules.sdk == Sdk::Suppress || has_its_own)
+        })
     }
 
     /// A call has ended. If it exported spans, of its process's own, and they were accepted, the process
     /// traces itself. What it passes on for others is not its own.
     pub(super) fn called(&mut self, call: Key, exchange: &Exchange) {
-        if self.rules.sdk != Sdk::Suppress || !exchange.exports_spans() {
+        if !exchange.exports_spans() {
             return;
         }
         let is_passed_on = self.request(call).is_none_or(|call| call.made_for.is_some());

@@ -35,6 +35,8 @@ pub(super) struct Process {
     pub(super) ended: SpanIds,
     /// It exports spans itself.
     pub(super) exports: bool,
+    /// The traces of its requests go on in headers of its own.
+    pub(super) continues_traces: bool,
 }
 
 /// A request that is served.
@@ -122,6 +124,7 @@ impl Process {
             sent: SpanIds::default(),
             ended: SpanIds::default(),
             exports: false,
+            continues_traces: false,
         }
     }
 

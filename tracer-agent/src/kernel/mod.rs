@@ -274,6 +274,12 @@ impl Kernel {
             let processors =
                 aya::util::nr_cpus().map_err(|(_, error)| KernelError::Load(error.to_string()))?;
             loader.map_max_entries(ROOMS, 2 * processors as u32);
+            // A test can have a map that is soon full.
+            if let Some(sockets) =
+                std::env::var("TRACER_TEST_SOCKETS").ok().and_then(|text| text.parse().ok())
+            {
+                loader.map_max_entries("SOCKETS", sockets);
+            }
         }
         let mut ebpf = loader
             .btf(Some(&kernel_types))

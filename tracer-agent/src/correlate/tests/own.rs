@@ -190,3 +190,44 @@ fn a_process_that_exports_spans_gets_none_and_what_is_below_hangs_on_what_is_abo
         assert!(!world.close(&request).is_suppressed);
     }
 }
+
+#[test]
+fn with_adopt_no_span_is_there_twice_once_a_process_exports_its_own() {
+    let mut world = world(Sdk::Adopt);
+    let (_, one) = world.connection(1);
+    let (call, server) = world.connection(2);
+    let (bare, _) = world.connection(3);
+    let mut ask = |world: &mut World, offset: u64, own: Option<Incoming>| {
+        let request = world.open(&one, APP, offset, Some(context(7, 1)));
+        let without = world.open(&bare, APP, offset, None);
+        let made = world.open(&call, APP, offset, own.clone());
+        let served = world.open(&server, NEXT, offset, own);
+        [&served, &made, &without, &request].map(|pending| world.close(pending))
+    };
+    let suppressed = |links: &[Link; 4]| links.each_ref().map(|link| link.is_suppressed);
+    // It passes on what it gets, and may not export.
+    assert_eq!(suppressed(&ask(&mut world, 0, Some(context(7, 2)))), [false; 4]);
+    export(&mut world, APP, 200);
+    let links = ask(&mut world, 100, Some(context(7, 3)));
+    assert_eq!(suppressed(&links), [false, true, false, true]);
+    // What it has no span for hangs on what is above.
+    assert_eq!(links[2].parent, Some(([1; 8], Evidence::SoleRequest)));
+    assert_eq!(links[0].parent, Some(([3; 8], Evidence::Header)));
+    // Nor for a request that makes no call.
+    let request = world.open(&one, APP, 200, None);
+    assert!(world.close(&request).is_suppressed);
+}
+
+#[test]
+fn with_adopt_requests_of_other_traces_than_the_application_s_own_keep_their_spans() {
+    let mut world = world(Sdk::Adopt);
+    let (_, one) = world.connection(1);
+    let (call, _) = world.connection(2);
+    export(&mut world, APP, 200);
+    for offset in [0, 100] {
+        let request = world.open(&one, APP, offset, Some(context(7, 1)));
+        let made = world.open(&call, APP, offset, Some(context(8, 2 + offset as u8)));
+        assert!(world.close(&made).is_suppressed);
+        assert!(!world.close(&request).is_suppressed);
+    }
+}
