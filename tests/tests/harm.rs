@@ -306,9 +306,9 @@ fn a_hundred_thousand_requests_in_all_and_their_answers_are_the_same_but_for_the
         agent.wait_for(&format!("the ledger of {said}"), |status| {
             let lost = count_of(status, "events.lost");
             let (told, count) = (told(status), count_of(status, "headers.pushed"));
-            // What the ring had no room for is counted as that.
-            let missing = CONNECTIONS * each - told.min(CONNECTIONS * each);
-            told <= CONNECTIONS * each && missing <= lost && count <= pushed && pushed - count <= lost
+            let all = CONNECTIONS * each;
+            // What the ring had no room for is counted as that: a record may be of many requests.
+            told <= all && count <= pushed && (lost > 0 || told == all && count == pushed)
         });
         println!("{} requests, {pushed} with a header", said["requests"]);
         agent.stop();
