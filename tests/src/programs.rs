@@ -137,10 +137,10 @@ impl Program {
 
     /// The same, with its price service there.
     pub fn flask_asking(prices: &str) -> Self {
-        Self::shop("app:app", prices, &[])
+        Self::shop("app:app", "2", prices, &[])
     }
 
-    /// The same with OpenTelemetry's SDK in it, which exports there, if anywhere.
+    /// The same with OpenTelemetry's SDK in it, which exports there, if anywhere, and one worker.
     pub fn flask_with_sdk(prices: &str, endpoint: Option<&str>) -> Self {
         let path =
             ["tests/apps/sdk", ".tools/python-sdk"].map(|path| root().join(path).display().to_string());
@@ -151,15 +151,23 @@ impl Program {
             ("OTEL_BSP_SCHEDULE_DELAY", "200"),
         ];
         environment.extend(endpoint.map(|endpoint| ("OTEL_EXPORTER_OTLP_ENDPOINT", endpoint)));
-        Self::shop("traced:app", prices, &environment)
+        Self::shop("traced:app", "1", prices, &environment)
     }
 
-    fn shop(module: &str, prices: &str, environment: &[(&str, &str)]) -> Self {
+    fn shop(module: &str, workers: &str, prices: &str, environment: &[(&str, &str)]) -> Self {
         let port = free_port();
         Self::start("flask", port, |_| {
             let mut command = Command::new(PYTHON);
             command
-                .args(["-m", "gunicorn", "--workers", "2", "--bind", &format!("127.0.0.1:{port}"), module])
+                .args([
+                    "-m",
+                    "gunicorn",
+                    "--workers",
+                    workers,
+                    "--bind",
+                    &format!("127.0.0.1:{port}"),
+                    module,
+                ])
                 .current_dir(root().join("tests/apps/shop"))
                 .envs(environment.iter().copied())
                 .env("PRICES_URL", prices)

@@ -7,7 +7,7 @@ use std::{
 
 use tracer_tests::{
     Agent, Folder,
-    programs::{PYTHON, Program, curl},
+    programs::{PYTHON, Program, curl, is_valid},
     receiver::Receiver,
     root, tracer, wait_until,
 };
@@ -39,6 +39,25 @@ fn without_privileges_it_says_so_and_exits_with_77() {
     let output = Command::new(&copy).arg("doctor").uid(65_534).gid(65_534).output().expect("it runs");
     assert_eq!(output.status.code(), Some(77));
     assert!(String::from_utf8_lossy(&output.stdout).contains("CAP_BPF"));
+}
+
+#[test]
+fn four_capabilities_are_enough_with_headers_too() {
+    let nginx = Program::noting();
+    // cgroup2 where distributions mount it.
+    let line = format!(
+        "mount -t cgroup2 none /sys/fs/cgroup && \
+         exec setpriv --bounding-set=-all,+bpf,+perfmon,+sys_ptrace,+net_admin --inh-caps=-all \
+         {} run --propagation headers --output none -- curl -sf {}",
+        tracer().display(),
+        nginx.url("/")
+    );
+    let mut command = Command::new("unshare");
+    command.args(["--mount", "sh", "-c", &line]);
+    let output = command.output().expect("unshare runs");
+    assert!(output.status.success(), "{}", stderr(&output));
+    let lines = nginx.read("traces");
+    assert!(lines.lines().map(is_valid).eq([true]), "{lines}");
 }
 
 #[test]

@@ -89,7 +89,7 @@ fn a_service_that_exports_its_own_spans_has_none_of_them_twice() {
     let proxied = [&[("nginx", false, true), ("nginx", true, true)], &direct[..]].concat();
     for sdk in ["adopt", "suppress"] {
         let chain = Chain::start(true, sdk);
-        // Both workers have exported, and the agent has seen it, when nothing of the shop is the agent's any more.
+        // It has exported, and the agent has seen it, when nothing of the shop is the agent's any more.
         let mut first = 0;
         wait_until("the agent to know", || {
             first += 1000;
@@ -110,6 +110,7 @@ fn a_service_that_exports_its_own_spans_has_none_of_them_twice() {
 fn the_ids_of_a_service_that_exports_nothing_are_those_of_its_calls() {
     let chain = Chain::start(false, "adopt");
     let requests = chain.ask(0, REQUESTS * 8);
+    assert_eq!(requests.len(), 2 * REQUESTS);
     let (call, request) = (("shop", false, true), ("shop", true, true));
     let nginx = [("nginx", false, true), ("nginx", true, true)];
     for (n, spans) in &requests {

@@ -27,7 +27,8 @@ Exit codes:
   0   fine (tracer run: the exit status of COMMAND)
   1   failure
   2   wrong usage or configuration
-  77  the kernel or the privileges do not allow it: see `tracer doctor`";
+  77  the kernel or the privileges do not allow it: see `tracer doctor`
+  126, 127  tracer run: COMMAND cannot be run, or is not there";
 
 /// Traces HTTP services with eBPF: spans of unmodified programs, without a restart or a change.
 #[derive(Debug, Parser)]
@@ -181,7 +182,7 @@ pub struct DoctorFlags {
     #[arg(long)]
     pub json: bool,
     /// Socket of the running agent.
-    #[arg(long, value_name = "PATH", default_value = crate::status::DEFAULT_SOCKET)]
+    #[arg(long, value_name = "PATH", default_value_os_t = crate::status::usual_socket())]
     pub socket: PathBuf,
 }
 
@@ -192,7 +193,7 @@ pub struct StatusFlags {
     #[arg(long)]
     pub json: bool,
     /// Socket of the running agent.
-    #[arg(long, value_name = "PATH", default_value = crate::status::DEFAULT_SOCKET)]
+    #[arg(long, value_name = "PATH", default_value_os_t = crate::status::usual_socket())]
     pub socket: PathBuf,
 }
 

@@ -33,9 +33,9 @@ pub struct Config {
     /// How spans become traces.
     pub links: LinkConfig,
     /// `adopt`, or `suppress`: what is done where an application traces itself. With `adopt` a call that
-    /// carries a trace header of the application's own gets the ids of that header, and what a process was seen to
-    /// export by OTLP over HTTP itself is left out; with `suppress` such a call gets no span, nor does anything of such a
-    /// process.
+    /// carries a trace header of the application's own gets the ids of that header, and no span if its process was seen
+    /// to export spans by OTLP over HTTP, nor do that process's requests if their traces go on in such headers; with
+    /// `suppress` such a call gets no span, nor does anything of such a process.
     pub sdk: Sdk,
     /// Which traces are kept.
     pub sampling: SamplingConfig,

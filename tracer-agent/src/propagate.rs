@@ -33,7 +33,7 @@ pub struct PropagationConfig {
     pub mode: Option<Mode>,
     /// Address ranges that headers may go to, besides this host itself. The narrowest range decides.
     pub allow: Vec<Range>,
-    /// Address ranges that headers must not go to.
+    /// Address ranges that headers must not go to. What calls its own address is not meant.
     pub deny: Vec<Range>,
     /// Ports that speak HTTP/1 from the first connection on; others are learned from traffic. It matters
     /// for sockets that block: they get headers only for such ports.

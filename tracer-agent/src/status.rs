@@ -17,6 +17,13 @@ use crate::export::ExportStatistics;
 
 /// Where the agent answers unless it is told otherwise.
 pub const DEFAULT_SOCKET: &str = "/run/tracer.sock";
+
+/// Where a running agent is asked: what `TRACER_SOCKET` says, as the agent reads it.
+pub fn usual_socket() -> PathBuf {
+    let named = std::env::var_os("TRACER_SOCKET").filter(|name| !name.is_empty());
+    named.map_or_else(|| DEFAULT_SOCKET.into(), PathBuf::from)
+}
+
 /// Longest request or answer.
 const MAX_MESSAGE: u64 = 16 << 20;
 /// Longest request.

@@ -20,7 +20,7 @@ cargo xtask COMMAND
   test      set everything up and run all tests (root: they use eBPF); words behind it filter
   test --vm the end-to-end tests that are about the kernel, inside Debian's kernels 6.1 and 6.12
   build     set up what building needs, and build target/release/tracer
-  setup     set everything up: Debian packages, eBPF toolchain, bpf-linker
+  setup     set everything up: Debian packages, eBPF toolchain, bpf-linker, an SDK for tests
   ebpf      build the kernel programs only
   record    make the recordings that the parser's tests replay: all, or those named
   cost      what tracing costs nginx and the agent, on this machine (reports only)
@@ -115,22 +115,24 @@ fn test(arguments: &[String]) -> Result<()> {
     if guests {
         return guest::test(&filter);
     }
+    // Always of the whole workspace: with other packages dependencies have other features, and are built again.
+    let cargo = |targets: &[&str], options: &[&str]| {
+        let fixed = [&["test", "--workspace"], targets, &["--"], options];
+        stage::cargo(&[&fixed.concat()[..], &filter[..]].concat())
+    };
     stage::run("unit tests", || {
-        let fixed = ["test", "--workspace", "--exclude", "tracer-tests", "--"];
-        stage::cargo(&[&fixed[..], &filter[..]].concat())
+        cargo(&["--lib", "--bins"], &[])?;
+        cargo(&["--doc"], &[])
     })?;
-    stage::run("end-to-end tests", || {
-        // One after the other: they share the machine's two cores with the programs that they start.
-        let fixed = ["test", "--package", "tracer-tests", "--", "--test-threads=1"];
-        stage::cargo(&[&fixed[..], &filter[..]].concat())
-    })?;
+    // One after the other: they share the machine's two cores with the programs that they start.
+    stage::run("end-to-end tests", || cargo(&["--test", "*"], &["--test-threads=1"]))?;
     if !filter.is_empty() {
         return Ok(());
     }
     // With headers it is the kernel programs that make the links.
     stage::run("links of calls with headers", || {
         let mut test = std::process::Command::new("cargo");
-        test.args(["test", "--package", "tracer-tests", "--test", "labelled"]);
+        test.args(["test", "--workspace", "--test", "labelled"]);
         stage::command(test.env("TRACER_PROPAGATION", "headers"))
     })
 }

@@ -177,6 +177,14 @@ def long(blocking):
     return finish(sock)
 
 
+def odd(blocking, extra, length=None):
+    """A head that can be read in two ways."""
+    sock = connect(blocking)
+    sock.sendall(head(b"/ask/odd", extra, length=length, method=b"POST") + b"b" * (length or 0))
+    read_answer(sock)
+    return finish(sock)
+
+
 def own(blocking):
     sock = connect(blocking)
     found = []
@@ -477,6 +485,9 @@ for blocking in (False, True):
     results[f"own {way}"] = own(blocking)
     results[f"sendfile {way}"] = sendfile(blocking)
     results[f"upload {way}"] = upload(blocking)
+    results[f"twice {way}"] = odd(blocking, b"Content-Length: 5\r\n", 5)
+    results[f"folded {way}"] = odd(blocking, b"X-Folded: a\r\n b\r\n")
+    results[f"bare {way}"] = odd(blocking, b"X-Bare: a\nX-Next: b\r\n")
     results[f"closed {way}"] = closed(blocking)
     results[f"other protocol {way}"] = other_protocol(blocking)
     for sndbuf in (4608, 16384):

@@ -6,6 +6,8 @@ mod formats;
 
 use tracer_common::MAX_STATE;
 
+use crate::sample::SAMPLED;
+
 pub use self::formats::{Carried, HeaderFormat, HeaderFormats};
 
 /// A valid context.
@@ -27,6 +29,11 @@ pub struct Incoming {
 const MAX_MEMBERS: usize = 32;
 
 impl Incoming {
+    /// Whether its sender samples it, or has left that to others.
+    pub fn is_sampled(&self) -> bool {
+        self.flags.is_none_or(|flags| flags & SAMPLED != 0)
+    }
+
     /// The context of a request's header values. Exactly one valid `traceparent`, or none at all.
     pub fn of<'a>(
         mut parents: impl Iterator<Item = &'a [u8]>,

@@ -159,6 +159,8 @@ struct Request {
     place: u32,
     unit: Unit,
     start_ns: u64,
+    /// See [`Opened::target`].
+    target: u64,
     span_id: [u8; 8],
     context: Context,
     /// Which attempt its headers say that it is, from 1.
@@ -338,6 +340,7 @@ impl Correlator {
         let hop = Hop::of(facts, wire);
         let other = self.peer(facts).and_then(|connection| self.at_wire(connection, wire));
         let mut sent_trace = None;
+        let is_sampled = incoming.as_ref().is_none_or(|incoming| incoming.is_sampled());
         let standing = match facts.role {
             Role::Server => {
                 self.came(unit.pid, hop, incoming.as_deref(), carried.as_deref());
@@ -367,6 +370,7 @@ impl Correlator {
             place,
             unit,
             start_ns,
+            target,
             attempt,
             resends_told: attempt
                 .filter(|_| facts.role == Role::Client)
@@ -379,7 +383,7 @@ impl Correlator {
             is_decided: false,
             is_closed: false,
             is_own: standing.own_id.is_some(),
-            is_suppressed: standing.is_suppressed || self.is_suppressed(unit.pid, facts.role),
+            is_suppressed: standing.is_suppressed || self.is_suppressed(unit.pid, facts.role, is_sampled),
             sent_trace,
         };
         if let Some(request) = request.made_for {
@@ -499,7 +503,7 @@ impl Correlator {
             Forwarded::FromEnded => (None, None),
             Forwarded::Nothing => (self.made_for(call), None),
         };
-        let is_suppressed = own.is_some() && self.is_own_suppressed(pid);
+        let is_suppressed = own.is_some_and(|(own, _)| self.is_own_suppressed(pid, own));
         if let Some((own, true)) = own {
             let context = self.context_of_own(call, own, found);
             let made_for = found.map(|(request, _)| request);

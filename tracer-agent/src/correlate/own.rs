@@ -134,7 +134,7 @@ impl Correlator {
     }
 
     /// Trace and parent of a call with such a context. The request that it is made for is its parent if that is
-    /// of the same trace: then its application has a span for that request too.
+    /// of the same trace: then its application is taken to have spans for requests too.
     pub(super) fn context_of_own(
         &mut self,
         call: Call,
@@ -155,26 +155,31 @@ impl Correlator {
         }
     }
 
-    /// Whether no span is made of a call with such a context.
-    pub(super) fn is_own_suppressed(&self, pid: u32) -> bool {
-        self.rules.sdk == Sdk::Suppress || self.processes.get(&pid).is_some_and(|process| process.exports)
+    /// Whether no span is made of a call with such a context: its application exports one, if that is sampled.
+    pub(super) fn is_own_suppressed(&self, pid: u32, own: &Incoming) -> bool {
+        let exports = || self.processes.get(&pid).is_some_and(|process| process.exports);
+        self.rules.sdk == Sdk::Suppress || own.is_sampled() && exports()
     }
 
-    /// Whether no span is made of a process's requests, or calls.
-    pub(super) fn is_suppressed(&self, pid: u32, role: Role) -> bool {
+    /// Whether no span is made of a process's call, or request, which came with a context that is sampled or with none.
+    pub(super) fn is_suppressed(&self, pid: u32, role: Role, is_sampled: bool) -> bool {
         self.processes.get(&pid).is_some_and(|process| {
-            let has_its_own = role == Role::Server && process.continues_traces;
+            let has_its_own = role == Role::Server && is_sampled && process.continues_traces;
             process.exports && (self.rules.sdk == Sdk::Suppress || has_its_own)
         })
     }
 
     /// A call has ended. If it exported spans, of its process's own, and they were accepted, the process
-    /// traces itself. What it passes on for others is not its own.
+    /// traces itself. What it passes on of a request for the same is not its own.
     pub(super) fn called(&mut self, call: Key, exchange: &Exchange) {
         if !exchange.exports_spans() {
             return;
         }
-        let is_passed_on = self.request(call).is_none_or(|call| call.made_for.is_some());
+        let Some((made_for, target)) = self.request(call).map(|call| (call.made_for, call.target)) else {
+            return;
+        };
+        let is_passed_on = made_for
+            .is_some_and(|made_for| self.request(made_for).is_some_and(|request| request.target == target));
         let Some(process) = self.processes.get_mut(&exchange.request_unit.pid) else { return };
         process.exports |= !is_passed_on && !process.is_proxy();
     }

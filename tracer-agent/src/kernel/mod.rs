@@ -311,7 +311,7 @@ impl Kernel {
         let selected = Selection(Arc::new(selected));
         if let Some(propagation) = &mut propagation {
             let own = std::process::id();
-            propagation.verify(|on| selected.set(own, on), crate::clock::monotonic_ns())?;
+            propagation.verify(|on| selected.set(own, on))?;
         }
         for hook in data_programs {
             attach(&mut ebpf, hook, &kernel_types)?;

@@ -1,6 +1,7 @@
 //! Trace headers as the agent sees them: who may get one, and what it tells the kernel programs.
 
 use std::{
+    fs,
     io::{self, Read, Write},
     net::{IpAddr, TcpListener, TcpStream},
     os::fd::{AsRawFd, FromRawFd, OwnedFd},
@@ -113,15 +114,15 @@ impl Propagation {
     /// Since 6.6.128, 6.12.75 and 6.18.14 (929e30f93125) `FIONREAD` tells of no byte on a socket that is in a
     /// sockmap, until a later kernel repairs it (04af4efde58a), and nginx then waits for ever. Where that is
     /// so, sockets leave the map within their first send.
-    pub(super) fn verify(&mut self, select: impl Fn(bool), now_ns: u64) -> Result<(), KernelError> {
+    pub(super) fn verify(&mut self, select: impl Fn(bool)) -> Result<(), KernelError> {
         /// Bytes of head and body, written at once.
         const MESSAGES: [(usize, usize); 4] = [(60, 0), (700, 0), (3_000, 0), (500, 2_000)];
         let listener = TcpListener::bind("127.0.0.1:0").map_err(cannot_verify)?;
         let address = listener.local_addr().map_err(cannot_verify)?;
         self.http_port(address.port());
-        self.renew(now_ns);
         select(true);
         let outcome = MESSAGES.iter().try_fold(true, |is_right, (head, body)| {
+            self.renew(crate::clock::monotonic_ns());
             verify_one(&listener, address, *head, *body).map(|now| now && is_right)
         });
         select(false);
@@ -262,8 +263,8 @@ fn verify_one(
     head: usize,
     body: usize,
 ) -> Result<bool, KernelError> {
-    /// For what takes microseconds, unless loopback is down or filtered.
-    const PATIENCE: Duration = Duration::from_secs(3);
+    /// For what takes microseconds, unless loopback is down or filtered; shorter than the lease.
+    const PATIENCE: Duration = Duration::from_millis(1500);
     const ANSWER: &[u8] = b"HTTP/1.1 204 No Content\r\n\r\n";
     const LINE: &str = "POST /self-test HTTP/1.1\r\n";
     let rest = format!("Host: tracer\r\nContent-Length: {body}\r\nX-Pad: ");
@@ -316,8 +317,26 @@ where
 }
 
 /// The root of the cgroup2 hierarchy that this cgroup namespace shows, wherever and whether it is mounted:
-/// a mount of our own that no path leads to.
+/// a mount of our own that no path leads to. Without `CAP_SYS_ADMIN`, where it is usually mounted.
 fn root_cgroup() -> io::Result<OwnedFd> {
+    mounted_cgroup().or_else(|error| {
+        let usual = ["/sys/fs/cgroup", "/sys/fs/cgroup/unified"];
+        usual.into_iter().find_map(opened_cgroup).ok_or(error)
+    })
+}
+
+/// A folder, if it is of a cgroup2 hierarchy.
+fn opened_cgroup(path: &str) -> Option<OwnedFd> {
+    let folder = OwnedFd::from(fs::File::open(path).ok()?);
+    let mut about = std::mem::MaybeUninit::<libc::statfs>::uninit();
+    // SAFETY: a descriptor that is open, and room for what is said of it.
+    let done = unsafe { libc::fstatfs(folder.as_raw_fd(), about.as_mut_ptr()) };
+    // SAFETY: it was filled.
+    (done == 0 && unsafe { about.assume_init() }.f_type == libc::CGROUP2_SUPER_MAGIC).then_some(folder)
+}
+
+/// The hierarchy, mounted nowhere.
+fn mounted_cgroup() -> io::Result<OwnedFd> {
     const FSOPEN_CLOEXEC: libc::c_uint = 1;
     const FSCONFIG_CMD_CREATE: libc::c_uint = 6;
     const FSMOUNT_CLOEXEC: libc::c_uint = 1;

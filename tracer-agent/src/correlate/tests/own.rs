@@ -229,3 +229,34 @@ fn with_adopt_requests_of_other_traces_than_the_application_s_own_keep_their_spa
         assert!(!world.close(&request).is_suppressed);
     }
 }
+
+#[test]
+fn with_adopt_what_the_application_does_not_sample_is_left_to_the_sampler() {
+    let mut world = world(Sdk::Adopt);
+    let (_, one) = world.connection(1);
+    let (call, _) = world.connection(2);
+    export(&mut world, APP, 200);
+    let unsampled = |span| Incoming { flags: Some(0), ..context(7, span) };
+    for (offset, flags, expected) in [(0, 1, false), (100, 1, true), (200, 0, false)] {
+        let with = |span| if flags == 1 { context(7, span) } else { unsampled(span) };
+        let request = world.open(&one, APP, offset, Some(with(1)));
+        let made = world.open(&call, APP, offset, Some(with(2 + offset as u8)));
+        assert_eq!(world.close(&made).is_suppressed, flags == 1);
+        assert_eq!(world.close(&request).is_suppressed, expected);
+    }
+}
+
+#[test]
+fn an_export_within_a_request_is_the_process_s_own_unless_the_request_was_one() {
+    for (target, expected) in [(5, true), (9, false)] {
+        let mut world = world(Sdk::Suppress);
+        let (_, one) = world.connection(1);
+        world.target = target;
+        let request = world.open(&one, APP, 0, None);
+        world.target = 9;
+        export(&mut world, APP, 200);
+        world.close(&request);
+        let next = world.open(&one, APP, 100, None);
+        assert_eq!(world.close(&next).is_suppressed, expected);
+    }
+}
