@@ -6,7 +6,7 @@ use std::{
 };
 
 use tracer_tests::{
-    Agent, Folder,
+    Agent, Folder, TRUST,
     programs::{PYTHON, Program, curl, is_valid},
     receiver::Receiver,
     root, tracer, wait_until,
@@ -53,7 +53,7 @@ fn four_capabilities_are_enough_with_headers_too() {
         nginx.url("/")
     );
     let mut command = Command::new("unshare");
-    command.args(["--mount", "sh", "-c", &line]);
+    command.env(TRUST, "1").args(["--mount", "sh", "-c", &line]);
     let output = command.output().expect("unshare runs");
     assert!(output.status.success(), "{}", stderr(&output));
     let lines = nginx.read("traces");
