@@ -254,19 +254,25 @@ fn programs_that_wait_in_their_calls_get_their_answers_whatever_stops_them() {
         "import urllib.request\nfor n in range(3): print(urllib.request.urlopen('{url}').read(), flush=True)"
     );
     // With a header on the first request of each connection.
-    for (client, answers, headers) in [
+    let clients = [
         (vec!["wget", "-q", "-O", "-", &url, &url], 2, 1),
         (vec![PYTHON, "-c", &session], 3, 1),
         (vec![PYTHON, "-c", &urllib], 3, 3),
-    ] {
-        let expected = |headers| Disturbed { status: Some(0), answers, headers };
-        assert_eq!(disturbed(&[], &client), expected(0), "{client:?}");
-        for trust in &["1", "0"][..if is_slow() { 1 } else { 2 }] {
-            let trust = format!("{TRUST}={trust}");
-            let outer = [&["env", &trust], &outer[..]].concat();
-            assert_eq!(disturbed(&outer, &client), expected(headers), "{client:?}");
+    ];
+    thread::scope(|scope| {
+        for (client, answers, headers) in &clients {
+            let outer = &outer;
+            scope.spawn(move || {
+                let expected = |headers| Disturbed { status: Some(0), answers: *answers, headers };
+                assert_eq!(disturbed(&[], client), expected(0), "{client:?}");
+                for trust in &["1", "0"][..if is_slow() { 1 } else { 2 }] {
+                    let trust = format!("{TRUST}={trust}");
+                    let outer = [&["env", &trust], &outer[..]].concat();
+                    assert_eq!(disturbed(&outer, client), expected(*headers), "{client:?}");
+                }
+            });
         }
-    }
+    });
 }
 
 /// The server of `flood.c`.
