@@ -13,7 +13,7 @@ use std::{
 
 use serde_json::Value;
 use tracer_tests::{
-    Agent, Folder, TRUST, knowing,
+    Agent, Folder, TRUST, count_of, knowing,
     programs::{Ended, PYTHON, Program, curl, free_port, held, is_valid, run, said_by},
     receiver::{Received, Receiver},
     root, tracer, wait_until,
@@ -277,6 +277,38 @@ fn a_request_id_that_is_passed_on_names_the_request() {
         assert_eq!(call.attribute("tracer.link.evidence").as_deref(), Some(evidence));
         agent.stop();
     }
+}
+
+#[test]
+fn an_answer_on_a_connection_that_is_older_than_the_agent_is_no_request() {
+    let nginx = Program::noting();
+    let folder = Folder::new();
+    let (begin, ready) = (folder.file("begin"), folder.file("ready"));
+    let client = format!(
+        "import http.client, os, time\n\
+         def connect(): return http.client.HTTPConnection('127.0.0.1', {}, timeout=9)\n\
+         def ask(on): on.request('GET', '/'); on.getresponse().read()\n\
+         old = connect(); ask(old); open('{}', 'w')\n\
+         while not os.path.exists('{}'): time.sleep(0.05)\n\
+         for n in range(5): ask(old); ask(connect())\n\
+         time.sleep(600)",
+        nginx.port,
+        ready.display(),
+        begin.display()
+    );
+    let client = Ended(Command::new(PYTHON).args(["-c", &client]).spawn().expect("a process"));
+    wait_until("the first request", || ready.exists());
+    let receiver = Receiver::start();
+    let agent = Agent::tracing_with(&[client.0.id()], &receiver, &["--propagation", "headers"]);
+    fs::write(begin, "").expect("written");
+    wait_until("the requests", || nginx.read("traces").lines().count() == 11);
+    let text = nginx.read("traces");
+    // All on new connections; on the old one when a boundary is certain.
+    let new: Vec<bool> = text.lines().skip(2).step_by(2).map(is_valid).collect();
+    assert_eq!(new, [true; 5], "{text}");
+    agent.wait_for("the ledger", |status| count_of(status, "headers.pushed") >= 5);
+    assert_eq!(agent.count("headers.later"), 0);
+    agent.stop();
 }
 
 #[test]

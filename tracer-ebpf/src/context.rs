@@ -251,7 +251,7 @@ pub extern "C" fn tracer_request(
                 && position == request.position.wrapping_add(request.received);
             let kept = if is_next { keep(connection.number, request, from, there) } else { 0 };
             request.received = request.received.saturating_add(length);
-            is_request = !begins || kept == 0 || request.data[0].is_ascii_uppercase();
+            is_request = !begins || kept < 3 || is_method(request);
             release(request, if is_request { connection.number } else { 0 });
             let goes_on = is_request && kept == length && request.length < LONG && !ends_head(request);
             connection.flags =
@@ -353,7 +353,7 @@ unsafe fn keep(number: u64, request: &mut Request, from: u64, there: u64) -> u32
             let length = core::hint::black_box(core::cmp::min(there, u64::from(LONG)));
             let done =
                 length <= u64::from(LONG) && bpf_probe_read_user(data.cast(), length as u32, from) == 0;
-            request.data[0] = *data;
+            (&raw mut request.data).cast::<u32>().write(data.cast::<u32>().read());
             if done { length as u32 } else { 0 }
         } else {
             let length = core::hint::black_box(core::cmp::min(there, u64::from(PIECE)));
@@ -407,6 +407,15 @@ unsafe fn long_head(number: u64, request: &mut Request) -> Option<*mut LongHead>
         }
         Some(long)
     }
+}
+
+/// Whether what is kept begins as a request does: three capital letters, and not those of an answer. Of a connection that
+/// is older than the agent it is not known who serves.
+#[inline(always)]
+unsafe fn is_method(request: &Request) -> bool {
+    // SAFETY: inside of `data`, which is aligned for it.
+    let first = unsafe { (&raw const request.data).cast::<u32>().read() };
+    first & 0x60_6060 == 0x40_4040 && first != u32::from_le_bytes(*b"HTTP")
 }
 
 /// Whether what is kept ends as a head does. Of long ones it is not known.
@@ -804,7 +813,8 @@ unsafe fn candidate(call: &mut Call, current: Current) -> u64 {
             PROFILE_LATER => return ROOT_IF_IDLE,
             _ => return ROOT,
         }
-        if call.parent.connection == 0 { ROOT } else { CHILD }
+        // A thread that has read something else may work for that.
+        if call.parent.connection == 0 { ROOT_IF_IDLE } else { CHILD }
     }
 }
 

@@ -17,7 +17,6 @@ const SKIPPED: &[&str] = &[
     "a_trace_is_kept_whole",
     "a_trace_that_another_header_tells",
     "agents_that_come_and_go",
-    "agents_that_stand_still",
     "an_event_loop_is_linked",
     "threads_are_linked_once",
     "uploads_through_real_servers",
