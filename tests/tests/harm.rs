@@ -186,7 +186,8 @@ fn at_full_speed_every_request_has_one_header_or_is_counted_with_its_reason() {
         let lost = count_of(status, "events.lost");
         let pushed = count_of(status, "headers.pushed");
         let (all, with) = (lines.len() as u64, with.len() as u64);
-        told <= all && pushed <= with && (lost > 0 || told == all && pushed == with)
+        let missing = all.saturating_sub(told);
+        told <= all && pushed <= with && (missing == 0 && pushed == with || missing > 0 && missing <= lost)
     });
     drop(load);
     agent.stop();
@@ -285,6 +286,8 @@ fn flood_server() -> Program {
     })
 }
 
+/// Requests that are sent before an answer is read, at most.
+const AT_ONCE: u64 = 8;
 /// Connections that send at once, each in another way; on one more the agent cannot follow.
 const CONNECTIONS: u64 = 8;
 
@@ -319,8 +322,10 @@ fn a_hundred_thousand_requests_in_all_and_their_answers_are_the_same_but_for_the
             let lost = count_of(status, "events.lost");
             let (told, count) = (told(status), count_of(status, "headers.pushed"));
             let all = CONNECTIONS * each;
-            // What the ring had no room for is counted as that: a record may be of many requests.
-            told <= all && count <= pushed && (lost > 0 || told == all && count == pushed)
+            // What the ring had no room for is counted as that: a record may be of all that is sent at once, and what
+            // is beside it is not understood without it.
+            let most = lost * 2 * AT_ONCE;
+            told <= all && count <= pushed && all - told <= most && pushed - count <= most
         });
         println!("{} requests, {pushed} with a header", said["requests"]);
         agent.stop();

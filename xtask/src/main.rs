@@ -43,7 +43,7 @@ fn run() -> Result<()> {
     let rest: Vec<String> = arguments.collect();
     std::env::set_current_dir(stage::root())?;
     match command.as_str() {
-        "setup" => setup::all(),
+        "setup" => setup::all().and_then(|()| setup::sdk()),
         "ebpf" => setup::building().and_then(|()| ebpf::build(false)),
         "build" => build(),
         "test" => test(&rest),
@@ -115,6 +115,7 @@ fn test(arguments: &[String]) -> Result<()> {
     if guests {
         return guest::test(&filter);
     }
+    stage::run("setup of an SDK", setup::sdk)?;
     // Always of the whole workspace: with other packages dependencies have other features, and are built again.
     let cargo = |targets: &[&str], options: &[&str]| {
         let fixed = [&["test", "--workspace"], targets, &["--"], options];

@@ -152,8 +152,7 @@ pub(crate) fn all() -> Result<()> {
     building()?;
     stage::run("setup of programs", || {
         install(PROGRAMS)?;
-        install(HOST)?;
-        sdk()
+        install(HOST)
     })
 }
 
@@ -293,7 +292,7 @@ fn bpf_linker() -> Result<()> {
 }
 
 /// OpenTelemetry's SDK for Python, which a service that a test traces has in it.
-fn sdk() -> Result<()> {
+pub(crate) fn sdk() -> Result<()> {
     let wanted = stage::root().join("tests/apps/sdk/requirements.txt");
     let folder = stage::tools().join("python-sdk");
     let stamp = folder.join("requirements.txt");

@@ -340,7 +340,8 @@ impl Correlator {
         let hop = Hop::of(facts, wire);
         let other = self.peer(facts).and_then(|connection| self.at_wire(connection, wire));
         let mut sent_trace = None;
-        let is_sampled = incoming.as_ref().is_none_or(|incoming| incoming.is_sampled());
+        let told = || carried.as_ref()?.contexts.first();
+        let is_sampled = incoming.as_deref().or_else(told).is_none_or(Incoming::is_sampled);
         let standing = match facts.role {
             Role::Server => {
                 self.came(unit.pid, hop, incoming.as_deref(), carried.as_deref());

@@ -244,6 +244,13 @@ fn with_adopt_what_the_application_does_not_sample_is_left_to_the_sampler() {
         assert_eq!(world.close(&made).is_suppressed, flags == 1);
         assert_eq!(world.close(&request).is_suppressed, expected);
     }
+    // As any header says it that links.
+    world.correlator.rules.headers = HeaderFormats::new(&[HeaderFormat::B3]);
+    for (flag, expected) in [(1, true), (0, false)] {
+        let b3 = format!("b3: {}-{}-{flag}", "07".repeat(16), "01".repeat(8));
+        let request = world.open_with(&one, APP, 300 + flag, None, Some(&b3));
+        assert_eq!(world.close(&request).is_suppressed, expected);
+    }
 }
 
 #[test]
