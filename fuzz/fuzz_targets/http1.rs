@@ -4,13 +4,13 @@
 
 use libfuzzer_sys::fuzz_target;
 use tracer_agent::protocol::{
-    Call, End, Parser, Side, Start, Yield,
+    Call, End, Parser, Role, Side, Start, Yield,
     http1::{Http1, Limits},
 };
 
 fuzz_target!(|input: &[u8]| {
     let Some((&start, mut rest)) = input.split_first() else { return };
-    let mut parser = Http1::new(if start & 1 == 0 { Start::Birth } else { Start::Joined }, Limits::default());
+    let mut parser = Http1::new(if start & 1 == 0 { Start::Birth } else { Start::Joined }, Role::Client, Limits::default());
     let mut out = Vec::new();
     let mut now = 0;
     while let [what, length, after @ ..] = rest {

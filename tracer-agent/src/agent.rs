@@ -254,6 +254,7 @@ fn start_recording(
             ..config.clone()
         })
         .unwrap_or_default(),
+        records: record::RecordSizes::current(),
     };
     Writer::create(path, &header, config.record_raw).map_err(|error| StartError::Other(error.to_string()))
 }

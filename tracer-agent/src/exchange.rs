@@ -5,29 +5,105 @@
 use std::net::SocketAddr;
 
 use bytes::Bytes;
-use tracer_common::HeaderOutcome;
+use tracer_common::{HeaderOutcome, RECEIVE, SEND};
 
 use crate::{
     context::Incoming,
     lines::{FieldName, Lines},
 };
 
-/// Which end of a connection a process is.
+/// Direction of bytes on a connection, as the selected process sees them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Role {
-    /// It sends requests.
-    Client,
-    /// It answers them.
-    Server,
+pub enum Direction {
+    /// The process reads them.
+    Receive,
+    /// The process writes them.
+    Send,
 }
 
-/// The thread that moved bytes, in the initial pid namespace.
+impl Direction {
+    /// The number that records carry: [`RECEIVE`] or [`SEND`].
+    pub const fn code(self) -> u8 {
+        match self {
+            Self::Receive => RECEIVE,
+            Self::Send => SEND,
+        }
+    }
+
+    /// The number as an index of a pair.
+    pub const fn index(self) -> usize {
+        self.code() as usize
+    }
+
+    /// The direction with this number; every number but [`SEND`] is a receive.
+    pub const fn from_code(code: u8) -> Self {
+        if code == SEND { Self::Send } else { Self::Receive }
+    }
+
+    /// How the other end of the connection sees the same bytes.
+    pub const fn opposite(self) -> Self {
+        match self {
+            Self::Receive => Self::Send,
+            Self::Send => Self::Receive,
+        }
+    }
+}
+
+/// The selected process's part in an exchange.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Kind {
+    /// It received a request and answers it.
+    Serve,
+    /// It sent a request and waits for the answer.
+    Call,
+    /// It sent a message that nobody answers, or that is only acknowledged.
+    Publish,
+    /// It received such a message.
+    Consume,
+}
+
+impl Kind {
+    /// Direction of the message that begins the exchange.
+    pub const fn direction(self) -> Direction {
+        match self {
+            Self::Serve | Self::Consume => Direction::Receive,
+            Self::Call | Self::Publish => Direction::Send,
+        }
+    }
+
+    /// Whether the process sent the message that begins the exchange.
+    pub const fn is_outgoing(self) -> bool {
+        matches!(self.direction(), Direction::Send)
+    }
+}
+
+/// Who opened a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Connector {
+    /// The selected process.
+    Local,
+    /// The other end.
+    Remote,
+    /// Nobody saw it.
+    Unknown,
+}
+
+/// The unit of execution that moved bytes, in the initial pid namespace.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Unit {
     /// Process (thread group).
     pub pid: u32,
     /// Thread.
     pub tid: u32,
+    /// The runtime's own task (a goroutine, a coroutine); 0 if none is known.
+    pub task: u64,
+}
+
+impl Unit {
+    /// A thread of which no task is known.
+    pub const fn thread(pid: u32, tid: u32) -> Self {
+        Self { pid, tid, task: 0 }
+    }
 }
 
 /// How an exchange ended.
@@ -45,11 +121,15 @@ pub enum Outcome {
     Truncated,
     /// Bytes of the response were lost to the agent: when it ended is not known exactly.
     Lost,
+    /// No answer belongs to the message: the exchange is complete with its last byte.
+    OneWay,
 }
 
 /// One request and its response on one connection.
 #[derive(Clone, Debug)]
 pub struct Exchange {
+    /// The process's part in it.
+    pub kind: Kind,
     /// Who moved the first byte of the request.
     pub request_unit: Unit,
     /// Who moved the first byte of the response.
@@ -64,13 +144,21 @@ pub struct Exchange {
     pub end_ns: u64,
     /// How it ended.
     pub outcome: Outcome,
-    /// Offset of the request's first byte in its direction of the connection, whose first byte has 0.
+    /// Offset of the request's first byte in [`Kind::direction`] of the connection, whose first byte has 0.
     pub request_offset: u64,
     /// What was said.
     pub payload: Payload,
 }
 
 impl Exchange {
+    /// Who did the work that the exchange stands for: who sent the request, or answered it.
+    pub fn unit(&self) -> Unit {
+        match self.kind {
+            Kind::Serve => self.response_unit.unwrap_or(self.request_unit),
+            Kind::Call | Kind::Publish | Kind::Consume => self.request_unit,
+        }
+    }
+
     /// Whether spans were exported by OTLP, and accepted.
     pub fn exports_spans(&self) -> bool {
         let Payload::Http(http) = &self.payload;
@@ -82,6 +170,8 @@ impl Exchange {
 /// A request of which the head has come.
 #[derive(Clone, Debug)]
 pub struct Opened {
+    /// The process's part in the exchange.
+    pub kind: Kind,
     /// Who moved its first byte.
     pub unit: Unit,
     /// When, `CLOCK_MONOTONIC`.
@@ -345,8 +435,8 @@ const X_REQUEST_ID: FieldName<12> = FieldName::new(b"x-request-id");
 pub struct ConnectionFacts {
     /// Number of the connection, unique while the agent runs.
     pub number: u64,
-    /// The selected process's role.
-    pub role: Role,
+    /// Who opened it.
+    pub connector: Connector,
     /// Its own address.
     pub local: SocketAddr,
     /// The other end's.

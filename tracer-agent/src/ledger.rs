@@ -52,6 +52,7 @@ counters! {
     ConnectionsEvicted "connections.evicted" "connections forgotten because the table was full";
     ExchangesPaired "exchanges.paired" "requests with their response";
     ExchangesUnanswered "exchanges.unanswered" "requests that never got a complete response";
+    ExchangesOneWay "exchanges.one_way" "messages that nobody answers";
     ExchangesUnpaired "exchanges.unpaired" "responses without a request";
     ExchangesUnparsed "exchanges.unparsed" "messages that could not be understood";
     ExchangesBeforeBoundary "exchanges.before_boundary" "messages seen before a boundary was certain: not reported";

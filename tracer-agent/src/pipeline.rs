@@ -12,7 +12,7 @@ use tracer_common::{
 use crate::{
     connection::{self, Table},
     correlate::{Correlator, Profile},
-    exchange::{ConnectionFacts, Exchange, Opened, Outcome, Role, Unit},
+    exchange::{ConnectionFacts, Exchange, Kind as ExchangeKind, Opened, Outcome, Unit},
     ledger::{Counter, Ledger},
     process::{facts::ProcessFacts, table::ProcessTable},
     sample::SAMPLED,
@@ -320,14 +320,11 @@ impl Stage {
     /// Makes the span of an exchange.
     fn emit(&mut self, facts: &ConnectionFacts, exchange: &Exchange, sink: &mut dyn Sink) {
         let link = self.correlator.link(facts, exchange);
-        let pid = match facts.role {
-            Role::Client => exchange.request_unit.pid,
-            Role::Server => exchange.response_unit.unwrap_or(exchange.request_unit).pid,
-        };
-        let paired = if exchange.outcome == Outcome::Complete {
-            Counter::ExchangesPaired
-        } else {
-            Counter::ExchangesUnanswered
+        let pid = exchange.unit().pid;
+        let paired = match exchange.outcome {
+            Outcome::Complete => Counter::ExchangesPaired,
+            Outcome::OneWay => Counter::ExchangesOneWay,
+            _ => Counter::ExchangesUnanswered,
         };
         let Stage { builder, clock, ledger, processes, .. } = self;
         let mut units = [Some(exchange.request_unit), exchange.response_unit].into_iter().flatten();
@@ -361,15 +358,15 @@ struct Handler<'a> {
 
 impl connection::Output for Handler<'_> {
     fn opened(&mut self, facts: &ConnectionFacts, opened: Opened) {
-        if self.stage.propagates && facts.role == Role::Client {
+        if self.stage.propagates && opened.kind == ExchangeKind::Call {
             let outcome = opened.header.as_ref().map_or(HeaderOutcome::NotEntered, |header| header.outcome);
             self.stage.count(opened.unit.pid, Counter::of_header(outcome), 1);
         }
         self.stage.correlator.opened(facts, opened);
     }
 
-    fn answered(&mut self, facts: &ConnectionFacts, offset: u64, pid: u32) {
-        self.stage.correlator.answered(facts, offset, pid);
+    fn answered(&mut self, facts: &ConnectionFacts, kind: ExchangeKind, offset: u64, pid: u32) {
+        self.stage.correlator.answered(facts, kind, offset, pid);
     }
 
     fn closed(&mut self, facts: &ConnectionFacts, exchange: &Exchange) {
@@ -397,9 +394,9 @@ impl connection::Output for Handler<'_> {
 
     fn exchange(&mut self, facts: &ConnectionFacts, exchange: Exchange) {
         if self.stage.propagates && exchange.outcome == Outcome::Complete {
-            let speaks_http = if facts.role == Role::Client { facts.remote } else { facts.local };
+            let speaks_http = if exchange.kind.is_outgoing() { facts.remote } else { facts.local };
             self.sink.http_port(speaks_http.port());
-            if facts.role == Role::Client && facts.connect_ns.is_none() {
+            if exchange.kind == ExchangeKind::Call && facts.connect_ns.is_none() {
                 self.sink.joined(exchange.request_unit.pid, facts);
             }
         }
@@ -427,138 +424,10 @@ impl connection::Output for Handler<'_> {
     }
 }
 
-/// A record of fixed size and without padding, read from bytes.
-trait FromRecord: Sized {
-    /// The value; its caller has seen to it that there are enough bytes.
-    fn from_record(fields: &mut Fields<'_>) -> Option<Self>;
-}
-
-fn read<T: FromRecord>(record: &[u8]) -> Option<T> {
-    // One look at the length for all fields.
-    T::from_record(&mut Fields(record.get(..size_of::<T>())?))
-}
-
-/// Reads fields one after the other, in the byte order of the machine that wrote them.
-struct Fields<'a>(&'a [u8]);
-
-impl Fields<'_> {
-    #[inline(always)]
-    fn array<const N: usize>(&mut self) -> Option<[u8; N]> {
-        let (field, rest) = self.0.split_first_chunk::<N>()?;
-        self.0 = rest;
-        Some(*field)
-    }
-    #[inline(always)]
-    fn u8(&mut self) -> Option<u8> {
-        self.array::<1>().map(|[byte]| byte)
-    }
-    #[inline(always)]
-    fn u16(&mut self) -> Option<u16> {
-        self.array().map(u16::from_le_bytes)
-    }
-    #[inline(always)]
-    fn u32(&mut self) -> Option<u32> {
-        self.array().map(u32::from_le_bytes)
-    }
-    #[inline(always)]
-    fn u64(&mut self) -> Option<u64> {
-        self.array().map(u64::from_le_bytes)
-    }
-}
-
-impl FromRecord for DataHeader {
-    #[inline(always)]
-    fn from_record(f: &mut Fields<'_>) -> Option<Self> {
-        Some(Self {
-            kind: f.u8()?,
-            direction: f.u8()?,
-            flags: f.u16()?,
-            head_length: f.u16()?,
-            tail_length: f.u8()?,
-            reason: f.u8()?,
-            connection: f.u64()?,
-            time_ns: f.u64()?,
-            start_ns: f.u64()?,
-            pid: f.u32()?,
-            tid: f.u32()?,
-            position: f.u32()?,
-            length: f.u32()?,
-            head_offset: f.u32()?,
-            lost: f.u32()?,
-        })
-    }
-}
-
-impl FromRecord for HeaderRecord {
-    fn from_record(f: &mut Fields<'_>) -> Option<Self> {
-        Some(Self {
-            kind: f.u8()?,
-            outcome: f.u8()?,
-            evidence: f.u8()?,
-            trace_flags: f.u8()?,
-            pid: f.u32()?,
-            connection: f.u64()?,
-            position: f.u32()?,
-            inserted: f.u32()?,
-            trace_id: f.array()?,
-            parent_connection: f.u64()?,
-            parent_position: f.u32()?,
-            lasting: f.u16()?,
-            pushed: f.u16()?,
-        })
-    }
-}
-
-impl FromRecord for OpenRecord {
-    #[inline(always)]
-    fn from_record(f: &mut Fields<'_>) -> Option<Self> {
-        Some(Self {
-            kind: f.u8()?,
-            flags: f.u8()?,
-            family: f.u16()?,
-            pid: f.u32()?,
-            connection: f.u64()?,
-            time_ns: f.u64()?,
-            send_first: f.u32()?,
-            receive_first: f.u32()?,
-            netns: f.u32()?,
-            local_port: f.u16()?,
-            remote_port: f.u16()?,
-            local_address: f.array()?,
-            remote_address: f.array()?,
-        })
-    }
-}
-
-impl FromRecord for CloseRecord {
-    #[inline(always)]
-    fn from_record(f: &mut Fields<'_>) -> Option<Self> {
-        Some(Self {
-            kind: f.u8()?,
-            state: f.u8()?,
-            error: f.u16()?,
-            lost: f.u32()?,
-            connection: f.u64()?,
-            time_ns: f.u64()?,
-            send_end: f.u32()?,
-            receive_end: f.u32()?,
-        })
-    }
-}
-
-impl FromRecord for ProcessRecord {
-    #[inline(always)]
-    fn from_record(f: &mut Fields<'_>) -> Option<Self> {
-        Some(Self {
-            kind: f.u8()?,
-            selected: f.u8()?,
-            port: f.u16()?,
-            pid: f.u32()?,
-            parent: f.u32()?,
-            zero: f.u32()?,
-            time_ns: f.u64()?,
-        })
-    }
+/// A record, or the fixed part of one, at the start of bytes.
+#[inline(always)]
+fn read<T: zerocopy::FromBytes>(record: &[u8]) -> Option<T> {
+    T::read_from_prefix(record).ok().map(|(value, _)| value)
 }
 
 /// The header of a data record and the bytes behind it; none for another kind, or a record that is
@@ -589,25 +458,10 @@ pub fn exec_name(record: &[u8]) -> String {
     String::from_utf8_lossy(name).into_owned()
 }
 
-/// A header as it stands in the ring.
-#[cfg(test)]
-pub(crate) fn header_bytes(header: &DataHeader) -> [u8; size_of::<DataHeader>()] {
-    let mut bytes = Vec::new();
-    bytes.extend([header.kind, header.direction]);
-    bytes.extend(header.flags.to_le_bytes());
-    bytes.extend(header.head_length.to_le_bytes());
-    bytes.extend([header.tail_length, header.reason]);
-    for word in [header.connection, header.time_ns, header.start_ns] {
-        bytes.extend(word.to_le_bytes());
-    }
-    for word in [header.pid, header.tid, header.position, header.length, header.head_offset, header.lost] {
-        bytes.extend(word.to_le_bytes());
-    }
-    bytes.try_into().expect("the sizes of all fields")
-}
-
 #[cfg(test)]
 mod tests {
+    use zerocopy::IntoBytes;
+
     use super::*;
 
     #[test]
@@ -628,8 +482,9 @@ mod tests {
             length: 4,
             head_offset: 1,
             lost: 3,
+            task: 2,
         };
-        let mut record = header_bytes(&header).to_vec();
+        let mut record = header.as_bytes().to_vec();
         record.extend_from_slice(b"abc");
         assert_eq!(data_header(&record), Some((header, &b"abc"[..])));
         for length in 0..record.len() {

@@ -7,6 +7,7 @@
 #![forbid(unsafe_code)]
 
 use std::{
+    collections::BTreeMap,
     fs::{File, OpenOptions},
     io::{self, BufReader, BufWriter, Read, Write},
     os::unix::fs::OpenOptionsExt,
@@ -21,8 +22,8 @@ use crate::{pipeline::Input, process::facts::ProcessFacts};
 
 /// First bytes of a recording.
 pub const MAGIC: &[u8; 8] = b"TRACER\x01\n";
-/// Version of the frames.
-pub const VERSION: u32 = 1;
+/// Version of the frames. Version 1 did not tell the sizes of the kernel's records.
+pub const VERSION: u32 = 2;
 /// Longest frame: a header with a large configuration.
 const MAX_FRAME: u32 = 16 << 20;
 
@@ -41,6 +42,44 @@ pub struct Header {
     pub host: serde_json::Value,
     /// The effective configuration.
     pub config: serde_json::Value,
+    /// Sizes of the kernel's records.
+    #[serde(default)]
+    pub records: RecordSizes,
+}
+
+/// Bytes of the fixed part of each kind of record ([`Kind::fixed_bytes`]), by the kind's number.
+#[derive(Clone, Debug, Serialize, Deserialize, PartialEq, Eq)]
+pub struct RecordSizes(BTreeMap<u8, usize>);
+
+impl Default for RecordSizes {
+    /// Those of version 1.
+    fn default() -> Self {
+        Self([(1, 56), (2, 72), (3, 32), (4, 24), (5, 24), (6, 24), (7, 24), (8, 56)].into())
+    }
+}
+
+impl RecordSizes {
+    /// Those of this agent.
+    pub fn current() -> Self {
+        Self(Kind::ALL.into_iter().map(|kind| (kind as u8, kind.fixed_bytes())).collect())
+    }
+
+    /// A record with the fixed part that this agent knows: what a longer one has behind it is left out, what a
+    /// shorter one lacks is zero. A record of an unknown kind, or one that is cut, stays as it is.
+    fn fit(&self, mut record: Vec<u8>) -> Vec<u8> {
+        let Some((kind, recorded)) = record.first().and_then(|byte| {
+            let kind = Kind::from_byte(*byte)?;
+            Some((kind, *self.0.get(byte)?))
+        }) else {
+            return record;
+        };
+        let known = kind.fixed_bytes();
+        if recorded != known && record.len() >= recorded {
+            let grown = known.saturating_sub(recorded);
+            record.splice(known.min(recorded)..recorded, std::iter::repeat_n(0, grown));
+        }
+        record
+    }
 }
 
 /// What can be wrong with a recording.
@@ -252,6 +291,7 @@ impl Reader {
             seed: 0,
             host: serde_json::Value::Null,
             config: serde_json::Value::Null,
+            records: RecordSizes::default(),
         };
         let mut this = Self { input, path: path.to_owned(), offset: 0, header, done: false };
         let (kind, bytes) = this.frame()?;
@@ -259,7 +299,7 @@ impl Reader {
             return Err(this.damaged("it does not begin with a header"));
         }
         this.header = serde_json::from_slice(&bytes).map_err(|error| this.damaged(&error.to_string()))?;
-        if this.header.version != VERSION {
+        if !(1..=VERSION).contains(&this.header.version) {
             return Err(RecordError::Version { path: this.path, found: this.header.version });
         }
         Ok(this)
@@ -277,7 +317,7 @@ impl Reader {
         }
         let (kind, bytes) = self.frame()?;
         let input = match kind {
-            frame::RECORD => Some(OwnedInput::Record(bytes)),
+            frame::RECORD => Some(OwnedInput::Record(self.header.records.fit(bytes))),
             frame::FACTS => serde_json::from_slice::<Facts>(&bytes)
                 .ok()
                 .map(|Facts { facts, rule }| OwnedInput::Facts(Box::new(facts), rule)),
@@ -424,7 +464,7 @@ mod tests {
             length: bytes.len() as u32,
             ..DataHeader::default()
         };
-        let mut record = crate::pipeline::header_bytes(&header).to_vec();
+        let mut record = zerocopy::IntoBytes::as_bytes(&header).to_vec();
         record.extend_from_slice(bytes);
         record
     }
@@ -437,6 +477,7 @@ mod tests {
             seed: 7,
             host: serde_json::Value::Null,
             config: serde_json::Value::Null,
+            records: RecordSizes::current(),
         }
     }
 
@@ -478,6 +519,22 @@ mod tests {
         assert!(matches!(inputs[3], OwnedInput::Tick(6)));
         assert_eq!(inputs.len(), 4);
         std::fs::remove_file(path).expect("removed");
+    }
+
+    #[test]
+    fn records_of_other_versions_get_the_fixed_part_of_this_one() {
+        let record = data(3, 0, b"bytes");
+        let fixed = size_of::<DataHeader>();
+        let sizes = |bytes| RecordSizes([(Kind::Data as u8, bytes)].into());
+        let shorter = [&record[..fixed - 8], b"bytes"].concat();
+        assert_eq!(sizes(fixed - 8).fit(shorter), record);
+        let longer = [&record[..fixed], &[7; 16], b"bytes"].concat();
+        assert_eq!(sizes(fixed + 16).fit(longer), record);
+        assert_eq!(sizes(fixed).fit(record.clone()), record);
+        for length in 0..fixed {
+            assert!(sizes(fixed + 16).fit(record[..length].to_vec()).len() == length, "cut records stay cut");
+        }
+        assert_eq!(RecordSizes::default().fit(vec![99, 1, 2]), [99, 1, 2]);
     }
 
     #[test]

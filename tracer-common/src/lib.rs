@@ -2,7 +2,11 @@
 //! back, the names of counters and the limits of both.
 //!
 //! Records are `#[repr(C)]`, begin with one byte that tells their [`Kind`], and have no padding:
-//! every byte of kernel memory that reaches the ring was written on purpose.
+//! every byte of kernel memory that reaches the ring was written on purpose. The derives of zerocopy prove it
+//! where the agent is compiled (feature `zerocopy`); the layout is the same in the kernel programs.
+//!
+//! A record grows at its end only. Recordings tell the size of each kind ([`Kind::fixed_bytes`]), so a newer agent
+//! reads older ones.
 
 #![no_std]
 
@@ -73,6 +77,21 @@ impl Kind {
             _ => return None,
         })
     }
+
+    /// All kinds.
+    pub const ALL: [Self; 8] =
+        [Self::Data, Self::Open, Self::Close, Self::Exec, Self::Fork, Self::Exit, Self::Listen, Self::Header];
+
+    /// Size of the record's fixed part. Bytes of variable number follow it: those of a stream, or a name.
+    pub const fn fixed_bytes(self) -> usize {
+        match self {
+            Self::Data => size_of::<DataHeader>(),
+            Self::Open => size_of::<OpenRecord>(),
+            Self::Close => size_of::<CloseRecord>(),
+            Self::Exec | Self::Fork | Self::Exit | Self::Listen => size_of::<ProcessRecord>(),
+            Self::Header => size_of::<HeaderRecord>(),
+        }
+    }
 }
 
 /// [`DataHeader::direction`] of bytes that the process read.
@@ -88,6 +107,8 @@ pub const FLAG_TURN: u16 = 2;
 pub const FLAG_PRE_SEND: u16 = 4;
 /// [`DataHeader::flags`]: further records carry later bytes of the same call.
 pub const FLAG_CONTINUES: u16 = 8;
+/// [`DataHeader::flags`]: the record is a message with boundaries of its own (a datagram).
+pub const FLAG_DATAGRAM: u16 = 16;
 
 /// Why a call that moved bytes brought none of them ([`DataHeader::reason`]).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -128,6 +149,10 @@ impl NoBytes {
 /// One send or receive on a connection. The copied bytes follow: `head_length` bytes that begin
 /// `head_offset` bytes into the call, then the call's last `tail_length` bytes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[cfg_attr(
+    feature = "zerocopy",
+    derive(zerocopy::FromBytes, zerocopy::IntoBytes, zerocopy::Immutable, zerocopy::KnownLayout)
+)]
 #[repr(C)]
 pub struct DataHeader {
     /// [`Kind::Data`].
@@ -160,6 +185,8 @@ pub struct DataHeader {
     pub head_offset: u32,
     /// Records of this connection that found no room in the ring since the last one that did.
     pub lost: u32,
+    /// The runtime's own task that made the call (a goroutine, a coroutine), 0 if none is known.
+    pub task: u64,
 }
 
 /// [`OpenRecord::flags`]: this end called `connect`.
@@ -169,8 +196,29 @@ pub const OPEN_SERVER: u8 = 2;
 /// [`OpenRecord::flags`]: not a byte had moved before: both positions are those of the first byte.
 pub const OPEN_BIRTH: u8 = 4;
 
+/// [`OpenRecord::transport`]: TCP. Addresses are IP addresses, positions TCP sequence numbers.
+pub const TRANSPORT_TCP: u8 = 0;
+/// [`OpenRecord::transport`]: a Unix stream socket. `local_address` and `remote_address` begin with the numbers of
+/// the two sockets (`u64`), the socket's name follows the record, and positions count from the first byte.
+pub const TRANSPORT_UNIX_STREAM: u8 = 1;
+/// [`OpenRecord::transport`]: a Unix socket that keeps the boundaries of messages; see [`TRANSPORT_UNIX_STREAM`].
+pub const TRANSPORT_UNIX_MESSAGES: u8 = 2;
+/// [`OpenRecord::transport`]: UDP. Positions count the bytes of all datagrams.
+pub const TRANSPORT_UDP: u8 = 3;
+
+/// [`OpenRecord::identity`]: `send_first` and `receive_first` are the same at the other end, the other way round.
+pub const IDENTITY_SEQUENCE: u8 = 0;
+/// [`OpenRecord::identity`]: the numbers of the two sockets identify the connection at both ends.
+pub const IDENTITY_SOCKETS: u8 = 1;
+/// [`OpenRecord::identity`]: the other end cannot be told.
+pub const IDENTITY_NONE: u8 = 2;
+
 /// A connection before its first data record.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[cfg_attr(
+    feature = "zerocopy",
+    derive(zerocopy::FromBytes, zerocopy::IntoBytes, zerocopy::Immutable, zerocopy::KnownLayout)
+)]
 #[repr(C)]
 pub struct OpenRecord {
     /// [`Kind::Open`].
@@ -199,6 +247,14 @@ pub struct OpenRecord {
     pub local_address: [u8; 16],
     /// Address of the other end.
     pub remote_address: [u8; 16],
+    /// `TRANSPORT_*`.
+    pub transport: u8,
+    /// `IDENTITY_*`.
+    pub identity: u8,
+    /// Bytes of the socket's name that follow the record; 0 for IP.
+    pub name_bytes: u16,
+    /// Always 0.
+    pub zero: u32,
 }
 
 /// [`CloseRecord::state`]: this end has sent its last byte.
@@ -211,6 +267,10 @@ pub const CLOSE_UNREAD: u8 = 4;
 
 /// A connection, or this end of it, was closed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[cfg_attr(
+    feature = "zerocopy",
+    derive(zerocopy::FromBytes, zerocopy::IntoBytes, zerocopy::Immutable, zerocopy::KnownLayout)
+)]
 #[repr(C)]
 pub struct CloseRecord {
     /// [`Kind::Close`].
@@ -233,6 +293,10 @@ pub struct CloseRecord {
 
 /// Something happened to a process.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[cfg_attr(
+    feature = "zerocopy",
+    derive(zerocopy::FromBytes, zerocopy::IntoBytes, zerocopy::Immutable, zerocopy::KnownLayout)
+)]
 #[repr(C)]
 pub struct ProcessRecord {
     /// [`Kind::Exec`], [`Kind::Fork`], [`Kind::Exit`] or [`Kind::Listen`].
@@ -253,6 +317,10 @@ pub struct ProcessRecord {
 
 /// A [`Kind::Exec`]: the process, and the file that it executes.
 #[derive(Clone, Copy, Debug)]
+#[cfg_attr(
+    feature = "zerocopy",
+    derive(zerocopy::FromBytes, zerocopy::IntoBytes, zerocopy::Immutable, zerocopy::KnownLayout)
+)]
 #[repr(C)]
 pub struct ExecRecord {
     /// What is common to all process records.
@@ -357,6 +425,10 @@ impl HeaderOutcome {
 
 /// A request of a selected process got a trace header; or none, and why.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[cfg_attr(
+    feature = "zerocopy",
+    derive(zerocopy::FromBytes, zerocopy::IntoBytes, zerocopy::Immutable, zerocopy::KnownLayout)
+)]
 #[repr(C)]
 pub struct HeaderRecord {
     /// [`Kind::Header`].
@@ -386,6 +458,8 @@ pub struct HeaderRecord {
     pub lasting: u16,
     /// Bytes that were pushed into this request.
     pub pushed: u16,
+    /// See [`DataHeader::task`].
+    pub task: u64,
 }
 
 /// In a word of `BOUNDARIES`, with a connection's [`verdict_tag`]: a request begins at the position in its low
@@ -438,11 +512,14 @@ pub struct Seeds {
     pub trace_second: [u32; 2],
 }
 
-/// An id of 64 bits for a request by its place, never 0. The places of a connection are one to one with
-/// its ids: the mixing function (the finalizer of `SplitMix64`; Steele, Lea, Flood 2014) is a bijection.
+/// An id of 64 bits for a message by its position, never 0. `direction` ([`RECEIVE`] or [`SEND`]) is that of the
+/// message's first byte: positions of the two directions are independent of each other. Connection, direction and
+/// position are one to one with the ids for connection numbers below 2^31: the mixing function (the finalizer of
+/// `SplitMix64`; Steele, Lea, Flood 2014) is a bijection.
 #[inline(always)]
-pub const fn id_of(seed: u64, connection: u64, position: u32) -> u64 {
-    let z = (connection << 32 | position as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15).wrapping_add(seed);
+pub const fn id_of(seed: u64, connection: u64, direction: u8, position: u32) -> u64 {
+    let z = connection << 33 | (direction as u64) << 32 | position as u64;
+    let z = z.wrapping_mul(0x9e37_79b9_7f4a_7c15).wrapping_add(seed);
     let z = (z ^ z >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
     let z = (z ^ z >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
     let id = z ^ z >> 31;
@@ -642,12 +719,12 @@ pub struct FileKey {
 }
 
 const _: () = {
-    assert!(size_of::<DataHeader>() == 56);
-    assert!(size_of::<OpenRecord>() == 72);
+    assert!(size_of::<DataHeader>() == 64);
+    assert!(size_of::<OpenRecord>() == 80);
     assert!(size_of::<CloseRecord>() == 32);
     assert!(size_of::<ProcessRecord>() == 24);
     assert!(size_of::<ExecRecord>() == 24 + NAME_BYTES);
-    assert!(size_of::<HeaderRecord>() == 56);
+    assert!(size_of::<HeaderRecord>() == 64);
     assert!(size_of::<Offsets>() == 55 * 4);
     assert!(size_of::<Settings>() == 13 * 4);
     assert!(size_of::<FileKey>() == 16);
@@ -674,8 +751,14 @@ mod tests {
     }
 
     #[test]
-    fn ids_differ_by_place_and_seed() {
-        let ids = [id_of(1, 1, 1), id_of(1, 1, 2), id_of(1, 2, 1), id_of(2, 1, 1)];
+    fn ids_differ_by_connection_direction_position_and_seed() {
+        let ids = [
+            id_of(1, 1, RECEIVE, 1),
+            id_of(1, 1, SEND, 1),
+            id_of(1, 1, RECEIVE, 2),
+            id_of(1, 2, RECEIVE, 1),
+            id_of(2, 1, RECEIVE, 1),
+        ];
         for (n, id) in ids.iter().enumerate() {
             assert!(*id != 0 && !ids[..n].contains(id));
         }

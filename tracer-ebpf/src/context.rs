@@ -18,7 +18,7 @@ use aya_ebpf::{
 use tracer_common::{
     DataHeader, EVIDENCE_FORWARDED, EVIDENCE_NONE, EVIDENCE_PROXY, EVIDENCE_SOLE_REQUEST, EVIDENCE_UNIT,
     HeaderOutcome, MAX_STATE, PROFILE_LATER, PROFILE_PROXY, PROFILE_SOLE_OWN, PROFILE_SOLE_REQUEST,
-    PROFILE_THREADS, RANDOM_BITS,
+    PROFILE_THREADS, RANDOM_BITS, RECEIVE, SEND,
 };
 
 use crate::{
@@ -890,7 +890,7 @@ unsafe fn context(room: *mut Room, index: u64) -> u64 {
                     // It has no header, or none that is one.
                     Some(ids) => copy(ids, &mut (*room).call.ids),
                     None => {
-                        (*room).call.ids.trace = trace_id(number, position);
+                        (*room).call.ids.trace = trace_id(number, RECEIVE, position);
                         (*room).call.ids.flags = root_flags((*room).call.ids.trace[1]);
                     }
                 }
@@ -950,7 +950,7 @@ pub(crate) fn ids_of(number: u64, position: u32, call: &Call, found: u64) -> Ids
     if found == CHILD {
         return Ids { trace: call.ids.trace, span, flags: call.ids.flags & 3 };
     }
-    let trace = trace_id(number, position);
+    let trace = trace_id(number, SEND, position);
     Ids { trace, span, flags: root_flags(trace[1]) }
 }
 

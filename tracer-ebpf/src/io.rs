@@ -186,6 +186,7 @@ unsafe fn moved(sk: *mut c_void, ret: i32, flags: i32, direction: u8, slot: u32)
             length,
             head_offset: 0,
             lost: connection.lost,
+            task: 0,
         };
         header.position = if direction == SEND {
             if connection.pre_first_ns != 0 {

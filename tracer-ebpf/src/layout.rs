@@ -5,7 +5,7 @@
 
 use core::ffi::c_void;
 
-use tracer_common::{Offsets, Seeds, Settings, id_of};
+use tracer_common::{Offsets, SEND, Seeds, Settings, id_of};
 
 /// Set by the agent before loading.
 #[unsafe(no_mangle)]
@@ -147,17 +147,17 @@ fn seeds() -> Seeds {
     unsafe { core::ptr::read_volatile(&raw const SETTINGS.seeds) }
 }
 
-/// The span id of the request at a place.
+/// The span id of the client request that begins at this position of what a connection sends.
 #[inline(always)]
 pub(crate) fn span_id(connection: u64, position: u32) -> u64 {
-    id_of(whole(seeds().span), connection, position)
+    id_of(whole(seeds().span), connection, SEND, position)
 }
 
-/// The trace id of the request at a place, if it begins a trace.
+/// The trace id of the request that begins at this position of a direction, if it begins a trace.
 #[inline(always)]
-pub(crate) fn trace_id(connection: u64, position: u32) -> [u64; 2] {
+pub(crate) fn trace_id(connection: u64, direction: u8, position: u32) -> [u64; 2] {
     let Seeds { trace_first, trace_second, .. } = seeds();
-    [trace_first, trace_second].map(|seed| id_of(whole(seed), connection, position))
+    [trace_first, trace_second].map(|seed| id_of(whole(seed), connection, direction, position))
 }
 
 #[inline(always)]

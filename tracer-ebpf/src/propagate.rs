@@ -288,6 +288,7 @@ unsafe fn tell(connection: &Connection, record: Told) -> bool {
         (&raw mut (*to).parent_position).write_volatile(record.parent_position);
         (&raw mut (*to).lasting).write_volatile(u16::from(record.lasting));
         (&raw mut (*to).pushed).write_volatile(record.pushed as u16);
+        (&raw mut (*to).task).write_volatile(0);
     }
     entry.submit(submit_flags(false));
     true

@@ -11,12 +11,13 @@ use super::{
     Output, counter_of,
     headers::Headers,
     stream::{Piece, Placed, Stream},
+    unit_of,
 };
 use crate::{
-    exchange::{ConnectionFacts, Outcome, Role, Unit},
+    exchange::{ConnectionFacts, Direction, Kind, Outcome},
     ledger::Counter,
     protocol::{
-        Call, End, Parser, Side, Start, Want, Yield,
+        Call, End, Parser, Role, Side, Start, Want, Yield,
         http1::{self, Http1},
         recognise::{Recognition, recognise},
     },
@@ -46,6 +47,7 @@ struct Gone {
 /// One connection.
 pub(super) struct Entry {
     facts: ConnectionFacts,
+    /// Which end the process is for the protocol; none if that is not known yet.
     role: Option<Role>,
     pid: u32,
     streams: [Stream; 2],
@@ -215,7 +217,7 @@ impl Entry {
             out.count(header.pid, counter_of(header.reason), length);
         }
         if self.may_be_unread() && header.direction == RECEIVE {
-            out.unread(Unit { pid: header.pid, tid: header.tid }, header.time_ns);
+            out.unread(unit_of(header), header.time_ns);
         }
         if matches!(self.state, State::Ignored) {
             // The verdict's slot was taken by another connection.
@@ -236,8 +238,7 @@ impl Entry {
                 tail,
                 start_ns: header.start_ns,
                 end_ns: header.time_ns,
-                pid: header.pid,
-                tid: header.tid,
+                unit: unit_of(header),
                 turn: header.flags & FLAG_TURN != 0,
                 continues: header.flags & FLAG_CONTINUES != 0,
             };
@@ -259,7 +260,7 @@ impl Entry {
     /// the parser can take them. Returns whether it was one.
     fn data_at_once(&mut self, header: &DataHeader, direction: usize, offset: u64, head: &[u8]) -> bool {
         let State::Parsing { parser, .. } = &mut self.state else { return false };
-        let side = side(self.facts.role, direction);
+        let side = side(self.role, direction);
         let is_usual = header.flags & (FLAG_END | FLAG_CONTINUES) == 0
             && head.len() as u64 == u64::from(header.length)
             && !self.continues[direction]
@@ -274,7 +275,7 @@ impl Entry {
         let call = Call {
             start_ns: header.start_ns,
             end_ns: header.time_ns,
-            unit: Unit { pid: header.pid, tid: header.tid },
+            unit: unit_of(header),
             after: 0,
             first: true,
         };
@@ -397,11 +398,11 @@ impl Entry {
         let now_ns = piece.end_ns;
         let piece = match self.streams[direction].place(piece.offset, piece.length) {
             Placed::Seen(bytes) => {
-                out.count(piece.pid, Counter::BytesOverlapping, bytes);
+                out.count(piece.unit.pid, Counter::BytesOverlapping, bytes);
                 return;
             }
             Placed::Overlapping(bytes) => {
-                out.count(piece.pid, Counter::BytesOverlapping, bytes);
+                out.count(piece.unit.pid, Counter::BytesOverlapping, bytes);
                 piece.from(self.streams[direction].next())
             }
             Placed::Ahead => return self.hold(direction, &piece, now_ns, out),
@@ -436,7 +437,7 @@ impl Entry {
     fn is_ready(&mut self, direction: usize, head: &[u8], turn: bool) -> bool {
         match &mut self.state {
             State::Ignored => true,
-            State::Parsing { parser, .. } => parser.is_ready(side(self.facts.role, direction)),
+            State::Parsing { parser, .. } => parser.is_ready(side(self.role, direction)),
             State::Unknown { misses } => {
                 if !self.from_birth {
                     *misses += u32::from(turn);
@@ -490,7 +491,7 @@ impl Entry {
         };
         self.parse(role, start);
         let State::Parsing { parser, .. } = &self.state else { return true };
-        parser.is_ready(side(role, direction))
+        parser.is_ready(side(Some(role), direction))
     }
 
     /// A piece of a joined connection that may begin a message.
@@ -518,18 +519,17 @@ impl Entry {
                 && self.last_direction == Some(1 - direction)
             {
                 // The parser learns that the direction has just changed.
-                parser.skip(side(role, 1 - direction), 0, &Call::default(), &mut self.yields);
+                parser.skip(side(Some(role), 1 - direction), 0, &Call::default(), &mut self.yields);
             }
         }
     }
 
     fn parse(&mut self, role: Role, start: Start) {
         self.role = Some(role);
-        self.facts.role = role;
         let limits =
             http1::Limits { exchange_timeout_ns: self.exchange_timeout_ns, ..http1::Limits::default() };
         let began = [self.streams[0].next(), self.streams[1].next()];
-        self.state = State::Parsing { parser: Box::new(Http1::new(start, limits)), began };
+        self.state = State::Parsing { parser: Box::new(Http1::new(start, role, limits)), began };
     }
 
     fn ignore(&mut self, counter: Counter, out: &mut dyn Output) {
@@ -549,9 +549,9 @@ impl Entry {
                 while self.is_front_ready(direction) {
                     let Some(piece) = self.streams[direction].take_held(now_ns) else { break };
                     match self.streams[direction].place(piece.offset, piece.length) {
-                        Placed::Seen(bytes) => out.count(piece.pid, Counter::BytesOverlapping, bytes),
+                        Placed::Seen(bytes) => out.count(piece.unit.pid, Counter::BytesOverlapping, bytes),
                         Placed::Overlapping(bytes) => {
-                            out.count(piece.pid, Counter::BytesOverlapping, bytes);
+                            out.count(piece.unit.pid, Counter::BytesOverlapping, bytes);
                             self.deliver(direction, &piece.from(self.streams[direction].next()));
                         }
                         _ => self.deliver(direction, &piece.from(piece.offset)),
@@ -559,7 +559,7 @@ impl Entry {
                     moved = true;
                 }
                 if self.streams[direction].take_end() {
-                    let side = side(self.facts.role, direction);
+                    let side = side(self.role, direction);
                     if let State::Parsing { parser, .. } = &mut self.state {
                         let end = self.gone.as_ref().map_or(End::Closed, |gone| gone.end);
                         parser.end(side, end, now_ns, &mut self.yields);
@@ -580,7 +580,7 @@ impl Entry {
         piece.offset <= stream.next()
             && match &self.state {
                 State::Ignored => true,
-                State::Parsing { parser, .. } => parser.is_ready(side(self.facts.role, direction)),
+                State::Parsing { parser, .. } => parser.is_ready(side(self.role, direction)),
                 State::Unknown { .. } => false,
             }
     }
@@ -589,7 +589,7 @@ impl Entry {
         out.count(self.pid, Counter::BytesLost, length);
         self.continues[direction] = false;
         if let State::Parsing { parser, .. } = &mut self.state {
-            parser.gap(side(self.facts.role, direction), length, now_ns, &mut self.yields);
+            parser.gap(side(self.role, direction), length, now_ns, &mut self.yields);
         } else {
             self.from_birth = false;
         }
@@ -601,15 +601,10 @@ impl Entry {
         self.last_direction = Some(direction);
         let first = !std::mem::replace(&mut self.continues[direction], piece.continues);
         let State::Parsing { parser, .. } = &mut self.state else { return };
-        let side = side(self.facts.role, direction);
+        let side = side(self.role, direction);
         let more = u64::from(piece.continues);
-        let mut call = Call {
-            start_ns: piece.start_ns,
-            end_ns: piece.end_ns,
-            unit: Unit { pid: piece.pid, tid: piece.tid },
-            after: 0,
-            first,
-        };
+        let mut call =
+            Call { start_ns: piece.start_ns, end_ns: piece.end_ns, unit: piece.unit, after: 0, first };
         let head = piece.head.len() as u64;
         let tail = piece.tail.len() as u64;
         let mut left = piece.length;
@@ -633,12 +628,12 @@ impl Entry {
     /// Hands out what the parser made, and publishes what it wants.
     fn settle(&mut self, out: &mut dyn Output) {
         let mut yields = std::mem::take(&mut self.yields);
-        let mut ended = false;
+        let mut call_ended = false;
         for made in yields.drain(..) {
             match made {
                 Yield::Opened(mut opened) => {
-                    opened.offset += self.began_at();
-                    if self.facts.role == Role::Client
+                    opened.offset += self.began_at(opened.kind.direction());
+                    if opened.kind.is_outgoing()
                         && let Some(headers) = &mut self.headers
                     {
                         let position = self.streams[usize::from(SEND)].position_of(opened.offset);
@@ -648,12 +643,12 @@ impl Entry {
                     self.is_unclear = false;
                     out.opened(&self.facts, opened);
                 }
-                Yield::Answered { offset, pid } => {
-                    out.answered(&self.facts, offset + self.began_at(), pid);
+                Yield::Answered { kind, offset, pid } => {
+                    out.answered(&self.facts, kind, offset + self.began_at(kind.direction()), pid);
                 }
                 Yield::Exchange(mut exchange) => {
-                    exchange.request_offset += self.began_at();
-                    ended |= exchange.outcome == Outcome::Complete;
+                    exchange.request_offset += self.began_at(exchange.kind.direction());
+                    call_ended |= exchange.kind == Kind::Call && exchange.outcome == Outcome::Complete;
                     out.closed(&self.facts, &exchange);
                     out.exchange(&self.facts, exchange);
                 }
@@ -661,7 +656,7 @@ impl Entry {
             }
         }
         self.yields = yields;
-        if self.facts.role == Role::Client && ended {
+        if call_ended {
             self.tell_boundary(out);
         }
         let want = match &self.state {
@@ -697,18 +692,17 @@ impl Entry {
         }
     }
 
-    /// Offset in the requests' stream at which the parser began.
-    fn began_at(&self) -> u64 {
-        let direction = if self.facts.role == Role::Server { RECEIVE } else { SEND };
+    /// Offset in a direction's stream at which the parser began.
+    fn began_at(&self, direction: Direction) -> u64 {
         match &self.state {
-            State::Parsing { began, .. } => began[usize::from(direction)],
+            State::Parsing { began, .. } => began[direction.index()],
             State::Unknown { .. } | State::Ignored => 0,
         }
     }
 
     fn body_until(&self, body: Side, offset: u64) -> Verdict {
         let State::Parsing { began, .. } = &self.state else { return Verdict::Heads };
-        let direction = if side(self.facts.role, usize::from(SEND)) == body { SEND } else { RECEIVE };
+        let direction = if side(self.role, usize::from(SEND)) == body { SEND } else { RECEIVE };
         let index = usize::from(direction);
         let end = began[index].saturating_add(offset);
         let left = end.saturating_sub(self.streams[index].next());
@@ -728,8 +722,12 @@ impl Entry {
 }
 
 /// Which side's bytes flow in a direction.
-fn side(role: Role, direction: usize) -> Side {
-    if (role == Role::Server) == (direction == usize::from(RECEIVE)) { Side::Request } else { Side::Response }
+fn side(role: Option<Role>, direction: usize) -> Side {
+    if (role == Some(Role::Server)) == (direction == usize::from(RECEIVE)) {
+        Side::Request
+    } else {
+        Side::Response
+    }
 }
 
 /// The role of a process that moves requests in this direction.

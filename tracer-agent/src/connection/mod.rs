@@ -18,8 +18,9 @@ use tracer_common::{
 
 use self::{entry::Entry, headers::Headers};
 use crate::{
-    exchange::{ConnectionFacts, Exchange, Opened, Role, Unit},
+    exchange::{ConnectionFacts, Connector, Exchange, Kind, Opened, Unit},
     ledger::Counter,
+    protocol::Role,
 };
 
 /// Bounds of the table.
@@ -36,7 +37,7 @@ pub trait Output {
     /// The head of a request has come.
     fn opened(&mut self, facts: &ConnectionFacts, opened: Opened);
     /// The final response to the request at this offset has begun, which that process read.
-    fn answered(&mut self, facts: &ConnectionFacts, offset: u64, pid: u32);
+    fn answered(&mut self, facts: &ConnectionFacts, kind: Kind, offset: u64, pid: u32);
     /// An exchange has ended; what is still to be known of it follows.
     fn closed(&mut self, facts: &ConnectionFacts, exchange: &Exchange);
     /// An exchange that has ended, with all that is known of it.
@@ -113,8 +114,8 @@ impl Output for Held<'_> {
         self.out.opened(facts, opened);
     }
 
-    fn answered(&mut self, facts: &ConnectionFacts, offset: u64, pid: u32) {
-        self.out.answered(facts, offset, pid);
+    fn answered(&mut self, facts: &ConnectionFacts, kind: Kind, offset: u64, pid: u32) {
+        self.out.answered(facts, kind, offset, pid);
     }
 
     fn closed(&mut self, facts: &ConnectionFacts, exchange: &Exchange) {
@@ -216,7 +217,13 @@ impl Table {
         };
         let facts = ConnectionFacts {
             number: record.connection,
-            role: role.unwrap_or(Role::Client),
+            connector: if record.flags & OPEN_CLIENT != 0 {
+                Connector::Local
+            } else if from_birth {
+                Connector::Remote
+            } else {
+                Connector::Unknown
+            },
             local: address(record.family, &record.local_address, record.local_port),
             remote: address(record.family, &record.remote_address, record.remote_port),
             netns: record.netns,
@@ -248,7 +255,7 @@ impl Table {
                 entry.mark_received(header);
             }
             if header.direction == RECEIVE && header.length > 0 {
-                let unit = Unit { pid: header.pid, tid: header.tid };
+                let unit = unit_of(header);
                 out.read(entry.facts(), unit, header.time_ns);
             }
             entry.data(header, head, tail, out);
@@ -359,9 +366,10 @@ impl Table {
         else {
             return out.exchange(&facts, exchange);
         };
-        let offset = match facts.role {
-            Role::Client => exchange.request_offset + u64::from(own.inserted_before(exchange.request_offset)),
-            Role::Server => own.sent().saturating_sub(1),
+        let offset = if exchange.kind.is_outgoing() {
+            exchange.request_offset + u64::from(own.inserted_before(exchange.request_offset))
+        } else {
+            own.sent().saturating_sub(1)
         };
         self.waiting[0].push(Waiting { facts, exchange, peer, offset });
     }
@@ -380,13 +388,15 @@ impl Table {
         let mut ripe = std::mem::take(&mut self.waiting[0]);
         for Waiting { facts, mut exchange, peer, offset } in ripe.drain(..) {
             if let Some(arrived_ns) = self.connections.get(&peer).and_then(|peer| peer.received_at(offset)) {
-                match facts.role {
-                    Role::Client => exchange.start_ns = exchange.start_ns.min(arrived_ns),
-                    Role::Server => {
+                match exchange.kind {
+                    Kind::Call | Kind::Publish => exchange.start_ns = exchange.start_ns.min(arrived_ns),
+                    Kind::Serve => {
                         exchange.end_ns = exchange.end_ns.min(arrived_ns).max(exchange.start_ns);
                         let first_ns = exchange.response_start_ns;
                         exchange.response_start_ns = first_ns.map(|at_ns| at_ns.min(exchange.end_ns));
                     }
+                    // Nothing of it was sent.
+                    Kind::Consume => {}
                 }
             }
             out.exchange(&facts, exchange);
@@ -444,6 +454,11 @@ impl Table {
             self.urgent.remove(&number);
         }
     }
+}
+
+/// Who moved the bytes of a record.
+fn unit_of(header: &DataHeader) -> Unit {
+    Unit { pid: header.pid, tid: header.tid, task: header.task }
 }
 
 /// The counter for bytes that were not copied.

@@ -5,6 +5,8 @@ use std::collections::VecDeque;
 
 use bytes::Bytes;
 
+use crate::exchange::Unit;
+
 /// One record's worth of a stream.
 #[derive(Clone, Debug)]
 pub struct Piece<B> {
@@ -22,10 +24,8 @@ pub struct Piece<B> {
     pub start_ns: u64,
     /// When the last byte had moved.
     pub end_ns: u64,
-    /// Process that moved them.
-    pub pid: u32,
-    /// Thread that moved them.
-    pub tid: u32,
+    /// Who moved them.
+    pub unit: Unit,
     /// The direction of the connection changed with this piece.
     pub turn: bool,
     /// Another piece of the same call follows.
@@ -43,8 +43,7 @@ impl<B: AsRef<[u8]>> Piece<B> {
             tail: Bytes::copy_from_slice(self.tail.as_ref()),
             start_ns: self.start_ns,
             end_ns: self.end_ns,
-            pid: self.pid,
-            tid: self.tid,
+            unit: self.unit,
             turn: self.turn,
             continues: self.continues,
         }
@@ -71,8 +70,7 @@ impl<B: AsRef<[u8]>> Piece<B> {
             tail: tail.get(into_tail as usize..).unwrap_or_default(),
             start_ns: self.start_ns,
             end_ns: self.end_ns,
-            pid: self.pid,
-            tid: self.tid,
+            unit: self.unit,
             turn: self.turn,
             continues: self.continues,
         }
@@ -232,8 +230,7 @@ mod tests {
             tail: Bytes::new(),
             start_ns: 1,
             end_ns: 2,
-            pid: 1,
-            tid: 1,
+            unit: Unit::thread(1, 1),
             turn: false,
             continues: false,
         }

@@ -3,8 +3,8 @@
 use std::net::SocketAddr;
 
 use tracer_common::{
-    CLOSE_ALL, CLOSE_SEND, CloseRecord, DataHeader, FLAG_END, FLAG_PRE_SEND, FLAG_TURN, Kind, OPEN_BIRTH,
-    OPEN_CLIENT, OpenRecord, RECEIVE, SEND, Verdict,
+    CLOSE_ALL, CLOSE_SEND, CloseRecord, DataHeader, FLAG_END, FLAG_PRE_SEND, FLAG_TURN, Kind as RecordKind,
+    OPEN_BIRTH, OPEN_CLIENT, OpenRecord, RECEIVE, SEND, Verdict,
 };
 
 use super::*;
@@ -26,7 +26,7 @@ impl Output for Seen {
     fn opened(&mut self, _: &ConnectionFacts, _: Opened) {
         self.opened += 1;
     }
-    fn answered(&mut self, _: &ConnectionFacts, _: u64, _: u32) {}
+    fn answered(&mut self, _: &ConnectionFacts, _: Kind, _: u64, _: u32) {}
     fn closed(&mut self, _: &ConnectionFacts, _: &Exchange) {}
     fn read(&mut self, _: &ConnectionFacts, _: Unit, _: u64) {}
     fn unread(&mut self, _: Unit, _: u64) {
@@ -84,7 +84,7 @@ impl Driver {
 
     fn open(&mut self, connection: u64, flags: u8) {
         let record = OpenRecord {
-            kind: Kind::Open as u8,
+            kind: RecordKind::Open as u8,
             flags,
             family: libc::AF_INET as u16,
             connection,
@@ -102,7 +102,7 @@ impl Driver {
     fn data(&mut self, connection: u64, direction: u8, offset: u32, bytes: &[u8], time_ns: u64) {
         let first = if direction == SEND { SENT } else { RECEIVED };
         let header = DataHeader {
-            kind: Kind::Data as u8,
+            kind: RecordKind::Data as u8,
             direction,
             flags: FLAG_TURN | FLAG_PRE_SEND,
             head_length: bytes.len() as u16,
@@ -120,7 +120,7 @@ impl Driver {
 
     fn close(&mut self, connection: u64, state: u8, error: u16, sent: u32, time_ns: u64) {
         let record = CloseRecord {
-            kind: Kind::Close as u8,
+            kind: RecordKind::Close as u8,
             state,
             error,
             connection,
@@ -153,7 +153,7 @@ fn sequence_numbers_may_wrap_in_the_middle() {
     driver.data(1, SEND, 5, &ANSWER[5..], 3);
     assert_eq!(driver.seen.targets(), one("/a"));
     let (facts, exchange) = &driver.seen.exchanges[0];
-    assert_eq!((facts.role, exchange.start_ns, exchange.end_ns), (Role::Server, 1, 3));
+    assert_eq!((exchange.kind, exchange.start_ns, exchange.end_ns), (Kind::Serve, 1, 3));
     assert_eq!(facts.remote, SocketAddr::from(([127, 0, 0, 2], 4001)));
 }
 
@@ -180,7 +180,7 @@ fn a_response_that_overtakes_its_request_waits_for_it() {
     driver.data(1, SEND, second, b"GET /b HTTP/1.1\r\n\r\n", 3);
     assert_eq!(driver.seen.targets().len(), 2);
     assert_eq!(driver.seen.of(Counter::ExchangesUnpaired), 0);
-    assert!(driver.seen.exchanges.iter().all(|(facts, _)| facts.role == Role::Client));
+    assert!(driver.seen.exchanges.iter().all(|(_, exchange)| exchange.kind == Kind::Call));
 }
 
 #[test]
@@ -328,7 +328,7 @@ fn the_end_of_a_stream_may_be_seen_with_its_last_bytes_still_on_their_way() {
     driver.data(1, SEND, 0, ASK, 1);
     let answer = b"HTTP/1.1 200 OK\r\n\r\nall of it";
     let header = DataHeader {
-        kind: Kind::Data as u8,
+        kind: RecordKind::Data as u8,
         direction: RECEIVE,
         flags: FLAG_END,
         connection: 1,
@@ -367,7 +367,7 @@ fn a_first_request_that_its_server_read_before_the_client_was_seen_sending_start
     let mut driver = Driver::new();
     let (client, server) = (1, 2);
     let end = |connection, flags, local_port, remote_port, send_first, receive_first| OpenRecord {
-        kind: Kind::Open as u8,
+        kind: RecordKind::Open as u8,
         flags: flags | OPEN_BIRTH,
         family: libc::AF_INET as u16,
         connection,
@@ -382,7 +382,7 @@ fn a_first_request_that_its_server_read_before_the_client_was_seen_sending_start
     let mut seen = Times::default();
     let mut moved = |table: &mut Table, connection, direction, position, bytes: &[u8], time_ns| {
         let header = DataHeader {
-            kind: Kind::Data as u8,
+            kind: RecordKind::Data as u8,
             direction,
             flags: FLAG_TURN,
             head_length: bytes.len() as u16,
@@ -407,23 +407,23 @@ fn a_first_request_that_its_server_read_before_the_client_was_seen_sending_start
     for _ in 0..2 {
         table.tick(22 * MS, &mut seen);
     }
-    assert_eq!(seen.0, [(Role::Server, 10 * MS), (Role::Client, 10 * MS)]);
+    assert_eq!(seen.0, [(Kind::Serve, 10 * MS), (Kind::Call, 10 * MS)]);
 }
 
-/// Role and start of each exchange.
+/// Kind and start of each exchange.
 #[derive(Default)]
-struct Times(Vec<(Role, u64)>);
+struct Times(Vec<(Kind, u64)>);
 
 impl Output for Times {
     fn opened(&mut self, _: &ConnectionFacts, _: Opened) {}
-    fn answered(&mut self, _: &ConnectionFacts, _: u64, _: u32) {}
+    fn answered(&mut self, _: &ConnectionFacts, _: Kind, _: u64, _: u32) {}
     fn closed(&mut self, _: &ConnectionFacts, _: &Exchange) {}
     fn read(&mut self, _: &ConnectionFacts, _: Unit, _: u64) {}
     fn unread(&mut self, _: Unit, _: u64) {}
     fn hidden(&mut self, _: u32) {}
     fn left(&mut self, _: u64) {}
-    fn exchange(&mut self, facts: &ConnectionFacts, exchange: Exchange) {
-        self.0.push((facts.role, exchange.start_ns));
+    fn exchange(&mut self, _: &ConnectionFacts, exchange: Exchange) {
+        self.0.push((exchange.kind, exchange.start_ns));
     }
     fn count(&mut self, _: u32, _: Counter, _: u64) {}
     fn verdict(&mut self, _: u64, _: Verdict) {}
@@ -451,7 +451,7 @@ fn what_was_read_before_the_end_and_is_told_after_it_is_no_loss() {
     driver.data(1, RECEIVE, 0, ASK, MS);
     driver.data(1, SEND, 0, ANSWER, MS);
     let record = CloseRecord {
-        kind: Kind::Close as u8,
+        kind: RecordKind::Close as u8,
         state: CLOSE_ALL,
         connection: 1,
         time_ns: 2 * MS,

@@ -34,7 +34,7 @@ pub use self::{
 };
 use crate::{
     context::{Carried, HeaderFormat, HeaderFormats, Incoming},
-    exchange::{ConnectionFacts, Exchange, Opened, Role, SentHeader, Unit},
+    exchange::{ConnectionFacts, Direction, Exchange, Kind, Opened, SentHeader, Unit},
     sample::{RANDOM, SAMPLED, Sampler},
 };
 
@@ -111,11 +111,21 @@ pub struct Link {
 const HAS_IS_REMOTE: u32 = 0x100;
 const IS_REMOTE: u32 = 0x200;
 
-/// A request, as long as it is open: its connection, and where it begins there.
+/// A request, as long as it is open: its connection, and where it begins there. Offsets of the two directions
+/// are independent of each other.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 struct Key {
     connection: u64,
+    direction: Direction,
     offset: u64,
+}
+
+impl Key {
+    /// The key of an exchange on a connection.
+    fn of(facts: &ConnectionFacts, exchange: &Exchange) -> Self {
+        let direction = exchange.kind.direction();
+        Self { connection: facts.number, direction, offset: exchange.request_offset }
+    }
 }
 
 /// The first sequence numbers that an end of a connection sent and received. Those of the other end are
@@ -130,7 +140,6 @@ struct Conversation {
     ends: Ends,
     /// The connection itself is gone.
     is_gone: bool,
-    role: Role,
     /// The other end is on this host, if the addresses tell.
     is_local: bool,
     /// The other end, once it is known to be on this host.
@@ -152,6 +161,7 @@ struct Context {
 /// An open request.
 #[derive(Debug)]
 struct Request {
+    kind: Kind,
     offset: u64,
     /// The offset at which it stands on the wire: its own, and what was pushed in before it.
     wire: u64,
@@ -183,6 +193,17 @@ struct Request {
     is_suppressed: bool,
     /// The trace that the header names which left with it.
     sent_trace: Option<[u8; 16]>,
+}
+
+impl Request {
+    fn key(&self, connection: u64) -> Key {
+        Key { connection, direction: self.kind.direction(), offset: self.offset }
+    }
+
+    /// Whether it is the request of this key, on the key's connection.
+    fn is_at(&self, key: Key) -> bool {
+        self.offset == key.offset && self.kind.direction() == key.direction
+    }
 }
 
 /// What becomes known of a request when its head has come; see [`Request`].
@@ -331,23 +352,26 @@ impl Correlator {
 
     /// The head of a request has come.
     pub fn opened(&mut self, facts: &ConnectionFacts, opened: Opened) {
-        let Opened { unit, start_ns, offset, target, incoming, head, attempt, header, inserted } = opened;
+        let Opened { kind, unit, start_ns, offset, target, incoming, head, attempt, header, inserted } =
+            opened;
         self.now_ns = self.now_ns.max(start_ns);
         let carried = head.and_then(|head| self.carried(&head));
-        let key = Key { connection: facts.number, offset };
-        let place = position(facts, offset);
+        let direction = kind.direction();
+        let key = Key { connection: facts.number, direction, offset };
+        let place = position(facts, direction, offset);
         let wire = offset + u64::from(inserted);
-        let hop = Hop::of(facts, wire);
-        let other = self.peer(facts).and_then(|connection| self.at_wire(connection, wire));
+        let hop = Hop::of(facts, direction, wire);
+        let other =
+            self.peer(facts).and_then(|connection| self.at_wire(connection, direction.opposite(), wire));
         let mut sent_trace = None;
         let told = || carried.as_ref()?.contexts.first();
         let is_sampled = incoming.as_deref().or_else(told).is_none_or(Incoming::is_sampled);
-        let standing = match facts.role {
-            Role::Server => {
+        let standing = match direction {
+            Direction::Receive => {
                 self.came(unit.pid, hop, incoming.as_deref(), carried.as_deref());
                 Standing::of(self.context_of_request(key, place, other, incoming, carried.as_deref()), None)
             }
-            Role::Client => {
+            Direction::Send => {
                 let connect_ns = facts.connect_ns.filter(|_| offset == 0);
                 let call = Call { key, unit, start_ns, connect_ns, remote: facts.remote, target };
                 match header.and_then(|header| header.sent) {
@@ -366,6 +390,7 @@ impl Correlator {
             }
         };
         let request = Request {
+            kind,
             offset,
             wire,
             place,
@@ -374,9 +399,9 @@ impl Correlator {
             target,
             attempt,
             resends_told: attempt
-                .filter(|_| facts.role == Role::Client)
+                .filter(|_| kind == Kind::Call)
                 .and_then(|attempt| self.resends_told(unit.pid, attempt)),
-            span_id: standing.own_id.unwrap_or_else(|| self.ids.span_id(facts.number, place)),
+            span_id: standing.own_id.unwrap_or_else(|| self.ids.span_id(facts.number, direction, place)),
             context: standing.context,
             carried,
             made_for: standing.made_for,
@@ -384,7 +409,7 @@ impl Correlator {
             is_decided: false,
             is_closed: false,
             is_own: standing.own_id.is_some(),
-            is_suppressed: standing.is_suppressed || self.is_suppressed(unit.pid, facts.role, is_sampled),
+            is_suppressed: standing.is_suppressed || self.is_suppressed(unit.pid, kind, is_sampled),
             sent_trace,
         };
         if let Some(request) = request.made_for {
@@ -393,14 +418,16 @@ impl Correlator {
         if let Some(conversation) = self.connections.get_mut(&facts.number) {
             conversation.open.push(request);
         }
-        match (facts.role, other) {
-            (Role::Server, _) => {
+        match (kind, other) {
+            // A message that nobody answers is over once it is read: no call is made while it is open.
+            (Kind::Consume, _) => {}
+            (Kind::Serve, _) => {
                 self.process(unit.pid).request_opened(unit, key, target, start_ns);
                 self.tell_profile(unit.pid);
             }
             // The other end's record may have come first.
-            (Role::Client, Some(server)) => self.adopt(server, key, Evidence::Wire),
-            (Role::Client, None) => {}
+            (Kind::Call | Kind::Publish, Some(server)) => self.adopt(server, key, Evidence::Wire),
+            (Kind::Call | Kind::Publish, None) => {}
         }
     }
 
@@ -411,7 +438,7 @@ impl Correlator {
             self.ends.insert(ends, facts.number);
             let (own, other) = (facts.local.ip(), facts.remote.ip());
             let is_local = other.is_loopback() || other == own;
-            Conversation { open: Vec::new(), ends, is_gone: false, role: facts.role, is_local, peer: None }
+            Conversation { open: Vec::new(), ends, is_gone: false, is_local, peer: None }
         });
         if conversation.peer.is_none() {
             let other = self.ends.get(&(ends.1, ends.0)).copied().filter(|other| *other != facts.number)?;
@@ -425,10 +452,11 @@ impl Correlator {
     }
 
     /// The request that stands there on the wire, at one end of a connection.
-    fn at_wire(&self, connection: u64, wire: u64) -> Option<Key> {
+    fn at_wire(&self, connection: u64, direction: Direction, wire: u64) -> Option<Key> {
         let open = &self.connections.get(&connection)?.open;
-        let request = open.iter().find(|request| request.wire == wire)?;
-        Some(Key { connection, offset: request.offset })
+        let is_there = |request: &&Request| request.wire == wire && request.kind.direction() == direction;
+        let request = open.iter().find(is_there)?;
+        Some(Key { connection, direction, offset: request.offset })
     }
 
     /// Trace and parent of a request that a process serves, `call` at the other end if that was seen.
@@ -458,7 +486,7 @@ impl Correlator {
             };
         }
         call.and_then(|call| self.child_of(call, key, Evidence::Wire))
-            .unwrap_or_else(|| self.root(key.connection, place, carried))
+            .unwrap_or_else(|| self.root(key, place, carried))
     }
 
     /// Trace and parent of a call by the header that left with it, and the request that it is made for.
@@ -471,8 +499,9 @@ impl Correlator {
         };
         let parent = header.parent.map(|(connection, place)| {
             let open = self.connections.get(&connection).map(|conversation| &conversation.open);
-            let found = open.and_then(|open| open.iter().find(|request| request.place == place));
-            (found.map(|request| Key { connection, offset: request.offset }), (connection, place))
+            let is_it = |request: &&Request| request.place == place && request.kind == Kind::Serve;
+            let found = open.and_then(|open| open.iter().find(is_it));
+            (found.map(|request| request.key(connection)), (connection, place))
         });
         if let Some((Some(parent), _)) = parent
             && let Some(context) = self.child_of(parent, key, evidence)
@@ -480,7 +509,9 @@ impl Correlator {
             return (context, Some(parent));
         }
         // The request itself was not seen, or its span is made: its id is known by its place.
-        let parent = parent.map(|(_, (connection, place))| (self.ids.span_id(connection, place), evidence));
+        let parent = parent.map(|(_, (connection, place))| {
+            (self.ids.span_id(connection, Direction::Receive, place), evidence)
+        });
         let flags = header.flags;
         (Context { trace_id: header.trace_id, parent, flags, state: String::new(), format: None }, None)
     }
@@ -513,7 +544,7 @@ impl Correlator {
         let context = found.and_then(|(request, evidence)| self.child_of(request, call.key, evidence));
         let standing = match (context, found) {
             (Some(context), Some((request, _))) => Standing::of(Context { format, ..context }, Some(request)),
-            _ => Standing::of(self.root(call.key.connection, place, carried), None),
+            _ => Standing::of(self.root(call.key, place, carried), None),
         };
         Standing { is_suppressed, ..standing }
     }
@@ -543,8 +574,8 @@ impl Correlator {
         this
     }
 
-    fn root(&mut self, connection: u64, place: u32, carried: Option<&Carried>) -> Context {
-        let trace_id = self.ids.trace_id(connection, place);
+    fn root(&mut self, key: Key, place: u32, carried: Option<&Carried>) -> Context {
+        let trace_id = self.ids.trace_id(key.connection, key.direction, place);
         let decided = carried.and_then(|carried| carried.sampled);
         let flags =
             self.rules.sampler.flags(&trace_id, decided.map(|is| if is { RANDOM | SAMPLED } else { RANDOM }));
@@ -635,7 +666,7 @@ impl Correlator {
 
     fn request(&mut self, key: Key) -> Option<&mut Request> {
         let open = &mut self.connections.get_mut(&key.connection)?.open;
-        open.iter_mut().find(|request| request.offset == key.offset)
+        open.iter_mut().find(|request| request.is_at(key))
     }
 
     /// Bytes were read from a connection: of an answer, a proxy goes on with what the call was for.
@@ -653,7 +684,7 @@ impl Correlator {
         else {
             return;
         };
-        if facts.role == Role::Client {
+        if request.kind == Kind::Call {
             process.resumed(unit, request.made_for, time_ns);
         }
     }
@@ -668,9 +699,9 @@ impl Correlator {
     }
 
     /// The final response to the request at this offset has begun, which that process read.
-    pub fn answered(&mut self, facts: &ConnectionFacts, offset: u64, pid: u32) {
-        let key = Key { connection: facts.number, offset };
-        if facts.role == Role::Client {
+    pub fn answered(&mut self, facts: &ConnectionFacts, kind: Kind, offset: u64, pid: u32) {
+        let key = Key { connection: facts.number, direction: kind.direction(), offset };
+        if kind.is_outgoing() {
             if self.proxies > 0
                 && let Some(call) = self.request(key)
             {
@@ -684,8 +715,8 @@ impl Correlator {
     /// An exchange has ended: its process no longer works for it.
     pub fn closed(&mut self, facts: &ConnectionFacts, exchange: &Exchange) {
         self.now_ns = self.now_ns.max(exchange.end_ns);
-        let key = Key { connection: facts.number, offset: exchange.request_offset };
-        if facts.role == Role::Client {
+        let key = Key::of(facts, exchange);
+        if exchange.kind.is_outgoing() {
             self.called(key, exchange);
             self.call_closed(facts, exchange);
         } else {
@@ -694,7 +725,7 @@ impl Correlator {
         let Some(request) = self.request(key) else { return };
         request.is_closed = true;
         let pid = request.unit.pid;
-        if facts.role == Role::Server
+        if exchange.kind == Kind::Serve
             && let Some(process) = self.processes.get_mut(&pid)
         {
             process.request_closed(key, exchange);
@@ -707,17 +738,19 @@ impl Correlator {
     pub fn is_unsettled(&self, facts: &ConnectionFacts, exchange: &Exchange) -> bool {
         /// Processes of this host that a request goes through.
         const LONGEST: usize = 32;
-        let mut key = Key { connection: facts.number, offset: exchange.request_offset };
+        let mut key = Key::of(facts, exchange);
         for _ in 0..LONGEST {
             let Some(conversation) = self.connections.get(&key.connection) else { return false };
             let mut open = conversation.open.iter();
-            let Some(request) = open.find(|request| request.offset == key.offset) else { return false };
-            let above = match (conversation.role, request.context.parent, conversation.peer) {
-                (Role::Client, ..) => request.made_for,
-                (Role::Server, None, peer) => {
+            let Some(request) = open.find(|request| request.is_at(key)) else { return false };
+            let above = match (key.direction, request.context.parent, conversation.peer) {
+                (Direction::Send, ..) => request.made_for,
+                (Direction::Receive, None, peer) => {
                     return peer.is_some() || key.offset == 0 && conversation.is_local;
                 }
-                (Role::Server, Some(_), peer) => peer.and_then(|peer| self.at_wire(peer, request.wire)),
+                (Direction::Receive, Some(_), peer) => {
+                    peer.and_then(|peer| self.at_wire(peer, Direction::Send, request.wire))
+                }
             };
             let Some(above) = above else { return false };
             key = above;
@@ -727,16 +760,16 @@ impl Correlator {
 
     /// The place of an exchange's span in its trace. It is asked for once.
     pub fn link(&mut self, facts: &ConnectionFacts, exchange: &Exchange) -> Link {
-        let offset = exchange.request_offset;
+        let key = Key::of(facts, exchange);
         let taken = self.connections.get_mut(&facts.number).and_then(|conversation| {
-            let at = conversation.open.iter().position(|request| request.offset == offset)?;
+            let at = conversation.open.iter().position(|request| request.is_at(key))?;
             let request = conversation.open.remove(at);
             Some((request, conversation.is_gone && conversation.open.is_empty()))
         });
         let Some((request, is_last)) = taken else {
-            let place = position(facts, offset);
-            let span_id = self.ids.span_id(facts.number, place);
-            return link(span_id, self.root(facts.number, place, None));
+            let place = position(facts, key.direction, key.offset);
+            let span_id = self.ids.span_id(key.connection, key.direction, place);
+            return link(span_id, self.root(key, place, None));
         };
         if is_last {
             self.remove(facts.number);
@@ -754,16 +787,15 @@ impl Correlator {
     /// A connection is gone, and with it the requests that were never reported.
     pub fn left(&mut self, connection: u64) {
         let Some(conversation) = self.connections.get(&connection) else { return };
-        if conversation.role == Role::Server {
-            let open = conversation.open.iter().filter(|request| !request.is_closed);
-            let dropped: Vec<Key> = open.map(|request| Key { connection, offset: request.offset }).collect();
-            dropped.into_iter().for_each(|key| self.ended(key));
-        }
+        let open =
+            conversation.open.iter().filter(|request| !request.is_closed && !request.kind.is_outgoing());
+        let dropped: Vec<Key> = open.map(|request| request.key(connection)).collect();
+        dropped.into_iter().for_each(|key| self.ended(key));
         let Some(conversation) = self.connections.get_mut(&connection) else { return };
         conversation.is_gone = true;
         let mut dropped_of = None;
         for request in conversation.open.extract_if(.., |request| !request.is_closed) {
-            let key = Key { connection, offset: request.offset };
+            let key = request.key(connection);
             if let Some(process) = self.processes.get_mut(&request.unit.pid) {
                 process.request_dropped(key, self.now_ns);
                 dropped_of = Some(request.unit.pid);
@@ -792,10 +824,10 @@ impl Correlator {
 }
 
 /// Where a request begins, in sequence numbers without what was pushed in.
-fn position(facts: &ConnectionFacts, offset: u64) -> u32 {
-    let first = match facts.role {
-        Role::Server => facts.first_received,
-        Role::Client => facts.first_sent,
+fn position(facts: &ConnectionFacts, direction: Direction, offset: u64) -> u32 {
+    let first = match direction {
+        Direction::Receive => facts.first_received,
+        Direction::Send => facts.first_sent,
     };
     first.wrapping_add(offset as u32)
 }

@@ -7,7 +7,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{Call, Carried, Context, Correlator, Evidence, Incoming, Key};
-use crate::exchange::{ConnectionFacts, Exchange, Role};
+use crate::exchange::{ConnectionFacts, Direction, Exchange, Kind};
 
 /// What is done where an application traces itself.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema, clap::ValueEnum)]
@@ -50,10 +50,10 @@ pub(super) struct Hop {
 }
 
 impl Hop {
-    pub(super) fn of(facts: &ConnectionFacts, wire: u64) -> Self {
-        let (client, server) = match facts.role {
-            Role::Client => (facts.first_sent, facts.first_received),
-            Role::Server => (facts.first_received, facts.first_sent),
+    pub(super) fn of(facts: &ConnectionFacts, direction: Direction, wire: u64) -> Self {
+        let (client, server) = match direction {
+            Direction::Send => (facts.first_sent, facts.first_received),
+            Direction::Receive => (facts.first_received, facts.first_sent),
         };
         Self { client, server, wire }
     }
@@ -162,9 +162,9 @@ impl Correlator {
     }
 
     /// Whether no span is made of a process's call, or request, which came with a context that is sampled or with none.
-    pub(super) fn is_suppressed(&self, pid: u32, role: Role, is_sampled: bool) -> bool {
+    pub(super) fn is_suppressed(&self, pid: u32, kind: Kind, is_sampled: bool) -> bool {
         self.processes.get(&pid).is_some_and(|process| {
-            let has_its_own = role == Role::Server && is_sampled && process.continues_traces;
+            let has_its_own = kind == Kind::Serve && is_sampled && process.continues_traces;
             process.exports && (self.rules.sdk == Sdk::Suppress || has_its_own)
         })
     }

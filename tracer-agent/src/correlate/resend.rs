@@ -6,7 +6,7 @@
 //! that one waits.
 
 use super::{Correlator, Key};
-use crate::exchange::{ConnectionFacts, Exchange, HttpExchange, Outcome, Payload, Role};
+use crate::exchange::{ConnectionFacts, Exchange, HttpExchange, Kind, Outcome, Payload};
 
 /// What is remembered for an open request whose calls may be made again.
 #[derive(Debug, Default)]
@@ -316,10 +316,9 @@ impl Correlator {
             return;
         }
         let Some(conversation) = self.connections.get(&connection) else { return };
-        if conversation.role == Role::Client {
-            let all: Vec<u64> = conversation.open.iter().map(|call| call.offset).collect();
-            all.into_iter().for_each(|offset| self.unanswered(Key { connection, offset }, time_ns));
-        }
+        let calls = conversation.open.iter().filter(|call| call.kind == Kind::Call);
+        let all: Vec<Key> = calls.map(|call| call.key(connection)).collect();
+        all.into_iter().for_each(|call| self.unanswered(call, time_ns));
     }
 
     /// A call has no answer, and will have none. A proxy may make another for the same request.
@@ -339,7 +338,7 @@ impl Correlator {
             .open
             .iter()
             .filter(|call| !call.is_closed)
-            .filter_map(|call| Some((call.made_for?, Key { connection, offset: call.offset }, call.start_ns)))
+            .filter_map(|call| Some((call.made_for?, call.key(connection), call.start_ns)))
             .collect();
         for (request, call, start_ns) in dying {
             if let Some(attempts) = self.attempts(request)
@@ -352,7 +351,7 @@ impl Correlator {
 
     /// A call has ended.
     pub(super) fn call_closed(&mut self, facts: &ConnectionFacts, exchange: &Exchange) {
-        let call = Key { connection: facts.number, offset: exchange.request_offset };
+        let call = Key::of(facts, exchange);
         let may_be_followed = may_be_followed(exchange);
         if self.proxies > 0 && may_be_followed && exchange.outcome != Outcome::Complete {
             self.unanswered(call, exchange.end_ns);
@@ -385,7 +384,7 @@ impl Correlator {
             return false;
         }
         let made_for = self.connections.get(&facts.number).and_then(|conversation| {
-            conversation.open.iter().find(|call| call.offset == exchange.request_offset)?.made_for
+            conversation.open.iter().find(|call| call.is_at(Key::of(facts, exchange)))?.made_for
         });
         made_for.and_then(|request| self.attempts.get(&request)).is_some_and(|attempts| {
             attempts
@@ -403,7 +402,7 @@ impl Correlator {
         exchange: &Exchange,
     ) -> Option<u32> {
         let attempts = self.attempts.get_mut(&request)?;
-        let call = Key { connection: facts.number, offset: exchange.request_offset };
+        let call = Key::of(facts, exchange);
         let found = Asked::of(exchange, facts)
             .and_then(|asked| attempts.resend(call, exchange.start_ns, exchange.end_ns, &asked));
         attempts.calls.retain(|(other, _)| *other != call);

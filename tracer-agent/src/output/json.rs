@@ -5,7 +5,7 @@ use serde_json::{Map, Value as Json, json};
 
 use super::escape::hex;
 use crate::{
-    exchange::{ConnectionFacts, Role},
+    exchange::ConnectionFacts,
     span::{Span, Status, ValueRef},
 };
 
@@ -15,7 +15,7 @@ pub(super) fn line(out: &mut Vec<u8>, span: &Span, facts: &ConnectionFacts) {
     let object = json!({
         "service": span.resource.service_name,
         "pid": span.resource.pid,
-        "direction": if facts.role == Role::Server { "in" } else { "out" },
+        "direction": if span.kind.is_incoming() { "in" } else { "out" },
         "name": span.name,
         "trace_id": hex(&span.trace_id),
         "span_id": hex(&span.span_id),

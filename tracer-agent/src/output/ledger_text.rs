@@ -27,7 +27,7 @@ pub fn write_ledger(ledger: &Ledger, names: &dyn Fn(u32) -> Option<String>) -> S
     let _ = writeln!(
         text,
         "Seen: {} exchanges on {} connections; {} bytes moved, {} copied, {} left out as bodies.",
-        n(Counter::ExchangesPaired) + n(Counter::ExchangesUnanswered),
+        n(Counter::ExchangesPaired) + n(Counter::ExchangesUnanswered) + n(Counter::ExchangesOneWay),
         n(Counter::Connections),
         n(Counter::BytesSeen),
         n(Counter::BytesCopied),
@@ -54,6 +54,7 @@ pub fn write_ledger(ledger: &Ledger, names: &dyn Fn(u32) -> Option<String>) -> S
         Counter::BytesSkipped,
         Counter::Connections,
         Counter::ExchangesPaired,
+        Counter::ExchangesOneWay,
         Counter::SpansQueued,
     ];
     let others: Vec<(Counter, u64)> =

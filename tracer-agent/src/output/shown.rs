@@ -51,13 +51,13 @@ impl Shown {
     pub(super) fn of(span: &Span, exchange: &Exchange, facts: &ConnectionFacts) -> Self {
         let Payload::Http(http) = &exchange.payload;
         let status = match (http.status, exchange.outcome) {
-            (Some(status), Outcome::Complete) => status.to_string(),
+            (Some(status), Outcome::Complete | Outcome::OneWay) => status.to_string(),
             (_, Outcome::Timeout) => "timeout".to_owned(),
             (_, Outcome::Reset) => "reset".to_owned(),
             (_, Outcome::NoResponse) => "no reply".to_owned(),
             (_, Outcome::Truncated) => "cut".to_owned(),
             (_, Outcome::Lost) => "lost".to_owned(),
-            (None, Outcome::Complete) => "-".to_owned(),
+            (None, Outcome::Complete | Outcome::OneWay) => "-".to_owned(),
         };
         let tone = match (&span.status, http.status) {
             (Status::Error(_), _) => Tone::Error,

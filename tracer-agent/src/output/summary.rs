@@ -5,7 +5,7 @@ use std::{collections::HashMap, fmt::Write};
 use hdrhistogram::Histogram;
 
 use super::escape::{duration, printable};
-use crate::span::{Span, SpanKind, Status};
+use crate::span::{Span, Status};
 
 /// Endpoints that are told apart; the rest is one line.
 const MAX_ENDPOINTS: usize = 500;
@@ -42,7 +42,7 @@ impl Summary {
         }
         self.last_ns = self.last_ns.max(span.end_unix_ns);
         let service = &span.resource.service_name;
-        let is_server = span.kind == SpanKind::Server;
+        let is_server = span.kind.is_incoming();
         let mut key = (service.clone(), is_server, span.name.to_string());
         if self.endpoints.len() >= MAX_ENDPOINTS && !self.endpoints.contains_key(&key) {
             key = ("(other)".to_owned(), is_server, "(other)".to_owned());
@@ -137,7 +137,7 @@ mod tests {
     use std::sync::Arc;
 
     use super::*;
-    use crate::span::Resource;
+    use crate::span::{Resource, SpanKind};
 
     fn span(name: &str, kind: SpanKind, start_ms: u64, taken_us: u64, status: Status) -> Span {
         let start_unix_ns = 1_000_000_000_000 + start_ms * 1_000_000;

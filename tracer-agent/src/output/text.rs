@@ -30,8 +30,8 @@ impl Lines {
         let service = span.service(SERVICE_WIDTH);
         self.width = self.width.max(columns(&service)).min(SERVICE_WIDTH);
         let direction = match span.kind {
-            SpanKind::Server => "← in ",
-            SpanKind::Client => "→ out",
+            SpanKind::Server | SpanKind::Consumer => "← in ",
+            SpanKind::Client | SpanKind::Producer => "→ out",
         };
         // Writing to memory does not fail.
         let _ = writeln!(
@@ -58,7 +58,7 @@ mod tests {
     use super::*;
     use crate::{
         correlate::Link,
-        exchange::{ConnectionFacts, Exchange, HttpExchange, Noted, Outcome, Payload, Role, Unit},
+        exchange::{ConnectionFacts, Connector, Exchange, HttpExchange, Kind, Noted, Outcome, Payload, Unit},
         span::{
             Resource,
             build::{Clock, SpanBuilder, SpanConfig},
@@ -66,12 +66,13 @@ mod tests {
     };
 
     /// Writes an exchange that ended `end_ms` after the clock's zero.
-    fn write(lines: &mut Lines, role: Role, request: &str, status: Option<u16>, end_ms: u64) -> String {
+    fn write(lines: &mut Lines, kind: Kind, request: &str, status: Option<u16>, end_ms: u64) -> String {
         let outcome = if status.is_some() { Outcome::Complete } else { Outcome::NoResponse };
         let method = 0..request.find(' ').expect("a method");
         let target = method.end + 1..request.rfind(' ').expect("a version");
         let exchange = Exchange {
-            request_unit: Unit { pid: 1, tid: 1 },
+            kind,
+            request_unit: Unit::thread(1, 1),
             response_unit: None,
             start_ns: end_ms * 1_000_000,
             request_end_ns: end_ms * 1_000_000,
@@ -93,7 +94,7 @@ mod tests {
         };
         let facts = ConnectionFacts {
             number: 1,
-            role,
+            connector: Connector::Unknown,
             local: "127.0.0.1:8080".parse().expect("an address"),
             remote: "127.0.0.1:51234".parse().expect("an address"),
             netns: 1,
@@ -120,9 +121,9 @@ mod tests {
     fn columns_stay_where_they_are_whatever_traffic_says() {
         let mut text = Lines::new(Paint(false));
         let lines = [
-            write(&mut text, Role::Server, "GET /orders/42?token=abc HTTP/1.1", Some(200), 1),
-            write(&mut text, Role::Client, "DELETE /a\u{1b}[31m HTTP/1.1", None, 2),
-            write(&mut text, Role::Server, &format!("GET /{} HTTP/1.1", "x".repeat(300)), Some(500), 3),
+            write(&mut text, Kind::Serve, "GET /orders/42?token=abc HTTP/1.1", Some(200), 1),
+            write(&mut text, Kind::Call, "DELETE /a\u{1b}[31m HTTP/1.1", None, 2),
+            write(&mut text, Kind::Serve, &format!("GET /{} HTTP/1.1", "x".repeat(300)), Some(500), 3),
         ];
         // The time of day depends on the zone of the machine.
         let shown: Vec<&str> = lines.iter().map(|line| &line[12..]).collect();

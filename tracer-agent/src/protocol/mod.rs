@@ -8,9 +8,28 @@ pub mod http1;
 pub mod recognise;
 
 use crate::{
-    exchange::{Exchange, Opened, Unit},
+    exchange::{Exchange, Kind, Opened, Unit},
     ledger::Counter,
 };
+
+/// Which end of a connection a process is, for a protocol with requests and responses.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Role {
+    /// It sends requests.
+    Client,
+    /// It answers them.
+    Server,
+}
+
+impl Role {
+    /// The process's part in an exchange that a request begins.
+    pub const fn of_request(self) -> Kind {
+        match self {
+            Self::Client => Kind::Call,
+            Self::Server => Kind::Serve,
+        }
+    }
+}
 
 /// The direction in which bytes flow, by what they are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -78,6 +97,8 @@ pub enum Yield {
     Opened(Opened),
     /// The final response to a request has begun.
     Answered {
+        /// The process's part in the exchange.
+        kind: Kind,
         /// Where the request begins.
         offset: u64,
         /// Process that moved its first byte.

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::{Attributes, Resource, Span, SpanKind, http::HttpNames, semconv};
 use crate::{
     correlate::Link,
-    exchange::{ConnectionFacts, Exchange, Outcome, Payload, Role},
+    exchange::{ConnectionFacts, Exchange, Kind, Outcome, Payload},
     ledger::Counter,
     redact::Redactor,
 };
@@ -94,7 +94,7 @@ impl SpanBuilder {
         count: &mut dyn FnMut(Counter, u64),
     ) -> Option<Span> {
         let Payload::Http(http) = &exchange.payload;
-        if facts.role == Role::Client && http.exported().is_some() {
+        if exchange.kind == Kind::Call && http.exported().is_some() {
             count(Counter::ExchangesOwnExport, 1);
             return None;
         }
@@ -125,9 +125,11 @@ impl SpanBuilder {
             flags: link.flags,
             trace_state: link.trace_state,
             name: described.name,
-            kind: match facts.role {
-                Role::Client => SpanKind::Client,
-                Role::Server => SpanKind::Server,
+            kind: match exchange.kind {
+                Kind::Call => SpanKind::Client,
+                Kind::Serve => SpanKind::Server,
+                Kind::Publish => SpanKind::Producer,
+                Kind::Consume => SpanKind::Consumer,
             },
             start_unix_ns,
             end_unix_ns: clock.unix_ns(exchange.end_ns).max(start_unix_ns),
@@ -148,7 +150,7 @@ impl SpanBuilder {
 /// `error.type` of exchanges that did not come to their end: the whole list.
 pub(super) fn failure(outcome: Outcome) -> Option<&'static str> {
     match outcome {
-        Outcome::Complete => None,
+        Outcome::Complete | Outcome::OneWay => None,
         Outcome::Timeout => Some("timeout"),
         Outcome::Reset => Some("connection_reset"),
         Outcome::NoResponse => Some("no_response"),

@@ -1,6 +1,10 @@
 //! Names and attributes of HTTP spans.
 
-use std::{borrow::Cow, net::IpAddr, sync::Arc};
+use std::{
+    borrow::Cow,
+    net::{IpAddr, SocketAddr},
+    sync::Arc,
+};
 
 use rustc_hash::FxHashMap;
 
@@ -11,7 +15,7 @@ use super::{
     text::Recent,
 };
 use crate::{
-    exchange::{ConnectionFacts, Exchange, HttpExchange, Outcome, Role},
+    exchange::{ConnectionFacts, Exchange, HttpExchange, Kind, Outcome},
     redact::{CREDENTIALS, Redactor},
     route::{Guesses, Patterns},
 };
@@ -191,7 +195,8 @@ impl HttpNames {
 
         let whole = lossy(http.target());
         let target = Target::of(&whole, method == b"CONNECT");
-        let is_trusted = self.config.trust_forwarded && facts.role == Role::Server;
+        let serves = !exchange.kind.is_outgoing();
+        let is_trusted = self.config.trust_forwarded && serves;
         let forwarded = if is_trusted { Forwarded::of(http) } else { Forwarded::default() };
         let scheme = forwarded.scheme.map_or(target.scheme, Cow::Owned);
         let path = if target.is_plain { Cow::Borrowed(target.path) } else { self.redactor.path(target.path) };
@@ -208,20 +213,20 @@ impl HttpNames {
         } else {
             let (host, port) =
                 authority.as_deref().map_or((None, None), |authority| self.authorities.parts(authority));
-            let port = port.or_else(|| default_port(host.is_some(), &scheme, facts));
-            (host.unwrap_or_else(|| self.addresses.text(facts_host(facts))), port)
+            let port = port.or_else(|| default_port(host.is_some(), &scheme, server(facts, serves)));
+            (host.unwrap_or_else(|| self.addresses.text(server(facts, serves).ip())), port)
         };
 
         let query = target.query.map(|query| self.redactor.query(query));
-        match facts.role {
-            Role::Server => {
+        match serves {
+            true => {
                 attributes.str(names::URL_SCHEME, &scheme);
                 attributes.str(names::URL_PATH, &path);
                 if let Some(query) = query.filter(|query| !query.is_empty()) {
                     attributes.str(names::URL_QUERY, &query);
                 }
             }
-            Role::Client => {
+            false => {
                 let credentials = if target.has_credentials { CREDENTIALS } else { "" };
                 let full = full_url(&scheme, credentials, &host, port, &path, query.as_deref());
                 attributes.str(names::URL_FULL, &full);
@@ -236,7 +241,7 @@ impl HttpNames {
                 attributes.int(names::SERVER_PORT, i64::from(port));
             }
             let peer = self.addresses.text(facts.remote.ip());
-            if facts.role == Role::Server {
+            if serves {
                 attributes.str(names::CLIENT_ADDRESS, forwarded.client.as_deref().unwrap_or(&peer));
             }
             attributes.str(names::NETWORK_PEER_ADDRESS, &peer);
@@ -272,7 +277,7 @@ impl HttpNames {
             }
         }
 
-        let error = error_type(exchange.outcome, http.status, facts.role);
+        let error = error_type(exchange.outcome, http.status, exchange.kind);
         if let Some(error) = &error {
             attributes.str(names::ERROR_TYPE, error);
         }
@@ -290,10 +295,7 @@ impl HttpNames {
             let seconds = first.saturating_sub(exchange.start_ns) as f64 / 1e9;
             attributes.double(names::TRACER_HTTP_TIME_TO_FIRST_BYTE, seconds);
         }
-        let unit = match facts.role {
-            Role::Server => exchange.response_unit.unwrap_or(exchange.request_unit),
-            Role::Client => exchange.request_unit,
-        };
+        let unit = exchange.unit();
         if unit.pid != resource.pid {
             attributes.int(names::PROCESS_PID, i64::from(unit.pid));
         }
@@ -303,7 +305,7 @@ impl HttpNames {
         let mut is_unnamed = false;
         let mut named = None;
         if let Some(pattern) = self.patterns.find(&path) {
-            let name = if facts.role == Role::Server { names::HTTP_ROUTE } else { names::URL_TEMPLATE };
+            let name = if serves { names::HTTP_ROUTE } else { names::URL_TEMPLATE };
             attributes.str(name, pattern);
             named = Some(Text::from(format!("{method} {pattern}")));
         } else if self.config.route_guess && path.starts_with('/') {
@@ -458,18 +460,15 @@ fn split_authority(authority: &str) -> (Option<&str>, Option<u16>) {
 }
 
 /// The server's own address, when the request does not name it.
-fn facts_host(facts: &ConnectionFacts) -> IpAddr {
-    match facts.role {
-        Role::Server => facts.local.ip(),
-        Role::Client => facts.remote.ip(),
-    }
+fn server(facts: &ConnectionFacts, serves: bool) -> SocketAddr {
+    if serves { facts.local } else { facts.remote }
 }
 
-fn default_port(named: bool, scheme: &str, facts: &ConnectionFacts) -> Option<u16> {
+fn default_port(named: bool, scheme: &str, server: SocketAddr) -> Option<u16> {
     match (named, scheme) {
         (true, "http") => Some(80),
         (true, "https") => Some(443),
-        _ => Some(if facts.role == Role::Server { facts.local.port() } else { facts.remote.port() }),
+        _ => Some(server.port()),
     }
 }
 
@@ -503,18 +502,18 @@ fn full_url(
 
 /// Server: 5xx; client: 4xx and 5xx; both: an exchange that failed. Bytes that the agent lost are no
 /// failure of the service: with a status known, that decides.
-fn error_type(outcome: Outcome, status: Option<u16>, role: Role) -> Option<String> {
+fn error_type(outcome: Outcome, status: Option<u16>, kind: Kind) -> Option<String> {
     let is_decided = outcome == Outcome::Lost && status.is_some();
     if let Some(failure) = failure(outcome).filter(|_| !is_decided) {
         return Some(failure.to_owned());
     }
-    let least = if role == Role::Server { 500 } else { 400 };
+    let least = if kind == Kind::Serve { 500 } else { 400 };
     status.filter(|status| *status >= least).map(|status| status.to_string())
 }
 
 fn explanation(outcome: Outcome) -> &'static str {
     match outcome {
-        Outcome::Complete => "",
+        Outcome::Complete | Outcome::OneWay => "",
         Outcome::Timeout => "no response within the time limit",
         Outcome::Reset => "the connection was reset before the response was complete",
         Outcome::NoResponse => "the connection was closed without a response",

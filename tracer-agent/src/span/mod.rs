@@ -55,6 +55,17 @@ pub enum SpanKind {
     Server = 2,
     /// Making one.
     Client = 3,
+    /// Sending a message that is not answered.
+    Producer = 4,
+    /// Receiving one.
+    Consumer = 5,
+}
+
+impl SpanKind {
+    /// Whether the work began with something that came to the service.
+    pub const fn is_incoming(self) -> bool {
+        matches!(self, Self::Server | Self::Consumer)
+    }
 }
 
 /// How the work ended.

@@ -12,7 +12,8 @@ use crate::{
     context::{HeaderFormat, HeaderFormats, Incoming},
     correlate::{Correlator, Ids, Rules, Sdk},
     exchange::{
-        ConnectionFacts, Exchange, HttpExchange, Noted, Opened, Outcome, Payload, Role, Unit, attempt,
+        ConnectionFacts, Connector, Exchange, HttpExchange, Kind, Noted, Opened, Outcome, Payload, Unit,
+        attempt,
     },
     ledger::Counter,
 };
@@ -28,8 +29,10 @@ fn exchange(request: &str, response: Option<&str>, outcome: Outcome) -> Exchange
     let method = 0..request.find(' ').expect("a method");
     let rest = &request[method.end + 1..];
     let target = Range { start: method.end + 1, end: method.end + 1 + rest.find(' ').expect("a version") };
-    let worker = Unit { pid: 100, tid: 101 };
+    let worker = Unit::thread(100, 101);
     Exchange {
+        // `build_by` says whose it is.
+        kind: Kind::Serve,
         request_unit: worker,
         response_unit: response.is_some().then_some(worker),
         start_ns: 1_000_000_000,
@@ -59,24 +62,26 @@ fn builder(change: impl FnOnce(&mut SpanConfig)) -> SpanBuilder {
 }
 
 /// The span, and what was counted.
-fn build_with(builder: &mut SpanBuilder, role: Role, exchange: &Exchange) -> (Option<Span>, Vec<Counter>) {
-    build_by(builder, role, exchange, Sdk::Adopt)
+fn build_with(builder: &mut SpanBuilder, kind: Kind, exchange: &Exchange) -> (Option<Span>, Vec<Counter>) {
+    build_by(builder, kind, exchange, Sdk::Adopt)
 }
 
 fn build_by(
     builder: &mut SpanBuilder,
-    role: Role,
+    kind: Kind,
     exchange: &Exchange,
     sdk: Sdk,
 ) -> (Option<Span>, Vec<Counter>) {
     let address = |text: &str| text.parse::<SocketAddr>().expect("an address");
-    let (local, remote) = match role {
-        Role::Server => (address(SERVER), address(CLIENT)),
-        Role::Client => (address(CLIENT), address(SERVER)),
+    let exchange = &Exchange { kind, ..exchange.clone() };
+    let (local, remote, connector) = if kind.is_outgoing() {
+        (address(CLIENT), address(SERVER), Connector::Local)
+    } else {
+        (address(SERVER), address(CLIENT), Connector::Remote)
     };
     let facts = ConnectionFacts {
         number: 1,
-        role,
+        connector,
         local,
         remote,
         netns: 1,
@@ -90,6 +95,7 @@ fn build_by(
     let Payload::Http(http) = &exchange.payload;
     let incoming = Incoming::of(http.request_header("traceparent"), http.request_header("tracestate"));
     let opened = Opened {
+        kind,
         unit: exchange.request_unit,
         start_ns: exchange.start_ns,
         offset: exchange.request_offset,
@@ -118,8 +124,8 @@ fn build_by(
     (span, counted)
 }
 
-fn build(role: Role, exchange: &Exchange) -> Span {
-    build_with(&mut builder(|_| {}), role, exchange).0.expect("a span")
+fn build(kind: Kind, exchange: &Exchange) -> Span {
+    build_with(&mut builder(|_| {}), kind, exchange).0.expect("a span")
 }
 
 /// `name=value` of every attribute, in the order of the names.
@@ -144,7 +150,7 @@ fn attribute(span: &Span, name: &str) -> Option<String> {
 #[test]
 fn a_server_span_tells_all_that_traffic_can() {
     let request = "POST /orders/42?color=blue&token=abc HTTP/1.1\nHost: shop.example:8080\nUser-Agent: curl/8.5\ntraceparent: 00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01\ntracestate: a=1\nTraceState: b=2";
-    let span = build(Role::Server, &exchange(request, Some("HTTP/1.1 201 Created"), Outcome::Complete));
+    let span = build(Kind::Serve, &exchange(request, Some("HTTP/1.1 201 Created"), Outcome::Complete));
     assert_eq!(
         attributes(&span),
         [
@@ -180,7 +186,7 @@ fn a_server_span_tells_all_that_traffic_can() {
 #[test]
 fn a_client_span_tells_all_that_traffic_can() {
     let request = format!("GET /items?sig=x HTTP/1.0\nHost: api.example\ntraceparent: {PARENT}");
-    let span = build(Role::Client, &exchange(&request, Some("HTTP/1.0 404 Not Found"), Outcome::Complete));
+    let span = build(Kind::Call, &exchange(&request, Some("HTTP/1.0 404 Not Found"), Outcome::Complete));
     assert_eq!(
         attributes(&span),
         [
@@ -212,16 +218,16 @@ fn a_client_span_tells_all_that_traffic_can() {
 fn errors_are_those_of_the_side_and_of_the_outcome() {
     let answered = |status: u16| Some(format!("HTTP/1.1 {status} X"));
     for (role, response, outcome, error) in [
-        (Role::Server, answered(404), Outcome::Complete, None),
-        (Role::Server, answered(503), Outcome::Complete, Some("503")),
-        (Role::Client, answered(302), Outcome::Complete, None),
-        (Role::Client, answered(101), Outcome::Complete, None),
-        (Role::Client, answered(500), Outcome::Complete, Some("500")),
-        (Role::Client, None, Outcome::Timeout, Some("timeout")),
-        (Role::Client, None, Outcome::NoResponse, Some("no_response")),
-        (Role::Server, answered(200), Outcome::Reset, Some("connection_reset")),
-        (Role::Server, answered(500), Outcome::Truncated, Some("truncated")),
-        (Role::Server, None, Outcome::Lost, Some("lost")),
+        (Kind::Serve, answered(404), Outcome::Complete, None),
+        (Kind::Serve, answered(503), Outcome::Complete, Some("503")),
+        (Kind::Call, answered(302), Outcome::Complete, None),
+        (Kind::Call, answered(101), Outcome::Complete, None),
+        (Kind::Call, answered(500), Outcome::Complete, Some("500")),
+        (Kind::Call, None, Outcome::Timeout, Some("timeout")),
+        (Kind::Call, None, Outcome::NoResponse, Some("no_response")),
+        (Kind::Serve, answered(200), Outcome::Reset, Some("connection_reset")),
+        (Kind::Serve, answered(500), Outcome::Truncated, Some("truncated")),
+        (Kind::Serve, None, Outcome::Lost, Some("lost")),
     ] {
         let span = build(role, &exchange("GET / HTTP/1.1\nHost: a", response.as_deref(), outcome));
         let case = format!("{role:?} {response:?} {outcome:?}");
@@ -237,11 +243,11 @@ fn errors_are_those_of_the_side_and_of_the_outcome() {
 #[test]
 fn what_the_agent_lost_is_no_error_of_the_service() {
     let span =
-        build(Role::Server, &exchange("GET / HTTP/1.1\nHost: a", Some("HTTP/1.1 200 OK"), Outcome::Lost));
+        build(Kind::Serve, &exchange("GET / HTTP/1.1\nHost: a", Some("HTTP/1.1 200 OK"), Outcome::Lost));
     assert_eq!((attribute(&span, "error.type"), &span.status), (None, &Status::Unset));
     assert_eq!(attribute(&span, "tracer.http.end_unknown").as_deref(), Some("true"));
     let span =
-        build(Role::Server, &exchange("GET / HTTP/1.1\nHost: a", Some("HTTP/1.1 500 X"), Outcome::Lost));
+        build(Kind::Serve, &exchange("GET / HTTP/1.1\nHost: a", Some("HTTP/1.1 500 X"), Outcome::Lost));
     assert_eq!(attribute(&span, "error.type").as_deref(), Some("500"));
 }
 
@@ -263,7 +269,7 @@ fn targets_of_every_form_become_urls() {
         ("CONNECT o:443 HTTP/1.1\nHost: o:443", "http://o:443", "o", 443),
         ("GET /a HTTP/1.1\nHost: me:pw@h", "http://h/a", "h", 80),
     ] {
-        let span = build(Role::Client, &exchange(request, Some("HTTP/1.1 200 OK"), Outcome::Complete));
+        let span = build(Kind::Call, &exchange(request, Some("HTTP/1.1 200 OK"), Outcome::Complete));
         assert_eq!(attribute(&span, "url.full").as_deref(), Some(url), "{request}");
         assert_eq!(attribute(&span, "server.address").as_deref(), Some(address), "{request}");
         assert_eq!(attribute(&span, "server.port"), Some(port.to_string()), "{request}");
@@ -277,7 +283,7 @@ fn proxies_are_believed_only_when_trusted() {
     let told = |request: &str, trust: bool| {
         let mut builder = builder(|config| config.trust_forwarded = trust);
         let exchange = exchange(request, Some("HTTP/1.1 200 OK"), Outcome::Complete);
-        let span = build_with(&mut builder, Role::Server, &exchange).0.expect("a span");
+        let span = build_with(&mut builder, Kind::Serve, &exchange).0.expect("a span");
         ["client.address", "server.address", "server.port", "url.scheme", "network.peer.address"]
             .map(|name| attribute(&span, name).unwrap_or_default())
     };
@@ -289,12 +295,12 @@ fn proxies_are_believed_only_when_trusted() {
 #[test]
 fn unknown_methods_are_other_and_the_list_is_the_operator_s() {
     let exchange = exchange("PURGE /a HTTP/1.1\nHost: h", Some("HTTP/1.1 200 OK"), Outcome::Complete);
-    let span = build(Role::Server, &exchange);
+    let span = build(Kind::Serve, &exchange);
     assert_eq!(attribute(&span, "http.request.method").as_deref(), Some("_OTHER"));
     assert_eq!(attribute(&span, "http.request.method_original").as_deref(), Some("PURGE"));
     assert_eq!(span.name, "HTTP");
     let mut builder = builder(|config| config.known_methods = vec!["PURGE".to_owned()]);
-    let span = build_with(&mut builder, Role::Server, &exchange).0.expect("a span");
+    let span = build_with(&mut builder, Kind::Serve, &exchange).0.expect("a span");
     assert_eq!(span.name, "PURGE /a");
     assert_eq!(attribute(&span, "http.request.method_original"), None);
 }
@@ -303,8 +309,8 @@ fn unknown_methods_are_other_and_the_list_is_the_operator_s() {
 fn routes_come_from_patterns_and_guesses_are_called_so() {
     let exchange = exchange("GET /users/bob HTTP/1.1\nHost: h", Some("HTTP/1.1 200 OK"), Outcome::Complete);
     let mut builder = builder(|config| config.routes = vec!["/users/{id}".to_owned()]);
-    let server = build_with(&mut builder, Role::Server, &exchange).0.expect("a span");
-    let client = build_with(&mut builder, Role::Client, &exchange).0.expect("a span");
+    let server = build_with(&mut builder, Kind::Serve, &exchange).0.expect("a span");
+    let client = build_with(&mut builder, Kind::Call, &exchange).0.expect("a span");
     assert_eq!(attribute(&server, "http.route").as_deref(), Some("/users/{id}"));
     assert_eq!(attribute(&client, "url.template").as_deref(), Some("/users/{id}"));
     assert_eq!(attribute(&server, "tracer.http.route_guess"), None);
@@ -317,9 +323,9 @@ fn a_span_without_a_name_of_its_own_is_counted() {
         exchange(&format!("GET {path} HTTP/1.1\nHost: h"), Some("HTTP/1.1 200 OK"), Outcome::Complete)
     };
     let mut builder = builder(|config| config.route_guess_limit = 1);
-    let (first, counted) = build_with(&mut builder, Role::Server, &request("/a"));
+    let (first, counted) = build_with(&mut builder, Kind::Serve, &request("/a"));
     assert_eq!((first.expect("a span").name.as_ref(), counted), ("GET /a", vec![]));
-    let (second, counted) = build_with(&mut builder, Role::Server, &request("/b"));
+    let (second, counted) = build_with(&mut builder, Kind::Serve, &request("/b"));
     let second = second.expect("a span");
     assert_eq!((second.name.as_ref(), counted), ("GET", vec![Counter::SpansUnnamed]));
     assert_eq!(attribute(&second, "tracer.http.route_guess"), None);
@@ -329,7 +335,7 @@ fn a_span_without_a_name_of_its_own_is_counted() {
 fn with_guessing_off_a_span_is_named_by_its_method() {
     let mut builder = builder(|config| config.route_guess = false);
     let exchange = exchange("GET /a HTTP/1.1\nHost: h", Some("HTTP/1.1 200 OK"), Outcome::Complete);
-    let (span, counted) = build_with(&mut builder, Role::Server, &exchange);
+    let (span, counted) = build_with(&mut builder, Kind::Serve, &exchange);
     assert_eq!((span.expect("a span").name.as_ref(), counted), ("GET", vec![]));
 }
 
@@ -345,7 +351,7 @@ fn headers_are_told_by_name_and_credentials_never() {
         Some("HTTP/1.1 200 OK\nSet-Cookie: s=1"),
         Outcome::Complete,
     );
-    let span = build_with(&mut builder, Role::Server, &exchange).0.expect("a span");
+    let span = build_with(&mut builder, Kind::Serve, &exchange).0.expect("a span");
     let headers: Vec<String> =
         attributes(&span).into_iter().filter(|line| line.contains(".header.")).collect();
     assert_eq!(
@@ -360,13 +366,13 @@ fn headers_are_told_by_name_and_credentials_never() {
 #[test]
 fn another_format_and_another_attempt_are_told() {
     let request = "GET / HTTP/1.1\nHost: h\nb3: 0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-1";
-    let span = build(Role::Server, &exchange(request, Some("HTTP/1.1 200 OK"), Outcome::Complete));
+    let span = build(Kind::Serve, &exchange(request, Some("HTTP/1.1 200 OK"), Outcome::Complete));
     assert_eq!(attribute(&span, "tracer.link.evidence").as_deref(), Some("header"));
     assert_eq!(attribute(&span, "tracer.link.format").as_deref(), Some("b3"));
     let request = "GET / HTTP/1.1\nHost: h\nx-envoy-attempt-count: 3";
     let exchange = exchange(request, Some("HTTP/1.1 200 OK"), Outcome::Complete);
     let resent = |role| attribute(&build(role, &exchange), "http.request.resend_count");
-    assert_eq!((resent(Role::Client).as_deref(), resent(Role::Server)), (Some("2"), None));
+    assert_eq!((resent(Kind::Call).as_deref(), resent(Kind::Serve)), (Some("2"), None));
 }
 
 #[test]
@@ -374,7 +380,7 @@ fn a_doubled_or_broken_context_is_no_parent() {
     for headers in [format!("traceparent: {PARENT}\nTraceparent: {PARENT}"), "traceparent: 00-abc".to_owned()]
     {
         let request = format!("GET / HTTP/1.1\nHost: h\n{headers}\ntracestate: a=1");
-        let span = build(Role::Server, &exchange(&request, Some("HTTP/1.1 200 OK"), Outcome::Complete));
+        let span = build(Kind::Serve, &exchange(&request, Some("HTTP/1.1 200 OK"), Outcome::Complete));
         assert_eq!((span.parent_span_id, span.flags, span.trace_state.as_str()), (None, 0x103, ""));
         assert_eq!(attribute(&span, "tracer.link.evidence"), None);
     }
@@ -387,12 +393,12 @@ fn the_service_s_own_export_is_counted_and_no_span() {
         exchange(&request, Some("HTTP/1.1 200 OK"), Outcome::Complete)
     };
     let mut builder = builder(|_| {});
-    let (span, counted) = build_with(&mut builder, Role::Client, &request("application/x-protobuf"));
+    let (span, counted) = build_with(&mut builder, Kind::Call, &request("application/x-protobuf"));
     assert!(span.is_none());
     assert_eq!(counted, [Counter::ExchangesOwnExport]);
     // A collector that is traced serves such requests, and other types are not OTLP.
-    assert!(build_with(&mut builder, Role::Server, &request("application/x-protobuf")).0.is_some());
-    assert!(build_with(&mut builder, Role::Client, &request("text/plain")).0.is_some());
+    assert!(build_with(&mut builder, Kind::Serve, &request("application/x-protobuf")).0.is_some());
+    assert!(build_with(&mut builder, Kind::Call, &request("text/plain")).0.is_some());
 }
 
 #[test]
@@ -400,10 +406,10 @@ fn a_call_that_the_application_traces_is_counted_and_no_span() {
     let request = format!("GET / HTTP/1.1\nHost: h\ntraceparent: {PARENT}");
     let exchange = exchange(&request, Some("HTTP/1.1 200 OK"), Outcome::Complete);
     let mut builder = builder(|_| {});
-    let (span, counted) = build_by(&mut builder, Role::Client, &exchange, Sdk::Suppress);
+    let (span, counted) = build_by(&mut builder, Kind::Call, &exchange, Sdk::Suppress);
     assert!(span.is_none());
     assert_eq!(counted, [Counter::SpansSdk]);
-    assert!(build_by(&mut builder, Role::Server, &exchange, Sdk::Suppress).0.is_some());
+    assert!(build_by(&mut builder, Kind::Serve, &exchange, Sdk::Suppress).0.is_some());
 }
 
 #[test]
@@ -416,7 +422,7 @@ fn bytes_that_are_no_text_are_no_panic() {
         head[at] = 0xff;
     }
     http.request_head = Bytes::from(head);
-    for role in [Role::Server, Role::Client] {
+    for role in [Kind::Serve, Kind::Call] {
         assert!(build(role, &broken).name.starts_with("GET"));
     }
 }

@@ -4,7 +4,7 @@ use tracer_common::{PROFILE_LATER, PROFILE_SOLE_OWN};
 
 use super::*;
 
-const WORKER: Unit = Unit { pid: 1, tid: 1 };
+const WORKER: Unit = Unit::thread(1, 1);
 
 /// A call to another port than the usual one.
 fn call_elsewhere(world: &mut World) -> Link {

@@ -2,8 +2,8 @@
 
 use super::*;
 
-const SERVER: Unit = Unit { pid: 1, tid: 1 };
-const OTHER: Unit = Unit { pid: 1, tid: 9 };
+const SERVER: Unit = Unit::thread(1, 1);
+const OTHER: Unit = Unit::thread(1, 9);
 
 fn world(formats: &[HeaderFormat]) -> World {
     let mut world = World::new();

@@ -8,7 +8,7 @@ mod resend;
 mod threads;
 
 use super::*;
-use crate::exchange::{Outcome, Payload};
+use crate::exchange::{Connector, Outcome, Payload};
 
 /// A world of processes whose connections carry HTTP.
 struct World {
@@ -31,7 +31,7 @@ struct Pending {
 }
 
 fn thread(pid: u32, tid: u32) -> Unit {
-    Unit { pid, tid }
+    Unit::thread(pid, tid)
 }
 
 impl World {
@@ -72,7 +72,7 @@ impl World {
             ((number as u32).wrapping_mul(1000) + 1, (number as u32).wrapping_mul(1000) + 2);
         let facts = ConnectionFacts {
             number,
-            role: Role::Client,
+            connector: Connector::Local,
             local: address(50_000),
             remote: address(80),
             netns: 1,
@@ -82,7 +82,7 @@ impl World {
         };
         let other = ConnectionFacts {
             number: number + 1_000_000,
-            role: Role::Server,
+            connector: Connector::Remote,
             local: facts.remote,
             remote: facts.local,
             connect_ns: None,
@@ -110,6 +110,7 @@ impl World {
         let incoming = incoming.map(Box::new);
         let head = fields.map(|fields| bytes::Bytes::from(format!("GET / HTTP/1.1\r\n{fields}\r\n\r\n")));
         let opened = Opened {
+            kind: kind_at(&end.0),
             unit,
             start_ns,
             offset,
@@ -138,6 +139,7 @@ impl World {
     fn exchange(&mut self, pending: &Pending, answered: Unit) -> Exchange {
         let end_ns = self.now();
         Exchange {
+            kind: kind_at(&pending.facts),
             request_unit: pending.unit,
             response_unit: Some(answered),
             start_ns: pending.start_ns,
@@ -174,6 +176,11 @@ impl World {
         let made = self.open(&call, unit, 1, None);
         self.close(&made)
     }
+}
+
+/// Who opened a connection sends the requests.
+fn kind_at(facts: &ConnectionFacts) -> Kind {
+    if facts.connector == Connector::Local { Kind::Call } else { Kind::Serve }
 }
 
 fn evidence(link: &Link) -> Option<Evidence> {
@@ -358,7 +365,7 @@ fn a_call_after_the_answer_has_begun_need_not_belong_to_the_request() {
         let (_, one) = world.connection(u64::from(pid) * 10);
         let (call, _) = world.connection(u64::from(pid) * 10 + 1);
         let request = world.open(&one, thread(pid, pid), 0, None);
-        world.correlator.answered(&one.0, 0, pid);
+        world.correlator.answered(&one.0, Kind::Serve, 0, pid);
         let made = world.open(&call, thread(pid, pid), 300, None);
         assert_eq!(world.close(&made).parent, None);
         world.close(&request);

@@ -3,8 +3,8 @@
 use super::*;
 use crate::exchange::HttpExchange;
 
-const APP: Unit = Unit { pid: 1, tid: 1 };
-const NEXT: Unit = Unit { pid: 2, tid: 2 };
+const APP: Unit = Unit::thread(1, 1);
+const NEXT: Unit = Unit::thread(2, 2);
 
 fn world(sdk: Sdk) -> World {
     let mut world = World::new();
@@ -114,7 +114,7 @@ fn what_another_process_of_the_host_has_received_or_sent_is_not_taken() {
 fn span_ids_are_remembered_up_to_a_bound() {
     let mut seen = own::Seen::default();
     let (End(facts), _) = World::new().connection(1);
-    let hops = [0, 1].map(|wire| own::Hop::of(&facts, wire));
+    let hops = [0, 1].map(|wire| own::Hop::of(&facts, Direction::Send, wire));
     let id = |n: u64| n.to_ne_bytes();
     assert!(seen.add(id(0), hops[0]) && seen.add(id(0), hops[0]));
     assert!(!seen.add(id(0), hops[1]));

@@ -3,7 +3,7 @@
 use super::*;
 use crate::exchange::HttpExchange;
 
-const APP: Unit = Unit { pid: 1, tid: 1 };
+const APP: Unit = Unit::thread(1, 1);
 
 /// A process with an open request, and the connections that it makes.
 struct App {
@@ -38,6 +38,7 @@ impl App {
         let (End(facts), _) = self.world.connection(self.connections);
         let start_ns = self.world.now();
         let opened = Opened {
+            kind: Kind::Call,
             unit: APP,
             start_ns,
             offset: 0,
@@ -242,8 +243,9 @@ fn an_attempt_that_says_its_number_is_believed_unless_it_was_passed_on() {
     assert_eq!(app.call("GET /a", RESET), Some(3), "after one that said so");
     assert_eq!(told(&mut app, Some(1)), None, "a first attempt, whatever came before");
     let (End(facts), _) = app.world.connection(2);
-    let facts = ConnectionFacts { role: Role::Server, ..facts };
+    let facts = ConnectionFacts { connector: Connector::Remote, ..facts };
     let opened = Opened {
+        kind: Kind::Serve,
         unit: APP,
         start_ns: app.world.now(),
         offset: 0,

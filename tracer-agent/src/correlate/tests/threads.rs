@@ -4,8 +4,8 @@ use super::*;
 use crate::correlate::threads::ENOUGH;
 
 const PID: u32 = 1;
-const ONE: Unit = Unit { pid: PID, tid: 2 };
-const TWO: Unit = Unit { pid: PID, tid: 3 };
+const ONE: Unit = Unit::thread(PID, 2);
+const TWO: Unit = Unit::thread(PID, 3);
 
 /// Two connections, on which two threads overlap, each on its own: what makes a profile of threads.
 fn taught(world: &mut World) -> (End, End) {

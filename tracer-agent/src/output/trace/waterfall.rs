@@ -164,8 +164,8 @@ impl Picture<'_> {
         let (span, own) = (&self.spans[index], &self.owns[index]);
         let Grid { tree, request, status, bar, times, .. } = *grid;
         let arrow = match span.kind {
-            SpanKind::Server => '←',
-            SpanKind::Client => '→',
+            SpanKind::Server | SpanKind::Consumer => '←',
+            SpanKind::Client | SpanKind::Producer => '→',
         };
         let service = fit(&span.service(SERVICE_WIDTH), tree.saturating_sub(columns(prefix)));
         let own_ns = format!("{:>times$}", duration(own.ns()));

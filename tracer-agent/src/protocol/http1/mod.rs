@@ -22,7 +22,7 @@ use self::{
     pairing::{Pending, Queue},
     seek::Seek,
 };
-use super::{Call, End, Parser, Side, Start, Want, Yield, recognise::Prefix};
+use super::{Call, End, Parser, Role, Side, Start, Want, Yield, recognise::Prefix};
 use crate::{
     context::Incoming,
     exchange::{Opened, Outcome, attempt, header_values},
@@ -64,6 +64,7 @@ impl Default for Limits {
 
 /// An HTTP/1 connection.
 pub struct Http1 {
+    role: Role,
     limits: Limits,
     request: Reader,
     response: Reader,
@@ -78,13 +79,14 @@ pub struct Http1 {
 }
 
 impl Http1 {
-    /// A parser for a connection that begins here, or that was joined.
-    pub fn new(start: Start, limits: Limits) -> Self {
+    /// A parser for a connection that begins here, or that was joined; `role` is that of the selected process.
+    pub fn new(start: Start, role: Role, limits: Limits) -> Self {
         Self {
+            role,
             limits,
             request: Reader::default(),
             response: Reader::default(),
-            queue: Queue::default(),
+            queue: Queue::new(role.of_request()),
             seek: (start == Start::Joined).then(Seek::default),
             done: false,
             losses: 0,
@@ -163,6 +165,7 @@ impl Http1 {
             Incoming::of(values("traceparent"), values("tracestate"))
         });
         out.push(Yield::Opened(Opened {
+            kind: self.role.of_request(),
             unit: request.begin.unit,
             start_ns: request.begin.start_ns,
             offset: request.begin_offset,
@@ -200,7 +203,7 @@ impl Http1 {
         let tunnel = read.status == 101 || is_connect && (200..300).contains(&read.status);
         pending.answer(bytes, read.status, begin);
         let (offset, pid) = pending.origin();
-        out.push(Yield::Answered { offset, pid });
+        out.push(Yield::Answered { kind: self.role.of_request(), offset, pid });
         if tunnel {
             pending.response_body_bytes = None;
             self.queue.complete(call.end_ns, None, Outcome::Complete, out);

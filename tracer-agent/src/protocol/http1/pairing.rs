@@ -5,7 +5,7 @@ use std::{collections::VecDeque, ops::Range};
 use bytes::Bytes;
 
 use super::{Call, Yield, head::RequestHead};
-use crate::exchange::{Exchange, HttpExchange, Noted, Outcome, Payload, Unit};
+use crate::exchange::{Exchange, HttpExchange, Kind, Noted, Outcome, Payload, Unit};
 
 /// A request, and what of its response has come.
 pub(super) struct Pending {
@@ -77,7 +77,7 @@ impl Pending {
         self.response = Some(Answer { head, status, unit, start_ns, last_ns: begin.end_ns });
     }
 
-    fn into_exchange(self, end_ns: u64, outcome: Outcome) -> Exchange {
+    fn into_exchange(self, kind: Kind, end_ns: u64, outcome: Outcome) -> Exchange {
         let (response_head, status, response_unit, response_start_ns) = match self.response {
             Some(answer) => {
                 (Some(answer.head), Some(answer.status), Some(answer.unit), Some(answer.start_ns))
@@ -85,6 +85,7 @@ impl Pending {
             None => (None, None, None, None),
         };
         Exchange {
+            kind,
             request_unit: self.unit,
             response_unit,
             start_ns: self.start_ns,
@@ -108,7 +109,7 @@ impl Pending {
     }
 
     /// Reports it as ended without a complete response, and leaves a placeholder.
-    fn give_up(&mut self, end_ns: u64, outcome: Outcome, out: &mut Vec<Yield>) {
+    fn give_up(&mut self, kind: Kind, end_ns: u64, outcome: Outcome, out: &mut Vec<Yield>) {
         if std::mem::replace(&mut self.reported, true) {
             return;
         }
@@ -119,19 +120,24 @@ impl Pending {
             response: self.response.take(),
             ..*self
         };
-        out.push(Yield::Exchange(copy.into_exchange(end_ns, outcome)));
+        out.push(Yield::Exchange(copy.into_exchange(kind, end_ns, outcome)));
     }
 }
 
 /// Requests in the order in which they were sent; responses come in the same.
-#[derive(Default)]
 pub(super) struct Queue {
+    /// The process's part in all of them.
+    kind: Kind,
     waiting: VecDeque<Pending>,
     /// Bytes of their heads.
     bytes: usize,
 }
 
 impl Queue {
+    pub(super) fn new(kind: Kind) -> Self {
+        Self { kind, waiting: VecDeque::new(), bytes: 0 }
+    }
+
     pub(super) fn len(&self) -> usize {
         self.waiting.len()
     }
@@ -204,7 +210,7 @@ impl Queue {
             && !pending.reported
         {
             pending.response_body_bytes = size;
-            out.push(Yield::Exchange(pending.into_exchange(end_ns, outcome)));
+            out.push(Yield::Exchange(pending.into_exchange(self.kind, end_ns, outcome)));
         }
     }
 
@@ -224,7 +230,7 @@ impl Queue {
                 other => other,
             };
             let end_ns = now_ns.max(pending.response.as_ref().map_or(0, |answer| answer.last_ns));
-            pending.give_up(end_ns, outcome, out);
+            pending.give_up(self.kind, end_ns, outcome, out);
         }
     }
 
@@ -233,7 +239,7 @@ impl Queue {
         for pending in &mut self.waiting {
             // A response that has begun may stream for hours, and so may the request's body.
             if pending.response.is_none() && now_ns.saturating_sub(pending.request_end_ns) >= limit_ns {
-                pending.give_up(now_ns, Outcome::Timeout, out);
+                pending.give_up(self.kind, now_ns, Outcome::Timeout, out);
             }
         }
     }

@@ -48,7 +48,7 @@ struct Driver {
 
 impl Driver {
     fn new(start: Start) -> Self {
-        Self { parser: Http1::new(start, Limits::default()), out: Vec::new(), now: 0 }
+        Self { parser: Http1::new(start, Role::Client, Limits::default()), out: Vec::new(), now: 0 }
     }
 
     /// One system call; its bytes are all copied.
@@ -65,7 +65,7 @@ impl Driver {
         let mut call = Call {
             start_ns: self.now,
             end_ns: self.now,
-            unit: Unit { pid: 1, tid: 2 },
+            unit: Unit::thread(1, 2),
             after: (middle + tail) as u64,
             first: true,
         };
