@@ -31,7 +31,7 @@ fuzz_target!(|input: &[u8]| {
             _ => parser.gap(side, u64::from(*length), now, &mut out),
         }
         parser.tick(now * 1_000_000_000, &mut out);
-        parser.want();
+        parser.want(side);
     }
     parser.close(End::Closed, now + 1, &mut out);
     for made in out {

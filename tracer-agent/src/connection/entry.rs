@@ -17,9 +17,8 @@ use crate::{
     exchange::{ConnectionFacts, Direction, Kind, Outcome},
     ledger::Counter,
     protocol::{
-        Call, End, Parser, Role, Side, Start, Want, Yield,
-        http1::{self, Http1},
-        recognise::{Recognition, recognise},
+        self, Call, End, Parser, Protocol, Role, Side, Start, Want, Yield,
+        sniff::{Recognition, sniff},
     },
 };
 
@@ -27,8 +26,8 @@ use crate::{
 enum State {
     /// Nothing yet. For a joined connection: how many turns said nothing.
     Unknown { misses: u32 },
-    /// HTTP/1; offsets of the two streams, by direction, where the parser began.
-    Parsing { parser: Box<Http1>, began: [u64; 2] },
+    /// It is read; offsets of the two streams, by direction, where the parser began.
+    Parsing { parser: Box<dyn Parser>, began: [u64; 2] },
     /// Nobody reads it.
     Ignored,
 }
@@ -321,11 +320,11 @@ impl Entry {
                     .first_held()
                     .is_some_and(|piece| piece.offset == self.streams[direction].next())
             {
-                let waits = self.streams[direction].first_held().map(|piece| recognise(&piece.head));
+                let waits = self.streams[direction].first_held().map(|piece| sniff(&piece.head));
                 match waits {
                     // The request of this response went by unseen.
-                    Some(found @ Recognition::Http1Response) => {
-                        self.begin(direction, found);
+                    Some(Recognition::Found(protocol, Side::Response)) => {
+                        self.begin(direction, protocol, Side::Response);
                         out.count(self.pid, Counter::ExchangesUnpaired, 1);
                     }
                     // A start that is still too short to tell waits for its rest.
@@ -446,12 +445,7 @@ impl Entry {
                     }
                     return true;
                 }
-                match recognise(head) {
-                    Recognition::NeedMore => false,
-                    // Of a thread that reads and one that writes, the reader's record may come first.
-                    Recognition::Http1Response if self.streams[1 - direction].next() == 0 => false,
-                    found => self.begin(direction, found),
-                }
+                self.recognise(direction, head)
             }
         }
     }
@@ -468,53 +462,65 @@ impl Entry {
             bytes.extend_from_slice(&piece.head);
             next = piece.end();
         }
-        match recognise(&bytes) {
-            Recognition::NeedMore => {}
-            Recognition::Http1Response if self.streams[1 - direction].next() == 0 => {}
-            found => {
-                self.begin(direction, found);
+        self.recognise(direction, &bytes);
+    }
+
+    /// Looks at the first bytes of a direction, of a connection seen from its birth. Returns whether they can be
+    /// taken now.
+    fn recognise(&mut self, direction: usize, bytes: &[u8]) -> bool {
+        match sniff(bytes) {
+            Recognition::More => false,
+            // Of a thread that reads and one that writes, the reader's record may come first.
+            Recognition::Found(Protocol { open: Some(_), .. }, Side::Response)
+                if self.streams[1 - direction].next() == 0 =>
+            {
+                false
+            }
+            Recognition::Found(protocol, sender) => self.begin(direction, protocol, sender),
+            Recognition::Unknown => {
+                self.give_up(Counter::ConnectionsOther);
+                true
             }
         }
     }
 
-    /// The first bytes of a connection seen from its birth told its protocol.
-    fn begin(&mut self, direction: usize, found: Recognition) -> bool {
-        let (role, start) = match found {
-            Recognition::Http1Request => (role_of_request(direction), Start::Birth),
+    /// The first bytes of a connection seen from its birth told its protocol, and which side sent them. Returns
+    /// whether they can be taken now.
+    fn begin(&mut self, direction: usize, protocol: &'static Protocol, sender: Side) -> bool {
+        let (role, start) = match sender {
+            Side::Request => (role_of_request(direction), Start::Birth),
             // The request went by unseen.
-            Recognition::Http1Response => (role_of_request(1 - direction), Start::Joined),
-            other => {
-                self.state = State::Ignored;
-                self.yields.push(Yield::Count(counter_for(&other), 1));
-                return true;
-            }
+            Side::Response => (role_of_request(1 - direction), Start::Joined),
         };
-        self.parse(role, start);
+        self.parse(protocol, role, start);
         let State::Parsing { parser, .. } = &self.state else { return true };
         parser.is_ready(side(Some(role), direction))
     }
 
+    /// Nobody reads the connection.
+    fn give_up(&mut self, counter: Counter) {
+        self.state = State::Ignored;
+        self.yields.push(Yield::Count(counter, 1));
+    }
+
     /// A piece of a joined connection that may begin a message.
     fn recognise_joined(&mut self, direction: usize, head: &[u8]) {
-        let role = match recognise(head) {
-            Recognition::Http1Request => role_of_request(direction),
-            Recognition::Http1Response => role_of_request(1 - direction),
-            found @ (Recognition::Tls | Recognition::Http2) => {
-                self.state = State::Ignored;
-                self.yields.push(Yield::Count(counter_for(&found), 1));
-                return;
+        let (protocol, role) = match sniff(head) {
+            Recognition::Found(protocol, _) if protocol.open.is_none() => {
+                return self.give_up(protocol.unread);
             }
-            Recognition::NeedMore | Recognition::Unknown => {
+            Recognition::Found(protocol, Side::Request) => (protocol, role_of_request(direction)),
+            Recognition::Found(protocol, Side::Response) => (protocol, role_of_request(1 - direction)),
+            Recognition::More | Recognition::Unknown => {
                 if matches!(self.state, State::Unknown { misses } if misses > Self::MAX_MISSES) {
-                    self.state = State::Ignored;
-                    self.yields.push(Yield::Count(Counter::ConnectionsOther, 1));
+                    self.give_up(Counter::ConnectionsOther);
                 }
                 return;
             }
         };
         // A body that looks like a message of the wrong direction decides nothing.
         if self.role.is_none_or(|known| known == role) {
-            self.parse(role, Start::Joined);
+            self.parse(protocol, role, Start::Joined);
             if let State::Parsing { parser, .. } = &mut self.state
                 && self.last_direction == Some(1 - direction)
             {
@@ -524,12 +530,14 @@ impl Entry {
         }
     }
 
-    fn parse(&mut self, role: Role, start: Start) {
+    fn parse(&mut self, protocol: &'static Protocol, role: Role, start: Start) {
+        let limits = protocol::Limits { exchange_timeout_ns: self.exchange_timeout_ns };
+        let Some(parser) = protocol::open(protocol, role, start, &limits) else {
+            return self.give_up(protocol.unread);
+        };
         self.role = Some(role);
-        let limits =
-            http1::Limits { exchange_timeout_ns: self.exchange_timeout_ns, ..http1::Limits::default() };
         let began = [self.streams[0].next(), self.streams[1].next()];
-        self.state = State::Parsing { parser: Box::new(Http1::new(start, role, limits)), began };
+        self.state = State::Parsing { parser, began };
     }
 
     fn ignore(&mut self, counter: Counter, out: &mut dyn Output) {
@@ -652,6 +660,8 @@ impl Entry {
                     out.closed(&self.facts, &exchange);
                     out.exchange(&self.facts, exchange);
                 }
+                // A tunnel is not read; what it carries is not looked at.
+                Yield::Changed { .. } => {}
                 Yield::Count(counter, n) => out.count(self.pid, counter, n),
             }
         }
@@ -660,11 +670,11 @@ impl Entry {
             self.tell_boundary(out);
         }
         let want = match &self.state {
-            State::Ignored => Want::Nothing,
-            State::Parsing { parser, .. } => parser.want(),
-            State::Unknown { .. } => Want::Heads,
+            State::Ignored => Wanted::Nothing,
+            State::Parsing { parser, .. } => Wanted::of(&**parser),
+            State::Unknown { .. } => Wanted::Heads,
         };
-        if want == Want::Nothing && !self.is_hidden && self.gone.is_none() {
+        if want == Wanted::Nothing && !self.is_hidden && self.gone.is_none() {
             self.is_hidden = true;
             // What the agent knows of its requests ends here; of what the process does for it, too.
             out.left(self.facts.number);
@@ -673,12 +683,12 @@ impl Entry {
             }
         }
         let verdict = match want {
-            Want::Heads => Verdict::Heads,
-            Want::Nothing => {
+            Wanted::Heads => Verdict::Heads,
+            Wanted::Nothing => {
                 self.state = State::Ignored;
                 Verdict::Ignore
             }
-            Want::BodyUntil { side, offset } => self.body_until(side, offset),
+            Wanted::BodyUntil { side, offset } => self.body_until(side, offset),
         };
         self.publish(verdict, false, out);
     }
@@ -735,11 +745,24 @@ fn role_of_request(direction: usize) -> Role {
     if direction == usize::from(RECEIVE) { Role::Server } else { Role::Client }
 }
 
-/// Why a connection is not read.
-fn counter_for(found: &Recognition) -> Counter {
-    match found {
-        Recognition::Tls => Counter::ConnectionsTls,
-        Recognition::Http2 => Counter::ConnectionsHttp2,
-        _ => Counter::ConnectionsOther,
+/// What the kernel shall copy of both directions, as long as there is one verdict for both.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Wanted {
+    Heads,
+    Nothing,
+    BodyUntil { side: Side, offset: u64 },
+}
+
+impl Wanted {
+    /// The body of a response is the longer one more often.
+    fn of(parser: &dyn Parser) -> Self {
+        for side in [Side::Response, Side::Request] {
+            match parser.want(side) {
+                Want::Nothing => return Self::Nothing,
+                Want::BodyUntil(offset) => return Self::BodyUntil { side, offset },
+                Want::Everything | Want::Heads | Want::Frames => {}
+            }
+        }
+        Self::Heads
     }
 }

@@ -1,16 +1,48 @@
-//! Protocols: from the bytes of a connection to exchanges. Each parser lives in a module of its own
-//! behind [`Parser`]; HTTP/1 keep-alive is the simplest case of what the interface carries, many
-//! streams at once the general one.
+//! Protocols: from the bytes of a connection to exchanges. A protocol is a folder of its own and one line in the table
+//! [`PROTOCOLS`]: nothing outside this module names a parser. HTTP/1 keep-alive is the simplest case of what the
+//! interface carries, many streams at once the general one.
 
 #![forbid(unsafe_code)]
 
 pub mod http1;
-pub mod recognise;
+mod opaque;
+mod proxy_header;
+pub mod sniff;
 
 use crate::{
     exchange::{Exchange, Kind, Opened, Unit},
     ledger::Counter,
 };
+
+/// A protocol: how its first bytes are recognised, and what reads it.
+#[derive(Debug)]
+pub struct Protocol {
+    /// Its name, for people.
+    pub name: &'static str,
+    /// Looks at the first bytes of one direction.
+    pub sniff: fn(&[u8]) -> sniff::Sniffed,
+    /// Makes its parser; none for a protocol that is recognised and not read.
+    pub open: Option<fn(Role, Start, &Limits) -> Box<dyn Parser>>,
+    /// What counts a connection of this protocol that is not read.
+    pub unread: Counter,
+}
+
+/// All protocols, in the order in which they are asked: see [`sniff::sniff`]. One whose first bytes are few and
+/// unmistakable stands before one that accepts much.
+static PROTOCOLS: &[&Protocol] = &[&opaque::TLS, &opaque::HTTP2, &http1::PROTOCOL];
+
+/// Bounds of a connection's parser that the operator sets.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// How long a request waits for its response, nanoseconds.
+    pub exchange_timeout_ns: u64,
+}
+
+/// The parser of a connection that speaks this protocol from here on; `role` is that of the selected process. None if
+/// the protocol is not read.
+pub fn open(protocol: &Protocol, role: Role, start: Start, limits: &Limits) -> Option<Box<dyn Parser>> {
+    protocol.open.map(|open| open(role, start, limits))
+}
 
 /// Which end of a connection a process is, for a protocol with requests and responses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -74,20 +106,30 @@ pub enum Start {
     Joined,
 }
 
-/// What a parser will look at next: the kernel copies no more than that.
+/// What a parser will look at next on one side: the kernel copies no more than that.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Want {
-    /// Heads, wherever they begin.
+    /// Every byte.
+    Everything,
+    /// Heads of messages, wherever they begin.
     Heads,
+    /// Headers of frames, and blocks of header fields, wherever they stand (HTTP/2).
+    Frames,
+    /// Nothing before this offset: bytes of the side since the parser began.
+    BodyUntil(u64),
     /// Nothing any more: not this protocol, or a tunnel.
     Nothing,
-    /// Nothing of `side` before `offset` (bytes of that side since the parser began).
-    BodyUntil {
-        /// Whose body.
-        side: Side,
-        /// Offset behind its last byte.
-        offset: u64,
-    },
+}
+
+/// What a connection speaks after its protocol has changed.
+#[derive(Clone, Copy, Debug)]
+pub enum Next {
+    /// Something that its first bytes tell.
+    Sniff,
+    /// This protocol.
+    Protocol(&'static Protocol),
+    /// Something that is not read: a tunnel.
+    Opaque,
 }
 
 /// What comes out of a parser.
@@ -106,6 +148,16 @@ pub enum Yield {
     },
     /// A request and its response.
     Exchange(Exchange),
+    /// The connection speaks something else from these offsets on (bytes of each side since the parser began): an
+    /// upgrade, CONNECT, STARTTLS. The parser takes no more.
+    Changed {
+        /// What it speaks.
+        next: Next,
+        /// Offset of the first such byte that the client sends.
+        request_offset: u64,
+        /// Offset of the first such byte that the server sends.
+        response_offset: u64,
+    },
     /// Something for the ledger.
     Count(Counter, u64),
 }
@@ -115,7 +167,7 @@ pub enum Yield {
 /// missed ([`Parser::gap`]); together they leave nothing out. The two sides may be interleaved in any
 /// way, but no piece of the response side comes while [`Parser::is_ready`] denies it, unless waiting
 /// for the request has become hopeless.
-pub trait Parser {
+pub trait Parser: Send {
     /// `bytes` moved on `side`.
     fn data(&mut self, side: Side, bytes: &[u8], call: &Call, out: &mut Vec<Yield>);
     /// `length` bytes moved on `side`, not copied.
@@ -130,8 +182,8 @@ pub trait Parser {
     fn tick(&mut self, now_ns: u64, out: &mut Vec<Yield>);
     /// Whether a piece of `side` can be understood now. A response cannot before its request.
     fn is_ready(&self, side: Side) -> bool;
-    /// What it will look at next.
-    fn want(&self) -> Want;
+    /// What it will look at next of a side.
+    fn want(&self, side: Side) -> Want;
     /// Whether [`Parser::tick`] has anything to do in the future: false lets the caller skip it.
     fn is_idle(&self) -> bool;
 }

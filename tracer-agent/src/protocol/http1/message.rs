@@ -3,11 +3,11 @@
 use bytes::Bytes;
 
 use super::{
-    Call, Prefix,
+    Call,
     body::Body,
     head::{self, Scanned},
 };
-use crate::protocol::recognise::prefix;
+use crate::protocol::proxy_header::ProxyHeader;
 
 /// Where a direction stands.
 #[derive(Clone, Debug, Default)]
@@ -70,7 +70,7 @@ impl Reader {
     ) -> Collected {
         let mut at = 0;
         if matches!(self.phase, Phase::Start) && self.buffer.is_empty() {
-            if with_prefix && !matches!(prefix(bytes), Prefix::None) {
+            if with_prefix && ProxyHeader::of(bytes) != ProxyHeader::None {
                 return self.collect_prefix(bytes, call, limit);
             }
             at = bytes.iter().take_while(|byte| matches!(byte, b'\r' | b'\n')).count();
@@ -121,12 +121,12 @@ impl Reader {
     fn collect_prefix(&mut self, bytes: &[u8], call: &Call, limit: usize) -> Collected {
         let before = self.buffer.len();
         self.buffer.extend_from_slice(bytes);
-        let skip = match prefix(&self.buffer) {
-            Prefix::NeedMore => {
+        let skip = match ProxyHeader::of(&self.buffer) {
+            ProxyHeader::More => {
                 return if self.buffer.len() <= limit { Collected::More } else { Collected::TooLong };
             }
-            Prefix::Skip(length) => length,
-            Prefix::None => 0,
+            ProxyHeader::Bytes(length) => length,
+            ProxyHeader::None => 0,
         };
         let whole = std::mem::take(&mut self.buffer);
         let base = self.offset - before as u64;

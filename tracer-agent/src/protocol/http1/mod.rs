@@ -6,6 +6,7 @@ mod head;
 mod message;
 mod pairing;
 mod seek;
+mod sniff;
 #[cfg(test)]
 mod tests;
 
@@ -14,7 +15,6 @@ use std::hash::Hasher;
 use bytes::Bytes;
 use rustc_hash::FxHasher;
 
-pub(in crate::protocol) use self::head::is_token;
 use self::{
     body::{Body, Chunks, Progress},
     head::Scanned,
@@ -22,15 +22,23 @@ use self::{
     pairing::{Pending, Queue},
     seek::Seek,
 };
-use super::{Call, End, Parser, Role, Side, Start, Want, Yield, recognise::Prefix};
+use super::{Call, End, Next, Parser, Protocol, Role, Side, Start, Want, Yield, sniff::Sniffed};
 use crate::{
     context::Incoming,
     exchange::{Opened, Outcome, attempt, header_values},
     ledger::Counter,
 };
 
-/// First bytes of a PROXY protocol header of version 2.
-pub(super) const PROXY_V2: &[u8] = b"\r\n\r\n\0\r\nQUIT\n";
+/// HTTP/1.0 and HTTP/1.1 in the table of protocols.
+pub(super) static PROTOCOL: Protocol = Protocol {
+    name: "HTTP/1",
+    sniff: sniff::sniff,
+    open: Some(|role, start, limits| {
+        let limits = Limits { exchange_timeout_ns: limits.exchange_timeout_ns, ..Limits::default() };
+        Box::new(Http1::new(start, role, limits))
+    }),
+    unread: Counter::ConnectionsOther,
+};
 
 /// Bounds of a connection's parser.
 #[derive(Clone, Copy, Debug)]
@@ -189,6 +197,7 @@ impl Http1 {
 
     fn response_head(&mut self, bytes: Bytes, scanned: Scanned, call: &Call, out: &mut Vec<Yield>) {
         let Some(read) = head::response(&bytes, scanned) else { return self.not_http(call.end_ns, out) };
+        let head_length = bytes.len() as u64;
         self.response.phase = Phase::Start;
         let begin = self.response.begin;
         let Some(pending) = self.queue.front() else {
@@ -208,6 +217,11 @@ impl Http1 {
             pending.response_body_bytes = None;
             self.queue.complete(call.end_ns, None, Outcome::Complete, out);
             out.push(Yield::Count(Counter::ConnectionsTunnel, 1));
+            out.push(Yield::Changed {
+                next: Next::Opaque,
+                request_offset: self.request.offset,
+                response_offset: self.response.begin_offset + head_length,
+            });
             self.done = true;
             return;
         }
@@ -404,12 +418,11 @@ impl PieceOf<'_> {
 
     /// None if there are too few bytes to tell.
     fn recognised(&self, side: Side) -> Option<bool> {
-        use super::recognise::{Recognition, recognise};
         let Self::Bytes(bytes) = self else { return Some(false) };
-        match (side, recognise(bytes)) {
-            (_, Recognition::NeedMore) => None,
-            (Side::Request, found) => Some(found == Recognition::Http1Request),
-            (Side::Response, found) => Some(found == Recognition::Http1Response),
+        match sniff::sniff_message(bytes) {
+            Sniffed::More => None,
+            Sniffed::Yes { sender } => Some(sender == side),
+            Sniffed::No => Some(false),
         }
     }
 }
@@ -509,16 +522,16 @@ impl Parser for Http1 {
         }
     }
 
-    fn want(&self) -> Want {
-        if self.done {
-            return Want::Nothing;
+    fn want(&self, side: Side) -> Want {
+        let reader = match side {
+            Side::Request => &self.request,
+            Side::Response => &self.response,
+        };
+        match &reader.phase {
+            _ if self.done => Want::Nothing,
+            Phase::Body(Body::Length { left, .. }) => Want::BodyUntil(reader.offset.saturating_add(*left)),
+            _ => Want::Heads,
         }
-        for (side, reader) in [(Side::Response, &self.response), (Side::Request, &self.request)] {
-            if let Phase::Body(Body::Length { left, .. }) = &reader.phase {
-                return Want::BodyUntil { side, offset: reader.offset.saturating_add(*left) };
-            }
-        }
-        Want::Heads
     }
 
     fn is_idle(&self) -> bool {
