@@ -6,31 +6,30 @@
 
 #![forbid(unsafe_code)]
 
-mod accord;
-mod carried;
+mod background;
+mod forwarded;
 mod ids;
-mod own;
 mod process;
 mod profile;
-mod proxy;
 mod resend;
+mod self_instrumented;
+mod strategy;
 #[cfg(test)]
 mod tests;
-mod threads;
 
 use rustc_hash::FxHashMap;
 use tracer_common::{EVIDENCE_PROXY, EVIDENCE_SOLE_REQUEST, EVIDENCE_UNIT};
 
 use self::{
-    carried::Forwarded,
-    own::{Hop, Seen},
+    forwarded::Forwarded,
     process::{Call, MadeFor, Process},
     resend::Attempts,
+    self_instrumented::{Hop, Seen},
 };
 pub use self::{
     ids::Ids,
-    own::Sdk,
     profile::{Doubt, Profile},
+    self_instrumented::Sdk,
 };
 use crate::{
     context::{Carried, HeaderFormat, HeaderFormats, Incoming},

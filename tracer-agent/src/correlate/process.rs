@@ -8,10 +8,12 @@ use tracer_common::{
 
 use super::{
     Evidence, Key, Profile,
-    accord::Accord,
-    own::SpanIds,
-    proxy::{self, Order, Waits},
-    threads::Threads,
+    background::Accord,
+    self_instrumented::SpanIds,
+    strategy::{
+        proxy::{self, Order, Waits},
+        threads::Threads,
+    },
 };
 use crate::exchange::{Exchange, Outcome, Unit};
 

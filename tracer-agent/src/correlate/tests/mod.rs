@@ -1,10 +1,10 @@
 //! Requests of several processes, and the links between them.
 
-mod accord;
-mod carried;
-mod own;
+mod background;
+mod forwarded;
 mod proxies;
 mod resend;
+mod self_instrumented;
 mod threads;
 
 use super::*;

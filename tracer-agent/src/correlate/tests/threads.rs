@@ -1,7 +1,7 @@
 //! When a thread is a unit of work.
 
 use super::*;
-use crate::correlate::threads::ENOUGH;
+use crate::correlate::strategy::threads::ENOUGH;
 
 const PID: u32 = 1;
 const ONE: Unit = Unit::thread(PID, 2);

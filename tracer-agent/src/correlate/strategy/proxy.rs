@@ -8,11 +8,11 @@ use std::collections::VecDeque;
 
 use rustc_hash::FxHashMap;
 
-use super::Key;
+use super::super::Key;
 
 /// When a proxy calls.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Order {
+pub(in super::super) enum Order {
     /// In the callback that read.
     AtOnce,
     /// After all that had come was read, in the order in which it was.
@@ -28,15 +28,15 @@ const PROXIES: &[(&str, Order)] =
 const THREADS: usize = 1024;
 
 /// Which proxy this is the path of.
-pub(super) fn known(executable: &str) -> Option<(&'static str, Order)> {
+pub(in super::super) fn known(executable: &str) -> Option<(&'static str, Order)> {
     let file = executable.rsplit('/').next()?;
     PROXIES.iter().copied().find(|(name, _)| *name == file)
 }
 
 /// What the threads of a proxy have read and not answered.
 #[derive(Debug)]
-pub(super) struct Waits {
-    pub(super) order: Order,
+pub(in super::super) struct Waits {
+    pub(in super::super) order: Order,
     threads: FxHashMap<u32, Thread>,
     /// What it called for while it served nothing: checks, which it makes at other times too.
     own: VecDeque<Own>,
@@ -120,12 +120,12 @@ enum Known {
 }
 
 impl Waits {
-    pub(super) fn new(order: Order) -> Self {
+    pub(in super::super) fn new(order: Order) -> Self {
         Self { order, threads: FxHashMap::default(), own: VecDeque::new() }
     }
 
     /// A thread has read the head of a request, the first byte of it then.
-    pub(super) fn read(&mut self, tid: u32, key: Key, target: u64, time_ns: u64) {
+    pub(in super::super) fn read(&mut self, tid: u32, key: Key, target: u64, time_ns: u64) {
         let thread = thread(&mut self.threads, tid);
         thread.is_astray = false;
         // A head that came in pieces is complete after those that were complete before.
@@ -146,13 +146,13 @@ impl Waits {
     }
 
     /// A thread has read what may be a request, and is not understood.
-    pub(super) fn works_unseen(&mut self, tid: u32) {
+    pub(in super::super) fn works_unseen(&mut self, tid: u32) {
         thread(&mut self.threads, tid).is_astray = true;
     }
 
     /// A thread has read an answer to a call, for this request if that is known: it may call for it anew, or
     /// for what waited until now.
-    pub(super) fn resumed(&mut self, tid: u32, key: Option<Key>, time_ns: u64) {
+    pub(in super::super) fn resumed(&mut self, tid: u32, key: Option<Key>, time_ns: u64) {
         /// Answers that are remembered.
         const MOST: usize = 64;
         let Some(thread) = self.threads.get_mut(&tid) else { return };
@@ -168,7 +168,7 @@ impl Waits {
     }
 
     /// A request needs no call any more.
-    pub(super) fn answered(&mut self, tid: u32, key: Key) {
+    pub(in super::super) fn answered(&mut self, tid: u32, key: Key) {
         let Some(thread) = self.threads.get_mut(&tid) else { return };
         // Those that wait for long stand before those that come and go.
         let Some(at) = thread.requests.iter().rposition(|waiting| waiting.key == key) else { return };
@@ -184,7 +184,7 @@ impl Waits {
     }
 
     /// A call got no answer, for this request if that is known: that may be called for again.
-    pub(super) fn unanswered(&mut self, tid: u32, call: Key, request: Option<Key>, time_ns: u64) {
+    pub(in super::super) fn unanswered(&mut self, tid: u32, call: Key, request: Option<Key>, time_ns: u64) {
         let Some(thread) = self.threads.get_mut(&tid) else { return };
         let known = request.filter(|request| thread.of(*request).is_some());
         if known.is_none()
@@ -211,7 +211,7 @@ impl Waits {
     }
 
     /// A call was made for this request.
-    pub(super) fn called_for(&mut self, tid: u32, request: Key, target: u64) {
+    pub(in super::super) fn called_for(&mut self, tid: u32, request: Key, target: u64) {
         if let Some(waiting) = self.threads.get_mut(&tid).and_then(|thread| thread.of(request)) {
             waiting.calls = Calls::Yes;
             waiting.called = target;
@@ -219,7 +219,7 @@ impl Waits {
     }
 
     /// A thread makes a call. Returns the pairs of request and call that are known now.
-    pub(super) fn called(
+    pub(in super::super) fn called(
         &mut self,
         tid: u32,
         call: Key,

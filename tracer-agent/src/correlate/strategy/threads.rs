@@ -2,7 +2,7 @@
 
 use rustc_hash::FxHashMap;
 
-use super::{
+use super::super::{
     Doubt, Key, Profile,
     process::{Call, Open},
 };
@@ -10,7 +10,7 @@ use crate::exchange::Unit;
 
 /// What was learned of a process's threads.
 #[derive(Debug, Default)]
-pub(super) struct Threads {
+pub(in super::super) struct Threads {
     /// Exchanges whose thread read the request, called, and answered while other requests were open.
     good: u32,
     /// What speaks against it, until the process runs another program: work that is shared once will be
@@ -27,22 +27,22 @@ struct Reader {
 }
 
 /// Exchanges without an exception that make a profile.
-pub(super) const ENOUGH: u32 = 32;
+pub(in super::super) const ENOUGH: u32 = 32;
 /// Threads that are remembered.
 const READERS: usize = 4096;
 
 impl Threads {
     /// Whether a call of a thread is for the request that the thread has open.
-    pub(super) fn are_units(&self) -> bool {
+    pub(in super::super) fn are_units(&self) -> bool {
         self.doubt.is_none() && self.good >= ENOUGH
     }
 
     /// Whether a thread reads requests.
-    pub(super) fn is_reader(&self, tid: u32) -> bool {
+    pub(in super::super) fn is_reader(&self, tid: u32) -> bool {
         self.readers.contains_key(&tid)
     }
 
-    pub(super) fn profile(&self) -> Profile {
+    pub(in super::super) fn profile(&self) -> Profile {
         match self.doubt {
             Some(doubt) => Profile::Unknown(doubt),
             None if self.good >= ENOUGH => Profile::Threads { exchanges: self.good },
@@ -51,7 +51,7 @@ impl Threads {
     }
 
     /// A thread has read the head of a request.
-    pub(super) fn read(&mut self, tid: u32, key: Key, open: &mut [Open]) {
+    pub(in super::super) fn read(&mut self, tid: u32, key: Key, open: &mut [Open]) {
         // With a doubt nothing hangs on it. An event loop may have any number of requests open.
         if self.doubt.is_none() {
             for other in open.iter_mut().filter(|other| other.unit.tid == tid) {
@@ -66,7 +66,7 @@ impl Threads {
     }
 
     /// A request got its whole answer.
-    pub(super) fn closed(&mut self, open: &Open, answered: Option<Unit>) {
+    pub(in super::super) fn closed(&mut self, open: &Open, answered: Option<Unit>) {
         let Some(answered) = answered else { return };
         if answered != open.unit {
             self.doubt.get_or_insert(Doubt::AnsweredElsewhere);
@@ -78,14 +78,14 @@ impl Threads {
     }
 
     /// A thread may work for a request that is not known, or not any more.
-    pub(super) fn works_unseen(&mut self, tid: u32) {
+    pub(in super::super) fn works_unseen(&mut self, tid: u32) {
         if let Some(reader) = self.readers.get_mut(&tid) {
             reader.is_astray = true;
         }
     }
 
     /// The request for which a thread makes a call, if threads are units.
-    pub(super) fn made_for(&mut self, call: Call, open: &mut [Open]) -> Option<Key> {
+    pub(in super::super) fn made_for(&mut self, call: Call, open: &mut [Open]) -> Option<Key> {
         if self.doubt.is_some() {
             return None;
         }
