@@ -676,14 +676,10 @@ impl Correlator {
         let Some(process) = self.processes.get_mut(&unit.pid).filter(|process| process.takes_turns()) else {
             return;
         };
-        let Some(request) = self
-            .connections
-            .get(&facts.number)
-            .and_then(|conversation| conversation.open.last().filter(|request| !request.is_closed))
-        else {
-            return;
-        };
-        if request.kind == Kind::Call {
+        let Some(conversation) = self.connections.get(&facts.number) else { return };
+        // Responses come in the order of the requests.
+        let is_awaited = |request: &&Request| request.kind == Kind::Call && !request.is_closed;
+        if let Some(request) = conversation.open.iter().find(is_awaited) {
             process.resumed(unit, request.made_for, time_ns);
         }
     }

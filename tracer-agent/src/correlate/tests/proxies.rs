@@ -395,3 +395,56 @@ fn what_may_have_called_may_still_call() {
         world.close(pending);
     }
 }
+
+/// A proxy whose two client requests, for two server requests, are pipelined on one connection.
+struct Pipelined {
+    world: World,
+    worker: Unit,
+    upstream: End,
+    requests: [Pending; 2],
+    made: [Pending; 2],
+}
+
+impl Pipelined {
+    fn new() -> Self {
+        let (mut world, worker) = proxy("/usr/sbin/nginx");
+        let [one, two] = [1, 2].map(|number| world.connection(number).1);
+        let first = world.ask_for(1).open(&one, worker, 0, None);
+        let (upstream, _) = world.connection(3);
+        let for_first = world.ask_for(1).open(&upstream, worker, 0, None);
+        let second = world.ask_for(2).open(&two, worker, 0, None);
+        let for_second = world.ask_for(2).open(&upstream, worker, 100, None);
+        Self { world, worker, upstream, requests: [first, second], made: [for_first, for_second] }
+    }
+
+    /// The worker reads from the connection, and the parser finds the responses to these client requests,
+    /// whole.
+    fn read(&mut self, answers: &[usize]) {
+        let at = self.world.now();
+        self.world.correlator.read(&self.upstream.0, self.worker, at);
+        for at in answers {
+            let made = &self.made[*at];
+            self.world.correlator.answered(&self.upstream.0, Kind::Call, made.offset, 1);
+            self.world.close(made);
+        }
+    }
+
+    /// The parent of one more client request, which asks for this: the index of its server request.
+    fn parent_of_next(&mut self, target: u64) -> Option<usize> {
+        let link = self.world.ask_for(target).call(self.worker);
+        let parent = link.parent.map(|(id, _)| id)?;
+        let ids = self.requests.each_ref().map(|request| {
+            Ids::new(1).span_id(request.facts.number, Direction::Receive, request.facts.first_received)
+        });
+        ids.iter().position(|id| *id == parent)
+    }
+}
+
+#[test]
+fn the_answer_on_a_pipelined_connection_belongs_to_the_first_request_that_is_open() {
+    let mut pipelined = Pipelined::new();
+    pipelined.read(&[0]);
+    assert_eq!(pipelined.parent_of_next(9), Some(0));
+    pipelined.read(&[1]);
+    assert_eq!(pipelined.parent_of_next(8), Some(1));
+}
