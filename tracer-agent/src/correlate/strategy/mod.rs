@@ -1,4 +1,147 @@
-//! Ways in which processes work on requests.
+//! The interface of the ways in which processes work on requests.
+//!
+//! A [`Strategy`] hears what the units of one process do (they read server requests, send client requests, read
+//! responses, answer) and says which client request was sent for which server request. It may say so at once,
+//! or with any later event, up to the moment at which the server request is answered.
+//!
+//! A strategy that is not proven for its process, or that met a contradiction (an event that its way of working
+//! rules out), attributes nothing and returns no [`Strategy::kernel_rule`]. The process then falls back to the
+//! sole-request rule.
 
+pub(super) mod choose;
 pub(super) mod proxy;
 pub(super) mod threads;
+
+use std::{fmt, net::SocketAddr};
+
+use super::{
+    link::Evidence,
+    open::{AnswerOf, Key},
+    profile::Profile,
+};
+use crate::exchange::{Kind, Unit};
+
+/// A server request that is in flight: its head was read, the last byte of its response was not written.
+#[derive(Debug)]
+pub(super) struct ServerRequest {
+    pub(super) key: Key,
+    /// Who read it.
+    pub(super) unit: Unit,
+    pub(super) start_ns: u64,
+    /// See [`crate::exchange::Opened::target`].
+    pub(super) target: u64,
+    /// Another server request was in flight at the same time.
+    pub(super) overlaps: bool,
+    /// Its response has begun: what the process does now need not be for it.
+    pub(super) is_answered: bool,
+    /// Its thread sent a client request.
+    pub(super) has_called: bool,
+    /// Its thread read a server request of another connection.
+    pub(super) is_interleaved: bool,
+}
+
+/// A client request, or a message that the process publishes.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct ClientRequest {
+    pub(super) key: Key,
+    pub(super) kind: Kind,
+    /// Who sent it.
+    pub(super) unit: Unit,
+    pub(super) start_ns: u64,
+    /// When its connection was opened, if it is the connection's first request.
+    pub(super) connect_ns: Option<u64>,
+    pub(super) remote: SocketAddr,
+    /// See [`crate::exchange::Opened::target`].
+    pub(super) target: u64,
+}
+
+impl ClientRequest {
+    /// When the work on it began.
+    pub(super) fn begin_ns(&self) -> u64 {
+        self.connect_ns.unwrap_or(self.start_ns)
+    }
+}
+
+/// A client request was sent for a server request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Attribution {
+    pub(super) client_request: Key,
+    pub(super) server_request: Key,
+    pub(super) evidence: Evidence,
+}
+
+/// What becomes known when a client request is sent.
+#[derive(Debug, Default)]
+pub(super) struct Attributions {
+    /// The server request that it was sent for.
+    pub(super) this: Option<(Key, Evidence)>,
+    /// Earlier client requests.
+    pub(super) earlier: Vec<Attribution>,
+}
+
+/// One way of working on requests, and what is known of one process that works so.
+pub(super) trait Strategy: fmt::Debug + Send {
+    /// The strategy of another process of the same program, of which nothing is known yet.
+    fn renewed(&self) -> Box<dyn Strategy>;
+
+    fn profile(&self) -> Profile;
+
+    /// How the kernel programs may attribute client requests (`PROFILE_*`); none if the strategy attributes
+    /// none itself, because it is not proven or has met a contradiction.
+    fn kernel_rule(&self) -> Option<u8>;
+
+    /// Whether the process is a proxy.
+    fn is_proxy(&self) -> bool {
+        false
+    }
+
+    /// Whether [`Strategy::answer_read`] concerns it.
+    fn needs_reads(&self) -> bool {
+        false
+    }
+
+    /// Whether a unit reads server requests. Such a unit may still be at work on one that has ended.
+    fn reads_requests(&self, _unit: Unit) -> bool {
+        false
+    }
+
+    /// Whether it may become known later which server request this client request was sent for. Its span waits
+    /// for that.
+    fn may_attribute_later(&self, _client_request: Key) -> bool {
+        false
+    }
+
+    /// A unit has read the head of a server request; `others` are in flight.
+    fn server_opened(&mut self, request: &ServerRequest, others: &mut [ServerRequest]);
+
+    /// The first byte of the response to a server request was written.
+    fn server_answered(&mut self, _request: &ServerRequest) -> Vec<Attribution> {
+        Vec::new()
+    }
+
+    /// A server request has ended. `answered_by` wrote the response; none if it did not get a whole one.
+    fn server_closed(&mut self, request: &ServerRequest, answered_by: Option<Unit>) -> Vec<Attribution>;
+
+    /// A unit may work for a request that is not known.
+    fn works_unseen(&mut self, unit: Unit);
+
+    /// A unit has read bytes of a response.
+    fn answer_read(&mut self, _unit: Unit, _answer: AnswerOf, _time_ns: u64) {}
+
+    /// A client request, which this unit sent, will get no response. `server_request` is that which it was sent
+    /// for, if that is known.
+    fn client_unanswered(
+        &mut self,
+        _unit: Unit,
+        _client_request: Key,
+        _server_request: Option<Key>,
+        _time_ns: u64,
+    ) {
+    }
+
+    /// A client request is sent, and other evidence tells for which server request.
+    fn attributed(&mut self, _client_request: &ClientRequest, _server_request: Key) {}
+
+    /// A client request is sent.
+    fn attribute(&mut self, client_request: &ClientRequest, in_flight: &mut [ServerRequest]) -> Attributions;
+}

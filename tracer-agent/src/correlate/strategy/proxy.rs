@@ -1,359 +1,457 @@
-//! For which request a proxy makes a call.
+//! Proxies: each server request has one upstream request at a time.
 //!
-//! A proxy calls for a request that it has read and not answered. If several wait, the one is meant that
-//! asks for the same as the call; if none does, or several do, it is known when the others have had their
-//! calls, or never.
+//! A proxy sends an upstream request for a server request that it has read and not answered. If several server
+//! requests wait, the upstream request is attributed to the one with the same method and target. If none has
+//! them, or several do, it stays unattributed until all others have had their upstream requests.
 
 use std::collections::VecDeque;
 
 use rustc_hash::FxHashMap;
+use tracer_common::{PROFILE_LATER, PROFILE_PROXY};
 
-use super::super::Key;
+use super::{Attribution, Attributions, ClientRequest, ServerRequest, Strategy};
+use crate::{
+    correlate::{
+        link::Evidence,
+        open::{AnswerOf, Key},
+        profile::Profile,
+    },
+    exchange::{Kind, Unit},
+};
 
-/// When a proxy calls.
+/// When a proxy sends its upstream requests.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in super::super) enum Order {
-    /// In the callback that read.
-    AtOnce,
+enum Order {
+    /// In the callback that read the server request.
+    Immediate,
     /// After all that had come was read, in the order in which it was.
-    InRounds,
-    /// When others have answered that it asks first.
+    Batched,
+    /// After other services were asked first, in any order.
     Any,
 }
 
 /// Executables that are proxies.
 const PROXIES: &[(&str, Order)] =
-    &[("nginx", Order::AtOnce), ("haproxy", Order::InRounds), ("envoy", Order::Any)];
+    &[("nginx", Order::Immediate), ("haproxy", Order::Batched), ("envoy", Order::Any)];
 /// Threads of a proxy that are remembered.
 const THREADS: usize = 1024;
+/// Server requests of a thread with which an upstream request is compared.
+const MOST_WAITING: usize = 256;
+/// Upstream requests of a thread that wait for their attribution.
+const MOST_UNCLEAR: usize = 32;
 
-/// Which proxy this is the path of.
-pub(in super::super) fn known(executable: &str) -> Option<(&'static str, Order)> {
-    let file = executable.rsplit('/').next()?;
-    PROXIES.iter().copied().find(|(name, _)| *name == file)
-}
-
-/// What the threads of a proxy have read and not answered.
+/// A proxy: what its threads have read and not answered.
 #[derive(Debug)]
-pub(in super::super) struct Waits {
-    pub(in super::super) order: Order,
+pub(in crate::correlate) struct Proxy {
+    name: &'static str,
+    order: Order,
     threads: FxHashMap<u32, Thread>,
-    /// What it called for while it served nothing: checks, which it makes at other times too.
-    own: VecDeque<Own>,
+    /// What it asked for while it served nothing: health checks, which come at other times too.
+    checks: VecDeque<Check>,
 }
 
+/// A kind of health check.
 #[derive(Clone, Copy, Debug)]
-struct Own {
+struct Check {
     target: u64,
     first_ns: u64,
-    /// It came again later: it was not for a request from before the agent.
+    /// It was repeated: it was not for a server request from before the agent.
     is_certain: bool,
 }
 
 #[derive(Debug, Default)]
 struct Thread {
-    requests: Vec<Waiting>,
-    /// Calls of which it is not known what they are for, in the order in which they were made.
-    unclear: Vec<Made>,
-    /// It has read what may be a request that is not known, and no other since.
-    is_astray: bool,
-    /// When it read answers last.
+    waiting: Vec<Waiting>,
+    /// Upstream requests without an attribution yet, in the order of their beginnings.
+    unclear: Vec<Upstream>,
+    /// It has read what may be a server request that is not known, and no other since.
+    may_serve_unknown: bool,
+    /// When it read responses last.
     answers: VecDeque<u64>,
-    /// Calls were made that were not compared with its requests.
+    /// Upstream requests were sent that were not compared with its server requests.
     has_missed: bool,
 }
 
-/// Requests that calls are compared with.
-const MOST_REQUESTS: usize = 256;
-/// Calls that wait to be known.
-const MOST_UNCLEAR: usize = 32;
-
-/// A request that is not answered.
+/// A server request that is not answered.
 #[derive(Debug)]
 struct Waiting {
     key: Key,
-    /// Since when it may be called for: its head was read, or an answer to a call for it.
+    /// Since when an upstream request may be sent for it: its head was read, or the response to an upstream request.
     since_ns: u64,
     /// See [`crate::exchange::Opened::target`].
     target: u64,
-    /// What the last call for it asked for; 0 if there was none, or it is not known.
-    called: u64,
-    calls: Calls,
-    /// A call that may be its got no answer: the next one follows in no order.
-    has_lost: bool,
+    /// Target of the last upstream request for it; 0 if there was none, or it is not known.
+    upstream_target: u64,
+    state: State,
+    /// The response to its upstream request may have been read: another one may follow.
+    may_continue: bool,
+    /// An upstream request that may be its got no response: the next one follows in no order.
+    may_have_lost: bool,
     /// An earlier request of its connection is to be answered first.
-    is_behind: bool,
+    is_queued: bool,
 }
 
-/// Whether a request has had its call.
+/// Whether a server request has had its upstream request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Calls {
-    Not,
-    /// Nobody knows: a call may be its, and may be that of another.
-    Perhaps,
-    /// A second one may be a check, or a retry of something else.
-    Yes,
+enum State {
+    /// It has had none, or may have another one.
+    Waits,
+    /// Not known: an upstream request may be its own, or another's.
+    Unclear,
+    /// It has had one. A second one may be a health check, or a retry for another server request.
+    Served,
 }
 
 impl Waiting {
-    fn may_call(&self, at_ns: u64) -> bool {
-        self.calls != Calls::Yes && !self.is_behind && self.since_ns <= at_ns
+    fn may_send(&self, at_ns: u64) -> bool {
+        (self.state != State::Served || self.may_continue) && !self.is_queued && self.since_ns <= at_ns
+    }
+
+    /// Whether an upstream request that can be for no other one is for it.
+    fn is_certain(&self) -> bool {
+        self.state == State::Waits && !self.may_continue
+    }
+
+    fn resume(&mut self, since_ns: u64) {
+        self.state = State::Waits;
+        self.may_continue = false;
+        self.since_ns = since_ns;
+    }
+
+    fn served(&mut self, upstream_target: u64) {
+        self.state = State::Served;
+        self.may_continue = false;
+        self.upstream_target = upstream_target;
     }
 }
 
-/// A call.
+/// An upstream request.
 #[derive(Clone, Copy, Debug)]
-struct Made {
-    call: Key,
+struct Upstream {
+    key: Key,
     at_ns: u64,
     target: u64,
 }
 
-/// What is known of a call.
-enum Known {
-    /// It is for the request with this index.
-    For(usize),
+/// What is known of an upstream request.
+enum Match {
+    /// It is for the server request with this index.
+    One(usize),
     /// It is for none.
     None,
     /// It may be for several.
-    Unclear,
+    Several,
 }
 
-impl Waits {
-    pub(in super::super) fn new(order: Order) -> Self {
-        Self { order, threads: FxHashMap::default(), own: VecDeque::new() }
+impl Proxy {
+    /// The proxy that this is the executable of.
+    pub(super) fn known(executable: &str) -> Option<Self> {
+        let file = executable.rsplit('/').next()?;
+        let (name, order) = PROXIES.iter().copied().find(|(name, _)| *name == file)?;
+        Some(Self::new(name, order))
     }
 
-    /// A thread has read the head of a request, the first byte of it then.
-    pub(in super::super) fn read(&mut self, tid: u32, key: Key, target: u64, time_ns: u64) {
-        let thread = thread(&mut self.threads, tid);
-        thread.is_astray = false;
-        // A head that came in pieces is complete after those that were complete before.
-        let after_ns = match self.order {
-            Order::AtOnce | Order::Any => 0,
-            Order::InRounds => thread.requests.last().map_or(0, |last| last.since_ns),
-        };
-        let is_behind = thread.requests.iter().any(|other| other.key.connection == key.connection);
-        thread.requests.push(Waiting {
-            is_behind,
-            key,
-            since_ns: time_ns.max(after_ns),
-            target,
-            called: 0,
-            calls: Calls::Not,
-            has_lost: false,
-        });
+    fn new(name: &'static str, order: Order) -> Self {
+        Self { name, order, threads: FxHashMap::default(), checks: VecDeque::new() }
     }
 
-    /// A thread has read what may be a request, and is not understood.
-    pub(in super::super) fn works_unseen(&mut self, tid: u32) {
-        thread(&mut self.threads, tid).is_astray = true;
-    }
-
-    /// A thread has read an answer to a call, for this request if that is known: it may call for it anew, or
-    /// for what waited until now.
-    pub(in super::super) fn resumed(&mut self, tid: u32, key: Option<Key>, time_ns: u64) {
-        /// Answers that are remembered.
+    /// The health check that an upstream request may be. A proxy that sends when it has read is not judged: it
+    /// may renew what it caches after it has answered.
+    fn check_of(&mut self, target: u64, at_ns: u64, serves: bool) -> Option<Check> {
+        /// Kinds of checks that are remembered.
         const MOST: usize = 64;
-        let Some(thread) = self.threads.get_mut(&tid) else { return };
-        if self.order == Order::InRounds {
-            thread.answers.truncate(MOST - 1);
-            thread.answers.push_front(time_ns);
+        const LATER_NS: u64 = 1_000_000_000;
+        if self.order == Order::Immediate || target == 0 {
+            return None;
         }
-        let waiting = key.filter(|_| self.order == Order::AtOnce).and_then(|key| thread.of(key));
-        if let Some(waiting) = waiting.filter(|waiting| waiting.calls == Calls::Yes) {
-            waiting.calls = Calls::Not;
-            waiting.since_ns = time_ns;
-        }
-    }
-
-    /// A request needs no call any more.
-    pub(in super::super) fn answered(&mut self, tid: u32, key: Key) {
-        let Some(thread) = self.threads.get_mut(&tid) else { return };
-        // Those that wait for long stand before those that come and go.
-        let Some(at) = thread.requests.iter().rposition(|waiting| waiting.key == key) else { return };
-        thread.give_up(at);
-        thread.requests.remove(at);
-        if thread.has_missed && thread.requests.len() <= MOST_REQUESTS {
-            thread.has_missed = false;
-            thread.requests.iter_mut().for_each(|waiting| waiting.calls = Calls::Perhaps);
-        }
-        if let Some(next) = thread.requests.iter_mut().find(|other| other.key.connection == key.connection) {
-            next.is_behind = false;
-        }
-    }
-
-    /// A call got no answer, for this request if that is known: that may be called for again.
-    pub(in super::super) fn unanswered(&mut self, tid: u32, call: Key, request: Option<Key>, time_ns: u64) {
-        let Some(thread) = self.threads.get_mut(&tid) else { return };
-        let known = request.filter(|request| thread.of(*request).is_some());
-        if known.is_none()
-            && let Some(at) = thread.unclear.iter().position(|made| made.call == call)
-        {
-            let made = thread.unclear.remove(at);
-            let those: Vec<usize> = thread.may_be_for(&made).collect();
-            those.into_iter().for_each(|at| thread.requests[at].has_lost = true);
-        }
-        // Else it may have been for any whose call is not known.
-        let is_one = |waiting: &&mut Waiting| match known {
-            Some(key) => waiting.key == key,
-            None => waiting.calls != Calls::Not && waiting.called == 0,
-        };
-        for waiting in thread.requests.iter_mut().filter(is_one) {
-            waiting.has_lost = true;
-            if known.is_some() {
-                waiting.calls = Calls::Not;
-                waiting.since_ns = time_ns;
-            } else {
-                waiting.calls = Calls::Perhaps;
+        let known = self.checks.iter_mut().find(|check| check.target == target);
+        match known {
+            Some(check) => {
+                check.is_certain |= !serves && at_ns.saturating_sub(check.first_ns) >= LATER_NS;
+                Some(*check)
             }
+            None if !serves => {
+                self.checks.truncate(MOST - 1);
+                let check = Check { target, first_ns: at_ns, is_certain: false };
+                self.checks.push_front(check);
+                Some(check)
+            }
+            None => None,
         }
     }
 
-    /// A call was made for this request.
-    pub(in super::super) fn called_for(&mut self, tid: u32, request: Key, target: u64) {
-        if let Some(waiting) = self.threads.get_mut(&tid).and_then(|thread| thread.of(request)) {
-            waiting.calls = Calls::Yes;
-            waiting.called = target;
-        }
-    }
-
-    /// A thread makes a call. Returns the pairs of request and call that are known now.
-    pub(in super::super) fn called(
-        &mut self,
-        tid: u32,
-        call: Key,
-        target: u64,
-        at_ns: u64,
-        serves: bool,
-    ) -> Vec<(Key, Key)> {
-        let own = self.is_own(target, at_ns, serves);
-        let thread = thread(&mut self.threads, tid);
-        if own.is_some_and(|own| own.is_certain || thread.asking(target).is_empty()) {
+    /// An upstream request is sent. Returns the pairs of server request and upstream request that are known now.
+    fn sent(&mut self, client: &ClientRequest, serves: bool) -> Vec<(Key, Key)> {
+        let (target, at_ns) = (client.target, client.begin_ns());
+        let check = self.check_of(target, at_ns, serves);
+        let thread = thread(&mut self.threads, client.unit.tid);
+        if check.is_some_and(|check| check.is_certain || thread.with_target(target).is_empty()) {
             return Vec::new();
         }
-        if thread.requests.len() > MOST_REQUESTS {
+        if thread.waiting.len() > MOST_WAITING {
             thread.has_missed = true;
             thread.unclear.clear();
         }
-        if thread.is_astray || thread.requests.is_empty() || thread.has_missed {
+        if thread.may_serve_unknown || thread.waiting.is_empty() || thread.has_missed {
             return Vec::new();
         }
         if thread.unclear.len() >= MOST_UNCLEAR {
             thread.forget(0);
         }
         let at = thread.unclear.partition_point(|earlier| earlier.at_ns <= at_ns);
-        thread.unclear.insert(at, Made { call, at_ns, target });
+        thread.unclear.insert(at, Upstream { key: client.key, at_ns, target });
         let mut known = thread.resolve();
-        if self.order == Order::InRounds {
+        if self.order == Order::Batched {
             known.extend(thread.in_order(target));
         }
         known
     }
 
-    /// Whether a call may be the proxy's own. Of those that call when they have read it is not known: they
-    /// may renew what they keep when they have answered.
-    fn is_own(&mut self, target: u64, at_ns: u64, serves: bool) -> Option<Own> {
-        /// Kinds of checks that are remembered.
-        const MOST: usize = 64;
-        const LATER_NS: u64 = 1_000_000_000;
-        if self.order == Order::AtOnce || target == 0 {
-            return None;
+    /// A server request needs no upstream request any more.
+    fn done(&mut self, tid: u32, key: Key) {
+        let Some(thread) = self.threads.get_mut(&tid) else { return };
+        // Those that wait for long stand before those that come and go.
+        let Some(at) = thread.waiting.iter().rposition(|waiting| waiting.key == key) else { return };
+        thread.give_up(at);
+        thread.waiting.remove(at);
+        if thread.has_missed && thread.waiting.len() <= MOST_WAITING {
+            thread.has_missed = false;
+            thread.waiting.iter_mut().for_each(|waiting| waiting.state = State::Unclear);
         }
-        let known = self.own.iter_mut().find(|own| own.target == target);
-        match known {
-            Some(own) => {
-                own.is_certain |= !serves && at_ns.saturating_sub(own.first_ns) >= LATER_NS;
-                Some(*own)
-            }
-            None if !serves => {
-                self.own.truncate(MOST - 1);
-                let own = Own { target, first_ns: at_ns, is_certain: false };
-                self.own.push_front(own);
-                Some(own)
-            }
-            None => None,
+        if let Some(next) = thread.waiting.iter_mut().find(|other| other.key.connection == key.connection) {
+            next.is_queued = false;
         }
     }
 }
 
-impl Thread {
-    fn of(&mut self, key: Key) -> Option<&mut Waiting> {
-        self.requests.iter_mut().rfind(|waiting| waiting.key == key)
+impl Strategy for Proxy {
+    fn renewed(&self) -> Box<dyn Strategy> {
+        Box::new(Self::new(self.name, self.order))
     }
 
-    /// Indices of the requests that a call asks for: what it does itself, or what led to such a call.
-    fn asking(&self, target: u64) -> Vec<usize> {
+    fn profile(&self) -> Profile {
+        Profile::Proxy(self.name)
+    }
+
+    fn kernel_rule(&self) -> Option<u8> {
+        // Elsewhere the attribution shows after the upstream requests.
+        Some(if self.order == Order::Immediate { PROFILE_PROXY } else { PROFILE_LATER })
+    }
+
+    fn is_proxy(&self) -> bool {
+        true
+    }
+
+    fn needs_reads(&self) -> bool {
+        self.order != Order::Any
+    }
+
+    fn server_opened(&mut self, request: &ServerRequest, _others: &mut [ServerRequest]) {
+        let ServerRequest { key, unit, start_ns, target, .. } = *request;
+        let thread = thread(&mut self.threads, unit.tid);
+        thread.may_serve_unknown = false;
+        // A head that came in pieces is complete after those that were complete before.
+        let after_ns = match self.order {
+            Order::Immediate | Order::Any => 0,
+            Order::Batched => thread.waiting.last().map_or(0, |last| last.since_ns),
+        };
+        let is_queued = thread.waiting.iter().any(|other| other.key.connection == key.connection);
+        thread.waiting.push(Waiting {
+            key,
+            since_ns: start_ns.max(after_ns),
+            target,
+            upstream_target: 0,
+            state: State::Waits,
+            may_continue: false,
+            may_have_lost: false,
+            is_queued,
+        });
+    }
+
+    fn server_answered(&mut self, request: &ServerRequest) -> Vec<Attribution> {
+        self.done(request.unit.tid, request.key);
+        Vec::new()
+    }
+
+    fn server_closed(&mut self, request: &ServerRequest, _answered_by: Option<Unit>) -> Vec<Attribution> {
+        self.done(request.unit.tid, request.key);
+        Vec::new()
+    }
+
+    fn works_unseen(&mut self, unit: Unit) {
+        thread(&mut self.threads, unit.tid).may_serve_unknown = true;
+    }
+
+    /// The proxy may send another upstream request for the same server request, or the one for a server request
+    /// that waited for this response.
+    fn answer_read(&mut self, unit: Unit, answer: AnswerOf, time_ns: u64) {
+        /// Responses that are remembered.
+        const MOST: usize = 64;
+        let Some(thread) = self.threads.get_mut(&unit.tid) else { return };
+        if self.order == Order::Batched && thread.answers.front() != Some(&time_ns) {
+            thread.answers.truncate(MOST - 1);
+            thread.answers.push_front(time_ns);
+        }
+        if self.order != Order::Immediate {
+            return;
+        }
+        match answer {
+            AnswerOf::Sure(Some(key)) => {
+                if let Some(waiting) = thread.find(key) {
+                    waiting.may_continue = false;
+                    if waiting.state == State::Served {
+                        waiting.resume(time_ns);
+                    }
+                }
+            }
+            AnswerOf::Possible(Some(key)) => {
+                if let Some(waiting) = thread.find(key) {
+                    waiting.may_continue = true;
+                }
+            }
+            AnswerOf::Sure(None) | AnswerOf::Possible(None) => {}
+        }
+    }
+
+    /// The proxy may send it again.
+    fn client_unanswered(
+        &mut self,
+        unit: Unit,
+        client_request: Key,
+        server_request: Option<Key>,
+        time_ns: u64,
+    ) {
+        let Some(thread) = self.threads.get_mut(&unit.tid) else { return };
+        let known = server_request.filter(|request| thread.find(*request).is_some());
+        if known.is_none()
+            && let Some(at) = thread.unclear.iter().position(|upstream| upstream.key == client_request)
+        {
+            let upstream = thread.unclear.remove(at);
+            let candidates: Vec<usize> = thread.candidates(&upstream).collect();
+            candidates.into_iter().for_each(|at| thread.waiting[at].may_have_lost = true);
+        }
+        // If it is not known, any server request whose upstream request is not known may have lost it.
+        let may_be_its = |waiting: &&mut Waiting| match known {
+            Some(key) => waiting.key == key,
+            None => waiting.state != State::Waits && waiting.upstream_target == 0,
+        };
+        for waiting in thread.waiting.iter_mut().filter(may_be_its) {
+            waiting.may_have_lost = true;
+            if known.is_some() {
+                waiting.resume(time_ns);
+            } else {
+                waiting.state = State::Unclear;
+            }
+        }
+    }
+
+    fn attributed(&mut self, client: &ClientRequest, server_request: Key) {
+        if client.kind == Kind::Call
+            && let Some(waiting) =
+                self.threads.get_mut(&client.unit.tid).and_then(|thread| thread.find(server_request))
+        {
+            waiting.served(client.target);
+        }
+    }
+
+    fn attribute(&mut self, client: &ClientRequest, in_flight: &mut [ServerRequest]) -> Attributions {
+        // A message that it publishes is not the upstream request.
+        if client.kind != Kind::Call {
+            return Attributions::default();
+        }
+        let mut found = Attributions::default();
+        for (server_request, client_request) in self.sent(client, !in_flight.is_empty()) {
+            if client_request == client.key {
+                found.this = Some((server_request, Evidence::Proxy));
+            } else {
+                let evidence = Evidence::Proxy;
+                found.earlier.push(Attribution { client_request, server_request, evidence });
+            }
+        }
+        found
+    }
+}
+
+impl Thread {
+    fn find(&mut self, key: Key) -> Option<&mut Waiting> {
+        self.waiting.iter_mut().rfind(|waiting| waiting.key == key)
+    }
+
+    /// Indices of the server requests that an upstream request of this target fits: their own target, or that of
+    /// a server request which led to such an upstream request.
+    fn with_target(&self, target: u64) -> Vec<usize> {
         if target == 0 {
             return Vec::new();
         }
-        let led = self.requests.iter().filter(|waiting| waiting.called == target);
+        let led = self.waiting.iter().filter(|waiting| waiting.upstream_target == target);
         let led: Vec<u64> = led.map(|waiting| waiting.target).collect();
-        let asks = |waiting: &Waiting| waiting.target == target || led.contains(&waiting.target);
-        let all = self.requests.iter().enumerate();
-        all.filter(|(_, waiting)| asks(waiting)).map(|(at, _)| at).collect()
+        let fits = |waiting: &Waiting| waiting.target == target || led.contains(&waiting.target);
+        let all = self.waiting.iter().enumerate();
+        all.filter(|(_, waiting)| fits(waiting)).map(|(at, _)| at).collect()
     }
 
-    /// Indices of the requests that a call may be for.
-    fn may_be_for(&self, made: &Made) -> impl Iterator<Item = usize> {
-        let asking = self.asking(made.target);
-        let all = if asking.is_empty() { (0..self.requests.len()).collect() } else { asking };
-        let at_ns = made.at_ns;
-        all.into_iter().filter(move |at| self.requests[*at].may_call(at_ns))
+    /// Indices of the server requests that an upstream request may be for.
+    fn candidates(&self, upstream: &Upstream) -> impl Iterator<Item = usize> {
+        let fitting = self.with_target(upstream.target);
+        let all = if fitting.is_empty() { (0..self.waiting.len()).collect() } else { fitting };
+        let at_ns = upstream.at_ns;
+        all.into_iter().filter(move |at| self.waiting[*at].may_send(at_ns))
     }
 
-    fn what_for(&self, made: &Made) -> Known {
-        let mut those = self.may_be_for(made);
-        match (those.next(), those.next()) {
-            (Some(at), None) if self.requests[at].calls == Calls::Not => Known::For(at),
-            (Some(_), Some(_)) => Known::Unclear,
-            _ => Known::None,
+    fn match_of(&self, upstream: &Upstream) -> Match {
+        let mut candidates = self.candidates(upstream);
+        match (candidates.next(), candidates.next()) {
+            (Some(at), None) if self.waiting[at].is_certain() => Match::One(at),
+            (Some(_), Some(_)) => Match::Several,
+            _ => Match::None,
         }
     }
 
-    /// Nobody will know what a call is for, nor whether those have called that it may be for.
-    fn forget(&mut self, call: usize) {
-        let made = self.unclear.remove(call);
-        let all: Vec<usize> = self.may_be_for(&made).collect();
-        all.into_iter().for_each(|at| self.requests[at].calls = Calls::Perhaps);
+    /// An upstream request will not be attributed, and which of its candidates have had theirs is not known.
+    fn forget(&mut self, upstream: usize) {
+        let upstream = self.unclear.remove(upstream);
+        let candidates: Vec<usize> = self.candidates(&upstream).collect();
+        candidates.into_iter().for_each(|at| self.waiting[at].state = State::Unclear);
     }
 
-    /// Of the calls that may be for this request, which waits no longer, or for others, nobody will know what
-    /// they are for. If there are as many as requests that they may be for, all of these have called.
-    fn give_up(&mut self, request: usize) {
+    /// A server request waits no longer. The upstream requests that may be for it, or share candidates with
+    /// those, stay unattributed. If there are as many of them as candidates, all candidates have had theirs.
+    fn give_up(&mut self, server_request: usize) {
         if self.unclear.is_empty() {
             return;
         }
-        let all: Vec<Vec<usize>> = self.unclear.iter().map(|made| self.may_be_for(made).collect()).collect();
-        let mut is_one = vec![false; self.requests.len()];
-        is_one[request] = true;
-        let mut is_call = vec![false; all.len()];
+        let candidates: Vec<Vec<usize>> =
+            self.unclear.iter().map(|upstream| self.candidates(upstream).collect()).collect();
+        let mut is_concerned = vec![false; self.waiting.len()];
+        is_concerned[server_request] = true;
+        let mut is_given_up = vec![false; candidates.len()];
         loop {
-            let next = (0..all.len()).find(|call| !is_call[*call] && all[*call].iter().any(|at| is_one[*at]));
-            let Some(call) = next else { break };
-            is_call[call] = true;
-            all[call].iter().for_each(|at| is_one[*at] = true);
+            let next = (0..candidates.len())
+                .find(|at| !is_given_up[*at] && candidates[*at].iter().any(|at| is_concerned[*at]));
+            let Some(upstream) = next else { break };
+            is_given_up[upstream] = true;
+            candidates[upstream].iter().for_each(|at| is_concerned[*at] = true);
         }
         let count = |those: &[bool]| those.iter().filter(|is| **is).count();
-        let has = if count(&is_call) >= count(&is_one) { Calls::Yes } else { Calls::Perhaps };
-        if is_call.contains(&true) {
-            let those = self.requests.iter_mut().zip(is_one).filter(|(_, is_one)| *is_one);
-            those.for_each(|(waiting, _)| waiting.calls = has);
+        let state = if count(&is_given_up) >= count(&is_concerned) { State::Served } else { State::Unclear };
+        if is_given_up.contains(&true) {
+            let those = self.waiting.iter_mut().zip(is_concerned).filter(|(_, is_concerned)| *is_concerned);
+            those.for_each(|(waiting, _)| waiting.state = state);
         }
-        let mut is_call = is_call.into_iter();
-        self.unclear.retain(|_| !is_call.next().unwrap_or_default());
+        let mut is_given_up = is_given_up.into_iter();
+        self.unclear.retain(|_| !is_given_up.next().unwrap_or_default());
     }
 
-    /// Takes the calls that can be for one request only, until there are none.
+    /// Takes the upstream requests that can be for one server request only, until there are none.
     fn resolve(&mut self) -> Vec<(Key, Key)> {
         let mut known = Vec::new();
         let mut at = 0;
-        while let Some(made) = self.unclear.get(at).copied() {
-            match self.what_for(&made) {
-                Known::Unclear => at += 1,
-                Known::None => drop(self.unclear.remove(at)),
-                Known::For(request) => {
-                    known.push(self.take(request, at));
+        while let Some(upstream) = self.unclear.get(at).copied() {
+            match self.match_of(&upstream) {
+                Match::Several => at += 1,
+                Match::None => drop(self.unclear.remove(at)),
+                Match::One(waiting) => {
+                    known.push(self.pair(waiting, at));
                     at = 0;
                 }
             }
@@ -361,50 +459,51 @@ impl Thread {
         known
     }
 
-    /// The call with this index is for the request with that one.
-    fn take(&mut self, request: usize, call: usize) -> (Key, Key) {
-        let made = self.unclear.remove(call);
-        let waiting = &mut self.requests[request];
-        waiting.calls = Calls::Yes;
-        waiting.called = made.target;
-        (waiting.key, made.call)
+    /// The server request with this index has the upstream request with that one.
+    fn pair(&mut self, waiting: usize, upstream: usize) -> (Key, Key) {
+        let upstream = self.unclear.remove(upstream);
+        let waiting = &mut self.waiting[waiting];
+        waiting.served(upstream.target);
+        (waiting.key, upstream.key)
     }
 
-    /// What is read in one go is called for in the same order. Of requests that ask for the same, or for
-    /// nothing that a call does: if there are as many calls, all made after all were read, none has waited
-    /// for long, and nothing else was read between the calls.
+    /// Pairs server requests that were read in one batch with their upstream requests, which follow in the same
+    /// order. The server requests have the upstream requests' target, or, if the proxy rewrites targets, one that
+    /// no upstream request has. There must be as many of one as of the other; all upstream requests must have
+    /// been sent after all server requests were read, and soon; nothing else may have been read between them.
     fn in_order(&mut self, target: u64) -> Vec<(Key, Key)> {
-        /// From the first read to the last call.
+        /// From the first read to the last upstream request.
         const LONGEST_NS: u64 = 5_000_000;
-        let mut asking = self.asking(target);
-        let is_rewritten = asking.is_empty();
+        let mut fitting = self.with_target(target);
+        let is_rewritten = fitting.is_empty();
         if is_rewritten {
-            asking = (0..self.requests.len()).filter(|at| self.requests[*at].calls != Calls::Yes).collect();
+            fitting = (0..self.waiting.len()).filter(|at| self.waiting[*at].state != State::Served).collect();
         }
-        let is_one = |made: &&Made| match is_rewritten {
-            true => self.asking(made.target).is_empty(),
-            false => made.target == target,
+        let is_one = |upstream: &&Upstream| match is_rewritten {
+            true => self.with_target(upstream.target).is_empty(),
+            false => upstream.target == target,
         };
-        let calls: Vec<Made> = self.unclear.iter().filter(is_one).copied().collect();
-        let requests = || asking.iter().map(|at| &self.requests[*at]);
+        let sent: Vec<Upstream> = self.unclear.iter().filter(is_one).copied().collect();
+        let requests = || fitting.iter().map(|at| &self.waiting[*at]);
         let first_ns = requests().map(|waiting| waiting.since_ns).min().unwrap_or(0);
         let last_ns = requests().map(|waiting| waiting.since_ns).max().unwrap_or(0);
-        let in_one_go = |made: &Made| made.at_ns >= last_ns && made.at_ns - first_ns <= LONGEST_NS;
+        let is_in_batch =
+            |upstream: &Upstream| upstream.at_ns >= last_ns && upstream.at_ns - first_ns <= LONGEST_NS;
         let (begin_ns, end_ns) =
-            (calls.first().map_or(0, |made| made.at_ns), calls.last().map_or(0, |made| made.at_ns));
-        let is_clear = calls.len() == asking.len()
+            (sent.first().map_or(0, |first| first.at_ns), sent.last().map_or(0, |last| last.at_ns));
+        let is_clear = sent.len() == fitting.len()
             && !self.answers.iter().any(|answer_ns| (begin_ns..end_ns).contains(answer_ns))
-            && calls.iter().all(in_one_go)
+            && sent.iter().all(is_in_batch)
             && requests()
-                .all(|waiting| waiting.calls == Calls::Not && !waiting.has_lost && !waiting.is_behind);
+                .all(|waiting| waiting.state == State::Waits && !waiting.may_have_lost && !waiting.is_queued);
         if !is_clear {
             return Vec::new();
         }
-        let pairs = asking.into_iter().zip(calls);
+        let pairs = fitting.into_iter().zip(sent);
         pairs
-            .filter_map(|(request, made)| {
-                let call = self.unclear.iter().position(|other| other.call == made.call)?;
-                Some(self.take(request, call))
+            .filter_map(|(waiting, upstream)| {
+                let at = self.unclear.iter().position(|other| other.key == upstream.key)?;
+                Some(self.pair(waiting, at))
             })
             .collect()
     }

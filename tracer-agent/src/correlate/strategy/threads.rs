@@ -1,20 +1,26 @@
-//! Whether the threads of a process each work for the request that they read, and for no other.
+//! Threads that each work on the server request that they read, and on no other.
 
 use rustc_hash::FxHashMap;
+use tracer_common::PROFILE_THREADS;
 
-use super::super::{
-    Doubt, Key, Profile,
-    process::{Call, Open},
+use super::{Attribution, Attributions, ClientRequest, ServerRequest, Strategy};
+use crate::{
+    correlate::{
+        link::Evidence,
+        open::Key,
+        profile::{Doubt, Profile},
+    },
+    exchange::Unit,
 };
-use crate::exchange::Unit;
 
-/// What was learned of a process's threads.
+/// What is known of a process's threads.
 #[derive(Debug, Default)]
-pub(in super::super) struct Threads {
-    /// Exchanges whose thread read the request, called, and answered while other requests were open.
-    good: u32,
-    /// What speaks against it, until the process runs another program: work that is shared once will be
-    /// shared again, also when nothing shows it.
+pub(in crate::correlate) struct Threads {
+    /// Exchanges whose thread read the request, sent a client request, and answered, while other requests were
+    /// in flight.
+    confirmed: u32,
+    /// The first contradiction. It holds until the process runs another program: work that is shared once will
+    /// be shared again, also when nothing shows it.
     doubt: Option<Doubt>,
     /// Threads that have read requests.
     readers: FxHashMap<u32, Reader>,
@@ -23,85 +29,113 @@ pub(in super::super) struct Threads {
 #[derive(Debug, Default)]
 struct Reader {
     /// It may work for a request that is not known: one that ended without its doing, or was not seen.
-    is_astray: bool,
+    may_serve_unknown: bool,
 }
 
-/// Exchanges without an exception that make a profile.
-pub(in super::super) const ENOUGH: u32 = 32;
+/// Confirmed exchanges that prove the strategy.
+pub(in crate::correlate) const ENOUGH: u32 = 32;
 /// Threads that are remembered.
 const READERS: usize = 4096;
 
 impl Threads {
-    /// Whether a call of a thread is for the request that the thread has open.
-    pub(in super::super) fn are_units(&self) -> bool {
-        self.doubt.is_none() && self.good >= ENOUGH
+    /// Whether a client request of a thread is for the server request that the thread has in flight.
+    fn are_units(&self) -> bool {
+        self.doubt.is_none() && self.confirmed >= ENOUGH
     }
 
-    /// Whether a thread reads requests.
-    pub(in super::super) fn is_reader(&self, tid: u32) -> bool {
-        self.readers.contains_key(&tid)
+    /// The server request for which a thread sends a client request, if threads are units.
+    fn server_request_of(&mut self, client: &ClientRequest, in_flight: &mut [ServerRequest]) -> Option<Key> {
+        if self.doubt.is_some() {
+            return None;
+        }
+        let reader = self.readers.get(&client.unit.tid);
+        let is_its = |request: &&mut ServerRequest| {
+            is_one_thread(request.unit, client.unit) && request.start_ns <= client.start_ns
+        };
+        let mut its = in_flight.iter_mut().filter(is_its);
+        let Some(found) = its.next() else {
+            let others_wait =
+                in_flight.iter().any(|request| !request.is_answered && request.start_ns <= client.start_ns);
+            if others_wait && reader.is_some_and(|reader| !reader.may_serve_unknown) {
+                self.doubt.get_or_insert(Doubt::HandedOver);
+            }
+            return None;
+        };
+        if its.next().is_some() || found.is_interleaved {
+            return None;
+        }
+        found.has_called = true;
+        let may_serve_unknown = reader.is_none_or(|reader| reader.may_serve_unknown);
+        (self.are_units() && !may_serve_unknown).then_some(found.key)
+    }
+}
+
+impl Strategy for Threads {
+    fn renewed(&self) -> Box<dyn Strategy> {
+        Box::new(Self::default())
     }
 
-    pub(in super::super) fn profile(&self) -> Profile {
+    fn profile(&self) -> Profile {
         match self.doubt {
             Some(doubt) => Profile::Unknown(doubt),
-            None if self.good >= ENOUGH => Profile::Threads { exchanges: self.good },
-            None => Profile::Learning { exchanges: self.good, needed: ENOUGH },
+            None if self.confirmed >= ENOUGH => Profile::Threads { exchanges: self.confirmed },
+            None => Profile::Learning { exchanges: self.confirmed, needed: ENOUGH },
         }
     }
 
-    /// A thread has read the head of a request.
-    pub(in super::super) fn read(&mut self, tid: u32, key: Key, open: &mut [Open]) {
-        // With a doubt nothing hangs on it. An event loop may have any number of requests open.
+    fn kernel_rule(&self) -> Option<u8> {
+        self.are_units().then_some(PROFILE_THREADS)
+    }
+
+    fn reads_requests(&self, unit: Unit) -> bool {
+        self.readers.contains_key(&unit.tid)
+    }
+
+    fn server_opened(&mut self, request: &ServerRequest, others: &mut [ServerRequest]) {
+        let tid = request.unit.tid;
+        // An event loop may have any number of requests in flight: after a doubt they are not looked at.
         if self.doubt.is_none() {
-            for other in open.iter_mut().filter(|other| other.unit.tid == tid) {
-                // More requests of one connection are pipelined; those of two are the thread's choice.
-                other.is_interleaved |= other.key.connection != key.connection;
+            for other in others.iter_mut().filter(|other| other.unit.tid == tid) {
+                // Further requests of one connection are pipelined; those of another are the thread's choice.
+                other.is_interleaved |= other.key.connection != request.key.connection;
             }
         }
         if self.readers.len() >= READERS && !self.readers.contains_key(&tid) {
             self.readers.clear();
         }
-        self.readers.entry(tid).or_default().is_astray = false;
+        self.readers.entry(tid).or_default().may_serve_unknown = false;
     }
 
-    /// A request got its whole answer.
-    pub(in super::super) fn closed(&mut self, open: &Open, answered: Option<Unit>) {
-        let Some(answered) = answered else { return };
-        if answered != open.unit {
-            self.doubt.get_or_insert(Doubt::AnsweredElsewhere);
-        } else if open.is_interleaved {
-            self.doubt.get_or_insert(Doubt::Interleaved);
-        } else if open.overlaps && open.has_called {
-            self.good = self.good.saturating_add(1);
-        }
-    }
-
-    /// A thread may work for a request that is not known, or not any more.
-    pub(in super::super) fn works_unseen(&mut self, tid: u32) {
-        if let Some(reader) = self.readers.get_mut(&tid) {
-            reader.is_astray = true;
-        }
-    }
-
-    /// The request for which a thread makes a call, if threads are units.
-    pub(in super::super) fn made_for(&mut self, call: Call, open: &mut [Open]) -> Option<Key> {
-        if self.doubt.is_some() {
-            return None;
-        }
-        let mut own = open.iter_mut().filter(|open| open.unit == call.unit && open.start_ns <= call.start_ns);
-        let Some(found) = own.next() else {
-            let others_wait = open.iter().any(|open| !open.is_answered && open.start_ns <= call.start_ns);
-            if others_wait && self.readers.get(&call.unit.tid).is_some_and(|reader| !reader.is_astray) {
-                self.doubt.get_or_insert(Doubt::HandedOver);
+    fn server_closed(&mut self, request: &ServerRequest, answered_by: Option<Unit>) -> Vec<Attribution> {
+        match answered_by {
+            None => {}
+            Some(unit) if !is_one_thread(unit, request.unit) => {
+                self.doubt.get_or_insert(Doubt::AnsweredElsewhere);
             }
-            return None;
-        };
-        if own.next().is_some() || found.is_interleaved {
-            return None;
+            Some(_) if request.is_interleaved => {
+                self.doubt.get_or_insert(Doubt::Interleaved);
+            }
+            Some(_) if request.overlaps && request.has_called => {
+                self.confirmed = self.confirmed.saturating_add(1);
+            }
+            Some(_) => {}
         }
-        found.has_called = true;
-        let is_astray = self.readers.get(&call.unit.tid).is_none_or(|reader| reader.is_astray);
-        (self.are_units() && !is_astray).then_some(found.key)
+        Vec::new()
     }
+
+    fn works_unseen(&mut self, unit: Unit) {
+        if let Some(reader) = self.readers.get_mut(&unit.tid) {
+            reader.may_serve_unknown = true;
+        }
+    }
+
+    fn attribute(&mut self, client: &ClientRequest, in_flight: &mut [ServerRequest]) -> Attributions {
+        let this = self.server_request_of(client, in_flight).map(|key| (key, Evidence::Unit));
+        Attributions { this, earlier: Vec::new() }
+    }
+}
+
+/// Whether two units are one thread, whatever tasks it ran.
+fn is_one_thread(one: Unit, other: Unit) -> bool {
+    (one.pid, one.tid) == (other.pid, other.tid)
 }

@@ -2,13 +2,18 @@
 
 mod background;
 mod forwarded;
+mod messages;
 mod proxies;
 mod resend;
 mod self_instrumented;
+mod strategy;
 mod threads;
 
 use super::*;
-use crate::exchange::{Connector, Outcome, Payload};
+use crate::{
+    context::{HeaderFormat, HeaderFormats, Incoming},
+    exchange::{Connector, Outcome, Payload},
+};
 
 /// A world of processes whose connections carry HTTP.
 struct World {
@@ -288,7 +293,7 @@ fn an_exchange_waits_for_the_call_that_caused_it_also_when_its_connection_is_gon
     let outer = world.close(&call);
     assert_eq!(inner.parent, Some((outer.span_id, Evidence::Wire)));
     world.correlator.left(client.0.number);
-    assert!(world.correlator.connections.is_empty() && world.correlator.ends.is_empty());
+    assert!(world.correlator.open.is_empty());
 }
 
 #[test]
@@ -395,9 +400,9 @@ fn what_leaves_without_a_word_leaves_nothing_behind() {
     for end in [client, server, lonely] {
         world.correlator.left(end.0.number);
     }
-    let Correlator { connections, ends, processes, .. } = &world.correlator;
-    assert!(connections.is_empty() && ends.is_empty());
-    assert!(processes.values().all(|process| process.open().next().is_none()));
+    let Correlator { open, processes, .. } = &world.correlator;
+    assert!(open.is_empty());
+    assert!(processes.iter().all(|process| process.in_flight().next().is_none()));
 }
 
 #[test]

@@ -448,3 +448,40 @@ fn the_answer_on_a_pipelined_connection_belongs_to_the_first_request_that_is_ope
     pipelined.read(&[1]);
     assert_eq!(pipelined.parent_of_next(8), Some(1));
 }
+
+#[test]
+fn one_read_may_hold_the_answers_to_several_pipelined_requests() {
+    for (target, expected) in [(1, Some(0)), (2, Some(1)), (9, None)] {
+        let mut pipelined = Pipelined::new();
+        pipelined.read(&[0, 1]);
+        assert_eq!(pipelined.parent_of_next(target), expected, "the proxy may continue with either");
+    }
+}
+
+#[test]
+fn answers_out_of_order_belong_to_the_requests_that_the_parser_names() {
+    let mut pipelined = Pipelined::new();
+    pipelined.read(&[1]);
+    // Before the parser had seen them, the bytes were taken for the first one's.
+    assert_eq!(pipelined.parent_of_next(9), None);
+    assert_eq!(pipelined.parent_of_next(2), Some(1));
+    pipelined.read(&[0]);
+    assert_eq!(pipelined.parent_of_next(1), Some(0));
+}
+
+#[test]
+fn an_answer_that_comes_too_late_is_not_taken_for_that_of_the_next_request() {
+    let mut pipelined = Pipelined::new();
+    let late = &pipelined.made[0];
+    let mut exchange = pipelined.world.exchange(late, pipelined.worker);
+    exchange.outcome = Outcome::Timeout;
+    let Payload::Http(http) = &mut exchange.payload;
+    http.status = None;
+    pipelined.world.correlator.closed(&late.facts, &exchange);
+    pipelined.world.correlator.link(&late.facts, &exchange);
+    pipelined.world.close(&pipelined.requests[0]);
+    pipelined.read(&[]);
+    assert_eq!(pipelined.parent_of_next(9), None);
+    pipelined.read(&[1]);
+    assert_eq!(pipelined.parent_of_next(9), Some(1));
+}

@@ -224,11 +224,11 @@ fn what_is_remembered_goes_with_the_request() {
     let lost = app.open(None);
     app.world.correlator.closing(lost.facts.number);
     app.world.correlator.left(lost.facts.number);
-    assert_eq!(app.world.correlator.attempts.len(), 1);
+    assert_eq!(app.world.correlator.resends.len(), 1);
     assert_eq!(app.call("GET /a", FINE), None, "more than are remembered");
     app.world.close(&app.request);
     (0..4).for_each(|_| app.world.correlator.forget_attempts());
-    assert!(app.world.correlator.attempts.is_empty());
+    assert_eq!(app.world.correlator.resends.len(), 0);
 }
 
 #[test]

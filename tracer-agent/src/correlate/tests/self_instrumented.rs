@@ -112,9 +112,9 @@ fn what_another_process_of_the_host_has_received_or_sent_is_not_taken() {
 
 #[test]
 fn span_ids_are_remembered_up_to_a_bound() {
-    let mut seen = super::super::self_instrumented::Seen::default();
+    let mut seen = FirstSeen::default();
     let (End(facts), _) = World::new().connection(1);
-    let hops = [0, 1].map(|wire| super::super::self_instrumented::Hop::of(&facts, Direction::Send, wire));
+    let hops = [0, 1].map(|wire| Hop::of(&facts, Direction::Send, wire));
     let id = |n: u64| n.to_ne_bytes();
     assert!(seen.add(id(0), hops[0]) && seen.add(id(0), hops[0]));
     assert!(!seen.add(id(0), hops[1]));

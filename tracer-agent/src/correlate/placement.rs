@@ -1,0 +1,142 @@
+//! The placement of a new request in its trace: its context, and the server request that it is attributed to.
+
+use super::{
+    contexts::Contexts,
+    forwarded::{self, Carries, Forwarded},
+    link::{Context, Evidence},
+    open::{Key, OpenRequests},
+    processes::Processes,
+    resend::Resends,
+    rules::Rules,
+    seen::{FirstSeen, Hop},
+    self_instrumented,
+    strategy::{Attribution, Attributions, ClientRequest},
+};
+use crate::{
+    context::{Carried, Incoming},
+    exchange::SentHeader,
+};
+
+/// What becomes known of a request when its head has come.
+#[derive(Debug)]
+pub(super) struct Placement {
+    pub(super) context: Context,
+    /// See [`super::open::Request::attributed_to`].
+    pub(super) attributed_to: Option<Key>,
+    /// The span id that the application's own header names.
+    pub(super) own_id: Option<[u8; 8]>,
+    /// See [`super::Link::is_suppressed`].
+    pub(super) is_suppressed: bool,
+    /// The trace that the injected header names.
+    pub(super) sent_trace: Option<[u8; 16]>,
+}
+
+impl Placement {
+    fn new(context: Context, attributed_to: Option<Key>) -> Self {
+        Self { context, attributed_to, own_id: None, is_suppressed: false, sent_trace: None }
+    }
+}
+
+/// Places new requests.
+pub(super) struct Placer<'a> {
+    pub(super) rules: &'a Rules,
+    pub(super) contexts: &'a Contexts,
+    pub(super) open: &'a mut OpenRequests,
+    pub(super) processes: &'a mut Processes,
+    pub(super) seen: &'a mut FirstSeen,
+    pub(super) resends: &'a mut Resends,
+    /// Of `CLOCK_MONOTONIC`.
+    pub(super) now_ns: u64,
+}
+
+impl Placer<'_> {
+    /// A request has come to a process. `client` is the request at the other end, if that was seen.
+    pub(super) fn received(
+        self,
+        (pid, key, position, hop): (u32, Key, u32, Hop),
+        client: Option<Key>,
+        traceparent: Option<Box<Incoming>>,
+        others: Option<&Carried>,
+    ) -> Placement {
+        let carries = Carries { traceparent: traceparent.as_deref(), others };
+        if carries.contexts().next().is_some() {
+            let process = self.processes.of(pid, self.rules);
+            self_instrumented::received(process, self.seen, hop, carries);
+        }
+        Placement::new(self.contexts.of_received(self.open, key, position, client, traceparent, others), None)
+    }
+
+    /// A client request left with an injected header: the kernel programs have attributed it. Its process is
+    /// learned from all the same.
+    pub(super) fn injected(mut self, client: &ClientRequest, header: &SentHeader) -> Placement {
+        let (context, attributed_to) = self.contexts.of_injected(self.open, client.key, header);
+        let process = self.processes.of(client.unit.pid, self.rules);
+        match attributed_to.filter(|_| process.is_proxy()) {
+            Some(server) => process.attributed(client, server),
+            None => drop(self.attribute(client)),
+        }
+        Placement { sent_trace: Some(header.trace_id), ..Placement::new(context, attributed_to) }
+    }
+
+    /// A client request left as its application made it.
+    pub(super) fn sent(
+        mut self,
+        client: &ClientRequest,
+        position: u32,
+        hop: Hop,
+        carries: Carries<'_>,
+    ) -> Placement {
+        let (key, pid) = (client.key, client.unit.pid);
+        let process = self.processes.of(pid, self.rules);
+        let own = self_instrumented::own_context(process, self.open, self.seen, hop, carries);
+        let (found, format) = match forwarded::source(process, self.open, client, carries) {
+            Forwarded::From(server, format) => {
+                process.attributed(client, server);
+                (Some((server, Evidence::ForwardedHeader)), format)
+            }
+            Forwarded::FromEnded => (None, None),
+            Forwarded::Nothing => (self.attribute(client), None),
+        };
+        let process = self.processes.of(pid, self.rules);
+        let sdk = self.rules.sdk;
+        let is_suppressed =
+            own.is_some_and(|(own, _)| self_instrumented::is_own_suppressed(process, sdk, own));
+        if let Some((own, true)) = own {
+            let context = self_instrumented::context_of(process, self.open, self.contexts, key, own, found);
+            let placement = Placement::new(context, found.map(|(server, _)| server));
+            return Placement { own_id: Some(own.parent_id), is_suppressed, ..placement };
+        }
+        let context = found.and_then(|(server, evidence)| self.open.child_of(server, key, evidence));
+        let placement = match (context, found) {
+            (Some(context), Some((server, _))) => Placement::new(Context { format, ..context }, Some(server)),
+            _ => Placement::new(self.contexts.root(key, position, carries.decision()), None),
+        };
+        Placement { is_suppressed, ..placement }
+    }
+
+    /// The server request of a client request, by what is known of its process.
+    fn attribute(&mut self, client: &ClientRequest) -> Option<(Key, Evidence)> {
+        let pid = client.unit.pid;
+        let process = self.processes.of(pid, self.rules);
+        let Attributions { this, earlier } = process.attribute(client, self.rules.sole_request);
+        attribute_later(self.open, self.resends, earlier);
+        self.processes.tell(pid, self.rules, self.now_ns);
+        this
+    }
+}
+
+/// The server requests of earlier client requests are known now. A client request follows if nothing of its
+/// descendants has been told yet.
+pub(super) fn attribute_later(
+    open: &mut OpenRequests,
+    resends: &mut Resends,
+    attributions: Vec<Attribution>,
+) {
+    for Attribution { client_request, server_request, evidence } in attributions {
+        if open.attribute(client_request, server_request, evidence)
+            && let Some(client) = open.get(client_request)
+        {
+            resends.attributed(server_request, client_request, client);
+        }
+    }
+}

@@ -1,0 +1,91 @@
+//! All processes that serve or send requests.
+
+use rustc_hash::FxHashMap;
+
+use super::{process::Process, rules::Rules};
+
+/// Processes by their number.
+#[derive(Debug, Default)]
+pub(super) struct Processes {
+    by_pid: FxHashMap<u32, Process>,
+    /// How many of them need to know who reads responses.
+    need_reads: usize,
+    proxies: usize,
+    /// Processes whose kernel rule has changed (`PROFILE_*`), or that are gone.
+    changed: Vec<(u32, Option<u8>)>,
+}
+
+impl Processes {
+    /// Processes that are remembered; idle ones are forgotten when there are more.
+    const MOST: usize = 65_536;
+
+    pub(super) fn insert(&mut self, pid: u32, process: Process, rules: &Rules, now_ns: u64) {
+        self.forget(pid, rules);
+        self.need_reads += usize::from(process.needs_reads());
+        self.proxies += usize::from(process.is_proxy());
+        self.by_pid.insert(pid, process);
+        self.tell(pid, rules, now_ns);
+    }
+
+    /// A process is gone.
+    pub(super) fn forget(&mut self, pid: u32, rules: &Rules) {
+        if let Some(process) = self.by_pid.remove(&pid) {
+            self.need_reads -= usize::from(process.needs_reads());
+            self.proxies -= usize::from(process.is_proxy());
+            if rules.propagates {
+                self.changed.push((pid, None));
+            }
+        }
+    }
+
+    pub(super) fn get(&self, pid: u32) -> Option<&Process> {
+        self.by_pid.get(&pid)
+    }
+
+    pub(super) fn get_mut(&mut self, pid: u32) -> Option<&mut Process> {
+        self.by_pid.get_mut(&pid)
+    }
+
+    /// A process that may be new.
+    pub(super) fn of(&mut self, pid: u32, rules: &Rules) -> &mut Process {
+        if self.by_pid.len() >= Self::MOST && !self.by_pid.contains_key(&pid) {
+            self.by_pid.retain(|pid, process| {
+                let is_kept = process.is_proxy() || process.in_flight().next().is_some();
+                if !is_kept && rules.propagates {
+                    self.changed.push((*pid, None));
+                }
+                is_kept
+            });
+        }
+        self.by_pid.entry(pid).or_insert_with(|| Process::new(""))
+    }
+
+    /// Whether a process needs to know who reads responses.
+    pub(super) fn need_reads(&self) -> bool {
+        self.need_reads > 0
+    }
+
+    pub(super) fn has_proxies(&self) -> bool {
+        self.proxies > 0
+    }
+
+    /// The way in which a process works may have changed: the kernel programs need to know.
+    pub(super) fn tell(&mut self, pid: u32, rules: &Rules, now_ns: u64) {
+        if rules.propagates
+            && let Some(process) = self.by_pid.get_mut(&pid)
+            && let Some(rule) = process.new_kernel_rule(rules.sole_request, now_ns)
+        {
+            self.changed.push((pid, Some(rule)));
+        }
+    }
+
+    /// The changes since the last call.
+    pub(super) fn take_changed(&mut self) -> impl Iterator<Item = (u32, Option<u8>)> + '_ {
+        self.changed.drain(..)
+    }
+
+    #[cfg(test)]
+    pub(super) fn iter(&self) -> impl Iterator<Item = &Process> {
+        self.by_pid.values()
+    }
+}
