@@ -1,5 +1,5 @@
-//! Trace and span ids, made from where a request stands: kernel programs, which push headers before the
-//! agent has seen anything, make the same.
+//! Trace and span ids, derived from the position of a request. The kernel programs, which inject headers before
+//! the agent has seen anything, derive the same ids.
 
 use tracer_common::{RECEIVE, Seeds, id_of};
 
@@ -43,7 +43,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_same_seed_and_place_give_the_same_ids_and_others_others() {
+    fn the_same_seed_and_position_give_the_same_ids_and_others_others() {
         use Direction::{Receive, Send};
         let ids = |seed, connection, direction, position| {
             let ids = Ids::new(seed);

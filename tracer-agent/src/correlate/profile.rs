@@ -1,16 +1,16 @@
-//! How a process works for its requests, and why the agent thinks so.
+//! How a process works on its requests, as it is reported, and why the agent thinks so.
 
 use std::fmt;
 
 /// How a process works.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Profile {
-    /// Each thread works for the request that it read.
+    /// Each thread works on the server request that it read.
     Threads {
         /// Overlapping exchanges that showed it.
         exchanges: u32,
     },
-    /// As a proxy: this one.
+    /// It is this proxy.
     Proxy(&'static str),
     /// Not known yet.
     Learning {
@@ -26,11 +26,11 @@ pub enum Profile {
 /// Why threads are not taken for units of work.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Doubt {
-    /// A thread read a request while it worked for one of another connection.
+    /// A thread read a server request while it worked on one of another connection.
     Interleaved,
-    /// A thread answered what another had read.
+    /// A thread answered a server request that another one had read.
     AnsweredElsewhere,
-    /// A thread that reads requests called while it had none, and others were open.
+    /// A thread that reads server requests sent a client request while it had none in flight, and others had.
     HandedOver,
 }
 
