@@ -28,6 +28,7 @@ use crate::{
     pipeline::{Input, Pipeline, Sink},
     process::{identity::Host, selector::Selectors, table::ProcessTable},
     propagate::Mode,
+    protocol,
     record::{self, Writer},
     span::{Span, build::SpanBuilder},
     status::{self, Count, Service, Shared, Status},
@@ -220,17 +221,14 @@ impl Agent {
 pub fn pipeline(config: &Config, host: Host, seed: u64) -> Pipeline {
     let limits = connection::Limits {
         connections: config.limits.connections,
-        exchange_timeout_ns: config.limits.exchange_timeout.as_ns(),
+        protocol: protocol::Limits {
+            exchange_timeout_ns: config.limits.exchange_timeout.as_ns(),
+            formats: HeaderFormats::new(&config.links.headers),
+        },
     };
     let propagates = config.propagation.is_on();
     let sampler = config.sampling.sampler();
-    let rules = Rules {
-        sole_request: config.links.sole_request,
-        headers: HeaderFormats::new(&config.links.headers),
-        sdk: config.sdk,
-        propagates,
-        sampler,
-    };
+    let rules = Rules { sole_request: config.links.sole_request, sdk: config.sdk, propagates, sampler };
     let correlator = Correlator::new(rules, Ids::new(seed));
     let builder = SpanBuilder::new(config.spans.clone());
     Pipeline::new(limits, ProcessTable::new(host), correlator, builder, propagates)

@@ -1,16 +1,13 @@
-//! A request and its response: what the protocol parsers make and the span stage turns into spans.
+//! A request and its response, or a message: what the protocols' parsers make and the span stage turns into spans.
+//! Nothing here is about one protocol.
 
 #![forbid(unsafe_code)]
 
-use std::net::SocketAddr;
+use std::{any::Any, borrow::Cow, fmt::Debug, net::SocketAddr, sync::Arc};
 
-use bytes::Bytes;
 use tracer_common::{HeaderOutcome, RECEIVE, SEND};
 
-use crate::{
-    context::Incoming,
-    lines::{FieldName, Lines},
-};
+use crate::context::{Carried, Incoming};
 
 /// Direction of bytes on a connection, as the selected process sees them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -146,8 +143,10 @@ pub struct Exchange {
     pub outcome: Outcome,
     /// Offset of the request's first byte in [`Kind::direction`] of the connection, whose first byte has 0.
     pub request_offset: u64,
-    /// What was said.
-    pub payload: Payload,
+    /// What happened while it was open, and what else it belongs to; most exchanges have none.
+    pub attached: Option<Box<Attached>>,
+    /// The protocol's own part.
+    pub payload: Arc<dyn Payload>,
 }
 
 impl Exchange {
@@ -159,11 +158,9 @@ impl Exchange {
         }
     }
 
-    /// Whether spans were exported by OTLP, and accepted.
-    pub fn exports_spans(&self) -> bool {
-        let Payload::Http(http) = &self.payload;
-        http.status.is_some_and(|status| (200..300).contains(&status))
-            && http.exported() == Some("/v1/traces")
+    /// The protocol's own part, if it is of this type.
+    pub fn payload<T: Payload>(&self) -> Option<&T> {
+        self.payload.as_any().downcast_ref()
     }
 }
 
@@ -182,9 +179,9 @@ pub struct Opened {
     pub target: u64,
     /// The W3C trace context that it carries.
     pub incoming: Option<Box<Incoming>>,
-    /// Its head, if it may link the request in some other way (see `Noted::may_link`).
-    pub head: Option<Bytes>,
-    /// Which attempt it says that it is, from 1 (see `attempt`).
+    /// Trace contexts and ids of other formats that it carries, of those that are configured.
+    pub carried: Option<Box<Carried>>,
+    /// Which attempt it says that it is, from 1.
     pub attempt: Option<u32>,
     /// For a call: what became of its trace header, if calls get headers.
     pub header: Option<Box<Header>>,
@@ -214,221 +211,71 @@ pub struct SentHeader {
     pub parent: Option<(u64, u32)>,
 }
 
-/// The protocol's own part of an exchange.
-#[derive(Clone, Debug)]
-pub enum Payload {
-    /// HTTP/1.0 or HTTP/1.1.
-    Http(Box<HttpExchange>),
+/// What happened while an exchange was open, and what else it belongs to.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Attached {
+    /// Events in the order of their times: the statements of a transaction.
+    pub events: Vec<Event>,
+    /// Contexts that the exchange belongs to besides its parent: those of a batch's messages.
+    pub links: Vec<Incoming>,
 }
 
-/// An HTTP exchange. Heads are kept as they were on the wire, start line included, up to the empty
-/// line; they parsed once and parse again with `httparse`.
-#[derive(Clone, Debug)]
-pub struct HttpExchange {
-    /// Head of the request.
-    pub request_head: Bytes,
-    /// Where in `request_head` the method stands.
-    pub method: std::ops::Range<usize>,
-    /// Where in `request_head` the request target stands.
-    pub target: std::ops::Range<usize>,
-    /// What was noted of the request's header fields.
-    pub noted: Noted,
-    /// 0 for HTTP/1.0, 1 for HTTP/1.1, of the request.
-    pub minor_version: u8,
-    /// Head of the final response.
-    pub response_head: Option<Bytes>,
-    /// Status code of the final response; 101 for an upgrade.
-    pub status: Option<u16>,
-    /// Size of the request's body without chunk framing, bytes; none if it is not known.
-    pub request_body_bytes: Option<u64>,
-    /// Size of the response's body without chunk framing, bytes; none if it is not known.
-    pub response_body_bytes: Option<u64>,
+/// Something that happened at one moment of an exchange.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Event {
+    /// When, `CLOCK_MONOTONIC`.
+    pub time_ns: u64,
+    /// Name, one of few.
+    pub name: Cow<'static, str>,
+    /// Attributes: names and values.
+    pub attributes: Vec<(Cow<'static, str>, Cow<'static, str>)>,
 }
 
-impl HttpExchange {
-    /// The method as it was sent.
-    pub fn method(&self) -> &[u8] {
-        self.request_head.get(self.method.clone()).unwrap_or_default()
-    }
-
-    /// The request target as it was sent.
-    pub fn target(&self) -> &[u8] {
-        self.request_head.get(self.target.clone()).unwrap_or_default()
-    }
-
-    /// Values of the request's header fields called `name` (compared without case), in order,
-    /// whitespace around them removed.
-    pub fn request_header<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a [u8]> {
-        header_values(&self.request_head, name)
-    }
-
-    /// Whether the request exports telemetry by OTLP over HTTP, and of which kind: the end of its path.
-    pub fn exported(&self) -> Option<&'static str> {
-        const KINDS: [&str; 3] = ["/v1/traces", "/v1/metrics", "/v1/logs"];
-        if self.method() != b"POST" {
-            return None;
-        }
-        let path = self.target().split(|byte| *byte == b'?').next().unwrap_or_default();
-        let kind = KINDS.into_iter().find(|kind| path.ends_with(kind.as_bytes()))?;
-        let is_otlp = |value: &[u8]| {
-            value.starts_with(b"application/x-protobuf") || value.starts_with(b"application/json")
-        };
-        self.request_header("content-type").any(is_otlp).then_some(kind)
-    }
-
-    /// The first `Host`.
-    pub fn host(&self) -> Option<&[u8]> {
-        self.noted.host.of(&self.request_head)
-    }
-
-    /// The first `User-Agent`.
-    pub fn user_agent(&self) -> Option<&[u8]> {
-        self.noted.user_agent.of(&self.request_head)
-    }
-
-    /// Values of the response's header fields called `name`; see [`Self::request_header`].
-    pub fn response_header<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a [u8]> {
-        header_values(self.response_head.as_deref().unwrap_or_default(), name)
-    }
+/// Value of an attribute that a payload has.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Attribute<'a> {
+    /// Text.
+    Str(&'a str),
+    /// An integer.
+    Int(i64),
+    /// A truth value.
+    Bool(bool),
 }
 
-/// Walks a head that a parser has accepted: lines end in LF with or without CR, a line that begins
-/// with a space or tab continues the one before (RFC 9112 section 5.2) and is not joined here.
-pub(crate) fn header_values<'a>(head: &'a [u8], name: &'a str) -> impl Iterator<Item = &'a [u8]> {
-    Lines::new(head).skip(1).filter_map(move |line| value_of(line, name))
+/// The protocol's own part of an exchange: what a span tells of it. Spans of HTTP are described by rules of their own
+/// (`span/http.rs`); for every other protocol these methods are enough.
+pub trait Payload: Any + Debug + Send + Sync {
+    /// What was done, in few different words for all exchanges of a service: the span's name.
+    fn operation(&self) -> Cow<'_, str>;
+    /// Attributes of the span: names of the semantic conventions, or `tracer.*`. Secrets are removed.
+    fn attributes(&self, add: &mut dyn FnMut(&'static str, Attribute<'_>));
+    /// `error.type`, if the answer says that the operation has failed.
+    fn error(&self) -> Option<Cow<'_, str>>;
+    /// Whether it exported spans, and the other end accepted them.
+    fn exports_spans(&self) -> bool {
+        false
+    }
+    /// Whether another attempt of the same client may follow an exchange that ended so.
+    fn may_be_repeated(&self, _: Outcome) -> bool {
+        false
+    }
+    /// What the client request asked for, to find out which later one repeats it; none if that cannot be compared.
+    fn repeatable(&self, _: &Exchange, _: &ConnectionFacts) -> Option<Box<dyn Repeatable>> {
+        None
+    }
+    /// Itself, for the rules of its own protocol.
+    fn as_any(&self) -> &dyn Any;
 }
 
-/// Which attempt a request says that it is, from 1: `x-envoy-attempt-count: 2` (Envoy's router filter) or
-/// `amz-sdk-request: attempt=2; max=3` (AWS SDKs). None if they contradict each other.
-pub(crate) fn attempt(head: &[u8]) -> Option<u32> {
-    let number = |text: &[u8]| -> Option<u32> {
-        let is_number = text.iter().all(u8::is_ascii_digit);
-        std::str::from_utf8(text).ok().filter(|_| is_number)?.parse().ok().filter(|number| *number > 0)
-    };
-    let of_sdk = |value: &'_ [u8]| {
-        let mut parts = value.split(|byte| *byte == b';');
-        parts.find_map(|part| number(part.trim_ascii().strip_prefix(b"attempt=")?))
-    };
-    let of_envoy = header_values(head, "x-envoy-attempt-count").map(number);
-    let mut all = of_envoy.chain(header_values(head, "amz-sdk-request").map(of_sdk));
-    let first = all.next()??;
-    all.all(|other| other == Some(first)).then_some(first)
+/// A client request that may be sent again.
+pub trait Repeatable: Any + Debug + Send {
+    /// Whether a later client request asks for what another attempt after this one would ask for.
+    fn leads_to(&self, later: &dyn Repeatable) -> bool;
+    /// From when on another attempt may follow, `CLOCK_MONOTONIC`; none if none may.
+    fn followed_from_ns(&self) -> Option<u64>;
+    /// Itself, for comparison with another one of its protocol.
+    fn as_any(&self) -> &dyn Any;
 }
-
-/// The value of a field's line, if the field is called so.
-fn value_of<'a>(line: &'a [u8], name: &str) -> Option<&'a [u8]> {
-    let (field, rest) = line.split_at_checked(name.len())?;
-    let value = rest.strip_prefix(b":")?;
-    field.eq_ignore_ascii_case(name.as_bytes()).then(|| value.trim_ascii())
-}
-
-/// What nearly every span tells of its request's header fields, noted when the head is read.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Noted {
-    host: Place,
-    user_agent: Place,
-    has_trace_context: bool,
-    may_link: bool,
-    has_attempt: bool,
-}
-
-/// Where a value stands in a head; of no length if there is none.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-struct Place {
-    start: u32,
-    end: u32,
-}
-
-impl Place {
-    fn of(self, head: &[u8]) -> Option<&[u8]> {
-        (self.start != 0).then(|| head.get(self.start as usize..self.end as usize))?
-    }
-}
-
-impl Noted {
-    /// Reads all of a head.
-    #[cfg(test)]
-    pub(crate) fn of(head: &[u8]) -> Self {
-        let mut this = Self::default();
-        let mut lines = Lines::new(head);
-        while let (at, Some(line)) = (lines.at(), lines.next()) {
-            this.line(line, at);
-        }
-        this
-    }
-
-    /// Whether there is a `traceparent`.
-    pub(crate) fn has_trace_context(&self) -> bool {
-        self.has_trace_context
-    }
-
-    /// Whether there is a header that [`attempt`] reads.
-    pub(crate) fn has_attempt(&self) -> bool {
-        self.has_attempt
-    }
-
-    /// Whether there is a header that [`crate::context::Carried`] reads.
-    pub(crate) fn may_link(&self) -> bool {
-        self.may_link
-    }
-
-    /// Reads a line that begins `at` bytes into the head.
-    #[inline]
-    pub(crate) fn line(&mut self, line: &[u8], at: usize) {
-        match line.first() {
-            Some(b'h' | b'H') => Self::note(&mut self.host, HOST.value_of(line), line, at),
-            Some(b'u' | b'U') => {
-                Self::note(&mut self.user_agent, USER_AGENT.value_of(line), line, at);
-                self.may_link |= UBER_TRACE_ID.value_of(line).is_some();
-            }
-            Some(b'x' | b'X') => {
-                self.may_link |= may_link(line);
-                self.has_attempt |= X_ENVOY_ATTEMPT_COUNT.value_of(line).is_some();
-            }
-            Some(b'a' | b'A') => self.has_attempt |= AMZ_SDK_REQUEST.value_of(line).is_some(),
-            Some(b'b' | b'B') => self.may_link |= B3.value_of(line).is_some(),
-            Some(b't' | b'T') => self.has_trace_context |= TRACEPARENT.value_of(line).is_some(),
-            _ => {}
-        }
-    }
-
-    /// The first counts.
-    #[inline(always)]
-    fn note(place: &mut Place, value: Option<&[u8]>, line: &[u8], at: usize) {
-        if place.start == 0
-            && let Some(value) = value
-        {
-            let end = at + line.len();
-            let start = end - value.trim_ascii_start().len();
-            // Heads are shorter than 4 GiB.
-            *place =
-                Place { start: start as u32, end: (end - value.len() + value.trim_ascii_end().len()) as u32 };
-        }
-    }
-}
-
-/// Whether a field beginning with X is one of those that link requests.
-fn may_link(line: &[u8]) -> bool {
-    // A bit tells the cases of letters apart, and is set in a dash.
-    match line.first_chunk::<4>().map(|begin| begin.map(|byte| byte | 0x20)) {
-        Some([_, b'-', b'b', b'3']) => true,
-        Some([_, b'-', b'd', b'a']) => X_DATADOG_TRACE_ID.value_of(line).is_some(),
-        Some([_, b'-', b'a', b'm']) => X_AMZN_TRACE_ID.value_of(line).is_some(),
-        Some([_, b'-', b'r', b'e']) => X_REQUEST_ID.value_of(line).is_some(),
-        _ => false,
-    }
-}
-
-const HOST: FieldName<4> = FieldName::new(b"host");
-const USER_AGENT: FieldName<10> = FieldName::new(b"user-agent");
-const TRACEPARENT: FieldName<11> = FieldName::new(b"traceparent");
-const AMZ_SDK_REQUEST: FieldName<15> = FieldName::new(b"amz-sdk-request");
-const X_ENVOY_ATTEMPT_COUNT: FieldName<21> = FieldName::new(b"x-envoy-attempt-count");
-const B3: FieldName<2> = FieldName::new(b"b3");
-const UBER_TRACE_ID: FieldName<13> = FieldName::new(b"uber-trace-id");
-const X_DATADOG_TRACE_ID: FieldName<18> = FieldName::new(b"x-datadog-trace-id");
-const X_AMZN_TRACE_ID: FieldName<15> = FieldName::new(b"x-amzn-trace-id");
-const X_REQUEST_ID: FieldName<12> = FieldName::new(b"x-request-id");
 
 /// What is known of a connection when one of its exchanges ends.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -449,31 +296,4 @@ pub struct ConnectionFacts {
     pub first_sent: u32,
     /// TCP sequence number of the first byte that this end ever received.
     pub first_received: u32,
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn attempts_are_read_from_either_header() {
-        for (fields, expected) in [
-            ("X-Envoy-Attempt-Count: 2", Some(2)),
-            ("Amz-Sdk-Request: attempt=3; max=5", Some(3)),
-            ("amz-sdk-request: ttl=20200101T000000Z;attempt=1;max=3", Some(1)),
-            ("x-envoy-attempt-count: 2\r\namz-sdk-request: attempt=2", Some(2)),
-            ("x-envoy-attempt-count: 2\r\namz-sdk-request: attempt=3", None),
-            ("x-envoy-attempt-count: 2\r\nx-envoy-attempt-count: 3", None),
-            ("x-envoy-attempt-count: 0", None),
-            ("x-envoy-attempt-count: +1", None),
-            ("x-envoy-attempt-count: 99999999999", None),
-            ("x-envoy-attempt-count:", None),
-            ("amz-sdk-request: max=3", None),
-        ] {
-            let head = format!("GET / HTTP/1.1\r\n{fields}\r\n\r\n");
-            assert_eq!(attempt(head.as_bytes()), expected, "{fields}");
-            assert!(Noted::of(head.as_bytes()).has_attempt());
-        }
-        assert!(!Noted::of(b"GET / HTTP/1.1\r\naccept: */*\r\nx-envoy-retry-on: 5xx\r\n\r\n").has_attempt());
-    }
 }

@@ -15,7 +15,6 @@ pub mod exchange;
 pub mod export;
 pub mod kernel;
 pub mod ledger;
-mod lines;
 pub mod logs;
 pub mod output;
 pub mod pipeline;

@@ -62,7 +62,7 @@ pub(super) struct Entry {
     was_accepted: bool,
     /// It carries nothing that is read; told once.
     is_hidden: bool,
-    exchange_timeout_ns: u64,
+    limits: protocol::Limits,
     verdict: Verdict,
     gone: Option<Gone>,
     last_ns: u64,
@@ -95,7 +95,7 @@ impl Entry {
         role: Option<Role>,
         record: &OpenRecord,
         from_birth: bool,
-        exchange_timeout_ns: u64,
+        limits: protocol::Limits,
     ) -> Self {
         Self {
             facts,
@@ -112,7 +112,7 @@ impl Entry {
             is_unclear: !from_birth,
             was_accepted: from_birth && role.is_none(),
             is_hidden: false,
-            exchange_timeout_ns,
+            limits,
             verdict: Verdict::Heads,
             gone: None,
             last_ns: record.time_ns,
@@ -531,8 +531,7 @@ impl Entry {
     }
 
     fn parse(&mut self, protocol: &'static Protocol, role: Role, start: Start) {
-        let limits = protocol::Limits { exchange_timeout_ns: self.exchange_timeout_ns };
-        let Some(parser) = protocol::open(protocol, role, start, &limits) else {
+        let Some(parser) = protocol::open(protocol, role, start, &self.limits) else {
             return self.give_up(protocol.unread);
         };
         self.role = Some(role);

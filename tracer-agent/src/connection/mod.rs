@@ -20,7 +20,7 @@ use self::{entry::Entry, headers::Headers};
 use crate::{
     exchange::{ConnectionFacts, Connector, Exchange, Kind, Opened, Unit},
     ledger::Counter,
-    protocol::Role,
+    protocol::{self, Role},
 };
 
 /// Bounds of the table.
@@ -28,8 +28,8 @@ use crate::{
 pub struct Limits {
     /// Connections that are remembered at once.
     pub connections: usize,
-    /// How long a request waits for its response, nanoseconds.
-    pub exchange_timeout_ns: u64,
+    /// Those of each connection's parser.
+    pub protocol: protocol::Limits,
 }
 
 /// Where what is understood goes.
@@ -236,7 +236,7 @@ impl Table {
             out.count(record.pid, Counter::ConnectionsJoined, 1);
         }
         self.ends.insert((record.send_first, record.receive_first), record.connection);
-        let mut entry = Entry::new(facts, role, record, from_birth, self.limits.exchange_timeout_ns);
+        let mut entry = Entry::new(facts, role, record, from_birth, self.limits.protocol);
         for header in self.early_headers.remove(&record.connection).unwrap_or_default() {
             entry.header(header);
         }

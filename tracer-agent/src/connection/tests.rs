@@ -8,7 +8,7 @@ use tracer_common::{
 };
 
 use super::*;
-use crate::exchange::{Outcome, Payload};
+use crate::{exchange::Outcome, protocol::http::HttpExchange};
 
 /// What came out.
 #[derive(Default)]
@@ -60,7 +60,7 @@ impl Seen {
         self.exchanges
             .iter()
             .map(|(_, exchange)| {
-                let Payload::Http(http) = &exchange.payload;
+                let http: &HttpExchange = exchange.payload().expect("HTTP");
                 (String::from_utf8_lossy(http.target()).into_owned(), http.status)
             })
             .collect()
@@ -78,7 +78,11 @@ struct Driver {
 
 impl Driver {
     fn new() -> Self {
-        let limits = Limits { connections: 16, exchange_timeout_ns: 1_000_000_000_000 };
+        let protocol = protocol::Limits {
+            exchange_timeout_ns: 1_000_000_000_000,
+            formats: crate::context::HeaderFormats::default(),
+        };
+        let limits = Limits { connections: 16, protocol };
         Self { table: Table::new(limits), seen: Seen::default() }
     }
 

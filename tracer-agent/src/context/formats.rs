@@ -6,8 +6,8 @@ use std::str::FromStr;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::Incoming;
-use crate::{lines::Lines, sample::SAMPLED};
+use super::{Carrier, Incoming};
+use crate::sample::SAMPLED;
 
 /// A kind of headers that link requests.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -95,19 +95,19 @@ pub struct Carried {
 }
 
 impl Carried {
-    /// Reads a request's head. A header that comes twice, or breaks a rule, is as if absent.
-    pub fn of(head: &[u8], formats: HeaderFormats) -> Self {
-        let fields = Fields::of(head);
+    /// Reads what a request carries; none if that is nothing. A header that comes twice, or breaks a rule, is as if
+    /// absent.
+    pub fn of(carrier: &impl Carrier, formats: HeaderFormats) -> Option<Self> {
         let mut this = Self::default();
         for format in formats.iter() {
             let said = match format {
-                HeaderFormat::B3 => b3_single(&fields).or_else(|| b3_multi(&fields)),
-                HeaderFormat::Jaeger => jaeger(&fields),
-                HeaderFormat::Datadog => datadog(&fields),
-                HeaderFormat::Xray => xray(&fields),
+                HeaderFormat::B3 => b3_single(carrier).or_else(|| b3_multi(carrier)),
+                HeaderFormat::Jaeger => jaeger(carrier),
+                HeaderFormat::Datadog => datadog(carrier),
+                HeaderFormat::Xray => xray(carrier),
                 HeaderFormat::XRequestId => {
                     this.request_id =
-                        fields.get(Field::RequestId).filter(|id| is_request_id(id)).map(Box::from);
+                        carrier.only("x-request-id").filter(|id| is_request_id(id)).map(Box::from);
                     None
                 }
             };
@@ -123,12 +123,7 @@ impl Carried {
                 None => {}
             }
         }
-        this
-    }
-
-    /// Whether nothing was read.
-    pub fn is_empty(&self) -> bool {
-        *self == Self::default()
+        (this != Self::default()).then_some(this)
     }
 }
 
@@ -140,84 +135,14 @@ enum Said {
     Sampled(bool),
 }
 
-/// The header fields that are read.
-#[derive(Clone, Copy)]
-enum Field {
-    B3,
-    B3Trace,
-    B3Span,
-    B3Sampled,
-    B3Flags,
-    Uber,
-    DatadogTrace,
-    DatadogParent,
-    DatadogPriority,
-    DatadogTags,
-    Amazon,
-    RequestId,
-}
-
-/// Their names, in the order of [`Field`].
-const NAMES: [&str; 12] = [
-    "b3",
-    "x-b3-traceid",
-    "x-b3-spanid",
-    "x-b3-sampled",
-    "x-b3-flags",
-    "uber-trace-id",
-    "x-datadog-trace-id",
-    "x-datadog-parent-id",
-    "x-datadog-sampling-priority",
-    "x-datadog-tags",
-    "x-amzn-trace-id",
-    "x-request-id",
-];
-
-/// A field's value.
-#[derive(Clone, Copy, Default)]
-enum Value<'a> {
-    #[default]
-    Absent,
-    Once(&'a [u8]),
-    Again,
-}
-
-struct Fields<'a>([Value<'a>; NAMES.len()]);
-
-impl<'a> Fields<'a> {
-    fn of(head: &'a [u8]) -> Self {
-        let mut values = [Value::Absent; NAMES.len()];
-        for line in Lines::new(head).skip(1) {
-            let Some(colon) = line.iter().position(|byte| *byte == b':') else { continue };
-            let (name, value) = line.split_at(colon);
-            let is = |known: &&str| known.as_bytes().eq_ignore_ascii_case(name);
-            if let Some(at) = NAMES.iter().position(is) {
-                values[at] = match values[at] {
-                    Value::Absent => Value::Once(value.get(1..).unwrap_or_default().trim_ascii()),
-                    Value::Once(_) | Value::Again => Value::Again,
-                };
-            }
-        }
-        Self(values)
-    }
-
-    /// The value of a field that came once.
-    fn get(&self, field: Field) -> Option<&'a [u8]> {
-        match self.0[field as usize] {
-            Value::Once(value) => Some(value),
-            Value::Absent | Value::Again => None,
-        }
-    }
-}
-
 /// `{trace}-{span}`, `{trace}-{span}-{sampled}` or `{trace}-{span}-{sampled}-{parent}`; or only a decision.
-fn b3_single(fields: &Fields<'_>) -> Option<Said> {
+fn b3_single(fields: &impl Carrier) -> Option<Said> {
     let sampled = |text: &[u8]| match text {
         b"0" => Some(false),
         b"1" | b"d" => Some(true),
         _ => None,
     };
-    let value = fields.get(Field::B3)?;
+    let value = fields.only("b3")?;
     if let Some(is) = sampled(value) {
         return Some(Said::Sampled(is));
     }
@@ -233,8 +158,8 @@ fn b3_single(fields: &Fields<'_>) -> Option<Said> {
     parts.next().is_none().then_some(Said::Context { trace_id, parent_id, sampled })
 }
 
-fn b3_multi(fields: &Fields<'_>) -> Option<Said> {
-    let sampled = match (fields.get(Field::B3Flags), fields.get(Field::B3Sampled)) {
+fn b3_multi(fields: &impl Carrier) -> Option<Said> {
+    let sampled = match (fields.only("x-b3-flags"), fields.only("x-b3-sampled")) {
         // Debug implies it.
         (Some(b"1"), _) => Some(true),
         // Words are of early versions.
@@ -242,7 +167,7 @@ fn b3_multi(fields: &Fields<'_>) -> Option<Said> {
         (_, Some(b"0" | b"false")) => Some(false),
         _ => None,
     };
-    match (fields.get(Field::B3Trace), fields.get(Field::B3Span)) {
+    match (fields.only("x-b3-traceid"), fields.only("x-b3-spanid")) {
         (Some(trace), Some(span)) => {
             let (trace_id, parent_id) = b3_ids(trace, span)?;
             Some(Said::Context { trace_id, parent_id, sampled })
@@ -258,9 +183,9 @@ fn b3_ids(trace: &[u8], span: &[u8]) -> Option<(u128, u64)> {
 }
 
 /// `{trace}:{span}:{parent}:{flags}`, leading zeros left out or not, the colons URL-encoded or not.
-fn jaeger(fields: &Fields<'_>) -> Option<Said> {
+fn jaeger(fields: &impl Carrier) -> Option<Said> {
     const SAMPLED_BIT: u128 = 1;
-    let value = std::str::from_utf8(fields.get(Field::Uber)?).ok()?;
+    let value = std::str::from_utf8(fields.only("uber-trace-id")?).ok()?;
     let value = value.replace("%3A", ":").replace("%3a", ":");
     let mut parts = value.split(':').map(str::as_bytes);
     let trace_id = hex(parts.next()?, 1..=32)?;
@@ -272,16 +197,16 @@ fn jaeger(fields: &Fields<'_>) -> Option<Said> {
 
 /// Ids are decimal; `_dd.p.tid` among the tags is the upper half of the trace id, 16 hexadecimal digits. If
 /// that is malformed the lower half stands alone, as Datadog's libraries have it.
-fn datadog(fields: &Fields<'_>) -> Option<Said> {
-    let lower = decimal(fields.get(Field::DatadogTrace)?)?;
-    let parent_id = decimal(fields.get(Field::DatadogParent)?)?;
-    let tags = fields.get(Field::DatadogTags).unwrap_or_default();
+fn datadog(fields: &impl Carrier) -> Option<Said> {
+    let lower = decimal(fields.only("x-datadog-trace-id")?)?;
+    let parent_id = decimal(fields.only("x-datadog-parent-id")?)?;
+    let tags = fields.only("x-datadog-tags").unwrap_or_default();
     let upper = tags
         .split(|byte| *byte == b',')
         .find_map(|tag| tag.trim_ascii().strip_prefix(b"_dd.p.tid="))
         .and_then(|text| hex(text, 16..=16))
         .unwrap_or_default();
-    let sampled = match fields.get(Field::DatadogPriority) {
+    let sampled = match fields.only("x-datadog-sampling-priority") {
         Some(b"1" | b"2") => Some(true),
         Some(b"0" | b"-1") => Some(false),
         _ => None,
@@ -290,9 +215,9 @@ fn datadog(fields: &Fields<'_>) -> Option<Said> {
 }
 
 /// `Root=1-{8 digits}-{24 digits};Parent={16 digits};Sampled={0 or 1}` in any order, with other keys between.
-fn xray(fields: &Fields<'_>) -> Option<Said> {
+fn xray(fields: &impl Carrier) -> Option<Said> {
     let (mut root, mut parent, mut sampled) = (None, None, None);
-    for pair in fields.get(Field::Amazon)?.split(|byte| *byte == b';') {
+    for pair in fields.only("x-amzn-trace-id")?.split(|byte| *byte == b';') {
         let pair = pair.trim_ascii();
         let slot = if let Some(value) = pair.strip_prefix(b"Root=") {
             root.replace(value)
@@ -352,12 +277,28 @@ fn decimal(text: &[u8]) -> Option<u64> {
 mod tests {
     use super::*;
 
+    /// Every field that is read.
+    const FIELDS: [&str; 12] = [
+        "b3",
+        "x-b3-traceid",
+        "x-b3-spanid",
+        "x-b3-sampled",
+        "x-b3-flags",
+        "uber-trace-id",
+        "x-datadog-trace-id",
+        "x-datadog-parent-id",
+        "x-datadog-sampling-priority",
+        "x-datadog-tags",
+        "x-amzn-trace-id",
+        "x-request-id",
+    ];
     const TRACE: &str = "0af7651916cd43dd8448eb211c80319c";
     const SPAN: &str = "b7ad6b7169203331";
 
     fn read(formats: &[HeaderFormat], fields: &[&str]) -> Carried {
         let head = format!("GET / HTTP/1.1\r\n{}\r\n\r\n", fields.join("\r\n"));
-        Carried::of(head.as_bytes(), HeaderFormats::new(formats))
+        Carried::of(&crate::protocol::http::Head(head.as_bytes()), HeaderFormats::new(formats))
+            .unwrap_or_default()
     }
 
     /// Trace id, span id and sampled decision, as one text.
@@ -416,7 +357,7 @@ mod tests {
             let carried = read(&[HeaderFormat::B3], &[field]);
             assert_eq!((carried.sampled, carried.contexts.len()), (sampled, 0), "{field}");
         }
-        assert!(read(&[HeaderFormat::B3], &["b3: 2"]).is_empty());
+        assert!(read(&[HeaderFormat::B3], &["b3: 2"]) == Carried::default());
     }
 
     #[test]
@@ -515,11 +456,12 @@ mod tests {
             [Some(HeaderFormat::Jaeger), Some(HeaderFormat::B3)]
         );
         assert_eq!(formats(&[HeaderFormat::Xray]), []);
-        assert!(HeaderFormats::new(&[]).is_empty() && read(&[], &fields).is_empty());
+        assert!(HeaderFormats::new(&[]).is_empty() && read(&[], &fields) == Carried::default());
         assert_eq!(read(&[HeaderFormat::XRequestId], &fields).request_id.as_deref(), Some(&b"01234567"[..]));
         for short_or_long in ["0123456", &"1".repeat(129)] {
             assert!(
-                read(&[HeaderFormat::XRequestId], &[&format!("x-request-id: {short_or_long}")]).is_empty()
+                read(&[HeaderFormat::XRequestId], &[&format!("x-request-id: {short_or_long}")])
+                    == Carried::default()
             );
         }
     }
@@ -536,8 +478,8 @@ mod tests {
 
     proptest::proptest! {
         #[test]
-        fn garbage_is_no_panic(value: Vec<u8>, field in 0..NAMES.len()) {
-            let head = [b"GET / HTTP/1.1\r\n", NAMES[field].as_bytes(), b": ", &value, b"\r\n\r\n"].concat();
+        fn garbage_is_no_panic(value: Vec<u8>, field in 0..FIELDS.len()) {
+            let head = [b"GET / HTTP/1.1\r\n", FIELDS[field].as_bytes(), b": ", &value, b"\r\n\r\n"].concat();
             let _ = Carried::of(&head, HeaderFormats::new(&HeaderFormat::ALL));
         }
     }

@@ -2,13 +2,17 @@
 
 #![forbid(unsafe_code)]
 
+mod carrier;
 mod formats;
 
 use tracer_common::MAX_STATE;
 
 use crate::sample::SAMPLED;
 
-pub use self::formats::{Carried, HeaderFormat, HeaderFormats};
+pub use self::{
+    carrier::Carrier,
+    formats::{Carried, HeaderFormat, HeaderFormats},
+};
 
 /// A valid context.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -34,17 +38,10 @@ impl Incoming {
         self.flags.is_none_or(|flags| flags & SAMPLED != 0)
     }
 
-    /// The context of a request's header values. Exactly one valid `traceparent`, or none at all.
-    pub fn of<'a>(
-        mut parents: impl Iterator<Item = &'a [u8]>,
-        states: impl Iterator<Item = &'a [u8]>,
-    ) -> Option<Self> {
-        let parent = parents.next()?;
-        if parents.next().is_some() {
-            return None;
-        }
-        let (trace_id, parent_id, flags) = traceparent(parent)?;
-        let state = tracestate(states).unwrap_or_default();
+    /// The W3C context of a request. Exactly one valid `traceparent`, or none at all.
+    pub fn of(carrier: &impl Carrier) -> Option<Self> {
+        let (trace_id, parent_id, flags) = traceparent(carrier.only("traceparent")?)?;
+        let state = tracestate(carrier.values("tracestate")).unwrap_or_default();
         Some(Self { trace_id, parent_id, flags: Some(flags), state, format: None })
     }
 }
@@ -129,8 +126,24 @@ mod tests {
 
     const VALID: &str = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
 
+    /// Fields that stand apart.
+    struct Fields<'a>(&'a [&'a [u8]], &'a [&'a [u8]]);
+
+    impl Carrier for Fields<'_> {
+        fn values<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a [u8]> {
+            let values = match name {
+                "traceparent" => self.0,
+                "tracestate" => self.1,
+                _ => &[],
+            };
+            values.iter().copied()
+        }
+    }
+
     fn read(parents: &[&str], states: &[&str]) -> Option<Incoming> {
-        Incoming::of(parents.iter().map(|p| p.as_bytes()), states.iter().map(|s| s.as_bytes()))
+        let parents: Vec<&[u8]> = parents.iter().map(|text| text.as_bytes()).collect();
+        let states: Vec<&[u8]> = states.iter().map(|text| text.as_bytes()).collect();
+        Incoming::of(&Fields(&parents, &states))
     }
 
     #[test]
@@ -198,7 +211,7 @@ mod tests {
     proptest::proptest! {
         #[test]
         fn garbage_is_no_panic(parent: Vec<u8>, state: Vec<u8>) {
-            let _ = Incoming::of(std::iter::once(&parent[..]), std::iter::once(&state[..]));
+            let _ = Incoming::of(&Fields(&[&parent], &[&state]));
         }
     }
 }

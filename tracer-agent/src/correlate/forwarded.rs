@@ -10,7 +10,7 @@ use super::{
     process::Process,
     strategy::ClientRequest,
 };
-use crate::context::{Carried, HeaderFormat, HeaderFormats, Incoming};
+use crate::context::{Carried, HeaderFormat, Incoming};
 
 /// The contexts and ids that one request carries.
 #[derive(Clone, Copy, Debug)]
@@ -40,15 +40,6 @@ impl<'a> Carries<'a> {
     pub(super) fn decision(self) -> Option<bool> {
         self.others?.sampled
     }
-}
-
-/// What a head carries in the configured formats.
-pub(super) fn carried(head: &[u8], formats: HeaderFormats) -> Option<Box<Carried>> {
-    if formats.is_empty() {
-        return None;
-    }
-    let carried = Carried::of(head, formats);
-    (!carried.is_empty()).then(|| Box::new(carried))
 }
 
 /// Where a client request has from what it carries.

@@ -115,10 +115,9 @@ impl Correlator {
 
     /// The head of a request has come.
     pub fn opened(&mut self, facts: &ConnectionFacts, opened: Opened) {
-        let Opened { kind, unit, start_ns, offset, target, incoming, head, attempt, header, inserted } =
+        let Opened { kind, unit, start_ns, offset, target, incoming, carried, attempt, header, inserted } =
             opened;
         self.now_ns = self.now_ns.max(start_ns);
-        let carried = head.and_then(|head| forwarded::carried(&head, self.rules.headers));
         let carries = Carries { traceparent: incoming.as_deref(), others: carried.as_deref() };
         let is_sampled = carries.is_sampled();
         let direction = kind.direction();

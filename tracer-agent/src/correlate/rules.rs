@@ -3,15 +3,13 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::{context::HeaderFormats, sample::Sampler};
+use crate::sample::Sampler;
 
 /// How links are made.
 #[derive(Clone, Copy, Debug)]
 pub struct Rules {
     /// Link a client request to the only server request that its process has in flight.
     pub sole_request: bool,
-    /// Headers that link requests besides `traceparent`.
-    pub headers: HeaderFormats,
     /// What is done where an application traces itself.
     pub sdk: Sdk,
     /// Client requests get trace headers: the kernel programs decide on some links before the agent can.

@@ -89,7 +89,7 @@ pub(super) fn is_suppressed(process: &Process, sdk: Sdk, kind: Kind, is_sampled:
 /// A client request has ended. If it exported spans, of its process's own, and they were accepted, the process
 /// instruments itself. Spans that it forwards, of a server request with the same target, are not its own.
 pub(super) fn client_closed(process: &mut Process, open: &OpenRequests, client: Key, exchange: &Exchange) {
-    if !exchange.exports_spans() || process.is_proxy() {
+    if !exchange.payload.exports_spans() || process.is_proxy() {
         return;
     }
     let Some(client) = open.get(client) else { return };

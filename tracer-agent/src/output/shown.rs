@@ -5,7 +5,8 @@ use std::{net::SocketAddr, sync::Arc};
 use super::escape::printable;
 use crate::{
     correlate::Evidence,
-    exchange::{ConnectionFacts, Exchange, Outcome, Payload},
+    exchange::{ConnectionFacts, Exchange, Outcome},
+    protocol::http::HttpExchange,
     span::{Resource, Span, SpanKind, Status, ValueRef},
 };
 
@@ -49,8 +50,9 @@ pub(super) struct Shown {
 
 impl Shown {
     pub(super) fn of(span: &Span, exchange: &Exchange, facts: &ConnectionFacts) -> Self {
-        let Payload::Http(http) = &exchange.payload;
-        let status = match (http.status, exchange.outcome) {
+        let http: Option<&HttpExchange> = exchange.payload();
+        let code = http.and_then(|http| http.status);
+        let status = match (code, exchange.outcome) {
             (Some(status), Outcome::Complete | Outcome::OneWay) => status.to_string(),
             (_, Outcome::Timeout) => "timeout".to_owned(),
             (_, Outcome::Reset) => "reset".to_owned(),
@@ -59,7 +61,7 @@ impl Shown {
             (_, Outcome::Lost) => "lost".to_owned(),
             (None, Outcome::Complete | Outcome::OneWay) => "-".to_owned(),
         };
-        let tone = match (&span.status, http.status) {
+        let tone = match (&span.status, code) {
             (Status::Error(_), _) => Tone::Error,
             (Status::Unset, Some(400..)) => Tone::Odd,
             (Status::Unset, _) => Tone::Fine,
@@ -72,14 +74,14 @@ impl Shown {
             parent: span.parent_span_id,
             evidence: attribute(span, "tracer.link.evidence").and_then(Evidence::from_name),
             kind: span.kind,
-            method: printable(&String::from_utf8_lossy(http.method()), MAX_METHOD),
+            method: printable(&exchange.payload.operation(), MAX_METHOD),
             target: printable(&target, MAX_TEXT),
             host: printable(host, MAX_TEXT),
             status,
             tone,
             start_unix_ns: span.start_unix_ns,
             end_unix_ns: span.end_unix_ns,
-            body_bytes: http.response_body_bytes,
+            body_bytes: http.and_then(|http| http.response_body_bytes),
             peer: facts.remote,
         }
     }

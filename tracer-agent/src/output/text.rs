@@ -58,7 +58,8 @@ mod tests {
     use super::*;
     use crate::{
         correlate::Link,
-        exchange::{ConnectionFacts, Connector, Exchange, HttpExchange, Kind, Noted, Outcome, Payload, Unit},
+        exchange::{ConnectionFacts, Connector, Exchange, Kind, Outcome, Unit},
+        protocol::http::{HttpExchange, Noted},
         span::{
             Resource,
             build::{Clock, SpanBuilder, SpanConfig},
@@ -80,7 +81,8 @@ mod tests {
             end_ns: end_ms * 1_000_000 + 1_200_000,
             outcome,
             request_offset: 0,
-            payload: Payload::Http(Box::new(HttpExchange {
+            attached: None,
+            payload: Arc::new(HttpExchange {
                 method,
                 target,
                 noted: Noted::of(request.as_bytes()),
@@ -90,7 +92,7 @@ mod tests {
                 status,
                 request_body_bytes: Some(0),
                 response_body_bytes: status.map(|_| 5_300),
-            })),
+            }),
         };
         let facts = ConnectionFacts {
             number: 1,

@@ -4,12 +4,15 @@
 
 #![forbid(unsafe_code)]
 
+pub mod http;
 pub mod http1;
+mod lines;
 mod opaque;
 mod proxy_header;
 pub mod sniff;
 
 use crate::{
+    context::HeaderFormats,
     exchange::{Exchange, Kind, Opened, Unit},
     ledger::Counter,
 };
@@ -36,6 +39,8 @@ static PROTOCOLS: &[&Protocol] = &[&opaque::TLS, &opaque::HTTP2, &http1::PROTOCO
 pub struct Limits {
     /// How long a request waits for its response, nanoseconds.
     pub exchange_timeout_ns: u64,
+    /// Formats of trace contexts that are read besides `traceparent`.
+    pub formats: HeaderFormats,
 }
 
 /// The parser of a connection that speaks this protocol from here on; `role` is that of the selected process. None if

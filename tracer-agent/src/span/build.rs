@@ -1,15 +1,20 @@
 //! From an exchange to its span.
 
-use std::sync::Arc;
+use std::{borrow::Cow, sync::Arc};
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Attributes, Resource, Span, SpanKind, http::HttpNames, semconv};
+use super::{
+    Attributes, Resource, Span, SpanKind, Status,
+    http::{Described, HttpNames},
+    semconv,
+};
 use crate::{
     correlate::Link,
-    exchange::{ConnectionFacts, Exchange, Kind, Outcome, Payload},
+    exchange::{Attribute, ConnectionFacts, Exchange, Kind, Outcome},
     ledger::Counter,
+    protocol::http::HttpExchange,
     redact::Redactor,
 };
 
@@ -93,8 +98,8 @@ impl SpanBuilder {
         link: Link,
         count: &mut dyn FnMut(Counter, u64),
     ) -> Option<Span> {
-        let Payload::Http(http) = &exchange.payload;
-        if exchange.kind == Kind::Call && http.exported().is_some() {
+        let http: Option<&HttpExchange> = exchange.payload();
+        if exchange.kind == Kind::Call && http.is_some_and(|http| http.exported().is_some()) {
             count(Counter::ExchangesOwnExport, 1);
             return None;
         }
@@ -103,7 +108,10 @@ impl SpanBuilder {
             return None;
         }
         let mut attributes = std::mem::take(&mut self.spare);
-        let described = self.names.describe(exchange, http, facts, resource, &mut attributes);
+        let described = match http {
+            Some(http) => self.names.describe(exchange, http, facts, resource, &mut attributes),
+            None => describe(exchange, facts, resource, &mut attributes),
+        };
         if described.is_unnamed {
             count(Counter::SpansUnnamed, 1);
         }
@@ -144,6 +152,51 @@ impl SpanBuilder {
     pub fn recycle(&mut self, span: Span) {
         self.spare = span.attributes;
         self.spare.clear();
+    }
+}
+
+/// Describes an exchange by what its payload tells.
+fn describe(
+    exchange: &Exchange,
+    facts: &ConnectionFacts,
+    resource: &Resource,
+    attributes: &mut Attributes,
+) -> Described {
+    exchange.payload.attributes(&mut |name, value| match value {
+        Attribute::Str(text) => attributes.str(name, text),
+        Attribute::Int(number) => attributes.int(name, number),
+        Attribute::Bool(truth) => attributes.bool(name, truth),
+    });
+    let server = if exchange.kind.is_outgoing() { facts.remote } else { facts.local };
+    attributes.str(semconv::SERVER_ADDRESS, &server.ip().to_string());
+    attributes.int(semconv::SERVER_PORT, i64::from(server.port()));
+    attributes.str(semconv::NETWORK_PEER_ADDRESS, &facts.remote.ip().to_string());
+    attributes.int(semconv::NETWORK_PEER_PORT, i64::from(facts.remote.port()));
+    let unit = exchange.unit();
+    if unit.pid != resource.pid {
+        attributes.int(semconv::PROCESS_PID, i64::from(unit.pid));
+    }
+    attributes.int(semconv::THREAD_ID, i64::from(unit.tid));
+    let failed = failure(exchange.outcome).map(Cow::Borrowed).or_else(|| exchange.payload.error());
+    let status = match failed {
+        Some(error) => {
+            attributes.str(semconv::ERROR_TYPE, &error);
+            Status::Error(explanation(exchange.outcome).to_owned())
+        }
+        None => Status::Unset,
+    };
+    Described { name: (&*exchange.payload.operation()).into(), status, is_unnamed: false }
+}
+
+/// What a person is told of exchanges that did not come to their end.
+pub(super) fn explanation(outcome: Outcome) -> &'static str {
+    match outcome {
+        Outcome::Complete | Outcome::OneWay => "",
+        Outcome::Timeout => "no response within the time limit",
+        Outcome::Reset => "the connection was reset before the response was complete",
+        Outcome::NoResponse => "the connection was closed without a response",
+        Outcome::Truncated => "the response ended before its announced length",
+        Outcome::Lost => "tracer lost bytes of this exchange: its end is not known",
     }
 }
 

@@ -10,12 +10,13 @@ use rustc_hash::FxHashMap;
 
 use super::{
     Attributes, Resource, Status, Text,
-    build::{SpanConfig, failure},
+    build::{SpanConfig, explanation, failure},
     semconv as names,
     text::Recent,
 };
 use crate::{
-    exchange::{ConnectionFacts, Exchange, HttpExchange, Kind, Outcome},
+    exchange::{ConnectionFacts, Exchange, Kind, Outcome},
+    protocol::http::HttpExchange,
     redact::{CREDENTIALS, Redactor},
     route::{Guesses, Patterns},
 };
@@ -509,15 +510,4 @@ fn error_type(outcome: Outcome, status: Option<u16>, kind: Kind) -> Option<Strin
     }
     let least = if kind == Kind::Serve { 500 } else { 400 };
     status.filter(|status| *status >= least).map(|status| status.to_string())
-}
-
-fn explanation(outcome: Outcome) -> &'static str {
-    match outcome {
-        Outcome::Complete | Outcome::OneWay => "",
-        Outcome::Timeout => "no response within the time limit",
-        Outcome::Reset => "the connection was reset before the response was complete",
-        Outcome::NoResponse => "the connection was closed without a response",
-        Outcome::Truncated => "the response ended before its announced length",
-        Outcome::Lost => "tracer lost bytes of this exchange: its end is not known",
-    }
 }

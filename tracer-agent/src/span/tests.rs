@@ -9,13 +9,11 @@ use super::{
     build::{Clock, SpanBuilder, SpanConfig},
 };
 use crate::{
-    context::{HeaderFormat, HeaderFormats, Incoming},
+    context::{Carried, HeaderFormat, HeaderFormats, Incoming},
     correlate::{Correlator, Ids, Rules, Sdk},
-    exchange::{
-        ConnectionFacts, Connector, Exchange, HttpExchange, Kind, Noted, Opened, Outcome, Payload, Unit,
-        attempt,
-    },
+    exchange::{ConnectionFacts, Connector, Exchange, Kind, Opened, Outcome, Unit},
     ledger::Counter,
+    protocol::http::{Head, HttpExchange, Noted, attempt},
 };
 
 const CLIENT: &str = "10.0.0.9:51000";
@@ -41,7 +39,8 @@ fn exchange(request: &str, response: Option<&str>, outcome: Outcome) -> Exchange
         end_ns: 1_005_000_000,
         outcome,
         request_offset: 0,
-        payload: Payload::Http(Box::new(HttpExchange {
+        attached: None,
+        payload: Arc::new(HttpExchange {
             method,
             target,
             noted: Noted::of(request.as_bytes()),
@@ -51,7 +50,7 @@ fn exchange(request: &str, response: Option<&str>, outcome: Outcome) -> Exchange
             response_body_bytes: response.is_some().then_some(12),
             request_head: Bytes::from(request),
             response_head: response.map(Bytes::from),
-        })),
+        }),
     }
 }
 
@@ -92,8 +91,10 @@ fn build_by(
     let resource = Arc::new(Resource { service_name: "shop".to_owned(), pid: 100, attributes: Vec::new() });
     let mut counted = Vec::new();
     let clock = Clock { offset_ns: 1_700_000_000_000_000_000 };
-    let Payload::Http(http) = &exchange.payload;
-    let incoming = Incoming::of(http.request_header("traceparent"), http.request_header("tracestate"));
+    let http: &HttpExchange = exchange.payload().expect("HTTP");
+    let head = Head(&http.request_head);
+    let incoming = Incoming::of(&head);
+    let formats = HeaderFormats::new(&[HeaderFormat::B3]);
     let opened = Opened {
         kind,
         unit: exchange.request_unit,
@@ -101,7 +102,7 @@ fn build_by(
         offset: exchange.request_offset,
         target: 1,
         incoming: incoming.map(Box::new),
-        head: Some(http.request_head.clone()),
+        carried: Carried::of(&head, formats).map(Box::new),
         attempt: attempt(&http.request_head),
         header: None,
         inserted: 0,
@@ -109,7 +110,6 @@ fn build_by(
     let mut correlator = Correlator::new(
         Rules {
             sole_request: true,
-            headers: HeaderFormats::new(&[HeaderFormat::B3]),
             sdk,
             propagates: false,
             sampler: crate::sample::SamplingConfig::default().sampler(),
@@ -416,12 +416,12 @@ fn a_call_that_the_application_traces_is_counted_and_no_span() {
 fn bytes_that_are_no_text_are_no_panic() {
     let mut broken =
         exchange("GET /aaaa?bb=c HTTP/1.1\nHost: hhhh", Some("HTTP/1.1 200 OK"), Outcome::Complete);
-    let Payload::Http(http) = &mut broken.payload;
+    let http: &HttpExchange = broken.payload().expect("HTTP");
     let mut head = http.request_head.to_vec();
     for at in [5, 7, 10, 13, 32, 34] {
         head[at] = 0xff;
     }
-    http.request_head = Bytes::from(head);
+    broken.payload = Arc::new(HttpExchange { request_head: Bytes::from(head), ..http.clone() });
     for role in [Kind::Serve, Kind::Call] {
         assert!(build(role, &broken).name.starts_with("GET"));
     }

@@ -7,7 +7,7 @@ const OTHER: Unit = Unit::thread(1, 9);
 
 fn world(formats: &[HeaderFormat]) -> World {
     let mut world = World::new();
-    world.correlator.rules.headers = HeaderFormats::new(formats);
+    world.formats = HeaderFormats::new(formats);
     world
 }
 

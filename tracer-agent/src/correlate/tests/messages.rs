@@ -14,7 +14,7 @@ fn open(world: &mut World, end: &End, kind: Kind, offset: u64) -> Pending {
         offset,
         target: 1,
         incoming: None,
-        head: None,
+        carried: None,
         attempt: None,
         header: None,
         inserted: 0,
@@ -35,8 +35,7 @@ fn one_way(world: &mut World, message: &Pending, kind: Kind) -> Exchange {
     exchange.kind = kind;
     exchange.outcome = Outcome::OneWay;
     (exchange.response_unit, exchange.response_start_ns) = (None, None);
-    let Payload::Http(http) = &mut exchange.payload;
-    http.status = None;
+    without_status(&mut exchange);
     exchange
 }
 

@@ -9,15 +9,20 @@ mod self_instrumented;
 mod strategy;
 mod threads;
 
+use std::sync::Arc;
+
 use super::*;
 use crate::{
-    context::{HeaderFormat, HeaderFormats, Incoming},
-    exchange::{Connector, Outcome, Payload},
+    context::{Carried, HeaderFormat, HeaderFormats, Incoming},
+    exchange::{Connector, Outcome},
+    protocol::http::{Head, HttpExchange, Noted},
 };
 
 /// A world of processes whose connections carry HTTP.
 struct World {
     correlator: Correlator,
+    /// Formats of trace contexts that parsers read.
+    formats: HeaderFormats,
     now_ns: u64,
     /// What requests ask for that are opened now.
     target: u64,
@@ -46,13 +51,13 @@ impl World {
             correlator: Correlator::new(
                 Rules {
                     sole_request: true,
-                    headers: HeaderFormats::default(),
                     sdk: Sdk::default(),
                     propagates: false,
                     sampler: crate::sample::SamplingConfig::default().sampler(),
                 },
                 ids,
             ),
+            formats: HeaderFormats::default(),
             now_ns: 1000,
             target: 1,
         }
@@ -113,7 +118,8 @@ impl World {
     ) -> Pending {
         let start_ns = self.now();
         let incoming = incoming.map(Box::new);
-        let head = fields.map(|fields| bytes::Bytes::from(format!("GET / HTTP/1.1\r\n{fields}\r\n\r\n")));
+        let head = fields.map(|fields| format!("GET / HTTP/1.1\r\n{fields}\r\n\r\n"));
+        let carried = head.and_then(|head| Carried::of(&Head(head.as_bytes()), self.formats));
         let opened = Opened {
             kind: kind_at(&end.0),
             unit,
@@ -121,7 +127,7 @@ impl World {
             offset,
             target: self.target,
             incoming,
-            head,
+            carried: carried.map(Box::new),
             attempt: None,
             header: None,
             inserted: 0,
@@ -153,17 +159,18 @@ impl World {
             end_ns,
             outcome: Outcome::Complete,
             request_offset: pending.offset,
-            payload: Payload::Http(Box::new(crate::exchange::HttpExchange {
+            attached: None,
+            payload: Arc::new(HttpExchange {
                 request_head: bytes::Bytes::new(),
                 method: 0..0,
                 target: 0..0,
-                noted: crate::exchange::Noted::default(),
+                noted: Noted::default(),
                 minor_version: 1,
                 response_head: None,
                 status: Some(200),
                 request_body_bytes: None,
                 response_body_bytes: None,
-            })),
+            }),
         }
     }
 
@@ -181,6 +188,12 @@ impl World {
         let made = self.open(&call, unit, 1, None);
         self.close(&made)
     }
+}
+
+/// The exchange without a status.
+fn without_status(exchange: &mut Exchange) {
+    let http: &HttpExchange = exchange.payload().expect("HTTP");
+    exchange.payload = Arc::new(HttpExchange { status: None, ..http.clone() });
 }
 
 /// Who opened a connection sends the requests.

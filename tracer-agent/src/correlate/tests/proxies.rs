@@ -475,8 +475,7 @@ fn an_answer_that_comes_too_late_is_not_taken_for_that_of_the_next_request() {
     let late = &pipelined.made[0];
     let mut exchange = pipelined.world.exchange(late, pipelined.worker);
     exchange.outcome = Outcome::Timeout;
-    let Payload::Http(http) = &mut exchange.payload;
-    http.status = None;
+    without_status(&mut exchange);
     pipelined.world.correlator.closed(&late.facts, &exchange);
     pipelined.world.correlator.link(&late.facts, &exchange);
     pipelined.world.close(&pipelined.requests[0]);

@@ -1,7 +1,6 @@
 //! Calls that are made again.
 
 use super::*;
-use crate::exchange::HttpExchange;
 
 const APP: Unit = Unit::thread(1, 1);
 
@@ -44,7 +43,7 @@ impl App {
             offset: 0,
             target: 1,
             incoming: None,
-            head: None,
+            carried: None,
             attempt,
             header: None,
             inserted: 0,
@@ -67,17 +66,17 @@ impl App {
                 (Some(status), Some(format!("HTTP/1.1 {status} X\r\n{fields}\r\n\r\n").into()))
             }
         };
-        exchange.payload = Payload::Http(Box::new(HttpExchange {
+        exchange.payload = Arc::new(HttpExchange {
             method: 0..method,
             target: method + 1..asked.len(),
-            noted: crate::exchange::Noted::of(head.as_bytes()),
+            noted: Noted::of(head.as_bytes()),
             request_head: head.into(),
             response_head,
             status,
             minor_version: 1,
             request_body_bytes: None,
             response_body_bytes: None,
-        }));
+        });
         exchange
     }
 
@@ -251,7 +250,7 @@ fn an_attempt_that_says_its_number_is_believed_unless_it_was_passed_on() {
         offset: 0,
         target: 1,
         incoming: None,
-        head: None,
+        carried: None,
         attempt: Some(2),
         header: None,
         inserted: 0,

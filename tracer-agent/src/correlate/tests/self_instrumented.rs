@@ -1,7 +1,6 @@
 //! Applications that trace themselves.
 
 use super::*;
-use crate::exchange::HttpExchange;
 
 const APP: Unit = Unit::thread(1, 1);
 const NEXT: Unit = Unit::thread(2, 2);
@@ -24,14 +23,14 @@ fn export(world: &mut World, unit: Unit, status: u16) {
     let made = world.open(&call, unit, 0, None);
     let mut exchange = world.exchange(&made, unit);
     let head = b"POST /v1/traces HTTP/1.1\r\ncontent-type: application/x-protobuf\r\n\r\n";
-    let Payload::Http(http) = &exchange.payload;
-    exchange.payload = Payload::Http(Box::new(HttpExchange {
+    let http: &HttpExchange = exchange.payload().expect("HTTP");
+    exchange.payload = Arc::new(HttpExchange {
         request_head: bytes::Bytes::from_static(head),
         method: 0..4,
         target: 5..15,
         status: Some(status),
-        ..(**http).clone()
-    }));
+        ..http.clone()
+    });
     world.correlator.closed(&made.facts, &exchange);
     world.correlator.link(&made.facts, &exchange);
 }
@@ -143,7 +142,7 @@ fn other_formats_are_taken_like_a_traceparent_if_they_are_configured() {
     let b3 = format!("b3: {}-{}-1", "07".repeat(16), "02".repeat(8));
     for formats in [&[HeaderFormat::B3][..], &[]] {
         let mut world = world(Sdk::Adopt);
-        world.correlator.rules.headers = HeaderFormats::new(formats);
+        world.formats = HeaderFormats::new(formats);
         let (call, server) = world.connection(1);
         let made = world.open_with(&call, APP, 0, None, Some(&b3));
         let served = world.open_with(&server, NEXT, 0, None, Some(&b3));
@@ -245,7 +244,7 @@ fn with_adopt_what_the_application_does_not_sample_is_left_to_the_sampler() {
         assert_eq!(world.close(&request).is_suppressed, expected);
     }
     // As any header says it that links.
-    world.correlator.rules.headers = HeaderFormats::new(&[HeaderFormat::B3]);
+    world.formats = HeaderFormats::new(&[HeaderFormat::B3]);
     for (flag, expected) in [(1, true), (0, false)] {
         let b3 = format!("b3: {}-{}-{flag}", "07".repeat(16), "01".repeat(8));
         let request = world.open_with(&one, APP, 300 + flag, None, Some(&b3));

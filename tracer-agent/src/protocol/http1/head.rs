@@ -2,8 +2,8 @@
 
 use std::ops::Range;
 
-use crate::{
-    exchange::Noted,
+use crate::protocol::{
+    http::Noted,
     lines::{FieldName, Lines},
 };
 

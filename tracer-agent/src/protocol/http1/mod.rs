@@ -24,9 +24,10 @@ use self::{
 };
 use super::{Call, End, Next, Parser, Protocol, Role, Side, Start, Want, Yield, sniff::Sniffed};
 use crate::{
-    context::Incoming,
-    exchange::{Opened, Outcome, attempt, header_values},
+    context::{Carried, HeaderFormats, Incoming},
+    exchange::{Opened, Outcome},
     ledger::Counter,
+    protocol::http::{Head, attempt},
 };
 
 /// HTTP/1.0 and HTTP/1.1 in the table of protocols.
@@ -34,7 +35,8 @@ pub(super) static PROTOCOL: Protocol = Protocol {
     name: "HTTP/1",
     sniff: sniff::sniff,
     open: Some(|role, start, limits| {
-        let limits = Limits { exchange_timeout_ns: limits.exchange_timeout_ns, ..Limits::default() };
+        let super::Limits { exchange_timeout_ns, formats } = *limits;
+        let limits = Limits { exchange_timeout_ns, formats, ..Limits::default() };
         Box::new(Http1::new(start, role, limits))
     }),
     unread: Counter::ConnectionsOther,
@@ -53,6 +55,8 @@ pub struct Limits {
     pub pipelined_bytes: usize,
     /// How often in a row the boundary of messages may be lost before the connection is given up.
     pub resyncs: u32,
+    /// Formats of trace contexts that are read besides `traceparent`.
+    pub formats: HeaderFormats,
     /// How long a body whose framing was lost from sight must be silent to have ended, nanoseconds.
     pub quiet_ns: u64,
 }
@@ -65,6 +69,7 @@ impl Default for Limits {
             pipelined: 1024,
             pipelined_bytes: 1 << 20,
             resyncs: 8,
+            formats: HeaderFormats::default(),
             quiet_ns: 1_000_000_000,
         }
     }
@@ -168,19 +173,18 @@ impl Http1 {
             _ => None,
         };
         let request = &mut self.request;
-        let incoming = read.noted.has_trace_context().then(|| {
-            let values = |name| header_values(&bytes, name);
-            Incoming::of(values("traceparent"), values("tracestate"))
-        });
+        let head = Head(&bytes);
+        let incoming = read.noted.has_trace_context().then(|| Incoming::of(&head)).flatten();
+        let carried = read.noted.may_link().then(|| Carried::of(&head, self.limits.formats)).flatten();
         out.push(Yield::Opened(Opened {
             kind: self.role.of_request(),
             unit: request.begin.unit,
             start_ns: request.begin.start_ns,
             offset: request.begin_offset,
             target: hash(bytes.get(..read.target.end).unwrap_or_default()).max(1),
-            incoming: incoming.flatten().map(Box::new),
+            incoming: incoming.map(Box::new),
+            carried: carried.map(Box::new),
             attempt: read.noted.has_attempt().then(|| attempt(&bytes)).flatten(),
-            head: read.noted.may_link().then(|| bytes.clone()),
             header: None,
             inserted: 0,
         }));

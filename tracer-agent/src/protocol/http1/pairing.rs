@@ -1,11 +1,14 @@
 //! Requests that wait for their responses, in order, and the exchanges that come of them.
 
-use std::{collections::VecDeque, ops::Range};
+use std::{collections::VecDeque, ops::Range, sync::Arc};
 
 use bytes::Bytes;
 
 use super::{Call, Yield, head::RequestHead};
-use crate::exchange::{Exchange, HttpExchange, Kind, Noted, Outcome, Payload, Unit};
+use crate::{
+    exchange::{Exchange, Kind, Outcome, Unit},
+    protocol::http::{HttpExchange, Noted},
+};
 
 /// A request, and what of its response has come.
 pub(super) struct Pending {
@@ -94,7 +97,8 @@ impl Pending {
             end_ns: end_ns.max(self.start_ns),
             outcome,
             request_offset: self.offset,
-            payload: Payload::Http(Box::new(HttpExchange {
+            attached: None,
+            payload: Arc::new(HttpExchange {
                 request_head: self.head,
                 method: self.method,
                 target: self.target,
@@ -104,7 +108,7 @@ impl Pending {
                 status,
                 request_body_bytes: self.request_body_bytes,
                 response_body_bytes: self.response_body_bytes,
-            })),
+            }),
         }
     }
 

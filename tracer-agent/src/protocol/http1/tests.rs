@@ -4,7 +4,10 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::exchange::{Exchange, HttpExchange, Payload, Unit};
+use crate::{
+    exchange::{Exchange, Unit},
+    protocol::http::HttpExchange,
+};
 
 /// One end of a conversation: who speaks, and what.
 type Line<'a> = (Side, &'a [u8]);
@@ -35,8 +38,7 @@ fn seen(method: &str, target: &str, status: u16, request_body: u64, response_bod
 }
 
 fn http(exchange: &Exchange) -> &HttpExchange {
-    let Payload::Http(http) = &exchange.payload;
-    http
+    exchange.payload().expect("HTTP")
 }
 
 /// A parser with a clock that goes on by one for each call.

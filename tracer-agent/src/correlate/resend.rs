@@ -5,16 +5,13 @@
 //! client request without a response ended is known up to a tenth of a second after its connection was closed,
 //! when the next attempt may be over: that one waits.
 
-mod http;
-
 use rustc_hash::FxHashMap;
 
-use self::http::{Asked, Next};
 use super::{
     open::{Key, OpenRequests, Request},
     process::Process,
 };
-use crate::exchange::{ConnectionFacts, Exchange, Kind};
+use crate::exchange::{ConnectionFacts, Exchange, Kind, Repeatable};
 
 /// The attempts of client requests, by the server request that they are attributed to.
 #[derive(Debug, Default)]
@@ -42,8 +39,7 @@ struct Attempt {
     start_ns: u64,
     /// When the next could begin.
     end_ns: u64,
-    asked: Asked,
-    next: Next,
+    asked: Box<dyn Repeatable>,
     /// The number of resends before it, by its headers.
     told: Option<u32>,
     /// It is not clear which attempt it was.
@@ -54,8 +50,8 @@ struct Attempt {
 
 impl Attempt {
     /// Whether an attempt of a process that asks for this can follow it.
-    fn leads_to(&self, pid: u32, asked: &Asked) -> bool {
-        self.pid == pid && self.asked.leads_to(&self.next, asked)
+    fn leads_to(&self, pid: u32, asked: &dyn Repeatable) -> bool {
+        self.pid == pid && self.asked.leads_to(asked)
     }
 }
 
@@ -73,7 +69,7 @@ impl Attempts {
     }
 
     /// Ordinal of the resend that a client request is; none if it is none, or if that is not clear.
-    fn resend(&mut self, client: Key, exchange: &Exchange, asked: &Asked) -> Option<u32> {
+    fn resend(&mut self, client: Key, exchange: &Exchange, asked: &dyn Repeatable) -> Option<u32> {
         if self.is_overfull {
             return None;
         }
@@ -101,14 +97,14 @@ impl Attempts {
     }
 
     /// Attempts that one like this may follow, and that no other has followed before it began.
-    fn before(&self, start_ns: u64, pid: u32, asked: &Asked) -> Vec<usize> {
-        let leads_to = |at: usize, start_ns: u64, pid: u32, asked: &Asked| {
+    fn before(&self, start_ns: u64, pid: u32, asked: &dyn Repeatable) -> Vec<usize> {
+        let leads_to = |at: usize, start_ns: u64, pid: u32, asked: &dyn Repeatable| {
             let attempt = &self.ended[at];
             attempt.end_ns <= start_ns && attempt.leads_to(pid, asked)
         };
         let is_last = |at: usize| {
             !self.ended.iter().any(|later| {
-                later.end_ns <= start_ns && leads_to(at, later.start_ns, later.pid, &later.asked)
+                later.end_ns <= start_ns && leads_to(at, later.start_ns, later.pid, &*later.asked)
             })
         };
         (0..self.ended.len()).filter(|at| leads_to(*at, start_ns, pid, asked) && is_last(*at)).collect()
@@ -120,7 +116,7 @@ impl Attempts {
         if attempt.told.is_some() || attempt.is_unclear {
             return attempt.told;
         }
-        match self.before(attempt.start_ns, attempt.pid, &attempt.asked)[..] {
+        match self.before(attempt.start_ns, attempt.pid, &*attempt.asked)[..] {
             [] => Some(0),
             // It ended before this one began: the way back is finite.
             [before] => Some(self.ordinal(before)? + 1),
@@ -190,8 +186,8 @@ impl Resends {
         if !may_be_followed {
             return;
         }
-        let Some(asked) = Asked::of(exchange, facts) else { return };
-        let Some((next, end_ns)) = asked.next(exchange) else { return };
+        let Some(asked) = exchange.payload.repeatable(exchange, facts) else { return };
+        let Some(end_ns) = asked.followed_from_ns() else { return };
         let Some(attempts) = self.of(server, open) else { return };
         attempts.is_overfull |= attempts.ended.len() >= Attempts::MOST;
         if !attempts.is_overfull {
@@ -201,7 +197,6 @@ impl Resends {
                 start_ns: exchange.start_ns,
                 end_ns,
                 asked,
-                next,
                 told,
                 is_unclear: false,
                 is_followed: false,
@@ -249,7 +244,8 @@ impl Resends {
         }
         let attempts = self.0.get_mut(&client.attributed_to?)?;
         let key = Key::of(facts, exchange);
-        let found = Asked::of(exchange, facts).and_then(|asked| attempts.resend(key, exchange, &asked));
+        let asked = exchange.payload.repeatable(exchange, facts);
+        let found = asked.and_then(|asked| attempts.resend(key, exchange, &*asked));
         attempts.open.retain(|(other, _)| *other != key);
         found
     }
@@ -273,7 +269,7 @@ impl Resends {
 
 /// Whether another attempt may follow an exchange.
 pub(super) fn may_be_followed(exchange: &Exchange) -> bool {
-    http::may_be_followed(exchange)
+    exchange.payload.may_be_repeated(exchange.outcome)
 }
 
 /// The number of resends before a client request that says which attempt it is, unless a proxy or a service

@@ -1,24 +1,29 @@
 //! What HTTP says of resends: which client request repeats another one, and where a redirect leads.
 
-use crate::exchange::{ConnectionFacts, Exchange, HttpExchange, Outcome, Payload};
+use std::any::Any;
+
+use super::HttpExchange;
+use crate::exchange::{ConnectionFacts, Exchange, Outcome, Repeatable};
 
 /// What a client request asks for.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Asked {
+#[derive(Debug)]
+pub(super) struct Request {
     method: Box<[u8]>,
     to: Destination,
+    /// What another attempt would ask for, and from when on.
+    next: Option<(Next, u64)>,
 }
 
 /// What the next attempt would ask for.
 #[derive(Debug)]
-pub(super) enum Next {
+enum Next {
     Same,
     Redirected { to: Destination, status: u16 },
 }
 
 /// Host in lower case, with a port unless that is 80; path and query.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Destination {
+struct Destination {
     host: Box<[u8]>,
     target: Box<[u8]>,
 }
@@ -27,11 +32,10 @@ pub(super) struct Destination {
 const LONGEST: usize = 2048;
 
 /// Whether another attempt may follow an exchange.
-pub(super) fn may_be_followed(exchange: &Exchange) -> bool {
-    let Payload::Http(http) = &exchange.payload;
+pub(super) fn may_be_followed(http: &HttpExchange, outcome: Outcome) -> bool {
     match http.status {
         Some(status) => is_redirect(status),
-        None => matches!(exchange.outcome, Outcome::Timeout | Outcome::Reset | Outcome::NoResponse),
+        None => matches!(outcome, Outcome::Timeout | Outcome::Reset | Outcome::NoResponse),
     }
 }
 
@@ -39,36 +43,40 @@ fn is_redirect(status: u16) -> bool {
     matches!(status, 301 | 302 | 303 | 307 | 308)
 }
 
-impl Asked {
+impl Request {
     /// None for what cannot be compared.
-    pub(super) fn of(exchange: &Exchange, facts: &ConnectionFacts) -> Option<Self> {
-        let Payload::Http(http) = &exchange.payload;
+    pub(super) fn of(http: &HttpExchange, exchange: &Exchange, facts: &ConnectionFacts) -> Option<Self> {
         let to = Destination::of_request(http, facts)?;
-        Some(Self { method: http.method().into(), to })
+        let next = Next::of(http, exchange, &to);
+        Some(Self { method: http.method().into(), to, next })
     }
+}
 
-    /// What may follow an exchange that asked for this, and from when on.
-    pub(super) fn next(&self, exchange: &Exchange) -> Option<(Next, u64)> {
-        let Payload::Http(http) = &exchange.payload;
+impl Next {
+    /// What may follow an exchange, and from when on.
+    fn of(http: &HttpExchange, exchange: &Exchange, asked_of: &Destination) -> Option<(Self, u64)> {
         match (http.status, exchange.outcome) {
             (None, Outcome::Timeout | Outcome::Reset | Outcome::NoResponse) => {
-                Some((Next::Same, exchange.end_ns))
+                Some((Self::Same, exchange.end_ns))
             }
             (Some(status), _) if is_redirect(status) => {
                 let mut locations = http.response_header("location");
                 let location = locations.next().filter(|_| locations.next().is_none())?;
-                let to = self.to.resolve(location)?;
-                Some((Next::Redirected { to, status }, exchange.response_start_ns?))
+                let to = asked_of.resolve(location)?;
+                Some((Self::Redirected { to, status }, exchange.response_start_ns?))
             }
             _ => None,
         }
     }
+}
 
-    /// Whether `later` is the attempt that `next` leads to from here.
-    pub(super) fn leads_to(&self, next: &Next, later: &Self) -> bool {
-        match next {
-            Next::Same => *self == *later,
-            Next::Redirected { to, status } => {
+impl Repeatable for Request {
+    fn leads_to(&self, later: &dyn Repeatable) -> bool {
+        let Some(later) = later.as_any().downcast_ref::<Self>() else { return false };
+        match &self.next {
+            None => false,
+            Some((Next::Same, _)) => self.method == later.method && self.to == later.to,
+            Some((Next::Redirected { to, status }, _)) => {
                 // RFC 9110 section 15.4.
                 let fits = match (status, &*later.method) {
                     (303, b"GET" | b"HEAD") => true,
@@ -79,6 +87,14 @@ impl Asked {
                 fits && *to == later.to
             }
         }
+    }
+
+    fn followed_from_ns(&self) -> Option<u64> {
+        self.next.as_ref().map(|(_, from_ns)| *from_ns)
+    }
+
+    fn as_any(&self) -> &dyn Any {
+        self
     }
 }
 
