@@ -7,7 +7,7 @@ use std::{
 };
 
 use tracer_agent::{
-    export::{ExportConfig, ExportStatistics, Exporter, Protocol, config::Compression},
+    sink::otlp::{ExportConfig, ExportStatistics, Exporter, Protocol, config::Compression},
     span::{Attributes, Resource, Span, SpanKind, Status, Value},
     units::{Size, Time},
 };

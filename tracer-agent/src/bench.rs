@@ -10,11 +10,11 @@ use crate::{
     agent,
     config::Config,
     exchange::{ConnectionFacts, Exchange},
-    export,
     pipeline::{Pipeline, Sink},
     process::identity::Host,
     record::{OwnedInput, Reader},
     sample::SamplerName,
+    sink::otlp,
     span::Span,
 };
 
@@ -70,7 +70,7 @@ impl Replayed {
 
     /// Encodes the spans as requests of OTLP. Returns their bytes.
     pub fn spans_to_otlp(&self) -> usize {
-        export::protobuf_request(&self.spans).len()
+        otlp::protobuf_request(&self.spans).len()
     }
 }
 

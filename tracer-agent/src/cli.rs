@@ -7,12 +7,14 @@ use std::{ffi::OsString, path::PathBuf};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::{
+    agent::log::{Level, LogFormat},
     config::{Config, ConfigError},
-    export::Protocol,
-    logs::{Level, LogFormat},
-    output::{Destination, Format},
     process::selector::{EXAMPLES, Rule},
     propagate::Mode,
+    sink::{
+        otlp::Protocol,
+        terminal::{Destination, Format},
+    },
 };
 
 /// What `--help` ends with.
@@ -182,7 +184,7 @@ pub struct DoctorFlags {
     #[arg(long)]
     pub json: bool,
     /// Socket of the running agent.
-    #[arg(long, value_name = "PATH", default_value_os_t = crate::status::usual_socket())]
+    #[arg(long, value_name = "PATH", default_value_os_t = crate::agent::status::usual_socket())]
     pub socket: PathBuf,
 }
 
@@ -193,7 +195,7 @@ pub struct StatusFlags {
     #[arg(long)]
     pub json: bool,
     /// Socket of the running agent.
-    #[arg(long, value_name = "PATH", default_value_os_t = crate::status::usual_socket())]
+    #[arg(long, value_name = "PATH", default_value_os_t = crate::agent::status::usual_socket())]
     pub socket: PathBuf,
 }
 

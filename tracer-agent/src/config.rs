@@ -8,14 +8,13 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::{
+    agent::log::LogConfig,
     context::HeaderFormat,
     correlate::Sdk,
-    export::ExportConfig,
-    logs::LogConfig,
-    output::Format,
     process::selector::Selection,
     propagate::{Mode, PropagationConfig},
     sample::SamplingConfig,
+    sink::{otlp::ExportConfig, terminal::Format},
     span::build::SpanConfig,
     units::{Size, Time},
 };

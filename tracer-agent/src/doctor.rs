@@ -10,9 +10,9 @@ use std::{
 use serde::Serialize;
 
 use crate::{
+    agent::status::{Service, Status},
     kernel::{DataHooks, FLOOR, PRE_SEND, TRACEPOINTS, Taken, parse_version},
     process::facts::Proc,
-    status::{Service, Status},
 };
 
 /// How a check came out.

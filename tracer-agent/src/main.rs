@@ -4,19 +4,20 @@ use std::{process::ExitCode, time::Duration};
 
 use clap::Parser;
 use tracer_agent::{
-    agent::{self, Agent, Options, StartError},
+    agent::{
+        self, Agent, Options, StartError, log, signals,
+        status::{self, DEFAULT_SOCKET, Server},
+    },
     cli::{
         Cli, Command, CommonFlags, ConfigOutput, DoctorFlags, ReplayFlags, RunFlags, StatusFlags, TraceFlags,
     },
     config::Config,
     doctor,
     kernel::{Kernel, Plan, Taken, propagation::PropagationPlan, taken},
-    logs,
-    output::{Destination, Format},
     process::{facts::Proc, launch, selector::Rule},
     propagate::Mode,
-    reference, signals,
-    status::{self, DEFAULT_SOCKET, Server},
+    reference,
+    sink::terminal::{Destination, Format},
 };
 
 /// Exit codes: see `--help`.
@@ -148,7 +149,7 @@ fn start(
 ) -> Result<Agent, Failure> {
     let headers_are_optional = config.propagation.mode.is_none();
     config.propagation.mode.get_or_insert(headers);
-    logs::start(&config.log);
+    log::start(&config.log);
     for warning in &config.warnings {
         tracing::warn!("{warning}");
     }

@@ -13,7 +13,7 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 
-use crate::export::ExportStatistics;
+use crate::sink::otlp::ExportStatistics;
 
 /// Where the agent answers unless it is told otherwise.
 pub const DEFAULT_SOCKET: &str = "/run/tracer.sock";

@@ -1,5 +1,9 @@
 //! The running agent: kernel programs, the pipeline's thread, and the sinks behind it.
 
+pub mod log;
+pub mod signals;
+pub mod status;
+
 use std::{
     io,
     sync::{
@@ -13,6 +17,7 @@ use std::{
 
 use tracer_common::{KernelCounter, Verdict};
 
+use self::status::{Count, Service, Shared, Status};
 use crate::{
     clock,
     config::Config,
@@ -21,17 +26,18 @@ use crate::{
     correlate::{self, Correlator, Ids, Rules},
     discovery::{self, Discovery, Tell},
     exchange::{ConnectionFacts, Exchange},
-    export::{Exporter, SpanSender},
     kernel::{Kernel, KernelError, Verdicts, propagation::Propagation, ring::Ring},
-    ledger::Counts,
-    output::{Format, Output, Style, Summary, write_ledger},
+    ledger::{Counts, write_ledger},
     pipeline::{Input, Pipeline, Sink},
     process::{identity::Host, selector::Selectors, table::ProcessTable},
     propagate::Mode,
     protocol,
     record::{self, Writer},
+    sink::{
+        otlp::{ExportConfig, Exporter, SpanSender},
+        terminal::{Format, Output, Style, Summary},
+    },
     span::{Span, build::SpanBuilder},
-    status::{self, Count, Service, Shared, Status},
 };
 
 /// What the agent is started with.
@@ -247,11 +253,8 @@ fn start_recording(
         seed,
         host: serde_json::to_value(host).unwrap_or_default(),
         // Headers of the exporter hold credentials.
-        config: serde_json::to_value(Config {
-            export: crate::export::ExportConfig::default(),
-            ..config.clone()
-        })
-        .unwrap_or_default(),
+        config: serde_json::to_value(Config { export: ExportConfig::default(), ..config.clone() })
+            .unwrap_or_default(),
         records: record::RecordSizes::current(),
     };
     Writer::create(path, &header, config.record_raw).map_err(|error| StartError::Other(error.to_string()))

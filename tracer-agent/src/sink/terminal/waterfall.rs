@@ -3,16 +3,16 @@
 use std::{collections::HashSet, io::Write};
 
 use super::{
-    super::{
-        escape::{columns, duration, fit, hex},
-        fold::LINES_PER_SECOND,
-        paint::{BOLD, DIM, Paint, RED, SERVICES},
-        shown::{Shown, clock_time},
-    },
     bar::{Own, Part, part},
-    order::{Node, Row, Tree},
+    escape::{columns, duration, fit, hex},
+    line_limit::LINES_PER_SECOND,
+    row::{Shown, clock_time},
+    style::{BOLD, DIM, Paint, RED, SERVICES},
 };
-use crate::span::SpanKind;
+use crate::{
+    span::SpanKind,
+    trace::order::{Node, Row, Tree},
+};
 
 /// Columns before the rows: what stands at the edge is a time, and begins something new.
 const INDENT: usize = 2;
@@ -34,7 +34,7 @@ const LONGEST_SHORT_TIME: usize = 6;
 const MOST_ROWS: usize = LINES_PER_SECOND - 2;
 
 /// Lines that a picture takes.
-pub(in super::super) fn lines(spans: &[Shown]) -> usize {
+pub(super) fn lines(spans: &[Shown]) -> usize {
     let ids: HashSet<[u8; 8]> = spans.iter().map(|span| span.span_id).collect();
     let absent: HashSet<[u8; 8]> =
         spans.iter().filter_map(|span| span.parent).filter(|parent| !ids.contains(parent)).collect();
@@ -42,18 +42,18 @@ pub(in super::super) fn lines(spans: &[Shown]) -> usize {
 }
 
 /// Draws traces, one below the other.
-pub(in super::super) struct Waterfall {
+pub(super) struct Waterfall {
     paint: Paint,
     needs: Needs,
 }
 
 impl Waterfall {
-    pub(in super::super) fn new(paint: Paint) -> Self {
+    pub(super) fn new(paint: Paint) -> Self {
         Self { paint, needs: Needs::default() }
     }
 
     /// Draws a trace within so many columns.
-    pub(in super::super) fn draw(&mut self, out: &mut Vec<u8>, spans: &[Shown], width: usize) {
+    pub(super) fn draw(&mut self, out: &mut Vec<u8>, spans: &[Shown], width: usize) {
         let whole = spans.iter().map(part).reduce(|all, one| (all.0.min(one.0), all.1.max(one.1)));
         let Some(time) = whole else { return };
         let mut tree = Tree::new(spans, levels(width));
@@ -251,9 +251,9 @@ mod tests {
     use proptest::prelude::*;
 
     use super::{
-        super::super::{
+        super::{
             escape::printable,
-            shown::{Tone, tests::shown},
+            row::{Tone, tests::shown},
         },
         *,
     };

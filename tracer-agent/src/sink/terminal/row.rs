@@ -17,7 +17,7 @@ const MAX_METHOD: usize = 7;
 
 /// How a span ended, as a colour says it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Tone {
+pub(crate) enum Tone {
     Fine,
     /// A server's refusal: no error of its own.
     Odd,
@@ -26,26 +26,26 @@ pub(super) enum Tone {
 
 /// A span for people; its texts are printable.
 #[derive(Clone, Debug)]
-pub(super) struct Shown {
-    pub(super) resource: Arc<Resource>,
-    pub(super) trace_id: [u8; 16],
-    pub(super) span_id: [u8; 8],
-    pub(super) parent: Option<[u8; 8]>,
-    pub(super) evidence: Option<Evidence>,
-    pub(super) kind: SpanKind,
-    pub(super) method: String,
+pub(crate) struct Shown {
+    pub(crate) resource: Arc<Resource>,
+    pub(crate) trace_id: [u8; 16],
+    pub(crate) span_id: [u8; 8],
+    pub(crate) parent: Option<[u8; 8]>,
+    pub(crate) evidence: Option<Evidence>,
+    pub(crate) kind: SpanKind,
+    pub(crate) method: String,
     /// Path and query.
-    pub(super) target: String,
+    pub(crate) target: String,
     /// Whom a client calls.
-    pub(super) host: String,
+    pub(crate) host: String,
     /// Status code, or why there is none.
-    pub(super) status: String,
-    pub(super) tone: Tone,
-    pub(super) start_unix_ns: u64,
-    pub(super) end_unix_ns: u64,
+    pub(crate) status: String,
+    pub(crate) tone: Tone,
+    pub(crate) start_unix_ns: u64,
+    pub(crate) end_unix_ns: u64,
     /// Size of the response's body.
-    pub(super) body_bytes: Option<u64>,
-    pub(super) peer: SocketAddr,
+    pub(crate) body_bytes: Option<u64>,
+    pub(crate) peer: SocketAddr,
 }
 
 impl Shown {
@@ -132,11 +132,11 @@ pub(super) fn clock_time(unix_ns: u64) -> String {
 }
 
 #[cfg(test)]
-pub(super) mod tests {
+pub(crate) mod tests {
     use super::*;
 
     /// A span of the trace of all ones, its times in microseconds after an hour of 1970.
-    pub(in super::super) fn shown(
+    pub(crate) fn shown(
         service: &str,
         kind: SpanKind,
         id: u64,

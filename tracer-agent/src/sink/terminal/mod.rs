@@ -3,16 +3,16 @@
 
 #![forbid(unsafe_code)]
 
+mod bar;
 mod destination;
 mod escape;
-mod fold;
 mod json;
-mod ledger_text;
-mod paint;
-mod shown;
+mod line_limit;
+pub(crate) mod row;
+mod style;
 mod summary;
 mod text;
-mod trace;
+mod waterfall;
 
 use std::io;
 
@@ -21,19 +21,13 @@ use serde::{Deserialize, Serialize};
 
 pub use self::{
     destination::{Destination, Style},
-    ledger_text::write_ledger,
     summary::Summary,
 };
-use self::{
-    fold::Fold,
-    paint::Paint,
-    shown::Shown,
-    text::Lines,
-    trace::{Waiting, Waterfall},
-};
+use self::{line_limit::Fold, row::Shown, style::Paint, text::Lines, waterfall::Waterfall};
 use crate::{
     exchange::{ConnectionFacts, Exchange},
     span::Span,
+    trace::assembly::Waiting,
 };
 
 /// What is written of exchanges.
@@ -138,7 +132,7 @@ impl Output {
             Format::Json => json::line(&mut self.buffer, span, facts),
             Format::OtlpJson => {
                 self.buffer.extend(
-                    crate::export::json::request(std::slice::from_ref(span)).to_string().into_bytes(),
+                    crate::sink::otlp::json::request(std::slice::from_ref(span)).to_string().into_bytes(),
                 );
                 self.buffer.push(b'\n');
             }
@@ -176,7 +170,7 @@ impl Output {
 
     /// A trace as a picture, or as a line if that says all.
     fn trace(&mut self, spans: &[Shown]) {
-        let lines = if spans.len() == 1 { 1 } else { trace::lines(spans) };
+        let lines = if spans.len() == 1 { 1 } else { waterfall::lines(spans) };
         if !self.fold.admits(&mut self.buffer, second(self.now_ns), lines) {
             return;
         }

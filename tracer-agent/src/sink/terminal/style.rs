@@ -1,6 +1,6 @@
 //! Colours, where they are wanted.
 
-use super::shown::Tone;
+use super::row::Tone;
 
 pub(super) const DIM: &str = "\x1b[2m";
 pub(super) const BOLD: &str = "\x1b[1m";

@@ -1,6 +1,6 @@
 //! Where a span stands in the time of its trace, and which part of it is its own.
 
-use super::super::shown::Shown;
+use super::row::Shown;
 
 /// A part of time, nanoseconds since 1970: the first is in it, the second is not.
 pub(super) type Part = (u64, u64);
@@ -71,7 +71,7 @@ fn overlap(a: Part, b: Part) -> Part {
 mod tests {
     use proptest::prelude::*;
 
-    use super::{super::super::shown::tests::shown, *};
+    use super::{super::row::tests::shown, *};
     use crate::span::SpanKind::{Client, Server};
 
     fn at(start_us: u64, end_us: u64) -> Shown {

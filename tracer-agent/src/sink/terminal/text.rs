@@ -4,8 +4,8 @@ use std::io::Write;
 
 use super::{
     escape::{bytes, columns, duration, fit},
-    paint::{DIM, Paint},
-    shown::{Shown, clock_time},
+    row::{Shown, clock_time},
+    style::{DIM, Paint},
 };
 use crate::span::SpanKind;
 

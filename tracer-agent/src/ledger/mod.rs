@@ -2,10 +2,14 @@
 
 #![forbid(unsafe_code)]
 
+mod text;
+
 use std::collections::BTreeMap;
 
 use rustc_hash::FxHashMap;
 use tracer_common::HeaderOutcome;
+
+pub use self::text::write_ledger;
 
 macro_rules! counters {
     ($($variant:ident $name:literal $meaning:literal;)*) => {

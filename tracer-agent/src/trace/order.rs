@@ -2,12 +2,11 @@
 
 use std::collections::HashMap;
 
-use super::super::shown::Shown;
-use crate::correlate::Evidence;
+use crate::{correlate::Evidence, sink::terminal::row::Shown};
 
 /// A line of the tree.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Node {
+pub(crate) enum Node {
     /// A span, by its place in the list.
     Span(usize),
     /// A parent that is not in the list.
@@ -20,21 +19,21 @@ pub(super) enum Node {
 
 /// A node, and what stands before it.
 #[derive(Debug)]
-pub(super) struct Row {
-    pub(super) node: Node,
+pub(crate) struct Row {
+    pub(crate) node: Node,
     /// Lines of the tree.
-    pub(super) prefix: String,
+    pub(crate) prefix: String,
 }
 
 /// Rows in the order of the tree, and the children of each span.
-pub(super) struct Tree {
-    pub(super) rows: Vec<Row>,
-    pub(super) children: Vec<Vec<usize>>,
+pub(crate) struct Tree {
+    pub(crate) rows: Vec<Row>,
+    pub(crate) children: Vec<Vec<usize>>,
 }
 
 impl Tree {
     /// Each span has one row. `levels` are drawn; what is deeper keeps the last of them.
-    pub(super) fn new(spans: &[Shown], levels: usize) -> Self {
+    pub(crate) fn new(spans: &[Shown], levels: usize) -> Self {
         let mut by_id: HashMap<[u8; 8], usize> = HashMap::new();
         for (index, span) in spans.iter().enumerate() {
             // Of two with one id, the first has the children.

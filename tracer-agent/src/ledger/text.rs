@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use crate::ledger::{Counter, Counts, Ledger};
+use super::{Counter, Counts, Ledger};
 
 /// Counters that mean that something is missing.
 const LOSSES: &[Counter] = &[

@@ -2,8 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 
-use super::super::shown::Shown;
-use crate::correlate::Evidence;
+use crate::{correlate::Evidence, sink::terminal::row::Shown};
 
 /// Ticks without a new span after which a trace is finished. The end of an exchange is told up to four
 /// ticks late: two until the other end's times are known, two until its caller is.
@@ -19,7 +18,7 @@ const MAX_DRAWN: usize = 8_192;
 
 /// Spans by trace. A span goes in once and comes out once.
 #[derive(Default)]
-pub(in super::super) struct Waiting {
+pub(crate) struct Waiting {
     /// In the order in which they came.
     traces: BTreeMap<u64, Trace>,
     /// Their numbers. Traffic chooses trace ids, so they are hashed with a secret key.
@@ -38,7 +37,7 @@ struct Trace {
 
 impl Waiting {
     /// Takes a span; gives back the spans of a trace that can wait no longer.
-    pub(in super::super) fn add(&mut self, span: Shown) -> Option<Vec<Shown>> {
+    pub(crate) fn add(&mut self, span: Shown) -> Option<Vec<Shown>> {
         let number = *self.numbers.entry(span.trace_id).or_insert(self.next);
         let trace = self.traces.entry(number).or_insert_with(|| {
             self.next += 1;
@@ -58,7 +57,7 @@ impl Waiting {
     }
 
     /// Time has passed: gives the traces that are finished, in the order of their ends.
-    pub(in super::super) fn tick(&mut self, now_ns: u64) -> Vec<Vec<Shown>> {
+    pub(crate) fn tick(&mut self, now_ns: u64) -> Vec<Vec<Shown>> {
         let Self { traces, drawn, .. } = self;
         let finished: Vec<u64> = traces
             .iter_mut()
@@ -75,7 +74,7 @@ impl Waiting {
     }
 
     /// Nothing more comes: gives all, as [`Self::tick`] does.
-    pub(in super::super) fn finish(&mut self) -> Vec<Vec<Shown>> {
+    pub(crate) fn finish(&mut self) -> Vec<Vec<Shown>> {
         let numbers = self.traces.keys().copied().collect();
         self.take_all(numbers)
     }
@@ -129,8 +128,11 @@ impl Drawn {
 
 #[cfg(test)]
 mod tests {
-    use super::{super::super::shown::tests::shown, *};
-    use crate::span::SpanKind::{Client, Server};
+    use super::*;
+    use crate::{
+        sink::terminal::row::tests::shown,
+        span::SpanKind::{Client, Server},
+    };
 
     const MS: u64 = 1_000_000;
 
