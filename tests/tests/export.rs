@@ -24,6 +24,8 @@ fn span(service: &str, n: usize) -> Span {
         trace_state: String::new(),
         name: format!("span {n}").into(),
         kind: SpanKind::Server,
+        local: "127.0.0.1:8080".parse().expect("an address"),
+        peer: "127.0.0.1:51234".parse().expect("an address"),
         start_unix_ns: 1,
         end_unix_ns: 2,
         attributes: Attributes::default(),

@@ -4,17 +4,15 @@
 
 use std::path::Path;
 
-use tracer_common::Verdict;
-
 use crate::{
     agent,
     config::Config,
-    exchange::{ConnectionFacts, Exchange},
-    pipeline::{Pipeline, Sink},
+    ledger::Counter,
+    pipeline::{Out, Pipeline},
     process::identity::Host,
     record::{OwnedInput, Reader},
     sample::SamplerName,
-    sink::otlp,
+    sink::{Account, Outgoing, SpanSink, otlp},
     span::Span,
 };
 
@@ -61,10 +59,11 @@ impl Replayed {
         self.config.sampling.sampler = SamplerName::AlwaysOff;
     }
 
-    fn feed(&self, sink: &mut dyn Sink) {
+    fn feed(&self, spans: &mut dyn SpanSink) {
         let mut pipeline: Pipeline = agent::pipeline(&self.config, Host::default(), 1);
+        let mut out = Out { spans, feedback: &mut () };
         for input in &self.inputs {
-            pipeline.handle(input.as_input(), sink);
+            pipeline.handle(input.as_input(), &mut out);
         }
     }
 
@@ -76,20 +75,24 @@ impl Replayed {
 
 struct Counted(usize);
 
-impl Sink for Counted {
-    fn span(&mut self, _: &Span, _: &Exchange, _: &ConnectionFacts) {
+impl SpanSink for Counted {
+    fn span(&mut self, _: &Outgoing<'_>) {
         self.0 += 1;
     }
 
-    fn verdict(&mut self, _: u64, _: Verdict) {}
+    fn account(&self) -> Account {
+        Account::new(Counter::SpansNotWritten)
+    }
 }
 
 struct Kept(Vec<Span>);
 
-impl Sink for Kept {
-    fn span(&mut self, span: &Span, _: &Exchange, _: &ConnectionFacts) {
-        self.0.push(span.clone());
+impl SpanSink for Kept {
+    fn span(&mut self, span: &Outgoing<'_>) {
+        self.0.push(span.span().clone());
     }
 
-    fn verdict(&mut self, _: u64, _: Verdict) {}
+    fn account(&self) -> Account {
+        Account::new(Counter::SpansNotWritten)
+    }
 }

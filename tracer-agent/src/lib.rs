@@ -14,8 +14,6 @@ pub mod doctor;
 pub mod exchange;
 pub mod kernel;
 pub mod ledger;
-
-mod lines;
 pub mod pipeline;
 pub mod process;
 pub mod propagate;

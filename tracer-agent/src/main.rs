@@ -67,6 +67,7 @@ fn main() -> ExitCode {
             Ok(ExitCode::SUCCESS)
         }
     };
+    log::finish();
     outcome.unwrap_or_else(|Failure { message, code }| {
         eprintln!("tracer: {message}");
         ExitCode::from(code)
@@ -101,7 +102,6 @@ fn watch(flags: &TraceFlags, daemon: bool) -> Outcome {
             tracing::info!("the last process that was named has ended");
             break;
         }
-        agent.refresh_status();
         signals::wait(Duration::from_millis(200));
     }
     finish(agent)
@@ -132,7 +132,6 @@ fn run(flags: &RunFlags) -> Outcome {
         while let Some(signal) = signals::take() {
             launched.signal(signal);
         }
-        agent.refresh_status();
         signals::wait(Duration::from_millis(20));
     };
     signals::stop_relaying();

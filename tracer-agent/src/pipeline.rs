@@ -16,7 +16,8 @@ use crate::{
     ledger::{Counter, Ledger},
     process::{facts::ProcessFacts, table::ProcessTable},
     sample::SAMPLED,
-    span::{Span, build::Clock, build::SpanBuilder},
+    sink::{Outgoing, SpanSink},
+    span::{build::Clock, build::SpanBuilder},
 };
 
 /// What the pipeline is told.
@@ -67,26 +68,36 @@ pub enum Input<'a> {
     },
 }
 
-/// Where what comes out goes.
-pub trait Sink {
-    /// A span, and the exchange that it stands for.
-    fn span(&mut self, span: &Span, exchange: &Exchange, facts: &ConnectionFacts);
+/// The word back to the kernel: what the pipeline has learned of connections and processes. It is called
+/// on the pipeline's thread and never waits.
+pub trait Feedback {
     /// What the kernel shall copy of a connection.
-    fn verdict(&mut self, connection: u64, verdict: Verdict);
+    fn verdict(&mut self, _connection: u64, _verdict: Verdict) {}
     /// A request begins at this position of a connection, if one follows.
     fn boundary(&mut self, _connection: u64, _position: u32) {}
     /// A process makes calls on a connection that was not seen to be opened.
-    fn joined(&mut self, _pid: u32, _facts: &ConnectionFacts) {}
+    fn preexisting(&mut self, _pid: u32, _facts: &ConnectionFacts) {}
     /// Nothing that follows on a connection gets a trace header; or it is gone.
-    fn settled(&mut self, _connection: u64, _gone: bool) {}
+    fn sealed(&mut self, _connection: u64, _gone: bool) {}
     /// The socket of this key gets no trace headers, and cannot leave the map by itself.
-    fn stranded(&mut self, _key: u64) {}
+    fn orphaned(&mut self, _key: u64) {}
     /// This port speaks HTTP/1.
     fn http_port(&mut self, _port: u16) {}
     /// A process has come to work in another way (`PROFILE_*`), or is gone.
     fn profile(&mut self, _pid: u32, _profile: Option<u8>) {}
-    /// Time has passed, and what came of it was handed on.
-    fn tick(&mut self, _now_ns: u64) {}
+    /// Time has passed, and what came of it was told.
+    fn tick(&mut self) {}
+}
+
+/// Nobody is told: there is no kernel behind a replay.
+impl Feedback for () {}
+
+/// What the pipeline gives out.
+pub struct Out<'a> {
+    /// Spans.
+    pub spans: &'a mut dyn SpanSink,
+    /// The word back to the kernel.
+    pub feedback: &'a mut dyn Feedback,
 }
 
 /// The state between kernel and spans.
@@ -140,6 +151,11 @@ impl Pipeline {
         &self.stage.ledger
     }
 
+    /// The ledger, for what is lost behind the pipeline.
+    pub fn ledger_mut(&mut self) -> &mut Ledger {
+        &mut self.stage.ledger
+    }
+
     /// The kernel programs' counters, as told last.
     pub fn kernel_counters(&self) -> &[u64; KERNEL_COUNTERS as usize] {
         &self.stage.kernel
@@ -155,24 +171,29 @@ impl Pipeline {
         self.stage.correlator.profile(pid)
     }
 
+    /// Name of the service of an instance, by its first process.
+    pub fn service_name(&self, pid: u32) -> Option<String> {
+        self.stage.processes.instance(pid).map(|instance| instance.resource.service_name.clone())
+    }
+
     /// Connections that are open.
     pub fn connections(&self) -> usize {
         self.connections.len()
     }
 
     /// Takes one input.
-    pub fn handle(&mut self, input: Input<'_>, sink: &mut dyn Sink) {
-        self.take(input, sink);
+    pub fn handle(&mut self, input: Input<'_>, out: &mut Out<'_>) {
+        self.take(input, out);
         if self.stage.propagates {
             for (pid, profile) in self.stage.correlator.take_profiles() {
-                sink.profile(pid, profile);
+                out.feedback.profile(pid, profile);
             }
         }
     }
 
-    fn take(&mut self, input: Input<'_>, sink: &mut dyn Sink) {
+    fn take(&mut self, input: Input<'_>, out: &mut Out<'_>) {
         match input {
-            Input::Record(record) => self.record(record, sink),
+            Input::Record(record) => self.record(record, out),
             Input::Facts { facts, rule } => {
                 self.stage.excluded.remove(&facts.pid);
                 self.stage.correlator.program(facts.pid, &facts.exe);
@@ -181,14 +202,15 @@ impl Pipeline {
             Input::Listening { ports, .. } => self.connections.listens(ports),
             Input::Clock { offset_ns } => self.stage.clock = Clock { offset_ns },
             Input::Tick { now_ns } => {
-                let mut handler = Handler { stage: &mut self.stage, sink };
+                let mut handler = Handler { stage: &mut self.stage, out };
                 self.connections.tick(now_ns, &mut handler);
-                self.stage.release(false, sink);
+                self.stage.release(false, out);
                 for pid in self.stage.processes.expire(now_ns) {
                     self.stage.ledger.fold(pid);
                     self.stage.excluded.remove(&pid);
                 }
-                sink.tick(now_ns);
+                out.spans.tick(now_ns);
+                out.feedback.tick();
             }
             Input::Counters(values) => self.stage.kernel_counted(values),
             Input::Excluded { pid } => {
@@ -204,15 +226,15 @@ impl Pipeline {
     }
 
     /// No more input comes.
-    pub fn finish(&mut self, now_ns: u64, sink: &mut dyn Sink) {
-        let mut handler = Handler { stage: &mut self.stage, sink };
+    pub fn finish(&mut self, now_ns: u64, out: &mut Out<'_>) {
+        let mut handler = Handler { stage: &mut self.stage, out };
         self.connections.finish(now_ns, &mut handler);
-        self.stage.release(true, sink);
-        self.stage.release(true, sink);
+        self.stage.release(true, out);
+        self.stage.release(true, out);
     }
 
-    fn record(&mut self, record: &[u8], sink: &mut dyn Sink) {
-        let mut handler = Handler { stage: &mut self.stage, sink };
+    fn record(&mut self, record: &[u8], out: &mut Out<'_>) {
+        let mut handler = Handler { stage: &mut self.stage, out };
         let understood = match record.first().copied().and_then(Kind::from_byte) {
             Some(Kind::Data) => data_header(record).map(|(header, bytes)| {
                 if handler.stage.excluded.contains(&header.pid) {
@@ -247,9 +269,9 @@ impl Pipeline {
             }),
             Some(Kind::Header) => read::<HeaderRecord>(record).map(|header| {
                 if header.lasting != 0 {
-                    handler.sink.settled(header.connection, false);
+                    handler.out.feedback.sealed(header.connection, false);
                     if header.outcome == HeaderOutcome::InUse as u8 && header.parent_connection != 0 {
-                        handler.sink.stranded(header.parent_connection);
+                        handler.out.feedback.orphaned(header.parent_connection);
                     }
                 }
                 self.connections.header(&header);
@@ -300,7 +322,7 @@ impl Stage {
     const MOST_UNSETTLED: usize = 16_384;
 
     /// Lets go of the exchanges that have waited from one tick to the next, at the end of all.
-    fn release(&mut self, is_last: bool, sink: &mut dyn Sink) {
+    fn release(&mut self, is_last: bool, out: &mut Out<'_>) {
         self.unsettled.swap(0, 1);
         let mut ripe = std::mem::take(&mut self.unsettled[0]);
         let mut waiting = Vec::new();
@@ -308,7 +330,7 @@ impl Stage {
             if !is_last && self.correlator.may_be_resend(&facts, &exchange) {
                 waiting.push((facts, exchange));
             } else {
-                self.emit(&facts, &exchange, sink);
+                self.emit(&facts, &exchange, out);
             }
         }
         self.correlator.forget_attempts();
@@ -318,7 +340,7 @@ impl Stage {
     }
 
     /// Makes the span of an exchange.
-    fn emit(&mut self, facts: &ConnectionFacts, exchange: &Exchange, sink: &mut dyn Sink) {
+    fn emit(&mut self, facts: &ConnectionFacts, exchange: &Exchange, out: &mut Out<'_>) {
         let link = self.correlator.link(facts, exchange);
         let pid = exchange.unit().pid;
         let paired = match exchange.outcome {
@@ -344,19 +366,19 @@ impl Stage {
         }
         if let Some(span) = builder.build(exchange, facts, &instance.resource, clock, link, &mut count) {
             ledger.add(instance.pid, Counter::SpansQueued, 1);
-            sink.span(&span, exchange, facts);
+            out.spans.span(&Outgoing::new(&span));
             builder.recycle(span);
         }
     }
 }
 
-/// Lends the stage and the sink to the table of connections.
-struct Handler<'a> {
+/// Lends the stage and what it gives out to the table of connections.
+struct Handler<'a, 'b> {
     stage: &'a mut Stage,
-    sink: &'a mut dyn Sink,
+    out: &'a mut Out<'b>,
 }
 
-impl connection::Output for Handler<'_> {
+impl connection::Output for Handler<'_, '_> {
     fn opened(&mut self, facts: &ConnectionFacts, opened: Opened) {
         if self.stage.propagates && opened.kind == ExchangeKind::Call {
             let outcome = opened.header.as_ref().map_or(HeaderOutcome::NotEntered, |header| header.outcome);
@@ -387,7 +409,7 @@ impl connection::Output for Handler<'_> {
 
     fn left(&mut self, connection: u64) {
         if self.stage.propagates {
-            self.sink.settled(connection, true);
+            self.out.feedback.sealed(connection, true);
         }
         self.stage.correlator.left(connection);
     }
@@ -395,9 +417,9 @@ impl connection::Output for Handler<'_> {
     fn exchange(&mut self, facts: &ConnectionFacts, exchange: Exchange) {
         if self.stage.propagates && exchange.outcome == Outcome::Complete {
             let speaks_http = if exchange.kind.is_outgoing() { facts.remote } else { facts.local };
-            self.sink.http_port(speaks_http.port());
+            self.out.feedback.http_port(speaks_http.port());
             if exchange.kind == ExchangeKind::Call && facts.connect_ns.is_none() {
-                self.sink.joined(exchange.request_unit.pid, facts);
+                self.out.feedback.preexisting(exchange.request_unit.pid, facts);
             }
         }
         let Stage { correlator, unsettled, .. } = &mut *self.stage;
@@ -405,7 +427,7 @@ impl connection::Output for Handler<'_> {
         if waits && unsettled[0].len() < Stage::MOST_UNSETTLED {
             unsettled[0].push((facts.clone(), exchange));
         } else {
-            self.stage.emit(facts, &exchange, self.sink);
+            self.stage.emit(facts, &exchange, self.out);
         }
     }
 
@@ -414,12 +436,12 @@ impl connection::Output for Handler<'_> {
     }
 
     fn verdict(&mut self, connection: u64, verdict: Verdict) {
-        self.sink.verdict(connection, verdict);
+        self.out.feedback.verdict(connection, verdict);
     }
 
     fn boundary(&mut self, facts: &ConnectionFacts, position: u32) {
         if self.stage.propagates {
-            self.sink.boundary(facts.number, position);
+            self.out.feedback.boundary(facts.number, position);
         }
     }
 }

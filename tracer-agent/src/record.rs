@@ -140,7 +140,7 @@ struct Facts {
 
 /// Writes a recording.
 pub struct Writer {
-    out: zstd::Encoder<'static, BufWriter<File>>,
+    out: zstd::Encoder<'static, BufWriter<Box<dyn Write + Send>>>,
     path: PathBuf,
     masks: Option<Masks>,
 }
@@ -157,7 +157,20 @@ impl Writer {
             .mode(0o600)
             .open(path)
             .map_err(failed)?;
-        let mut file = BufWriter::new(file);
+        Self::to(Box::new(file), path, header, raw)
+    }
+
+    /// Writes to `out`; errors name the path.
+    pub fn to(
+        out: Box<dyn Write + Send>,
+        path: &Path,
+        header: &Header,
+        raw: bool,
+    ) -> Result<Self, RecordError> {
+        /// Bytes that are handed on at once.
+        const CHUNK: usize = 32 * 1024;
+        let failed = |source| RecordError::Io { path: path.to_owned(), source };
+        let mut file = BufWriter::with_capacity(CHUNK, out);
         file.write_all(MAGIC).map_err(failed)?;
         let out = zstd::Encoder::new(file, 3).map_err(failed)?;
         let mut this = Self { out, path: path.to_owned(), masks: (!raw).then(Masks::default) };

@@ -1,10 +1,12 @@
-//! The agent's own log, on standard error.
+//! The agent's own log, on standard error: written by a thread of its own, so that nobody waits for a
+//! standard error that takes nothing.
 
 #![forbid(unsafe_code)]
 
 use std::{
+    io::{self, Write},
     str::FromStr,
-    sync::Mutex,
+    sync::{Mutex, OnceLock},
     time::{Duration, Instant},
 };
 
@@ -17,6 +19,8 @@ use tracing_subscriber::{
     layer::{Context, Filter, SubscriberExt},
     util::SubscriberInitExt,
 };
+
+use crate::sink::outlet::Outlet;
 
 /// How the agent logs.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -73,8 +77,23 @@ impl FromStr for LogFormat {
     }
 }
 
+/// Bytes of messages that wait for standard error: some thousand messages.
+const QUEUE_BYTES: usize = 1 << 20;
+/// How long the last messages have when the agent ends.
+const LAST: Duration = Duration::from_millis(500);
+
+/// The way to the thread that writes.
+static OUTLET: OnceLock<Outlet> = OnceLock::new();
+
 /// Starts logging; a second call changes nothing.
 pub fn start(config: &LogConfig) {
+    if OUTLET.get().is_none() {
+        match Outlet::start("tracer-log", QUEUE_BYTES, Box::new(StandardError), |_| {}) {
+            // Somebody else may have been faster: one of both is enough.
+            Ok(outlet) => drop(OUTLET.set(outlet)),
+            Err(error) => eprintln!("tracer: there will be no log: {error}"),
+        }
+    }
     let level = match config.level {
         Level::Off => LevelFilter::OFF,
         Level::Error => LevelFilter::ERROR,
@@ -83,7 +102,7 @@ pub fn start(config: &LogConfig) {
         Level::Debug => LevelFilter::DEBUG,
         Level::Trace => LevelFilter::TRACE,
     };
-    let layer = tracing_subscriber::fmt::layer().with_writer(std::io::stderr).with_target(false);
+    let layer = tracing_subscriber::fmt::layer().with_writer(|| Message).with_target(false);
     let layer = match config.format {
         LogFormat::Text => layer.with_ansi(false).boxed(),
         LogFormat::Json => layer.json().boxed(),
@@ -92,6 +111,54 @@ pub fn start(config: &LogConfig) {
     let _ = tracing_subscriber::registry()
         .with(layer.with_filter(Repeats::default()).with_filter(level))
         .try_init();
+}
+
+/// Waits until the last messages are written, but not for ever.
+pub fn finish() {
+    if let Some(outlet) = OUTLET.get() {
+        outlet.flush(Instant::now() + LAST);
+    }
+}
+
+/// Messages that standard error did not take in time.
+pub fn lost() -> u64 {
+    OUTLET.get().map_or(0, |outlet| outlet.progress().dropped)
+}
+
+/// Hands a message to the thread. One that does not fit is counted there.
+fn write(message: &[u8]) {
+    if let Some(outlet) = OUTLET.get() {
+        let _ = outlet.push(message.to_vec(), 1);
+    }
+}
+
+/// Writes one message.
+struct Message;
+
+impl Write for Message {
+    fn write(&mut self, message: &[u8]) -> io::Result<usize> {
+        write(message);
+        Ok(message.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// Standard error. One that is closed, or full, keeps nothing from being tried again.
+struct StandardError;
+
+impl Write for StandardError {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        // There is nowhere to tell it.
+        let _ = io::stderr().write_all(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
 }
 
 /// Lets each message through a few times a minute; how many were held back is said with the next.
@@ -123,7 +190,8 @@ impl<S: Subscriber> Filter<S> for Repeats {
             let held = entry.count.saturating_sub(BURST);
             *entry = Seen { since: now, count: 0 };
             if held > 0 {
-                eprintln!("  ({held} more like the next message in the last minute)");
+                let text = format!("  ({held} more like the next message in the last minute)\n");
+                write(text.as_bytes());
             }
         }
         entry.count += 1;

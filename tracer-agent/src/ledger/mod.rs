@@ -2,133 +2,14 @@
 
 #![forbid(unsafe_code)]
 
+mod counters;
 mod text;
 
 use std::collections::BTreeMap;
 
 use rustc_hash::FxHashMap;
-use tracer_common::HeaderOutcome;
 
-pub use self::text::write_ledger;
-
-macro_rules! counters {
-    ($($variant:ident $name:literal $meaning:literal;)*) => {
-        /// What the ledger counts.
-        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-        #[repr(u8)]
-        pub enum Counter { $(#[doc = $meaning] $variant,)* }
-
-        impl Counter {
-            /// All counters, in the order in which they are shown.
-            pub const ALL: &[Self] = &[$(Self::$variant,)*];
-
-            /// The name that programs see: `area.what`.
-            pub const fn name(self) -> &'static str {
-                match self { $(Self::$variant => $name,)* }
-            }
-
-            /// What a person reads.
-            pub const fn meaning(self) -> &'static str {
-                match self { $(Self::$variant => $meaning,)* }
-            }
-        }
-    };
-}
-
-counters! {
-    BytesSeen "bytes.seen" "bytes that moved on traced connections";
-    BytesCopied "bytes.copied" "bytes of those that were copied to the agent";
-    BytesSkipped "bytes.skipped" "bytes of those that were left out on purpose: bodies";
-    BytesLost "bytes.lost" "bytes that moved unseen: a splice, a full ring, or another reader";
-    BytesOverlapping "bytes.overlapping" "bytes reported twice: several threads on one socket at once";
-    BytesIoUring "bytes.io_uring" "bytes moved by io_uring: lengths only";
-    BytesNoBuffer "bytes.no_buffer" "bytes moved by sendfile, splice, sendmmsg or recvmmsg: lengths only";
-    BytesFault "bytes.fault" "bytes whose memory could not be read";
-    BytesOtherReason "bytes.other_reason" "bytes not copied: a kernel socket, a discarding read or a 32-bit call";
-    Connections "connections.seen" "connections with traffic";
-    ConnectionsJoined "connections.joined" "connections joined in the middle: traced from the first certain boundary";
-    ConnectionsTls "connections.tls" "connections that speak TLS: not read";
-    ConnectionsHttp2 "connections.http2" "connections that speak HTTP/2: not read";
-    ConnectionsOther "connections.other" "connections whose protocol is not known";
-    ConnectionsTunnel "connections.tunnel" "connections that became a tunnel: an upgrade or CONNECT";
-    ConnectionsGivenUp "connections.given_up" "connections whose messages were lost sight of again and again: no longer read";
-    ConnectionsUnknownStart "connections.unknown_start" "connections whose first record was lost";
-    ConnectionsEvicted "connections.evicted" "connections forgotten because the table was full";
-    ExchangesPaired "exchanges.paired" "requests with their response";
-    ExchangesUnanswered "exchanges.unanswered" "requests that never got a complete response";
-    ExchangesOneWay "exchanges.one_way" "messages that nobody answers";
-    ExchangesUnpaired "exchanges.unpaired" "responses without a request";
-    ExchangesUnparsed "exchanges.unparsed" "messages that could not be understood";
-    ExchangesBeforeBoundary "exchanges.before_boundary" "messages seen before a boundary was certain: not reported";
-    ExchangesOwnExport "exchanges.own_export" "the service's own OTLP export calls: not spans";
-    EventsLost "events.lost" "records that found no room in the ring";
-    EventsSkipped "events.skipped" "calls that the kernel did not show: a program was running already";
-    SocketsUnix "sockets.unix" "calls on Unix sockets: not read yet";
-    SocketsDatagram "sockets.datagram" "calls on UDP sockets: not read yet";
-    SocketsOther "sockets.other" "calls on sockets of other kinds (MPTCP, SCTP, SMC): not read";
-    ConnectionsUpperLayer "connections.upper_layer" "connections with TLS in the kernel: not read";
-    EventsMalformed "events.malformed" "records that the agent could not read";
-    EventsExcluded "events.excluded" "records of processes that a selector excludes";
-    SelectedLate "process.selected_late" "processes that ran before they were selected";
-    AttachFailed "process.attach_failed" "processes that could not be traced";
-    LinksOtherTrace "links.other_trace" "calls whose trace header left with another trace than their span has: what caused them was seen too late";
-    HeadersPushed "headers.pushed" "calls that a trace header was added to";
-    HeadersForwarded "headers.forwarded" "calls whose forwarded trace header was made to name them";
-    HeadersOwn "headers.own" "calls without one of ours: they carry the application's own trace header";
-    HeadersBlocking "headers.blocking" "calls without a trace header: later request of a blocking socket";
-    HeadersUnknownPort "headers.unknown_port" "calls without a trace header: blocking socket to a port not known to speak HTTP/1";
-    HeadersQueue "headers.queue" "calls without a trace header: send queue not empty, or small";
-    HeadersBoundary "headers.boundary" "calls without a trace header: boundary unknown";
-    HeadersTooLong "headers.too_long" "calls without a trace header: head too long";
-    HeadersCut "headers.cut" "calls without a trace header: head not in one message";
-    HeadersOdd "headers.odd" "calls without a trace header: head not understood";
-    HeadersNotHttp "headers.not_http" "calls without a trace header: connection began with something else";
-    HeadersDestination "headers.destination" "calls without a trace header: destination not allowed";
-    HeadersTunnel "headers.tunnel" "calls without a trace header: upgraded connection or tunnel";
-    HeadersZeroCopy "headers.zero_copy" "calls without a trace header: socket sends without copying";
-    HeadersInUse "headers.in_use" "calls without a trace header: an upper layer protocol or another program has the socket";
-    HeadersForeign "headers.foreign" "calls without a trace header: a process that is not selected sends on the socket";
-    HeadersLease "headers.lease" "calls without a trace header: the agent was late";
-    HeadersFailed "headers.failed" "calls without a trace header: no room, or spliced bytes";
-    HeadersOtherContext "headers.other_context" "calls without a trace header: their request's trace is told by another header";
-    HeadersLater "headers.later" "calls without a trace header: their request is known only later, or not at all";
-    HeadersOnlyFirst "headers.only_first" "calls without a trace header: later request on a connection, and this kernel misleads who reads in a sockmap";
-    HeadersNotEntered "headers.not_entered" "calls without a trace header: connection not seen to be opened";
-    SpansUnnamed "spans.unnamed" "spans named by their method alone: the service has too many different paths";
-    SpansNotSampled "spans.not_sampled" "spans that the sampler left out";
-    SpansSdk "spans.sdk" "spans left out: the application makes its own";
-    SpansQueued "spans.queued" "spans handed to the exporter";
-}
-
-impl Counter {
-    /// What counts calls whose trace header came to this.
-    pub const fn of_header(outcome: HeaderOutcome) -> Self {
-        match outcome {
-            HeaderOutcome::Pushed => Self::HeadersPushed,
-            HeaderOutcome::Rewritten => Self::HeadersForwarded,
-            HeaderOutcome::OwnHeader => Self::HeadersOwn,
-            HeaderOutcome::Blocking => Self::HeadersBlocking,
-            HeaderOutcome::UnknownPort => Self::HeadersUnknownPort,
-            HeaderOutcome::QueueNotEmpty => Self::HeadersQueue,
-            HeaderOutcome::BoundaryUnknown => Self::HeadersBoundary,
-            HeaderOutcome::HeadTooLong => Self::HeadersTooLong,
-            HeaderOutcome::HeadCut => Self::HeadersCut,
-            HeaderOutcome::NotUnderstood => Self::HeadersOdd,
-            HeaderOutcome::NotHttp => Self::HeadersNotHttp,
-            HeaderOutcome::Destination => Self::HeadersDestination,
-            HeaderOutcome::Tunnel => Self::HeadersTunnel,
-            HeaderOutcome::ZeroCopy => Self::HeadersZeroCopy,
-            HeaderOutcome::UpperLayer | HeaderOutcome::InUse => Self::HeadersInUse,
-            HeaderOutcome::ForeignSender => Self::HeadersForeign,
-            HeaderOutcome::Lease => Self::HeadersLease,
-            HeaderOutcome::NoRoom | HeaderOutcome::Spliced | HeaderOutcome::PushFailed => Self::HeadersFailed,
-            HeaderOutcome::Later => Self::HeadersLater,
-            HeaderOutcome::OtherContext => Self::HeadersOtherContext,
-            HeaderOutcome::OnlyFirst => Self::HeadersOnlyFirst,
-            HeaderOutcome::NotEntered => Self::HeadersNotEntered,
-        }
-    }
-}
+pub use self::{counters::Counter, text::write_ledger};
 
 const COUNTERS: usize = Counter::ALL.len();
 

@@ -16,6 +16,10 @@ const LOSSES: &[Counter] = &[
     Counter::ExchangesUnpaired,
     Counter::ExchangesUnparsed,
     Counter::AttachFailed,
+    Counter::SpansNotExported,
+    Counter::SpansNotWritten,
+    Counter::EventsNotRecorded,
+    Counter::MessagesLost,
 ];
 
 /// What was seen and what is missing, as sentences. `names` tells the service of an instance.

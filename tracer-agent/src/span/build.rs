@@ -139,6 +139,8 @@ impl SpanBuilder {
                 Kind::Publish => SpanKind::Producer,
                 Kind::Consume => SpanKind::Consumer,
             },
+            local: facts.local,
+            peer: facts.remote,
             start_unix_ns,
             end_unix_ns: clock.unix_ns(exchange.end_ns).max(start_unix_ns),
             attributes,

@@ -5,18 +5,19 @@
 mod attributes;
 pub mod build;
 mod http;
-mod semconv;
+pub(crate) mod semconv;
 #[cfg(test)]
 mod tests;
 mod text;
 
-use std::sync::Arc;
+use std::{net::SocketAddr, sync::Arc};
 
 pub use self::{
     attributes::{Attributes, ValueRef},
     semconv::SCHEMA_URL,
     text::Text,
 };
+use crate::correlate::Evidence;
 
 /// Value of an attribute.
 #[derive(Clone, Debug, PartialEq)]
@@ -98,6 +99,10 @@ pub struct Span {
     pub name: Text,
     /// Kind.
     pub kind: SpanKind,
+    /// This end of the connection.
+    pub local: SocketAddr,
+    /// The other end.
+    pub peer: SocketAddr,
     /// Start, nanoseconds since 1970.
     pub start_unix_ns: u64,
     /// End, nanoseconds since 1970.
@@ -106,6 +111,34 @@ pub struct Span {
     pub attributes: Attributes,
     /// Status.
     pub status: Status,
+}
+
+impl Span {
+    /// How the parent is known; none for a root.
+    pub fn evidence(&self) -> Option<Evidence> {
+        self.text(semconv::TRACER_LINK_EVIDENCE).and_then(Evidence::from_name)
+    }
+
+    /// From start to end; 0 for a span that ends before it starts.
+    pub fn duration_ns(&self) -> u64 {
+        self.end_unix_ns.saturating_sub(self.start_unix_ns)
+    }
+
+    /// The attribute of this name, if it is a text.
+    pub fn text(&self, name: &str) -> Option<&str> {
+        match self.attributes.get(name) {
+            Some(ValueRef::Str(text)) => Some(text),
+            _ => None,
+        }
+    }
+
+    /// The attribute of this name, if it is an integer.
+    pub fn int(&self, name: &str) -> Option<i64> {
+        match self.attributes.get(name) {
+            Some(ValueRef::Int(number)) => Some(number),
+            _ => None,
+        }
+    }
 }
 
 /// Name of the instrumentation scope.

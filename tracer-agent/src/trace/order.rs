@@ -2,38 +2,35 @@
 
 use std::collections::HashMap;
 
-use crate::{correlate::Evidence, sink::terminal::row::Shown};
+use crate::{correlate::Evidence, span::Span};
 
-/// A line of the tree.
+/// A node of the tree.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Node {
+pub enum Node {
     /// A span, by its place in the list.
     Span(usize),
     /// A parent that is not in the list.
     Absent {
+        /// Its id.
         id: [u8; 8],
         /// A header named it: it is not of this host, or not of a process that is traced.
         is_elsewhere: bool,
     },
 }
 
-/// A node, and what stands before it.
-#[derive(Debug)]
-pub(crate) struct Row {
-    pub(crate) node: Node,
-    /// Lines of the tree.
-    pub(crate) prefix: String,
-}
-
-/// Rows in the order of the tree, and the children of each span.
-pub(crate) struct Tree {
-    pub(crate) rows: Vec<Row>,
-    pub(crate) children: Vec<Vec<usize>>,
+/// The nodes of a trace, and who is below whom.
+pub struct Tree {
+    /// The spans by their places, then the absent parents.
+    nodes: Vec<Node>,
+    /// Those below each node, the earliest first.
+    children: Vec<Vec<usize>>,
+    /// Nodes with nothing above them, then all spans: those on a circle of parents have no root.
+    starts: Vec<usize>,
 }
 
 impl Tree {
-    /// Each span has one row. `levels` are drawn; what is deeper keeps the last of them.
-    pub(crate) fn new(spans: &[Shown], levels: usize) -> Self {
+    /// The tree of these spans. Every span is a node once.
+    pub fn new(spans: &[Span]) -> Self {
         let mut by_id: HashMap<[u8; 8], usize> = HashMap::new();
         for (index, span) in spans.iter().enumerate() {
             // Of two with one id, the first has the children.
@@ -41,7 +38,7 @@ impl Tree {
         }
         let mut children = vec![Vec::new(); spans.len()];
         let mut nodes: Vec<Node> = (0..spans.len()).map(Node::Span).collect();
-        let mut roots = Vec::new();
+        let mut starts = Vec::new();
         let mut absent: HashMap<[u8; 8], usize> = HashMap::new();
         let mut earliest_first: Vec<usize> = (0..spans.len()).collect();
         earliest_first.sort_by_key(|index| {
@@ -50,14 +47,14 @@ impl Tree {
         });
         for index in earliest_first.iter().copied() {
             let span = &spans[index];
-            let Some(parent) = span.parent.filter(|parent| *parent != span.span_id) else {
-                roots.push(index);
+            let Some(parent) = span.parent_span_id.filter(|parent| *parent != span.span_id) else {
+                starts.push(index);
                 continue;
             };
             let above = by_id.get(&parent).copied().unwrap_or_else(|| {
                 *absent.entry(parent).or_insert_with(|| {
-                    roots.push(nodes.len());
-                    let is_elsewhere = span.evidence == Some(Evidence::Header);
+                    starts.push(nodes.len());
+                    let is_elsewhere = span.evidence() == Some(Evidence::Header);
                     nodes.push(Node::Absent { id: parent, is_elsewhere });
                     children.push(Vec::new());
                     nodes.len() - 1
@@ -65,60 +62,39 @@ impl Tree {
             });
             children[above].push(index);
         }
-        let mut walk = Walk { seen: vec![false; nodes.len()], rows: Vec::with_capacity(nodes.len()), levels };
-        // What no root leads to hangs on a circle of parents: it begins anywhere.
-        for root in roots.into_iter().chain(earliest_first) {
-            walk.from(root, &nodes, &children);
-        }
-        Self { rows: walk.rows, children }
+        starts.extend(earliest_first);
+        Self { nodes, children, starts }
     }
-}
 
-struct Walk {
-    seen: Vec<bool>,
-    rows: Vec<Row>,
-    levels: usize,
-}
+    /// The spans below a span, the earliest first, by their places in the list.
+    pub fn children(&self, span: usize) -> &[usize] {
+        self.children.get(span).map_or(&[], Vec::as_slice)
+    }
 
-impl Walk {
-    fn from(&mut self, root: usize, nodes: &[Node], children: &[Vec<usize>]) {
-        // Node, depth, whether it is the last of its parent.
-        let mut stack = vec![(root, 0, true)];
-        // Whether the nodes on the way to this one are the last of their parents.
+    /// Visits each node once, a parent before its children. The path tells of the node and of all above
+    /// it, the root first, whether each is the last child of its parent.
+    pub fn visit(&self, mut visitor: impl FnMut(Node, &[bool])) {
+        let mut seen = vec![false; self.nodes.len()];
         let mut path: Vec<bool> = Vec::new();
-        while let Some((index, depth, is_last)) = stack.pop() {
-            if std::mem::replace(&mut self.seen[index], true) {
-                continue;
+        for start in &self.starts {
+            // Node, depth, whether it is the last of its parent.
+            let mut stack = vec![(*start, 0, true)];
+            while let Some((index, depth, is_last)) = stack.pop() {
+                if std::mem::replace(&mut seen[index], true) {
+                    continue;
+                }
+                path.truncate(depth);
+                path.push(is_last);
+                visitor(self.nodes[index], &path);
+                let below = &self.children[index];
+                stack.extend(
+                    below
+                        .iter()
+                        .enumerate()
+                        .rev()
+                        .map(|(place, child)| (*child, depth + 1, place + 1 == below.len())),
+                );
             }
-            path.truncate(depth);
-            path.push(is_last);
-            self.rows.push(Row { node: nodes[index], prefix: prefix(&path, self.levels) });
-            let below = &children[index];
-            stack.extend(
-                below
-                    .iter()
-                    .enumerate()
-                    .rev()
-                    .map(|(place, child)| (*child, depth + 1, place + 1 == below.len())),
-            );
         }
     }
-}
-
-/// Two columns for each level below the root.
-fn prefix(path: &[bool], levels: usize) -> String {
-    let Some((is_last, above)) = path.get(1..).unwrap_or_default().split_last() else {
-        return String::new();
-    };
-    let mut text = String::new();
-    let hidden = (above.len() + 1).saturating_sub(levels);
-    if hidden > 0 {
-        text += "… ";
-    }
-    // The mark takes a level too.
-    let first = if hidden > 0 { hidden + 1 } else { 0 };
-    for is_last in above.iter().skip(first) {
-        text += if *is_last { "  " } else { "│ " };
-    }
-    text + if *is_last { "└ " } else { "├ " }
 }

@@ -1,7 +1,7 @@
 //! OTLP protobuf, written straight from spans: field numbers are those of
 //! `opentelemetry/proto/trace/v1/trace.proto` and its relatives.
 
-use std::cell::RefCell;
+use std::{cell::RefCell, sync::Arc};
 
 use crate::span::{KeyValue, Resource, SCHEMA_URL, SCOPE_NAME, Span, Status, Value};
 
@@ -80,7 +80,7 @@ fn attributes(out: &mut Vec<u8>, field: u32, list: &[KeyValue]) {
 }
 
 /// A `Span` message.
-pub(super) fn span(span: &Span) -> Vec<u8> {
+pub(in crate::sink) fn span(span: &Span) -> Arc<[u8]> {
     thread_local! {
         /// Where it is written before its length is known.
         static BUFFER: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
@@ -91,7 +91,7 @@ pub(super) fn span(span: &Span) -> Vec<u8> {
         out.clear();
         out.shrink_to(KEPT);
         write_span(out, span);
-        out.as_slice().to_vec()
+        Arc::from(out.as_slice())
     })
 }
 
@@ -208,8 +208,6 @@ fn read_varint(rest: &mut &[u8]) -> Option<u64> {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
     use opentelemetry_proto::tonic::{
         collector::trace::v1::{
             ExportTracePartialSuccess, ExportTraceServiceRequest, ExportTraceServiceResponse,
@@ -270,6 +268,8 @@ mod tests {
                     trace_state: name.clone(),
                     name: name.into(),
                     kind: if flags & 1 == 0 { SpanKind::Server } else { SpanKind::Client },
+                    local: "127.0.0.1:8080".parse().expect("an address"),
+                    peer: "127.0.0.1:51234".parse().expect("an address"),
                     start_unix_ns: start,
                     end_unix_ns: end,
                     attributes: Attributes::from(&attributes[..]),
@@ -303,7 +303,7 @@ mod tests {
     proptest! {
         #[test]
         fn the_protobuf_library_reads_what_is_written(list in proptest::collection::vec(spans(), 1..4)) {
-            let encoded: Vec<Vec<u8>> = list.iter().map(span).collect();
+            let encoded: Vec<Arc<[u8]>> = list.iter().map(span).collect();
             let groups: Vec<_> =
                 list.iter().zip(&encoded).map(|(span, bytes)| (span.resource.as_ref(), vec![&bytes[..]])).collect();
             let read = ExportTraceServiceRequest::decode(&request(&groups)[..]).expect("valid protobuf");

@@ -1,96 +1,179 @@
 //! OTLP as JSON: the protobuf mapping with hexadecimal ids, numbers for enumerations and texts for
-//! 64-bit integers.
+//! 64-bit integers. It is written straight from spans.
 
-use serde_json::{Value as Json, json};
+use std::{cell::RefCell, fmt, sync::Arc};
+
+use serde::{Serialize, Serializer, ser::SerializeMap};
 
 use crate::span::{Attributes, Resource, SCHEMA_URL, SCOPE_NAME, Span, Status, ValueRef};
 
-/// A request with these spans, one group for each.
-pub fn request(spans: &[Span]) -> Json {
-    let groups: Vec<Json> = spans.iter().map(|one| group(&one.resource, vec![span(one)])).collect();
-    json!({ "resourceSpans": groups })
-}
-
-/// A request of spans that were encoded before, by resource. Their texts are put in as they are.
-pub(super) fn request_of(groups: &[(&Resource, Vec<&[u8]>)]) -> Vec<u8> {
-    /// Stands where the spans go: no attribute can hold it unescaped.
-    const PLACE: &str = "\"spans\":[]";
-    let mut request = b"{\"resourceSpans\":[".to_vec();
+/// A request of spans that were encoded before, by resource.
+pub(in crate::sink) fn request(out: &mut Vec<u8>, groups: &[(&Resource, Vec<&[u8]>)]) {
+    out.extend_from_slice(b"{\"resourceSpans\":[");
     for (index, (resource, spans)) in groups.iter().enumerate() {
         if index > 0 {
-            request.push(b',');
+            out.push(b',');
         }
-        let around = group(resource, Vec::new()).to_string();
-        let at = around.rfind(PLACE).map_or(around.len(), |at| at + PLACE.len() - 1);
-        let (before, after) = around.split_at(at);
-        request.extend_from_slice(before.as_bytes());
-        request.extend(spans.join(&b','));
-        request.extend_from_slice(after.as_bytes());
+        out.extend_from_slice(b"{\"resource\":{\"attributes\":");
+        write(out, &List(&resource.attributes[..].into()));
+        out.extend_from_slice(b"},\"scopeSpans\":[{\"scope\":");
+        write(out, &Scope { name: SCOPE_NAME, version: env!("CARGO_PKG_VERSION") });
+        out.extend_from_slice(b",\"spans\":[");
+        for (index, span) in spans.iter().enumerate() {
+            if index > 0 {
+                out.push(b',');
+            }
+            out.extend_from_slice(span);
+        }
+        out.extend_from_slice(b"],\"schemaUrl\":");
+        write(out, SCHEMA_URL);
+        out.extend_from_slice(b"}],\"schemaUrl\":");
+        write(out, SCHEMA_URL);
+        out.push(b'}');
     }
-    request.extend_from_slice(b"]}");
-    request
-}
-
-fn group(resource: &Resource, spans: Vec<Json>) -> Json {
-    json!({
-        "resource": { "attributes": attributes(&resource.attributes[..].into()) },
-        "scopeSpans": [{
-            "scope": { "name": SCOPE_NAME, "version": env!("CARGO_PKG_VERSION") },
-            "spans": spans,
-            "schemaUrl": SCHEMA_URL,
-        }],
-        "schemaUrl": SCHEMA_URL,
-    })
+    out.extend_from_slice(b"]}");
 }
 
 /// One span.
-pub(super) fn span(span: &Span) -> Json {
-    let mut object = json!({
-        "traceId": hex(&span.trace_id),
-        "spanId": hex(&span.span_id),
-        "name": span.name,
-        "kind": span.kind as u8,
-        "startTimeUnixNano": span.start_unix_ns.to_string(),
-        "endTimeUnixNano": span.end_unix_ns.to_string(),
-        "attributes": attributes(&span.attributes),
-        "flags": span.flags,
-    });
-    if let Some(parent) = &span.parent_span_id {
-        object["parentSpanId"] = hex(parent).into();
+pub(in crate::sink) fn span(span: &Span) -> Arc<[u8]> {
+    thread_local! {
+        /// Where it is written before its length is known.
+        static BUFFER: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
     }
-    if !span.trace_state.is_empty() {
-        object["traceState"] = span.trace_state.as_str().into();
-    }
-    if let Status::Error(description) = &span.status {
-        object["status"] = json!({ "code": 2, "message": description });
-    }
-    object
+    BUFFER.with_borrow_mut(|out| {
+        /// Attributes of unusual length leave no memory behind.
+        const KEPT: usize = 64 * 1024;
+        out.clear();
+        out.shrink_to(KEPT);
+        write(out, &Fields::of(span));
+        Arc::from(out.as_slice())
+    })
 }
 
-fn attributes(list: &Attributes) -> Vec<Json> {
-    list.iter().map(|(key, of)| json!({ "key": key, "value": value(of) })).collect()
+/// Writing to memory does not fail, and no value here does.
+fn write<T: Serialize + ?Sized>(out: &mut Vec<u8>, value: &T) {
+    let _ = serde_json::to_writer(out, value);
 }
 
-fn value(of: ValueRef<'_>) -> Json {
-    match of {
-        ValueRef::Str(text) => json!({ "stringValue": text }),
-        ValueRef::Int(number) => json!({ "intValue": number.to_string() }),
-        ValueRef::Bool(truth) => json!({ "boolValue": truth }),
-        ValueRef::Double(number) => json!({ "doubleValue": number }),
-        ValueRef::Strings(list) => {
-            let values: Vec<Json> = list.iter().map(|text| json!({ "stringValue": text })).collect();
-            json!({ "arrayValue": { "values": values } })
+#[derive(Serialize)]
+struct Scope {
+    name: &'static str,
+    version: &'static str,
+}
+
+/// The fields of a span, in the order in which they are written.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Fields<'a> {
+    trace_id: Hex<'a>,
+    span_id: Hex<'a>,
+    name: &'a str,
+    kind: u8,
+    start_time_unix_nano: AsText<u64>,
+    end_time_unix_nano: AsText<u64>,
+    attributes: List<'a>,
+    flags: u32,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    parent_span_id: Option<Hex<'a>>,
+    #[serde(skip_serializing_if = "str::is_empty")]
+    trace_state: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    status: Option<Failed<'a>>,
+}
+
+impl<'a> Fields<'a> {
+    fn of(span: &'a Span) -> Self {
+        const ERROR: u8 = 2;
+        Self {
+            trace_id: Hex(&span.trace_id),
+            span_id: Hex(&span.span_id),
+            name: &span.name,
+            kind: span.kind as u8,
+            start_time_unix_nano: AsText(span.start_unix_ns),
+            end_time_unix_nano: AsText(span.end_unix_ns),
+            attributes: List(&span.attributes),
+            flags: span.flags,
+            parent_span_id: span.parent_span_id.as_ref().map(|id| Hex(id)),
+            trace_state: &span.trace_state,
+            status: match &span.status {
+                Status::Error(message) => Some(Failed { code: ERROR, message }),
+                Status::Unset => None,
+            },
         }
     }
 }
 
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+#[derive(Serialize)]
+struct Failed<'a> {
+    code: u8,
+    message: &'a str,
+}
+
+/// Attributes as a list of keys and values.
+struct List<'a>(&'a Attributes);
+
+impl Serialize for List<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        #[derive(Serialize)]
+        struct Attribute<'a> {
+            key: &'a str,
+            value: AnyValue<'a>,
+        }
+        serializer.collect_seq(self.0.iter().map(|(key, value)| Attribute { key, value: AnyValue(value) }))
+    }
+}
+
+/// A value, under the name of its type.
+struct AnyValue<'a>(ValueRef<'a>);
+
+impl Serialize for AnyValue<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        #[derive(Serialize)]
+        struct Values<'a> {
+            values: Vec<AnyValue<'a>>,
+        }
+        let mut map = serializer.serialize_map(Some(1))?;
+        match self.0 {
+            ValueRef::Str(text) => map.serialize_entry("stringValue", text),
+            ValueRef::Int(number) => map.serialize_entry("intValue", &AsText(number)),
+            ValueRef::Bool(truth) => map.serialize_entry("boolValue", &truth),
+            ValueRef::Double(number) => map.serialize_entry("doubleValue", &number),
+            ValueRef::Strings(list) => {
+                let values = list.iter().map(|text| AnyValue(ValueRef::Str(text))).collect();
+                map.serialize_entry("arrayValue", &Values { values })
+            }
+        }?;
+        map.end()
+    }
+}
+
+/// A number as a text.
+struct AsText<T>(T);
+
+impl<T: fmt::Display> Serialize for AsText<T> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(&self.0)
+    }
+}
+
+/// An id in lower-case hexadecimal.
+pub(in crate::sink) struct Hex<'a>(pub(in crate::sink) &'a [u8]);
+
+impl fmt::Display for Hex<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+    }
+}
+
+impl Serialize for Hex<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
+    use serde_json::{Value as Json, json};
 
     use super::*;
     use crate::span::{SpanKind, Value};
@@ -106,18 +189,81 @@ mod tests {
             trace_state: "a=1".to_owned(),
             name: name.into(),
             kind: SpanKind::Client,
+            local: "127.0.0.1:8080".parse().expect("an address"),
+            peer: "127.0.0.1:51234".parse().expect("an address"),
             start_unix_ns: u64::MAX,
             end_unix_ns: 5,
             attributes: Attributes::from(
-                &[("n".into(), Value::Int(-7)), ("l".into(), Value::Strings(vec!["x".to_owned()]))][..],
+                &[
+                    ("n".into(), Value::Int(-7)),
+                    ("l".into(), Value::Strings(vec!["x".to_owned()])),
+                    ("b".into(), Value::Bool(true)),
+                    ("d".into(), Value::Double(1.0)),
+                    ("nan".into(), Value::Double(f64::NAN)),
+                    ("s".into(), Value::Str("a\"\u{1}\u{2028}".into())),
+                ][..],
             ),
             status: Status::Error("why".to_owned()),
         }
     }
 
+    fn request_of(spans: &[&Span]) -> Vec<u8> {
+        let encoded: Vec<Arc<[u8]>> = spans.iter().map(|one| span(one)).collect();
+        let groups: Vec<_> =
+            spans.iter().zip(&encoded).map(|(one, bytes)| (&*one.resource, vec![&bytes[..]])).collect();
+        let mut out = Vec::new();
+        request(&mut out, &groups);
+        out
+    }
+
+    /// What serde_json writes of the same.
+    fn expected(span: &Span) -> Json {
+        let value = |of: ValueRef<'_>| match of {
+            ValueRef::Str(text) => json!({ "stringValue": text }),
+            ValueRef::Int(number) => json!({ "intValue": number.to_string() }),
+            ValueRef::Bool(truth) => json!({ "boolValue": truth }),
+            ValueRef::Double(number) => json!({ "doubleValue": number }),
+            ValueRef::Strings(list) => {
+                let values: Vec<Json> = list.iter().map(|text| json!({ "stringValue": text })).collect();
+                json!({ "arrayValue": { "values": values } })
+            }
+        };
+        let attributes = |list: &Attributes| -> Vec<Json> {
+            list.iter().map(|(key, of)| json!({ "key": key, "value": value(of) })).collect()
+        };
+        let mut object = json!({
+            "traceId": Hex(&span.trace_id).to_string(),
+            "spanId": Hex(&span.span_id).to_string(),
+            "name": span.name,
+            "kind": span.kind as u8,
+            "startTimeUnixNano": span.start_unix_ns.to_string(),
+            "endTimeUnixNano": span.end_unix_ns.to_string(),
+            "attributes": attributes(&span.attributes),
+            "flags": span.flags,
+        });
+        if let Some(parent) = &span.parent_span_id {
+            object["parentSpanId"] = Hex(parent).to_string().into();
+        }
+        if !span.trace_state.is_empty() {
+            object["traceState"] = span.trace_state.as_str().into();
+        }
+        if let Status::Error(description) = &span.status {
+            object["status"] = json!({ "code": 2, "message": description });
+        }
+        json!({
+            "resource": { "attributes": attributes(&span.resource.attributes[..].into()) },
+            "scopeSpans": [{
+                "scope": { "name": SCOPE_NAME, "version": env!("CARGO_PKG_VERSION") },
+                "spans": [object],
+                "schemaUrl": SCHEMA_URL,
+            }],
+            "schemaUrl": SCHEMA_URL,
+        })
+    }
+
     #[test]
     fn ids_are_hexadecimal_and_large_numbers_are_texts() {
-        let json = span(&span_named("n"));
+        let json: Json = serde_json::from_slice(&span(&span_named("n"))).expect("valid JSON");
         assert_eq!(json["traceId"], "ab".repeat(16));
         assert_eq!(json["parentSpanId"], "0202020202020202");
         assert_eq!(json["startTimeUnixNano"], u64::MAX.to_string());
@@ -128,16 +274,16 @@ mod tests {
 
     #[test]
     fn spans_that_were_encoded_before_are_put_in_as_they_are() {
-        let spans = [span_named("a"), span_named("b")];
-        let encoded: Vec<Vec<u8>> = spans.iter().map(|one| span(one).to_string().into_bytes()).collect();
-        let one = vec![
-            (spans[0].resource.as_ref(), vec![&encoded[0][..]]),
-            (spans[1].resource.as_ref(), vec![&encoded[1][..]]),
-        ];
-        let read: Json = serde_json::from_slice(&request_of(&one)).expect("valid JSON");
-        assert_eq!(read, request(&spans));
-        let both = vec![(spans[0].resource.as_ref(), vec![&encoded[0][..], &encoded[1][..]])];
-        let read: Json = serde_json::from_slice(&request_of(&both)).expect("valid JSON");
+        let mut plain = span_named("b");
+        (plain.parent_span_id, plain.trace_state, plain.status) = (None, String::new(), Status::Unset);
+        let spans = [span_named("a"), plain];
+        let groups: Vec<Json> = spans.iter().map(expected).collect();
+        let read = request_of(&[&spans[0], &spans[1]]);
+        assert_eq!(String::from_utf8_lossy(&read), json!({ "resourceSpans": groups }).to_string());
+        let encoded = [span(&spans[0]), span(&spans[1])];
+        let mut out = Vec::new();
+        request(&mut out, &[(&*spans[0].resource, vec![&encoded[0][..], &encoded[1][..]])]);
+        let read: Json = serde_json::from_slice(&out).expect("valid JSON");
         assert_eq!(read["resourceSpans"][0]["scopeSpans"][0]["spans"][1]["name"], "b");
     }
 }

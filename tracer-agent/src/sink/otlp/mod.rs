@@ -1,11 +1,9 @@
 //! Spans to any OTLP backend: a bounded queue, batches, retries, and an account of every span.
 
-#![forbid(unsafe_code)]
-
 pub mod config;
-mod encode;
+pub(super) mod encode;
 mod grpc;
-pub mod json;
+pub(super) mod json;
 mod queue;
 mod transport;
 mod worker;
@@ -22,7 +20,8 @@ use self::{
     queue::{Encoded, Queue},
     transport::Transport,
 };
-use crate::span::Span;
+use super::{Account, End, Outgoing, Settings, SpanSink};
+use crate::{ledger::Counter, span::Span};
 
 /// The running exporter.
 pub struct Exporter {
@@ -42,11 +41,54 @@ pub struct SpanSender {
 impl SpanSender {
     /// Encodes the span here, and queues it. If the queue is full the oldest spans go.
     pub fn send(&self, span: &Span) {
+        self.queue(&Outgoing::new(span));
+    }
+
+    fn queue(&self, span: &Outgoing<'_>) {
         let bytes = match self.protocol {
-            Protocol::HttpJson => json::span(span).to_string().into_bytes(),
-            Protocol::Grpc | Protocol::HttpProtobuf => encode::span(span),
+            Protocol::HttpJson => span.otlp_json(),
+            Protocol::Grpc | Protocol::HttpProtobuf => span.otlp_protobuf(),
         };
-        self.queue.push(Encoded { resource: Arc::clone(&span.resource), bytes });
+        let resource = Arc::clone(&span.span().resource);
+        self.queue.push(Encoded { resource, bytes: Arc::clone(bytes) });
+    }
+}
+
+/// Starts the exporter as a sink; none if no endpoint is configured.
+pub(super) fn start(settings: &mut Settings) -> Result<Option<Box<dyn SpanSink + Send>>, String> {
+    Ok(Exporter::start(&settings.export)?.map(|exporter| -> Box<dyn SpanSink + Send> {
+        Box::new(Otlp { sender: exporter.sender(), exporter })
+    }))
+}
+
+struct Otlp {
+    sender: SpanSender,
+    exporter: Exporter,
+}
+
+impl SpanSink for Otlp {
+    fn span(&mut self, span: &Outgoing<'_>) {
+        self.sender.queue(span);
+    }
+
+    fn finish(&mut self, end: &End<'_>) {
+        self.exporter.queue.close(end.time_left);
+    }
+
+    fn give_up(&mut self) {
+        self.exporter.queue.drop_rest();
+    }
+
+    fn account(&self) -> Account {
+        let export = self.exporter.statistics();
+        Account {
+            taken: export.queued,
+            delivered: export.sent,
+            dropped: export.dropped() + export.rejected,
+            waiting: export.in_queue,
+            export: Some(export),
+            ..Account::new(Counter::SpansNotExported)
+        }
     }
 }
 

@@ -15,12 +15,12 @@ use crate::span::Resource;
 /// A span as it will be sent.
 pub(super) struct Encoded {
     pub(super) resource: Arc<Resource>,
-    pub(super) bytes: Vec<u8>,
+    pub(super) bytes: Arc<[u8]>,
 }
 
 /// Why a span was not delivered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Drop {
+pub(super) enum DropReason {
     Refused,
     RetriesExhausted,
     TooLarge,
@@ -156,15 +156,15 @@ impl Queue {
         state.statistics.rejected += rejected;
     }
 
-    pub(super) fn dropped(&self, n: usize, why: Drop) {
+    pub(super) fn dropped(&self, n: usize, why: DropReason) {
         let mut state = self.lock();
         let n = n as u64;
         state.statistics.in_queue = state.statistics.in_queue.saturating_sub(n);
         let count = match why {
-            Drop::Refused => &mut state.statistics.dropped_refused,
-            Drop::RetriesExhausted => &mut state.statistics.dropped_retries_exhausted,
-            Drop::TooLarge => &mut state.statistics.dropped_too_large,
-            Drop::Shutdown => &mut state.statistics.dropped_shutdown,
+            DropReason::Refused => &mut state.statistics.dropped_refused,
+            DropReason::RetriesExhausted => &mut state.statistics.dropped_retries_exhausted,
+            DropReason::TooLarge => &mut state.statistics.dropped_too_large,
+            DropReason::Shutdown => &mut state.statistics.dropped_shutdown,
         };
         *count += n;
     }

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use super::{
     ExportConfig, Protocol, encode, json,
-    queue::{Drop, Encoded, Queue},
+    queue::{DropReason, Encoded, Queue},
     transport::{Answer, Transport},
 };
 use crate::span::Resource;
@@ -75,7 +75,7 @@ impl Worker<'_> {
                     let rest = part.split_off(part.len() / 2);
                     parts.extend([rest, part]);
                 }
-                Outcome::TooLarge => self.queue.dropped(part.len(), Drop::TooLarge),
+                Outcome::TooLarge => self.queue.dropped(part.len(), DropReason::TooLarge),
             }
         }
     }
@@ -108,7 +108,7 @@ impl Worker<'_> {
                 }
                 Answer::Refused { error } => {
                     self.failed(&error, false);
-                    self.queue.dropped(batch.len(), Drop::Refused);
+                    self.queue.dropped(batch.len(), DropReason::Refused);
                     return Outcome::Done;
                 }
                 Answer::Again { error, after } => (error, after),
@@ -116,11 +116,11 @@ impl Worker<'_> {
             self.failed(&error, true);
             let deadline = self.queue.closing();
             if deadline.is_some_and(|deadline| Instant::now() >= deadline) {
-                self.queue.dropped(batch.len(), Drop::Shutdown);
+                self.queue.dropped(batch.len(), DropReason::Shutdown);
                 return Outcome::Done;
             }
             if begin.elapsed() >= self.config.retry_for.0 {
-                self.queue.dropped(batch.len(), Drop::RetriesExhausted);
+                self.queue.dropped(batch.len(), DropReason::RetriesExhausted);
                 return Outcome::Done;
             }
             // Whatever the receiver says, there is a pause.
@@ -154,7 +154,11 @@ impl Worker<'_> {
     fn encode(&self, batch: &[Encoded]) -> Vec<u8> {
         let groups = by_resource(batch);
         match self.transport.protocol() {
-            Protocol::HttpJson => json::request_of(&groups),
+            Protocol::HttpJson => {
+                let mut request = Vec::new();
+                json::request(&mut request, &groups);
+                request
+            }
             Protocol::Grpc | Protocol::HttpProtobuf => encode::request(&groups),
         }
     }

@@ -1,13 +1,16 @@
 //! Where the output goes, and how it may look there.
 
 use std::{
-    fs::File,
     io::{self, IsTerminal, Write},
     path::{Path, PathBuf},
 };
 
 use terminal_size::{Width, terminal_size_of};
 
+use crate::sink::outlet;
+
+/// Mode of a file that is made, less what the umask takes away.
+const MODE: u32 = 0o666;
 /// Columns of a terminal that does not tell, and of what is none.
 const COLUMNS: usize = 120;
 
@@ -32,13 +35,13 @@ impl Destination {
         }
     }
 
-    /// Opens it.
+    /// Opens it; a FIFO only when something is written, since that waits for its reader.
     ///
     /// # Errors
     /// The file cannot be made.
     pub fn open(&self) -> io::Result<Box<dyn Write + Send>> {
         Ok(match self {
-            Self::File(path) => Box::new(File::create(path)?),
+            Self::File(path) => outlet::create(path, MODE)?,
             Self::StandardOutput => Box::new(io::stdout()),
             Self::StandardError => Box::new(io::stderr()),
         })

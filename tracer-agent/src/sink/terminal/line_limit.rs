@@ -1,4 +1,4 @@
-//! More than a person reads becomes a count.
+//! Lines beyond those that a person can read become a count.
 
 use std::io::Write;
 
@@ -6,7 +6,7 @@ use std::io::Write;
 pub(super) const LINES_PER_SECOND: usize = 200;
 
 /// What of a second was written, and what was only counted.
-pub(super) struct Fold {
+pub(super) struct LineLimit {
     /// What is counted: a word for it after "more", with a space before it.
     what: &'static str,
     second: u64,
@@ -16,7 +16,7 @@ pub(super) struct Fold {
     is_folding: bool,
 }
 
-impl Fold {
+impl LineLimit {
     pub(super) fn new(what: &'static str) -> Self {
         Self { what, second: 0, lines: 0, folded: 0, is_folding: false }
     }
@@ -58,36 +58,39 @@ impl Fold {
 mod tests {
     use super::*;
 
-    fn told(fold: &mut Fold, step: impl FnOnce(&mut Fold, &mut Vec<u8>)) -> String {
+    fn told(limit: &mut LineLimit, step: impl FnOnce(&mut LineLimit, &mut Vec<u8>)) -> String {
         let mut out = Vec::new();
-        step(fold, &mut out);
+        step(limit, &mut out);
         String::from_utf8(out).expect("text")
     }
 
     #[test]
     fn more_lines_than_a_person_reads_become_one_count() {
-        let mut fold = Fold::new("");
+        let mut limit = LineLimit::new("");
         let mut admitted = 0;
-        let written = told(&mut fold, |fold, out| {
-            admitted = (0..LINES_PER_SECOND + 50).filter(|_| fold.admits(out, 1, 1)).count();
-            fold.tick(out);
+        let written = told(&mut limit, |limit, out| {
+            admitted = (0..LINES_PER_SECOND + 50).filter(|_| limit.admits(out, 1, 1)).count();
+            limit.tick(out);
         });
         assert_eq!(admitted, LINES_PER_SECOND);
         assert_eq!(written, "", "the second may not be over");
-        let written = told(&mut fold, |fold, out| assert!(fold.admits(out, 2, 1)));
+        let written = told(&mut limit, |limit, out| assert!(limit.admits(out, 2, 1)));
         assert_eq!(written, "              … and 50 more in the same second\n");
-        assert_eq!(told(&mut fold, Fold::tick), "");
-        assert_eq!(told(&mut fold, Fold::tick), "");
+        assert_eq!(told(&mut limit, LineLimit::tick), "");
+        assert_eq!(told(&mut limit, LineLimit::tick), "");
     }
 
     #[test]
     fn a_count_does_not_wait_for_traffic_that_has_stopped() {
-        let mut fold = Fold::new(" traces");
-        told(&mut fold, |fold, out| {
-            assert!(fold.admits(out, 1, LINES_PER_SECOND));
-            assert!(!fold.admits(out, 1, 1));
+        let mut limit = LineLimit::new(" traces");
+        told(&mut limit, |limit, out| {
+            assert!(limit.admits(out, 1, LINES_PER_SECOND));
+            assert!(!limit.admits(out, 1, 1));
         });
-        assert_eq!(told(&mut fold, Fold::tick), "");
-        assert_eq!(told(&mut fold, Fold::tick), "              … and 1 more traces in the same second\n");
+        assert_eq!(told(&mut limit, LineLimit::tick), "");
+        assert_eq!(
+            told(&mut limit, LineLimit::tick),
+            "              … and 1 more traces in the same second\n"
+        );
     }
 }

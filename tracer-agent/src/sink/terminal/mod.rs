@@ -1,14 +1,13 @@
 //! What a person or a program sees at once: finished traces or a line per exchange, and a summary at the
 //! end.
 
-#![forbid(unsafe_code)]
-
 mod bar;
 mod destination;
 mod escape;
 mod json;
 mod line_limit;
-pub(crate) mod row;
+mod output;
+mod row;
 mod style;
 mod summary;
 mod text;
@@ -21,14 +20,11 @@ use serde::{Deserialize, Serialize};
 
 pub use self::{
     destination::{Destination, Style},
+    output::{AtOnce, Output},
     summary::Summary,
 };
-use self::{line_limit::Fold, row::Shown, style::Paint, text::Lines, waterfall::Waterfall};
-use crate::{
-    exchange::{ConnectionFacts, Exchange},
-    span::Span,
-    trace::assembly::Waiting,
-};
+use super::{Account, End, Outgoing, SpanSink, outlet::Outlet, queue::Progress};
+use crate::ledger::{Counter, Ledger, write_ledger};
 
 /// What is written of exchanges.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -73,138 +69,82 @@ impl std::str::FromStr for Format {
     }
 }
 
-/// Writes exchanges and traces.
-pub struct Output {
-    format: Format,
-    style: Style,
-    lines: Lines,
-    waterfall: Waterfall,
-    fold: Fold,
-    waiting: Waiting,
-    /// `CLOCK_MONOTONIC` of the last tick.
-    now_ns: u64,
-    out: Box<dyn io::Write + Send>,
-    closed: bool,
-    buffer: Vec<u8>,
+/// What the terminal's sink is started with.
+pub struct Settings {
+    /// What is written.
+    pub format: Format,
+    /// Where it goes.
+    pub out: Box<dyn io::Write + Send>,
+    /// How it looks there.
+    pub style: Style,
+    /// Write a summary at the end.
+    pub summary: bool,
 }
 
-impl Output {
-    /// Most bytes that wait to be written.
-    const BUFFER: usize = 64 * 1024;
-    /// Columns that traces are drawn in, whatever the terminal has.
-    const NARROWEST: usize = 80;
-    const WIDEST: usize = 160;
+/// Bytes of output that wait for whoever reads it. At 300 bytes for a line these are 14,000 lines.
+const QUEUE_BYTES: usize = 4 << 20;
 
-    /// Writes to `out`.
-    pub fn new(format: Format, style: Style, out: Box<dyn io::Write + Send>) -> Self {
-        Self {
-            format,
-            style,
-            lines: Lines::new(Paint(style.color)),
-            waterfall: Waterfall::new(Paint(style.color)),
-            fold: Fold::new(if format == Format::Tree { " traces" } else { "" }),
-            waiting: Waiting::default(),
-            now_ns: 0,
-            out,
-            closed: false,
-            buffer: Vec::new(),
+/// Starts the sink; none if nothing is written.
+pub(super) fn start(settings: &mut super::Settings) -> Result<Option<Box<dyn SpanSink + Send>>, String> {
+    let Some(Settings { format, out, style, summary }) = settings.terminal.take() else { return Ok(None) };
+    if format == Format::None && !summary {
+        return Ok(None);
+    }
+    let failed = |error| tracing::warn!(%error, "cannot write the output: it ends here");
+    let outlet = Outlet::start("tracer-output", QUEUE_BYTES, out, failed)
+        .map_err(|error| format!("cannot start a thread: {error}"))?;
+    Ok(Some(Box::new(Terminal {
+        output: Output::new(format, style, Box::new(outlet.clone())),
+        outlet,
+        summary: summary.then(Summary::default),
+    })))
+}
+
+struct Terminal {
+    output: Output,
+    outlet: Outlet,
+    /// What was seen by endpoint, if it is shown at the end.
+    summary: Option<Summary>,
+}
+
+impl SpanSink for Terminal {
+    fn span(&mut self, span: &Outgoing<'_>) {
+        self.output.span(span);
+        if let Some(summary) = &mut self.summary {
+            summary.add(span.span());
         }
     }
 
-    /// Whether the reader has gone away.
-    pub fn is_closed(&self) -> bool {
-        self.closed
+    fn tick(&mut self, now_ns: u64) {
+        self.output.tick(now_ns);
     }
 
-    /// An exchange has ended.
-    pub fn span(&mut self, span: &Span, exchange: &Exchange, facts: &ConnectionFacts) {
-        match self.format {
-            Format::Text => {
-                if self.fold.admits(&mut self.buffer, second(span.end_unix_ns), 1) {
-                    self.lines.write(&mut self.buffer, &Shown::of(span, exchange, facts));
-                }
-            }
-            Format::Tree => {
-                if let Some(trace) = self.waiting.add(Shown::of(span, exchange, facts)) {
-                    self.trace(&trace);
-                }
-            }
-            Format::Json => json::line(&mut self.buffer, span, facts),
-            Format::OtlpJson => {
-                self.buffer.extend(
-                    crate::sink::otlp::json::request(std::slice::from_ref(span)).to_string().into_bytes(),
-                );
-                self.buffer.push(b'\n');
-            }
-            Format::None => {}
+    fn finish(&mut self, end: &End<'_>) {
+        self.output.finish();
+        if let Some(endpoints) = &self.summary {
+            self.output.write(&summary(endpoints, end.ledger, end.names));
         }
-        if self.buffer.len() >= Self::BUFFER {
-            self.flush();
-        }
+        self.outlet.close();
     }
 
-    /// Time has passed: finished traces are drawn, what was folded is counted, and what waits is written.
-    pub fn tick(&mut self, now_ns: u64) {
-        self.now_ns = now_ns;
-        for trace in self.waiting.tick(now_ns) {
-            self.trace(&trace);
-        }
-        self.fold.tick(&mut self.buffer);
-        self.flush();
+    fn give_up(&mut self) {
+        self.outlet.finish(std::time::Instant::now());
     }
 
-    /// No more exchanges come: all is written.
-    pub fn finish(&mut self) {
-        for trace in self.waiting.finish() {
-            self.trace(&trace);
-        }
-        self.fold.tell(&mut self.buffer);
-        self.flush();
-    }
-
-    /// Writes a text that is no exchange, after the last one: the summary.
-    pub fn write(&mut self, text: &str) {
-        self.buffer.extend_from_slice(text.as_bytes());
-        self.flush();
-    }
-
-    /// A trace as a picture, or as a line if that says all.
-    fn trace(&mut self, spans: &[Shown]) {
-        let lines = if spans.len() == 1 { 1 } else { waterfall::lines(spans) };
-        if !self.fold.admits(&mut self.buffer, second(self.now_ns), lines) {
-            return;
-        }
-        match spans {
-            [span] => self.lines.write(&mut self.buffer, span),
-            _ => {
-                let columns = (self.style.columns)().clamp(Self::NARROWEST, Self::WIDEST);
-                self.waterfall.draw(&mut self.buffer, spans, columns);
-            }
-        }
-    }
-
-    fn flush(&mut self) {
-        if self.buffer.is_empty() {
-            return;
-        }
-        if self.style.ascii && self.format.is_for_people() {
-            self.buffer = escape::ascii(&String::from_utf8_lossy(&self.buffer)).into_bytes();
-        }
-        let written = if self.closed {
-            Ok(())
-        } else {
-            self.out.write_all(&self.buffer).and_then(|()| self.out.flush())
-        };
-        self.buffer.clear();
-        if let Err(error) = written {
-            self.closed = true;
-            if error.kind() != io::ErrorKind::BrokenPipe {
-                tracing::warn!(%error, "cannot write the output: it ends here");
-            }
+    fn account(&self) -> Account {
+        let Progress { taken, delivered, dropped, waiting } = self.outlet.progress();
+        Account {
+            taken,
+            delivered,
+            dropped,
+            waiting,
+            ended: self.outlet.ended(),
+            ..Account::new(Counter::SpansNotWritten)
         }
     }
 }
 
-fn second(ns: u64) -> u64 {
-    ns / 1_000_000_000
+/// The table of endpoints and the ledger in words.
+pub fn summary(endpoints: &Summary, ledger: &Ledger, names: &dyn Fn(u32) -> Option<String>) -> String {
+    format!("\n{}\n{}", endpoints.table(), write_ledger(ledger, names))
 }

@@ -12,9 +12,9 @@ pub(super) const SERVICES: [&str; 5] = ["\x1b[36m", "\x1b[35m", "\x1b[34m", GREE
 
 /// Whether the output has colours.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Paint(pub(super) bool);
+pub(super) struct Palette(pub(super) bool);
 
-impl Paint {
+impl Palette {
     /// The text in a colour.
     pub(super) fn text(self, color: &str, text: &str) -> String {
         if self.0 && !text.trim().is_empty() { format!("{color}{text}\x1b[0m") } else { text.to_owned() }

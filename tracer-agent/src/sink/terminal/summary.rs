@@ -150,6 +150,8 @@ mod tests {
             trace_state: String::new(),
             name: name.to_owned().into(),
             kind,
+            local: "127.0.0.1:8080".parse().expect("an address"),
+            peer: "127.0.0.1:51234".parse().expect("an address"),
             start_unix_ns,
             end_unix_ns: start_unix_ns + taken_us * 1000,
             attributes: crate::span::Attributes::default(),

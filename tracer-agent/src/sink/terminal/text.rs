@@ -4,8 +4,8 @@ use std::io::Write;
 
 use super::{
     escape::{bytes, columns, duration, fit},
-    row::{Shown, clock_time},
-    style::{DIM, Paint},
+    row::{Row, clock_time},
+    style::{DIM, Palette},
 };
 use crate::span::SpanKind;
 
@@ -16,20 +16,20 @@ const TARGET_WIDTH: usize = 30;
 
 /// The lines' columns.
 pub(super) struct Lines {
-    paint: Paint,
+    palette: Palette,
     /// Widest service so far, up to a limit: columns stay where they are.
     width: usize,
 }
 
 impl Lines {
-    pub(super) fn new(paint: Paint) -> Self {
-        Self { paint, width: 8 }
+    pub(super) fn new(palette: Palette) -> Self {
+        Self { palette, width: 8 }
     }
 
-    pub(super) fn write(&mut self, out: &mut Vec<u8>, span: &Shown) {
-        let service = span.service(SERVICE_WIDTH);
+    pub(super) fn write(&mut self, out: &mut Vec<u8>, row: &Row<'_>) {
+        let service = row.service(SERVICE_WIDTH);
         self.width = self.width.max(columns(&service)).min(SERVICE_WIDTH);
-        let direction = match span.kind {
+        let direction = match row.span.kind {
             SpanKind::Server | SpanKind::Consumer => "← in ",
             SpanKind::Client | SpanKind::Producer => "→ out",
         };
@@ -37,14 +37,14 @@ impl Lines {
         let _ = writeln!(
             out,
             "{}  {}  {direction}  {:<6} {} {} {:>8} {:>8}  {}",
-            self.paint.text(DIM, &clock_time(span.end_unix_ns)),
+            self.palette.text(DIM, &clock_time(row.span.end_unix_ns)),
             fit(&service, self.width),
-            span.method,
-            fit(&span.target, TARGET_WIDTH),
-            self.paint.status(span.tone, &format!("{:<8}", span.status)),
-            duration(span.duration_ns()),
-            span.body_bytes.map_or("?".to_owned(), bytes),
-            self.paint.text(DIM, &span.peer.to_string()),
+            row.method,
+            fit(&row.target, TARGET_WIDTH),
+            self.palette.status(row.tone, &format!("{:<8}", row.status)),
+            duration(row.span.duration_ns()),
+            row.body_bytes.map_or("?".to_owned(), |size| bytes(size.unsigned_abs())),
+            self.palette.text(DIM, &row.span.peer.to_string()),
         );
     }
 }
@@ -115,13 +115,13 @@ mod tests {
             &mut |_, _| {},
         );
         let mut out = Vec::new();
-        lines.write(&mut out, &Shown::of(&span.expect("a span"), &exchange, &facts));
+        lines.write(&mut out, &Row::of(&span.expect("a span")));
         String::from_utf8(out).expect("text")
     }
 
     #[test]
     fn columns_stay_where_they_are_whatever_traffic_says() {
-        let mut text = Lines::new(Paint(false));
+        let mut text = Lines::new(Palette(false));
         let lines = [
             write(&mut text, Kind::Serve, "GET /orders/42?token=abc HTTP/1.1", Some(200), 1),
             write(&mut text, Kind::Call, "DELETE /a\u{1b}[31m HTTP/1.1", None, 2),

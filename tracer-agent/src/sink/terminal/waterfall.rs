@@ -3,15 +3,18 @@
 use std::{collections::HashSet, io::Write};
 
 use super::{
-    bar::{Own, Part, part},
+    bar::bar,
     escape::{columns, duration, fit, hex},
     line_limit::LINES_PER_SECOND,
-    row::{Shown, clock_time},
-    style::{BOLD, DIM, Paint, RED, SERVICES},
+    row::{Row, clock_time},
+    style::{BOLD, DIM, Palette, RED, SERVICES},
 };
 use crate::{
-    span::SpanKind,
-    trace::order::{Node, Row, Tree},
+    span::{Span, SpanKind},
+    trace::{
+        order::{Node, Tree},
+        self_time::{Interval, SelfTime, interval},
+    },
 };
 
 /// Columns before the rows: what stands at the edge is a time, and begins something new.
@@ -34,50 +37,56 @@ const LONGEST_SHORT_TIME: usize = 6;
 const MOST_ROWS: usize = LINES_PER_SECOND - 2;
 
 /// Lines that a picture takes.
-pub(super) fn lines(spans: &[Shown]) -> usize {
+pub(super) fn lines(spans: &[Span]) -> usize {
     let ids: HashSet<[u8; 8]> = spans.iter().map(|span| span.span_id).collect();
     let absent: HashSet<[u8; 8]> =
-        spans.iter().filter_map(|span| span.parent).filter(|parent| !ids.contains(parent)).collect();
+        spans.iter().filter_map(|span| span.parent_span_id).filter(|parent| !ids.contains(parent)).collect();
     (1 + spans.len() + absent.len()).min(LINES_PER_SECOND)
 }
 
 /// Draws traces, one below the other.
 pub(super) struct Waterfall {
-    paint: Paint,
+    palette: Palette,
     needs: Needs,
 }
 
 impl Waterfall {
-    pub(super) fn new(paint: Paint) -> Self {
-        Self { paint, needs: Needs::default() }
+    pub(super) fn new(palette: Palette) -> Self {
+        Self { palette, needs: Needs::default() }
     }
 
     /// Draws a trace within so many columns.
-    pub(super) fn draw(&mut self, out: &mut Vec<u8>, spans: &[Shown], width: usize) {
-        let whole = spans.iter().map(part).reduce(|all, one| (all.0.min(one.0), all.1.max(one.1)));
+    pub(super) fn draw(&mut self, out: &mut Vec<u8>, spans: &[Span], width: usize) {
+        let whole = spans.iter().map(interval).reduce(|all, one| (all.0.min(one.0), all.1.max(one.1)));
         let Some(time) = whole else { return };
-        let mut tree = Tree::new(spans, levels(width));
-        let rest = if tree.rows.len() > MOST_ROWS + 1 { tree.rows.split_off(MOST_ROWS) } else { Vec::new() };
-        let below = || spans.iter().zip(&tree.children);
-        let requests: Vec<String> =
-            below().map(|(span, children)| request(span, children.is_empty())).collect();
-        let owns: Vec<Own> = below()
-            .map(|(span, children)| Own::new(span, children.iter().map(|child| &spans[*child])))
+        let tree = Tree::new(spans);
+        let mut lines = branches(&tree, levels(width));
+        let rest = if lines.len() > MOST_ROWS + 1 { lines.split_off(MOST_ROWS) } else { Vec::new() };
+        let rows: Vec<Row<'_>> = spans.iter().map(Row::of).collect();
+        let requests: Vec<String> = rows
+            .iter()
+            .enumerate()
+            .map(|(index, row)| request(row, tree.children(index).is_empty()))
             .collect();
-        self.needs.include(spans, &tree.rows, &requests, time);
+        let times: Vec<SelfTime> = spans
+            .iter()
+            .enumerate()
+            .map(|(index, span)| SelfTime::new(span, tree.children(index).iter().map(|child| &spans[*child])))
+            .collect();
+        self.needs.include(&rows, &lines, &requests, time);
         let picture = Picture {
-            spans,
+            rows: &rows,
             requests: &requests,
-            owns: &owns,
-            most_own_ns: owns.iter().map(Own::ns).max().unwrap_or_default(),
+            times: &times,
+            longest_self_ns: times.iter().map(SelfTime::ns).max().unwrap_or_default(),
             time,
             grid: Grid::new(&self.needs, width),
-            paint: self.paint,
+            palette: self.palette,
         };
         // Writing to memory does not fail.
         let _ = writeln!(out, "{}", picture.header());
         let mut services: Vec<&str> = Vec::new();
-        for Row { node, prefix } in &tree.rows {
+        for Branch { node, prefix } in &lines {
             let line = match node {
                 Node::Span(index) => {
                     let name = spans[*index].resource.service_name.as_str();
@@ -89,16 +98,47 @@ impl Waterfall {
                 }
                 Node::Absent { id, is_elsewhere } => {
                     let place = if *is_elsewhere { "elsewhere" } else { "not shown" };
-                    self.paint.text(DIM, &format!("(parent {} {place})", hex(id)))
+                    self.palette.text(DIM, &format!("(parent {} {place})", hex(id)))
                 }
             };
             let _ = writeln!(out, "{:INDENT$}{line}", "");
         }
-        let left = rest.iter().filter(|row| matches!(row.node, Node::Span(_))).count();
+        let left = rest.iter().filter(|line| matches!(line.node, Node::Span(_))).count();
         if left > 0 {
             let _ = writeln!(out, "{:INDENT$}… and {left} more spans", "");
         }
     }
+}
+
+/// A node, and the lines of the tree before it.
+struct Branch {
+    node: Node,
+    prefix: String,
+}
+
+/// The nodes in the order of the tree. `levels` are drawn; deeper nodes keep the last of them.
+fn branches(tree: &Tree, levels: usize) -> Vec<Branch> {
+    let mut list = Vec::new();
+    tree.visit(|node, path| list.push(Branch { node, prefix: prefix(path, levels) }));
+    list
+}
+
+/// Two columns for each level below the root.
+fn prefix(path: &[bool], levels: usize) -> String {
+    let Some((is_last, above)) = path.get(1..).unwrap_or_default().split_last() else {
+        return String::new();
+    };
+    let mut text = String::new();
+    let hidden = (above.len() + 1).saturating_sub(levels);
+    if hidden > 0 {
+        text += "… ";
+    }
+    // The mark takes a level too.
+    let first = if hidden > 0 { hidden + 1 } else { 0 };
+    for is_last in above.iter().skip(first) {
+        text += if *is_last { "  " } else { "│ " };
+    }
+    text + if *is_last { "└ " } else { "├ " }
 }
 
 /// Levels of the tree that are drawn: a fifth of the width, with a name behind them.
@@ -107,31 +147,32 @@ fn levels(width: usize) -> usize {
 }
 
 /// What was asked; of whom, if the answer is not a row of the picture.
-fn request(span: &Shown, is_leaf: bool) -> String {
-    let host = if is_leaf { span.host.as_str() } else { "" };
-    format!("{} {host}{}", span.method, span.target)
+fn request(row: &Row<'_>, is_leaf: bool) -> String {
+    let host = if is_leaf { row.host.as_str() } else { "" };
+    format!("{} {host}{}", row.method, row.target)
 }
 
 /// A trace and how it is laid out.
 struct Picture<'a> {
-    spans: &'a [Shown],
+    rows: &'a [Row<'a>],
     requests: &'a [String],
-    owns: &'a [Own],
-    most_own_ns: u64,
-    time: Part,
+    times: &'a [SelfTime],
+    longest_self_ns: u64,
+    time: Interval,
     grid: Grid,
-    paint: Paint,
+    palette: Palette,
 }
 
 impl Picture<'_> {
     /// When the trace ended, which it is, what it has, how long it took, and the last columns' titles.
     fn header(&self) -> String {
-        let Self { spans, grid, paint, .. } = self;
-        let services: HashSet<&str> = spans.iter().map(|span| span.resource.service_name.as_str()).collect();
-        let errors = spans.iter().filter(|span| span.is_error()).count();
+        let Self { rows, grid, palette, .. } = self;
+        let services: HashSet<&str> =
+            rows.iter().map(|row| row.span.resource.service_name.as_str()).collect();
+        let errors = rows.iter().filter(|row| row.is_error()).count();
         let gap = " ".repeat(grid.gap);
         let clock = clock_time(self.time.1);
-        let counts = format!("{gap}{}{gap}{}", hex(&spans[0].trace_id), counted(spans.len(), "span"));
+        let counts = format!("{gap}{}{gap}{}", hex(&rows[0].span.trace_id), counted(rows.len(), "span"));
         let services = format!(", {}", counted(services.len(), "service"));
         let errors = if errors == 0 { String::new() } else { format!(", {}", counted(errors, "error")) };
         let total = duration(self.time.1 - self.time.0);
@@ -145,40 +186,43 @@ impl Picture<'_> {
             Some((services, space)) => (services, " ".repeat(space) + &self.titles(&total)),
             None => ("", gap + &total),
         };
-        [&paint.text(DIM, &clock), &counts, services, &paint.text(RED, &errors), &times].concat()
+        [&palette.text(DIM, &clock), &counts, services, &palette.text(RED, &errors), &times].concat()
     }
 
     fn titles(&self, total: &str) -> String {
-        let Self { grid, paint, .. } = self;
+        let Self { grid, palette, .. } = self;
         let times = grid.times;
-        let mut cells = vec![format!("{total:>times$}"), paint.text(DIM, &format!("{OWN:>times$}"))];
+        let mut cells = vec![format!("{total:>times$}"), palette.text(DIM, &format!("{OWN:>times$}"))];
         if grid.evidence > 0 {
-            cells.push(paint.text(DIM, EVIDENCE));
+            cells.push(palette.text(DIM, EVIDENCE));
         }
         cells.join(&" ".repeat(grid.gap))
     }
 
     /// A span.
     fn row(&self, index: usize, prefix: &str, color: &str) -> String {
-        let Self { grid, paint, .. } = self;
-        let (span, own) = (&self.spans[index], &self.owns[index]);
-        let Grid { tree, request, status, bar, times, .. } = *grid;
-        let arrow = match span.kind {
+        let Self { grid, palette, .. } = self;
+        let (row, self_time) = (&self.rows[index], &self.times[index]);
+        let Grid { tree, request, status, bar: bar_width, times, .. } = *grid;
+        let arrow = match row.span.kind {
             SpanKind::Server | SpanKind::Consumer => '←',
             SpanKind::Client | SpanKind::Producer => '→',
         };
-        let service = fit(&span.service(SERVICE_WIDTH), tree.saturating_sub(columns(prefix)));
-        let own_ns = format!("{:>times$}", duration(own.ns()));
+        let service = fit(&row.service(SERVICE_WIDTH), tree.saturating_sub(columns(prefix)));
+        let self_text = format!("{:>times$}", duration(self_time.ns()));
         let mut cells = vec![
-            paint.text(DIM, prefix) + &paint.text(color, &service),
+            palette.text(DIM, prefix) + &palette.text(color, &service),
             format!("{arrow} {}", fit(&self.requests[index], request)),
-            paint.status(span.tone, &fit(&span.status, status)),
-            paint.text(if span.is_error() { RED } else { color }, &fit(&own.bar(self.time, bar), bar)),
-            format!("{:>times$}", duration(span.duration_ns())),
+            palette.status(row.tone, &fit(&row.status, status)),
+            palette.text(
+                if row.is_error() { RED } else { color },
+                &fit(&bar(self_time, self.time, bar_width), bar_width),
+            ),
+            format!("{:>times$}", duration(row.span.duration_ns())),
             // Where most of the trace's time went.
-            if own.ns() == self.most_own_ns { paint.text(BOLD, &own_ns) } else { own_ns },
+            if self_time.ns() == self.longest_self_ns { palette.text(BOLD, &self_text) } else { self_text },
         ];
-        cells.extend(span.evidence.map(|evidence| paint.text(DIM, evidence.name())));
+        cells.extend(row.span.evidence().map(|evidence| palette.text(DIM, evidence.name())));
         cells.join(&" ".repeat(grid.gap))
     }
 }
@@ -201,14 +245,15 @@ struct Needs {
 }
 
 impl Needs {
-    fn include(&mut self, spans: &[Shown], rows: &[Row], requests: &[String], time: Part) {
-        for Row { node, prefix } in rows {
+    fn include(&mut self, rows: &[Row<'_>], lines: &[Branch], requests: &[String], time: Interval) {
+        for Branch { node, prefix } in lines {
             let Node::Span(index) = node else { continue };
-            let span = &spans[*index];
-            self.tree = self.tree.max(columns(prefix) + columns(&span.service(SERVICE_WIDTH)));
+            let row = &rows[*index];
+            self.tree = self.tree.max(columns(prefix) + columns(&row.service(SERVICE_WIDTH)));
             self.request = self.request.max(columns(&requests[*index]));
-            self.status = self.status.max(columns(&span.status));
-            let evidence = span.evidence.map_or(0, |evidence| evidence.name().len().max(EVIDENCE.len()));
+            self.status = self.status.max(columns(&row.status));
+            let evidence =
+                row.span.evidence().map_or(0, |evidence| evidence.name().len().max(EVIDENCE.len()));
             self.evidence = self.evidence.max(evidence);
         }
         self.times = self.times.max(columns(&duration(time.1 - time.0))).max(LONGEST_SHORT_TIME);
@@ -250,22 +295,17 @@ impl Grid {
 mod tests {
     use proptest::prelude::*;
 
-    use super::{
-        super::{
-            escape::printable,
-            row::{Tone, tests::shown},
-        },
-        *,
-    };
+    use super::*;
     use crate::{
         correlate::Evidence,
         span::SpanKind::{Client, Server},
+        trace::tests::{Said, span, span_that},
     };
 
     /// What is drawn, without the time of day, which depends on the zone of the machine.
-    fn drawn(spans: &[Shown], width: usize) -> String {
+    fn drawn(spans: &[Span], width: usize) -> String {
         let mut out = Vec::new();
-        Waterfall::new(Paint(false)).draw(&mut out, spans, width);
+        Waterfall::new(Palette(false)).draw(&mut out, spans, width);
         let text = String::from_utf8(out).expect("text");
         text.get("00:00:00.000".len()..).unwrap_or_default().to_owned()
     }
@@ -280,21 +320,19 @@ mod tests {
 
     #[test]
     fn calls_stand_below_their_requests_and_bars_are_to_scale() {
-        let mut failed = shown("prices", Server, 5, wire(4), (50_000, 58_000));
-        failed.tone = Tone::Error;
-        failed.status = "500".to_owned();
-        let mut refused = shown("shop", Client, 6, call(2), (60_000, 90_000));
-        refused.tone = Tone::Error;
-        refused.status = "no reply".to_owned();
-        refused.method = "DELETE".to_owned();
+        let error = Said { outcome: Ok(500), is_error: true, ..Said::default() };
+        let failed = span_that("prices", Server, 5, wire(4), (50_000, 58_000), &error);
+        let unanswered =
+            Said { method: "DELETE", outcome: Err("no_response"), is_error: true, ..Said::default() };
+        let refused = span_that("shop", Client, 6, call(2), (60_000, 90_000), &unanswered);
         // In the order in which they end.
         let spans = [
-            shown("shop", Client, 3, call(2), (20_000, 40_000)),
+            span("shop", Client, 3, call(2), (20_000, 40_000)),
             failed,
-            shown("shop", Client, 4, call(2), (49_000, 59_000)),
+            span("shop", Client, 4, call(2), (49_000, 59_000)),
             refused,
-            shown("shop", Server, 2, wire(1), (10_000, 95_000)),
-            shown("nginx", Client, 1, None, (0, 100_000)),
+            span("shop", Server, 2, wire(1), (10_000, 95_000)),
+            span("nginx", Client, 1, None, (0, 100_000)),
         ];
         let expected = "  11111111111111111111111111111111  6 spans, 3 services, 2 errors                    100ms    self  evidence
   nginx         → GET /a                200       ████──────────────────────────────────────██   100ms  15.0ms
@@ -310,17 +348,17 @@ mod tests {
     fn a_parent_that_is_not_there_is_named_above_its_children() {
         let elsewhere = Some((0xabc, Evidence::Header));
         let spans = [
-            shown("shop", Server, 1, elsewhere, (0, 10)),
-            shown("cart", Server, 2, elsewhere, (20, 40)),
-            shown("cart", Client, 3, call(0xdef), (5, 35)),
+            span("shop", Server, 1, elsewhere, (0, 10)),
+            span("cart", Server, 2, elsewhere, (20, 40)),
+            span("cart", Client, 3, call(0xdef), (5, 35)),
             // Ids of hostile traffic: its own parent, and two that are each other's.
-            shown("self", Server, 4, wire(4), (0, 1)),
-            shown("ring", Server, 5, wire(6), (38, 40)),
-            shown("ring", Server, 6, wire(5), (39, 40)),
+            span("self", Server, 4, wire(4), (0, 1)),
+            span("ring", Server, 5, wire(6), (38, 40)),
+            span("ring", Server, 6, wire(5), (39, 40)),
             // Of two with one id the first has the children.
-            shown("twin", Server, 7, None, (30, 40)),
-            shown("twin", Server, 7, None, (31, 40)),
-            shown("twin", Client, 8, call(7), (32, 39)),
+            span("twin", Server, 7, None, (30, 40)),
+            span("twin", Server, 7, None, (31, 40)),
+            span("twin", Client, 8, call(7), (32, 39)),
         ];
         let expected = " 11111111111111111111111111111111 9 spans       40µs   self evidence
   (parent 0000000000000abc elsewhere)
@@ -340,9 +378,10 @@ mod tests {
 
     #[test]
     fn texts_are_cut_by_what_they_take_on_the_screen() {
-        let mut long = shown("価格サービスの価格サービス", Server, 1, None, (0, 10));
-        long.target = printable(&format!("/価格/\u{1b}[31m{}", "x".repeat(500)), 120);
-        let spans = [long, shown("a-rather-long-name-of-a-service", Client, 2, call(1), (0, 10))];
+        let target = format!("/価格/\u{1b}[31m{}", "x".repeat(500));
+        let said = Said { target: &target, ..Said::default() };
+        let long = span_that("価格サービスの価格サービス", Server, 1, None, (0, 10), &said);
+        let spans = [long, span("a-rather-long-name-of-a-service", Client, 2, call(1), (0, 10))];
         let expected = " 11111111111111111111111111111111 2 spans       10µs   self evidence
   価格サービスの…  ← GET /価格/\\u{1b}[… 200 ─────────────   10µs    0ns
   └ a-rather-long… → GET 10.0.0.1:80/a  200 █████████████   10µs   10µs unit
@@ -352,13 +391,13 @@ mod tests {
 
     #[test]
     fn columns_stay_where_they_are_from_trace_to_trace() {
-        let mut waterfall = Waterfall::new(Paint(false));
+        let mut waterfall = Waterfall::new(Palette(false));
         let mut out = Vec::new();
-        let mut far = shown("inventory", Server, 1, None, (0, 10));
-        far.target = "/a/longer/path".to_owned();
+        let said = Said { target: "/a/longer/path", ..Said::default() };
+        let far = span_that("inventory", Server, 1, None, (0, 10), &said);
         let traces = [
-            [far, shown("inventory", Client, 2, Some((1, Evidence::SoleRequest)), (0, 5))],
-            [shown("a", Server, 1, None, (0, 10)), shown("a", Client, 2, call(1), (0, 5))],
+            [far, span("inventory", Client, 2, Some((1, Evidence::SoleRequest)), (0, 5))],
+            [span("a", Server, 1, None, (0, 10)), span("a", Client, 2, call(1), (0, 5))],
         ];
         for trace in &traces {
             waterfall.draw(&mut out, trace, 100);
@@ -377,9 +416,9 @@ mod tests {
     fn a_long_trace_is_cut_and_says_so_and_a_deep_one_stays_narrow() {
         let chain = |id: u64| {
             let parent = if id == 0 { None } else { call(id - 1) };
-            shown("shop", Client, id, parent, (id, 3_000 - id))
+            span("shop", Client, id, parent, (id, 3_000 - id))
         };
-        let spans: Vec<Shown> = (0..1_000).map(chain).collect();
+        let spans: Vec<Span> = (0..1_000).map(chain).collect();
         let text = drawn(&spans, 80);
         assert_eq!(text.lines().count(), LINES_PER_SECOND);
         assert_eq!(lines(&spans), LINES_PER_SECOND);
@@ -391,10 +430,11 @@ mod tests {
 
     #[test]
     fn colours_are_of_services_and_errors_are_red() {
-        let mut spans = [shown("a", Server, 1, None, (0, 10)), shown("b", Server, 2, wire(1), (0, 10))];
-        spans[1].tone = Tone::Error;
+        let error = Said { is_error: true, ..Said::default() };
+        let failed = span_that("b", Server, 2, wire(1), (0, 10), &error);
+        let spans = [span("a", Server, 1, None, (0, 10)), failed];
         let mut out = Vec::new();
-        Waterfall::new(Paint(true)).draw(&mut out, &spans, 80);
+        Waterfall::new(Palette(true)).draw(&mut out, &spans, 80);
         let text = String::from_utf8(out).expect("text");
         let rows: Vec<&str> = text.lines().collect();
         assert!(rows[0].contains("\x1b[31m, 1 error\x1b[0m"), "{text:?}");
@@ -402,19 +442,23 @@ mod tests {
         assert!(rows[2].contains("\x1b[31m200") && rows[2].contains("\x1b[31m███"), "{text:?}");
     }
 
-    fn any_span() -> impl Strategy<Value = Shown> {
+    fn any_span() -> impl Strategy<Value = Span> {
         let evidence = prop_oneof![Just(Evidence::Header), Just(Evidence::Wire), Just(Evidence::Unit)];
         let parent = proptest::option::of((0..20u64, evidence));
         let kind = prop_oneof![Just(Server), Just(Client)];
-        let texts = (".{0,24}", ".{0,200}", prop_oneof![Just("200"), Just("no reply")]);
+        let texts = (".{0,24}", ".{0,200}", prop_oneof![Just(Ok(200)), Just(Err("no_response"))]);
         // Up to a day; some end before they start.
         let times = (0..86_400_000_000u64, 0..86_400_000_000u64);
         (texts, kind, 0..20u64, parent, times).prop_map(|(texts, kind, id, parent, times)| {
-            let (service, target, status) = texts;
-            let mut span = shown(&service, kind, id, parent, times);
-            span.target = printable(&target, 120);
-            span.status = status.to_owned();
-            span
+            let (service, target, outcome) = texts;
+            span_that(
+                &service,
+                kind,
+                id,
+                parent,
+                times,
+                &Said { target: &target, outcome, ..Said::default() },
+            )
         })
     }
 
@@ -424,15 +468,11 @@ mod tests {
             spans in prop::collection::vec(any_span(), 1..50),
             width in 80..161usize,
         ) {
-            let tree = Tree::new(&spans, levels(width));
-            let mut rows: Vec<usize> = tree
-                .rows
-                .iter()
-                .filter_map(|row| match row.node {
-                    Node::Span(index) => Some(index),
-                    Node::Absent { .. } => None,
-                })
-                .collect();
+            let mut rows = Vec::new();
+            Tree::new(&spans).visit(|node, _| match node {
+                Node::Span(index) => rows.push(index),
+                Node::Absent { .. } => {}
+            });
             rows.sort_unstable();
             prop_assert_eq!(rows, (0..spans.len()).collect::<Vec<_>>());
             let text = drawn(&spans, width);

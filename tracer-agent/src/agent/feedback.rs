@@ -1,0 +1,78 @@
+//! The word back to the kernel programs.
+
+use tracer_common::Verdict;
+
+use crate::{
+    clock,
+    exchange::ConnectionFacts,
+    kernel::{Verdicts, propagation::Propagation},
+    pipeline::Feedback,
+};
+
+/// Hands what the pipeline has learned to the maps of the kernel programs.
+pub(super) struct KernelFeedback {
+    verdicts: Verdicts,
+    propagation: Option<Propagation>,
+}
+
+impl KernelFeedback {
+    /// `propagation` is there if requests get trace headers.
+    pub(super) fn new(verdicts: Verdicts, propagation: Option<Propagation>) -> Self {
+        Self { verdicts, propagation }
+    }
+
+    /// Says that the agent is alive: the kernel changes no byte for one that is not.
+    pub(super) fn renew(&self) {
+        if let Some(propagation) = &self.propagation {
+            propagation.renew(clock::monotonic_ns());
+        }
+    }
+}
+
+impl Feedback for KernelFeedback {
+    fn verdict(&mut self, connection: u64, verdict: Verdict) {
+        self.verdicts.set(connection, verdict);
+    }
+
+    fn boundary(&mut self, connection: u64, position: u32) {
+        if let Some(propagation) = &self.propagation {
+            propagation.boundary(connection, position);
+        }
+    }
+
+    fn preexisting(&mut self, pid: u32, facts: &ConnectionFacts) {
+        if let Some(propagation) = &mut self.propagation {
+            propagation.join(pid, facts);
+        }
+    }
+
+    fn sealed(&mut self, connection: u64, gone: bool) {
+        if let Some(propagation) = &mut self.propagation {
+            propagation.leave(connection, gone);
+        }
+    }
+
+    fn orphaned(&mut self, key: u64) {
+        if let Some(propagation) = &mut self.propagation {
+            propagation.take_out(key);
+        }
+    }
+
+    fn http_port(&mut self, port: u16) {
+        if let Some(propagation) = &self.propagation {
+            propagation.http_port(port);
+        }
+    }
+
+    fn profile(&mut self, pid: u32, profile: Option<u8>) {
+        if let Some(propagation) = &mut self.propagation {
+            propagation.profile(pid, profile);
+        }
+    }
+
+    fn tick(&mut self) {
+        if let Some(propagation) = &mut self.propagation {
+            propagation.join_wanted();
+        }
+    }
+}

@@ -1,0 +1,167 @@
+//! The recording of a running agent, behind a queue and a thread of its own.
+
+use std::{path::Path, time::Instant};
+
+use crate::{
+    config::Config,
+    pipeline::Input,
+    process::identity::Host,
+    record::{Header, RecordError, RecordSizes, VERSION, Writer},
+    sink::{
+        otlp::ExportConfig,
+        outlet::{self, Outlet, OutletWriter},
+    },
+};
+
+/// Compressed bytes that wait for the disk.
+const QUEUE_BYTES: usize = 16 << 20;
+/// Mode of the file: it holds what services say to each other.
+const MODE: u32 = 0o600;
+
+/// Records what the pipeline is told. A recording with a hole would replay to other spans: it ends where
+/// its file takes too little, or fails, and the rest is counted.
+pub(super) struct Recorder {
+    writer: Option<Writer>,
+    outlet: Outlet,
+    missing: u64,
+    /// Of these the ledger knows.
+    counted: u64,
+}
+
+impl Recorder {
+    /// Creates the file.
+    pub(super) fn start(path: &Path, config: &Config, host: &Host, seed: u64) -> Result<Self, String> {
+        let header = Header {
+            version: VERSION,
+            agent: env!("CARGO_PKG_VERSION").to_owned(),
+            kernel: super::kernel_release(),
+            seed,
+            host: serde_json::to_value(host).unwrap_or_default(),
+            // Headers of the exporter hold credentials.
+            config: serde_json::to_value(Config { export: ExportConfig::default(), ..config.clone() })
+                .unwrap_or_default(),
+            records: RecordSizes::current(),
+        };
+        let failed = |source| RecordError::Io { path: path.to_owned(), source }.to_string();
+        let file = outlet::create(path, MODE).map_err(failed)?;
+        // The next write tells of it.
+        let outlet = Outlet::start("tracer-record", QUEUE_BYTES, file, |_| {}).map_err(failed)?;
+        let out = Box::new(OutletWriter(outlet.clone()));
+        let writer = Writer::to(out, path, &header, config.record_raw).map_err(|error| error.to_string())?;
+        Ok(Self { writer: Some(writer), outlet, missing: 0, counted: 0 })
+    }
+
+    /// Records an input, or counts it.
+    pub(super) fn tell(&mut self, input: &Input<'_>) {
+        let Some(writer) = &mut self.writer else {
+            self.missing += 1;
+            return;
+        };
+        if let Err(error) = writer.write(input) {
+            tracing::error!(%error, "the recording ends here");
+            self.writer = None;
+            self.missing += 1;
+        }
+    }
+
+    /// Inputs that are missing from the recording and were not told before.
+    pub(super) fn take_missing(&mut self) -> u64 {
+        self.missing - std::mem::replace(&mut self.counted, self.missing)
+    }
+
+    /// Completes the file, and hands it to the thread.
+    pub(super) fn finish(&mut self) {
+        if let Some(writer) = self.writer.take()
+            && let Err(error) = writer.finish()
+        {
+            tracing::error!(%error, "the recording is not complete");
+        }
+        self.outlet.close();
+    }
+
+    /// Waits until all is written, until the deadline at most. Returns whether it is.
+    pub(super) fn wait(&self, deadline: Instant) -> bool {
+        self.outlet.finish(deadline);
+        self.outlet.is_delivered()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    fn path(name: &str) -> std::path::PathBuf {
+        std::env::temp_dir().join(format!("tracer-recorder-{}-{name}", std::process::id()))
+    }
+
+    fn start(path: &Path) -> Recorder {
+        Recorder::start(path, &Config::default(), &Host::default(), 1).expect("it starts")
+    }
+
+    /// Bytes that no compression makes less of.
+    struct Noise(u64);
+
+    impl Noise {
+        fn bytes(&mut self, n: usize) -> Vec<u8> {
+            let mut next = || {
+                // Xorshift (Marsaglia 2003).
+                self.0 ^= self.0 << 13;
+                self.0 ^= self.0 >> 7;
+                self.0 ^= self.0 << 17;
+                self.0.to_le_bytes()
+            };
+            (0..n / 8).flat_map(|_| next()).collect()
+        }
+    }
+
+    #[test]
+    fn a_recording_into_a_fifo_that_nobody_reads_keeps_nobody_waiting() {
+        let path = path("fifo");
+        assert!(std::process::Command::new("mkfifo").arg(&path).status().expect("mkfifo runs").success());
+        let begin = Instant::now();
+        let mut recorder = start(&path);
+        let mut noise = Noise(88_172_645_463_325_252);
+        for _ in 0..40 {
+            recorder.tell(&Input::Record(&noise.bytes(1 << 20)));
+        }
+        assert!(recorder.take_missing() > 0, "40 MiB do not fit into 16 MiB");
+        assert_eq!(recorder.take_missing(), 0);
+        recorder.finish();
+        assert!(!recorder.wait(Instant::now() + Duration::from_millis(50)));
+        assert!(begin.elapsed() < Duration::from_secs(30), "{:?}", begin.elapsed());
+        std::fs::remove_file(path).expect("removed");
+    }
+
+    #[test]
+    fn a_recording_on_a_full_disk_ends_and_its_rest_is_counted() {
+        let mut recorder = start(Path::new("/dev/full"));
+        let deadline = Instant::now() + Duration::from_secs(30);
+        let mut noise = Noise(88_172_645_463_325_252);
+        let mut missing = 0;
+        while missing == 0 && Instant::now() < deadline {
+            recorder.tell(&Input::Record(&noise.bytes(1 << 18)));
+            missing += recorder.take_missing();
+        }
+        assert_eq!(missing, 1);
+        recorder.tell(&Input::Tick { now_ns: 1 });
+        assert_eq!(recorder.take_missing(), 1);
+        recorder.finish();
+        assert!(!recorder.wait(deadline));
+    }
+
+    #[test]
+    fn a_recording_that_is_finished_can_be_read() {
+        let path = path("whole");
+        let mut recorder = start(&path);
+        recorder.tell(&Input::Tick { now_ns: 7 });
+        recorder.finish();
+        assert!(recorder.wait(Instant::now() + Duration::from_secs(30)));
+        assert_eq!(recorder.take_missing(), 0);
+        let mut reader = crate::record::Reader::open(&path).expect("a recording");
+        assert!(matches!(reader.next_input().expect("whole"), Some(crate::record::OwnedInput::Tick(7))));
+        assert!(reader.next_input().expect("whole").is_none());
+        std::fs::remove_file(path).expect("removed");
+    }
+}

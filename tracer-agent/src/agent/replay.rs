@@ -1,0 +1,80 @@
+//! A recording, told to the same pipeline.
+
+use std::{io, path::Path};
+
+use super::pipeline;
+use crate::{
+    config::Config,
+    ledger::Counter,
+    pipeline::{Input, Out},
+    process::identity::Host,
+    record::Reader,
+    sink::{
+        Account, Outgoing, SpanSink,
+        terminal::{AtOnce, Format, Output, Style, Summary, summary},
+    },
+};
+
+/// Feeds a recording through the same pipeline. It waits for whoever reads the output.
+///
+/// # Errors
+/// The recording cannot be read; what came before the damage was written.
+pub fn replay(
+    path: &Path,
+    format: Format,
+    out: Box<dyn io::Write + Send>,
+    style: Style,
+) -> Result<(), String> {
+    let mut reader = Reader::open(path).map_err(|error| error.to_string())?;
+    let header = reader.header().clone();
+    let config: Config = serde_json::from_value(header.config)
+        .map_err(|error| format!("{}: its configuration makes no sense: {error}", path.display()))?;
+    let host: Host = serde_json::from_value(header.host).unwrap_or_default();
+    let mut pipeline = pipeline(&config, host, header.seed);
+    let output = Output::new(format, style, Box::new(AtOnce::new(out)));
+    let mut sink = Replayed { output, summary: Summary::default() };
+    let mut out = Out { spans: &mut sink, feedback: &mut () };
+    let mut now_ns = 0;
+    let outcome = loop {
+        match reader.next_input() {
+            Ok(Some(input)) => {
+                let input = input.as_input();
+                if let Input::Tick { now_ns: tick } = input {
+                    now_ns = tick;
+                }
+                pipeline.handle(input, &mut out);
+            }
+            Ok(None) => break Ok(()),
+            Err(error) => break Err(error.to_string()),
+        }
+    };
+    pipeline.finish(now_ns, &mut out);
+    sink.output.finish();
+    if format.is_for_people() {
+        let names = |pid| pipeline.service_name(pid);
+        let text = summary(&sink.summary, pipeline.ledger(), &names);
+        sink.output.write(&text);
+    }
+    outcome
+}
+
+struct Replayed {
+    output: Output,
+    summary: Summary,
+}
+
+impl SpanSink for Replayed {
+    fn span(&mut self, span: &Outgoing<'_>) {
+        self.output.span(span);
+        self.summary.add(span.span());
+    }
+
+    fn tick(&mut self, now_ns: u64) {
+        self.output.tick(now_ns);
+    }
+
+    fn account(&self) -> Account {
+        // Nothing is dropped: a replay waits.
+        Account::new(Counter::SpansNotWritten)
+    }
+}

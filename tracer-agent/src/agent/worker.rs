@@ -1,0 +1,262 @@
+//! The pipeline's thread. It waits for the ring and for nothing else.
+
+use std::{
+    sync::{Arc, PoisonError, atomic::Ordering, mpsc},
+    time::{Duration, Instant},
+};
+
+use tracer_common::KernelCounter;
+
+use super::{
+    Command, GRACE, State,
+    feedback::KernelFeedback,
+    kernel_release, log,
+    recorder::Recorder,
+    status::{self, Count, Service, Shared, Status},
+};
+use crate::{
+    clock, correlate,
+    discovery::{Discovery, Tell},
+    kernel::{Kernel, ring::Ring},
+    ledger::{Counter, Counts},
+    pipeline::{Input, Out, Pipeline},
+    sink::{End, Sinks, SpanSink},
+};
+
+/// The pipeline, what stands behind it, and the recording of what it is told.
+pub(super) struct Feed {
+    pub(super) pipeline: Pipeline,
+    pub(super) sinks: Sinks,
+    pub(super) feedback: KernelFeedback,
+    pub(super) recorder: Option<Recorder>,
+    /// Messages of the log that the ledger knows to be lost.
+    pub(super) messages_lost: u64,
+}
+
+impl Tell for Feed {
+    fn tell(&mut self, input: Input<'_>) {
+        if let Some(recorder) = &mut self.recorder {
+            recorder.tell(&input);
+        }
+        let Self { pipeline, sinks, feedback, .. } = self;
+        pipeline.handle(input, &mut Out { spans: sinks, feedback });
+    }
+}
+
+impl Feed {
+    /// Adds to the ledger what was lost behind the pipeline.
+    fn count_losses(&mut self) {
+        let ledger = self.pipeline.ledger_mut();
+        self.sinks.count_dropped(ledger);
+        if let Some(recorder) = &mut self.recorder {
+            ledger.add(0, Counter::EventsNotRecorded, recorder.take_missing());
+        }
+        let lost = log::lost();
+        ledger.add(0, Counter::MessagesLost, lost - std::mem::replace(&mut self.messages_lost, lost));
+    }
+
+    /// No more input comes: what waits is delivered, by `deadline` what goes to the network and [`GRACE`]
+    /// later what stays on this host.
+    fn finish(&mut self, now_ns: u64, deadline: Instant) {
+        let Self { pipeline, sinks, feedback, .. } = self;
+        pipeline.finish(now_ns, &mut Out { spans: sinks, feedback });
+        if let Some(recorder) = &mut self.recorder {
+            recorder.finish();
+        }
+        self.count_losses();
+        let pipeline = &self.pipeline;
+        self.sinks.finish(&End {
+            ledger: pipeline.ledger(),
+            names: &|pid| pipeline.service_name(pid),
+            time_left: deadline.saturating_duration_since(Instant::now()),
+        });
+        if let Some(recorder) = &self.recorder
+            && !recorder.wait(deadline + GRACE)
+        {
+            tracing::error!("the recording is not complete");
+        }
+        self.sinks.wait(deadline + GRACE);
+        self.sinks.give_up();
+        self.count_losses();
+    }
+}
+
+/// The pipeline's thread.
+pub(super) struct Worker {
+    pub(super) kernel: Kernel,
+    pub(super) ring: Ring,
+    pub(super) discovery: Discovery,
+    pub(super) feed: Feed,
+    pub(super) shared: Arc<State>,
+    pub(super) status: Shared,
+    pub(super) started: Instant,
+    pub(super) clock_offset_ns: i64,
+}
+
+impl Worker {
+    /// Records that are handled before anything else is looked at.
+    const BURST: usize = 8192;
+    /// How long to wait for records when some came lately.
+    const ACTIVE: Duration = Duration::from_millis(10);
+    /// How long when none did.
+    const IDLE: Duration = Duration::from_millis(100);
+    /// Time between ticks of the pipeline.
+    const TICK: Duration = Duration::from_millis(50);
+    /// Time between looks at counters and the status.
+    const SECOND: Duration = Duration::from_secs(1);
+    /// A drift of the clocks that is worth a correction, nanoseconds.
+    const DRIFT_NS: u64 = 100_000;
+    /// How long the ring is emptied at the end, while others may still fill it.
+    const LAST: Duration = Duration::from_secs(1);
+
+    /// Selects what runs already.
+    pub(super) fn begin(&mut self) -> Result<(), String> {
+        self.set_clock();
+        self.discovery.scan(&mut self.feed)?;
+        self.shared.alive.store(self.discovery.alive(), Ordering::Relaxed);
+        self.publish();
+        Ok(())
+    }
+
+    pub(super) fn run(mut self, inbox: &mpsc::Receiver<Command>) {
+        let mut last_record = Instant::now();
+        let mut last_tick = Instant::now();
+        let mut last_second = Instant::now();
+        let mut lost_processes = 0;
+        while !self.shared.stop.load(Ordering::Acquire) {
+            let quiet = last_record.elapsed() > Self::SECOND;
+            self.feed.feedback.renew();
+            self.ring.wait(if quiet { Self::IDLE } else { Self::ACTIVE });
+            while let Ok(Command::Select(pid, answer)) = inbox.try_recv() {
+                // The asker may have given up.
+                let _ = answer.send(self.discovery.select(pid, &mut self.feed));
+                last_record = Instant::now();
+            }
+            let drained = self.drain(Self::BURST);
+            if drained > 0 {
+                last_record = Instant::now();
+            }
+            // Time must not pass for the pipeline while records of earlier times wait in the ring.
+            let behind = drained >= Self::BURST && last_tick.elapsed() < Self::SECOND;
+            if last_tick.elapsed() >= Self::TICK && !behind {
+                last_tick = Instant::now();
+                self.tick();
+            }
+            if last_second.elapsed() >= Self::SECOND {
+                last_second = Instant::now();
+                self.set_clock();
+                let counters = self.kernel.counters();
+                self.feed.tell(Input::Counters(counters));
+                let lost = counters[KernelCounter::LostProcess as usize];
+                if lost > lost_processes {
+                    lost_processes = lost;
+                    self.discovery.recover(&mut self.feed);
+                }
+                self.feed.count_losses();
+                self.publish();
+            }
+            self.shared.alive.store(self.discovery.alive(), Ordering::Relaxed);
+        }
+        self.end();
+    }
+
+    fn drain(&mut self, limit: usize) -> usize {
+        let Self { ring, discovery, feed, .. } = self;
+        ring.drain(limit, |record| discovery.record(record, feed))
+    }
+
+    fn tick(&mut self) {
+        self.feed.tell(Input::Tick { now_ns: clock::monotonic_ns() });
+        if self.feed.sinks.is_over() {
+            self.shared.output_closed.store(true, Ordering::Relaxed);
+        }
+        let export = self.feed.sinks.export();
+        self.status.lock().unwrap_or_else(PoisonError::into_inner).export = export;
+    }
+
+    fn set_clock(&mut self) {
+        let offset_ns = clock::offset_ns();
+        if offset_ns.abs_diff(self.clock_offset_ns) >= Self::DRIFT_NS {
+            self.clock_offset_ns = offset_ns;
+            self.feed.tell(Input::Clock { offset_ns });
+        }
+    }
+
+    fn end(mut self) {
+        let begin = Instant::now();
+        while self.drain(Self::BURST) > 0 && begin.elapsed() < Self::LAST {}
+        let counters = self.kernel.counters();
+        self.feed.tell(Input::Counters(counters));
+        let now_ns = clock::monotonic_ns();
+        self.feed.tell(Input::Tick { now_ns });
+        self.feed.finish(now_ns, self.shared.deadline());
+        self.publish();
+    }
+
+    fn publish(&self) {
+        let pipeline = &self.feed.pipeline;
+        let ledger = pipeline.ledger();
+        let by_process = ledger.processes();
+        let services = pipeline
+            .processes()
+            .instances()
+            .into_iter()
+            .map(|(instance, processes)| Service {
+                pid: instance.pid,
+                name: instance.resource.service_name.clone(),
+                executable: executable(&instance.resource),
+                profiles: profiles(processes.iter().filter_map(|pid| pipeline.profile(*pid)).collect()),
+                processes: processes.len(),
+                counts: by_process.get(&instance.pid).map(|counts| nonzero(counts)).unwrap_or_default(),
+            })
+            .collect();
+        let mut status = self.status.lock().unwrap_or_else(PoisonError::into_inner);
+        *status = Status {
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            pid: std::process::id(),
+            uptime_seconds: self.started.elapsed().as_secs(),
+            kernel: kernel_release(),
+            sees_sends_before: self.kernel.has_pre_send(),
+            processes_alive: self.discovery.alive(),
+            connections: pipeline.connections(),
+            services,
+            totals: nonzero(&ledger.total()),
+            export: self.feed.sinks.export(),
+        };
+    }
+}
+
+/// The ways in which an instance's processes work, each once. Of those that differ only in how much was
+/// seen of them, the one that was seen most is told; those that served nothing tell nothing.
+fn profiles(mut of_processes: Vec<correlate::Profile>) -> Vec<status::Profile> {
+    of_processes.sort_unstable();
+    let mut told: Vec<status::Profile> = Vec::new();
+    for same in of_processes.chunk_by(correlate::Profile::is_like) {
+        let Some(most) = same.last().filter(|profile| !profile.is_blank()) else { continue };
+        told.push(status::Profile {
+            profile: most.name().to_owned(),
+            why: most.to_string(),
+            processes: same.len(),
+        });
+    }
+    told
+}
+
+fn executable(resource: &crate::span::Resource) -> String {
+    let path = resource.attributes.iter().find(|(key, _)| key == "process.executable.path");
+    match path {
+        Some((_, crate::span::Value::Str(path))) => path.to_string(),
+        _ => String::new(),
+    }
+}
+
+fn nonzero(counts: &Counts) -> Vec<Count> {
+    counts
+        .nonzero()
+        .map(|(counter, count)| Count {
+            name: counter.name().to_owned(),
+            meaning: counter.meaning().to_owned(),
+            count,
+        })
+        .collect()
+}

@@ -1,0 +1,187 @@
+//! Spans as text, in chunks.
+
+use std::io;
+
+use super::{
+    Format, Style, escape, json,
+    line_limit::LineLimit,
+    row::Row,
+    style::Palette,
+    text::Lines,
+    waterfall::{self, Waterfall},
+};
+use crate::{
+    sink::{Outgoing, otlp, outlet::Outlet},
+    span::Span,
+    trace::assembly::Assembly,
+};
+
+/// Takes chunks of text.
+pub trait Chunks {
+    /// Takes a chunk that holds so many spans.
+    fn take(&mut self, chunk: Vec<u8>, spans: u64);
+}
+
+impl Chunks for Outlet {
+    fn take(&mut self, chunk: Vec<u8>, spans: u64) {
+        // What does not fit is counted there.
+        let _ = self.push(chunk, spans);
+    }
+}
+
+/// Writes at once, and waits as long as that takes: for a replay.
+pub struct AtOnce {
+    out: Box<dyn io::Write + Send>,
+    has_failed: bool,
+}
+
+impl AtOnce {
+    /// Writes to `out`, until that fails.
+    pub fn new(out: Box<dyn io::Write + Send>) -> Self {
+        Self { out, has_failed: false }
+    }
+}
+
+impl Chunks for AtOnce {
+    fn take(&mut self, chunk: Vec<u8>, _: u64) {
+        if self.has_failed {
+            return;
+        }
+        if let Err(error) = self.out.write_all(&chunk).and_then(|()| self.out.flush()) {
+            self.has_failed = true;
+            if error.kind() != io::ErrorKind::BrokenPipe {
+                tracing::warn!(%error, "cannot write the output: it ends here");
+            }
+        }
+    }
+}
+
+/// Turns exchanges and traces into text.
+pub struct Output {
+    format: Format,
+    style: Style,
+    lines: Lines,
+    waterfall: Waterfall,
+    limit: LineLimit,
+    assembly: Assembly,
+    /// `CLOCK_MONOTONIC` of the last tick.
+    now_ns: u64,
+    out: Box<dyn Chunks + Send>,
+    chunk: Vec<u8>,
+    /// In the chunk.
+    spans: u64,
+}
+
+impl Output {
+    /// Largest chunk, but for its last line or trace.
+    const CHUNK: usize = 64 * 1024;
+    /// Columns that traces are drawn in, whatever the terminal has.
+    const NARROWEST: usize = 80;
+    const WIDEST: usize = 160;
+
+    /// Hands its chunks to `out`.
+    pub fn new(format: Format, style: Style, out: Box<dyn Chunks + Send>) -> Self {
+        Self {
+            format,
+            style,
+            lines: Lines::new(Palette(style.color)),
+            waterfall: Waterfall::new(Palette(style.color)),
+            limit: LineLimit::new(if format == Format::Tree { " traces" } else { "" }),
+            assembly: Assembly::default(),
+            now_ns: 0,
+            out,
+            chunk: Vec::new(),
+            spans: 0,
+        }
+    }
+
+    /// An exchange has ended.
+    pub fn span(&mut self, outgoing: &Outgoing<'_>) {
+        let span = outgoing.span();
+        match self.format {
+            Format::Text => {
+                if self.limit.admits(&mut self.chunk, second(span.end_unix_ns), 1) {
+                    self.lines.write(&mut self.chunk, &Row::of(span));
+                    self.spans += 1;
+                }
+            }
+            Format::Tree => {
+                if let Some(trace) = self.assembly.add(span.clone()) {
+                    self.trace(&trace);
+                }
+            }
+            Format::Json => {
+                json::line(&mut self.chunk, span);
+                self.spans += 1;
+            }
+            Format::OtlpJson => {
+                let group = (&*span.resource, vec![&**outgoing.otlp_json()]);
+                otlp::json::request(&mut self.chunk, &[group]);
+                self.chunk.push(b'\n');
+                self.spans += 1;
+            }
+            Format::None => {}
+        }
+        if self.chunk.len() >= Self::CHUNK {
+            self.flush();
+        }
+    }
+
+    /// Time has passed: finished traces are drawn, what was beyond the limit is counted, and what waits is
+    /// handed on.
+    pub fn tick(&mut self, now_ns: u64) {
+        self.now_ns = now_ns;
+        for trace in self.assembly.tick(now_ns) {
+            self.trace(&trace);
+        }
+        self.limit.tick(&mut self.chunk);
+        self.flush();
+    }
+
+    /// No more exchanges come: all is handed on.
+    pub fn finish(&mut self) {
+        for trace in self.assembly.finish() {
+            self.trace(&trace);
+        }
+        self.limit.tell(&mut self.chunk);
+        self.flush();
+    }
+
+    /// Writes a text that is no exchange, after the last one: the summary.
+    pub fn write(&mut self, text: &str) {
+        self.chunk.extend_from_slice(text.as_bytes());
+        self.flush();
+    }
+
+    /// A trace as a picture, or as a line if that says all.
+    fn trace(&mut self, spans: &[Span]) {
+        let lines = if spans.len() == 1 { 1 } else { waterfall::lines(spans) };
+        if !self.limit.admits(&mut self.chunk, second(self.now_ns), lines) {
+            return;
+        }
+        match spans {
+            [span] => self.lines.write(&mut self.chunk, &Row::of(span)),
+            _ => {
+                let columns = (self.style.columns)().clamp(Self::NARROWEST, Self::WIDEST);
+                self.waterfall.draw(&mut self.chunk, spans, columns);
+            }
+        }
+        self.spans += spans.len() as u64;
+    }
+
+    fn flush(&mut self) {
+        if self.chunk.is_empty() {
+            return;
+        }
+        let room = self.chunk.len().min(Self::CHUNK);
+        let mut chunk = std::mem::replace(&mut self.chunk, Vec::with_capacity(room));
+        if self.style.ascii && self.format.is_for_people() {
+            chunk = escape::ascii(&String::from_utf8_lossy(&chunk)).into_bytes();
+        }
+        self.out.take(chunk, std::mem::take(&mut self.spans));
+    }
+}
+
+fn second(ns: u64) -> u64 {
+    ns / 1_000_000_000
+}
