@@ -7,8 +7,8 @@ use std::{ffi::OsString, path::PathBuf};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::{
-    agent::log::{Level, LogFormat},
     config::{Config, ConfigError},
+    log::{Level, LogFormat},
     process::selector::{EXAMPLES, Rule},
     propagate::Mode,
     sink::{

@@ -8,9 +8,9 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    agent::log::LogConfig,
     context::HeaderFormat,
     correlate::Sdk,
+    log::LogConfig,
     process::selector::Selection,
     propagate::{Mode, PropagationConfig},
     sample::SamplingConfig,

@@ -14,6 +14,7 @@ pub mod doctor;
 pub mod exchange;
 pub mod kernel;
 pub mod ledger;
+pub mod log;
 pub mod pipeline;
 pub mod process;
 pub mod propagate;

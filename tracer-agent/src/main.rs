@@ -5,7 +5,7 @@ use std::{process::ExitCode, time::Duration};
 use clap::Parser;
 use tracer_agent::{
     agent::{
-        self, Agent, Options, StartError, log, signals,
+        self, Agent, Options, StartError, signals,
         status::{self, DEFAULT_SOCKET, Server},
     },
     cli::{
@@ -14,6 +14,7 @@ use tracer_agent::{
     config::Config,
     doctor,
     kernel::{Kernel, Plan, Taken, propagation::PropagationPlan, taken},
+    log,
     process::{facts::Proc, launch, selector::Rule},
     propagate::Mode,
     reference,

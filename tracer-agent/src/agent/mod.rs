@@ -1,47 +1,42 @@
 //! The running agent: kernel programs, the pipeline's thread, and the sinks behind it.
 
 mod feedback;
-pub mod log;
+mod host;
+mod pipeline;
 mod recorder;
 mod replay;
+mod shared;
 pub mod signals;
 pub mod status;
 mod worker;
 
 use std::{
     io,
-    sync::{
-        Arc, OnceLock, PoisonError,
-        atomic::{AtomicBool, AtomicUsize, Ordering},
-        mpsc,
-    },
+    sync::{Arc, PoisonError, atomic::Ordering, mpsc},
     time::{Duration, Instant},
 };
 
-pub use self::replay::replay;
 use self::{
     feedback::KernelFeedback,
     recorder::Recorder,
+    shared::{Command, State},
     status::{Shared, Status},
     worker::{Feed, Worker},
 };
+pub use self::{host::kernel_release, pipeline::pipeline, replay::replay, shared::GRACE};
 use crate::{
     clock,
     config::Config,
-    connection,
-    context::{HeaderFormat, HeaderFormats},
-    correlate::{Correlator, Ids, Rules},
+    context::HeaderFormat,
+    correlate::Ids,
     discovery::{self, Discovery},
     kernel::{Kernel, KernelError},
-    pipeline::Pipeline,
-    process::{identity::Host, selector::Selectors, table::ProcessTable},
+    process::{identity::Host, selector::Selectors},
     propagate::Mode,
-    protocol,
     sink::{
         self, Sinks,
         terminal::{self, Style},
     },
-    span::build::SpanBuilder,
 };
 
 /// What the agent is started with.
@@ -89,31 +84,6 @@ pub struct Agent {
     /// Nothing is sent: it is closed when the pipeline's thread has ended.
     done: mpsc::Receiver<()>,
     shutdown: Duration,
-}
-
-/// What is local has so long to be written after [`crate::config::Limits::shutdown`]: the output, the
-/// recording, the log. A signal ends the agent within the sum of both, whatever is stuck.
-pub const GRACE: Duration = Duration::from_secs(1);
-
-/// What threads tell each other.
-#[derive(Default)]
-struct State {
-    stop: AtomicBool,
-    /// Set before `stop`: until when what waits may be sent.
-    deadline: OnceLock<Instant>,
-    alive: AtomicUsize,
-    output_closed: AtomicBool,
-}
-
-impl State {
-    fn deadline(&self) -> Instant {
-        self.deadline.get().copied().unwrap_or_else(Instant::now)
-    }
-}
-
-/// What the pipeline's thread is asked to do.
-enum Command {
-    Select(u32, mpsc::Sender<Result<(), String>>),
 }
 
 impl Agent {
@@ -224,28 +194,6 @@ impl Agent {
         }
         self.status.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
-}
-
-/// A pipeline by the configuration.
-pub fn pipeline(config: &Config, host: Host, seed: u64) -> Pipeline {
-    let limits = connection::Limits {
-        connections: config.limits.connections,
-        protocol: protocol::Limits {
-            exchange_timeout_ns: config.limits.exchange_timeout.as_ns(),
-            formats: HeaderFormats::new(&config.links.headers),
-        },
-    };
-    let propagates = config.propagation.is_on();
-    let sampler = config.sampling.sampler();
-    let rules = Rules { sole_request: config.links.sole_request, sdk: config.sdk, propagates, sampler };
-    let correlator = Correlator::new(rules, Ids::new(seed));
-    let builder = SpanBuilder::new(config.spans.clone());
-    Pipeline::new(limits, ProcessTable::new(host), correlator, builder, propagates)
-}
-
-/// Release of the running kernel.
-pub fn kernel_release() -> String {
-    std::fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default().trim().to_owned()
 }
 
 fn random_seed() -> u64 {

@@ -34,7 +34,7 @@ impl Recorder {
         let header = Header {
             version: VERSION,
             agent: env!("CARGO_PKG_VERSION").to_owned(),
-            kernel: super::kernel_release(),
+            kernel: super::host::kernel_release(),
             seed,
             host: serde_json::to_value(host).unwrap_or_default(),
             // Headers of the exporter hold credentials.

@@ -2,7 +2,7 @@
 
 use std::{io, path::Path};
 
-use super::pipeline;
+use super::pipeline::pipeline;
 use crate::{
     config::Config,
     ledger::Counter,

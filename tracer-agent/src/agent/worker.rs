@@ -8,10 +8,10 @@ use std::{
 use tracer_common::KernelCounter;
 
 use super::{
-    Command, GRACE, State,
     feedback::KernelFeedback,
-    kernel_release, log,
+    host::kernel_release,
     recorder::Recorder,
+    shared::{Command, GRACE, State},
     status::{self, Count, Service, Shared, Status},
 };
 use crate::{
@@ -19,6 +19,7 @@ use crate::{
     discovery::{Discovery, Tell},
     kernel::{Kernel, ring::Ring},
     ledger::{Counter, Counts},
+    log,
     pipeline::{Input, Out, Pipeline},
     sink::{End, Sinks, SpanSink},
 };

@@ -2,7 +2,10 @@
 
 use std::fmt::Write;
 
-use super::{Counter, Counts, Ledger};
+use super::{
+    counters::Counter,
+    counts::{Counts, Ledger},
+};
 
 /// Counters that mean that something is missing.
 const LOSSES: &[Counter] = &[

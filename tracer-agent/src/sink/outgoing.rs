@@ -2,7 +2,7 @@
 
 use std::{cell::OnceCell, sync::Arc};
 
-use super::otlp::{encode, json};
+use super::encode::{json, protobuf};
 use crate::span::Span;
 
 /// A span that every sink sees. In each form it is encoded once at most, for all sinks.
@@ -25,7 +25,7 @@ impl<'a> Outgoing<'a> {
 
     /// OTLP's `Span` message.
     pub fn otlp_protobuf(&self) -> &Arc<[u8]> {
-        self.protobuf.get_or_init(|| encode::span(self.span))
+        self.protobuf.get_or_init(|| protobuf::span(self.span))
     }
 
     /// OTLP's span as JSON.

@@ -11,6 +11,7 @@ use super::{
 };
 use crate::{
     correlate::Evidence,
+    ledger::{Counter, Ledger},
     span::{Span, SpanKind},
     trace::{
         assembly::Assembly,

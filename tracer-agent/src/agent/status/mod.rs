@@ -258,7 +258,6 @@ fn read_request(mut client: &UnixStream) -> io::Result<Vec<u8>> {
 }
 
 fn answer(client: &UnixStream, status: &Shared) -> io::Result<()> {
-    client.set_write_timeout(Some(PATIENCE))?;
     let answer = match serde_json::from_slice::<Request>(&read_request(client)?) {
         Ok(request) if request.get == "status" => {
             let status = status.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
@@ -269,9 +268,26 @@ fn answer(client: &UnixStream, status: &Shared) -> io::Result<()> {
         }
         Err(error) => serde_json::json!({ "error": format!("not a request: {error}") }),
     };
-    let mut client = client;
-    client.write_all(answer.to_string().as_bytes())?;
-    client.write_all(b"\n")
+    write_answer(client, format!("{answer}\n").as_bytes())
+}
+
+/// Writes for at most [`PATIENCE`] in all: a client that reads little by little keeps its place no longer.
+fn write_answer(mut client: &UnixStream, mut answer: &[u8]) -> io::Result<()> {
+    let until = Instant::now() + PATIENCE;
+    while !answer.is_empty() {
+        let left = until.saturating_duration_since(Instant::now());
+        if left.is_zero() {
+            return Err(io::ErrorKind::TimedOut.into());
+        }
+        client.set_write_timeout(Some(left))?;
+        match client.write(answer) {
+            Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+            Ok(written) => answer = answer.get(written..).unwrap_or_default(),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
 }
 
 /// Asks the running agent.
@@ -359,6 +375,38 @@ mod tests {
         assert!(Server::start(&path, Shared::default()).is_err());
         assert_eq!(std::fs::read_to_string(&path).expect("still there"), "precious");
         std::fs::remove_file(path).expect("removed");
+    }
+
+    #[test]
+    fn clients_that_read_nothing_or_little_are_hung_up_on_and_keep_nobody_waiting() {
+        let path = std::env::temp_dir().join(format!("tracer-status-full-{}.sock", std::process::id()));
+        let status = Shared::default();
+        // More than a socket holds.
+        status.lock().expect("free").version = "x".repeat(4 << 20);
+        let _server = Server::start(&path, Arc::clone(&status)).expect("a free path");
+        let mut stuck: Vec<UnixStream> = (0..MAX_CLIENTS)
+            .map(|_| {
+                let mut client = UnixStream::connect(&path).expect("connected");
+                client.write_all(b"{\"get\":\"status\"}\n").expect("written");
+                client
+            })
+            .collect();
+        let begin = Instant::now();
+        // The pipeline's thread takes this lock.
+        drop(status.lock().expect("free"));
+        assert!(begin.elapsed() < PATIENCE / 2);
+        // One of them reads a little now and then, and is no better off.
+        let mut slow = stuck.pop().expect("one of them");
+        let mut byte = [0; 512];
+        while begin.elapsed() < 2 * PATIENCE && slow.read(&mut byte).is_ok_and(|length| length > 0) {
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        let answered = std::iter::repeat_with(|| ask(&path)).find(|answer| {
+            assert!(begin.elapsed() < 4 * PATIENCE, "{answer:?}");
+            answer.is_ok()
+        });
+        assert!(answered.is_some());
+        drop(stuck);
     }
 
     #[test]

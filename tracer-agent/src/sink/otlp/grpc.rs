@@ -4,10 +4,8 @@ use std::time::Duration;
 
 use http::{HeaderMap, StatusCode};
 
-use super::{
-    encode::{Content, fields, partial_success},
-    transport::Answer,
-};
+use super::answer::Answer;
+use crate::sink::encode::protobuf::{Content, fields, partial_success};
 
 /// Status codes: `google/rpc/code.proto`.
 mod code {

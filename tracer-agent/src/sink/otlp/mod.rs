@@ -1,9 +1,8 @@
 //! Spans to any OTLP backend: a bounded queue, batches, retries, and an account of every span.
 
+mod answer;
 pub mod config;
-pub(super) mod encode;
 mod grpc;
-pub(super) mod json;
 mod queue;
 mod transport;
 mod worker;
@@ -15,12 +14,12 @@ use std::{
 };
 
 pub use self::config::{ExportConfig, Protocol};
-pub use self::queue::ExportStatistics;
 use self::{
     queue::{Encoded, Queue},
     transport::Transport,
 };
-use super::{Account, End, Outgoing, Settings, SpanSink};
+pub use super::ExportStatistics;
+use super::{Account, End, Outgoing, SpanSink, encode::protobuf};
 use crate::{ledger::Counter, span::Span};
 
 /// The running exporter.
@@ -55,8 +54,8 @@ impl SpanSender {
 }
 
 /// Starts the exporter as a sink; none if no endpoint is configured.
-pub(super) fn start(settings: &mut Settings) -> Result<Option<Box<dyn SpanSink + Send>>, String> {
-    Ok(Exporter::start(&settings.export)?.map(|exporter| -> Box<dyn SpanSink + Send> {
+pub(super) fn start(config: &ExportConfig) -> Result<Option<Box<dyn SpanSink + Send>>, String> {
+    Ok(Exporter::start(config)?.map(|exporter| -> Box<dyn SpanSink + Send> {
         Box::new(Otlp { sender: exporter.sender(), exporter })
     }))
 }
@@ -80,6 +79,10 @@ impl SpanSink for Otlp {
     }
 
     fn account(&self) -> Account {
+        // Nobody sends what is left when the thread has ended.
+        if self.exporter.done.try_recv() != Err(mpsc::TryRecvError::Empty) {
+            self.exporter.queue.drop_rest();
+        }
         let export = self.exporter.statistics();
         Account {
             taken: export.queued,
@@ -96,9 +99,9 @@ impl SpanSink for Otlp {
 pub fn protobuf_request(spans: &[Span]) -> Vec<u8> {
     let encoded: Vec<Encoded> = spans
         .iter()
-        .map(|span| Encoded { resource: Arc::clone(&span.resource), bytes: encode::span(span) })
+        .map(|span| Encoded { resource: Arc::clone(&span.resource), bytes: protobuf::span(span) })
         .collect();
-    encode::request(&worker::by_resource(&encoded))
+    protobuf::request(&worker::by_resource(&encoded))
 }
 
 impl Exporter {

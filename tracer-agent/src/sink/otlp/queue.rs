@@ -6,10 +6,9 @@ use std::{
     time::{Duration, Instant},
 };
 
-use serde::{Deserialize, Serialize};
 use tokio::sync::Notify;
 
-use super::ExportConfig;
+use super::{ExportConfig, ExportStatistics};
 use crate::span::Resource;
 
 /// A span as it will be sent.
@@ -25,47 +24,6 @@ pub(super) enum DropReason {
     RetriesExhausted,
     TooLarge,
     Shutdown,
-}
-
-/// What became of the spans that were handed to the exporter.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default)]
-pub struct ExportStatistics {
-    /// Spans handed over.
-    pub queued: u64,
-    /// Spans that the receiver took.
-    pub sent: u64,
-    /// Spans that the receiver refused in a request that it took.
-    pub rejected: u64,
-    /// Spans that still wait, or are under way.
-    pub in_queue: u64,
-    /// Dropped because the queue was full.
-    pub dropped_queue_full: u64,
-    /// Dropped because the receiver refused the request for good.
-    pub dropped_refused: u64,
-    /// Dropped because the receiver could not be reached for too long.
-    pub dropped_retries_exhausted: u64,
-    /// Dropped because a span alone was too large.
-    pub dropped_too_large: u64,
-    /// Dropped because the agent ended.
-    pub dropped_shutdown: u64,
-    /// Requests that were tried again.
-    pub retries: u64,
-    /// Requests that failed.
-    pub failures: u64,
-    /// The last failure.
-    pub last_error: Option<String>,
-}
-
-impl ExportStatistics {
-    /// Spans that were dropped, for whatever reason.
-    pub fn dropped(&self) -> u64 {
-        self.dropped_queue_full
-            + self.dropped_refused
-            + self.dropped_retries_exhausted
-            + self.dropped_too_large
-            + self.dropped_shutdown
-    }
 }
 
 /// The queue between the pipeline's thread and the exporter's.

@@ -11,23 +11,11 @@ use hyper_util::{
     rt::{TokioExecutor, TokioTimer},
 };
 
-use super::{ExportConfig, Protocol, config::Compression, encode::partial_success, grpc};
+use super::{ExportConfig, Protocol, answer::Answer, config::Compression, grpc};
+use crate::sink::encode::protobuf::partial_success;
 
 /// Longest answer that is read.
 const MAX_ANSWER: usize = 64 * 1024;
-
-/// What an answer means.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Answer {
-    /// The spans arrived, but for so many.
-    Taken { rejected: u64 },
-    /// Try again, after this time if the receiver said one.
-    Again { error: String, after: Option<Duration> },
-    /// The request is too large.
-    TooLarge,
-    /// Never try this again.
-    Refused { error: String },
-}
 
 /// The way to the receiver.
 pub(super) struct Transport {

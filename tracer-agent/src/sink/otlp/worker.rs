@@ -3,11 +3,15 @@
 use std::time::{Duration, Instant};
 
 use super::{
-    ExportConfig, Protocol, encode, json,
+    ExportConfig, Protocol,
+    answer::Answer,
     queue::{DropReason, Encoded, Queue},
-    transport::{Answer, Transport},
+    transport::Transport,
 };
-use crate::span::Resource;
+use crate::{
+    sink::encode::{json, protobuf},
+    span::Resource,
+};
 
 /// Largest request, bytes: receivers accept 4 MiB unless told otherwise.
 const MAX_REQUEST: usize = 3 << 20;
@@ -159,7 +163,7 @@ impl Worker<'_> {
                 json::request(&mut request, &groups);
                 request
             }
-            Protocol::Grpc | Protocol::HttpProtobuf => encode::request(&groups),
+            Protocol::Grpc | Protocol::HttpProtobuf => protobuf::request(&groups),
         }
     }
 

@@ -4,7 +4,7 @@
 use serde::{Serialize, Serializer, ser::SerializeMap};
 
 use crate::{
-    sink::otlp::json::Hex,
+    sink::encode::json::Hex,
     span::{Attributes, Span, Status, ValueRef},
 };
 

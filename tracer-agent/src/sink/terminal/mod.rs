@@ -4,6 +4,7 @@
 mod bar;
 mod destination;
 mod escape;
+mod format;
 mod json;
 mod line_limit;
 mod output;
@@ -15,59 +16,14 @@ mod waterfall;
 
 use std::io;
 
-use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
-
 pub use self::{
     destination::{Destination, Style},
+    format::Format,
     output::{AtOnce, Output},
     summary::Summary,
 };
 use super::{Account, End, Outgoing, SpanSink, outlet::Outlet, queue::Progress};
 use crate::ledger::{Counter, Ledger, write_ledger};
-
-/// What is written of exchanges.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "kebab-case")]
-pub enum Format {
-    /// A line for people.
-    Text,
-    /// A picture of each finished trace, for people; a line where it has one span only.
-    Tree,
-    /// A JSON object on a line.
-    Json,
-    /// An OTLP request as JSON on a line.
-    OtlpJson,
-    /// Nothing.
-    #[default]
-    None,
-}
-
-impl Format {
-    /// What a person who named no form gets.
-    pub fn for_people(destination: &Destination) -> Self {
-        if destination.is_terminal() { Self::Tree } else { Self::Text }
-    }
-
-    /// Whether people read it: a summary ends it.
-    pub fn is_for_people(self) -> bool {
-        matches!(self, Self::Text | Self::Tree)
-    }
-}
-
-impl std::str::FromStr for Format {
-    type Err = String;
-    fn from_str(text: &str) -> Result<Self, String> {
-        match text {
-            "text" => Ok(Self::Text),
-            "tree" => Ok(Self::Tree),
-            "json" => Ok(Self::Json),
-            "otlp-json" => Ok(Self::OtlpJson),
-            "none" => Ok(Self::None),
-            other => Err(format!("{other:?} is not one of text, tree, json, otlp-json, none")),
-        }
-    }
-}
 
 /// What the terminal's sink is started with.
 pub struct Settings {
@@ -85,8 +41,8 @@ pub struct Settings {
 const QUEUE_BYTES: usize = 4 << 20;
 
 /// Starts the sink; none if nothing is written.
-pub(super) fn start(settings: &mut super::Settings) -> Result<Option<Box<dyn SpanSink + Send>>, String> {
-    let Some(Settings { format, out, style, summary }) = settings.terminal.take() else { return Ok(None) };
+pub(super) fn start(settings: Settings) -> Result<Option<Box<dyn SpanSink + Send>>, String> {
+    let Settings { format, out, style, summary } = settings;
     if format == Format::None && !summary {
         return Ok(None);
     }

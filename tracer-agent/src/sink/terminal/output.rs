@@ -3,7 +3,10 @@
 use std::io;
 
 use super::{
-    Format, Style, escape, json,
+    destination::Style,
+    escape,
+    format::Format,
+    json,
     line_limit::LineLimit,
     row::Row,
     style::Palette,
@@ -11,7 +14,7 @@ use super::{
     waterfall::{self, Waterfall},
 };
 use crate::{
-    sink::{Outgoing, otlp, outlet::Outlet},
+    sink::{Outgoing, encode, outlet::Outlet},
     span::Span,
     trace::assembly::Assembly,
 };
@@ -116,7 +119,7 @@ impl Output {
             }
             Format::OtlpJson => {
                 let group = (&*span.resource, vec![&**outgoing.otlp_json()]);
-                otlp::json::request(&mut self.chunk, &[group]);
+                encode::json::request(&mut self.chunk, &[group]);
                 self.chunk.push(b'\n');
                 self.spans += 1;
             }

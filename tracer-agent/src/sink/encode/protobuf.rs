@@ -123,7 +123,7 @@ fn write_span(out: &mut Vec<u8>, span: &Span) {
 }
 
 /// An `ExportTraceServiceRequest` of spans that were encoded before, by resource.
-pub(super) fn request(groups: &[(&Resource, Vec<&[u8]>)]) -> Vec<u8> {
+pub(in crate::sink) fn request(groups: &[(&Resource, Vec<&[u8]>)]) -> Vec<u8> {
     let size: usize = groups.iter().flat_map(|(_, spans)| spans).map(|span| span.len() + 8).sum();
     let mut encoded = Vec::with_capacity(size + groups.len() * 1024);
     for (resource, spans) in groups {
@@ -146,7 +146,7 @@ pub(super) fn request(groups: &[(&Resource, Vec<&[u8]>)]) -> Vec<u8> {
 }
 
 /// Spans that a receiver refused, and why: the `partial_success` of an `ExportTraceServiceResponse`.
-pub(super) fn partial_success(response: &[u8]) -> Option<(u64, String)> {
+pub(in crate::sink) fn partial_success(response: &[u8]) -> Option<(u64, String)> {
     let partial = fields(response).find(|(field, _)| *field == 1)?.1;
     let Content::Bytes(partial) = partial else { return None };
     let (mut rejected, mut reason) = (0, String::new());
@@ -163,13 +163,13 @@ pub(super) fn partial_success(response: &[u8]) -> Option<(u64, String)> {
 
 /// What a field holds.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub(super) enum Content<'a> {
+pub(in crate::sink) enum Content<'a> {
     Number(u64),
     Bytes(&'a [u8]),
 }
 
 /// The fields of a message; ends at the first that makes no sense.
-pub(super) fn fields(mut rest: &[u8]) -> impl Iterator<Item = (u32, Content<'_>)> {
+pub(in crate::sink) fn fields(mut rest: &[u8]) -> impl Iterator<Item = (u32, Content<'_>)> {
     std::iter::from_fn(move || {
         let key = read_varint(&mut rest)?;
         let field = u32::try_from(key >> 3).ok()?;

@@ -1,0 +1,130 @@
+//! All sinks, and those that are configured.
+
+use std::time::{Duration, Instant};
+
+use super::{
+    Account, End, ExportStatistics, Outgoing, SpanSink,
+    otlp::{self, ExportConfig},
+    outlet::Ended,
+    terminal,
+};
+use crate::ledger::{Counter, Ledger};
+
+/// What sinks are started with. Each takes its own part.
+#[derive(Default)]
+pub struct Settings {
+    /// Export by OTLP.
+    pub export: ExportConfig,
+    /// What is written for people and programs.
+    pub terminal: Option<terminal::Settings>,
+}
+
+/// Starts a sink; none if it is not configured.
+pub type Start = fn(&mut Settings) -> Result<Option<Box<dyn SpanSink + Send>>, String>;
+
+/// All sinks, in the order in which they are handed a span.
+pub const SINKS: &[Start] = &[
+    |settings| otlp::start(&settings.export),
+    |settings| settings.terminal.take().map_or(Ok(None), terminal::start),
+];
+
+/// The sinks that are configured.
+#[derive(Default)]
+pub struct Sinks {
+    list: Vec<Started>,
+}
+
+struct Started {
+    sink: Box<dyn SpanSink + Send>,
+    /// Dropped spans that the ledger knows of.
+    counted: u64,
+}
+
+impl Sinks {
+    /// Starts those that are configured.
+    ///
+    /// # Errors
+    /// A configuration cannot be used, or there is no thread to have.
+    pub fn start(table: &[Start], settings: &mut Settings) -> Result<Self, String> {
+        let mut list = Vec::new();
+        for start in table {
+            list.extend(start(settings)?.map(|sink| Started { sink, counted: 0 }));
+        }
+        Ok(Self { list })
+    }
+
+    fn accounts(&self) -> impl Iterator<Item = Account> {
+        self.list.iter().map(|started| started.sink.account())
+    }
+
+    /// Adds the spans that were dropped since the last time to the ledger.
+    pub fn count_dropped(&mut self, ledger: &mut Ledger) {
+        for Started { sink, counted } in &mut self.list {
+            let account = sink.account();
+            ledger.add(0, account.dropped_as, account.dropped.saturating_sub(*counted));
+            *counted = account.dropped;
+        }
+    }
+
+    /// The OTLP exporter's account.
+    pub fn export(&self) -> Option<ExportStatistics> {
+        self.accounts().find_map(|account| account.export)
+    }
+
+    /// Whether there is no reason to go on: the reader of a sink has gone away, or every sink has failed.
+    pub fn is_over(&self) -> bool {
+        let mut ended = self.accounts().map(|account| account.ended).peekable();
+        if ended.peek().is_none() {
+            return false;
+        }
+        let ended: Vec<_> = ended.collect();
+        ended.contains(&Some(Ended::ReaderGone)) || ended.iter().all(Option::is_some)
+    }
+
+    /// What is not delivered by now counts as dropped, whatever a sink's thread still does.
+    pub fn give_up(&mut self) {
+        for started in &mut self.list {
+            started.sink.give_up();
+        }
+    }
+
+    /// Waits until nothing waits any more, until the deadline at most.
+    pub fn wait(&self, deadline: Instant) {
+        const STEP: Duration = Duration::from_millis(2);
+        while self.accounts().any(|account| account.waiting > 0) && Instant::now() < deadline {
+            std::thread::sleep(STEP);
+        }
+    }
+}
+
+impl SpanSink for Sinks {
+    fn span(&mut self, span: &Outgoing<'_>) {
+        for started in &mut self.list {
+            started.sink.span(span);
+        }
+    }
+
+    fn tick(&mut self, now_ns: u64) {
+        for started in &mut self.list {
+            started.sink.tick(now_ns);
+        }
+    }
+
+    fn finish(&mut self, end: &End<'_>) {
+        for started in &mut self.list {
+            started.sink.finish(end);
+        }
+    }
+
+    /// Of all sinks together.
+    fn account(&self) -> Account {
+        let mut sum = Account::new(Counter::SpansNotWritten);
+        for account in self.accounts() {
+            sum.taken += account.taken;
+            sum.delivered += account.delivered;
+            sum.dropped += account.dropped;
+            sum.waiting += account.waiting;
+        }
+        sum
+    }
+}
