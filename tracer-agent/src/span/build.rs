@@ -6,13 +6,13 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Attributes, Resource, Span, SpanKind, Status,
+    Attributes, Resource, Span, SpanEvent, SpanKind, SpanLink, Status, Text, Value,
     http::{Described, HttpNames},
     semconv,
 };
 use crate::{
     correlate::Link,
-    exchange::{Attribute, ConnectionFacts, Exchange, Kind, Outcome},
+    exchange::{Attached, Attribute, ConnectionFacts, Exchange, Kind, Outcome},
     ledger::Counter,
     protocol::http::HttpExchange,
     redact::Redactor,
@@ -125,6 +125,8 @@ impl SpanBuilder {
             attributes.int(semconv::HTTP_REQUEST_RESEND_COUNT, i64::from(resend));
         }
         let start_unix_ns = clock.unix_ns(exchange.start_ns);
+        let (events, links) =
+            exchange.attached.as_deref().map(|all| attached(all, clock)).unwrap_or_default();
         Some(Span {
             resource: Arc::clone(resource),
             trace_id: link.trace_id,
@@ -144,6 +146,8 @@ impl SpanBuilder {
             start_unix_ns,
             end_unix_ns: clock.unix_ns(exchange.end_ns).max(start_unix_ns),
             attributes,
+            events,
+            links,
             status: described.status,
         })
     }
@@ -155,6 +159,32 @@ impl SpanBuilder {
         self.spare = span.attributes;
         self.spare.clear();
     }
+}
+
+/// Events and links of a span.
+fn attached(attached: &Attached, clock: &Clock) -> (Vec<SpanEvent>, Vec<SpanLink>) {
+    /// OTLP's flags of a context that came from another process: it is known that it is remote, and it is.
+    const REMOTE: u32 = 0x300;
+    let text = |text: &Cow<'static, str>| match text {
+        Cow::Borrowed(text) => Text::Static(text),
+        Cow::Owned(text) => Text::Owned(text.clone()),
+    };
+    let events = attached.events.iter().map(|event| SpanEvent {
+        time_unix_ns: clock.unix_ns(event.time_ns),
+        name: text(&event.name),
+        attributes: event
+            .attributes
+            .iter()
+            .map(|(name, value)| (text(name), Value::Str(text(value))))
+            .collect(),
+    });
+    let links = attached.links.iter().map(|context| SpanLink {
+        trace_id: context.trace_id,
+        span_id: context.parent_id,
+        trace_state: context.state.clone(),
+        flags: REMOTE | u32::from(context.flags.unwrap_or_default()),
+    });
+    (events.collect(), links.collect())
 }
 
 /// Describes an exchange by what its payload tells.

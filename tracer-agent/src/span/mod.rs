@@ -79,6 +79,30 @@ pub enum Status {
     Error(String),
 }
 
+/// Something that happened at one moment of a span.
+#[derive(Clone, Debug, PartialEq)]
+pub struct SpanEvent {
+    /// When, nanoseconds since 1970.
+    pub time_unix_ns: u64,
+    /// Low-cardinality name.
+    pub name: Text,
+    /// Attributes.
+    pub attributes: Vec<KeyValue>,
+}
+
+/// A span that this one belongs to without being its child.
+#[derive(Clone, Debug, PartialEq)]
+pub struct SpanLink {
+    /// Trace, never zero.
+    pub trace_id: [u8; 16],
+    /// Span, never zero.
+    pub span_id: [u8; 8],
+    /// W3C `tracestate`, as it came.
+    pub trace_state: String,
+    /// As [`Span::flags`], of the linked span.
+    pub flags: u32,
+}
+
 /// One span.
 #[derive(Clone, Debug)]
 pub struct Span {
@@ -109,6 +133,10 @@ pub struct Span {
     pub end_unix_ns: u64,
     /// Attributes.
     pub attributes: Attributes,
+    /// What happened at moments of it; most spans have none.
+    pub events: Vec<SpanEvent>,
+    /// Spans that it belongs to besides its parent; most spans have none.
+    pub links: Vec<SpanLink>,
     /// Status.
     pub status: Status,
 }

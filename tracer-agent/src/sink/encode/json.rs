@@ -3,9 +3,14 @@
 
 use std::{cell::RefCell, fmt, sync::Arc};
 
-use serde::{Serialize, Serializer, ser::SerializeMap};
+use serde::{
+    Serialize, Serializer,
+    ser::{SerializeMap, SerializeSeq},
+};
 
-use crate::span::{Attributes, Resource, SCHEMA_URL, SCOPE_NAME, Span, Status, ValueRef};
+use crate::span::{
+    Attributes, Resource, SCHEMA_URL, SCOPE_NAME, Span, SpanEvent, SpanLink, Status, ValueRef,
+};
 
 /// A request of spans that were encoded before, by resource.
 pub(in crate::sink) fn request(out: &mut Vec<u8>, groups: &[(&Resource, Vec<&[u8]>)]) {
@@ -79,6 +84,10 @@ struct Fields<'a> {
     trace_state: &'a str,
     #[serde(skip_serializing_if = "Option::is_none")]
     status: Option<Failed<'a>>,
+    #[serde(skip_serializing_if = "Events::is_empty")]
+    events: Events<'a>,
+    #[serde(skip_serializing_if = "Links::is_empty")]
+    links: Links<'a>,
 }
 
 impl<'a> Fields<'a> {
@@ -99,6 +108,8 @@ impl<'a> Fields<'a> {
                 Status::Error(message) => Some(Failed { code: ERROR, message }),
                 Status::Unset => None,
             },
+            events: Events(&span.events),
+            links: Links(&span.links),
         }
     }
 }
@@ -107,6 +118,66 @@ impl<'a> Fields<'a> {
 struct Failed<'a> {
     code: u8,
     message: &'a str,
+}
+
+/// Events of a span.
+struct Events<'a>(&'a [SpanEvent]);
+
+impl Events<'_> {
+    fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+}
+
+impl Serialize for Events<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        #[derive(Serialize)]
+        #[serde(rename_all = "camelCase")]
+        struct Event<'a> {
+            time_unix_nano: AsText<u64>,
+            name: &'a str,
+            attributes: List<'a>,
+        }
+        let mut list = serializer.serialize_seq(Some(self.0.len()))?;
+        for event in self.0 {
+            let attributes = Attributes::from(&event.attributes[..]);
+            list.serialize_element(&Event {
+                time_unix_nano: AsText(event.time_unix_ns),
+                name: &event.name,
+                attributes: List(&attributes),
+            })?;
+        }
+        list.end()
+    }
+}
+
+/// Links of a span.
+struct Links<'a>(&'a [SpanLink]);
+
+impl Links<'_> {
+    fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+}
+
+impl Serialize for Links<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        #[derive(Serialize)]
+        #[serde(rename_all = "camelCase")]
+        struct Link<'a> {
+            trace_id: Hex<'a>,
+            span_id: Hex<'a>,
+            #[serde(skip_serializing_if = "str::is_empty")]
+            trace_state: &'a str,
+            flags: u32,
+        }
+        serializer.collect_seq(self.0.iter().map(|link| Link {
+            trace_id: Hex(&link.trace_id),
+            span_id: Hex(&link.span_id),
+            trace_state: &link.trace_state,
+            flags: link.flags,
+        }))
+    }
 }
 
 /// Attributes as a list of keys and values.
@@ -203,6 +274,17 @@ mod tests {
                     ("s".into(), Value::Str("a\"\u{1}\u{2028}".into())),
                 ][..],
             ),
+            events: vec![SpanEvent {
+                time_unix_ns: 7,
+                name: "e".into(),
+                attributes: vec![("k".into(), Value::Int(1))],
+            }],
+            links: vec![SpanLink {
+                trace_id: [0xcd; 16],
+                span_id: [3; 8],
+                trace_state: String::new(),
+                flags: 0x301,
+            }],
             status: Status::Error("why".to_owned()),
         }
     }
@@ -249,6 +331,20 @@ mod tests {
         }
         if let Status::Error(description) = &span.status {
             object["status"] = json!({ "code": 2, "message": description });
+        }
+        for event in &span.events {
+            object["events"] = json!([{
+                "timeUnixNano": event.time_unix_ns.to_string(),
+                "name": event.name,
+                "attributes": attributes(&event.attributes[..].into()),
+            }]);
+        }
+        for link in &span.links {
+            object["links"] = json!([{
+                "traceId": Hex(&link.trace_id).to_string(),
+                "spanId": Hex(&link.span_id).to_string(),
+                "flags": link.flags,
+            }]);
         }
         json!({
             "resource": { "attributes": attributes(&span.resource.attributes[..].into()) },
