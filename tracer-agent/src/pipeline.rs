@@ -15,6 +15,7 @@ use crate::{
     exchange::{ConnectionFacts, Exchange, Kind as ExchangeKind, Opened, Outcome, Unit},
     ledger::{Counter, Ledger},
     process::{facts::ProcessFacts, table::ProcessTable},
+    protocol::http::HttpExchange,
     sample::SAMPLED,
     sink::{Outgoing, SpanSink},
     span::{build::Clock, build::SpanBuilder},
@@ -415,7 +416,8 @@ impl connection::Output for Handler<'_, '_> {
     }
 
     fn exchange(&mut self, facts: &ConnectionFacts, exchange: Exchange) {
-        if self.stage.propagates && exchange.outcome == Outcome::Complete {
+        let is_http = || exchange.payload::<HttpExchange>().is_some();
+        if self.stage.propagates && exchange.outcome == Outcome::Complete && is_http() {
             let speaks_http = if exchange.kind.is_outgoing() { facts.remote } else { facts.local };
             self.out.feedback.http_port(speaks_http.port());
             if exchange.kind == ExchangeKind::Call && facts.connect_ns.is_none() {

@@ -471,7 +471,7 @@ impl Entry {
         match sniff(bytes) {
             Recognition::More => false,
             // Of a thread that reads and one that writes, the reader's record may come first.
-            Recognition::Found(Protocol { open: Some(_), .. }, Side::Response)
+            Recognition::Found(Protocol { open: Some(_), server_may_begin: false, .. }, Side::Response)
                 if self.streams[1 - direction].next() == 0 =>
             {
                 false
@@ -489,6 +489,7 @@ impl Entry {
     fn begin(&mut self, direction: usize, protocol: &'static Protocol, sender: Side) -> bool {
         let (role, start) = match sender {
             Side::Request => (role_of_request(direction), Start::Birth),
+            Side::Response if protocol.server_may_begin => (role_of_request(1 - direction), Start::Birth),
             // The request went by unseen.
             Side::Response => (role_of_request(1 - direction), Start::Joined),
         };

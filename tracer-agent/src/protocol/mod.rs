@@ -10,6 +10,8 @@ mod lines;
 mod opaque;
 mod proxy_header;
 pub mod sniff;
+#[cfg(test)]
+mod toy;
 
 use crate::{
     context::HeaderFormats,
@@ -24,6 +26,8 @@ pub struct Protocol {
     pub name: &'static str,
     /// Looks at the first bytes of one direction.
     pub sniff: fn(&[u8]) -> sniff::Sniffed,
+    /// Whether the server may speak first: then its first bytes are no answer to a request that went by unseen.
+    pub server_may_begin: bool,
     /// Makes its parser; none for a protocol that is recognised and not read.
     pub open: Option<fn(Role, Start, &Limits) -> Box<dyn Parser>>,
     /// What counts a connection of this protocol that is not read.
@@ -32,7 +36,13 @@ pub struct Protocol {
 
 /// All protocols, in the order in which they are asked: see [`sniff::sniff`]. One whose first bytes are few and
 /// unmistakable stands before one that accepts much.
-static PROTOCOLS: &[&Protocol] = &[&opaque::TLS, &opaque::HTTP2, &http1::PROTOCOL];
+static PROTOCOLS: &[&Protocol] = &[
+    &opaque::TLS,
+    &opaque::HTTP2,
+    &http1::PROTOCOL,
+    #[cfg(test)]
+    &toy::PROTOCOL,
+];
 
 /// Bounds of a connection's parser that the operator sets.
 #[derive(Clone, Copy, Debug)]

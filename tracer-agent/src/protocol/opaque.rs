@@ -4,12 +4,22 @@ use super::{Protocol, Side, sniff::Sniffed};
 use crate::ledger::Counter;
 
 /// TLS, by the record of its handshake (RFC 8446 section 5.1).
-pub(super) static TLS: Protocol =
-    Protocol { name: "TLS", sniff: tls, open: None, unread: Counter::ConnectionsTls };
+pub(super) static TLS: Protocol = Protocol {
+    name: "TLS",
+    sniff: tls,
+    server_may_begin: false,
+    open: None,
+    unread: Counter::ConnectionsTls,
+};
 
 /// HTTP/2 with prior knowledge, by its preface (RFC 9113 section 3.4).
-pub(super) static HTTP2: Protocol =
-    Protocol { name: "HTTP/2", sniff: http2, open: None, unread: Counter::ConnectionsHttp2 };
+pub(super) static HTTP2: Protocol = Protocol {
+    name: "HTTP/2",
+    sniff: http2,
+    server_may_begin: false,
+    open: None,
+    unread: Counter::ConnectionsHttp2,
+};
 
 fn tls(bytes: &[u8]) -> Sniffed {
     match bytes {

@@ -34,6 +34,7 @@ use crate::{
 pub(super) static PROTOCOL: Protocol = Protocol {
     name: "HTTP/1",
     sniff: sniff::sniff,
+    server_may_begin: false,
     open: Some(|role, start, limits| {
         let super::Limits { exchange_timeout_ns, formats } = *limits;
         let limits = Limits { exchange_timeout_ns, formats, ..Limits::default() };
