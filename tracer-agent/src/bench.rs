@@ -11,9 +11,9 @@ use crate::{
     pipeline::{Out, Pipeline},
     process::identity::Host,
     record::{OwnedInput, Reader},
-    sample::SamplerName,
     sink::{Account, Outgoing, SpanSink, otlp},
     span::Span,
+    trace_context::sample::SamplerName,
 };
 
 /// A recording in memory, and the spans that it gave last.

@@ -8,14 +8,14 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    context::HeaderFormat,
     correlate::Sdk,
     log::LogConfig,
     process::selector::Selection,
     propagate::{Mode, PropagationConfig},
-    sample::SamplingConfig,
     sink::{otlp::ExportConfig, terminal::Format},
     span::build::SpanConfig,
+    trace_context::HeaderFormat,
+    trace_context::sample::SamplingConfig,
     units::{Size, Time},
 };
 

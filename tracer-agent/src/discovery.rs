@@ -14,7 +14,7 @@ use crate::{
         facts::{Proc, ProcessFacts},
         selector::{Decision, Selectors},
     },
-    sample::SamplingConfig,
+    trace_context::sample::SamplingConfig,
 };
 
 /// Keeps the kernel's selection in step with the operator's.

@@ -7,7 +7,7 @@ use std::{any::Any, borrow::Cow, fmt::Debug, net::SocketAddr, sync::Arc};
 
 use tracer_common::{HeaderOutcome, RECEIVE, SEND};
 
-use crate::context::{Carried, Incoming};
+use crate::trace_context::{Carried, Incoming};
 
 /// Direction of bytes on a connection, as the selected process sees them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

@@ -16,9 +16,9 @@ use crate::{
     ledger::{Counter, Ledger},
     process::{facts::ProcessFacts, table::ProcessTable},
     protocol::http::HttpExchange,
-    sample::SAMPLED,
     sink::{Outgoing, SpanSink},
     span::{build::Clock, build::SpanBuilder},
+    trace_context::sample::SAMPLED,
 };
 
 /// What the pipeline is told.

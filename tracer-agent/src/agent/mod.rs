@@ -27,7 +27,6 @@ pub use self::{host::kernel_release, pipeline::pipeline, replay::replay, shared:
 use crate::{
     clock,
     config::Config,
-    context::HeaderFormat,
     correlate::Ids,
     discovery::{self, Discovery},
     kernel::{Kernel, KernelError},
@@ -37,6 +36,7 @@ use crate::{
         self, Sinks,
         terminal::{self, Style},
     },
+    trace_context::HeaderFormat,
 };
 
 /// What the agent is started with.

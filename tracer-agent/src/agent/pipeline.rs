@@ -3,12 +3,12 @@
 use crate::{
     config::Config,
     connection,
-    context::HeaderFormats,
     correlate::{Correlator, Ids, Rules},
     pipeline::Pipeline,
     process::{identity::Host, table::ProcessTable},
     protocol,
     span::build::SpanBuilder,
+    trace_context::HeaderFormats,
 };
 
 /// A pipeline by the configuration.

@@ -80,7 +80,7 @@ impl Driver {
     fn new() -> Self {
         let protocol = protocol::Limits {
             exchange_timeout_ns: 1_000_000_000_000,
-            formats: crate::context::HeaderFormats::default(),
+            formats: crate::trace_context::HeaderFormats::default(),
         };
         let limits = Limits { connections: 16, protocol };
         Self { table: Table::new(limits), seen: Seen::default() }

@@ -10,9 +10,9 @@ use super::{
     open::{Key, OpenRequests},
 };
 use crate::{
-    context::{Carried, Incoming},
     exchange::{Direction, SentHeader},
-    sample::{RANDOM, SAMPLED, Sampler},
+    trace_context::sample::{RANDOM, SAMPLED, Sampler},
+    trace_context::{Carried, Incoming},
 };
 
 /// Makes contexts and their ids.

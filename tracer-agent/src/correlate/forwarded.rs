@@ -10,7 +10,7 @@ use super::{
     process::Process,
     strategy::ClientRequest,
 };
-use crate::context::{Carried, HeaderFormat, Incoming};
+use crate::trace_context::{Carried, HeaderFormat, Incoming};
 
 /// The contexts and ids that one request carries.
 #[derive(Clone, Copy, Debug)]

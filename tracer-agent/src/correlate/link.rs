@@ -1,6 +1,6 @@
 //! What is said of a span's place in its trace, and how that is known.
 
-use crate::context::HeaderFormat;
+use crate::trace_context::HeaderFormat;
 
 /// How a parent is known, strongest first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

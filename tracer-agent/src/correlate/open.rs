@@ -9,8 +9,8 @@ use super::{
     peers::{Ends, Peers},
 };
 use crate::{
-    context::Carried,
     exchange::{ConnectionFacts, Direction, Exchange, Kind, Unit},
+    trace_context::Carried,
 };
 
 /// Identity of a request while it is open: its connection, direction and offset. Offsets of the two directions

@@ -13,8 +13,8 @@ use super::{
     strategy::{Attribution, Attributions, ClientRequest},
 };
 use crate::{
-    context::{Carried, Incoming},
     exchange::SentHeader,
+    trace_context::{Carried, Incoming},
 };
 
 /// What becomes known of a request when its head has come.

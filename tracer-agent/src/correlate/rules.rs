@@ -3,7 +3,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::sample::Sampler;
+use crate::trace_context::sample::Sampler;
 
 /// How links are made.
 #[derive(Clone, Copy, Debug)]

@@ -11,8 +11,8 @@ use super::{
     seen::{FirstSeen, Hop},
 };
 use crate::{
-    context::Incoming,
     exchange::{Exchange, Kind},
+    trace_context::Incoming,
 };
 
 /// A request has come to a process with these contexts.

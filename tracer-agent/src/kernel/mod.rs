@@ -30,7 +30,7 @@ use self::{
     propagation::{Propagation, PropagationPlan},
     ring::Ring,
 };
-use crate::sample::Sampler;
+use crate::trace_context::sample::Sampler;
 
 /// The kernel programs; empty in a build without them.
 static OBJECT: &[u8] = aya::include_bytes_aligned!(env!("TRACER_EBPF_OBJECT"));

@@ -14,9 +14,9 @@ pub mod sniff;
 mod toy;
 
 use crate::{
-    context::HeaderFormats,
     exchange::{Exchange, Kind, Opened, Unit},
     ledger::Counter,
+    trace_context::HeaderFormats,
 };
 
 /// A protocol: how its first bytes are recognised, and what reads it.

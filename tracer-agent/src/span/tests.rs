@@ -9,11 +9,11 @@ use super::{
     build::{Clock, SpanBuilder, SpanConfig},
 };
 use crate::{
-    context::{Carried, HeaderFormat, HeaderFormats, Incoming},
     correlate::{Correlator, Ids, Rules, Sdk},
     exchange::{ConnectionFacts, Connector, Exchange, Kind, Opened, Outcome, Unit},
     ledger::Counter,
     protocol::http::{Head, HttpExchange, Noted, attempt},
+    trace_context::{Carried, HeaderFormat, HeaderFormats, Incoming},
 };
 
 const CLIENT: &str = "10.0.0.9:51000";
@@ -112,7 +112,7 @@ fn build_by(
             sole_request: true,
             sdk,
             propagates: false,
-            sampler: crate::sample::SamplingConfig::default().sampler(),
+            sampler: crate::trace_context::sample::SamplingConfig::default().sampler(),
         },
         Ids::new(7),
     );

@@ -13,9 +13,9 @@ use std::sync::Arc;
 
 use super::*;
 use crate::{
-    context::{Carried, HeaderFormat, HeaderFormats, Incoming},
     exchange::{Connector, Outcome},
     protocol::http::{Head, HttpExchange, Noted},
+    trace_context::{Carried, HeaderFormat, HeaderFormats, Incoming},
 };
 
 /// A world of processes whose connections carry HTTP.
@@ -53,7 +53,7 @@ impl World {
                     sole_request: true,
                     sdk: Sdk::default(),
                     propagates: false,
-                    sampler: crate::sample::SamplingConfig::default().sampler(),
+                    sampler: crate::trace_context::sample::SamplingConfig::default().sampler(),
                 },
                 ids,
             ),

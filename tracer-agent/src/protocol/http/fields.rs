@@ -1,8 +1,8 @@
 //! Header fields of HTTP/1 heads.
 
 use crate::{
-    context::Carrier,
     protocol::lines::{FieldName, Lines},
+    trace_context::Carrier,
 };
 
 /// The head of a request as a carrier of trace contexts.
@@ -89,7 +89,7 @@ impl Noted {
         self.has_attempt
     }
 
-    /// Whether there is a header that [`crate::context::Carried`] reads.
+    /// Whether there is a header that [`crate::trace_context::Carried`] reads.
     pub(crate) fn may_link(&self) -> bool {
         self.may_link
     }

@@ -24,10 +24,10 @@ use self::{
 };
 use super::{Call, End, Next, Parser, Protocol, Role, Side, Start, Want, Yield, sniff::Sniffed};
 use crate::{
-    context::{Carried, HeaderFormats, Incoming},
     exchange::{Opened, Outcome},
     ledger::Counter,
     protocol::http::{Head, attempt},
+    trace_context::{Carried, HeaderFormats, Incoming},
 };
 
 /// HTTP/1.0 and HTTP/1.1 in the table of protocols.

@@ -3,8 +3,8 @@
 use std::{any::Any, borrow::Cow};
 
 use crate::{
-    context::{Carrier, Incoming},
     exchange::{Attached, Attribute, Event, Payload},
+    trace_context::{Carrier, Incoming},
 };
 
 /// A message.

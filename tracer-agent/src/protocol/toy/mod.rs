@@ -13,9 +13,9 @@ use std::sync::Arc;
 use self::message::{Fields, Message};
 use super::{Call, End, Limits, Parser, Protocol, Role, Side, Start, Want, Yield, sniff::Sniffed};
 use crate::{
-    context::{Carried, Incoming},
     exchange::{Exchange, Kind, Opened, Outcome},
     ledger::Counter,
+    trace_context::{Carried, Incoming},
 };
 
 pub(super) static PROTOCOL: Protocol = Protocol {

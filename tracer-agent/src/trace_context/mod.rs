@@ -4,11 +4,11 @@
 
 mod carrier;
 mod formats;
+pub mod sample;
 
 use tracer_common::MAX_STATE;
 
-use crate::sample::SAMPLED;
-
+use self::sample::SAMPLED;
 pub use self::{
     carrier::Carrier,
     formats::{Carried, HeaderFormat, HeaderFormats},

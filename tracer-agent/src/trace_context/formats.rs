@@ -6,8 +6,7 @@ use std::str::FromStr;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Carrier, Incoming};
-use crate::sample::SAMPLED;
+use super::{Carrier, Incoming, sample::SAMPLED};
 
 /// A kind of headers that link requests.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
