@@ -5,7 +5,7 @@ mod body;
 mod head;
 mod message;
 mod pairing;
-mod seek;
+mod resync;
 mod sniff;
 #[cfg(test)]
 mod tests;
@@ -20,7 +20,7 @@ use self::{
     head::Scanned,
     message::{Collected, Phase, Reader},
     pairing::{Pending, Queue},
-    seek::Seek,
+    resync::Resync,
 };
 use super::{Call, End, Next, Parser, Protocol, Role, Side, Start, Want, Yield, sniff::Sniffed};
 use crate::{
@@ -84,7 +84,7 @@ pub struct Http1 {
     response: Reader,
     queue: Queue,
     /// The boundary of messages is not certain.
-    seek: Option<Seek>,
+    resync: Option<Resync>,
     /// Nothing more is read.
     done: bool,
     losses: u32,
@@ -101,7 +101,7 @@ impl Http1 {
             request: Reader::default(),
             response: Reader::default(),
             queue: Queue::new(role.of_request()),
-            seek: (start == Start::Joined).then(Seek::default),
+            resync: (start == Start::Joined).then(Resync::default),
             done: false,
             losses: 0,
             at_birth: start == Start::Birth,
@@ -119,7 +119,7 @@ impl Http1 {
     fn feed(&mut self, side: Side, mut piece: PieceOf<'_>, call: &Call, out: &mut Vec<Yield>) {
         let mut call = *call;
         while piece.length() > 0 && !self.done {
-            if self.seek.is_some() {
+            if self.resync.is_some() {
                 return;
             }
             let rest = piece.length() as u64;
@@ -332,7 +332,7 @@ impl Http1 {
         self.queue.abandon(now_ns, Outcome::Lost, out);
         self.request.restart();
         self.response.restart();
-        self.seek = Some(Seek::default());
+        self.resync = Some(Resync::default());
         self.at_birth = false;
         self.losses += 1;
         if self.losses > self.limits.resyncs {
@@ -350,14 +350,14 @@ impl Http1 {
         call: &Call,
         out: &mut Vec<Yield>,
     ) -> bool {
-        let Some(seek) = &mut self.seek else { return true };
-        let found = seek.take(side, piece, call, self.limits.head_bytes);
-        let before = seek.take_messages();
+        let Some(resync) = &mut self.resync else { return true };
+        let found = resync.take(side, piece, call, self.limits.head_bytes);
+        let before = resync.take_messages();
         if before > 0 {
             out.push(Yield::Count(Counter::ExchangesBeforeBoundary, before));
         }
         if found {
-            self.seek = None;
+            self.resync = None;
             self.request.restart();
             self.response.restart();
         }
@@ -381,7 +381,7 @@ impl Http1 {
         {
             self.lose(call.end_ns, Counter::ExchangesUnparsed, out);
         }
-        if self.seek.is_none() || self.look_for_boundary(side, &piece, call, out) {
+        if self.resync.is_none() || self.look_for_boundary(side, &piece, call, out) {
             self.feed(side, piece, call, out);
         }
         // Whatever was made of it, the piece has gone by.
@@ -445,8 +445,8 @@ impl Parser for Http1 {
         if self.done {
             return;
         }
-        if let Some(seek) = &mut self.seek {
-            seek.gap();
+        if let Some(resync) = &mut self.resync {
+            resync.gap();
             self.reader(side).offset += length;
             return;
         }
@@ -488,7 +488,7 @@ impl Parser for Http1 {
     }
 
     fn end(&mut self, side: Side, end: End, now_ns: u64, out: &mut Vec<Yield>) {
-        if self.done || self.seek.is_some() {
+        if self.done || self.resync.is_some() {
             return;
         }
         self.settle(side, out);
@@ -498,7 +498,7 @@ impl Parser for Http1 {
     }
 
     fn close(&mut self, end: End, now_ns: u64, out: &mut Vec<Yield>) {
-        if self.done || self.seek.is_some() {
+        if self.done || self.resync.is_some() {
             return;
         }
         self.settle(Side::Request, out);
@@ -522,7 +522,7 @@ impl Parser for Http1 {
         match side {
             Side::Request => true,
             Side::Response => {
-                self.done || self.seek.is_some() || !self.queue.is_empty() || self.response.is_busy()
+                self.done || self.resync.is_some() || !self.queue.is_empty() || self.response.is_busy()
             }
         }
     }
@@ -540,7 +540,7 @@ impl Parser for Http1 {
     }
 
     fn is_idle(&self) -> bool {
-        self.done || self.seek.is_some() || self.queue.is_empty()
+        self.done || self.resync.is_some() || self.queue.is_empty()
     }
 }
 

@@ -16,7 +16,7 @@ use super::{
 
 /// What is known so far.
 #[derive(Default)]
-pub(super) struct Seek {
+pub(super) struct Resync {
     last: Option<Side>,
     state: State,
     reader: Reader,
@@ -34,7 +34,7 @@ enum State {
     Boundary,
 }
 
-impl Seek {
+impl Resync {
     /// Bytes were missed: all begins anew.
     pub(super) fn gap(&mut self) {
         self.reset();
