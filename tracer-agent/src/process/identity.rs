@@ -71,26 +71,7 @@ pub fn parse_attributes(text: &str) -> Vec<(String, String)> {
 
 /// Decodes `%41` and the like; what is no such escape stays.
 pub fn percent_decoded(text: &str) -> String {
-    let bytes = text.as_bytes();
-    let mut decoded = Vec::with_capacity(bytes.len());
-    let mut at = 0;
-    while let Some(byte) = bytes.get(at) {
-        let escape = bytes.get(at + 1..at + 3).and_then(|hex| {
-            let text = std::str::from_utf8(hex).ok()?;
-            hex.iter().all(u8::is_ascii_hexdigit).then(|| u8::from_str_radix(text, 16).ok())?
-        });
-        match (byte, escape) {
-            (b'%', Some(value)) => {
-                decoded.push(value);
-                at += 3;
-            }
-            _ => {
-                decoded.push(*byte);
-                at += 1;
-            }
-        }
-    }
-    String::from_utf8_lossy(&decoded).into_owned()
+    percent_encoding::percent_decode_str(text).decode_utf8_lossy().into_owned()
 }
 
 /// The resource that the spans of a service instance share. Command lines are left out: they hold

@@ -1,30 +1,15 @@
 //! Names of OpenTelemetry's semantic conventions, version 1.44, and our own.
 
-/// Version of the conventions that attribute names follow.
-pub const SCHEMA_URL: &str = "https://opentelemetry.io/schemas/1.44.0";
+pub(crate) use opentelemetry_semantic_conventions::attribute::{
+    CLIENT_ADDRESS, ERROR_TYPE, HTTP_REQUEST_BODY_SIZE, HTTP_REQUEST_METHOD, HTTP_REQUEST_METHOD_ORIGINAL,
+    HTTP_REQUEST_RESEND_COUNT, HTTP_RESPONSE_BODY_SIZE, HTTP_RESPONSE_STATUS_CODE, HTTP_ROUTE,
+    NETWORK_PEER_ADDRESS, NETWORK_PEER_PORT, NETWORK_PROTOCOL_VERSION, PROCESS_PID, SERVER_ADDRESS,
+    SERVER_PORT, THREAD_ID, URL_FULL, URL_PATH, URL_QUERY, URL_SCHEME, URL_TEMPLATE, USER_AGENT_ORIGINAL,
+};
 
-pub(crate) const CLIENT_ADDRESS: &str = "client.address";
-pub(crate) const ERROR_TYPE: &str = "error.type";
-pub(crate) const HTTP_REQUEST_BODY_SIZE: &str = "http.request.body.size";
-pub(crate) const HTTP_REQUEST_METHOD: &str = "http.request.method";
-pub(crate) const HTTP_REQUEST_METHOD_ORIGINAL: &str = "http.request.method_original";
-pub(crate) const HTTP_REQUEST_RESEND_COUNT: &str = "http.request.resend_count";
-pub(crate) const HTTP_RESPONSE_BODY_SIZE: &str = "http.response.body.size";
-pub(crate) const HTTP_RESPONSE_STATUS_CODE: &str = "http.response.status_code";
-pub(crate) const HTTP_ROUTE: &str = "http.route";
-pub(crate) const NETWORK_PEER_ADDRESS: &str = "network.peer.address";
-pub(crate) const NETWORK_PEER_PORT: &str = "network.peer.port";
-pub(crate) const NETWORK_PROTOCOL_VERSION: &str = "network.protocol.version";
-pub(crate) const PROCESS_PID: &str = "process.pid";
-pub(crate) const SERVER_ADDRESS: &str = "server.address";
-pub(crate) const SERVER_PORT: &str = "server.port";
-pub(crate) const THREAD_ID: &str = "thread.id";
-pub(crate) const URL_FULL: &str = "url.full";
-pub(crate) const URL_PATH: &str = "url.path";
-pub(crate) const URL_QUERY: &str = "url.query";
-pub(crate) const URL_SCHEME: &str = "url.scheme";
-pub(crate) const URL_TEMPLATE: &str = "url.template";
-pub(crate) const USER_AGENT_ORIGINAL: &str = "user_agent.original";
+/// Version of the conventions that attribute names follow. The crate is of 1.42; the names that are used are the same
+/// in both.
+pub const SCHEMA_URL: &str = "https://opentelemetry.io/schemas/1.44.0";
 
 /// Prefix of an opted-in request header; its values are a list.
 pub(crate) const HTTP_REQUEST_HEADER: &str = "http.request.header.";

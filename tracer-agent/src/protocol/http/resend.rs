@@ -217,7 +217,29 @@ mod tests {
         }
     }
 
+    /// Where the library for RFC 3986 says that a reference leads; none for a host of no length.
+    fn oracle(base: &str, reference: &str) -> Option<String> {
+        let base = fluent_uri::Uri::parse(base).expect("a base");
+        let reference = fluent_uri::UriRef::parse(reference).expect("a reference");
+        let to = reference.resolve_against(&base).expect("a base without a fragment");
+        let host = to.authority().map(|authority| authority.host().to_owned())?;
+        let path = Some(to.path().as_str()).filter(|path| !path.is_empty()).unwrap_or("/");
+        let query = to.query().map(|query| format!("?{query}")).unwrap_or_default();
+        (!host.is_empty()).then(|| format!("{host}{path}{query}"))
+    }
+
     proptest::proptest! {
+        #[test]
+        fn references_lead_where_the_library_says(
+            base in "(/[a-c]{0,2}){1,4}([?][a-c]?)?",
+            reference in "([a-c]|[.]{1,2}|/|[?]){1,8}",
+        ) {
+            let from = Destination::new(b"h", base.clone().into_bytes()).expect("a destination");
+            let found = from.resolve(reference.as_bytes());
+            let found = found.map(|to| String::from_utf8_lossy(&[to.host, to.target].concat()).into_owned());
+            proptest::prop_assert_eq!(found, oracle(&format!("http://h{base}"), &reference));
+        }
+
         #[test]
         fn garbage_is_no_panic(base: Vec<u8>, location: Vec<u8>) {
             let base = Destination { host: b"h"[..].into(), target: [&b"/"[..], &base].concat().into() };
