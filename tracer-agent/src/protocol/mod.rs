@@ -2,7 +2,7 @@
 //! [`PROTOCOLS`]: nothing outside this module names a parser. HTTP/1 keep-alive is the simplest case of what the
 //! interface carries, many streams at once the general one.
 
-#![forbid(unsafe_code)]
+#![deny(unsafe_code)]
 
 pub mod http;
 pub mod http1;

@@ -209,7 +209,10 @@ fn describe(
         attributes.int(semconv::PROCESS_PID, i64::from(unit.pid));
     }
     attributes.int(semconv::THREAD_ID, i64::from(unit.tid));
-    let failed = failure(exchange.outcome).map(Cow::Borrowed).or_else(|| exchange.payload.error());
+    let failed = match failure(exchange.outcome) {
+        Some(error) => Some(Cow::Borrowed(error)),
+        None => exchange.payload.error(),
+    };
     let status = match failed {
         Some(error) => {
             attributes.str(semconv::ERROR_TYPE, &error);
@@ -217,7 +220,7 @@ fn describe(
         }
         None => Status::Unset,
     };
-    Described { name: (&*exchange.payload.operation()).into(), status, is_unnamed: false }
+    Described { name: exchange.payload.operation().into_owned().into(), status, is_unnamed: false }
 }
 
 /// What a person is told of exchanges that did not come to their end.

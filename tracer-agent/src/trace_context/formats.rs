@@ -479,7 +479,7 @@ mod tests {
         #[test]
         fn garbage_is_no_panic(value: Vec<u8>, field in 0..FIELDS.len()) {
             let head = [b"GET / HTTP/1.1\r\n", FIELDS[field].as_bytes(), b": ", &value, b"\r\n\r\n"].concat();
-            let _ = Carried::of(&head, HeaderFormats::new(&HeaderFormat::ALL));
+            let _ = Carried::of(&crate::protocol::http::Head(&head), HeaderFormats::new(&HeaderFormat::ALL));
         }
     }
 }
