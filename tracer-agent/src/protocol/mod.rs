@@ -29,10 +29,13 @@ pub struct Protocol {
     /// Whether the server may speak first: then its first bytes are no answer to a request that went by unseen.
     pub server_may_begin: bool,
     /// Makes its parser; none for a protocol that is recognised and not read.
-    pub open: Option<fn(Role, Start, &Limits) -> Box<dyn Parser>>,
+    pub open: Option<Open>,
     /// What counts a connection of this protocol that is not read.
     pub unread: Counter,
 }
+
+/// Makes a parser, for the role of the selected process.
+pub type Open = fn(Role, Start, &Limits) -> Box<dyn Parser>;
 
 /// All protocols, in the order in which they are asked: see [`sniff::sniff`]. One whose first bytes are few and
 /// unmistakable stands before one that accepts much.
