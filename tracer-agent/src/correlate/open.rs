@@ -75,6 +75,7 @@ impl Request {
     }
 
     /// Whether it is the request of this key, on the key's connection.
+    #[inline]
     fn is_at(&self, key: Key) -> bool {
         self.offset == key.offset && self.kind.direction() == key.direction
     }
@@ -136,6 +137,7 @@ impl OpenRequests {
     const MOST_CHILDREN: usize = 64;
 
     /// A connection carries a request. Returns its other end, if that is on this host and was seen.
+    #[inline]
     pub(super) fn register(&mut self, facts: &ConnectionFacts) -> Option<u64> {
         let ends = Peers::ends(facts);
         let connection = match self.connections.entry(facts.number) {
@@ -166,17 +168,20 @@ impl OpenRequests {
     }
 
     /// Adds a request to a connection that is registered.
+    #[inline]
     pub(super) fn insert(&mut self, connection: u64, request: Request) {
         if let Some(connection) = self.connections.get_mut(&connection) {
             connection.requests.push(request);
         }
     }
 
+    #[inline]
     pub(super) fn get(&self, key: Key) -> Option<&Request> {
         let requests = &self.connections.get(&key.connection)?.requests;
         requests.iter().find(|request| request.is_at(key))
     }
 
+    #[inline]
     pub(super) fn get_mut(&mut self, key: Key) -> Option<&mut Request> {
         let requests = &mut self.connections.get_mut(&key.connection)?.requests;
         requests.iter_mut().find(|request| request.is_at(key))
@@ -188,6 +193,7 @@ impl OpenRequests {
     }
 
     /// The request that begins at this offset of the wire, at one end of a connection.
+    #[inline]
     pub(super) fn at_wire(&self, connection: u64, direction: Direction, wire: u64) -> Option<Key> {
         let is_there = |request: &&Request| request.wire == wire && request.kind.direction() == direction;
         self.on(connection).find(is_there).map(|request| request.key(connection))
@@ -200,9 +206,11 @@ impl OpenRequests {
     }
 
     /// What caused a request, as far as that is, or may come to be, an open request.
+    #[inline]
     pub(super) fn above(&self, key: Key) -> Above {
         let Some(connection) = self.connections.get(&key.connection) else { return Above::Nothing };
-        let Some(request) = self.get(key) else { return Above::Nothing };
+        let mut requests = connection.requests.iter();
+        let Some(request) = requests.find(|request| request.is_at(key)) else { return Above::Nothing };
         let above = match (key.direction, request.context.parent, connection.peer) {
             (Direction::Send, ..) => request.attributed_to,
             (Direction::Receive, None, None) if key.offset > 0 || !connection.is_local => None,
@@ -314,6 +322,7 @@ impl OpenRequests {
     /// Bytes were read from a connection, before any parser has seen them. They belong to the first client
     /// request that awaits its response, as long as responses come in order. A read may hold further responses:
     /// [`Self::answer_named`] tells of those.
+    #[inline]
     pub(super) fn answer_read(
         &mut self,
         connection: u64,
@@ -369,6 +378,7 @@ impl OpenRequests {
     }
 
     /// Takes a request out: its span is made.
+    #[inline]
     pub(super) fn take(&mut self, key: Key) -> Option<Request> {
         let connection = self.connections.get_mut(&key.connection)?;
         let at = connection.requests.iter().position(|request| request.is_at(key))?;

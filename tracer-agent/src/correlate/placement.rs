@@ -127,6 +127,7 @@ impl Placer<'_> {
 
 /// The server requests of earlier client requests are known now. A client request follows if nothing of its
 /// descendants has been told yet.
+#[inline]
 pub(super) fn attribute_later(
     open: &mut OpenRequests,
     resends: &mut Resends,

@@ -137,6 +137,7 @@ impl Process {
     }
 
     /// The first byte of the response was written.
+    #[inline]
     pub(super) fn server_answered(&mut self, key: Key) -> Vec<Attribution> {
         let Some(request) = self.in_flight.iter_mut().rfind(|request| request.key == key) else {
             return Vec::new();
@@ -146,6 +147,7 @@ impl Process {
     }
 
     /// The last byte of the response was written, or none will be.
+    #[inline]
     pub(super) fn server_closed(&mut self, key: Key, exchange: &Exchange) -> Vec<Attribution> {
         match exchange.outcome {
             Outcome::Complete | Outcome::OneWay => {
@@ -166,6 +168,7 @@ impl Process {
         attributions
     }
 
+    #[inline]
     fn take(&mut self, key: Key, time_ns: u64) -> Option<ServerRequest> {
         // Those that are in flight for long stand before those that come and go.
         let at = self.in_flight.iter().rposition(|request| request.key == key)?;

@@ -38,15 +38,18 @@ impl Processes {
         }
     }
 
+    #[inline]
     pub(super) fn get(&self, pid: u32) -> Option<&Process> {
         self.by_pid.get(&pid)
     }
 
+    #[inline]
     pub(super) fn get_mut(&mut self, pid: u32) -> Option<&mut Process> {
         self.by_pid.get_mut(&pid)
     }
 
     /// A process that may be new.
+    #[inline]
     pub(super) fn of(&mut self, pid: u32, rules: &Rules) -> &mut Process {
         if self.by_pid.len() >= Self::MOST && !self.by_pid.contains_key(&pid) {
             self.by_pid.retain(|pid, process| {
@@ -61,15 +64,18 @@ impl Processes {
     }
 
     /// Whether a process needs to know who reads responses.
+    #[inline]
     pub(super) fn need_reads(&self) -> bool {
         self.need_reads > 0
     }
 
+    #[inline]
     pub(super) fn has_proxies(&self) -> bool {
         self.proxies > 0
     }
 
     /// The way in which a process works may have changed: the kernel programs need to know.
+    #[inline]
     pub(super) fn tell(&mut self, pid: u32, rules: &Rules, now_ns: u64) {
         if rules.propagates
             && let Some(process) = self.by_pid.get_mut(&pid)
