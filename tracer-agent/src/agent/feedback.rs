@@ -21,6 +21,11 @@ impl KernelFeedback {
         Self { verdicts, propagation }
     }
 
+    /// No more requests get trace headers.
+    pub(super) fn end(&mut self) {
+        self.propagation = None;
+    }
+
     /// Says that the agent is alive: the kernel changes no byte for one that is not.
     pub(super) fn renew(&self) {
         if let Some(propagation) = &self.propagation {

@@ -56,8 +56,7 @@ impl Feed {
         ledger.add(0, Counter::MessagesLost, lost - std::mem::replace(&mut self.messages_lost, lost));
     }
 
-    /// No more input comes: what waits is delivered, by `deadline` what goes to the network and [`GRACE`]
-    /// later what stays on this host.
+    /// No more input comes: what waits is handed to the threads behind the sinks.
     fn finish(&mut self, now_ns: u64, deadline: Instant) {
         let Self { pipeline, sinks, feedback, .. } = self;
         pipeline.finish(now_ns, &mut Out { spans: sinks, feedback });
@@ -71,6 +70,11 @@ impl Feed {
             names: &|pid| pipeline.service_name(pid),
             time_left: deadline.saturating_duration_since(Instant::now()),
         });
+    }
+
+    /// Waits until all is delivered: until `deadline` for what goes to the network, and [`GRACE`] longer
+    /// for what stays on this host.
+    fn wait(&mut self, deadline: Instant) {
         if let Some(recorder) = &self.recorder
             && !recorder.wait(deadline + GRACE)
         {
@@ -84,7 +88,10 @@ impl Feed {
 
 /// The pipeline's thread.
 pub(super) struct Worker {
-    pub(super) kernel: Kernel,
+    /// The kernel programs; none when the end has come.
+    pub(super) kernel: Option<Kernel>,
+    /// Whether sends are seen before their bytes leave.
+    pub(super) sees_sends_before: bool,
     pub(super) ring: Ring,
     pub(super) discovery: Discovery,
     pub(super) feed: Feed,
@@ -146,9 +153,7 @@ impl Worker {
             if last_second.elapsed() >= Self::SECOND {
                 last_second = Instant::now();
                 self.set_clock();
-                let counters = self.kernel.counters();
-                self.feed.tell(Input::Counters(counters));
-                let lost = counters[KernelCounter::LostProcess as usize];
+                let lost = self.take_counters();
                 if lost > lost_processes {
                     lost_processes = lost;
                     self.discovery.recover(&mut self.feed);
@@ -186,12 +191,23 @@ impl Worker {
     fn end(mut self) {
         let begin = Instant::now();
         while self.drain(Self::BURST) > 0 && begin.elapsed() < Self::LAST {}
-        let counters = self.kernel.counters();
-        self.feed.tell(Input::Counters(counters));
+        self.take_counters();
         let now_ns = clock::monotonic_ns();
         self.feed.tell(Input::Tick { now_ns });
         self.feed.finish(now_ns, self.shared.deadline());
+        // Nobody is traced while we wait.
+        self.kernel = None;
+        self.feed.feedback.end();
+        self.feed.wait(self.shared.deadline());
         self.publish();
+    }
+
+    /// Tells the pipeline what the kernel programs have counted. Returns the processes that were lost.
+    fn take_counters(&mut self) -> u64 {
+        let Some(kernel) = &self.kernel else { return 0 };
+        let counters = kernel.counters();
+        self.feed.tell(Input::Counters(counters));
+        counters[KernelCounter::LostProcess as usize]
     }
 
     fn publish(&self) {
@@ -217,7 +233,7 @@ impl Worker {
             pid: std::process::id(),
             uptime_seconds: self.started.elapsed().as_secs(),
             kernel: kernel_release(),
-            sees_sends_before: self.kernel.has_pre_send(),
+            sees_sends_before: self.sees_sends_before,
             processes_alive: self.discovery.alive(),
             connections: pipeline.connections(),
             services,
