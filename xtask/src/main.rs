@@ -1,5 +1,6 @@
 //! Everything that is done with the project: `cargo xtask help`.
 
+mod acyclic;
 mod bench;
 mod cost;
 mod demo;
@@ -28,6 +29,7 @@ cargo xtask COMMAND
   bench --vm  count what tracing costs servers, agent and bystanders, in a guest
   bench --growth  what becomes of rising rates, connections, processes and churn, on this machine
   vm        boot a Debian kernel in QEMU: vm [--kernel 6.1|6.12|5.10] [--icount] -- COMMAND
+  acyclic   check that no modules import each other in a circle
   docs      write the configuration reference again";
 
 fn main() {
@@ -62,6 +64,7 @@ fn run() -> Result<()> {
             compile_release()?;
             stage::run("cost", cost::run)
         }
+        "acyclic" => acyclic::run(),
         "docs" => docs(),
         "bench" => {
             setup::all()?;
