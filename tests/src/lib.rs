@@ -1,5 +1,6 @@
 //! What end-to-end tests share: the agent, programs nobody here wrote, and a real OTLP receiver.
 
+pub mod load;
 pub mod namespace;
 pub mod programs;
 pub mod receiver;
@@ -8,12 +9,12 @@ use std::{
     fs,
     path::{Path, PathBuf},
     process::{Child, Command, ExitStatus, Stdio},
-    sync::atomic::{AtomicU32, Ordering},
     thread,
     time::{Duration, Instant},
 };
 
 use serde_json::Value;
+use tempfile::TempDir;
 
 use crate::receiver::Receiver;
 
@@ -34,27 +35,23 @@ pub fn tracer() -> PathBuf {
     path
 }
 
-/// A folder that is gone with the test.
-pub struct Folder(PathBuf);
+/// A temporary folder, removed at its end.
+pub struct Folder(TempDir);
 
 impl Folder {
     /// A new one.
     pub fn new() -> Self {
-        static COUNT: AtomicU32 = AtomicU32::new(0);
-        let count = COUNT.fetch_add(1, Ordering::Relaxed);
-        let path = std::env::temp_dir().join(format!("tracer-test-{}-{count}", std::process::id()));
-        fs::create_dir_all(&path).expect("a temporary folder");
-        Self(path)
+        Self(tempfile::Builder::new().prefix("tracer-test-").tempdir().expect("a temporary folder"))
     }
 
     /// Where it is.
     pub fn path(&self) -> &Path {
-        &self.0
+        self.0.path()
     }
 
     /// A file in it.
     pub fn file(&self, name: &str) -> PathBuf {
-        self.0.join(name)
+        self.path().join(name)
     }
 }
 
@@ -64,38 +61,48 @@ impl Default for Folder {
     }
 }
 
-impl Drop for Folder {
-    fn drop(&mut self) {
-        let _ = fs::remove_dir_all(&self.0);
-    }
-}
-
 /// Set to 1, the agent gives headers to later requests of a connection too on a kernel that misleads who reads in
 /// a sockmap: what the tests start does not ask it.
 pub const TRUST: &str = "TRACER_TEST_TRUST_FIONREAD";
 
-/// A configuration with headers that knows these ports to speak HTTP/1.
+/// A configuration that injects headers and says that these ports speak HTTP/1.
 pub fn knowing(folder: &Folder, ports: &[u16]) -> PathBuf {
     let path = folder.file("tracer.yaml");
     fs::write(&path, format!("propagation: {{mode: headers, http_ports: {ports:?}}}\n")).expect("written");
     path
 }
 
-/// How long something is waited for: a guest is slow, and so is a machine with other work.
+/// The longest wait for a condition. It is long because guests and busy machines are slow.
 pub const LONGEST: Duration = Duration::from_secs(60);
 
-/// Whether the machine is a guest: what takes long is done less often.
+/// Whether the machine is a slow guest, where tests send fewer requests.
 pub fn is_slow() -> bool {
     std::env::var_os("TRACER_TEST_SLOW").is_some()
 }
 
-/// Waits until `done`, for at most [`LONGEST`].
-pub fn wait_until(what: &str, mut done: impl FnMut() -> bool) {
+/// The time between two polls of a condition.
+const POLL: Duration = Duration::from_millis(10);
+
+/// Polls until `done`, for at most `deadline`. Returns whether it was done in time.
+pub fn eventually(deadline: Duration, mut done: impl FnMut() -> bool) -> bool {
     let begin = Instant::now();
     while !done() {
-        assert!(begin.elapsed() < LONGEST, "waited in vain: {what}");
-        thread::sleep(Duration::from_millis(10));
+        if begin.elapsed() >= deadline {
+            return false;
+        }
+        thread::sleep(POLL);
     }
+    true
+}
+
+/// Waits until `done`, for at most [`LONGEST`]; later than that, the test fails.
+pub fn wait_until(what: &str, done: impl FnMut() -> bool) {
+    assert!(eventually(LONGEST, done), "waited in vain: {what}");
+}
+
+/// Time passes, where that is the subject of a test. Waiting for something is [`wait_until`].
+pub fn let_pass(time: Duration) {
+    thread::sleep(time);
 }
 
 /// A running agent.
@@ -126,14 +133,13 @@ impl Agent {
             .stderr(log)
             .spawn()
             .expect("the agent starts");
-        let begin = Instant::now();
-        while !folder.file("socket").exists() {
+        let log = || fs::read_to_string(folder.file("log")).unwrap_or_default();
+        let is_ready = eventually(LONGEST, || {
             let ended = child.try_wait().expect("our child");
-            let log = || fs::read_to_string(folder.file("log")).unwrap_or_default();
             assert!(ended.is_none(), "the agent ended at once: {}", log());
-            assert!(begin.elapsed() < LONGEST, "the agent does not start: {}", log());
-            thread::sleep(Duration::from_millis(10));
-        }
+            folder.file("socket").exists()
+        });
+        assert!(is_ready, "the agent does not start: {}", log());
         Self { child, folder }
     }
 
@@ -177,15 +183,12 @@ impl Agent {
 
     /// Waits until its status `fits`, as [`wait_until`].
     pub fn wait_for(&self, what: &str, mut fits: impl FnMut(&Value) -> bool) {
-        let begin = Instant::now();
-        loop {
-            let status = self.status();
-            if fits(&status) {
-                return;
-            }
-            assert!(begin.elapsed() < LONGEST, "waited in vain: {what}: {:#}", status["totals"]);
-            thread::sleep(Duration::from_millis(10));
-        }
+        let mut status = Value::Null;
+        let fitted = eventually(LONGEST, || {
+            status = self.status();
+            fits(&status)
+        });
+        assert!(fitted, "waited in vain: {what}: {:#}", status["totals"]);
     }
 
     /// Sends a signal.
@@ -216,4 +219,15 @@ impl Drop for Agent {
 pub fn count_of(status: &Value, name: &str) -> u64 {
     let totals = status["totals"].as_array().cloned().unwrap_or_default();
     totals.iter().find(|count| count["name"] == name).and_then(|count| count["count"].as_u64()).unwrap_or(0)
+}
+
+/// A counter of the service whose first process is `pid`, in a status.
+pub fn count_for(status: &Value, pid: u32, name: &str) -> u64 {
+    let services = status["services"].as_array().cloned().unwrap_or_default();
+    let counts = services
+        .iter()
+        .find(|service| service["pid"] == pid)
+        .and_then(|service| service["counts"].as_array());
+    let counts = counts.into_iter().flatten();
+    counts.filter(|count| count["name"] == name).filter_map(|count| count["count"].as_u64()).sum()
 }

@@ -8,12 +8,12 @@ use std::{
     path::Path,
     process::{Child, Command, Stdio},
     thread,
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use serde_json::Value;
 
-use crate::{Folder, LONGEST, root};
+use crate::{Folder, LONGEST, eventually, root};
 
 /// The interpreter that Debian's packages of modules are for.
 pub const PYTHON: &str = "/usr/bin/python3";
@@ -36,13 +36,12 @@ impl Program {
     /// Starts a program that will listen on `port`, and waits until it does.
     pub fn start(name: &str, port: u16, prepare: impl FnOnce(&Path) -> Command) -> Self {
         let mut this = Self::start_quiet(name, port, prepare);
-        let begin = Instant::now();
-        while TcpStream::connect(("127.0.0.1", port)).is_err() {
+        let listens = eventually(LONGEST, || {
             let ended = this.child.try_wait().expect("our child");
             assert!(ended.is_none(), "{name} ended at once: {}", this.log());
-            assert!(begin.elapsed() < LONGEST, "{name} does not listen: {}", this.log());
-            thread::sleep(Duration::from_millis(10));
-        }
+            TcpStream::connect(("127.0.0.1", port)).is_ok()
+        });
+        assert!(listens, "{name} does not listen: {}", this.log());
         this
     }
 
@@ -262,18 +261,18 @@ impl Program {
 impl Drop for Program {
     fn drop(&mut self) {
         let group = -(self.child.id() as libc::pid_t);
-        let begin = Instant::now();
         if self.child.try_wait().is_ok_and(|status| status.is_some()) {
             return;
         }
         // SAFETY: the group of a child of ours that was not reaped yet.
         unsafe { libc::kill(group, libc::SIGTERM) };
-        while self.child.try_wait().is_ok_and(|status| status.is_none()) {
-            if begin.elapsed() > Duration::from_secs(3) {
-                // SAFETY: as above.
-                unsafe { libc::kill(group, libc::SIGKILL) };
-            }
-            thread::sleep(Duration::from_millis(5));
+        let child = &mut self.child;
+        let mut ends =
+            |deadline| eventually(deadline, || child.try_wait().is_ok_and(|status| status.is_some()));
+        if !ends(Duration::from_secs(3)) {
+            // SAFETY: as above.
+            unsafe { libc::kill(group, libc::SIGKILL) };
+            ends(LONGEST);
         }
     }
 }
@@ -328,7 +327,7 @@ pub fn run(command: &mut Command) -> String {
     String::from_utf8_lossy(&output.stdout).into_owned()
 }
 
-/// What a client prints, alone or below the agent.
+/// Runs a client, alone or below the agent. Returns the JSON that it prints.
 pub fn said_by(client: &mut Command) -> Value {
     let output = client.stdin(Stdio::null()).output().expect("the client runs");
     let log = String::from_utf8_lossy(&output.stderr);
@@ -347,7 +346,7 @@ pub fn is_valid(value: &str) -> bool {
     }
 }
 
-/// A child of the test, ended with it.
+/// A child process that is killed when this value is dropped.
 pub struct Ended(pub Child);
 
 impl Drop for Ended {

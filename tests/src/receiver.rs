@@ -1,13 +1,13 @@
 //! A real OTLP receiver: gRPC by tonic, HTTP by hyper, with faults on demand.
 
 use std::{
-    collections::VecDeque,
+    collections::{BTreeMap, VecDeque},
     convert::Infallible,
     io::Read,
     net::SocketAddr,
     sync::{Arc, Mutex},
     thread,
-    time::{Duration, Instant, SystemTime},
+    time::SystemTime,
 };
 
 use bytes::Bytes;
@@ -23,9 +23,12 @@ use opentelemetry_proto::tonic::{
     trace::v1::Span,
 };
 use prost::Message;
-use tokio::net::TcpListener;
+use tokio::{net::TcpListener, sync::watch};
 
-use crate::LONGEST;
+use crate::{
+    LONGEST, eventually,
+    load::{Account, Tally},
+};
 
 /// A span as it arrived.
 #[derive(Clone, Debug)]
@@ -77,6 +80,17 @@ impl Received {
     }
 }
 
+/// Spans that share service, kind and path with another one, as `SERVICE KIND PATH`; where each request has a path of
+/// its own, there are none. A sum of spans does not tell that one is doubled and another one missing.
+pub fn doubled(spans: &[Received]) -> Vec<String> {
+    let mut counts = BTreeMap::<String, u32>::new();
+    for span in spans {
+        let kind = if span.is_server() { "server" } else { "client" };
+        *counts.entry(format!("{} {kind} {}", span.service, span.path())).or_default() += 1;
+    }
+    counts.into_iter().filter(|(_, count)| *count > 1).map(|(name, _)| name).collect()
+}
+
 fn text_of(attributes: &[KeyValue], name: &str) -> Option<String> {
     let value = attributes.iter().find(|attribute| attribute.key == name)?.value.as_ref()?.value.as_ref()?;
     Some(match value {
@@ -88,7 +102,7 @@ fn text_of(attributes: &[KeyValue], name: &str) -> Option<String> {
     })
 }
 
-/// What the receiver does with a request instead of taking it.
+/// How the receiver fails a request.
 #[derive(Clone, Copy, Debug)]
 pub enum Fault {
     /// Answers with an HTTP status (or the gRPC code of the same number below 100), and Retry-After.
@@ -103,6 +117,9 @@ pub enum Fault {
 
 #[derive(Default)]
 struct State {
+    /// Whether spans are tallied, and not kept.
+    tallies: bool,
+    tally: Tally,
     spans: Vec<Received>,
     faults: VecDeque<Fault>,
     requests: usize,
@@ -112,6 +129,7 @@ struct State {
 #[derive(Clone)]
 pub struct Receiver {
     state: Arc<Mutex<State>>,
+    held: watch::Sender<bool>,
     http: SocketAddr,
     grpc: SocketAddr,
 }
@@ -124,7 +142,19 @@ impl Receiver {
 
     /// Starts with HTTP on this address.
     pub fn start_at(http: SocketAddr) -> Self {
-        let state = Arc::new(Mutex::new(State::default()));
+        Self::start_with(http, State::default())
+    }
+
+    /// Starts one that takes only spans of numbered requests, and keeps a tally of them instead of the spans: [`Self::account`].
+    pub fn tallying() -> Self {
+        let state = State { tallies: true, ..State::default() };
+        Self::start_with("127.0.0.1:0".parse().expect("an address"), state)
+    }
+
+    fn start_with(http: SocketAddr, state: State) -> Self {
+        let state = Arc::new(Mutex::new(state));
+        let held = watch::Sender::new(false);
+        let holds = held.subscribe();
         let (ready, started) = std::sync::mpsc::channel();
         let shared = Arc::clone(&state);
         thread::spawn(move || {
@@ -144,9 +174,10 @@ impl Receiver {
                 );
                 loop {
                     let Ok((client, _)) = http.accept().await else { continue };
-                    let shared = Arc::clone(&shared);
+                    let (shared, holds) = (Arc::clone(&shared), holds.clone());
                     tokio::spawn(async move {
-                        let service = service_fn(move |request| answer(request, Arc::clone(&shared)));
+                        let service =
+                            service_fn(move |request| answer(request, Arc::clone(&shared), holds.clone()));
                         let _ = hyper::server::conn::http1::Builder::new()
                             .serve_connection(TokioIo::new(client), service)
                             .await;
@@ -155,7 +186,7 @@ impl Receiver {
             });
         });
         let (http, grpc) = started.recv().expect("the receiver starts");
-        Self { state, http, grpc }
+        Self { state, held, http, grpc }
     }
 
     /// Base address for HTTP.
@@ -187,21 +218,34 @@ impl Receiver {
         self.lock().requests
     }
 
-    /// What to do with the next requests, one after the other.
+    /// Sets the faults of the next requests, in order.
     pub fn fail(&self, faults: impl IntoIterator<Item = Fault>) {
         self.lock().faults.extend(faults);
     }
 
     /// Waits until the spans satisfy `done`; the spans as they are after [`LONGEST`] otherwise.
     pub fn wait_for(&self, done: impl Fn(&[Received]) -> bool) -> Vec<Received> {
-        let begin = Instant::now();
-        loop {
-            let spans = self.spans();
-            if done(&spans) || begin.elapsed() > LONGEST {
-                return spans;
-            }
-            thread::sleep(Duration::from_millis(20));
-        }
+        let mut spans = Vec::new();
+        eventually(LONGEST, || {
+            spans = self.spans();
+            done(&spans)
+        });
+        spans
+    }
+
+    /// Answers no request until [`Self::release`], so that it takes no time from what is measured.
+    pub fn hold(&self) {
+        self.held.send_replace(true);
+    }
+
+    /// Answers requests again.
+    pub fn release(&self) {
+        self.held.send_replace(false);
+    }
+
+    /// What became of the first `sent` numbered requests, by the spans so far.
+    pub fn account(&self, sent: u32) -> Account {
+        self.lock().tally.account(sent)
     }
 }
 
@@ -219,7 +263,11 @@ fn take(state: &Mutex<State>, request: impl FnOnce() -> Option<ExportTraceServic
         let service = text_of(&resource, "service.name").unwrap_or_default();
         for span in group.scope_spans.into_iter().flat_map(|scope| scope.spans) {
             let (service, resource) = (service.clone(), resource.clone());
-            state.spans.push(Received { service, span, resource, at: SystemTime::now() });
+            let received = Received { service, span, resource, at: SystemTime::now() };
+            match state.tallies {
+                true => state.tally.add(&received),
+                false => state.spans.push(received),
+            }
         }
     }
     fault
@@ -228,7 +276,10 @@ fn take(state: &Mutex<State>, request: impl FnOnce() -> Option<ExportTraceServic
 async fn answer(
     request: Request<Incoming>,
     state: Arc<Mutex<State>>,
+    mut holds: watch::Receiver<bool>,
 ) -> Result<Response<Full<Bytes>>, Infallible> {
+    // An error is the end of the receiver.
+    let _ = holds.wait_for(|is_held| !is_held).await;
     let encoding = request.headers().get("content-encoding").map(|value| value.as_bytes().to_vec());
     let is_right = request.uri().path() == "/v1/traces";
     let body = request.into_body().collect().await.map(|body| body.to_bytes()).unwrap_or_default();

@@ -1,5 +1,5 @@
-//! Full speed, and no harm: every request is a span or a counted loss, every stream arrives as it was
-//! sent, and an agent that is killed hurts nobody.
+//! Full speed, and no harm: every request has a span on both sides or the ledger explains the loss, every stream
+//! arrives as it was sent, and an agent that is killed hurts nobody.
 
 use std::{
     io::{Read, Write},
@@ -9,30 +9,84 @@ use std::{
     time::{Duration, Instant},
 };
 
+use serde_json::Value;
 use tracer_tests::{
-    Agent, count_of,
+    Agent, Folder, LONGEST, count_of, eventually, is_slow,
+    load::{self, Account, Client, Pace},
     programs::{Program, curl, run},
     receiver::Receiver,
     wait_until,
 };
 
-const COUNTING: &str =
-    "access_log off; location = /count { stub_status; } location / { return 200 \"hello\\n\"; }";
+const HELLO: &str = "access_log off; location / { return 200 \"hello\\n\"; }";
 
-/// Requests that nginx has served, this question included.
-fn served(nginx: &Program) -> u64 {
-    let text = curl(&[&nginx.url("/count")]);
-    let numbers = text.lines().nth(2).expect("the third line").split_whitespace();
-    numbers.last().and_then(|number| number.parse().ok()).expect("a number")
+/// The client process of [`Loaded`]: this very program, which runs this test alone.
+#[test]
+#[ignore = "no test: a process that other tests start"]
+fn load_client() {
+    load::serve().expect("commands and responses");
 }
 
-fn wrk(nginx: &Program, connections: u32, pinned: bool) {
-    let connections = connections.to_string();
-    let url = nginx.url("/load");
-    let arguments = ["wrk", "--threads", "1", "--connections", &connections, "--duration", "3s", &url];
-    let mut command = Command::new("taskset");
-    command.args(["--cpu-list", if pinned { "0" } else { "0,1" }]).args(arguments);
-    run(&mut command);
+/// nginx, a client that asks it numbered requests, and an agent that traces both.
+struct Loaded {
+    server: Program,
+    client: Client,
+    receiver: Receiver,
+    agent: Agent,
+}
+
+impl Loaded {
+    /// Starts all, with more lines of configuration for the agent.
+    fn start(connections: usize, more: &str) -> Self {
+        let server = load::server("");
+        let mut command = Command::new(std::env::current_exe().expect("this program"));
+        command.args(["--exact", "load_client", "--ignored", "--nocapture", "--test-threads=1"]);
+        let client = Client::start(&mut command, server.port, connections).expect("the client starts");
+        let receiver = Receiver::tallying();
+        let folder = Folder::new();
+        let config = folder.file("tracer.yaml");
+        // No span is dropped on its way to the receiver.
+        let text = format!("export: {{queue_spans: 1000000, queue_bytes: 1GiB}}\n{more}");
+        std::fs::write(&config, text).expect("written");
+        let config = config.display().to_string();
+        let agent = Agent::tracing_with(&[client.pid(), server.pid()], &receiver, &["--config", &config]);
+        Self { server, client, receiver, agent }
+    }
+
+    /// Sends so many requests at full speed. The receiver takes no time from them.
+    fn run(&mut self, requests: u32) {
+        self.receiver.hold();
+        self.client.run(Pace::full_speed(requests)).expect("a response to each request");
+        self.receiver.release();
+    }
+
+    fn pids(&self) -> [u32; 2] {
+        [self.client.pid(), self.server.pid()]
+    }
+
+    /// Waits until `check` accepts what became of the requests, and checks again behind the agent's end, when all
+    /// spans have come. Returns the last account and the agent's status.
+    fn end(self, check: impl Fn(&Account, &Value) -> Result<(), String>) -> (Account, Value) {
+        let sent = self.client.sent();
+        let account = || self.receiver.account(sent);
+        let mut status = Value::Null;
+        eventually(LONGEST, || {
+            status = self.agent.status();
+            check(&account(), &status).is_ok()
+        });
+        let log = self.agent.stop().2;
+        let account = account();
+        println!("{account}; {} records lost", count_of(&status, "events.lost"));
+        if let Err(fault) = check(&account, &status) {
+            panic!("{fault}\n{status:#}\n{log}");
+        }
+        (account, status)
+    }
+}
+
+/// Requests of one load.
+fn requests() -> u32 {
+    if is_slow() { 2_000 } else { 40_000 }
 }
 
 /// wrk at work until it is asked for its report; it does not outlive a test that fails.
@@ -76,78 +130,64 @@ fn pin(pid: u32, cpu: &str) {
 }
 
 #[test]
-fn spans_and_counted_losses_are_all_requests_that_were_served() {
+fn a_request_without_a_span_is_explained_by_the_ledger_of_its_side() {
     for connections in [1, 64] {
-        let nginx = Program::nginx(COUNTING);
-        let pid = nginx.pid().to_string();
-        let agent = Agent::start(&["--pid", &pid, "--output", "none"]);
-        wrk(&nginx, connections, false);
-        let total = served(&nginx);
-        // A lost record may cost an exchange; nothing else may.
-        wait_until("everything is accounted for", || {
-            let status = agent.status();
-            let n = |name| count_of(&status, name);
-            n("exchanges.paired") + n("exchanges.unanswered") + n("events.lost") >= total
-        });
-        let status = agent.status();
-        let n = |name| count_of(&status, name);
-        let spans = n("spans.queued");
-        println!(
-            "{connections} connections: {total} requests, {spans} spans, {} records lost",
-            n("events.lost")
-        );
-        assert!(spans <= total, "{spans} spans of {total} requests");
-        assert!(spans + n("events.lost") >= total, "{status:#}");
-        agent.stop();
+        let mut loaded = Loaded::start(connections, "");
+        loaded.run(requests());
+        // A gap is seen by what comes after it: on each connection, with the agent awake.
+        loaded.run(connections as u32);
+        let pids = loaded.pids();
+        loaded.end(|account, status| account.check_explained(status, pids, connections as u32));
     }
 }
 
 #[test]
 fn with_a_core_of_its_own_the_agent_loses_nothing() {
     for connections in [1, 64] {
-        let nginx = Program::nginx(COUNTING);
-        let pid = nginx.pid().to_string();
-        let agent = Agent::start(&["--pid", &pid, "--output", "none"]);
-        pin(nginx.pid(), "0");
-        pin(agent.pid(), "1");
-        wrk(&nginx, connections, true);
-        let total = served(&nginx);
-        wait_until("every request is a span", || agent.count("spans.queued") >= total);
-        let status = agent.status();
-        assert_eq!(count_of(&status, "spans.queued"), total, "{status:#}");
+        let mut loaded = Loaded::start(connections, "");
+        for pid in loaded.pids() {
+            pin(pid, "0");
+        }
+        pin(loaded.agent.pid(), "1");
+        loaded.run(requests());
+        let (_, status) = loaded.end(|account, _| account.check_complete());
         for lost in
             ["events.lost", "bytes.lost", "exchanges.unpaired", "exchanges.unparsed", "events.malformed"]
         {
             assert_eq!(count_of(&status, lost), 0, "{lost}");
         }
-        agent.stop();
     }
 }
 
 #[test]
 fn a_ring_that_is_too_small_loses_nothing_in_silence_and_the_streams_heal() {
-    let nginx = Program::nginx(COUNTING);
-    let folder = tracer_tests::Folder::new();
-    let config = folder.file("tracer.yaml");
-    std::fs::write(&config, "limits:\n  ring: 64KiB\n").expect("written");
-    let (config, pid) = (config.to_string_lossy().into_owned(), nginx.pid().to_string());
-    let agent = Agent::start(&["--pid", &pid, "--output", "none", "--config", &config]);
+    const CONNECTIONS: u32 = 16;
+    let mut loaded = Loaded::start(CONNECTIONS as usize, "limits:\n  ring: 64KiB\n");
+    // On a connection whose first record is lost, nothing is known of what was before.
+    loaded.run(CONNECTIONS);
+    let seen = loaded.client.sent();
+    wait_until("the first requests", || loaded.receiver.account(seen).is_complete());
     // Nobody reads the ring for a while.
-    agent.signal(libc::SIGSTOP);
-    wrk(&nginx, 16, false);
-    agent.signal(libc::SIGCONT);
-    let total = served(&nginx);
-    wait_until("the losses are counted", || agent.count("events.lost") > 0);
-    let before = agent.count("spans.queued");
-    assert!(before < total);
-    for n in 0..20 {
-        curl(&[&nginx.url(&format!("/after/{n}"))]);
-    }
-    wait_until("new connections are whole", || agent.count("spans.queued") >= before + 20);
-    let status = agent.status();
-    let n = |name| count_of(&status, name);
-    assert!(n("spans.queued") + n("events.lost") >= total + 20, "{status:#}");
-    agent.stop();
+    loaded.agent.signal(libc::SIGSTOP);
+    loaded.run(5_000);
+    loaded.agent.signal(libc::SIGCONT);
+    wait_until("the losses are counted", || loaded.agent.count("events.lost") > 0);
+    let hurt = loaded.client.sent();
+    // So slowly that the ring has room.
+    let slowly = Pace { rate: Some(500), ..Pace::full_speed(20 * CONNECTIONS) };
+    loaded.client.run(slowly).expect("a response to each request");
+    let healed = hurt + 10 * CONNECTIONS;
+    let pids = loaded.pids();
+    let (account, _) = loaded.end(|account, status| {
+        // The first requests behind a gap may be needed to find a boundary; the later ones are whole.
+        match account.missing.iter().flatten().find(|number| **number >= healed) {
+            Some(number) => {
+                Err(format!("request {number} has no span: its connection did not heal: {account}"))
+            }
+            None => account.check_explained(status, pids, CONNECTIONS),
+        }
+    });
+    assert!(account.missing.iter().all(|missing| missing.len() > 1_000), "the ring had room: {account}");
 }
 
 /// Bytes that differ from each other and are the same each time.
@@ -253,7 +293,7 @@ fn uploads_through_real_servers_have_the_same_hash_with_and_without_the_agent() 
 
 #[test]
 fn agents_that_come_and_go_under_load_harm_no_request() {
-    let nginx = Program::nginx(COUNTING);
+    let nginx = Program::nginx(HELLO);
     let load = Wrk::start(&nginx.url("/load"));
     let pid = nginx.pid().to_string();
     for round in 0..6 {
@@ -279,7 +319,7 @@ fn an_agent_that_is_killed_leaves_no_program_behind() {
         let output = run(Command::new("bpftool").args(["prog", "show"]));
         output.lines().filter(|line| PROGRAMS.iter().any(|name| line.contains(name))).count()
     };
-    let nginx = Program::nginx(COUNTING);
+    let nginx = Program::nginx(HELLO);
     let before = names();
     let agent = Agent::start(&["--pid", &nginx.pid().to_string(), "--output", "none"]);
     assert_eq!(names(), before + 2);
