@@ -1,25 +1,24 @@
 //! How the agent grows, and that it loses nothing in silence: requests at rising rates, many
-//! connections, many processes, short-lived ones, churn. On this machine; it reports, and fails only if
-//! a request is missing without being counted.
+//! connections, many processes, short-lived ones, churn. On this machine; it reports, and fails only if a request has no
+//! span and the ledger does not explain it, on the client's side or the server's.
 
 use std::{
-    io::{Read, Write},
-    net::{SocketAddr, TcpStream},
-    os::fd::AsRawFd,
+    fs,
+    io::Write,
     process::{Child, Command, Stdio},
-    thread,
     time::{Duration, Instant},
 };
 
-use anyhow::{Context, Result, ensure};
-use tracer_tests::{Agent, count_of, programs::Program};
+use anyhow::{Context, Result};
+use serde_json::Value;
+use tracer_tests::{
+    Agent, Folder, LONGEST, count_of, eventually, let_pass,
+    load::{self, Account, Client, Pace},
+    programs::Program,
+    receiver::Receiver,
+};
 
 use crate::measure::{processes, resident_kib};
-
-/// `keepalive_timeout` is long, so that nginx closes no connection by itself.
-const HELLO: &str = "access_log off; keepalive_timeout 1h; location / { return 200 'hello\n'; }";
-const REQUEST: &[u8] = b"GET /hello HTTP/1.1\r\nHost: bench\r\nUser-Agent: bench\r\n\r\n";
-const LAST_REQUEST: &[u8] = b"GET /hello HTTP/1.1\r\nHost: bench\r\nConnection: close\r\n\r\n";
 
 type Part = fn() -> Result<()>;
 
@@ -46,46 +45,8 @@ fn raise_limits() {
     unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, &raw const limit) };
 }
 
-/// What became of requests: spans, and records that were lost and counted.
-struct Account {
-    spans: u64,
-    lost: u64,
-}
-
-/// Waits until spans and counted losses are as many as the requests, or nothing more comes.
-fn account(agent: &Agent, requests: u64) -> Account {
-    let begin = Instant::now();
-    loop {
-        let status = agent.status();
-        let n = |name| count_of(&status, name);
-        let account = Account { spans: n("spans.queued"), lost: n("events.lost") };
-        if account.spans >= requests || begin.elapsed() > Duration::from_secs(3) {
-            return account;
-        }
-        thread::sleep(Duration::from_millis(100));
-    }
-}
-
-impl Account {
-    /// A lost record may cost an exchange; nothing else may.
-    fn check(&self, requests: u64) -> Result<()> {
-        ensure!(
-            self.spans + self.lost >= requests && self.spans <= requests,
-            "{requests} requests, {} spans, {} records counted as lost",
-            self.spans,
-            self.lost
-        );
-        Ok(())
-    }
-}
-
 fn mib(pid: u32) -> f64 {
     resident_kib(pid) as f64 / 1024.0
-}
-
-fn nginx() -> Program {
-    // Its descriptors come from our limit.
-    Program::nginx(&HELLO.replace('\n', "\\n"))
 }
 
 fn agent(pids: &[u32]) -> Agent {
@@ -97,95 +58,91 @@ fn agent(pids: &[u32]) -> Agent {
     Agent::start(&arguments)
 }
 
-/// Many connections, of which any may be waited for.
-struct Clients {
-    streams: Vec<TcpStream>,
-    epoll: i32,
-    idle: Vec<usize>,
+/// nginx, a client process, and an agent that traces both and exports to a receiver.
+struct Loaded {
+    server: Program,
+    client: Client,
+    connections: u32,
+    receiver: Receiver,
+    agent: Agent,
 }
 
-impl Clients {
-    fn connect(port: u16, count: usize) -> Result<Self> {
-        // SAFETY: no pointers.
-        let epoll = unsafe { libc::epoll_create1(0) };
-        ensure!(epoll >= 0, "no epoll");
-        let address = SocketAddr::from(([127, 0, 0, 1], port));
-        let mut streams = Vec::new();
-        for index in 0..count {
-            let stream = TcpStream::connect(address).context("cannot connect")?;
-            stream.set_nodelay(true)?;
-            let mut event = libc::epoll_event { events: libc::EPOLLIN as u32, u64: index as u64 };
-            // SAFETY: both descriptors are open, the event is ours.
-            unsafe { libc::epoll_ctl(epoll, libc::EPOLL_CTL_ADD, stream.as_raw_fd(), &raw mut event) };
-            streams.push(stream);
+impl Loaded {
+    /// Starts all; the connections before the agent if they are `open_before`. Returns also how long the agent took.
+    fn start(connections: u32, open_before: bool) -> Result<(Self, Duration)> {
+        let server = load::server("");
+        let mut command = Command::new(std::env::current_exe()?);
+        let mut client = Client::start(command.arg("client"), server.port, connections as usize)?;
+        if open_before {
+            client.run(Pace::full_speed(0))?;
         }
-        Ok(Self { idle: (0..count).collect(), streams, epoll })
-    }
-
-    /// Sends so many requests a second for a while, as far as connections are idle. Returns how many.
-    fn load(&mut self, rate: u64, time: Duration) -> Result<u64> {
+        let receiver = Receiver::tallying();
+        let folder = Folder::new();
+        let config = folder.file("tracer.yaml");
+        // No span is dropped on its way to the receiver.
+        fs::write(&config, "export: {queue_spans: 1000000, queue_bytes: 1GiB}\n")?;
+        let config = config.display().to_string();
+        let more = ["--config", &config, "--log-level", "error"];
         let begin = Instant::now();
-        let (mut sent, mut answered) = (0, 0);
-        let mut buffer = [0; 4096];
-        // SAFETY: zeroed events are valid.
-        let mut events: [libc::epoll_event; 256] = unsafe { std::mem::zeroed() };
-        while begin.elapsed() < time || answered < sent {
-            let due = (begin.elapsed().min(time).as_secs_f64() * rate as f64) as u64;
-            while sent < due
-                && begin.elapsed() < time
-                && let Some(index) = self.idle.pop()
-            {
-                self.streams[index].write_all(REQUEST)?;
-                sent += 1;
-            }
-            // SAFETY: room for 256 events.
-            let ready = unsafe { libc::epoll_wait(self.epoll, events.as_mut_ptr(), 256, 1) };
-            for event in events.iter().take(ready.max(0) as usize) {
-                let index = event.u64 as usize;
-                let length = self.streams[index].read(&mut buffer)?;
-                ensure!(length > 0, "nginx closed a connection");
-                if buffer[..length].ends_with(b"hello\n") {
-                    answered += 1;
-                    self.idle.push(index);
-                }
-            }
-            ensure!(begin.elapsed() < time + Duration::from_secs(30), "nginx does not answer");
-        }
-        Ok(sent)
+        let agent = Agent::tracing_with(&[client.pid(), server.pid()], &receiver, &more);
+        let start = begin.elapsed();
+        client.run(Pace::full_speed(0))?;
+        Ok((Self { server, client, connections, receiver, agent }, start))
     }
-}
 
-impl Drop for Clients {
-    fn drop(&mut self) {
-        // SAFETY: ours, and closed once.
-        unsafe { libc::close(self.epoll) };
+    /// Sends one more request on each connection: a gap is seen by what comes after it.
+    fn show_gaps(&mut self) -> Result<()> {
+        self.client.run(Pace::full_speed(self.connections))?;
+        Ok(())
+    }
+
+    /// Waits until the ledger explains each request without a span, and no more spans come; it is an error if it does
+    /// not. Returns also how many records were lost.
+    fn account(&self) -> Result<(Account, u64)> {
+        let (sent, pids) = (self.client.sent(), [self.client.pid(), self.server.pid()]);
+        let (mut status, mut outcome, mut spans) = (Value::Null, Ok(()), 0);
+        eventually(LONGEST, || {
+            status = self.agent.status();
+            let account = self.receiver.account(sent);
+            let is_quiet = spans == account.spans;
+            spans = account.spans;
+            outcome = account.check_explained(&status, pids, self.connections);
+            account.is_complete() || is_quiet && outcome.is_ok()
+        });
+        outcome.map_err(anyhow::Error::msg)?;
+        Ok((self.receiver.account(sent), count_of(&status, "events.lost")))
     }
 }
 
 fn rates() -> Result<()> {
     println!(
-        "\nconnections  wanted/s  requests/s   requests      spans  records lost  agent CPU  memory MiB"
+        "\nconnections  wanted/s  requests/s   requests  without client span  server span  records lost  agent CPU  \
+         memory MiB"
     );
     for connections in [1, 100, 10_000] {
         for rate in [1_000, 10_000, 1_000_000] {
-            let nginx = nginx();
-            let agent = agent(&[nginx.pid()]);
-            let mut clients = Clients::connect(nginx.port, connections)?;
-            let (begin, before) = (Instant::now(), processes(&[agent.pid()]));
-            let requests = clients.load(rate, Duration::from_secs(3))?;
+            let (mut loaded, _) = Loaded::start(connections, false)?;
+            let agent = loaded.agent.pid();
+            let (begin, before) = (Instant::now(), processes(&[agent]));
+            let pace = Pace {
+                requests: u32::MAX,
+                rate: Some(rate),
+                time: Duration::from_secs(3),
+                reconnects: false,
+            };
+            let requests = loaded.client.run(pace)?;
             let took = begin.elapsed();
-            let account = account(&agent, requests);
-            let cpu = (processes(&[agent.pid()]) - before) as f64 / took.as_nanos() as f64;
+            let cpu = (processes(&[agent]) - before) as f64 / took.as_nanos() as f64;
+            loaded.show_gaps()?;
+            let (account, lost) = loaded.account()?;
             println!(
-                "{connections:>11}  {rate:>8}  {:>10.0}  {requests:>9}  {:>9}  {:>12}  {:>8.0}%  {:>10.1}",
-                requests as f64 / took.as_secs_f64(),
-                account.spans,
-                account.lost,
+                "{connections:>11}  {rate:>8}  {:>10.0}  {requests:>9}  {:>19}  {:>11}  {lost:>12}  {:>8.0}%  {:>10.1}",
+                f64::from(requests) / took.as_secs_f64(),
+                account.missing[0].len(),
+                account.missing[1].len(),
                 cpu * 100.0,
-                mib(agent.pid())
+                mib(agent)
             );
-            account.check(requests)?;
-            agent.stop();
         }
     }
     Ok(())
@@ -221,7 +178,8 @@ fn selected_processes() -> Result<()> {
         let begin = Instant::now();
         let agent = agent(&pids);
         let start = begin.elapsed();
-        thread::sleep(Duration::from_millis(500));
+        // Its memory is that of an agent which has come to rest.
+        let_pass(Duration::from_millis(500));
         println!("{count:>18}  {:>8.0}  {:>10.1}", start.as_secs_f64() * 1e3, mib(agent.pid()));
         agent.stop();
     }
@@ -229,25 +187,24 @@ fn selected_processes() -> Result<()> {
 }
 
 fn open_sockets() -> Result<()> {
-    println!("\nsockets open before  start ms  memory MiB  then requests  spans  records lost");
+    println!(
+        "\nsockets open before  start ms  memory MiB  then requests  without client span  server span  records lost"
+    );
     for count in [1, 1_000, 10_000] {
-        let nginx = nginx();
-        let mut clients = Clients::connect(nginx.port, count)?;
-        let begin = Instant::now();
-        let agent = agent(&[nginx.pid()]);
-        let start = begin.elapsed();
-        // The first request of each connection that was there before.
-        let requests = clients.load(20_000, Duration::from_secs(2))?;
-        let account = account(&agent, requests);
+        let (mut loaded, start) = Loaded::start(count, true)?;
+        let pace =
+            Pace { requests: u32::MAX, rate: Some(20_000), time: Duration::from_secs(2), reconnects: false };
+        // Among them the first request of each connection.
+        let requests = loaded.client.run(pace)?;
+        loaded.show_gaps()?;
+        let (account, lost) = loaded.account()?;
         println!(
-            "{count:>19}  {:>8.0}  {:>10.1}  {requests:>13}  {:>5}  {:>12}",
+            "{count:>19}  {:>8.0}  {:>10.1}  {requests:>13}  {:>19}  {:>11}  {lost:>12}",
             start.as_secs_f64() * 1e3,
-            mib(agent.pid()),
-            account.spans,
-            account.lost
+            mib(loaded.agent.pid()),
+            account.missing[0].len(),
+            account.missing[1].len(),
         );
-        account.check(requests)?;
-        agent.stop();
     }
     Ok(())
 }
@@ -298,37 +255,26 @@ print(count)";
 
 fn churn() -> Result<()> {
     const RATE: u64 = 5_000;
-    const TIME: Duration = Duration::from_secs(120);
     const STEP: Duration = Duration::from_secs(20);
-    let nginx = nginx();
-    let agent = agent(&[nginx.pid()]);
+    const STEPS: u32 = 6;
+    let (mut loaded, _) = Loaded::start(0, false)?;
+    let agent = loaded.agent.pid();
     println!("\nchurn: seconds  connections  memory MiB");
-    let (begin, mut count) = (Instant::now(), 0u64);
-    let mut next = STEP;
-    let mut buffer = [0; 4096];
-    while begin.elapsed() < TIME {
-        while count < (begin.elapsed().as_secs_f64() * RATE as f64) as u64 && begin.elapsed() < TIME {
-            let mut stream = TcpStream::connect(("127.0.0.1", nginx.port))?;
-            stream.write_all(LAST_REQUEST)?;
-            while stream.read(&mut buffer)? > 0 {}
-            count += 1;
-        }
-        if begin.elapsed() >= next {
-            println!("{:>14}  {count:>11}  {:>10.1}", next.as_secs(), mib(agent.pid()));
-            next += STEP;
-        }
-        thread::sleep(Duration::from_millis(1));
+    for step in 1..=STEPS {
+        loaded.client.run(Pace { requests: u32::MAX, rate: Some(RATE), time: STEP, reconnects: true })?;
+        println!(
+            "{:>14}  {:>11}  {:>10.1}",
+            u64::from(step) * STEP.as_secs(),
+            loaded.client.sent(),
+            mib(agent)
+        );
     }
-    let account = account(&agent, count);
+    let (account, lost) = loaded.account()?;
     println!(
-        "{:>14}  {count:>11}  {:>10.1}  ({:.0} connections a second)  {} spans, {} records lost",
-        TIME.as_secs(),
-        mib(agent.pid()),
-        count as f64 / TIME.as_secs_f64(),
-        account.spans,
-        account.lost
+        "{:.0} connections a second; {} without a client span, {} without a server span, {lost} records lost",
+        f64::from(account.sent) / (STEP * STEPS).as_secs_f64(),
+        account.missing[0].len(),
+        account.missing[1].len(),
     );
-    account.check(count)?;
-    agent.stop();
     Ok(())
 }

@@ -16,6 +16,7 @@ fn main() -> Result<()> {
             guest::run(out.as_ref(), agent, ready.parse().context("seconds")?, filter)
         }
         ["growth", ref filter @ ..] => growth::run(filter),
+        ["client"] => Ok(tracer_tests::load::serve()?),
         ["bystander", kind, rounds] => drive::bystander(kind, rounds.parse().context("a number")?),
         _ => bail!("cargo xtask bench runs this"),
     }
