@@ -9,11 +9,10 @@ use std::{
     process::Command,
     sync::{Arc, Mutex},
     thread,
-    time::Duration,
 };
 
 use tracer_tests::{
-    Agent, Folder, TRUST, knowing,
+    Agent, Folder, TRUST, count_for, knowing,
     programs::{Disturbed, Program, disturbed, free_port, run},
     receiver::Receiver,
     root, tracer, wait_until,
@@ -313,7 +312,9 @@ fn calls_of_services_without_tracing_carry_what_the_specification_wants() {
             ask(service.port, "");
             only(name);
         }
-        thread::sleep(Duration::from_millis(300));
+        wait_until("the agent knows how the service works", || {
+            count_for(&agent.status(), service.pid(), "exchanges.paired") >= 2 * WARM as u64
+        });
         for (fields, expected) in cases() {
             ask(service.port, &fields);
             let head = only(name);
@@ -355,10 +356,10 @@ fn a_declined_offer_of_another_protocol_keeps_no_header_from_the_next_request() 
     let client = service("Java, HttpClient", &["java", "Service.java", "client"], nginx.port);
     let receiver = Receiver::start();
     let agent = Agent::tracing_with(&[client.pid()], &receiver, &["--propagation", "headers"]);
-    for _ in 0..5 {
+    for n in 1..=5 {
         ask(client.port, "");
-        // The agent has to see that what was offered is not what is spoken.
-        thread::sleep(Duration::from_millis(300));
+        // The agent has to see that the connection does not speak the protocol that was offered: with the response.
+        wait_until("the client request", || agent.count("exchanges.paired") >= 2 * n);
     }
     let lines = nginx.read("traces");
     assert_eq!(lines.lines().count(), 5);

@@ -2,7 +2,6 @@
 
 use std::{
     sync::Arc,
-    thread,
     time::{Duration, Instant},
 };
 
@@ -11,7 +10,10 @@ use tracer_agent::{
     span::{Attributes, Resource, Span, SpanKind, Status, Value},
     units::{Size, Time},
 };
-use tracer_tests::receiver::{Fault, Receiver};
+use tracer_tests::{
+    receiver::{Fault, Receiver},
+    wait_until,
+};
 
 fn span(service: &str, n: usize) -> Span {
     let attributes = vec![("service.name".into(), Value::Str(service.to_owned().into()))];
@@ -152,10 +154,7 @@ fn a_dead_backend_bounds_memory_and_its_return_needs_no_restart() {
     for n in 0..1000 {
         sender.send(&span("s", n));
     }
-    let begin = Instant::now();
-    while exporter.statistics().failures == 0 && begin.elapsed() < Duration::from_secs(10) {
-        thread::sleep(Duration::from_millis(5));
-    }
+    wait_until("a failure", || exporter.statistics().failures > 0);
     let statistics = exporter.statistics();
     assert_balanced(&statistics);
     assert!(statistics.in_queue <= 110 && statistics.dropped_queue_full >= 890, "{statistics:?}");

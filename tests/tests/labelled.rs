@@ -1,7 +1,7 @@
-//! Which request made which call: services whose paths tell the truth, and what the links say.
+//! Links compared with the truth, which the paths tell: a server request for `/r/N` causes client requests for
+//! `/c/N/…`.
 //!
-//! A request for `/r/N` makes calls to `/c/N/…`. Of proxies links compare what is asked for: no call asks for
-//! what a request did.
+//! The proxies rewrite the path, so that no link can be made by comparing the paths of server and client request.
 
 use std::{collections::BTreeMap, path::PathBuf, process::Command};
 
@@ -17,20 +17,20 @@ struct Pattern {
     /// As the table calls it.
     name: &'static str,
     program: Program,
-    /// Calls for each request.
+    /// Client requests for each server request.
     calls: u32,
-    /// The least part of the calls that is linked, with one request at a time and with many.
+    /// The smallest share of client requests that must be linked, with one server request at a time and with many.
     recall: [f64; 2],
 }
 
-/// What was found of the calls of a pattern.
+/// The links that were found for the client requests of a pattern.
 #[derive(Default)]
 struct Found {
     calls: u32,
     /// Links by evidence.
     links: BTreeMap<String, u32>,
     right: u32,
-    /// What wrong links say: the paths of call and parent.
+    /// The wrong links: the paths of client request and parent.
     wrong: Vec<String>,
 }
 
@@ -48,7 +48,7 @@ impl Found {
     }
 }
 
-/// Numbers of requests that belong to one pattern.
+/// How many numbers of requests belong to one pattern.
 const RANGE: u32 = 10_000;
 /// Requests at once, how many, the number of the first, and whether the agent still learns. In the last,
 /// the way that changes is another.
@@ -108,7 +108,7 @@ fn number(path: &str) -> Option<u32> {
     path.split('/').nth(2)?.parse().ok()
 }
 
-/// Compares the links of calls whose numbers are in a range with the truth.
+/// Compares the links of the client requests whose numbers are in a range with the truth.
 fn compare(spans: &[Received], by_id: &BTreeMap<&[u8], usize>, numbers: std::ops::Range<u32>) -> Found {
     let mut found = Found::default();
     for span in spans.iter().filter(|span| !span.is_server()) {
@@ -136,12 +136,12 @@ fn compare(spans: &[Received], by_id: &BTreeMap<&[u8], usize>, numbers: std::ops
     found
 }
 
-/// Whether the calls get trace headers: the whole can be run either way.
+/// Whether client requests get trace headers: the test runs either way.
 fn propagates() -> bool {
     std::env::var("TRACER_PROPAGATION").is_ok_and(|mode| mode == "headers")
 }
 
-/// Every request that the backend got hangs on the call at the other end of its connection.
+/// The parent of each server request of the backend is the client request at the other end of its connection.
 fn assert_wire(spans: &[Received], by_id: &BTreeMap<&[u8], usize>) {
     for span in spans.iter().filter(|span| span.is_server() && span.path().starts_with("/c/")) {
         let parent = by_id.get(&span.span.parent_span_id[..]).map(|at| &spans[*at]);
@@ -150,6 +150,23 @@ fn assert_wire(spans: &[Received], by_id: &BTreeMap<&[u8], usize>) {
         assert_eq!(parent.span.trace_id, span.span.trace_id, "{}", span.path());
         let evidence = span.attribute("tracer.link.evidence").unwrap_or_default();
         assert!(evidence == "wire" || evidence == "header" && propagates(), "{evidence}");
+    }
+}
+
+/// Each request has one span, and each call one of either side: a sum of spans does not tell that one is doubled and
+/// another one missing.
+fn assert_each_is_there_once(spans: &[Received]) {
+    // By path: those of clients, and those of servers.
+    let mut counts = BTreeMap::<String, [u32; 2]>::new();
+    for span in spans {
+        counts.entry(span.path()).or_default()[usize::from(span.is_server())] += 1;
+    }
+    for (path, counts) in counts {
+        match path.starts_with("/r/") {
+            true => assert_eq!(counts, [0, 1], "{path}"),
+            // A call that is tried again has its path more than once.
+            false => assert_eq!(counts[0], counts[1], "{path}"),
+        }
     }
 }
 
@@ -172,6 +189,7 @@ fn no_link_is_wrong_and_all_that_can_be_known_are_made() {
     wait_until("all spans", || receiver.count() >= expected);
     let spans = receiver.spans();
     assert_eq!(spans.len(), expected);
+    assert_each_is_there_once(&spans);
     let by_id = (0..).zip(&spans).map(|(at, span)| (&span.span.span_id[..], at)).collect();
     assert_wire(&spans, &by_id);
 

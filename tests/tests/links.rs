@@ -11,10 +11,10 @@ use std::{
 use tracer_tests::{
     Agent,
     programs::{PYTHON, Program, curl, free_port},
-    receiver::{Received, Receiver},
+    receiver::{Received, Receiver, doubled},
 };
 
-/// What a span must hang on: spans of this service, kind and path are linked with this evidence.
+/// A link that must exist: spans of this service, kind and path have this parent, by this evidence.
 struct Link<'a> {
     service: &'a str,
     is_server: bool,
@@ -33,8 +33,9 @@ fn by_id(spans: &[Received]) -> BTreeMap<&[u8], &Received> {
     spans.iter().map(|span| (&span.span.span_id[..], span)).collect()
 }
 
-/// No link may join requests of different numbers, whatever its evidence.
+/// No link may join requests of different numbers, whatever its evidence; and no span is there twice.
 fn assert_no_link_is_wrong(spans: &[Received]) {
+    assert_eq!(doubled(spans), [""; 0]);
     let all = by_id(spans);
     for span in spans.iter().filter(|span| !span.span.parent_span_id.is_empty()) {
         let parent = all[&span.span.parent_span_id[..]];
@@ -43,7 +44,7 @@ fn assert_no_link_is_wrong(spans: &[Received]) {
     }
 }
 
-/// Links of a kind: how many there are, of how many that there could be.
+/// How many spans have the link, and how many spans could have it.
 fn found(spans: &[Received], link: &Link<'_>) -> (usize, usize) {
     let all = by_id(spans);
     let those: Vec<_> = spans
@@ -64,7 +65,7 @@ fn found(spans: &[Received], link: &Link<'_>) -> (usize, usize) {
     (linked.count(), those.len())
 }
 
-/// `count` requests by `at_once` clients, each of a number of its own, from `first` on.
+/// Sends `count` requests from `at_once` clients. Their numbers begin with `first`, and no two are the same.
 fn ask(url: &str, first: u32, count: u32, at_once: u32) {
     thread::scope(|scope| {
         for client in 0..at_once {
@@ -137,7 +138,7 @@ fn threads_are_linked_once_they_are_known_to_work_for_one_request_each() {
     let mut spans = receiver.wait_for(|spans| spans.len() >= 300);
     assert_eq!(spans.len(), 300);
     assert_no_link_is_wrong(&spans);
-    // What comes after the learning is linked, all of it.
+    // Once the agent knows how the service works, all client requests are linked.
     ask(&service.url("/work"), 5000, 100, 8);
     let all = receiver.wait_for(|spans| spans.len() >= 600);
     assert_no_link_is_wrong(&all);
@@ -154,7 +155,7 @@ fn threads_are_linked_once_they_are_known_to_work_for_one_request_each() {
     agent.stop();
 }
 
-/// The name of the service in the middle.
+/// The name of the service between client and price service.
 fn service_name(spans: &[Received]) -> String {
     let span = spans.iter().find(|span| span.path().starts_with("/work")).expect("a span of it");
     span.service.clone()
@@ -184,7 +185,7 @@ fn an_event_loop_is_linked_only_while_one_request_is_open() {
     agent.stop();
 }
 
-/// A service that asks this address for each request, by urllib3 as it tries again, and follows what it is told.
+/// A service that sends a client request for each server request, through urllib3 with retries and redirects.
 const RETRIES: &str = "
 import http.server, sys, urllib3
 pool = urllib3.PoolManager(retries=urllib3.Retry(5, backoff_factor=0), timeout=9)
@@ -199,7 +200,7 @@ http.server.ThreadingHTTPServer(('127.0.0.1', int(sys.argv[1])), Service).serve_
 fn attempts_of_one_call_are_counted_where_they_are_proven() {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a socket");
     let backend = listener.local_addr().expect("an address").port();
-    // Twice the connection is closed without an answer; what is /old is at /new.
+    // The first two connections are closed without a response; /old redirects to /new.
     thread::spawn(move || {
         for (n, mut stream) in listener.incoming().map_while(Result::ok).enumerate() {
             let mut head = [0; 4096];

@@ -4,12 +4,11 @@ use std::{
     io::{Read, Write},
     net::{TcpListener, TcpStream},
     process::Command,
-    thread,
     time::Duration,
 };
 
 use tracer_tests::{
-    Agent, Folder,
+    Agent, Folder, let_pass,
     programs::{Program, curl, free_port},
     receiver::{Received, Receiver},
     root, tracer, wait_until,
@@ -193,7 +192,8 @@ fn an_upload_joined_in_the_middle_invents_nothing() {
     let agent = Agent::tracing(&[server.pid()], &receiver);
     for _ in 0..49 {
         stream.write_all(fake).expect("sent");
-        thread::sleep(Duration::from_millis(2));
+        // The server reads each part by itself: the time between them is the test's subject.
+        let_pass(Duration::from_millis(2));
     }
     read_answer(&mut stream);
     ask(&mut stream, "/real-1");

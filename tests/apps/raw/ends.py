@@ -1,8 +1,8 @@
 """Clients that treat the end of a connection in unusual ways; the server is not theirs to trace."""
 
+import select
 import socket
 import sys
-import time
 
 port, way = int(sys.argv[1]), sys.argv[2]
 connection = socket.create_connection(("127.0.0.1", port))
@@ -10,7 +10,10 @@ connection.sendall(f"GET /{way} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n
 if way == "half":
     # The answer and the server's end are there before the first read, which takes both.
     connection.shutdown(socket.SHUT_WR)
-time.sleep(0.3)
+# The server's end is there, and so is all that it sent before.
+end = select.poll()
+end.register(connection, select.POLLRDHUP)
+assert end.poll(10_000)
 if way == "zero":
     assert connection.recv(0) == b""
 data = b""

@@ -144,6 +144,7 @@ def tunnel(blocking, request):
     read_answer(sock)
     for _ in range(5):
         sock.sendall(LURE)
+        # The peer reads each part by itself.
         time.sleep(0.01)
     return finish(sock)
 
@@ -253,6 +254,13 @@ def draining():
     return {**finish(sock), "found": len(said), "filled": sent < len(body)}
 
 
+def until_reset(sock):
+    """Waits for the peer's reset, and takes no error from the socket."""
+    end = select.poll()
+    end.register(sock, 0)
+    assert end.poll(10_000), "no reset"
+
+
 def reset(blocking, receives):
     """The server resets the connection: while the client receives, or before it sends again."""
     pipes = []
@@ -263,7 +271,7 @@ def reset(blocking, receives):
     if receives:
         seen.append(outcome(sock.recv, 100))
     else:
-        time.sleep(0.5)
+        until_reset(sock)
     for n in range(4):
         seen.append(outcome(sock.send, head(b"/ask/%d" % n)))
     seen.append(outcome(sock.recv, 100))
@@ -281,7 +289,8 @@ def closed(blocking):
     seen = [outcome(sock.recv, 100)]
     for n in range(4):
         seen.append(outcome(sock.send, head(b"/ask/%d" % n)))
-        time.sleep(0.05)
+        # A closed server resets the connection at the first request.
+        until_reset(sock)
     seen.append(outcome(sock.recv, 100))
     sock.close()
     return {"seen": seen, "pipes": len(pipes)}

@@ -38,6 +38,7 @@ def until(name):
 
 
 def ask():
+    # The agent acts on a connection between its requests: the client leaves it time, and sees nothing to poll for.
     time.sleep(0.4)
     send(b"GET /asked HTTP/1.1\r\nHost: judge\r\n\r\n")
     return answer()
