@@ -156,13 +156,15 @@ fn check_headers(found: &[(String, Value)], all: bool) {
 
 #[test]
 fn at_full_speed_every_request_has_one_header_or_is_counted_with_its_reason() {
+    /// Connections of wrk. At its end it leaves one request open on each; a client that exits gets no span for it.
+    const OPEN: u64 = 8;
     let nginx = Program::noting();
     let receiver = Receiver::start();
     let url = nginx.url("/load");
     let folder = Folder::new();
     let (begin, done) = (folder.file("begin"), folder.file("done"));
     let seconds = std::env::var("TRACER_LOAD_SECONDS").unwrap_or_else(|_| "5".to_owned());
-    let wrk = format!("wrk -t 1 -c 8 -d {seconds}s {url} >/dev/null; touch {}", done.display());
+    let wrk = format!("wrk -t 1 -c {OPEN} -d {seconds}s {url} >/dev/null; touch {}", done.display());
     let load = held(&begin, &wrk);
     let config = folder.file("tracer.yaml");
     // No span is dropped on its way to the receiver.
@@ -204,7 +206,7 @@ fn at_full_speed_every_request_has_one_header_or_is_counted_with_its_reason() {
         .collect();
     let unknown: Vec<_> = spans.iter().filter(|id| !received.contains(**id)).collect();
     assert!(
-        unknown.len() as u64 <= lost,
+        unknown.len() as u64 <= lost + OPEN,
         "{} headers name no span, {lost} records lost: {unknown:?}",
         unknown.len()
     );
