@@ -36,7 +36,7 @@ pub const PORT_WORDS: u32 = 65536 / 64;
 pub const NAME_BYTES: usize = 64;
 
 /// Data programs that may interrupt each other: one for each hook.
-pub const WORK_SLOTS: u32 = 5;
+pub const WORK_SLOTS: u32 = 4;
 /// As [`WORK_SLOTS`], where the tracepoints of the socket layer are used.
 pub const WORK_SLOTS_OF_TRACEPOINTS: u32 = 2;
 

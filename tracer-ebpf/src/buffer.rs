@@ -155,6 +155,27 @@ unsafe fn locate(work: &mut Work) -> NoBytes {
     NoBytes::None
 }
 
+/// Why a call that sends pages has no buffer of the process's.
+///
+/// # Safety
+/// `sk` is the hook's own socket.
+#[inline(always)]
+pub(crate) unsafe fn without_buffer(sk: *const c_void) -> NoBytes {
+    // SAFETY: typed pointers.
+    unsafe {
+        let task: *const c_void = bpf_get_current_task_btf().cast_const().cast();
+        if load::<u32>(task, offset!(task_flags)) & (PF_IO_WORKER | PF_KTHREAD) != 0 {
+            return NoBytes::IoUring;
+        }
+        let kernel_socket: u8 = load(sk, offset!(sock_kern_sock));
+        if u64::from(kernel_socket) & offset!(sock_kern_sock_mask) != 0 {
+            return NoBytes::KernelSocket;
+        }
+        let registers = bpf_task_pt_regs(task.cast_mut().cast()) as *const pt_regs;
+        if is_compat(registers) { NoBytes::Compat } else { NoBytes::NoBuffer }
+    }
+}
+
 /// Whether file descriptor `fd` of the task is the socket: the walk that `fget` and `sock_from_file`
 /// make, without their references, so every step is a checked read.
 #[inline(always)]

@@ -19,6 +19,7 @@ use tracer_common::{
 use crate::{
     buffer::{
         GATHER_FAILED, GATHER_WITHOUT_TAIL, WORK, Work, tracer_find_head_end, tracer_gather, tracer_locate,
+        without_buffer,
     },
     connection::{Connection, announce, find, find_or_create, has_received_fin},
     context,
@@ -45,11 +46,14 @@ const AF_UNIX: u16 = 1;
 const SOCK_DGRAM: u16 = 2;
 const TCP_CLOSE: u8 = 7;
 
+/// The direction of a hook that sends pages: no call that it sees has a buffer of the process's.
+const SEND_PAGE: u8 = 2;
+
 /// `sock_recv_length(sk, ret, flags)`: after every receive of every socket.
 #[btf_tracepoint(function = "sock_recv_length")]
 pub fn sock_recv_length(ctx: BtfTracePointContext) -> i32 {
     // SAFETY: the tracepoint's own arguments.
-    unsafe { moved(ctx.arg::<*const c_void>(0).cast_mut(), ctx.arg(1), ctx.arg(2), RECEIVE, 0) };
+    unsafe { moved::<RECEIVE>(ctx.arg::<*const c_void>(0).cast_mut(), ctx.arg(1), ctx.arg(2), 0) };
     0
 }
 
@@ -57,7 +61,7 @@ pub fn sock_recv_length(ctx: BtfTracePointContext) -> i32 {
 #[btf_tracepoint(function = "sock_send_length")]
 pub fn sock_send_length(ctx: BtfTracePointContext) -> i32 {
     // SAFETY: the tracepoint's own arguments.
-    unsafe { moved(ctx.arg::<*const c_void>(0).cast_mut(), ctx.arg(1), ctx.arg(2), SEND, 1) };
+    unsafe { moved::<SEND>(ctx.arg::<*const c_void>(0).cast_mut(), ctx.arg(1), ctx.arg(2), 1) };
     0
 }
 
@@ -84,7 +88,7 @@ macro_rules! after_function {
                     Some(place) => ctx.arg(place),
                     None => 0,
                 };
-                moved(sk.cast_mut(), ctx.arg($result), flags, $direction, $slot);
+                moved::<$direction>(sk.cast_mut(), ctx.arg($result), flags, $slot);
             }
             0
         }
@@ -97,7 +101,7 @@ after_function!(inet_sendmsg, "inet_sendmsg", SEND, 1, None, 3);
 after_function!(inet_recvmsg, "inet_recvmsg", RECEIVE, 0, Some(3), 4);
 after_function!(inet6_sendmsg, "inet6_sendmsg", SEND, 3, None, 3);
 after_function!(inet6_recvmsg, "inet6_recvmsg", RECEIVE, 2, Some(3), 4);
-after_function!(inet_sendpage, "inet_sendpage", SEND, 4, None, 5);
+after_function!(inet_sendpage, "inet_sendpage", SEND_PAGE, 1, None, 5);
 
 /// Counts the calls on Unix sockets, as the handler of the tracepoints does.
 macro_rules! after_unix_function {
@@ -144,7 +148,8 @@ pub fn tcp_sendmsg_locked(ctx: BtfTracePointContext) -> i32 {
 /// One handler for both directions. `ret` is what the application gets. What needs the socket is done
 /// here; the rest in functions that the verifier checks once each.
 #[inline(always)]
-unsafe fn moved(sk: *mut c_void, ret: i32, flags: i32, direction: u8, slot: u32) {
+unsafe fn moved<const HOOK: u8>(sk: *mut c_void, ret: i32, flags: i32, slot: u32) {
+    let direction = if HOOK == SEND_PAGE { SEND } else { HOOK };
     // An empty socket, a signal: nothing moved.
     if flags & NOT_DATA != 0 || direction == RECEIVE && ret < 0 {
         return;
@@ -242,7 +247,7 @@ unsafe fn moved(sk: *mut c_void, ret: i32, flags: i32, direction: u8, slot: u32)
                 if connection.flags & Connection::SERVING != 0 {
                     context::answered(connection);
                 } else if begins && connection.is_outgoing() {
-                    propagate::sent(sk, tcp, connection, current, header.position, length);
+                    propagate::sent(sk, connection);
                 }
             } else if connection.flags & Connection::CALLS != 0 {
                 if let Some(place) = propagate::served_by(sk) {
@@ -260,6 +265,10 @@ unsafe fn moved(sk: *mut c_void, ret: i32, flags: i32, direction: u8, slot: u32)
             } else if connection.flags & Connection::SERVING != 0 {
                 context::read_more(connection, length);
             }
+        }
+        if HOOK == SEND_PAGE {
+            connection.sent(output_length(sk, header));
+            return;
         }
         if is_short && buffers.is_none() {
             buffers = short::buffers(sk, u64::from(length));
@@ -469,6 +478,27 @@ unsafe fn without_bytes(sk: *mut c_void, tcp: *const c_void, ret: i32, direction
         connection.flags |= Connection::ENDED;
         entry.submit(submit_flags(false));
     }
+}
+
+/// Sends the record of a call without a buffer: position and length, and why there are no bytes. Returns whether
+/// there was space.
+///
+/// # Safety
+/// `sk` is the hook's own socket.
+#[inline(always)]
+unsafe fn output_length(sk: *const c_void, mut header: DataHeader) -> bool {
+    // SAFETY: as the caller's.
+    let reason = unsafe { without_buffer(sk) };
+    header.head_length = 0;
+    header.reason = reason as u8;
+    let Some(mut entry) = reserve::<DataHeader>() else {
+        count(KernelCounter::LostData, 1);
+        count(KernelCounter::LostBytes, u64::from(header.length));
+        return false;
+    };
+    entry.write(header);
+    entry.submit(submit_flags(header.time_ns >> 6 & 15 == 0));
+    true
 }
 
 /// Counts a call on a socket that is not TCP.

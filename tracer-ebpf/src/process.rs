@@ -1,6 +1,6 @@
 //! Processes: selection follows forks and matching execs at once, so that no first request is missed.
 
-use core::ffi::c_void;
+use core::{ffi::c_void, mem::MaybeUninit};
 
 use aya_ebpf::{
     helpers::{bpf_ktime_get_ns, generated::bpf_probe_read_kernel_str},
@@ -12,7 +12,7 @@ use tracer_common::{
 };
 
 use crate::{
-    context,
+    context::{self, clear, copy},
     layout::{load, offset, propagates, report_every_exec},
     ring::{FORCE_WAKEUP, count, reserve},
     select::{Current, is_selected, rule_for, set_selected},
@@ -64,7 +64,13 @@ pub fn sched_process_fork(ctx: BtfTracePointContext) -> i32 {
 pub fn sched_process_exec(ctx: BtfTracePointContext) -> i32 {
     let bprm: *const c_void = ctx.arg(2);
     let pid = Current::any().pid();
-    let mut name = [0u8; NAME_BYTES];
+    // By words: the compiler would clear and copy single bytes.
+    let mut words = MaybeUninit::<[u64; NAME_BYTES / 8]>::uninit();
+    // SAFETY: any bytes are a name; nothing reads it before it is cleared.
+    let name: &mut [u8; NAME_BYTES] = unsafe {
+        clear(words.as_mut_ptr());
+        &mut *words.as_mut_ptr().cast()
+    };
     let mut file_key = FileKey::default();
     // SAFETY: a chain of typed pointers from the tracepoint's argument; the name is copied bounded.
     unsafe {
@@ -78,7 +84,7 @@ pub fn sched_process_exec(ctx: BtfTracePointContext) -> i32 {
         bpf_probe_read_kernel_str(name.as_mut_ptr().cast(), NAME_BYTES as u32, text);
     }
     let was_selected = is_selected(pid);
-    let rule = rule_for(&file_key, &name);
+    let rule = rule_for(&file_key, name);
     let selected = match rule {
         RULE_EXCLUDE => {
             set_selected(pid, false);
@@ -103,7 +109,12 @@ pub fn sched_process_exec(ctx: BtfTracePointContext) -> i32 {
             time_ns: unsafe { bpf_ktime_get_ns() },
             ..ProcessRecord::default()
         };
-        entry.write(ExecRecord { process, name });
+        // SAFETY: both fields of the record; the name stands at a multiple of eight.
+        unsafe {
+            let record = entry.as_mut_ptr();
+            (&raw mut (*record).process).write(process);
+            copy(words.assume_init_ref(), &mut *(&raw mut (*record).name).cast());
+        }
         entry.submit(FORCE_WAKEUP);
     }
     0

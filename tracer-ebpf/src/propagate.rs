@@ -30,7 +30,7 @@ use tracer_common::{
 
 use crate::{
     connection::{self, Connection},
-    context::{self, CHILD, Call, FORWARDED, Ids, NONE, Place, copy, ids_of, refused, tracer_parent},
+    context::{self, CHILD, Call, FORWARDED, Ids, NONE, Place, clear, copy, ids_of, refused, tracer_parent},
     io,
     layout::{load, offset},
     masked,
@@ -190,7 +190,7 @@ pub(crate) unsafe fn served_by<'a>(sk: *mut c_void) -> Option<&'a Place> {
 /// # Safety
 /// As [`opened`]; `outgoing` is the socket's.
 #[inline(always)]
-unsafe fn leaves(sk: *mut c_void, outgoing: &mut Outgoing) {
+unsafe fn leaves(ops: *mut bpf_sock_ops, sk: *mut c_void, outgoing: &mut Outgoing) {
     const KNOWN: u8 = Connection::HEADED | Connection::UPPER_LAYER;
     // SAFETY: as the caller's.
     unsafe {
@@ -199,8 +199,14 @@ unsafe fn leaves(sk: *mut c_void, outgoing: &mut Outgoing) {
             || connection.turn == SEND + 1
             || !connection.is_outgoing()
             || connection.flags & KNOWN != 0
-            || io::is_ignored(connection.number)
         {
+            return;
+        }
+        // The agent reads nothing of it, so it carries no request that a server looks for.
+        if io::is_ignored(connection.number) {
+            if outgoing.place == Outgoing::OUT {
+                call_back(ops, false);
+            }
             return;
         }
         let tcp: *const c_void = bpf_skc_to_tcp_sock(sk).cast_const().cast();
@@ -230,39 +236,23 @@ pub(crate) unsafe fn not_sent(sk: *mut c_void) {
     }
 }
 
-/// A call has been sent, of which `length` bytes are in this send. If it has no header, and its socket asks
-/// for nothing before, its ids are kept now.
+/// The first send of a client request was done: the next one is another.
 ///
 /// # Safety
-/// `sk` and `tcp` are the same socket, from the kernel.
+/// As [`opened`].
 #[inline(always)]
-pub(crate) unsafe fn sent(
-    sk: *mut c_void,
-    tcp: *const c_void,
-    connection: &mut Connection,
-    current: Current,
-    position: u32,
-    length: u32,
-) {
-    // SAFETY: as the caller's.
-    unsafe {
-        let has_header = connection.flags & Connection::HEADED != 0;
+pub(crate) unsafe fn sent(sk: *mut c_void, connection: &mut Connection) {
+    if connection.flags & Connection::HEADED != 0 {
         connection.flags &= !Connection::HEADED;
-        if has_header {
-            return;
-        }
-        let Some(outgoing) = find(sk, 0) else { return };
-        if outgoing.is_filed != 0 {
-            outgoing.is_filed = 0;
-            return;
-        }
-        let wire = load::<u32>(tcp, offset!(tcp_sock_write_seq)).wrapping_sub(length);
-        let answer_at = load(tcp, offset!(tcp_sock_copied_seq));
-        context::file_call(connection.number, position, wire, answer_at, current, &mut outgoing.serves);
+        return;
+    }
+    // SAFETY: as the caller's.
+    if let Some(outgoing) = unsafe { find(sk, 0) } {
+        outgoing.is_filed = 0;
     }
 }
 
-/// Tells the agent of a request, or why there is no header from here on. Field by field: the compiler would
+/// Tells the agent of a request that has a header. Field by field: the compiler would
 /// clear a whole record byte by byte.
 #[inline(always)]
 unsafe fn tell(connection: &Connection, record: Told) -> bool {
@@ -286,7 +276,7 @@ unsafe fn tell(connection: &Connection, record: Told) -> bool {
         trace.add(1).write_volatile(record.ids.trace[1]);
         (&raw mut (*to).parent_connection).write_volatile(record.parent_connection);
         (&raw mut (*to).parent_position).write_volatile(record.parent_position);
-        (&raw mut (*to).lasting).write_volatile(u16::from(record.lasting));
+        (&raw mut (*to).lasting).write_volatile(0);
         (&raw mut (*to).pushed).write_volatile(record.pushed as u16);
         (&raw mut (*to).task).write_volatile(0);
     }
@@ -304,13 +294,12 @@ struct Told {
     ids: Ids,
     parent_connection: u64,
     parent_position: u32,
-    lasting: bool,
     pushed: u32,
 }
 
-/// A request gets no header.
+/// A request gets no header. Returns whether the agent hears of it.
 #[inline(always)]
-unsafe fn refuse(
+fn refuse(
     connection: &Connection,
     pid: u32,
     position: u32,
@@ -318,25 +307,38 @@ unsafe fn refuse(
     lasting: bool,
     key: u64,
 ) -> bool {
-    let record = Told {
-        outcome,
-        evidence: NONE,
-        pid,
-        position,
-        inserted: 0,
-        ids: Ids::NONE,
-        parent_connection: key,
-        parent_position: 0,
-        lasting,
-        pushed: 0,
+    let places = u64::from(pid) << 32 | u64::from(position);
+    tracer_refuse(connection.number, places, outcome as u64, u64::from(lasting), key) != 0
+}
+
+/// [`refuse`], once for all that refuse: process and position are in the halves of `places`.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn tracer_refuse(number: u64, places: u64, outcome: u64, lasting: u64, key: u64) -> u64 {
+    let Some(mut entry) = reserve::<HeaderRecord>() else {
+        count(KernelCounter::LostData, 1);
+        return 0;
     };
-    // SAFETY: as the caller's.
-    unsafe { tell(connection, record) }
+    // SAFETY: every field of the record, by words.
+    unsafe {
+        let to = entry.as_mut_ptr();
+        clear(to);
+        (*to).kind = Kind::Header as u8;
+        (*to).outcome = outcome as u8;
+        (*to).evidence = NONE;
+        (*to).pid = (places >> 32) as u32;
+        (*to).connection = number;
+        (*to).position = places as u32;
+        (*to).parent_connection = key;
+        (*to).lasting = lasting as u16;
+    }
+    entry.submit(submit_flags(false));
+    1
 }
 
 /// Nothing that follows on this connection gets one. Returns whether the agent hears of it.
 #[inline(always)]
-unsafe fn refuse_all(
+fn refuse_all(
     outgoing: &mut Outgoing,
     connection: &Connection,
     pid: u32,
@@ -348,8 +350,7 @@ unsafe fn refuse_all(
     }
     outgoing.told = why as u8 + 1;
     let key = if matches!(why, HeaderOutcome::InUse) { outgoing.key } else { 0 };
-    // SAFETY: as the caller's.
-    unsafe { refuse(connection, pid, position, why, true, key) }
+    refuse(connection, pid, position, why, true, key)
 }
 
 /// Called for every TCP connection below the cgroup when it is established, and inside of each send and at the end
@@ -392,12 +393,6 @@ pub fn tracer_sock_ops(ctx: SockOpsContext) -> u32 {
         if outgoing.place == Outgoing::LEAVING {
             outgoing.place = Outgoing::OUT;
             leave(outgoing);
-            if outgoing.told != HeaderOutcome::Blocking as u8 + 1
-                && outgoing.told != HeaderOutcome::OnlyFirst as u8 + 1
-            {
-                call_back(ops, false);
-                return 1;
-            }
         }
         if (*ops).__bindgen_anon_1.args[0] != BPF_WRITE_HDR_TCP_CURRENT_MSS {
             return 1;
@@ -408,7 +403,7 @@ pub fn tracer_sock_ops(ctx: SockOpsContext) -> u32 {
         }
         // In the map, and at a certain place, it is `tracer_sk_msg` that keeps them.
         if outgoing.place == Outgoing::OUT || outgoing.is_certain == 0 {
-            leaves(sk, outgoing);
+            leaves(ops, sk, outgoing);
         }
     }
     1
@@ -467,6 +462,8 @@ unsafe fn established(ops: *mut bpf_sock_ops, sk: *mut c_void, outgoing: &mut Ou
             return;
         }
         let Some(connection) = connection::find(sk) else { return };
+        // In the map or not: what is sent without a header is filed in this callback.
+        call_back(ops, true);
         let position: u32 = load(tcp, offset!(tcp_sock_write_seq));
         if load::<u64>(tcp, offset!(sock_user_data)) != 0 {
             refuse_all(outgoing, connection, 0, position, HeaderOutcome::InUse);
@@ -480,7 +477,6 @@ unsafe fn established(ops: *mut bpf_sock_ops, sk: *mut c_void, outgoing: &mut Ou
             && !is_http_port(u16::from_be(load(tcp, offset!(sock_dport))))
         {
             refuse_all(outgoing, connection, 0, position, HeaderOutcome::UnknownPort);
-            call_back(ops, true);
             return;
         }
         // Bytes that left with the SYN are a part of something.
@@ -496,7 +492,6 @@ unsafe fn established(ops: *mut bpf_sock_ops, sk: *mut c_void, outgoing: &mut Ou
             return;
         }
         outgoing.place = Outgoing::IN;
-        call_back(ops, true);
     }
 }
 
@@ -962,7 +957,6 @@ unsafe fn told_of(
         ids: *ids,
         parent_connection: parent.connection,
         parent_position: if is_known { parent.position } else { 0 },
-        lasting: false,
         pushed,
     };
     // SAFETY: as the caller's.

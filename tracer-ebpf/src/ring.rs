@@ -3,7 +3,7 @@
 use core::ffi::c_void;
 
 use aya_ebpf::{
-    helpers::generated::bpf_ringbuf_output,
+    helpers::generated::{bpf_ringbuf_output, bpf_ringbuf_reserve},
     macros::map,
     maps::{PerCpuArray, RingBuf, ring_buf::RingBufEntry},
 };
@@ -36,6 +36,13 @@ pub(crate) fn count(counter: KernelCounter, n: u64) {
 #[inline(always)]
 pub(crate) fn reserve<T: 'static>() -> Option<RingBufEntry<T>> {
     EVENTS.reserve::<T>(0)
+}
+
+/// Space for a record of `size` bytes, which the verifier must know, or null. The caller submits it.
+#[inline(always)]
+pub(crate) fn reserve_bytes(size: u64) -> *mut c_void {
+    // SAFETY: our own map.
+    unsafe { bpf_ringbuf_reserve((&raw const EVENTS).cast_mut().cast(), size, 0) }
 }
 
 /// Sends `size` bytes as one record. Returns whether there was room.

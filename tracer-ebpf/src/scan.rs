@@ -385,9 +385,9 @@ pub extern "C" fn tracer_trace_parent(index: u64) -> u64 {
     }
     let mut wrong = 0;
     let mut digits = |digits: u64| {
-        let (value, difference) = read_hex(digits);
-        wrong = masked::hide(wrong | difference);
-        masked::hide(value)
+        let value = tracer_read_hex(digits);
+        wrong |= value >> 32;
+        value & 0xffff_ffff
     };
     room.call.found.trace[0] = digits(room.word(begin + 3)) | digits(room.word(begin + 11)) << 32;
     room.call.found.trace[1] = digits(room.word(begin + 19)) | digits(room.word(begin + 27)) << 32;
@@ -404,7 +404,7 @@ pub extern "C" fn tracer_trace_parent(index: u64) -> u64 {
     let goes_on = length != PARENT_LENGTH;
     let found = &room.call.found;
     u64::from(
-        masked::hide(wrong) == 0
+        wrong == 0
             && number & 0xff != 0xff
             && !(goes_on && (number & 0xff == 0 || last >> 24 != u64::from(b'-')))
             && found.trace[0] | found.trace[1] != 0
@@ -412,16 +412,17 @@ pub extern "C" fn tracer_trace_parent(index: u64) -> u64 {
     )
 }
 
-/// Four bytes, the first lowest, from eight digits, the first lowest, lower case only; and something that is
-/// not 0 if others are among them.
-#[inline(always)]
-fn read_hex(digits: u64) -> (u64, u64) {
+/// Four bytes, the first lowest, from eight lower-case hexadecimal digits, the first lowest. Bits above the lowest 32
+/// are set if anything else is among them. A function of its own: inlined, it would be there seven times.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn tracer_read_hex(digits: u64) -> u64 {
     let nibbles = (digits & 0x0f0f_0f0f_0f0f_0f0f) + (digits >> 6 & 0x0101_0101_0101_0101) * 9;
     let bytes = (nibbles & 0x000f_000f_000f_000f) << 4 | nibbles >> 8 & 0x000f_000f_000f_000f;
     let bytes = (bytes | bytes >> 8) & 0x0000_ffff_0000_ffff;
     let value = (bytes | bytes >> 16) & 0xffff_ffff;
-    // Whatever is no digit comes back as another one.
-    (value, hex(value) ^ digits)
+    // A character that is no digit comes back as another one.
+    if hex(value) == digits { value } else { value | 1 << 32 }
 }
 
 /// Eight digits for four bytes, the first lowest in both.

@@ -6,7 +6,9 @@ use core::{ffi::c_void, mem::MaybeUninit};
 
 use aya_ebpf::{
     bindings::pt_regs,
-    helpers::generated::{bpf_get_current_task_btf, bpf_probe_read_user, bpf_task_pt_regs},
+    helpers::generated::{
+        bpf_get_current_task_btf, bpf_probe_read_user, bpf_ringbuf_submit, bpf_task_pt_regs,
+    },
 };
 use tracer_common::{ABSENT, DataHeader, NoBytes};
 
@@ -14,8 +16,9 @@ use crate::{
     arch::{Arguments, arguments, is_compat},
     buffer::{PF_IO_WORKER, PF_KTHREAD},
     connection::Connection,
+    context::copy,
     layout::{load, offset},
-    ring::{reserve, submit_flags},
+    ring::{reserve_bytes, submit_flags},
 };
 
 /// Longest call that goes the short way, bytes.
@@ -103,75 +106,91 @@ pub(crate) unsafe fn buffers(sk: *const c_void, length: u64) -> Option<Buffers> 
     }
 }
 
-/// A record and room for its bytes.
-#[repr(C)]
-struct Record<const ROOM: usize> {
-    header: DataHeader,
-    data: [u8; ROOM],
-}
-
-/// Sends the record of a call whose every byte is copied. Returns whether there was room in the ring,
+/// Sends the record of a call whose every byte is copied. Returns whether there was space in the ring,
 /// and notes in `connection` whether the bytes end a head.
 ///
 /// # Safety
 /// `header` tells of the running call, whose buffers these are; its length is at most [`LONGEST`].
 #[inline(always)]
 pub(crate) unsafe fn output(connection: &mut Connection, header: &DataHeader, buffers: &Buffers) -> bool {
-    // SAFETY: as the caller's. Each branch bounds both lengths by what its record has room for.
+    // SAFETY: as the caller's. Each branch bounds both lengths by the capacity of its record. Every record is
+    // at least a header long, and is submitted once.
     unsafe {
         let length = u64::from(header.length);
         let first = buffers.first_length;
-        if first == length {
+        let filled = if first == length {
             if length <= 128 {
-                return output_in::<128, 128, 0>(connection, header, buffers);
+                fill::<128, 128, 0>(length, buffers)
+            } else {
+                fill::<1024, 1024, 0>(length, buffers)
             }
-            return output_in::<1024, 1024, 0>(connection, header, buffers);
+        } else if first <= 256 && length - first <= 256 {
+            fill::<512, 256, 256>(length, buffers)
+        } else {
+            fill::<2048, 1024, 1024>(length, buffers)
+        };
+        // The header is written once for all sizes.
+        let Filled { record, content } = filled;
+        let Some(to) = record.as_mut() else { return false };
+        copy(header, to);
+        if content == Content::Unreadable {
+            to.head_length = 0;
+            to.reason = NoBytes::Fault as u8;
+        } else if content == Content::EndsHead {
+            connection.head = Connection::HEAD_COMPLETE;
         }
-        if first <= 256 && length - first <= 256 {
-            return output_in::<512, 256, 256>(connection, header, buffers);
-        }
-        output_in::<2048, 1024, 1024>(connection, header, buffers)
+        // Asking how full the ring is costs a helper call, so small records ask now and then.
+        bpf_ringbuf_submit(record.cast(), submit_flags(header.time_ns >> 6 & 15 == 0));
     }
+    true
 }
 
-/// As [`output`], with a record that has room for `FIRST` bytes and `SECOND` behind them.
+/// A record with its bytes, but without its header.
+struct Filled {
+    /// Null if there was no space.
+    record: *mut DataHeader,
+    content: Content,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Content {
+    /// The process's memory could not be read.
+    Unreadable,
+    Bytes,
+    /// The last bytes are an empty line.
+    EndsHead,
+}
+
+/// Reserves a record with capacity for `FIRST` bytes and `SECOND` behind them, and copies the bytes.
 #[inline(always)]
-unsafe fn output_in<const ROOM: usize, const FIRST: u64, const SECOND: u64>(
-    connection: &mut Connection,
-    header: &DataHeader,
+unsafe fn fill<const CAPACITY: u64, const FIRST: u64, const SECOND: u64>(
+    length: u64,
     buffers: &Buffers,
-) -> bool {
-    let Some(mut entry) = reserve::<Record<ROOM>>() else { return false };
-    let length = u64::from(header.length);
+) -> Filled {
     let first = buffers.first_length;
     // SAFETY: the record is live until it is submitted; the helper checks the addresses; lengths are
     // checked right before each use, for the verifier too.
     unsafe {
-        let record = entry.as_mut_ptr();
-        let data: *mut u8 = (&raw mut (*record).data).cast();
+        let record: *mut DataHeader = reserve_bytes(size_of::<DataHeader>() as u64 + CAPACITY).cast();
+        if record.is_null() {
+            return Filled { record, content: Content::Unreadable };
+        }
+        let data: *mut u8 = record.add(1).cast();
         let mut failed = !read(data, first, FIRST, buffers.first);
         if SECOND != 0 && !failed {
             let at = core::hint::black_box(first);
             failed = at > FIRST || !read(data.add(at as usize), length - first, SECOND, buffers.second);
         }
-        (*record).header = *header;
         if failed {
-            (*record).header.head_length = 0;
-            (*record).header.reason = NoBytes::Fault as u8;
-        } else {
-            // The compiler would check one register and use another.
-            let last = core::hint::black_box(length.wrapping_sub(4));
-            if last <= FIRST + SECOND - 4
-                && core::ptr::read_unaligned(data.add(last as usize).cast::<u32>())
-                    == u32::from_le_bytes(*b"\r\n\r\n")
-            {
-                connection.head = Connection::HEAD_COMPLETE;
-            }
+            return Filled { record, content: Content::Unreadable };
         }
+        // The compiler would check one register and use another.
+        let last = core::hint::black_box(length.wrapping_sub(4));
+        let ends_head = last <= FIRST + SECOND - 4
+            && core::ptr::read_unaligned(data.add(last as usize).cast::<u32>())
+                == u32::from_le_bytes(*b"\r\n\r\n");
+        Filled { record, content: if ends_head { Content::EndsHead } else { Content::Bytes } }
     }
-    // Asking how full the ring is costs a helper call, so small records ask now and then.
-    entry.submit(submit_flags(header.time_ns >> 6 & 15 == 0));
-    true
 }
 
 /// Reads the process's memory. Returns false if that fails, or if it is more than `most` bytes.

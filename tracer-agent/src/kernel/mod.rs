@@ -504,6 +504,14 @@ pub fn taken(kernel: &Kernel) -> Taken {
     const INSTRUCTION: u64 = 8;
     let infos = kernel.ebpf.programs().filter_map(|(_, program): (&str, &Program)| program.info().ok());
     let only_first = kernel.propagation.as_ref().is_some_and(Propagation::only_first);
+    let infos = infos.inspect(|info| {
+        tracing::debug!(
+            program = info.name_as_str(),
+            instructions = u64::from(info.size_translated().unwrap_or(0)) / INSTRUCTION,
+            verified = info.verified_instruction_count(),
+            "loaded"
+        );
+    });
     infos.fold(Taken { only_first, ..Taken::default() }, |sum, info| Taken {
         only_first,
         programs: sum.programs + 1,
