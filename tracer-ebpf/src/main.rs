@@ -1,29 +1,25 @@
-//! The kernel programs: they select, place bytes by TCP position, take times and copy the heads of
+//! The kernel programs: they select, give bytes their TCP position, take times and copy the heads of
 //! messages. Everything else is userspace's.
 //!
-//! Layouts of kernel structures are not compiled in: [`layout`] reads their offsets from globals
+//! Layouts of kernel structures are not compiled in: [`memory::layout`] reads their offsets from globals
 //! that the agent sets from the running kernel's BTF.
 
 #![no_std]
 #![no_main]
-#![expect(internal_features, reason = "atomics of this target: see `atomic`")]
+#![expect(internal_features, reason = "atomics of this target: see `memory::atomic`")]
 #![feature(asm_experimental_arch, core_intrinsics)]
 
-mod arch;
-mod atomic;
-mod buffer;
+mod capture;
 mod connection;
 mod context;
-mod io;
-mod layout;
-mod masked;
-mod members;
-mod process;
+mod hooks;
+mod http;
+mod memory;
 mod propagate;
 mod ring;
-mod scan;
+mod scratch;
 mod select;
-mod short;
+mod verdict;
 
 /// BPF helpers for GPL-compatible programs only are used (`bpf_probe_read_user`, storage).
 #[unsafe(link_section = "license")]

@@ -10,7 +10,7 @@ use aya_ebpf::{
 };
 use tracer_common::{FileKey, MAX_PIDS, NAME_BYTES, PORT_WORDS, RULE_EXCLUDE, RULE_SELECT, SELECTION_WORDS};
 
-use crate::{
+use crate::memory::{
     atomic,
     layout::{load, offset},
 };

@@ -166,11 +166,11 @@ const PROPAGATION_MAPS: [&str; 11] = [
     "WORKING",
     "SERVING",
     "PROFILES",
-    "CALLS",
-    ROOMS,
+    "FILED",
+    SCRATCH,
 ];
 /// Where kernel programs look at heads: each that runs needs one.
-const ROOMS: &str = "ROOMS";
+const SCRATCH: &str = "SCRATCH";
 /// The hook that shows a send before its bytes leave.
 pub const PRE_SEND: &str = "tcp_sendmsg_locked";
 
@@ -273,7 +273,7 @@ impl Kernel {
         } else {
             let processors =
                 aya::util::nr_cpus().map_err(|(_, error)| KernelError::Load(error.to_string()))?;
-            loader.map_max_entries(ROOMS, 2 * processors as u32);
+            loader.map_max_entries(SCRATCH, 2 * processors as u32);
             // A test can have a map that is soon full.
             if let Some(sockets) =
                 std::env::var("TRACER_TEST_SOCKETS").ok().and_then(|text| text.parse().ok())
@@ -316,6 +316,7 @@ impl Kernel {
         for hook in data_programs {
             attach(&mut ebpf, hook, &kernel_types)?;
         }
+        log_sizes(&ebpf);
         // Loading has read the kernel's types twice: tens of megabytes that nobody needs again.
         drop(kernel_types);
         // SAFETY: no arguments that could be wrong; it gives free memory back to the kernel.
@@ -498,20 +499,27 @@ pub struct Taken {
     pub only_first: bool,
 }
 
+/// Bytes of an instruction.
+const INSTRUCTION: u64 = 8;
+
+/// Tells the log how large each program is after verification.
+fn log_sizes(ebpf: &Ebpf) {
+    if !tracing::enabled!(tracing::Level::DEBUG) {
+        return;
+    }
+    for (name, program) in ebpf.programs() {
+        if let Ok(info) = program.info() {
+            let instructions = u64::from(info.size_translated().unwrap_or(0)) / INSTRUCTION;
+            let verified = info.verified_instruction_count();
+            tracing::debug!(name, instructions, verified, "kernel program");
+        }
+    }
+}
+
 /// What the kernel tells of the programs that are loaded.
 pub fn taken(kernel: &Kernel) -> Taken {
-    /// Bytes of an instruction.
-    const INSTRUCTION: u64 = 8;
     let infos = kernel.ebpf.programs().filter_map(|(_, program): (&str, &Program)| program.info().ok());
     let only_first = kernel.propagation.as_ref().is_some_and(Propagation::only_first);
-    let infos = infos.inspect(|info| {
-        tracing::debug!(
-            program = info.name_as_str(),
-            instructions = u64::from(info.size_translated().unwrap_or(0)) / INSTRUCTION,
-            verified = info.verified_instruction_count(),
-            "loaded"
-        );
-    });
     infos.fold(Taken { only_first, ..Taken::default() }, |sum, info| Taken {
         only_first,
         programs: sum.programs + 1,

@@ -3,6 +3,8 @@
 
 mod body;
 mod head;
+#[cfg(test)]
+mod kernel_tests;
 mod message;
 mod pairing;
 mod resync;

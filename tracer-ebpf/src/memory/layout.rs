@@ -83,7 +83,7 @@ static SETTINGS: Settings = Settings {
 /// The offset of one field: `offset!(sock_num)`.
 macro_rules! offset {
     ($field:ident) => {
-        $crate::layout::read_offset(|offsets| &raw const (*offsets).$field)
+        $crate::memory::layout::read_offset(|offsets| &raw const (*offsets).$field)
     };
 }
 pub(crate) use offset;

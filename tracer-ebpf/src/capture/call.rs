@@ -1,154 +1,59 @@
-//! The one place that sees data: every send and receive of a socket, after it was done.
+//! A send or a receive, after it was done: its position, its turn, and which of its bytes are copied.
 
 use core::ffi::c_void;
 
-use aya_ebpf::{
-    bindings::BPF_F_MMAPABLE,
-    helpers::generated::{bpf_ktime_get_ns, bpf_loop, bpf_skc_to_tcp_sock},
-    macros::{btf_tracepoint, fexit, map},
-    maps::Array,
-    programs::{BtfTracePointContext, FExitContext},
-};
+use aya_ebpf::helpers::generated::{bpf_ktime_get_ns, bpf_skc_to_tcp_sock};
 use tracer_common::{
-    DataHeader, EDGE_END, EDGE_START, EDGE_WITHOUT_VERDICT, FLAG_CONTINUES, FLAG_END, FLAG_PRE_SEND,
-    FLAG_TURN, HEAD_BUDGET, KernelCounter, Kind, NoBytes, OPEN_HEAD_BUDGET, RECEIVE, SEND,
-    VERDICT_BODY_RECEIVE, VERDICT_BODY_SEND, VERDICT_HEADS, VERDICT_IGNORE, VERDICT_SLOTS, verdict_slot,
-    verdict_tag,
+    DataHeader, EDGE_END, EDGE_START, EDGE_WITHOUT_VERDICT, FLAG_END, FLAG_PRE_SEND, FLAG_TURN, HEAD_BUDGET,
+    KernelCounter, Kind, NoBytes, OPEN_HEAD_BUDGET, RECEIVE, SEND, VERDICT_BODY_RECEIVE, VERDICT_BODY_SEND,
+    VERDICT_HEADS, VERDICT_IGNORE,
 };
 
 use crate::{
-    buffer::{
-        GATHER_FAILED, GATHER_WITHOUT_TAIL, WORK, Work, tracer_find_head_end, tracer_gather, tracer_locate,
-        without_buffer,
+    capture::{
+        announce::announce,
+        direct::{LONGEST_DIRECT, output_direct},
+        gather::{WORK, output, output_gathered, tracer_gather, tracer_locate},
+        open_head::tracer_open_head,
     },
-    connection::{Connection, announce, find, find_or_create, has_received_fin},
-    context,
-    layout::{load, offset, propagates},
-    propagate,
-    ring::{count, output_bytes, reserve, submit_flags},
+    connection::{Connection, find, find_or_create, has_received_fin},
+    context::{process::answered, read::read_request, request::read_more, thread::resume},
+    memory::{
+        layout::{load, offset, propagates},
+        user::{buffers_of_call, without_buffer},
+        words::{max, min},
+    },
+    propagate::outgoing::{request_sent, send_failed, served_by},
+    ring::{count, reserve, submit_flags},
     select::Current,
-    short,
+    verdict::{is_ignored, verdict},
 };
-
-/// What the agent wants of each connection: see [`tracer_common::Verdict`].
-#[map]
-static VERDICTS: Array<u64> = Array::with_max_entries(VERDICT_SLOTS, BPF_F_MMAPABLE);
 
 /// `include/linux/socket.h`.
 const MSG_OOB: i32 = 0x1;
+
 const MSG_PEEK: i32 = 0x2;
+
 const MSG_TRUNC: i32 = 0x20;
+
 const MSG_ERRQUEUE: i32 = 0x2000;
+
 /// A receive with one of these takes nothing from the stream.
-const NOT_DATA: i32 = MSG_OOB | MSG_PEEK | MSG_ERRQUEUE;
+pub(crate) const NOT_DATA: i32 = MSG_OOB | MSG_PEEK | MSG_ERRQUEUE;
 
 const AF_UNIX: u16 = 1;
+
 const SOCK_DGRAM: u16 = 2;
+
 const TCP_CLOSE: u8 = 7;
 
 /// The direction of a hook that sends pages: no call that it sees has a buffer of the process's.
-const SEND_PAGE: u8 = 2;
-
-/// `sock_recv_length(sk, ret, flags)`: after every receive of every socket.
-#[btf_tracepoint(function = "sock_recv_length")]
-pub fn sock_recv_length(ctx: BtfTracePointContext) -> i32 {
-    // SAFETY: the tracepoint's own arguments.
-    unsafe { moved::<RECEIVE>(ctx.arg::<*const c_void>(0).cast_mut(), ctx.arg(1), ctx.arg(2), 0) };
-    0
-}
-
-/// `sock_send_length(sk, ret, flags)`: after every send.
-#[btf_tracepoint(function = "sock_send_length")]
-pub fn sock_send_length(ctx: BtfTracePointContext) -> i32 {
-    // SAFETY: the tracepoint's own arguments.
-    unsafe { moved::<SEND>(ctx.arg::<*const c_void>(0).cast_mut(), ctx.arg(1), ctx.arg(2), 1) };
-    0
-}
-
-/// The same facts before 6.3, where the socket layer has no such tracepoints: from the end of each
-/// family's function. `$flags` and `$result` are the places of the function's arguments. Programs
-/// that may interrupt each other have a [`Work`] each, by its `$slot`.
-macro_rules! after_function {
-    ($name:ident, $function:literal, $direction:ident, $slot:literal, $flags:expr, $result:expr) => {
-        #[doc = concat!("After `", $function, "`.")]
-        #[fexit(function = $function)]
-        pub fn $name(ctx: FExitContext) -> i32 {
-            if Current::selected().is_none() {
-                return 0;
-            }
-            let flags: Option<usize> = $flags;
-            // SAFETY: the function's own arguments, and behind them its result.
-            unsafe {
-                let socket: *const c_void = ctx.arg(0);
-                let sk: *const c_void = load(socket, offset!(socket_sk));
-                if sk.is_null() {
-                    return 0;
-                }
-                let flags: i32 = match flags {
-                    Some(place) => ctx.arg(place),
-                    None => 0,
-                };
-                moved::<$direction>(sk.cast_mut(), ctx.arg($result), flags, $slot);
-            }
-            0
-        }
-    };
-}
-
-// `inet_sendmsg(sock, msg, size)`, `inet_recvmsg(sock, msg, size, flags)`,
-// `inet_sendpage(sock, page, offset, size, flags)`.
-after_function!(inet_sendmsg, "inet_sendmsg", SEND, 1, None, 3);
-after_function!(inet_recvmsg, "inet_recvmsg", RECEIVE, 0, Some(3), 4);
-after_function!(inet6_sendmsg, "inet6_sendmsg", SEND, 3, None, 3);
-after_function!(inet6_recvmsg, "inet6_recvmsg", RECEIVE, 2, Some(3), 4);
-after_function!(inet_sendpage, "inet_sendpage", SEND_PAGE, 1, None, 5);
-
-/// Counts the calls on Unix sockets, as the handler of the tracepoints does.
-macro_rules! after_unix_function {
-    ($name:ident, $function:literal, $flags:expr, $result:expr) => {
-        #[doc = concat!("After `", $function, "`.")]
-        #[fexit(function = $function)]
-        pub fn $name(ctx: FExitContext) -> i32 {
-            let flags: Option<usize> = $flags;
-            let flags: i32 = match flags {
-                Some(place) => ctx.arg(place),
-                None => 0,
-            };
-            if Current::selected().is_some() && ctx.arg::<i32>($result) > 0 && flags & NOT_DATA == 0 {
-                count(KernelCounter::UnixSocket, 1);
-            }
-            0
-        }
-    };
-}
-
-after_unix_function!(unix_stream_sendmsg, "unix_stream_sendmsg", None, 3);
-after_unix_function!(unix_stream_recvmsg, "unix_stream_recvmsg", Some(3), 4);
-
-/// `tcp_sendmsg_locked(sk, msg, skb, size_goal)`, 6.16 and later: before each part of a send can
-/// leave. The first is the start of the send, the last the moment of its last byte.
-#[btf_tracepoint(function = "tcp_sendmsg_locked")]
-pub fn tcp_sendmsg_locked(ctx: BtfTracePointContext) -> i32 {
-    if Current::selected().is_none() {
-        return 0;
-    }
-    // SAFETY: the tracepoint's own argument.
-    unsafe {
-        if let Some(connection) = find_or_create(ctx.arg::<*const c_void>(0).cast_mut()) {
-            let now = bpf_ktime_get_ns();
-            if connection.pre_first_ns == 0 {
-                connection.pre_first_ns = now;
-            }
-            connection.pre_last_ns = now;
-        }
-    }
-    0
-}
+pub(crate) const SEND_PAGE: u8 = 2;
 
 /// One handler for both directions. `ret` is what the application gets. What needs the socket is done
 /// here; the rest in functions that the verifier checks once each.
 #[inline(always)]
-unsafe fn moved<const HOOK: u8>(sk: *mut c_void, ret: i32, flags: i32, slot: u32) {
+pub(crate) unsafe fn moved<const HOOK: u8>(sk: *mut c_void, ret: i32, flags: i32, slot: u32) {
     let direction = if HOOK == SEND_PAGE { SEND } else { HOOK };
     // An empty socket, a signal: nothing moved.
     if flags & NOT_DATA != 0 || direction == RECEIVE && ret < 0 {
@@ -235,7 +140,7 @@ unsafe fn moved<const HOOK: u8>(sk: *mut c_void, ret: i32, flags: i32, slot: u32
             header.flags |= FLAG_TURN;
         }
         let discarded = flags & MSG_TRUNC != 0 && direction == RECEIVE;
-        let is_short = length <= short::LONGEST
+        let is_short = length <= LONGEST_DIRECT
             && length <= connection.budget
             && verdict == VERDICT_HEADS
             && connection.head != Connection::HEAD_OPEN
@@ -245,25 +150,25 @@ unsafe fn moved<const HOOK: u8>(sk: *mut c_void, ret: i32, flags: i32, slot: u32
             let begins = header.flags & FLAG_TURN != 0;
             if direction == SEND {
                 if connection.flags & Connection::SERVING != 0 {
-                    context::answered(connection);
+                    answered(connection);
                 } else if begins && connection.is_outgoing() {
-                    propagate::sent(sk, connection);
+                    request_sent(sk, connection);
                 }
-            } else if connection.flags & Connection::CALLS != 0 {
-                if let Some(place) = propagate::served_by(sk) {
-                    context::resume(current, place);
+            } else if connection.flags & Connection::ATTRIBUTED != 0 {
+                if let Some(served) = served_by(sk) {
+                    resume(current, served);
                 }
             } else if (begins || connection.flags & Connection::PARTIAL != 0)
                 && !connection.is_outgoing()
                 && !discarded
             {
-                buffers = short::buffers(sk, u64::from(length));
+                buffers = buffers_of_call(sk, u64::from(length));
                 if let Some(buffers) = &buffers {
                     let answer_at: u32 = load(tcp, offset!(tcp_sock_write_seq));
-                    context::read(connection, &header, buffers, answer_at, begins);
+                    read_request(connection, &header, buffers, answer_at, begins);
                 }
             } else if connection.flags & Connection::SERVING != 0 {
-                context::read_more(connection, length);
+                read_more(connection, length);
             }
         }
         if HOOK == SEND_PAGE {
@@ -271,11 +176,11 @@ unsafe fn moved<const HOOK: u8>(sk: *mut c_void, ret: i32, flags: i32, slot: u32
             return;
         }
         if is_short && buffers.is_none() {
-            buffers = short::buffers(sk, u64::from(length));
+            buffers = buffers_of_call(sk, u64::from(length));
         }
         if is_short && let Some(buffers) = buffers {
             connection.spend(length);
-            let sent = short::output(connection, &header, &buffers);
+            let sent = output_direct(connection, &header, &buffers);
             if !sent {
                 count(KernelCounter::LostData, 1);
                 count(KernelCounter::LostBytes, u64::from(length));
@@ -339,12 +244,12 @@ pub extern "C" fn tracer_data(connection: *mut Connection, slot: u64) -> u64 {
 }
 
 /// Which bytes of a call are copied.
-struct Share {
+pub(crate) struct Share {
     /// Where they begin.
-    skip: u32,
-    wanted: u32,
+    pub(crate) skip: u32,
+    pub(crate) wanted: u32,
     /// The call lies within a body.
-    in_body: bool,
+    pub(crate) in_body: bool,
 }
 
 impl Connection {
@@ -388,7 +293,7 @@ impl Connection {
         }
     }
 
-    /// Keeps account of a record that was sent, or found no room.
+    /// Counts records that found no space.
     #[inline(always)]
     fn sent(&mut self, sent: bool) {
         if sent {
@@ -397,34 +302,6 @@ impl Connection {
             self.lost += 1;
         }
     }
-}
-
-#[inline(always)]
-fn min(a: u32, b: u32) -> u32 {
-    if a < b { a } else { b }
-}
-
-#[inline(always)]
-fn max(a: u32, b: u32) -> u32 {
-    if a < b { b } else { a }
-}
-
-/// Whether the agent wants nothing of a connection.
-#[inline(always)]
-pub(crate) fn is_ignored(connection: u64) -> bool {
-    verdict(connection).0 == VERDICT_IGNORE
-}
-
-/// The verdict on a connection: its kind and position.
-#[inline(always)]
-fn verdict(connection: u64) -> (u64, u32) {
-    let Some(word) = VERDICTS.get_ptr(verdict_slot(connection)) else { return (0, 0) };
-    // SAFETY: a live map value; one word is not torn.
-    let word = unsafe { core::ptr::read_volatile(word) };
-    if (word ^ verdict_tag(connection)) >> 35 != 0 {
-        return (0, 0);
-    }
-    (word >> 32 & 7, word as u32)
 }
 
 /// A call that moved no byte: the end of the stream, or a send that failed.
@@ -436,7 +313,7 @@ unsafe fn without_bytes(sk: *mut c_void, tcp: *const c_void, ret: i32, direction
         if direction == SEND {
             connection.pre_first_ns = 0;
             if propagates() {
-                propagate::not_sent(sk);
+                send_failed(sk);
             }
             return;
         }
@@ -515,134 +392,4 @@ unsafe fn count_other(sk: *const c_void) {
         KernelCounter::OtherSocket
     };
     count(counter, 1);
-}
-
-/// Sends what [`tracer_gather`] put together, with the `tail` bytes behind it.
-#[inline(always)]
-fn output_gathered(work: &mut Work, gathered: u64, tail: u64) -> bool {
-    if gathered & GATHER_FAILED != 0 {
-        return output(work, 0, 0, NoBytes::Fault as u8);
-    }
-    let head = gathered & u64::from(u32::MAX);
-    let tail = if gathered & GATHER_WITHOUT_TAIL != 0 { 0 } else { tail };
-    output(work, head, tail, NoBytes::None as u8)
-}
-
-/// Sends the record that stands in a [`Work`]: its header, then `head` and `tail` bytes. Returns
-/// whether there was room.
-#[inline(always)]
-fn output(work: &mut Work, mut head: u64, mut tail: u64, reason: u8) -> bool {
-    if head > u64::from(HEAD_BUDGET) {
-        head = 0;
-    }
-    if tail > u64::from(EDGE_END) {
-        tail = 0;
-    }
-    work.header.head_length = head as u16;
-    work.header.tail_length = tail as u8;
-    work.header.reason = reason;
-    let size = size_of::<DataHeader>() as u64 + head + tail;
-    // Asking how full the ring is costs a helper call, so small records ask now and then.
-    let ask = head > 256 || work.header.time_ns >> 6 & 15 == 0;
-    if output_bytes((&raw const work.header).cast(), size, ask) {
-        return true;
-    }
-    count(KernelCounter::LostData, 1);
-    count(KernelCounter::LostBytes, u64::from(work.header.length));
-    false
-}
-
-/// A head longer than the budget: the call is cut into pieces of the budget until the head ends or
-/// has taken all it may.
-#[unsafe(no_mangle)]
-#[inline(never)]
-pub extern "C" fn tracer_open_head(connection: *mut Connection, slot: u64, skip: u64) -> u64 {
-    // SAFETY: as in `tracer_data`; the callback has the type that the helper expects.
-    unsafe {
-        let Some(connection) = connection.as_mut() else { return 0 };
-        let Some(work) = WORK.get_ptr_mut(slot as u32) else { return 0 };
-        let work = &mut *work;
-        work.open.next = 0;
-        work.open.length = u64::from(work.header.length);
-        work.open.skip = skip;
-        work.open.first_position = work.header.position;
-        work.open.last_bytes = connection.last_bytes;
-        work.open.budget = connection.open_budget;
-        work.open.lost = connection.lost;
-        work.open.head = u32::from(Connection::HEAD_OPEN);
-        work.open.flags = u32::from(work.header.flags);
-        const PIECES: u32 = OPEN_HEAD_BUDGET / HEAD_BUDGET + 2;
-        let mut slot = slot;
-        bpf_loop(PIECES, emit_open_piece as *mut c_void, (&raw mut slot).cast(), 0);
-        connection.last_bytes = work.open.last_bytes;
-        connection.open_budget = work.open.budget;
-        connection.lost = work.open.lost;
-        connection.head = work.open.head as u8;
-    }
-    0
-}
-
-/// One piece of [`tracer_open_head`]. Returns 1 after the last.
-unsafe extern "C" fn emit_open_piece(_index: u64, slot: *mut u64) -> core::ffi::c_long {
-    // SAFETY: `slot` is that of `tracer_open_head`, which has filled the value.
-    unsafe {
-        let slot = *slot;
-        let Some(work) = WORK.get_ptr_mut(slot as u32) else { return 1 };
-        let work = &mut *work;
-        let start = work.open.next;
-        let whole = work.open.length;
-        if start >= whole {
-            return 1;
-        }
-        let left = whole - start;
-        let skip = work.open.skip;
-        let still_open = work.open.head == u32::from(Connection::HEAD_OPEN);
-        // Behind the head the rest of the call is one piece with its edges.
-        let mut wanted = left - skip;
-        let most = u64::from(if still_open { HEAD_BUDGET } else { EDGE_WITHOUT_VERDICT });
-        if wanted > most {
-            wanted = most;
-        }
-        let length = if still_open { skip + wanted } else { left };
-        let mut tail = length - skip - wanted;
-        if tail > u64::from(EDGE_END) {
-            tail = u64::from(EDGE_END);
-        }
-        // `tracer_gather` counts from the call's beginning, and takes its length from the header.
-        work.header.length = whole as u32;
-        let gathered = tracer_gather(slot, start + skip, wanted, tail);
-        if still_open {
-            let filled = gathered & u64::from(u32::MAX);
-            let found = tracer_find_head_end(slot, filled, u64::from(work.open.last_bytes));
-            work.open.last_bytes = found as u32;
-            if found >> 32 != 0 {
-                work.open.head = u32::from(Connection::HEAD_COMPLETE);
-            } else if work.open.budget <= wanted as u32 {
-                work.open.budget = 0;
-                work.open.head = u32::from(Connection::HEAD_COMPLETE);
-            } else {
-                work.open.budget -= wanted as u32;
-            }
-        }
-        let mut flags = work.open.flags as u16;
-        if start != 0 {
-            flags &= !FLAG_TURN;
-        }
-        if start + length < whole {
-            flags |= FLAG_CONTINUES;
-        }
-        work.header.flags = flags;
-        work.header.position = work.open.first_position.wrapping_add(start as u32);
-        work.header.length = length as u32;
-        work.header.head_offset = skip as u32;
-        work.header.lost = work.open.lost;
-        work.open.next = start + length;
-        work.open.skip = 0;
-        if output_gathered(work, gathered, tail) {
-            work.open.lost = 0;
-        } else {
-            work.open.lost += 1;
-        }
-    }
-    0
 }

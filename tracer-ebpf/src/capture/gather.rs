@@ -1,20 +1,25 @@
-//! The process's memory that a system call moved: where it is, and how it gets into a record.
+//! The record of a call that does not go directly into the ring: it is put together in per-CPU memory from any number
+//! of the process's buffers, and output at its exact length.
 
 use core::ffi::{c_long, c_void};
 
 use aya_ebpf::{
     bindings::pt_regs,
-    helpers::generated::{
-        bpf_get_current_task_btf, bpf_loop, bpf_probe_read_kernel, bpf_probe_read_user, bpf_task_pt_regs,
-    },
+    helpers::generated::{bpf_get_current_task_btf, bpf_loop, bpf_probe_read_user, bpf_task_pt_regs},
     macros::map,
     maps::PerCpuArray,
 };
-use tracer_common::{ABSENT, DataHeader, EDGE_END, HEAD_BUDGET, MAX_VECTORS, NoBytes, WORK_SLOTS};
+use tracer_common::{
+    ABSENT, DataHeader, EDGE_END, HEAD_BUDGET, KernelCounter, MAX_VECTORS, NoBytes, WORK_SLOTS,
+};
 
 use crate::{
-    arch::{Arguments, arguments, first_argument, is_compat},
-    layout::{load, offset},
+    memory::{
+        arch::{Arguments, arguments, first_argument, is_compat},
+        layout::{load, offset},
+        user::{PF_IO_WORKER, PF_KTHREAD, leads_to},
+    },
+    ring::{count, output_bytes},
 };
 
 /// What a data program works on, one for each hook: too much for the stack, and a program that is
@@ -23,7 +28,8 @@ use crate::{
 pub(crate) static WORK: PerCpuArray<Work> = PerCpuArray::with_max_entries(WORK_SLOTS, 0);
 
 /// Bytes behind the budget: a bounded offset plus a bounded length stay inside.
-const ROOM: usize = HEAD_BUDGET as usize + 64;
+const SPACE: usize = HEAD_BUDGET as usize + 64;
+
 /// Entries of an array of `struct iovec` that are read at once.
 const PREFETCHED: u64 = 4;
 
@@ -32,7 +38,7 @@ const PREFETCHED: u64 = 4;
 pub(crate) struct Work {
     /// The record: this, and the copied bytes.
     pub(crate) header: DataHeader,
-    data: [u8; HEAD_BUDGET as usize + ROOM],
+    pub(crate) data: [u8; HEAD_BUDGET as usize + SPACE],
     /// The call's socket, as a number.
     pub(crate) sk: u64,
     /// Not 0 for a socket of the kernel's own.
@@ -42,20 +48,20 @@ pub(crate) struct Work {
     /// The verdict on the connection.
     pub(crate) verdict: u64,
     /// The call's only buffer, or its array of `struct iovec`.
-    address: u64,
+    pub(crate) address: u64,
     /// Number of vectors; 0 if there is one buffer.
-    vectors: u64,
+    pub(crate) vectors: u64,
     /// The first of them.
-    prefetched: [[u64; 2]; PREFETCHED as usize],
+    pub(crate) prefetched: [[u64; 2]; PREFETCHED as usize],
     /// The state of [`tracer_gather`].
-    gather: Gather,
+    pub(crate) gather: Gather,
     /// The state of a head that outgrew the budget.
     pub(crate) open: OpenHead,
     /// Out: not 0 if the bytes that were gathered last end with an empty line.
     pub(crate) ends_head: u64,
     /// The position of the verdict.
     pub(crate) until: u32,
-    zero: u32,
+    pub(crate) zero: u32,
 }
 
 /// What a call whose head outgrew the budget is cut into.
@@ -72,17 +78,13 @@ pub(crate) struct OpenHead {
     pub(crate) last_bytes: u32,
     /// Bytes that the head may still take.
     pub(crate) budget: u32,
-    /// Records that found no room.
+    /// Records that found no space.
     pub(crate) lost: u32,
     /// `Connection::HEAD_*`.
     pub(crate) head: u32,
     /// Flags of the first piece.
     pub(crate) flags: u32,
 }
-
-/// `include/linux/sched.h`: a kernel thread; a worker of io_uring, whose registers are its parent's.
-pub(crate) const PF_IO_WORKER: u32 = 0x10;
-pub(crate) const PF_KTHREAD: u32 = 0x0020_0000;
 
 /// Finds the buffers of the running system call, if it is about this very socket. Returns a
 /// [`NoBytes`].
@@ -155,70 +157,20 @@ unsafe fn locate(work: &mut Work) -> NoBytes {
     NoBytes::None
 }
 
-/// Why a call that sends pages has no buffer of the process's.
-///
-/// # Safety
-/// `sk` is the hook's own socket.
-#[inline(always)]
-pub(crate) unsafe fn without_buffer(sk: *const c_void) -> NoBytes {
-    // SAFETY: typed pointers.
-    unsafe {
-        let task: *const c_void = bpf_get_current_task_btf().cast_const().cast();
-        if load::<u32>(task, offset!(task_flags)) & (PF_IO_WORKER | PF_KTHREAD) != 0 {
-            return NoBytes::IoUring;
-        }
-        let kernel_socket: u8 = load(sk, offset!(sock_kern_sock));
-        if u64::from(kernel_socket) & offset!(sock_kern_sock_mask) != 0 {
-            return NoBytes::KernelSocket;
-        }
-        let registers = bpf_task_pt_regs(task.cast_mut().cast()) as *const pt_regs;
-        if is_compat(registers) { NoBytes::Compat } else { NoBytes::NoBuffer }
-    }
-}
-
-/// Whether file descriptor `fd` of the task is the socket: the walk that `fget` and `sock_from_file`
-/// make, without their references, so every step is a checked read.
-#[inline(always)]
-unsafe fn leads_to(task: *const c_void, fd: u64, sk: u64) -> bool {
-    // SAFETY: typed loads up to the table, checked reads behind it.
-    unsafe {
-        let files: *const c_void = load(task, offset!(task_files));
-        let table: *const c_void = load(files, offset!(files_fdt));
-        let max: u32 = load(table, offset!(fdtable_max_fds));
-        let fd = fd & 0xffff_ffff;
-        if fd >= u64::from(max) {
-            return false;
-        }
-        let slots: u64 = load(table, offset!(fdtable_fd));
-        let file = read_pointer(slots + fd * 8);
-        let socket = read_pointer(file + offset!(file_private_data));
-        let found = read_pointer(socket + offset!(socket_sk));
-        found == sk
-    }
-}
-
-#[inline(always)]
-unsafe fn read_pointer(address: u64) -> u64 {
-    let mut value = 0u64;
-    // SAFETY: the helper checks the address and leaves 0 on a fault.
-    unsafe { bpf_probe_read_kernel((&raw mut value).cast(), 8, address as *const c_void) };
-    value
-}
-
 /// What [`tracer_gather`] and its callback share.
 #[repr(C)]
-struct Gather {
+pub(crate) struct Gather {
     /// Bytes of the call to pass over, then 0.
-    skip: u64,
+    pub(crate) skip: u64,
     /// Bytes put together so far, of `wanted`.
-    filled: u64,
-    wanted: u64,
+    pub(crate) filled: u64,
+    pub(crate) wanted: u64,
     /// Bytes of the call in the vectors behind us, of `length`.
-    seen: u64,
-    length: u64,
+    pub(crate) seen: u64,
+    pub(crate) length: u64,
     /// Bytes that are wanted of the call's end.
-    tail: u64,
-    failed: u64,
+    pub(crate) tail: u64,
+    pub(crate) failed: u64,
 }
 
 /// Set in the result of [`tracer_gather`] if the process's memory could not be read.
@@ -355,58 +307,37 @@ unsafe extern "C" fn gather_vector(index: u64, slot: *mut u64) -> c_long {
     0
 }
 
-/// Bytes that one step of [`tracer_find_head_end`] looks at.
-const SCAN_STEP: u64 = 64;
-
-#[repr(C)]
-struct Scan {
-    length: u64,
-    /// The last bytes seen, the newest lowest.
-    last: u64,
-    found: u64,
-    slot: u64,
+/// Sends what [`tracer_gather`] put together, with the `tail` bytes behind it.
+#[inline(always)]
+pub(crate) fn output_gathered(work: &mut Work, gathered: u64, tail: u64) -> bool {
+    if gathered & GATHER_FAILED != 0 {
+        return output(work, 0, 0, NoBytes::Fault as u8);
+    }
+    let head = gathered & u64::from(u32::MAX);
+    let tail = if gathered & GATHER_WITHOUT_TAIL != 0 { 0 } else { tail };
+    output(work, head, tail, NoBytes::None as u8)
 }
 
-/// Looks for the empty line that ends a head in the first `length` bytes that were gathered. `last`
-/// holds the bytes before them. Returns the last of them, with bit 32 set if the empty line is there.
-#[unsafe(no_mangle)]
-#[inline(never)]
-pub extern "C" fn tracer_find_head_end(slot: u64, length: u64, last: u64) -> u64 {
-    let mut scan = Scan { length, last, found: 0, slot };
-    // SAFETY: the callback has the type that the helper expects.
-    unsafe {
-        bpf_loop(HEAD_BUDGET / SCAN_STEP as u32, scan_step as *mut c_void, (&raw mut scan).cast(), 0);
+/// Sends the record that stands in a [`Work`]: its header, then `head` and `tail` bytes. Returns
+/// whether there was space.
+#[inline(always)]
+pub(crate) fn output(work: &mut Work, mut head: u64, mut tail: u64, reason: u8) -> bool {
+    if head > u64::from(HEAD_BUDGET) {
+        head = 0;
     }
-    scan.last & u64::from(u32::MAX) | (scan.found & 1) << 32
-}
-
-/// One step of [`tracer_find_head_end`], without a branch per byte: the verifier would follow each.
-unsafe extern "C" fn scan_step(index: u64, scan: *mut Scan) -> c_long {
-    // SAFETY: `scan` is that of `tracer_find_head_end`; reads stay inside the data.
-    unsafe {
-        let scan = &mut *scan;
-        let base = (index * SCAN_STEP) & (u64::from(HEAD_BUDGET) - SCAN_STEP);
-        if base >= scan.length || scan.found != 0 {
-            return 1;
-        }
-        let Some(work) = WORK.get_ptr_mut(scan.slot as u32) else { return 1 };
-        let block: *const u8 = (&raw const (*work).data).cast::<u8>().add(base as usize);
-        let mut last = scan.last;
-        let mut found = 0u64;
-        let mut at = 0u64;
-        while at < SCAN_STEP {
-            let byte = u64::from(core::ptr::read_volatile(block.add(at as usize)));
-            last = (last << 8 | byte) & 0xffff_ffff;
-            let two = last & 0xffff ^ 0x0a0a;
-            let three = last & 0x00ff_ffff ^ 0x000a_0d0a;
-            // A zero minus one has the highest bit set; nothing else here does.
-            let ends = (two.wrapping_sub(1) | three.wrapping_sub(1)) >> 63;
-            let inside = (base + at).wrapping_sub(scan.length) >> 63;
-            found |= ends & inside;
-            at += 1;
-        }
-        scan.last = last;
-        scan.found |= found;
+    if tail > u64::from(EDGE_END) {
+        tail = 0;
     }
-    0
+    work.header.head_length = head as u16;
+    work.header.tail_length = tail as u8;
+    work.header.reason = reason;
+    let size = size_of::<DataHeader>() as u64 + head + tail;
+    // Asking how full the ring is costs a helper call, so small records ask now and then.
+    let ask = head > 256 || work.header.time_ns >> 6 & 15 == 0;
+    if output_bytes((&raw const work.header).cast(), size, ask) {
+        return true;
+    }
+    count(KernelCounter::LostData, 1);
+    count(KernelCounter::LostBytes, u64::from(work.header.length));
+    false
 }

@@ -1,9 +1,9 @@
-//! Processes: selection follows forks and matching execs at once, so that no first request is missed.
+//! Programs that run when a process forks, executes and ends: selection follows at once.
 
 use core::{ffi::c_void, mem::MaybeUninit};
 
 use aya_ebpf::{
-    helpers::{bpf_ktime_get_ns, generated::bpf_probe_read_kernel_str},
+    helpers::generated::{bpf_ktime_get_ns, bpf_probe_read_kernel_str},
     macros::btf_tracepoint,
     programs::BtfTracePointContext,
 };
@@ -12,24 +12,14 @@ use tracer_common::{
 };
 
 use crate::{
-    context::{self, clear, copy},
-    layout::{load, offset, propagates, report_every_exec},
-    ring::{FORCE_WAKEUP, count, reserve},
+    context::process::thread_gone,
+    memory::{
+        layout::{load, offset, propagates, report_every_exec},
+        words::{clear, copy},
+    },
+    ring::{FORCE_WAKEUP, count, report, reserve},
     select::{Current, is_selected, rule_for, set_selected},
 };
-
-/// Sends a process record, with the time filled in. The reader is woken at once: what it has to look
-/// up may be gone soon.
-#[inline(always)]
-pub(crate) fn report(record: ProcessRecord) {
-    let Some(mut entry) = reserve::<ProcessRecord>() else {
-        count(KernelCounter::LostProcess, 1);
-        return;
-    };
-    // SAFETY: a helper without arguments.
-    entry.write(ProcessRecord { time_ns: unsafe { bpf_ktime_get_ns() }, ..record });
-    entry.submit(FORCE_WAKEUP);
-}
 
 /// `sched_process_fork(parent, child)`: runs in the parent, before the child does.
 #[btf_tracepoint(function = "sched_process_fork")]
@@ -132,7 +122,7 @@ pub fn sched_process_exit(ctx: BtfTracePointContext) -> i32 {
         load(signal, offset!(signal_live))
     };
     if propagates() {
-        context::gone(current, live == 0);
+        thread_gone(current, live == 0);
     }
     if live != 0 {
         return 0;

@@ -1,15 +1,15 @@
-//! The members of a `tracestate`, by the rules of W3C trace context level 2 (section 3.3.1): a list that breaks
-//! one is as if absent. One step looks at one byte, in the loop of a helper; the state lives in map memory, as
-//! that of a scan does.
+//! The list of a `tracestate`, by the rules of W3C trace context level 2 (section 3.3.1): a list that breaks one is as
+//! if absent. One step looks at one byte, in the loop of a helper. Two members with one key are not looked for.
 
-use core::ffi::c_void;
-
-use aya_ebpf::helpers::generated::bpf_loop;
 use tracer_common::MAX_STATE;
 
-use crate::scan::{Room, room};
+use super::{
+    Text, TextMut,
+    head::{Head, STATES},
+};
 
 /// What was seen of a list.
+#[derive(Default)]
 #[repr(C)]
 pub(crate) struct Members {
     begin: u32,
@@ -29,6 +29,17 @@ pub(crate) struct Members {
 }
 
 impl Members {
+    /// The list of `length` bytes from `begin` on.
+    pub(crate) const fn new(begin: u32, length: u32) -> Self {
+        Self { begin, length, part: Self::BETWEEN, bytes: 0, value: 0, count: 0, is_wrong: 0, has_tab: 0 }
+    }
+
+    /// Whether no rule was broken.
+    #[inline(always)]
+    pub(crate) fn is_valid(&self) -> bool {
+        self.is_wrong == 0
+    }
+
     /// Before a key.
     const BETWEEN: u32 = 0;
     const KEY: u32 = 1;
@@ -39,37 +50,12 @@ impl Members {
     const LONGEST: u32 = 256;
 }
 
-/// Whether the list of `length` bytes in a room, from `begin` on, breaks no rule; two members with one key are
-/// not looked for.
-#[unsafe(no_mangle)]
-#[inline(never)]
-pub extern "C" fn tracer_members(index: u64, begin: u64, length: u64) -> u64 {
-    let Some(mut found) = room(index) else { return 0 };
-    // SAFETY: a live map value that is the caller's; the callback has the type that the helper expects.
-    unsafe {
-        (*found).members = Members {
-            begin: begin as u32,
-            length: length as u32,
-            part: Members::BETWEEN,
-            bytes: 0,
-            value: 0,
-            count: 0,
-            is_wrong: 0,
-            has_tab: 0,
-        };
-        bpf_loop(MAX_STATE + 1, step as *mut c_void, (&raw mut found).cast(), 0);
-        u64::from((*found).members.is_wrong == 0)
-    }
-}
-
-/// The next byte; the list ends as a member does. Returns 1 when all is known.
-unsafe extern "C" fn step(index: u64, room: *mut *mut Room) -> core::ffi::c_long {
-    // SAFETY: `room` is that of `tracer_members`.
-    let room = unsafe { &mut **room };
+/// Looks at the byte with this number; the list ends as a member does. Returns whether all is known.
+#[inline(always)]
+pub(crate) fn step(members: &mut Members, text: &impl Text, index: u64) -> bool {
     let at = index as u32;
-    let is_end = at >= room.members.length;
-    let byte = if is_end { b',' } else { room.word(u64::from(room.members.begin + at)) as u8 };
-    let members = &mut room.members;
+    let is_end = at >= members.length;
+    let byte = if is_end { b',' } else { text.word(u64::from(members.begin + at)) as u8 };
     let is_blank = byte == b' ' || byte == b'\t';
     let is_plain = byte.is_ascii_lowercase() || byte.is_ascii_digit();
     let mut is_right = true;
@@ -108,5 +94,39 @@ unsafe extern "C" fn step(index: u64, room: *mut *mut Room) -> core::ffi::c_long
         }
     }
     members.is_wrong |= u32::from(!is_right);
-    core::ffi::c_long::from(is_end || !is_right)
+    is_end || !is_right
+}
+
+/// Where the `tracestate` of a head begins, and its length; 0 for none. Several fields are put together, over the
+/// bytes before them in the head.
+#[inline(always)]
+pub(crate) fn join(head: &Head, text: &mut impl TextMut) -> (u32, u32) {
+    let Head { states, state_begin, state_end, .. } = *head;
+    if states == 1 {
+        return (state_begin[0], state_end[0].wrapping_sub(state_begin[0]));
+    }
+    if states as usize > STATES {
+        return (0, 0);
+    }
+    let mut all = 0;
+    let mut field = 0;
+    while field < STATES {
+        let length = state_end[field].wrapping_sub(state_begin[field]);
+        // One without members, or none.
+        if field < states as usize && length != 0 {
+            if length > MAX_STATE || all > MAX_STATE {
+                return (0, 0);
+            }
+            if all != 0 {
+                text.put(u64::from(all), u64::from(b','));
+                all += 1;
+            }
+            if !text.take_forward(all, state_begin[field], length) {
+                return (0, 0);
+            }
+            all += length;
+        }
+        field += 1;
+    }
+    (0, all)
 }

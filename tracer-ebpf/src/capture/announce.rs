@@ -1,0 +1,94 @@
+//! The open record of a connection.
+
+use core::ffi::c_void;
+
+use tracer_common::{KernelCounter, Kind, OPEN_BIRTH, OPEN_CLIENT, OpenRecord};
+
+use crate::{
+    connection::{AF_INET6, Connection, has_sent_fin},
+    memory::{
+        layout::{load, offset},
+        words::clear,
+    },
+    ring::{count, reserve, submit_flags},
+    select::Current,
+};
+
+/// Tells the agent of a connection once, before its first data record. `position` and `receiving`
+/// are those of the call that made the record.
+///
+/// # Safety
+/// `sk` and `tcp` are the same socket, from the kernel.
+#[inline(always)]
+pub(crate) unsafe fn announce(
+    connection: &mut Connection,
+    sk: *const c_void,
+    tcp: *const c_void,
+    current: Current,
+    position: u32,
+    receiving: bool,
+    time_ns: u64,
+) {
+    if connection.flags & Connection::ANNOUNCED != 0 {
+        return;
+    }
+    let Some(mut entry) = reserve::<OpenRecord>() else {
+        count(KernelCounter::LostOpen, 1);
+        return;
+    };
+    // SAFETY: the record is written where it stands, every field; typed pointers, the offsets are
+    // the kernel's own.
+    unsafe {
+        let record = entry.as_mut_ptr();
+        clear(record);
+        let record = &mut *record;
+        record.kind = Kind::Open as u8;
+        record.pid = current.pid();
+        record.connection = connection.number;
+        record.time_ns = time_ns;
+        let state = i32::from(load::<u8>(sk, offset!(sock_state)));
+        let written: u32 = load(tcp, offset!(tcp_sock_write_seq));
+        let copied: u32 = load(tcp, offset!(tcp_sock_copied_seq));
+        let next: u32 = load(tcp, offset!(tcp_sock_snd_nxt));
+        let sent = (load::<u64>(tcp, offset!(tcp_sock_bytes_sent)) as u32)
+            .wrapping_sub(load::<u64>(tcp, offset!(tcp_sock_bytes_retrans)) as u32);
+        // Neither counts the FIN that `snd_nxt` counts once it is sent.
+        let fin_sent = has_sent_fin(state) && next == written;
+        record.send_first = next.wrapping_sub(sent).wrapping_sub(u32::from(fin_sent));
+        // `bytes_received` counts the FIN as `rcv_nxt` does (tcp_rcv_nxt_update).
+        record.receive_first = load::<u32>(tcp, offset!(tcp_sock_rcv_nxt))
+            .wrapping_sub(load::<u64>(tcp, offset!(tcp_sock_bytes_received)) as u32);
+        // What was sent is counted before `snd_nxt` moves, and softirq sends too: the first call of an
+        // end that connected tells it better.
+        if !receiving && connection.turn == 0 && connection.connect_ns != 0 {
+            record.send_first = position;
+        }
+        let at_birth = if receiving {
+            position == record.receive_first && written == record.send_first
+        } else {
+            position == record.send_first && copied == record.receive_first
+        };
+        if at_birth {
+            record.flags |= OPEN_BIRTH;
+        }
+        if connection.connect_ns != 0 {
+            record.flags |= OPEN_CLIENT;
+            record.time_ns = connection.connect_ns;
+        }
+        // By words: both addresses begin at a multiple of eight.
+        record.family = load(sk, offset!(sock_family));
+        record.local_port = load(sk, offset!(sock_num));
+        record.remote_port = u16::from_be(load(sk, offset!(sock_dport)));
+        let net: *const c_void = load(sk, offset!(sock_net));
+        record.netns = load(net, offset!(net_inum));
+        if record.family == AF_INET6 {
+            (&raw mut record.local_address).cast::<[u64; 2]>().write(load(sk, offset!(sock_v6_rcv_saddr)));
+            (&raw mut record.remote_address).cast::<[u64; 2]>().write(load(sk, offset!(sock_v6_daddr)));
+        } else {
+            (&raw mut record.local_address).cast::<u32>().write(load(sk, offset!(sock_rcv_saddr)));
+            (&raw mut record.remote_address).cast::<u32>().write(load(sk, offset!(sock_daddr)));
+        }
+    }
+    entry.submit(submit_flags(false));
+    connection.flags |= Connection::ANNOUNCED;
+}

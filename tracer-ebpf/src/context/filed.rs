@@ -1,0 +1,32 @@
+//! Client requests without a header: what each would have carried is filed for the other end, which may be on this
+//! host.
+
+use aya_ebpf::{helpers::generated::bpf_map_update_elem, macros::map, maps::LruHashMap};
+
+use crate::{context::ids::REFUSED, http::traceparent::Ids, memory::words::copy, scratch::Scratch};
+
+/// The ids of client requests without a header, by [`wire_key`](super::ids::wire_key). The span is 0 if the parent of
+/// the client request is not known.
+#[map]
+pub(crate) static FILED: LruHashMap<u64, Ids> = LruHashMap::with_max_entries(8192, 0);
+
+/// Files the ids of a client request. `found` is the result of [`tracer_parent`](super::parent::tracer_parent).
+///
+/// # Safety
+/// The scratch buffer is the caller's.
+#[inline(always)]
+pub(crate) unsafe fn file(scratch: *mut Scratch, wire: u64, ids: &Ids, found: u64) {
+    // SAFETY: as the caller's; the helper copies key and value.
+    unsafe {
+        copy(ids, &mut (*scratch).client.own);
+        if found >= REFUSED {
+            (*scratch).client.own.span = 0;
+        }
+        bpf_map_update_elem(
+            (&raw const FILED).cast_mut().cast(),
+            (&raw const wire).cast(),
+            (&raw const (*scratch).client.own).cast(),
+            0,
+        );
+    }
+}

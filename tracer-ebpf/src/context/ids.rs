@@ -1,0 +1,101 @@
+//! How requests are told apart, and the ids that they get.
+
+use tracer_common::{EVIDENCE_FORWARDED, EVIDENCE_NONE, HeaderOutcome, RANDOM_BITS, SEND};
+
+use crate::{
+    http::traceparent::Ids,
+    memory::layout::{sample_above, span_id, trace_id},
+};
+
+/// Names a request that is served.
+#[derive(Clone, Copy)]
+#[repr(C)]
+pub(crate) struct ServedRequest {
+    /// Number of the connection, 0 for none.
+    pub(crate) connection: u64,
+    pub(crate) position: u32,
+    /// Its slot in `REQUESTS`.
+    pub(crate) slot: u32,
+    /// Not 0 once a client request was made for it: a proxy makes one.
+    pub(crate) used: u32,
+    /// Not 0 if the thread read it while it worked for another.
+    pub(crate) shared: u32,
+}
+
+impl ServedRequest {
+    pub(crate) const NONE: Self = Self { connection: 0, position: 0, slot: 0, used: 0, shared: 0 };
+}
+
+/// A client request and what is found of it: the part of a scratch buffer that `tracer_parent` works with.
+#[repr(C)]
+pub(crate) struct ClientRequest {
+    /// The request that its connection was opened for, if this is its first client request.
+    pub(crate) opened_for: ServedRequest,
+    /// Not 0 if the connection was opened while the process served no request.
+    pub(crate) was_idle: u64,
+    /// Its parent.
+    pub(crate) parent: ServedRequest,
+    /// How the parent is known.
+    pub(crate) evidence: u64,
+    /// Trace and flags of the parent. `span` is that of the parent's own header, 0 if it has none.
+    pub(crate) ids: Ids,
+    /// The client request's own header.
+    pub(crate) own: Ids,
+    /// What `tracer_trace_parent` found.
+    pub(crate) found: Ids,
+    /// Where the parent's `tracestate` is in the scratch buffer, and its length; 0 for none.
+    pub(crate) state_begin: u32,
+    pub(crate) state_length: u32,
+}
+
+/// Trace flags of a request without a known parent: a random trace id, sampled by it.
+#[inline(always)]
+pub(crate) fn root_flags(trace_second: u64) -> u64 {
+    let random = trace_second.swap_bytes() & ((1 << RANDOM_BITS) - 1);
+    2 | u64::from(random >= sample_above())
+}
+
+/// The ids of the client request at this position. `found` is the result of `tracer_parent`.
+#[inline(always)]
+pub(crate) fn ids_of(number: u64, position: u32, client: &ClientRequest, found: u64) -> Ids {
+    let span = span_id(number, position);
+    if found == CHILD {
+        return Ids { trace: client.ids.trace, span, flags: client.ids.flags & 3 };
+    }
+    let trace = trace_id(number, SEND, position);
+    Ids { trace, span, flags: root_flags(trace[1]) }
+}
+
+#[inline(always)]
+pub(crate) const fn wire_key(position: u32, answer_at: u32) -> u64 {
+    (position as u64) << 32 | answer_at as u64
+}
+
+/// What `tracer_parent` returns: there is no parent, `client.parent` is the parent, or, above, the
+/// [`HeaderOutcome`] of a client request without a header.
+pub(crate) const ROOT: u64 = 0;
+
+pub(crate) const CHILD: u64 = 1;
+
+pub(crate) const REFUSED: u64 = 2;
+
+pub(crate) const OTHER_CONTEXT: u64 = 3;
+
+/// Within `tracer_parent`: no parent is known, and there is none if the process serves no request.
+pub(crate) const ROOT_IF_IDLE: u64 = 4;
+
+/// The outcome in the result of `tracer_parent`.
+#[inline(always)]
+pub(crate) fn refused(found: u64) -> Option<HeaderOutcome> {
+    match found {
+        ROOT | CHILD => None,
+        OTHER_CONTEXT => Some(HeaderOutcome::OtherContext),
+        _ => Some(HeaderOutcome::Later),
+    }
+}
+
+/// The evidence of a client request that forwards the header of its parent.
+pub(crate) const FORWARDED: u8 = EVIDENCE_FORWARDED;
+
+/// The evidence of a client request without a parent.
+pub(crate) const NONE: u8 = EVIDENCE_NONE;

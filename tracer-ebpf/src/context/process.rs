@@ -1,0 +1,166 @@
+//! Which requests a process serves, and how it works.
+
+use aya_ebpf::{
+    bindings::BPF_NOEXIST,
+    helpers::generated::{bpf_ktime_get_ns, bpf_map_delete_elem, bpf_map_update_elem},
+    macros::map,
+    maps::{HashMap, LruHashMap},
+};
+
+use crate::{
+    connection::Connection,
+    context::{
+        ids::ServedRequest,
+        request::{LONG_HEADS, REQUESTS, Request},
+        thread::slot_of,
+    },
+    memory::{
+        atomic,
+        words::{copy, read_now},
+    },
+    select::Current,
+};
+
+/// How long a process may work for a request whose connection is gone; the agent uses the same time.
+pub(crate) const UNSEEN_NS: u64 = 10_000_000_000;
+
+/// What a process serves.
+#[repr(C)]
+pub(crate) struct Serving {
+    /// Requests that are open.
+    pub(crate) open: u64,
+    /// How many were opened.
+    pub(crate) opened: u64,
+    /// How many of the open ones have no client request of a proxy.
+    pub(crate) waiting: u64,
+    /// When the connection of an open one was lost last; 0 for never.
+    pub(crate) lost_ns: u64,
+    /// The one that was read last.
+    pub(crate) last: ServedRequest,
+}
+
+#[map]
+pub(crate) static SERVING: LruHashMap<u32, Serving> = LruHashMap::with_max_entries(4_096, 0);
+
+/// How processes work (`PROFILE_*`), set by the agent.
+#[map]
+pub(crate) static PROFILES: HashMap<u32, u8> = HashMap::with_max_entries(16_384, 1);
+
+/// Counts a request that the process serves.
+#[inline(always)]
+pub(crate) unsafe fn serves(process: u32, served: &ServedRequest) {
+    // SAFETY: a live map value; counts are changed atomically, and readers check them twice.
+    unsafe {
+        let serving = match SERVING.get_ptr_mut(process) {
+            Some(serving) => serving,
+            None => {
+                let serving = Serving { open: 1, opened: 1, waiting: 1, lost_ns: 0, last: *served };
+                let made = bpf_map_update_elem(
+                    (&raw const SERVING).cast_mut().cast(),
+                    (&raw const process).cast(),
+                    (&raw const serving).cast(),
+                    u64::from(BPF_NOEXIST),
+                );
+                if made == 0 {
+                    return;
+                }
+                // Another thread was first.
+                let Some(serving) = SERVING.get_ptr_mut(process) else { return };
+                serving
+            }
+        };
+        atomic::add(&raw mut (*serving).open, 1);
+        atomic::add(&raw mut (*serving).opened, 1);
+        atomic::add(&raw mut (*serving).waiting, 1);
+        copy(served, &mut (*serving).last);
+    }
+}
+
+/// The connection is gone before the first byte of the response. The process may go on to work for the request.
+#[inline(always)]
+pub(crate) unsafe fn lost(connection: &mut Connection) {
+    // SAFETY: a live map value, written before the request is counted down.
+    unsafe {
+        if let Some(serving) = SERVING.get_ptr_mut(connection.served_by) {
+            core::ptr::write_volatile(&raw mut (*serving).lost_ns, bpf_ktime_get_ns());
+        }
+        answered(connection);
+    }
+}
+
+/// A client request for this request has ended without a response: a proxy may make another.
+#[inline(always)]
+pub(crate) unsafe fn waits_again(served: &ServedRequest, process: u32) {
+    // SAFETY: live map values, changed atomically.
+    unsafe {
+        if served.connection != 0
+            && let Some(request) = REQUESTS.get_ptr_mut(served.slot)
+            && core::ptr::read_volatile(&raw const (*request).number) == served.connection
+            && (*request).position == served.position
+            && atomic::clear_half(&raw mut (*request).state, Request::CALLED) == Request::CALLED
+            && let Some(serving) = SERVING.get_ptr_mut(process)
+        {
+            atomic::add(&raw mut (*serving).waiting, 1);
+        }
+    }
+}
+
+/// The first byte of the response was sent, or there will be no response.
+#[inline(always)]
+pub(crate) unsafe fn answered(connection: &mut Connection) {
+    connection.flags &= !(Connection::SERVING | Connection::PARTIAL);
+    // SAFETY: live map values.
+    unsafe {
+        // If the request has lost its slot, `waiting` stays too high, and a proxy's client requests are refused until
+        // no request is open.
+        let mut waits = false;
+        if let Some(request) = REQUESTS.get_ptr_mut(connection.request_slot)
+            && core::ptr::read_volatile(&raw const (*request).number) == connection.number
+        {
+            let was = atomic::set_half(&raw mut (*request).state, Request::ANSWERED);
+            if was & Request::ANSWERED != 0 {
+                return;
+            }
+            waits = was == Request::OPEN;
+            if let Some(long) = LONG_HEADS.get_ptr_mut((*request).long.wrapping_sub(1))
+                && core::ptr::read_volatile(&raw const (*long).number) == connection.number
+            {
+                core::ptr::write_volatile(&raw mut (*long).number, 0);
+            }
+        }
+        if let Some(serving) = SERVING.get_ptr_mut(connection.served_by)
+            && (*serving).open != 0
+        {
+            if atomic::add(&raw mut (*serving).open, u64::MAX) == 1 {
+                // Requests that lost their slots are forgotten.
+                core::ptr::write_volatile(&raw mut (*serving).waiting, 0);
+            } else if waits {
+                atomic::add(&raw mut (*serving).waiting, u64::MAX);
+            }
+        }
+    }
+}
+
+/// Whether a process serves no request now.
+#[inline(always)]
+pub(crate) unsafe fn is_idle(process: u32) -> bool {
+    // SAFETY: a live map value.
+    SERVING.get_ptr(process).is_none_or(|serving| unsafe { read_now(&raw const (*serving).open) == 0 })
+}
+
+/// The thread is gone; with `process`, so is its process.
+#[inline(always)]
+pub(crate) fn thread_gone(current: Current, process: bool) {
+    // SAFETY: live map values; the helper copies the key.
+    unsafe {
+        if let Some(working) = slot_of(current)
+            && read_now(&raw const (*working).thread) == current.both()
+        {
+            core::ptr::write_volatile(&raw mut (*working).thread, 0);
+        }
+        if process {
+            let pid = current.pid();
+            bpf_map_delete_elem((&raw const SERVING).cast_mut().cast(), (&raw const pid).cast());
+        }
+    }
+}

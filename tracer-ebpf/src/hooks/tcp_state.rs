@@ -1,0 +1,137 @@
+//! The program that runs when a TCP socket changes its state.
+
+use core::ffi::c_void;
+
+use aya_ebpf::{
+    helpers::generated::{bpf_ktime_get_ns, bpf_skc_to_tcp_sock},
+    macros::btf_tracepoint,
+    programs::BtfTracePointContext,
+};
+use tracer_common::{
+    CLOSE_ALL, CLOSE_SEND, CLOSE_UNREAD, CloseRecord, KernelCounter, Kind, ProcessRecord, RECEIVE,
+};
+
+use crate::{
+    connection::{Connection, find, find_or_create, has_received_fin, next_number, state},
+    context::process::lost,
+    memory::layout::{load, offset, propagates},
+    propagate::outgoing::{opened, unanswered},
+    ring::{count, report, reserve, submit_flags},
+    select::{Current, is_port_selected, set_selected},
+};
+
+/// `inet_sock_set_state(sk, oldstate, newstate)`, for every TCP socket of the machine. The current
+/// task is often another (softirq), so all but `connect` and `listen` go by the socket's storage.
+#[btf_tracepoint(function = "inet_sock_set_state")]
+pub fn inet_sock_set_state(ctx: BtfTracePointContext) -> i32 {
+    let sk: *const c_void = ctx.arg(0);
+    let new: i32 = ctx.arg(2);
+    // SAFETY: `sk` is the tracepoint's argument.
+    unsafe {
+        match new {
+            state::LISTEN => listening(sk),
+            state::SYN_SENT => connecting(sk.cast_mut()),
+            state::FIN_WAIT1 | state::LAST_ACK => closing(sk.cast_mut(), CLOSE_SEND),
+            state::CLOSE => closing(sk.cast_mut(), CLOSE_ALL),
+            _ => (),
+        }
+    }
+    0
+}
+
+#[inline(always)]
+unsafe fn listening(sk: *const c_void) {
+    // SAFETY: as the caller's.
+    let port: u16 = unsafe { load(sk, offset!(sock_num)) };
+    if !is_port_selected(port) {
+        return;
+    }
+    let pid = Current::any().pid();
+    set_selected(pid, true);
+    report(ProcessRecord { kind: Kind::Listen as u8, selected: 2, port, pid, ..ProcessRecord::default() });
+}
+
+#[inline(always)]
+unsafe fn connecting(sk: *mut c_void) {
+    let Some(current) = Current::selected() else { return };
+    // SAFETY: as the caller's.
+    unsafe {
+        if let Some(connection) = find_or_create(sk) {
+            // A socket that was connected before begins anew.
+            if connection.turn != 0 || connection.flags != 0 {
+                let Some(number) = next_number() else { return };
+                *connection = Connection {
+                    number,
+                    connect_ns: 0,
+                    pre_first_ns: 0,
+                    pre_last_ns: 0,
+                    budget: 0,
+                    open_budget: 0,
+                    body_end: 0,
+                    lost: 0,
+                    turn: 0,
+                    head: 0,
+                    flags: 0,
+                    zero: 0,
+                    served_by: 0,
+                    request_slot: 0,
+                    inserted: 0,
+                    push: 0,
+                    push_at: 0,
+                    last_bytes: 0,
+                    zero_behind: 0,
+                };
+            }
+            connection.connect_ns = bpf_ktime_get_ns();
+            connection.served_by = current.pid();
+            if propagates() {
+                opened(sk, current);
+            }
+        }
+    }
+}
+
+#[inline(always)]
+unsafe fn closing(sk: *mut c_void, what: u8) {
+    // SAFETY: as the caller's.
+    unsafe {
+        let Some(connection) = find(sk) else { return };
+        if connection.flags & Connection::SERVING != 0 {
+            if what == CLOSE_ALL {
+                lost(connection);
+            }
+        } else if propagates() && connection.is_outgoing() && connection.turn != RECEIVE + 1 {
+            unanswered(sk, connection.served_by);
+        }
+        if connection.flags & Connection::ANNOUNCED == 0 {
+            return;
+        }
+        let tcp: *const c_void = bpf_skc_to_tcp_sock(sk).cast_const().cast();
+        if tcp.is_null() {
+            return;
+        }
+        let Some(mut entry) = reserve::<CloseRecord>() else {
+            count(KernelCounter::LostClose, 1);
+            connection.lost += 1;
+            return;
+        };
+        let error: i32 = load(sk, offset!(sock_err));
+        let written: u32 = load(tcp, offset!(tcp_sock_write_seq));
+        connection.settle_push(written);
+        let copied: u32 = load(tcp, offset!(tcp_sock_copied_seq));
+        let there = load::<u32>(tcp, offset!(tcp_sock_rcv_nxt)).wrapping_sub(copied);
+        let unread = if there > u32::from(has_received_fin(sk)) { CLOSE_UNREAD } else { 0 };
+        entry.write(CloseRecord {
+            kind: Kind::Close as u8,
+            state: what | unread,
+            error: error as u16,
+            lost: connection.lost,
+            connection: connection.number,
+            time_ns: bpf_ktime_get_ns(),
+            send_end: written.wrapping_sub(connection.inserted),
+            receive_end: copied,
+        });
+        connection.lost = 0;
+        entry.submit(submit_flags(false));
+    }
+}

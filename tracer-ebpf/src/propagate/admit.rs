@@ -1,0 +1,197 @@
+//! Which sockets enter the map.
+
+use core::ffi::c_void;
+
+use aya_ebpf::{
+    bindings::{
+        BPF_F_MMAPABLE, BPF_SOCK_OPS_STATE_CB_FLAG, BPF_SOCK_OPS_WRITE_HDR_OPT_CB_FLAG, bpf_sock_ops,
+    },
+    helpers::generated::{
+        bpf_get_socket_cookie, bpf_ktime_get_ns, bpf_skc_to_tcp_sock, bpf_sock_hash_update,
+        bpf_sock_ops_cb_flags_set,
+    },
+    macros::map,
+    maps::{Array, LpmTrie, lpm_trie::Key},
+};
+use tracer_common::{HeaderOutcome, PORT_WORDS};
+
+use crate::{
+    connection::{AF_INET6, find},
+    memory::layout::{load, offset},
+    propagate::{
+        outgoing::{Outgoing, SOCKETS, State},
+        report::refuse_all,
+    },
+};
+
+/// Ports that are known to speak HTTP/1, one bit each: blocking sockets enter the map only for them. A
+/// blocking receive that comes before the first send would not survive a signal in the map.
+#[map]
+static HTTP_PORTS: Array<u64> = Array::with_max_entries(PORT_WORDS, BPF_F_MMAPABLE);
+
+/// The time until which headers may be pushed, `CLOCK_MONOTONIC`; the agent renews it. The second word is not 0 if no
+/// socket may receive while it is in the map: the agent has found that the kernel reports FIONREAD wrongly there.
+#[map]
+static LEASE: Array<u64> = Array::with_max_entries(2, BPF_F_MMAPABLE);
+
+/// Address ranges, as IPv6 or mapped into it: 1 if headers may go there.
+#[map]
+static DESTINATIONS: LpmTrie<[u8; 16], u8> = LpmTrie::with_max_entries(1024, 0);
+
+/// `include/uapi/asm-generic/fcntl.h`.
+const O_NONBLOCK: u32 = 0x800;
+
+#[inline(always)]
+pub(crate) unsafe fn established(ops: *mut bpf_sock_ops, sk: *mut c_void, outgoing: &mut Outgoing) {
+    // SAFETY: as the caller's.
+    unsafe {
+        let tcp: *const c_void = bpf_skc_to_tcp_sock(sk).cast_const().cast();
+        if tcp.is_null() {
+            return;
+        }
+        let Some(connection) = find(sk) else { return };
+        // In the map or not: client requests without a header are filed within this callback.
+        call_back(ops, true);
+        let position: u32 = load(tcp, offset!(tcp_sock_write_seq));
+        if load::<u64>(tcp, offset!(sock_user_data)) != 0 {
+            refuse_all(outgoing, connection, 0, position, HeaderOutcome::InUse);
+            return;
+        }
+        if let Err(why) = may_enter(tcp, outgoing) {
+            refuse_all(outgoing, connection, 0, position, why);
+            return;
+        }
+        if (is_blocking(tcp) || leaves_at_once())
+            && !is_http_port(u16::from_be(load(tcp, offset!(sock_dport))))
+        {
+            refuse_all(outgoing, connection, 0, position, HeaderOutcome::UnknownPort);
+            return;
+        }
+        // Bytes that left with the SYN belong to a message that was not seen.
+        outgoing.is_certain = u8::from(
+            position == load::<u32>(tcp, offset!(tcp_sock_snd_una))
+                && load::<u64>(tcp, offset!(tcp_sock_bytes_acked)) <= 1,
+        );
+        outgoing.boundary = position;
+        outgoing.key = bpf_get_socket_cookie(ops.cast());
+        let map = (&raw const SOCKETS).cast_mut().cast();
+        if bpf_sock_hash_update(ops, map, (&raw mut outgoing.key).cast(), 0) != 0 {
+            refuse_all(outgoing, connection, 0, position, HeaderOutcome::NoRoom);
+            return;
+        }
+        outgoing.state = State::Inside;
+    }
+}
+
+/// Requests the callbacks within each send and at the end of the connection, or ends those within sends. The flags of
+/// other programs stay.
+#[inline(always)]
+pub(crate) unsafe fn call_back(ops: *mut bpf_sock_ops, on: bool) {
+    // SAFETY: the context's own field.
+    unsafe {
+        let known = (*ops).bpf_sock_ops_cb_flags;
+        let flags = if on {
+            known | BPF_SOCK_OPS_WRITE_HDR_OPT_CB_FLAG | BPF_SOCK_OPS_STATE_CB_FLAG
+        } else {
+            known & !BPF_SOCK_OPS_WRITE_HDR_OPT_CB_FLAG
+        };
+        bpf_sock_ops_cb_flags_set(ops, flags as i32);
+    }
+}
+
+/// Whether the callbacks that [`call_back`] requested are still on.
+#[inline(always)]
+pub(crate) unsafe fn is_called_back(tcp: *const c_void) -> bool {
+    // SAFETY: as the caller's.
+    let flags: u8 = unsafe { load(tcp, offset!(tcp_sock_cb_flags)) };
+    u32::from(flags) & BPF_SOCK_OPS_WRITE_HDR_OPT_CB_FLAG != 0
+}
+
+#[inline(always)]
+pub(crate) unsafe fn may_enter(tcp: *const c_void, outgoing: &mut Outgoing) -> Result<(), HeaderOutcome> {
+    // SAFETY: as the caller's.
+    unsafe {
+        if !has_lease() {
+            return Err(HeaderOutcome::Lease);
+        }
+        if load::<u64>(tcp, offset!(tcp_sock_icsk_ulp_ops)) != 0 {
+            return Err(HeaderOutcome::UpperLayer);
+        }
+        if sends_without_copying(tcp) {
+            return Err(HeaderOutcome::ZeroCopy);
+        }
+        outgoing.is_allowed = u8::from(is_allowed(tcp));
+        if outgoing.is_allowed == 0 {
+            return Err(HeaderOutcome::Destination);
+        }
+    }
+    Ok(())
+}
+
+#[inline(always)]
+pub(crate) fn has_lease() -> bool {
+    // SAFETY: a live map value; a helper without arguments.
+    LEASE.get_ptr(0).is_some_and(|until| unsafe { core::ptr::read_volatile(until) > bpf_ktime_get_ns() })
+}
+
+#[inline(always)]
+pub(crate) fn leaves_at_once() -> bool {
+    // SAFETY: a live map value.
+    LEASE.get_ptr(1).is_some_and(|word| unsafe { core::ptr::read_volatile(word) } != 0)
+}
+
+#[inline(always)]
+fn is_http_port(port: u16) -> bool {
+    HTTP_PORTS
+        .get_ptr(u32::from(port) / 64)
+        // SAFETY: a live map value.
+        .is_some_and(|word| unsafe { core::ptr::read_volatile(word) } >> (port % 64) & 1 != 0)
+}
+
+/// `sock_flag(sk, SOCK_ZEROCOPY)`.
+#[inline(always)]
+pub(crate) unsafe fn sends_without_copying(sk: *const c_void) -> bool {
+    // SAFETY: as the caller's.
+    unsafe { load::<u64>(sk, offset!(sock_flags)) >> (offset!(sock_zerocopy) & 63) & 1 != 0 }
+}
+
+/// Whether the socket's file lacks `O_NONBLOCK`, or there is none.
+#[inline(always)]
+pub(crate) unsafe fn is_blocking(sk: *const c_void) -> bool {
+    // SAFETY: as the caller's; the verifier makes reads through null return 0.
+    unsafe {
+        let socket: *const c_void = load(sk, offset!(sock_socket));
+        if socket.is_null() {
+            return true;
+        }
+        let file: *const c_void = load(socket, offset!(socket_file));
+        file.is_null() || load::<u32>(file, offset!(file_flags)) & O_NONBLOCK == 0
+    }
+}
+
+/// Whether headers may go to the other end of a connection.
+#[inline(always)]
+unsafe fn is_allowed(sk: *const c_void) -> bool {
+    // SAFETY: as the caller's.
+    unsafe {
+        let mut address = [0u8; 16];
+        if load::<u16>(sk, offset!(sock_family)) == AF_INET6 {
+            let (local, remote): ([u64; 2], [u64; 2]) =
+                (load(sk, offset!(sock_v6_rcv_saddr)), load(sk, offset!(sock_v6_daddr)));
+            if local[0] == remote[0] && local[1] == remote[1] {
+                return true;
+            }
+            address = core::mem::transmute::<[u64; 2], [u8; 16]>(remote);
+        } else {
+            let (local, remote): (u32, u32) =
+                (load(sk, offset!(sock_rcv_saddr)), load(sk, offset!(sock_daddr)));
+            if local == remote {
+                return true;
+            }
+            address[10] = 0xff;
+            address[11] = 0xff;
+            address[12..].copy_from_slice(&remote.to_ne_bytes());
+        }
+        DESTINATIONS.get(Key::new(128, address)).is_some_and(|allowed| *allowed != 0)
+    }
+}

@@ -1,0 +1,168 @@
+//! The state of a connection that a selected process opened, as far as trace headers need it.
+
+use core::ffi::c_void;
+
+use aya_ebpf::{
+    btf_maps::SkStorage,
+    helpers::generated::{bpf_map_delete_elem, bpf_sk_storage_get},
+    macros::{btf_map, map},
+    maps::SockHash,
+};
+
+use crate::{
+    connection::Connection,
+    context::{
+        ids::ServedRequest,
+        parent::of_thread,
+        process::{is_idle, waits_again},
+    },
+    select::Current,
+};
+
+pub(crate) const CREATE: u64 = 1;
+
+/// What is known of a connection that a selected process opened.
+#[derive(Clone, Copy)]
+#[repr(C)]
+pub(crate) struct Outgoing {
+    /// Its key in [`SOCKETS`].
+    pub(crate) key: u64,
+    /// The request that the thread worked for when it opened the connection.
+    pub(crate) opened_for: ServedRequest,
+    /// The parent of its last client request.
+    pub(crate) serves: ServedRequest,
+    /// Position in the stream, pushed bytes included, at which the next request begins.
+    pub(crate) boundary: u32,
+    /// Position of the request that was looked at last.
+    pub(crate) request_at: u32,
+    pub(crate) state: State,
+    /// Not 0 while `boundary` is certain.
+    pub(crate) is_certain: u8,
+    /// Not 0 if headers may go to the other end.
+    pub(crate) is_allowed: u8,
+    /// A [`HeaderOutcome`] that was reported and holds for all that follows, plus one; 0 for none.
+    pub(crate) refused: u8,
+    /// Not 0 once a request was looked at.
+    pub(crate) has_sent: u8,
+    /// Not 0 until its first client request, if it was opened while its process served no request.
+    pub(crate) was_idle: u8,
+    /// Not 0 if the client request that is sent was filed for the other end.
+    pub(crate) is_filed: u8,
+    pub(crate) zero: [u8; 5],
+}
+
+/// How a socket stands with the map.
+#[derive(Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+pub(crate) enum State {
+    /// Not in the map; or the agent has put it in, and no message was looked at. New storage is zero.
+    Outside = 0,
+    /// In the map. Whether it is certain where the next request begins is told by `is_certain`.
+    Inside = 1,
+    /// In the map, to leave it within the send that runs.
+    Leaving = 2,
+}
+
+#[btf_map]
+static OUTGOING: SkStorage<Outgoing> = SkStorage::new();
+
+/// Sockets whose messages pass [`tracer_sk_msg`], by cookie. The agent puts those in that were open
+/// before it.
+#[map]
+pub(crate) static SOCKETS: SockHash<u64> = SockHash::with_max_entries(16_384, 0);
+
+#[inline(always)]
+pub(crate) unsafe fn find_outgoing<'a>(sk: *mut c_void, create: u64) -> Option<&'a mut Outgoing> {
+    // SAFETY: the helper checks the socket; the value lives as long as the program runs.
+    unsafe {
+        bpf_sk_storage_get((&raw const OUTGOING).cast_mut().cast(), sk, core::ptr::null_mut(), create)
+            .cast::<Outgoing>()
+            .as_mut()
+    }
+}
+
+/// A selected process opens a connection.
+///
+/// # Safety
+/// `sk` is a socket that the kernel passed to the program.
+#[inline(always)]
+pub(crate) unsafe fn opened(sk: *mut c_void, current: Current) {
+    // SAFETY: as the caller's.
+    unsafe {
+        let Some(outgoing) = find_outgoing(sk, CREATE) else { return };
+        // `tracer_sock_ops` takes a socket out of the map that was connected before.
+        outgoing.key = 0;
+        of_thread(current, &mut outgoing.opened_for);
+        outgoing.was_idle = u8::from(is_idle(current.pid()));
+        outgoing.serves = ServedRequest::NONE;
+        outgoing.state = State::Outside;
+        outgoing.is_certain = 0;
+        outgoing.is_allowed = 0;
+        outgoing.refused = 0;
+        outgoing.has_sent = 0;
+        outgoing.is_filed = 0;
+    }
+}
+
+/// A connection that this process opened is closed before the response to its client request.
+///
+/// # Safety
+/// As [`opened`].
+#[inline(always)]
+pub(crate) unsafe fn unanswered(sk: *mut c_void, process: u32) {
+    // SAFETY: as the caller's.
+    unsafe {
+        let Some(outgoing) = find_outgoing(sk, 0) else { return };
+        // `opened_for` is still set where client requests get no header.
+        let is_sent = outgoing.serves.connection != 0;
+        let served = if is_sent { &mut outgoing.serves } else { &mut outgoing.opened_for };
+        waits_again(served, process);
+        // Only once: another client request may be on its way when the other direction is closed.
+        served.connection = 0;
+    }
+}
+
+/// The parent of the last client request on a connection.
+///
+/// # Safety
+/// As [`opened`].
+#[inline(always)]
+pub(crate) unsafe fn served_by<'a>(sk: *mut c_void) -> Option<&'a ServedRequest> {
+    // SAFETY: as the caller's.
+    unsafe { find_outgoing(sk, 0).map(|outgoing| &outgoing.serves) }
+}
+
+/// A send has failed: another client request may be sent at this position.
+///
+/// # Safety
+/// As [`opened`].
+#[inline(always)]
+pub(crate) unsafe fn send_failed(sk: *mut c_void) {
+    // SAFETY: as the caller's.
+    if let Some(outgoing) = unsafe { find_outgoing(sk, 0) } {
+        outgoing.is_filed = 0;
+    }
+}
+
+/// The first send of a client request is done: the next turn is another client request.
+///
+/// # Safety
+/// As [`opened`].
+#[inline(always)]
+pub(crate) unsafe fn request_sent(sk: *mut c_void, connection: &mut Connection) {
+    if connection.flags & Connection::HEADED != 0 {
+        connection.flags &= !Connection::HEADED;
+        return;
+    }
+    // SAFETY: as the caller's.
+    if let Some(outgoing) = unsafe { find_outgoing(sk, 0) } {
+        outgoing.is_filed = 0;
+    }
+}
+
+#[inline(always)]
+pub(crate) unsafe fn leave(outgoing: &Outgoing) {
+    let mut key = outgoing.key;
+    // SAFETY: our own map. A socket that the kernel has taken out already is fine.
+    unsafe { bpf_map_delete_elem((&raw const SOCKETS).cast_mut().cast(), (&raw mut key).cast()) };
+}

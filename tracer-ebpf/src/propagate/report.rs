@@ -1,0 +1,142 @@
+//! Records for the agent: requests that got a header, and requests without one.
+
+use tracer_common::{HeaderOutcome, HeaderRecord, KernelCounter, Kind};
+
+use crate::{
+    connection::Connection,
+    context::ids::{NONE, ServedRequest},
+    http::traceparent::Ids,
+    memory::words::clear,
+    propagate::outgoing::Outgoing,
+    ring::{count, reserve, submit_flags},
+    select::Current,
+};
+
+/// Tells the agent of a request that has a header. Field by field: the compiler would
+/// clear a whole record byte by byte.
+#[inline(always)]
+unsafe fn tell(connection: &Connection, record: Told) -> bool {
+    let Some(mut entry) = reserve::<HeaderRecord>() else {
+        count(KernelCounter::LostData, 1);
+        return false;
+    };
+    // SAFETY: every field of the record; the trace id stands at a multiple of eight.
+    unsafe {
+        let to = entry.as_mut_ptr();
+        (&raw mut (*to).kind).write_volatile(Kind::Header as u8);
+        (&raw mut (*to).outcome).write_volatile(record.outcome as u8);
+        (&raw mut (*to).evidence).write_volatile(record.evidence);
+        (&raw mut (*to).trace_flags).write_volatile(record.ids.flags as u8);
+        (&raw mut (*to).pid).write_volatile(record.pid);
+        (&raw mut (*to).connection).write_volatile(connection.number);
+        (&raw mut (*to).position).write_volatile(record.position);
+        (&raw mut (*to).inserted).write_volatile(record.inserted);
+        let trace: *mut u64 = (&raw mut (*to).trace_id).cast();
+        trace.write_volatile(record.ids.trace[0]);
+        trace.add(1).write_volatile(record.ids.trace[1]);
+        (&raw mut (*to).parent_connection).write_volatile(record.parent_connection);
+        (&raw mut (*to).parent_position).write_volatile(record.parent_position);
+        (&raw mut (*to).lasting).write_volatile(0);
+        (&raw mut (*to).pushed).write_volatile(record.pushed as u16);
+        (&raw mut (*to).task).write_volatile(0);
+    }
+    entry.submit(submit_flags(false));
+    true
+}
+
+/// What a [`HeaderRecord`] tells.
+pub(crate) struct Told {
+    pub(crate) outcome: HeaderOutcome,
+    pub(crate) evidence: u8,
+    pub(crate) pid: u32,
+    pub(crate) position: u32,
+    pub(crate) inserted: u32,
+    pub(crate) ids: Ids,
+    pub(crate) parent_connection: u64,
+    pub(crate) parent_position: u32,
+    pub(crate) pushed: u32,
+}
+
+/// A request gets no header. Returns whether the agent hears of it.
+#[inline(always)]
+pub(crate) fn refuse(
+    connection: &Connection,
+    pid: u32,
+    position: u32,
+    outcome: HeaderOutcome,
+    lasting: bool,
+    key: u64,
+) -> bool {
+    let places = u64::from(pid) << 32 | u64::from(position);
+    tracer_refuse(connection.number, places, outcome as u64, u64::from(lasting), key) != 0
+}
+
+/// [`refuse`] with packed parameters: process and position are the halves of `places`.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn tracer_refuse(number: u64, places: u64, outcome: u64, lasting: u64, key: u64) -> u64 {
+    let Some(mut entry) = reserve::<HeaderRecord>() else {
+        count(KernelCounter::LostData, 1);
+        return 0;
+    };
+    // SAFETY: every field of the record, by words.
+    unsafe {
+        let to = entry.as_mut_ptr();
+        clear(to);
+        (*to).kind = Kind::Header as u8;
+        (*to).outcome = outcome as u8;
+        (*to).evidence = NONE;
+        (*to).pid = (places >> 32) as u32;
+        (*to).connection = number;
+        (*to).position = places as u32;
+        (*to).parent_connection = key;
+        (*to).lasting = lasting as u16;
+    }
+    entry.submit(submit_flags(false));
+    1
+}
+
+/// No request that follows on this connection gets a header. Returns whether the agent hears of it.
+#[inline(always)]
+pub(crate) fn refuse_all(
+    outgoing: &mut Outgoing,
+    connection: &Connection,
+    pid: u32,
+    position: u32,
+    why: HeaderOutcome,
+) -> bool {
+    if outgoing.refused != 0 {
+        return true;
+    }
+    outgoing.refused = why as u8 + 1;
+    let key = if matches!(why, HeaderOutcome::InUse) { outgoing.key } else { 0 };
+    refuse(connection, pid, position, why, true, key)
+}
+
+#[inline(always)]
+#[expect(clippy::too_many_arguments, reason = "a structure for them would live on a small stack")]
+pub(crate) unsafe fn told_of(
+    connection: &Connection,
+    current: Current,
+    at: u32,
+    ids: &Ids,
+    parent: &ServedRequest,
+    outcome: HeaderOutcome,
+    evidence: u8,
+    pushed: u32,
+) {
+    let is_known = parent.connection != 0;
+    let record = Told {
+        outcome,
+        evidence,
+        pid: current.pid(),
+        position: at.wrapping_sub(connection.inserted),
+        inserted: connection.inserted,
+        ids: *ids,
+        parent_connection: parent.connection,
+        parent_position: if is_known { parent.position } else { 0 },
+        pushed,
+    };
+    // SAFETY: as the caller's.
+    unsafe { tell(connection, record) };
+}

@@ -1,0 +1,120 @@
+//! Sends without a header: the ids of the request are filed for the other end before it can read the request. The
+//! kernel asks for the length of header options before the first byte of a send is in the stream.
+
+use core::ffi::c_void;
+
+use aya_ebpf::{bindings::bpf_sock_ops, helpers::generated::bpf_skc_to_tcp_sock};
+use tracer_common::SEND;
+
+use crate::{
+    connection::{Connection, find},
+    context::{
+        filed::file,
+        ids::{ServedRequest, ids_of, wire_key},
+        parent::tracer_parent,
+    },
+    memory::{
+        layout::{load, offset},
+        words::copy,
+    },
+    propagate::{
+        admit::{call_back, is_blocking, leaves_at_once},
+        outgoing::{Outgoing, State},
+    },
+    scratch::{give_back, scratch_at, take_scratch},
+    select::Current,
+    verdict::is_ignored,
+};
+
+/// Whether a send that `tracer_sk_msg` does not see runs on a socket that may not receive in the map. Such a send began
+/// before the connection was established.
+#[inline(always)]
+pub(crate) unsafe fn waits_unseen(sk: *mut c_void) -> bool {
+    // SAFETY: as the caller's.
+    unsafe {
+        let tcp: *const c_void = bpf_skc_to_tcp_sock(sk).cast_const().cast();
+        !tcp.is_null()
+            && load::<u32>(tcp, offset!(sock_lock_owned)) != 0
+            && (leaves_at_once() || is_blocking(tcp))
+    }
+}
+
+/// A selected process is in a send, and no byte of it is in the stream yet. If a client request without a header begins
+/// here, its ids are filed before the other end can read it.
+///
+/// # Safety
+/// `sk` is a socket that the kernel passed to the program; `outgoing` is the socket's.
+#[inline(always)]
+pub(crate) unsafe fn file_before_leaving(ops: *mut bpf_sock_ops, sk: *mut c_void, outgoing: &mut Outgoing) {
+    const KNOWN: u8 = Connection::HEADED | Connection::UPPER_LAYER;
+    // SAFETY: as the caller's.
+    unsafe {
+        let Some(connection) = find(sk) else { return };
+        if outgoing.is_filed != 0
+            || connection.turn == SEND + 1
+            || !connection.is_outgoing()
+            || connection.flags & KNOWN != 0
+        {
+            return;
+        }
+        // The agent reads nothing of the connection: no server looks for a request of it.
+        if is_ignored(connection.number) {
+            if outgoing.state == State::Outside {
+                call_back(ops, false);
+            }
+            return;
+        }
+        let tcp: *const c_void = bpf_skc_to_tcp_sock(sk).cast_const().cast();
+        // If no task holds the socket, an interrupt asks.
+        if tcp.is_null() || load::<u32>(tcp, offset!(sock_lock_owned)) == 0 {
+            return;
+        }
+        let Some(current) = Current::selected_task() else { return };
+        let wire: u32 = load(tcp, offset!(tcp_sock_write_seq));
+        let position = wire.wrapping_sub(connection.inserted);
+        let answer_at = load(tcp, offset!(tcp_sock_copied_seq));
+        let done = file_request(connection.number, position, wire, answer_at, current, &mut outgoing.serves);
+        outgoing.is_filed = u8::from(done);
+    }
+}
+
+/// Files the ids of a client request without a header. `wire` is its [`wire_key`], `thread` makes it, `serves` becomes
+/// its parent. Returns 1 if that was done.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn tracer_file_request(
+    number: u64,
+    position: u64,
+    wire: u64,
+    thread: u64,
+    serves: *mut ServedRequest,
+) -> u64 {
+    let Some(index) = take_scratch() else { return 0 };
+    let Some(scratch) = scratch_at(index) else { return 0 };
+    // SAFETY: a live map value that is ours; the helper copies key and value.
+    unsafe {
+        (*scratch).client.opened_for.connection = 0;
+        (*scratch).client.was_idle = 0;
+        let found = tracer_parent(index, thread);
+        if let Some(serves) = serves.as_mut() {
+            copy(&(*scratch).client.parent, serves);
+        }
+        let ids = ids_of(number, position as u32, &(*scratch).client, found);
+        file(scratch, wire, &ids, found);
+    }
+    give_back(index);
+    1
+}
+
+/// As [`tracer_file_request`]. Returns whether there was a scratch buffer to find the parent in.
+#[inline(always)]
+pub(crate) fn file_request(
+    number: u64,
+    position: u32,
+    wire: u32,
+    answer_at: u32,
+    thread: Current,
+    serves: &mut ServedRequest,
+) -> bool {
+    tracer_file_request(number, u64::from(position), wire_key(wire, answer_at), thread.both(), serves) != 0
+}

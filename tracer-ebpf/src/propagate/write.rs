@@ -1,0 +1,244 @@
+//! Headers are pushed into a message, or written over.
+
+use core::ffi::{c_long, c_void};
+
+use aya_ebpf::{
+    bindings::sk_msg_md,
+    helpers::generated::{bpf_loop, bpf_msg_pop_data, bpf_msg_pull_data, bpf_msg_push_data},
+};
+use tracer_common::{HeaderOutcome, MAX_STATE, PARENT_BYTES};
+
+use crate::{
+    connection::Connection,
+    context::ids::NONE,
+    http::{
+        Text as _,
+        traceparent::{Ids, hex},
+    },
+    memory::{
+        layout::{load, offset},
+        words::store_at,
+    },
+    propagate::{outgoing::Outgoing, report::told_of},
+    scratch::Scratch,
+    select::Current,
+};
+
+/// Longest head with the header in it: servers take 8 KiB.
+pub(crate) const LONGEST_WITH_HEADER: u32 = 7680;
+
+/// `__SK_PASS`.
+pub(crate) const PASS: u32 = 1;
+
+/// `__SK_DROP`: the send fails.
+const DROP: u32 = 0;
+
+/// Whether a head of this length is sent at once. When the send buffer fills, the kernel forgets what was pushed
+/// and the application sends it again: nothing may wait, and the head must fit twice, with what the kernel adds
+/// for each segment.
+#[inline(always)]
+pub(crate) unsafe fn has_space(tcp: *const c_void, length: u32) -> bool {
+    /// A bound for an `sk_buff` with its shared information.
+    const ADDED: u32 = 1024;
+    // SAFETY: as the caller's.
+    unsafe {
+        let segment: u32 = load(tcp, offset!(tcp_sock_mss_cache));
+        segment != 0
+            && load::<u32>(tcp, offset!(sock_wmem_queued)) == 0
+            && load::<u32>(tcp, offset!(sock_sndbuf)) >= 2 * length + length / segment * ADDED
+    }
+}
+
+/// The client request forwards the `traceparent` of its parent: the span in it becomes that of the client request.
+#[inline(always)]
+pub(crate) unsafe fn rewrite(msg: *mut sk_msg_md, begin: u32, ids: &Ids) -> Result<(), HeaderOutcome> {
+    // SAFETY: the verifier follows the check against the end.
+    unsafe {
+        let data = (*msg).__bindgen_anon_1.data as usize;
+        let end = (*msg).__bindgen_anon_2.data_end as usize;
+        // Behind `00-`, the trace id and a dash.
+        let target = data + (core::hint::black_box(u64::from(begin) + 36) & 0x1fff) as usize;
+        if target + 19 > end {
+            return Err(HeaderOutcome::PushFailed);
+        }
+        // With the span's last digits a dash and the flags.
+        let last = hex(ids.span >> 32);
+        store_at::<0>(target, hex(ids.span));
+        store_at::<8>(target, last);
+        store_at::<11>(target, last >> 24 | word(b"\0\0\0\0\0-00") | (ids.flags & 3) << 56);
+    }
+    Ok(())
+}
+
+/// Pushes headers in behind the request line: `state` bytes of a `tracestate` among them.
+///
+/// What was wrong in `bpf_msg_push_data` (`net/core/filter.c`) does not happen here, and so no kernel is refused
+/// for it:
+/// - "Several fixes to bpf_msg_push_data" (15ab0548e310; 6.13, 6.12.2, 6.1.120): a push behind the last byte is
+///   refused, elements are counted wrongly around one. Ours is inside of the first element.
+/// - "fix tail fragment offset in bpf_msg_push_data" (f72eed9b84fb; 7.1, 7.0.12 and others of June 2026): what is
+///   behind a push into an element other than the first comes from a wrong place. Ours is the first: the head
+///   was pulled into one.
+/// - "reject overflowing copy + len" (2026): for lengths near 4 GiB.
+/// - Pages that are spliced in stand there writable: such a message has no data to look at, and is left alone.
+#[inline(always)]
+#[expect(clippy::too_many_arguments, reason = "a structure for them would live on a small stack")]
+pub(crate) unsafe fn push(
+    msg: *mut sk_msg_md,
+    tcp: *const c_void,
+    outgoing: &mut Outgoing,
+    connection: &mut Connection,
+    current: Current,
+    at: u32,
+    size: u32,
+    scratch: *mut Scratch,
+    head: u32,
+    begin: u32,
+    state: u32,
+    ids: &Ids,
+) -> Result<u32, HeaderOutcome> {
+    // SAFETY: as the caller's.
+    unsafe {
+        let state = core::hint::black_box(state) & (2 * MAX_STATE - 1);
+        let mut pushed = PARENT_BYTES;
+        if state != 0 {
+            pushed += STATE_NAME + state + 2;
+        }
+        if head + pushed > LONGEST_WITH_HEADER {
+            return Err(HeaderOutcome::HeadTooLong);
+        }
+        if !has_space(tcp, head + pushed) {
+            return Err(HeaderOutcome::QueueNotEmpty);
+        }
+        let begin = core::hint::black_box(begin) & 0x1fff;
+        if bpf_msg_push_data(msg, begin, pushed, 0) != 0 {
+            return Err(HeaderOutcome::PushFailed);
+        }
+        // One segment instead of three; what is there now is not initialised, and must not leave so.
+        let all = if size <= LONGEST_WITH_HEADER { size } else { head } + pushed;
+        let written = bpf_msg_pull_data(msg, 0, all, 0) == 0
+            && write(msg, begin, ids)
+            && (state == 0 || write_state(msg, begin + PARENT_BYTES, &*scratch, state));
+        if !written {
+            return if bpf_msg_pop_data(msg, begin, pushed, 0) == 0 {
+                Err(HeaderOutcome::PushFailed)
+            } else {
+                // An error is better than bytes that are not initialised.
+                Ok(DROP)
+            };
+        }
+        let evidence =
+            if (*scratch).client.parent.connection == 0 { NONE } else { (*scratch).client.evidence as u8 };
+        told_of(
+            connection,
+            current,
+            at,
+            ids,
+            &(*scratch).client.parent,
+            HeaderOutcome::Pushed,
+            evidence,
+            pushed,
+        );
+        connection.flags |= Connection::HEADED;
+        connection.push = pushed;
+        connection.push_at = at;
+        outgoing.boundary = outgoing.boundary.wrapping_add(pushed);
+    }
+    Ok(PASS)
+}
+
+pub(crate) const fn word(text: &[u8; 8]) -> u64 {
+    u64::from_le_bytes(*text)
+}
+
+/// `tracestate: `.
+const STATE_NAME: u32 = 12;
+
+pub(crate) struct StateCopy {
+    pub(crate) msg: *mut sk_msg_md,
+    pub(crate) scratch: *const Scratch,
+    pub(crate) from: u64,
+    pub(crate) to: u64,
+    pub(crate) length: u64,
+    pub(crate) failed: u64,
+}
+
+/// Eight bytes of a state, the last ones as often as need be.
+unsafe extern "C" fn copy_state(index: u64, copy: *mut StateCopy) -> c_long {
+    // SAFETY: `copy` is that of `write_state`; the verifier follows the check against the end.
+    unsafe {
+        let copy = &mut *copy;
+        let mut at = index * 8;
+        if at >= copy.length {
+            return 1;
+        }
+        if at + 8 > copy.length {
+            at = copy.length.wrapping_sub(8);
+        }
+        if !put(copy.msg, copy.to + at, (*copy.scratch).text.word(copy.from + at)) {
+            copy.failed = 1;
+            return 1;
+        }
+    }
+    0
+}
+
+/// Writes eight bytes of a message.
+#[inline(always)]
+pub(crate) unsafe fn put(msg: *mut sk_msg_md, at: u64, value: u64) -> bool {
+    // SAFETY: the verifier follows the check against the end.
+    unsafe {
+        let data = (*msg).__bindgen_anon_1.data as usize;
+        let end = (*msg).__bindgen_anon_2.data_end as usize;
+        let target = data + (core::hint::black_box(at) & 0x1fff) as usize;
+        if target + 8 > end {
+            return false;
+        }
+        store_at::<0>(target, value);
+    }
+    true
+}
+
+/// Writes the line of a state, at least eight bytes long.
+#[inline(always)]
+unsafe fn write_state(msg: *mut sk_msg_md, begin: u32, scratch: &Scratch, length: u32) -> bool {
+    // SAFETY: as the callees'.
+    unsafe {
+        let begin = u64::from(begin);
+        let behind = begin + u64::from(STATE_NAME);
+        let end = behind + u64::from(length);
+        // The line's end goes first, the state's last bytes before it then: whole words each.
+        let written = put(msg, begin, word(b"tracesta"))
+            && put(msg, begin + 4, word(b"estate: "))
+            && put(msg, end - 6, word(b"      \r\n"));
+        let from = u64::from(scratch.client.state_begin);
+        let mut copy = StateCopy { msg, scratch, from, to: behind, length: u64::from(length), failed: 0 };
+        bpf_loop(MAX_STATE / 8, copy_state as *mut c_void, (&raw mut copy).cast(), 0);
+        written && copy.failed == 0
+    }
+}
+
+#[inline(always)]
+unsafe fn write(msg: *mut sk_msg_md, begin: u32, ids: &Ids) -> bool {
+    // SAFETY: the verifier follows the check against the end.
+    unsafe {
+        let data = (*msg).__bindgen_anon_1.data as usize;
+        let end = (*msg).__bindgen_anon_2.data_end as usize;
+        let target = data + (core::hint::black_box(u64::from(begin)) & 0x1fff) as usize;
+        if target + PARENT_BYTES as usize > end {
+            return false;
+        }
+        store_at::<0>(target, word(b"tracepar"));
+        store_at::<8>(target, word(b"ent: 00-"));
+        store_at::<16>(target, hex(ids.trace[0]));
+        store_at::<24>(target, hex(ids.trace[0] >> 32));
+        store_at::<32>(target, hex(ids.trace[1]));
+        store_at::<40>(target, hex(ids.trace[1] >> 32));
+        store_at::<61>(target, word(b"-----00\r") | (ids.flags & 3) << 48);
+        store_at::<49>(target, hex(ids.span));
+        store_at::<57>(target, hex(ids.span >> 32));
+        *(target as *mut u8).add(48) = b'-';
+        *(target as *mut u8).add(69) = b'\n';
+    }
+    true
+}
