@@ -63,7 +63,7 @@ pub struct Connection {
     pub(crate) zero: u8,
     /// The process that reads the request which is served, or that opened the connection.
     pub(crate) served_by: u32,
-    /// Where the request is kept that is served: see [`context`].
+    /// Slot of the request that is served: see `context::request`.
     pub(crate) request_slot: u32,
     /// Bytes that were pushed into what is sent; positions that the agent gets leave them out.
     pub(crate) inserted: u32,

@@ -66,6 +66,8 @@ pub(crate) fn ids_of(number: u64, position: u32, client: &ClientRequest, found: 
     Ids { trace, span, flags: root_flags(trace[1]) }
 }
 
+/// The key under which the ids of a client request are filed: positions of its first byte and of its response on the
+/// wire.
 #[inline(always)]
 pub(crate) const fn wire_key(position: u32, answer_at: u32) -> u64 {
     (position as u64) << 32 | answer_at as u64

@@ -35,7 +35,7 @@ pub fn sock_send_length(ctx: BtfTracePointContext) -> i32 {
 
 /// The same facts before 6.3, where the socket layer has no such tracepoints: from the end of each
 /// family's function. `$flags` and `$result` are the indexes of the function's arguments. Programs
-/// that may interrupt each other have a [`Work`] each, by its `$slot`.
+/// that may interrupt each other have a `Work` each, by its `$slot`.
 macro_rules! after_function {
     ($name:ident, $function:literal, $direction:ident, $slot:literal, $flags:expr, $result:expr) => {
         #[doc = concat!("After `", $function, "`.")]

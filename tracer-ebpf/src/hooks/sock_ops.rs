@@ -18,6 +18,13 @@ use crate::propagate::{
     unseen::{file_before_leaving, waits_unseen},
 };
 
+/// `tcp_current_mss` asks for the length of header options: a send begins with it, before anything else.
+/// `include/uapi/linux/bpf.h`.
+const BPF_WRITE_HDR_TCP_CURRENT_MSS: u32 = 1;
+
+/// `include/net/tcp_states.h`.
+const TCP_CLOSE: u32 = 7;
+
 /// Called for every TCP connection below the cgroup when it is established; for connections that a selected process
 /// opened also within each send and at the end. The current task may be another: only the socket's storage is used.
 #[sock_ops]
@@ -73,10 +80,3 @@ pub fn tracer_sock_ops(ctx: SockOpsContext) -> u32 {
     }
     1
 }
-
-/// `tcp_current_mss` asks for the length of header options: a send begins with it, before anything else.
-/// `include/uapi/linux/bpf.h`.
-const BPF_WRITE_HDR_TCP_CURRENT_MSS: u32 = 1;
-
-/// `include/net/tcp_states.h`.
-const TCP_CLOSE: u32 = 7;

@@ -203,8 +203,9 @@ fn content_length(head: &mut Head, text: &impl Text, begin: u64, end: u64) -> bo
     // Zeros before them, the first digit lowest.
     let mask = u64::MAX << ((8 - digits) * 8 & 63);
     let padded = last & mask | 0x30 * ONES & !mask;
-    let over = (padded + 6 * ONES) | padded;
-    if over & 0xf0 * ONES != 0x30 * ONES {
+    // A digit has the upper half 3, and still has it with six more.
+    let wrong = (padded + 6 * ONES) ^ 0x30 * ONES | padded ^ 0x30 * ONES;
+    if wrong & 0xf0 * ONES != 0 {
         return false;
     }
     // Pairs, then fours, then all.

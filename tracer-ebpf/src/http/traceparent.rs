@@ -1,5 +1,7 @@
 //! The value of a `traceparent`: W3C trace context level 2, section 3.2.
 
+use core::hint::black_box;
+
 use super::{Text, head::Head};
 
 /// Bytes of a `traceparent` of version 0.
@@ -24,29 +26,41 @@ pub(crate) fn read(head: &Head, text: &impl Text, found: &mut Ids) -> bool {
         return false;
     }
     let mut wrong = 0;
-    let mut digits = |digits: u64| {
-        let value = tracer_read_hex(digits);
-        wrong |= value >> 32;
-        value & 0xffff_ffff
-    };
-    found.trace[0] = digits(text.word(begin + 3)) | digits(text.word(begin + 11)) << 32;
-    found.trace[1] = digits(text.word(begin + 19)) | digits(text.word(begin + 27)) << 32;
-    found.span = digits(text.word(begin + 36)) | digits(text.word(begin + 44)) << 32;
+    let first = sixteen(text, begin + 3, &mut wrong);
+    found.trace[0] = first;
+    let second = sixteen(text, begin + 19, &mut wrong);
+    found.trace[1] = second;
+    wrong = black_box(wrong | u64::from(first | second == 0));
+    let span = sixteen(text, begin + 36, &mut wrong);
+    found.span = span;
+    wrong = black_box(wrong | u64::from(span == 0));
     // Two digits for four, so that one function reads all.
     let version = text.word(begin);
-    let number = digits(version & 0xffff | 0x3030_3030_3030_0000);
+    let number = digits(version & 0xffff | 0x3030_3030_3030_0000, &mut wrong);
     let last = text.word(begin + 48) >> 32;
-    found.flags = digits(last >> 8 & 0xffff | 0x3030_3030_3030_0000) & 3;
+    found.flags = digits(last >> 8 & 0xffff | 0x3030_3030_3030_0000, &mut wrong) & 3;
     // `-` between all, and what stands around the flags: `-01`, and what comes behind.
     wrong |= (version >> 16 & 0xff ^ u64::from(b'-'))
         | (text.word(begin + 35) & 0xff ^ u64::from(b'-'))
         | (last & 0xff ^ u64::from(b'-'));
     let goes_on = length != PARENT_LENGTH;
-    wrong == 0
-        && number & 0xff != 0xff
-        && !(goes_on && (number & 0xff == 0 || last >> 24 != u64::from(b'-')))
-        && found.trace[0] | found.trace[1] != 0
-        && found.span != 0
+    wrong == 0 && number & 0xff != 0xff && !(goes_on && (number & 0xff == 0 || last >> 24 != u64::from(b'-')))
+}
+
+/// Eight bytes from sixteen digits at `at`; `wrong` is not 0 any more if anything else is among them.
+#[inline(always)]
+fn sixteen(text: &impl Text, at: u64, wrong: &mut u64) -> u64 {
+    let low = digits(text.word(at), wrong);
+    low | digits(text.word(at + 8), wrong) << 32
+}
+
+/// Four bytes from eight digits, as [`sixteen`]. Values are hidden from the compiler, which would keep all of them on
+/// the stack to the end: it is small.
+#[inline(always)]
+fn digits(digits: u64, wrong: &mut u64) -> u64 {
+    let value = black_box(tracer_read_hex(digits));
+    *wrong = black_box(*wrong | value >> 32);
+    value & 0xffff_ffff
 }
 
 /// Four bytes, the first lowest, from eight lower-case hexadecimal digits, the first lowest. Bits above the lowest 32

@@ -35,6 +35,7 @@ use crate::{
     select::Current,
 };
 
+/// Looks at a message before its bytes can leave.
 #[inline(always)]
 pub(crate) unsafe fn message(
     msg: *mut sk_msg_md,

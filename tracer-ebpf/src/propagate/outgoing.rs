@@ -66,8 +66,7 @@ pub(crate) enum State {
 #[btf_map]
 static OUTGOING: SkStorage<Outgoing> = SkStorage::new();
 
-/// Sockets whose messages pass [`tracer_sk_msg`], by cookie. The agent puts those in that were open
-/// before it.
+/// Sockets whose messages pass `tracer_sk_msg`, by cookie. The agent puts in those that are older than it.
 #[map]
 pub(crate) static SOCKETS: SockHash<u64> = SockHash::with_max_entries(16_384, 0);
 
@@ -160,6 +159,7 @@ pub(crate) unsafe fn request_sent(sk: *mut c_void, connection: &mut Connection) 
     }
 }
 
+/// The socket leaves the map.
 #[inline(always)]
 pub(crate) unsafe fn leave(outgoing: &Outgoing) {
     let mut key = outgoing.key;
