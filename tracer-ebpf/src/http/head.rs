@@ -39,6 +39,7 @@ pub(crate) const STATES: usize = 4;
 const LOW_SEVEN: u64 = 0x7f7f_7f7f_7f7f_7f7f;
 const LOWER: u64 = 0x2020_2020_2020_2020;
 const CR: u64 = 13;
+const SPACE: u64 = 32;
 
 impl Head {
     /// It does not begin as a request of HTTP/1 does.
@@ -121,11 +122,11 @@ fn line(head: &mut Head, text: &impl Text, end: u64) -> bool {
     }
     let (first, second) = (first | LOWER, second | LOWER);
     if first == const { word(b"tracepar") } && second & 0xff_ffff == const { word(b"ent\0\0\0\0\0") } {
-        let (begin, end) = value(text, begin + 12, end - 1);
+        let (begin, end) = value(head, text, begin + 12, end - 1);
         head.parents += if second >> 24 & 0xff == u64::from(b':') { 1 } else { 2 };
         (head.parent_begin, head.parent_end) = (begin as u32, end as u32);
     } else if first == const { word(b"tracesta") } && second & 0xff_ffff == const { word(b"te:\0\0\0\0\0") } {
-        let (begin, end) = value(text, begin + 11, end - 1);
+        let (begin, end) = value(head, text, begin + 11, end - 1);
         let at = head.states as usize & (STATES - 1);
         head.states += 1;
         if let (Some(state_begin), Some(state_end)) =
@@ -158,12 +159,19 @@ fn line(head: &mut Head, text: &impl Text, end: u64) -> bool {
     false
 }
 
-/// A field's value without the white space around it, of which up to eight bytes on each side are seen.
+/// A field's value without the white space around it, of which up to eight bytes on each side are seen. Readers differ
+/// in what else they take for white space: a value that begins or ends with a control character is odd.
 #[inline(always)]
-fn value(text: &impl Text, begin: u64, end: u64) -> (u64, u64) {
+fn value(head: &mut Head, text: &impl Text, begin: u64, end: u64) -> (u64, u64) {
     let begin = begin + blanks(text.word(begin));
     let end = end - blanks(text.before(end).swap_bytes());
-    (begin, if end < begin { begin } else { end })
+    if end <= begin {
+        return (begin, begin);
+    }
+    if text.word(begin) & 0xff <= SPACE || text.before(end) >> 56 <= SPACE {
+        head.flags |= Head::ODD;
+    }
+    (begin, end)
 }
 
 /// How many of the first bytes are spaces or tabs.
