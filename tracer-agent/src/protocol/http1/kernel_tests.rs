@@ -127,7 +127,8 @@ fn compare(bytes: &[u8]) -> Result<bool, TestCaseError> {
     prop_assert!(fields.is_some(), "the agent does not know the framing");
     let fields = fields.unwrap_or_default();
     prop_assert_eq!(fields.content_length.unwrap_or(0), read.head.body);
-    prop_assert_eq!(fields.transfer_encoding, read.head.flags & Head::CHUNKED != 0);
+    // The kernel programs look at the first 16 bytes of the name: they are careful too often, never too seldom.
+    prop_assert!(!fields.transfer_encoding || read.head.flags & Head::CHUNKED != 0);
     if let Some(request) = super::head::request(head, scanned) {
         prop_assert_eq!(&head[request.method] == b"CONNECT", read.head.flags & Head::CONNECT != 0);
     }
