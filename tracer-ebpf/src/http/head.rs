@@ -40,6 +40,8 @@ const LOW_SEVEN: u64 = 0x7f7f_7f7f_7f7f_7f7f;
 const LOWER: u64 = 0x2020_2020_2020_2020;
 const CR: u64 = 13;
 const SPACE: u64 = 32;
+const COLON: u64 = 58;
+const HYPHEN: u64 = 45;
 
 impl Head {
     /// It does not begin as a request of HTTP/1 does.
@@ -116,16 +118,25 @@ fn line(head: &mut Head, text: &impl Text, end: u64) -> bool {
         head.request_line = end as u32 + 1;
         return !request_line(head, text, end);
     }
-    let (first, second) = (text.word(begin), text.word(begin + 8));
-    if matches!(first as u8, b' ' | b'\t') {
+    let (raw_first, raw_second) = (text.word(begin), text.word(begin + 8));
+    if matches!(raw_first as u8, b' ' | b'\t') {
         head.flags |= Head::ODD;
     }
-    let (first, second) = (first | LOWER, second | LOWER);
+    // This makes letters small, and signs of control characters too: those are compared as they came.
+    let (first, second) = (raw_first | LOWER, raw_second | LOWER);
     if first == const { word(b"tracepar") } && second & 0xff_ffff == const { word(b"ent\0\0\0\0\0") } {
         let (begin, end) = value(head, text, begin + 12, end - 1);
-        head.parents += if second >> 24 & 0xff == u64::from(b':') { 1 } else { 2 };
+        // A name that only begins so, or has white space before its colon, is read in two ways.
+        if raw_second >> 24 & 0xff == COLON {
+            head.parents += 1;
+        } else {
+            head.flags |= Head::ODD;
+        }
         (head.parent_begin, head.parent_end) = (begin as u32, end as u32);
-    } else if first == const { word(b"tracesta") } && second & 0xff_ffff == const { word(b"te:\0\0\0\0\0") } {
+    } else if first == const { word(b"tracesta") }
+        && second & 0xff_ffff == const { word(b"te:\0\0\0\0\0") }
+        && raw_second >> 16 & 0xff == COLON
+    {
         let (begin, end) = value(head, text, begin + 11, end - 1);
         let at = head.states as usize & (STATES - 1);
         head.states += 1;
@@ -138,8 +149,8 @@ fn line(head: &mut Head, text: &impl Text, end: u64) -> bool {
         && second & 0xffff_ffff_ffff == const { word(b"length\0\0") }
     {
         head.lengths += 1;
-        let colon = second >> 48 & 0xff == u64::from(b':');
-        if head.lengths > 1 || !colon || !content_length(head, text, begin + 15, end - 1) {
+        let is_plain = raw_first >> 56 == HYPHEN && raw_second >> 48 & 0xff == COLON;
+        if head.lengths > 1 || !is_plain || !content_length(head, text, begin + 15, end - 1) {
             head.flags |= Head::ODD;
         }
     } else if first == const { word(b"transfer") } && second == const { word(b"-encodin") } {
@@ -178,7 +189,7 @@ fn value(head: &mut Head, text: &impl Text, begin: u64, end: u64) -> (u64, u64) 
 #[inline(always)]
 fn blanks(word: u64) -> u64 {
     const ONES: u64 = 0x0101_0101_0101_0101;
-    let other = !(equal(word ^ 0x20 * ONES) | equal(word ^ 0x09 * ONES)) & 0x80 * ONES;
+    let other = !(equal(word ^ (0x20 * ONES)) | equal(word ^ (0x09 * ONES))) & (0x80 * ONES);
     let lowest = (other & other.wrapping_neg()) >> 7;
     if other == 0 { 8 } else { lowest.wrapping_mul(0x0001_0203_0405_0607) >> 56 }
 }
@@ -209,15 +220,15 @@ fn content_length(head: &mut Head, text: &impl Text, begin: u64, end: u64) -> bo
         return false;
     }
     // Zeros before them, the first digit lowest.
-    let mask = u64::MAX << ((8 - digits) * 8 & 63);
-    let padded = last & mask | 0x30 * ONES & !mask;
+    let mask = u64::MAX << (((8 - digits) * 8) & 63);
+    let padded = last & mask | (0x30 * ONES) & !mask;
     // A digit has the upper half 3, and still has it with six more.
-    let wrong = (padded + 6 * ONES) ^ 0x30 * ONES | padded ^ 0x30 * ONES;
-    if wrong & 0xf0 * ONES != 0 {
+    let wrong = ((padded + 6 * ONES) ^ (0x30 * ONES)) | (padded ^ (0x30 * ONES));
+    if wrong & (0xf0 * ONES) != 0 {
         return false;
     }
     // Pairs, then fours, then all.
-    let value = ((padded & 0x0f * ONES).wrapping_mul(2561) >> 8) & 0x00ff_00ff_00ff_00ff;
+    let value = ((padded & (0x0f * ONES)).wrapping_mul(2561) >> 8) & 0x00ff_00ff_00ff_00ff;
     let value = (value.wrapping_mul(6_553_601) >> 16) & 0x0000_ffff_0000_ffff;
     head.body = value.wrapping_mul(42_949_672_960_001) >> 32;
     true

@@ -22,7 +22,7 @@ pub(crate) struct Ids {
 pub(crate) fn read(head: &Head, text: &impl Text, found: &mut Ids) -> bool {
     let begin = u64::from(head.parent_begin);
     let length = head.parent_end.wrapping_sub(head.parent_begin);
-    if head.parents != 1 || length < PARENT_LENGTH || length > 512 {
+    if head.parents != 1 || !(PARENT_LENGTH..=512).contains(&length) {
         return false;
     }
     let mut wrong = 0;

@@ -138,7 +138,9 @@ fn compare(bytes: &[u8]) -> Result<bool, TestCaseError> {
         .map(|incoming| (incoming.trace_id, incoming.parent_id, incoming.flags.expect("W3C's have flags")));
     prop_assert_eq!(read.ids, known);
     if let Some(incoming) = incoming {
-        prop_assert_eq!(plain(&read.state), incoming.state);
+        // More fields than the kernel programs put together go along as none.
+        let is_read = read.head.states as usize <= head::STATES;
+        prop_assert_eq!(plain(&read.state), if is_read { incoming.state } else { String::new() });
     }
     Ok(true)
 }
@@ -228,6 +230,8 @@ fn what_breaks_a_rule_is_not_certain() {
         "GET / HTTP/1.1\r\nContent-Length: x\r\n\r\n",
         "GET / HTTP/1.1\r\nContent-Length: -1\r\n\r\n",
         "GET / HTTP/1.1\r\nContent-Length: 5,5\r\n\r\n",
+        "GET / HTTP/1.1\r\nContent\rLength: 5\r\n\r\n",
+        "GET / HTTP/1.1\r\ntraceparent : 00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01\r\n\r\n",
         "GET / HTTP/1.1\r\ntraceparent: 00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01\r\r\n\r\n",
         "GET / HTTP/1.1\r\ntraceparent: \r00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01\r\n\r\n",
         "GET / HTTP/1.1\r\ntraceparent:          00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01\r\n\r\n",
