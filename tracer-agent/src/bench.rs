@@ -7,10 +7,13 @@ use std::path::Path;
 use crate::{
     agent,
     config::Config,
+    event::{
+        input::OwnedInput,
+        recording::{Reader, lenient},
+    },
     ledger::Counter,
     pipeline::{Out, Pipeline},
     process::identity::Host,
-    record::{OwnedInput, Reader},
     sink::{Account, Outgoing, SpanSink, otlp},
     span::Span,
     trace_context::sample::SamplerName,
@@ -30,8 +33,7 @@ impl Replayed {
     /// It cannot be read, or is damaged.
     pub fn open(path: &Path) -> Result<Self, String> {
         let mut reader = Reader::open(path).map_err(|error| error.to_string())?;
-        let config =
-            serde_json::from_value(reader.header().config.clone()).map_err(|error| error.to_string())?;
+        let (config, _) = lenient(&reader.header().config);
         let mut inputs = Vec::new();
         while let Some(input) = reader.next_input().map_err(|error| error.to_string())? {
             inputs.push(input);
@@ -52,6 +54,11 @@ impl Replayed {
         self.feed(&mut kept);
         self.spans = kept.0;
         self.spans.len()
+    }
+
+    /// The spans that were kept.
+    pub fn spans(&self) -> &[Span] {
+        &self.spans
     }
 
     /// From now on no trace is sampled, whatever its headers say.

@@ -223,7 +223,7 @@ fn doctor(flags: &DoctorFlags) -> Outcome {
 /// Loads and attaches the kernel programs with nothing selected, and lets them go.
 fn probe() -> Result<doctor::Probe, String> {
     let selectors = tracer_agent::process::selector::Selectors::default();
-    let mut plan = tracer_agent::discovery::plan(&selectors, 1 << 16);
+    let mut plan = tracer_agent::process::discovery::plan(&selectors, 1 << 16);
     let load = |plan: &Plan| -> Result<Taken, String> {
         Kernel::load(plan).map(|kernel| taken(&kernel)).map_err(|error| error.to_string())
     };

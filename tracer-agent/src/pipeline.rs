@@ -4,70 +4,20 @@
 #![forbid(unsafe_code)]
 
 use rustc_hash::FxHashSet;
-use tracer_common::{
-    CLOSE_SEND, CLOSE_UNREAD, CloseRecord, DataHeader, HeaderOutcome, HeaderRecord, KERNEL_COUNTERS,
-    KernelCounter, Kind, OpenRecord, ProcessRecord, Verdict,
-};
+use tracer_common::{CLOSE_SEND, CLOSE_UNREAD, HeaderOutcome, KERNEL_COUNTERS, KernelCounter, Verdict};
 
 use crate::{
     connection::{self, Table},
     correlate::{Correlator, Profile},
+    event::{Data, Event, Input},
     exchange::{ConnectionFacts, Exchange, Kind as ExchangeKind, Opened, Outcome, Unit},
     ledger::{Counter, Ledger},
-    process::{facts::ProcessFacts, table::ProcessTable},
+    process::table::ProcessTable,
     protocol::http::HttpExchange,
     sink::{Outgoing, SpanSink},
     span::{build::Clock, build::SpanBuilder},
     trace_context::sample::SAMPLED,
 };
-
-/// What the pipeline is told.
-#[derive(Clone, Copy, Debug)]
-pub enum Input<'a> {
-    /// A record from the ring.
-    Record(&'a [u8]),
-    /// A process was selected, or executed another program; `rule` is the operator's name for it.
-    Facts {
-        /// What is known of it.
-        facts: &'a ProcessFacts,
-        /// Service name of the selector that matched.
-        rule: Option<&'a str>,
-    },
-    /// A selected process listens on these ports.
-    Listening {
-        /// Which.
-        pid: u32,
-        /// Where.
-        ports: &'a [u16],
-    },
-    /// What turns `CLOCK_MONOTONIC` into Unix time.
-    Clock {
-        /// Unix time minus `CLOCK_MONOTONIC`, nanoseconds.
-        offset_ns: i64,
-    },
-    /// Time has passed.
-    Tick {
-        /// `CLOCK_MONOTONIC`.
-        now_ns: u64,
-    },
-    /// The kernel programs' counters.
-    Counters([u64; KERNEL_COUNTERS as usize]),
-    /// A selector excludes a process that inherited its selection.
-    Excluded {
-        /// Which.
-        pid: u32,
-    },
-    /// A process had run for a while before it was selected.
-    SelectedLate {
-        /// Which.
-        pid: u32,
-    },
-    /// A process that is selected cannot be traced.
-    AttachFailed {
-        /// Which.
-        pid: u32,
-    },
-}
 
 /// The word back to the kernel: what the pipeline has learned of connections and processes. It is called
 /// on the pipeline's thread and never waits.
@@ -194,7 +144,8 @@ impl Pipeline {
 
     fn take(&mut self, input: Input<'_>, out: &mut Out<'_>) {
         match input {
-            Input::Record(record) => self.record(record, out),
+            Input::Event(event) => self.event(&event, out),
+            Input::Malformed(_) => self.stage.ledger.add(0, Counter::EventsMalformed, 1),
             Input::Facts { facts, rule } => {
                 self.stage.excluded.remove(&facts.pid);
                 self.stage.correlator.program(facts.pid, &facts.exe);
@@ -234,56 +185,44 @@ impl Pipeline {
         self.stage.release(true, out);
     }
 
-    fn record(&mut self, record: &[u8], out: &mut Out<'_>) {
+    #[inline]
+    fn event(&mut self, event: &Event<'_>, out: &mut Out<'_>) {
         let mut handler = Handler { stage: &mut self.stage, out };
-        let understood = match record.first().copied().and_then(Kind::from_byte) {
-            Some(Kind::Data) => data_header(record).map(|(header, bytes)| {
+        match event {
+            Event::Data(Data { header, head, tail }) => {
                 if handler.stage.excluded.contains(&header.pid) {
                     handler.stage.count(header.pid, Counter::EventsExcluded, 1);
                     return;
                 }
-                let (head, rest) =
-                    bytes.split_at_checked(usize::from(header.head_length)).unwrap_or_default();
-                let tail = rest.get(..usize::from(header.tail_length)).unwrap_or_default();
-                self.connections.data(&header, head, tail, &mut handler);
-            }),
-            Some(Kind::Open) => {
-                read::<OpenRecord>(record).map(|open| self.connections.open(&open, &mut handler))
+                self.connections.data(header, head, tail, &mut handler);
             }
-            Some(Kind::Close) => read::<CloseRecord>(record).map(|close| {
-                self.connections.close(&close, &mut handler);
+            Event::Open(open) => self.connections.open(&open.record, &mut handler),
+            Event::Close(close) => {
+                self.connections.close(close, &mut handler);
                 handler.stage.correlator.send_closed(close.connection, close.time_ns);
                 if close.state & !CLOSE_UNREAD != CLOSE_SEND {
                     handler.stage.correlator.closing(close.connection);
                 }
-            }),
-            Some(Kind::Exec) => {
-                read::<ProcessRecord>(record).map(|event| handler.stage.processes.exec(event.pid))
             }
-            Some(Kind::Fork) => read::<ProcessRecord>(record).map(|event| {
-                handler.stage.processes.fork(event.parent, event.pid);
-                handler.stage.correlator.fork(event.parent, event.pid);
-            }),
-            Some(Kind::Exit) => read::<ProcessRecord>(record).map(|event| {
-                handler.stage.processes.exit(event.pid, event.time_ns);
-                handler.stage.correlator.forget_process(event.pid);
-            }),
-            Some(Kind::Header) => read::<HeaderRecord>(record).map(|header| {
+            Event::Exec(exec) => handler.stage.processes.exec(exec.process.pid),
+            Event::Fork(process) => {
+                handler.stage.processes.fork(process.parent, process.pid);
+                handler.stage.correlator.fork(process.parent, process.pid);
+            }
+            Event::Exit(process) => {
+                handler.stage.processes.exit(process.pid, process.time_ns);
+                handler.stage.correlator.forget_process(process.pid);
+            }
+            Event::Listen(process) => self.connections.listens(&[process.port]),
+            Event::Header(header) => {
                 if header.lasting != 0 {
                     handler.out.feedback.sealed(header.connection, false);
                     if header.outcome == HeaderOutcome::InUse as u8 && header.parent_connection != 0 {
                         handler.out.feedback.orphaned(header.parent_connection);
                     }
                 }
-                self.connections.header(&header);
-            }),
-            Some(Kind::Listen) => {
-                read::<ProcessRecord>(record).map(|event| self.connections.listens(&[event.port]))
+                self.connections.header(header);
             }
-            None => None,
-        };
-        if understood.is_none() {
-            handler.stage.ledger.add(0, Counter::EventsMalformed, 1);
         }
     }
 }
@@ -444,75 +383,6 @@ impl connection::Output for Handler<'_, '_> {
     fn boundary(&mut self, facts: &ConnectionFacts, position: u32) {
         if self.stage.propagates {
             self.out.feedback.boundary(facts.number, position);
-        }
-    }
-}
-
-/// A record, or the fixed part of one, at the start of bytes.
-#[inline(always)]
-fn read<T: zerocopy::FromBytes>(record: &[u8]) -> Option<T> {
-    T::read_from_prefix(record).ok().map(|(value, _)| value)
-}
-
-/// The header of a data record and the bytes behind it; none for another kind, or a record that is
-/// too short for what it says it holds.
-pub fn data_header(record: &[u8]) -> Option<(DataHeader, &[u8])> {
-    if record.first() != Some(&(Kind::Data as u8)) {
-        return None;
-    }
-    let header: DataHeader = read(record)?;
-    let bytes = record.get(size_of::<DataHeader>()..)?;
-    let copied = usize::from(header.head_length) + usize::from(header.tail_length);
-    let inside = u64::from(header.head_offset) + copied as u64 <= u64::from(header.length) || copied == 0;
-    (copied <= bytes.len() && inside).then_some((header, bytes))
-}
-
-/// A process record; none for another kind.
-pub fn process_record(record: &[u8]) -> Option<ProcessRecord> {
-    match Kind::from_byte(*record.first()?)? {
-        Kind::Exec | Kind::Fork | Kind::Exit | Kind::Listen => read(record),
-        Kind::Data | Kind::Open | Kind::Close | Kind::Header => None,
-    }
-}
-
-/// The file name in an exec record.
-pub fn exec_name(record: &[u8]) -> String {
-    let name = record.get(size_of::<ProcessRecord>()..).unwrap_or_default();
-    let name = name.split(|byte| *byte == 0).next().unwrap_or_default();
-    String::from_utf8_lossy(name).into_owned()
-}
-
-#[cfg(test)]
-mod tests {
-    use zerocopy::IntoBytes;
-
-    use super::*;
-
-    #[test]
-    fn a_header_is_read_as_it_was_written() {
-        let header = DataHeader {
-            kind: Kind::Data as u8,
-            direction: 1,
-            flags: 0x0102,
-            head_length: 2,
-            tail_length: 1,
-            reason: 0,
-            connection: 0x0102_0304_0506_0708,
-            time_ns: 9,
-            start_ns: 8,
-            pid: 7,
-            tid: 6,
-            position: 5,
-            length: 4,
-            head_offset: 1,
-            lost: 3,
-            task: 2,
-        };
-        let mut record = header.as_bytes().to_vec();
-        record.extend_from_slice(b"abc");
-        assert_eq!(data_header(&record), Some((header, &b"abc"[..])));
-        for length in 0..record.len() {
-            assert_eq!(data_header(&record[..length]), None, "{length} bytes are too few");
         }
     }
 }

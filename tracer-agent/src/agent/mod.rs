@@ -28,9 +28,12 @@ use crate::{
     clock,
     config::Config,
     correlate::Ids,
-    discovery::{self, Discovery},
     kernel::{Kernel, KernelError},
-    process::{identity::Host, selector::Selectors},
+    process::{
+        discovery::{self, Discovery},
+        identity::Host,
+        selector::Selectors,
+    },
     propagate::Mode,
     sink::{
         self, Sinks,

@@ -1,22 +1,23 @@
 //! The recording of a running agent, behind a queue and a thread of its own.
 
-use std::{path::Path, time::Instant};
+use std::{io::Write, path::Path, time::Instant};
 
 use crate::{
     config::Config,
-    pipeline::Input,
+    event::{
+        Input,
+        recording::{Header, Masks, RecordSizes, RecordingError, VERSION, Writer, create},
+    },
     process::identity::Host,
-    record::{Header, RecordError, RecordSizes, VERSION, Writer},
+    redact::Redactor,
     sink::{
         otlp::ExportConfig,
-        outlet::{self, Outlet, OutletWriter},
+        outlet::{Outlet, OutletWriter},
     },
 };
 
 /// Compressed bytes that wait for the disk.
 const QUEUE_BYTES: usize = 16 << 20;
-/// Mode of the file: it holds what services say to each other.
-const MODE: u32 = 0o600;
 
 /// Records what the pipeline is told. A recording with a hole would replay to other spans: it ends where
 /// its file takes too little, or fails, and the rest is counted.
@@ -29,8 +30,20 @@ pub(super) struct Recorder {
 }
 
 impl Recorder {
-    /// Creates the file.
+    /// Creates the file, readable by its owner only.
     pub(super) fn start(path: &Path, config: &Config, host: &Host, seed: u64) -> Result<Self, String> {
+        let file = create(path).map_err(|error| error.to_string())?;
+        Self::over(Box::new(file), path, config, host, seed)
+    }
+
+    /// Records into what was opened already.
+    fn over(
+        file: Box<dyn Write + Send>,
+        path: &Path,
+        config: &Config,
+        host: &Host,
+        seed: u64,
+    ) -> Result<Self, String> {
         let header = Header {
             version: VERSION,
             agent: env!("CARGO_PKG_VERSION").to_owned(),
@@ -42,12 +55,12 @@ impl Recorder {
                 .unwrap_or_default(),
             records: RecordSizes::current(),
         };
-        let failed = |source| RecordError::Io { path: path.to_owned(), source }.to_string();
-        let file = outlet::create(path, MODE).map_err(failed)?;
+        let failed = |source| RecordingError::Io { path: path.to_owned(), source }.to_string();
         // The next write tells of it.
         let outlet = Outlet::start("tracer-record", QUEUE_BYTES, file, |_| {}).map_err(failed)?;
         let out = Box::new(OutletWriter(outlet.clone()));
-        let writer = Writer::to(out, path, &header, config.record_raw).map_err(|error| error.to_string())?;
+        let masks = (!config.record_raw).then(|| Masks::new(Redactor::new(&config.spans.redact_query_keys)));
+        let writer = Writer::to(out, path, &header, masks).map_err(|error| error.to_string())?;
         Ok(Self { writer: Some(writer), outlet, missing: 0, counted: 0 })
     }
 
@@ -90,7 +103,10 @@ impl Recorder {
 mod tests {
     use std::time::Duration;
 
+    use tracer_common::{DataHeader, Kind};
+
     use super::*;
+    use crate::event::{Data, Event, input::OwnedInput, recording::Reader};
 
     fn path(name: &str) -> std::path::PathBuf {
         std::env::temp_dir().join(format!("tracer-recorder-{}-{name}", std::process::id()))
@@ -98,6 +114,19 @@ mod tests {
 
     fn start(path: &Path) -> Recorder {
         Recorder::start(path, &Config::default(), &Host::default(), 1).expect("it starts")
+    }
+
+    /// Records into what may keep its writer waiting, which is refused where a file is named.
+    fn start_over(path: &Path) -> Recorder {
+        let file = crate::sink::outlet::create(path, 0o600).expect("it opens");
+        let config = Config { record_raw: true, ..Config::default() };
+        Recorder::over(file, path, &config, &Host::default(), 1).expect("it starts")
+    }
+
+    /// Tells a record that holds these bytes.
+    fn tell(recorder: &mut Recorder, bytes: &[u8]) {
+        let header = DataHeader { kind: Kind::Data as u8, ..DataHeader::default() };
+        recorder.tell(&Input::Event(Event::Data(Data { header, head: bytes, tail: &[] })));
     }
 
     /// Bytes that no compression makes less of.
@@ -121,10 +150,10 @@ mod tests {
         let path = path("fifo");
         assert!(std::process::Command::new("mkfifo").arg(&path).status().expect("mkfifo runs").success());
         let begin = Instant::now();
-        let mut recorder = start(&path);
+        let mut recorder = start_over(&path);
         let mut noise = Noise(88_172_645_463_325_252);
         for _ in 0..40 {
-            recorder.tell(&Input::Record(&noise.bytes(1 << 20)));
+            tell(&mut recorder, &noise.bytes(1 << 20));
         }
         assert!(recorder.take_missing() > 0, "40 MiB do not fit into 16 MiB");
         assert_eq!(recorder.take_missing(), 0);
@@ -136,12 +165,12 @@ mod tests {
 
     #[test]
     fn a_recording_on_a_full_disk_ends_and_its_rest_is_counted() {
-        let mut recorder = start(Path::new("/dev/full"));
+        let mut recorder = start_over(Path::new("/dev/full"));
         let deadline = Instant::now() + Duration::from_secs(30);
         let mut noise = Noise(88_172_645_463_325_252);
         let mut missing = 0;
         while missing == 0 && Instant::now() < deadline {
-            recorder.tell(&Input::Record(&noise.bytes(1 << 18)));
+            tell(&mut recorder, &noise.bytes(1 << 18));
             missing += recorder.take_missing();
         }
         assert_eq!(missing, 1);
@@ -159,8 +188,8 @@ mod tests {
         recorder.finish();
         assert!(recorder.wait(Instant::now() + Duration::from_secs(30)));
         assert_eq!(recorder.take_missing(), 0);
-        let mut reader = crate::record::Reader::open(&path).expect("a recording");
-        assert!(matches!(reader.next_input().expect("whole"), Some(crate::record::OwnedInput::Tick(7))));
+        let mut reader = Reader::open(&path).expect("a recording");
+        assert!(matches!(reader.next_input().expect("whole"), Some(OwnedInput::Tick(7))));
         assert!(reader.next_input().expect("whole").is_none());
         std::fs::remove_file(path).expect("removed");
     }

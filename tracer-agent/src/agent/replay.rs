@@ -5,10 +5,13 @@ use std::{io, path::Path};
 use super::pipeline::pipeline;
 use crate::{
     config::Config,
+    event::{
+        Input,
+        recording::{Reader, lenient},
+    },
     ledger::Counter,
-    pipeline::{Input, Out},
+    pipeline::Out,
     process::identity::Host,
-    record::Reader,
     sink::{
         Account, Outgoing, SpanSink,
         terminal::{AtOnce, Format, Output, Style, Summary, summary},
@@ -27,9 +30,12 @@ pub fn replay(
 ) -> Result<(), String> {
     let mut reader = Reader::open(path).map_err(|error| error.to_string())?;
     let header = reader.header().clone();
-    let config: Config = serde_json::from_value(header.config)
-        .map_err(|error| format!("{}: its configuration makes no sense: {error}", path.display()))?;
-    let host: Host = serde_json::from_value(header.host).unwrap_or_default();
+    let (config, ignored) = lenient::<Config>(&header.config);
+    if !ignored.is_empty() {
+        let keys = ignored.join(", ");
+        eprintln!("tracer: {}: this version ignores of its configuration: {keys}", path.display());
+    }
+    let (host, _) = lenient::<Host>(&header.host);
     let mut pipeline = pipeline(&config, host, header.seed);
     let output = Output::new(format, style, Box::new(AtOnce::new(out)));
     let mut sink = Replayed { output, summary: Summary::default() };
@@ -54,6 +60,9 @@ pub fn replay(
         let names = |pid| pipeline.service_name(pid);
         let text = summary(&sink.summary, pipeline.ledger(), &names);
         sink.output.write(&text);
+    }
+    if !reader.unusable().is_empty() {
+        eprintln!("tracer: {}: this version cannot use {}", path.display(), reader.unusable());
     }
     outcome
 }

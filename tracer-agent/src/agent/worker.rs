@@ -16,11 +16,12 @@ use super::{
 };
 use crate::{
     clock, correlate,
-    discovery::{Discovery, Tell},
+    event::{Input, Tell},
     kernel::{Kernel, ring::Ring},
     ledger::{Counter, Counts},
     log,
-    pipeline::{Input, Out, Pipeline},
+    pipeline::{Out, Pipeline},
+    process::discovery::Discovery,
     sink::{End, Sinks, SpanSink},
 };
 
@@ -120,7 +121,7 @@ impl Worker {
     /// Selects what runs already.
     pub(super) fn begin(&mut self) -> Result<(), String> {
         self.set_clock();
-        self.discovery.scan(&mut self.feed)?;
+        self.discovery.scan(&mut self.feed).map_err(|error| error.to_string())?;
         self.shared.alive.store(self.discovery.alive(), Ordering::Relaxed);
         self.publish();
         Ok(())
@@ -137,7 +138,8 @@ impl Worker {
             self.ring.wait(if quiet { Self::IDLE } else { Self::ACTIVE });
             while let Ok(Command::Select(pid, answer)) = inbox.try_recv() {
                 // The asker may have given up.
-                let _ = answer.send(self.discovery.select(pid, &mut self.feed));
+                let selected = self.discovery.select(pid, &mut self.feed).map_err(|error| error.to_string());
+                let _ = answer.send(selected);
                 last_record = Instant::now();
             }
             let drained = self.drain(Self::BURST);

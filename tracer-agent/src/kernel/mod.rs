@@ -1,9 +1,12 @@
 //! The kernel side as the agent sees it: loading, selecting, verdicts, the ring. The only module
 //! that names aya.
 
+mod attach;
 pub mod btf;
-mod joined;
-mod mapped;
+mod error;
+mod mmap;
+mod preexisting;
+mod programs;
 pub mod propagation;
 pub mod ring;
 
@@ -16,21 +19,28 @@ use std::{
 use aya::{
     Btf, Ebpf, EbpfLoader,
     maps::{HashMap, MapData, PerCpuArray, RingBuf},
-    programs::{BtfTracePoint, Program, ProgramError},
+    programs::Program,
 };
 use tracer_common::{
     FileKey, KERNEL_COUNTERS, KernelCounter, NAME_BYTES, Offsets, PORT_WORDS, RULE_EXCLUDE, RULE_LOOK,
-    RULE_SELECT, SELECTION_WORDS, Seeds, Settings, VERDICT_SLOTS, Verdict, WORK_SLOTS,
-    WORK_SLOTS_OF_TRACEPOINTS, verdict_slot,
+    RULE_SELECT, SELECTION_WORDS, Seeds, Settings, VERDICT_SLOTS, Verdict, verdict_slot,
 };
 
 use self::{
+    attach::attach,
     btf::Types,
-    mapped::Words,
+    error::{classify, load_error},
+    mmap::Words,
+    programs::{PROPAGATION_MAPS, SCRATCH},
     propagation::{Propagation, PropagationPlan},
     ring::Ring,
 };
 use crate::trace_context::sample::Sampler;
+
+pub use self::{
+    error::KernelError,
+    programs::{DataHooks, PRE_SEND, TRACEPOINTS},
+};
 
 /// The kernel programs; empty in a build without them.
 static OBJECT: &[u8] = aya::include_bytes_aligned!(env!("TRACER_EBPF_OBJECT"));
@@ -38,44 +48,6 @@ static OBJECT: &[u8] = aya::include_bytes_aligned!(env!("TRACER_EBPF_OBJECT"));
 /// Whether this binary holds the kernel programs.
 pub fn has_object() -> bool {
     !OBJECT.is_empty()
-}
-
-/// Why the kernel programs do not run.
-#[derive(Debug, thiserror::Error)]
-pub enum KernelError {
-    /// The binary was built without them.
-    #[error("this binary was built without the kernel programs: build it with `cargo xtask build`")]
-    NoObject,
-    /// Not allowed.
-    #[error(
-        "loading eBPF programs is not permitted: {0}; run as root (or with CAP_BPF, CAP_PERFMON, CAP_SYS_PTRACE and CAP_NET_ADMIN), see `tracer doctor`"
-    )]
-    Privilege(String),
-    /// The kernel's types cannot be used.
-    #[error("{0}; see `tracer doctor`")]
-    Btf(#[from] btf::BtfError),
-    /// The kernel lacks a tracepoint that is needed.
-    #[error("this kernel has no tracepoint {0} (it came with Linux {1}); see `tracer doctor`")]
-    Tracepoint(&'static str, &'static str),
-    /// Below [`FLOOR`].
-    #[error("Linux {0}.{1} is too old: tracer needs {major}.{minor} or later; see `tracer doctor`", major = FLOOR.0, minor = FLOOR.1)]
-    TooOld(u32, u32),
-    /// Neither kind of hook for data.
-    #[error(
-        "this kernel has neither the tracepoints sock_send_length and sock_recv_length (Linux 6.3) nor the functions inet_sendmsg and inet_recvmsg in its BTF; see `tracer doctor`"
-    )]
-    NoDataHooks,
-    /// The agent does not see the process ids that the kernel uses.
-    #[error(
-        "the agent runs in a pid namespace of its own and cannot translate process ids: run it in the host's (in Kubernetes: hostPID: true)"
-    )]
-    PidNamespace,
-    /// Requests cannot get trace headers; all else may work.
-    #[error("trace headers cannot be added to requests: {0}; see `tracer doctor`")]
-    Headers(String),
-    /// The verifier or the loader refused.
-    #[error("cannot load the kernel programs: {0}")]
-    Load(String),
 }
 
 /// What the agent asks of the kernel programs when they load.
@@ -148,50 +120,7 @@ impl Verdicts {
 /// The oldest kernel on which the programs are tested, and for which they are written.
 pub const FLOOR: (u32, u32) = (6, 1);
 
-/// Tracepoints without which nothing works, and the kernel that brought each.
-pub const TRACEPOINTS: [(&str, &str); 4] = [
-    ("inet_sock_set_state", "4.16"),
-    ("sched_process_fork", "2.6"),
-    ("sched_process_exec", "3.4"),
-    ("sched_process_exit", "2.6"),
-];
-/// Maps that are of use only with trace headers.
-const PROPAGATION_MAPS: [&str; 11] = [
-    "SOCKETS",
-    "BOUNDARIES",
-    "HTTP_PORTS",
-    "DESTINATIONS",
-    "REQUESTS",
-    "LONG_HEADS",
-    "WORKING",
-    "SERVING",
-    "PROFILES",
-    "FILED",
-    SCRATCH,
-];
-/// Where kernel programs look at heads: each that runs needs one.
-const SCRATCH: &str = "SCRATCH";
-/// The hook that shows a send before its bytes leave.
-pub const PRE_SEND: &str = "tcp_sendmsg_locked";
-
-/// Which hooks show the data that processes send and receive.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum DataHooks {
-    /// Tracepoints of the socket layer: Linux 6.3 and later.
-    Tracepoints,
-    /// The end of the functions of each socket family (fexit).
-    Functions,
-}
-
 impl DataHooks {
-    const TRACEPOINTS: [&str; 2] = ["sock_recv_length", "sock_send_length"];
-    /// Functions that every kernel below 6.3 has, with IPv4.
-    const FUNCTIONS: [&str; 2] = ["inet_recvmsg", "inet_sendmsg"];
-    /// Functions that may be missing: IPv6 or Unix sockets in a module, or not at all; `sendpage`
-    /// went away in 6.5.
-    const OPTIONAL: [&str; 5] =
-        ["inet6_recvmsg", "inet6_sendmsg", "inet_sendpage", "unix_stream_recvmsg", "unix_stream_sendmsg"];
-
     /// Those of this kernel; none if it has neither.
     pub fn of(types: &Types) -> Option<Self> {
         // A test can have the older way on a kernel that knows both.
@@ -200,31 +129,6 @@ impl DataHooks {
             return Some(Self::Tracepoints);
         }
         Self::FUNCTIONS.iter().all(|name| types.has_function(name)).then_some(Self::Functions)
-    }
-
-    /// Traffic that these hooks miss in this kernel, in words.
-    pub fn blind_to(self, types: &Types) -> Option<&'static str> {
-        (self == Self::Functions && !Self::OPTIONAL[..2].iter().all(|name| types.has_function(name)))
-            .then_some("IPv6: this kernel has it in a module, or not at all")
-    }
-
-    /// How many programs may interrupt each other: tracepoints run with preemption off.
-    fn work_slots(self) -> u32 {
-        match self {
-            Self::Tracepoints => WORK_SLOTS_OF_TRACEPOINTS,
-            Self::Functions => WORK_SLOTS,
-        }
-    }
-
-    /// The programs to attach.
-    fn programs(self, types: &Types) -> Vec<&'static str> {
-        match self {
-            Self::Tracepoints => Self::TRACEPOINTS.to_vec(),
-            Self::Functions => {
-                let optional = Self::OPTIONAL.into_iter().filter(|name| types.has_function(name));
-                Self::FUNCTIONS.into_iter().chain(optional).collect()
-            }
-        }
     }
 }
 
@@ -374,7 +278,7 @@ impl Kernel {
         self.ebpf
             .programs()
             .filter_map(|(_, program)| program.fd().ok().map(|fd| fd.as_fd().as_raw_fd()))
-            .filter_map(mapped::recursion_misses)
+            .filter_map(mmap::recursion_misses)
             .sum()
     }
 }
@@ -432,58 +336,6 @@ fn fill_rules(ebpf: &mut Ebpf, plan: &Plan) -> Result<(), KernelError> {
         names.insert(key, rule, 0).map_err(load_error)?;
     }
     Ok(())
-}
-
-fn attach(ebpf: &mut Ebpf, hook: &str, types: &Btf) -> Result<(), KernelError> {
-    let program = ebpf
-        .program_mut(hook)
-        .ok_or_else(|| KernelError::Load(format!("the object has no program {hook}")))?;
-    let attached = match program {
-        Program::FExit(program) => program.load(hook, types).and_then(|()| program.attach().map(drop)),
-        program => {
-            let tracepoint: &mut BtfTracePoint = program.try_into().map_err(load_error)?;
-            tracepoint.load(hook, types).and_then(|()| tracepoint.attach().map(drop))
-        }
-    };
-    attached.map_err(|error| refused(hook, error))
-}
-
-/// An error that says which program, and the end of the verifier's log: its reason stands there.
-fn refused(hook: &str, error: ProgramError) -> KernelError {
-    const LINES: usize = 12;
-    match error {
-        ProgramError::LoadError { io_error, verifier_log } => {
-            if io_error.kind() == std::io::ErrorKind::PermissionDenied && verifier_log.to_string().is_empty()
-            {
-                return KernelError::Privilege(io_error.to_string());
-            }
-            let log = verifier_log.to_string();
-            if let Ok(path) = std::env::var("TRACER_VERIFIER_LOG") {
-                let _ = std::fs::write(path, &log);
-            }
-            let lines: Vec<&str> = log.lines().collect();
-            let last = lines.get(lines.len().saturating_sub(LINES)..).unwrap_or_default().join("\n  ");
-            KernelError::Load(format!("the kernel refuses {hook}: {io_error}\n  {last}"))
-        }
-        other => KernelError::Load(format!("{hook}: {other}")),
-    }
-}
-
-fn classify(error: &aya::EbpfError) -> KernelError {
-    let mut source: Option<&dyn std::error::Error> = Some(error);
-    while let Some(cause) = source {
-        if let Some(io) = cause.downcast_ref::<std::io::Error>()
-            && io.kind() == std::io::ErrorKind::PermissionDenied
-        {
-            return KernelError::Privilege(io.to_string());
-        }
-        source = cause.source();
-    }
-    load_error(error)
-}
-
-fn load_error(error: impl std::fmt::Display) -> KernelError {
-    KernelError::Load(error.to_string())
 }
 
 /// The programs as the kernel took them.

@@ -19,10 +19,11 @@ use tracer_common::{BOUNDARY_HERE, BOUNDARY_NEVER, PORT_WORDS, VERDICT_SLOTS, ve
 
 use super::{
     KernelError,
-    joined::{self, Wanted},
-    load_error, map, map_mut,
-    mapped::Words,
-    refused, take,
+    error::{load_error, refused},
+    map, map_mut,
+    mmap::Words,
+    preexisting::{self, Wanted},
+    take,
 };
 use crate::exchange::ConnectionFacts;
 
@@ -184,8 +185,8 @@ impl Propagation {
         for wanted in wanted.chunk_by(|one, other| one.pid == other.pid) {
             let pid = wanted[0].pid;
             let Self { sockets, joined, .. } = self;
-            let looked = joined::borrow(pid, wanted, |wanted, socket| {
-                let Some(key) = joined::cookie(&socket) else { return };
+            let looked = preexisting::borrow(pid, wanted, |wanted, socket| {
+                let Some(key) = preexisting::cookie(&socket) else { return };
                 match sockets.insert(key, socket.as_raw_fd(), 0) {
                     Ok(()) => drop(joined.insert(wanted.connection, key)),
                     Err(error) => tracing::debug!(pid, %error, "a socket cannot enter the map"),

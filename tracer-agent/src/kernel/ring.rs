@@ -7,7 +7,8 @@ use std::{
 };
 
 use aya::maps::{MapData, RingBuf};
-use tracer_common::{DataHeader, Kind};
+
+use crate::event::{Event, Malformed};
 
 /// The reader's end of the ring.
 pub struct Ring {
@@ -19,12 +20,12 @@ impl Ring {
         Self { ring }
     }
 
-    /// Hands every record that is there to `each`, at most `limit`. Returns how many there were.
-    pub fn drain(&mut self, limit: usize, mut each: impl FnMut(&[u8])) -> usize {
+    /// Decodes every record that is there, at most `limit`, and hands it to `each`. Returns how many there were.
+    pub fn drain(&mut self, limit: usize, mut each: impl FnMut(Result<Event<'_>, Malformed>)) -> usize {
         let mut count = 0;
         while count < limit {
             let Some(record) = self.ring.next() else { break };
-            each(exact(&record));
+            each(Event::decode(&record));
             count += 1;
         }
         count
@@ -33,17 +34,6 @@ impl Ring {
     /// Waits until the programs say that the ring fills, or `limit` has passed.
     pub fn wait(&self, limit: Duration) {
         wait_readable(self.ring.as_raw_fd(), limit);
-    }
-}
-
-/// A record without the room behind its bytes: what stands there is of earlier records.
-fn exact(record: &[u8]) -> &[u8] {
-    match record {
-        [kind, _, _, _, low, high, tail, ..] if *kind == Kind::Data as u8 => {
-            let copied = usize::from(u16::from_le_bytes([*low, *high])) + usize::from(*tail);
-            record.get(..size_of::<DataHeader>() + copied).unwrap_or(record)
-        }
-        _ => record,
     }
 }
 
@@ -57,24 +47,5 @@ fn wait_readable(fd: RawFd, limit: Duration) {
     {
         // Nothing to wait on: do not spin.
         std::thread::sleep(Duration::from_millis(10));
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn what_stands_behind_a_records_bytes_is_cut_off() {
-        let mut record = vec![0; size_of::<DataHeader>() + 100];
-        record[0] = Kind::Data as u8;
-        record[4] = 7;
-        record[6] = 2;
-        assert_eq!(exact(&record).len(), size_of::<DataHeader>() + 9);
-        // Lengths that make no sense are for the pipeline to count.
-        record[5] = 1;
-        assert_eq!(exact(&record).len(), record.len());
-        record[0] = Kind::Close as u8;
-        assert_eq!(exact(&record).len(), record.len());
     }
 }

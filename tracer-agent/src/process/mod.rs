@@ -1,5 +1,6 @@
 //! Processes: what is known of them, which are traced, and whose service they are.
 
+pub mod discovery;
 pub mod facts;
 pub mod glob;
 pub mod identity;

@@ -7,6 +7,7 @@
 pub mod http;
 pub mod http1;
 mod lines;
+pub mod mask;
 mod opaque;
 mod proxy_header;
 pub mod sniff;
@@ -30,6 +31,8 @@ pub struct Protocol {
     pub server_may_begin: bool,
     /// Makes its parser; none for a protocol that is recognised and not read.
     pub open: Option<Open>,
+    /// What hides its secrets in a recording; of a protocol without it only lengths are recorded.
+    pub mask: Option<mask::Masking>,
     /// What counts a connection of this protocol that is not read.
     pub unread: Counter,
 }

@@ -9,6 +9,7 @@ pub(super) static TLS: Protocol = Protocol {
     sniff: tls,
     server_may_begin: false,
     open: None,
+    mask: None,
     unread: Counter::ConnectionsTls,
 };
 
@@ -18,6 +19,7 @@ pub(super) static HTTP2: Protocol = Protocol {
     sniff: http2,
     server_may_begin: false,
     open: None,
+    mask: None,
     unread: Counter::ConnectionsHttp2,
 };
 

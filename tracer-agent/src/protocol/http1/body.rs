@@ -41,6 +41,19 @@ impl Body {
         }
     }
 
+    /// As [`Self::data`]; of the bytes only what tells where the body ends stays, and all else becomes zero.
+    pub(super) fn mask(&mut self, bytes: &mut [u8], call: &Call) -> Progress {
+        if let Self::Chunked(chunks) = self {
+            return chunks.mask(bytes, call);
+        }
+        let progress = self.data(bytes, call);
+        match progress {
+            Progress::Done(taken) => bytes.get_mut(..taken as usize).unwrap_or_default().fill(0),
+            Progress::More | Progress::Invalid => bytes.fill(0),
+        }
+        progress
+    }
+
     /// Bytes that moved uncopied.
     pub(super) fn skip(&mut self, length: u64, call: &Call) -> Progress {
         match self {
@@ -191,6 +204,38 @@ impl Chunks {
                 }
             }
             at += 1;
+        }
+        Progress::More
+    }
+
+    /// See [`Body::mask`]: the lines' ends and the sizes stay.
+    fn mask(&mut self, bytes: &mut [u8], call: &Call) -> Progress {
+        let is_line_end = |byte: u8| matches!(byte, b'\r' | b'\n');
+        let mut at = 0;
+        while at < bytes.len() {
+            let (length, is_kept): (usize, &dyn Fn(u8) -> bool) = match &self.state {
+                Chunk::Data { left } => (usize::try_from(*left).unwrap_or(usize::MAX), &|_| false),
+                // What ends the last chunk.
+                Chunk::Lost { .. } => (usize::MAX, &|byte| is_line_end(byte) || byte == b'0'),
+                Chunk::Size { .. } => (1, &|_| true),
+                Chunk::Extension { .. } | Chunk::DataEnd | Chunk::Trailer { .. } => (1, &is_line_end),
+            };
+            let end = at.saturating_add(length).min(bytes.len());
+            let part = bytes.get_mut(at..end).unwrap_or_default();
+            let mut call = *call;
+            call.first &= at == 0;
+            let progress = self.data(part, &call);
+            if progress == Progress::Invalid {
+                bytes.get_mut(at..).unwrap_or_default().fill(0);
+                return progress;
+            }
+            for byte in part.iter_mut().filter(|byte| !is_kept(**byte)) {
+                *byte = 0;
+            }
+            if let Progress::Done(taken) = progress {
+                return Progress::Done(at as u64 + taken);
+            }
+            at = end;
         }
         Progress::More
     }

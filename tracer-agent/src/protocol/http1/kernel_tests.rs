@@ -13,7 +13,7 @@ use self::kernel::{
     traceparent::{self, Ids},
     tracestate::{self, Members},
 };
-use crate::context::Incoming;
+use crate::{protocol::http::Head as HeadFields, trace_context::Incoming};
 
 /// Zeros before the head, as in the kernel's scratch buffer.
 const BEFORE: usize = 8;
@@ -97,14 +97,6 @@ impl Read {
     }
 }
 
-/// The values of a field, as the agent finds them.
-fn values<'a>(head: &'a [u8], name: &'a str) -> impl Iterator<Item = &'a [u8]> {
-    crate::lines::Lines::new(head).skip(1).filter_map(move |line| {
-        let colon = line.iter().position(|byte| *byte == b':')?;
-        line[..colon].eq_ignore_ascii_case(name.as_bytes()).then(|| line[colon + 1..].trim_ascii())
-    })
-}
-
 /// Members without the blanks and the empty ones, as the agent keeps them.
 fn plain(state: &str) -> String {
     let members: Vec<&str> =
@@ -132,7 +124,7 @@ fn compare(bytes: &[u8]) -> Result<bool, TestCaseError> {
     if let Some(request) = super::head::request(head, scanned) {
         prop_assert_eq!(&head[request.method] == b"CONNECT", read.head.flags & Head::CONNECT != 0);
     }
-    let incoming = Incoming::of(values(head, "traceparent"), values(head, "tracestate"));
+    let incoming = Incoming::of(&HeadFields(head));
     let known = incoming
         .as_ref()
         .map(|incoming| (incoming.trace_id, incoming.parent_id, incoming.flags.expect("W3C's have flags")));

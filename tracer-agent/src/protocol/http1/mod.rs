@@ -5,6 +5,7 @@ mod body;
 mod head;
 #[cfg(test)]
 mod kernel_tests;
+mod mask;
 mod message;
 mod pairing;
 mod resync;
@@ -42,6 +43,7 @@ pub(super) static PROTOCOL: Protocol = Protocol {
         let limits = Limits { exchange_timeout_ns, formats, ..Limits::default() };
         Box::new(Http1::new(start, role, limits))
     }),
+    mask: Some(mask::MASKING),
     unread: Counter::ConnectionsOther,
 };
 

@@ -22,6 +22,7 @@ pub(super) static PROTOCOL: Protocol = Protocol {
     name: "toy",
     sniff,
     server_may_begin: true,
+    mask: None,
     open: Some(|role, _: Start, limits| Box::new(Toy::new(role, *limits))),
     unread: Counter::ConnectionsOther,
 };

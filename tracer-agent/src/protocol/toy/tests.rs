@@ -9,8 +9,9 @@ use zerocopy::IntoBytes;
 use crate::{
     agent::pipeline,
     config::Config,
+    event::{Event, Input},
     ledger::Counter,
-    pipeline::{Input, Out, Pipeline},
+    pipeline::{Out, Pipeline},
     process::{facts::ProcessFacts, identity::Host},
     sink::{Account, Outgoing, SpanSink},
     span::{Span, SpanKind, Status},
@@ -73,7 +74,7 @@ impl World {
 
     /// A record of the ring.
     fn record(&mut self, record: &[u8]) {
-        self.tell(Input::Record(record));
+        self.tell(Input::Event(Event::decode(record).expect("a record")));
     }
 
     /// Bytes move.

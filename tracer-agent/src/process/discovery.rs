@@ -2,18 +2,18 @@
 
 #![forbid(unsafe_code)]
 
-use std::{collections::BTreeMap, os::linux::fs::MetadataExt};
+use std::{collections::BTreeMap, io, os::linux::fs::MetadataExt};
 
 use rustc_hash::FxHashSet;
 use tracer_common::{FileKey, Kind, ProcessRecord, Seeds};
 
+use super::{
+    facts::{Proc, ProcessFacts},
+    selector::{Decision, Selectors},
+};
 use crate::{
+    event::{Event, Exec, Input, Malformed, Tell},
     kernel::{Plan, Selection},
-    pipeline::{Input, exec_name, process_record},
-    process::{
-        facts::{Proc, ProcessFacts},
-        selector::{Decision, Selectors},
-    },
     trace_context::sample::SamplingConfig,
 };
 
@@ -26,10 +26,23 @@ pub struct Discovery {
     alive: FxHashSet<u32>,
 }
 
-/// Where discovery tells the pipeline what it found.
-pub trait Tell {
-    /// An input for the pipeline.
-    fn tell(&mut self, input: Input<'_>);
+/// Why a process cannot be selected.
+#[derive(Debug, thiserror::Error)]
+pub enum DiscoveryError {
+    /// The list of processes cannot be read.
+    #[error("cannot read /proc: {0}")]
+    Proc(io::Error),
+    /// A rule names a process that does not exist.
+    #[error("there is no process {0}")]
+    NoProcess(u32),
+    /// It has ended, or cannot be looked at.
+    #[error("cannot look at process {pid}: {source}")]
+    Process {
+        /// Which.
+        pid: u32,
+        /// Why.
+        source: io::Error,
+    },
 }
 
 /// What the kernel programs need to know of the selectors before they load.
@@ -93,11 +106,11 @@ impl Discovery {
     ///
     /// # Errors
     /// A pid that a rule names does not exist.
-    pub fn scan(&mut self, tell: &mut dyn Tell) -> Result<(), String> {
-        let pids = self.proc.pids().map_err(|error| format!("cannot read /proc: {error}"))?;
+    pub fn scan(&mut self, tell: &mut dyn Tell) -> Result<(), DiscoveryError> {
+        let pids = self.proc.pids().map_err(DiscoveryError::Proc)?;
         for wanted in self.selectors.pids().collect::<Vec<_>>() {
             if !pids.contains(&wanted) {
-                return Err(format!("there is no process {wanted}"));
+                return Err(DiscoveryError::NoProcess(wanted));
             }
         }
         for pid in pids {
@@ -119,8 +132,8 @@ impl Discovery {
     ///
     /// # Errors
     /// It does not exist.
-    pub fn select(&mut self, pid: u32, tell: &mut dyn Tell) -> Result<(), String> {
-        let facts = self.proc.facts(pid).map_err(|error| format!("cannot look at process {pid}: {error}"))?;
+    pub fn select(&mut self, pid: u32, tell: &mut dyn Tell) -> Result<(), DiscoveryError> {
+        let facts = self.proc.facts(pid).map_err(|source| DiscoveryError::Process { pid, source })?;
         self.take(facts, None, tell);
         self.take_descendants(tell);
         Ok(())
@@ -157,9 +170,9 @@ impl Discovery {
                 self.alive.insert(pid);
                 let is_worker = self.proc.facts(parent).is_ok_and(|parent| parent.exe == facts.exe);
                 if is_worker {
-                    let record =
+                    let process =
                         ProcessRecord { kind: Kind::Fork as u8, pid, parent, ..ProcessRecord::default() };
-                    tell.tell(Input::Record(&fork_bytes(&record)));
+                    tell.tell(Input::Event(Event::Fork(process)));
                 } else {
                     self.tell_facts(facts, None, tell);
                 }
@@ -191,31 +204,27 @@ impl Discovery {
         self.alive.retain(|pid| selection.contains(*pid) && proc.parent(*pid).is_some());
     }
 
-    /// A record from the ring: the pipeline gets it, and what `/proc` adds.
-    pub fn record(&mut self, record: &[u8], tell: &mut dyn Tell) {
-        let Some(event) = process_record(record) else {
-            tell.tell(Input::Record(record));
-            return;
-        };
-        match Kind::from_byte(event.kind) {
-            Some(Kind::Exec) => self.executed(&event, record, tell),
-            Some(Kind::Fork) => {
-                self.alive.insert(event.pid);
-                tell.tell(Input::Record(record));
+    /// What came out of the ring: the pipeline gets it, and what `/proc` adds.
+    pub fn record(&mut self, decoded: Result<Event<'_>, Malformed>, tell: &mut dyn Tell) {
+        match decoded {
+            Ok(Event::Exec(exec)) => return self.executed(&exec, tell),
+            Ok(Event::Listen(process)) => return self.listens(&process, tell),
+            Ok(Event::Fork(process)) => {
+                self.alive.insert(process.pid);
             }
-            Some(Kind::Exit) => {
-                self.alive.remove(&event.pid);
-                tell.tell(Input::Record(record));
+            Ok(Event::Exit(process)) => {
+                self.alive.remove(&process.pid);
             }
-            Some(Kind::Listen) => self.listens(&event, record, tell),
-            _ => tell.tell(Input::Record(record)),
+            Ok(Event::Data(_) | Event::Open(_) | Event::Close(_) | Event::Header(_)) | Err(_) => {}
         }
+        tell.tell(decoded.into());
     }
 
     /// The kernel selects whoever listens on a port of the rules; whether the whole rule matches is
     /// decided here, before a byte of the process goes on.
-    fn listens(&mut self, event: &ProcessRecord, record: &[u8], tell: &mut dyn Tell) {
-        let pid = event.pid;
+    fn listens(&mut self, process: &ProcessRecord, tell: &mut dyn Tell) {
+        let event = Input::Event(Event::Listen(*process));
+        let pid = process.pid;
         if pid == self.own_pid {
             self.selection.set(pid, false);
             return;
@@ -224,13 +233,13 @@ impl Discovery {
         let Ok(facts) = self.proc.facts(pid) else {
             // Gone already: its exit is reported too.
             self.alive.insert(pid);
-            tell.tell(Input::Record(record));
+            tell.tell(event);
             return;
         };
         let decision = self.selectors.decide(&facts, || {
             // In a container's proc file system the socket may not be seen yet, or at all.
             let mut ports = self.proc.listening_ports(pid);
-            ports.push(event.port);
+            ports.push(process.port);
             ports
         });
         // A child whose fork record found no room in the ring is its parent's.
@@ -245,23 +254,25 @@ impl Discovery {
                 self.take_descendants(tell);
             }
         }
-        tell.tell(Input::Record(record));
+        tell.tell(event);
     }
 
-    fn executed(&mut self, event: &ProcessRecord, record: &[u8], tell: &mut dyn Tell) {
-        if event.pid == self.own_pid {
+    fn executed(&mut self, exec: &Exec<'_>, tell: &mut dyn Tell) {
+        let event = Input::Event(Event::Exec(*exec));
+        let process = &exec.process;
+        if process.pid == self.own_pid {
             return;
         }
         // The kernel has cleared the bit already of a process that executes an excluded file.
-        let was_selected = event.selected != 0 || self.alive.contains(&event.pid);
-        let found = self.proc.facts(event.pid);
+        let was_selected = process.selected != 0 || self.alive.contains(&process.pid);
+        let found = self.proc.facts(process.pid);
         // A name or a file selected it in the kernel; the rule as a whole may not.
-        let mistaken = event.selected == 2 && found.is_ok();
+        let mistaken = process.selected == 2 && found.is_ok();
         let facts = found.unwrap_or_else(|_| {
             // Gone already: the kernel's name is what is left.
-            let name = exec_name(record);
+            let name = exec.file_name();
             ProcessFacts {
-                pid: event.pid,
+                pid: process.pid,
                 exe: name.clone(),
                 command_line: vec![name],
                 ..ProcessFacts::default()
@@ -269,20 +280,20 @@ impl Discovery {
         });
         let decision = self.decide(&facts);
         match decision {
-            Decision::No if mistaken => self.drop_excluded(event.pid, tell),
-            Decision::Excluded if was_selected => self.drop_excluded(event.pid, tell),
+            Decision::No if mistaken => self.drop_excluded(process.pid, tell),
+            Decision::Excluded if was_selected => self.drop_excluded(process.pid, tell),
             Decision::Excluded | Decision::No if !was_selected => {}
             Decision::Excluded => {}
             Decision::No => {
-                tell.tell(Input::Record(record));
+                tell.tell(event);
                 self.take(facts, None, tell);
             }
             Decision::Included(rule) => {
-                tell.tell(Input::Record(record));
+                tell.tell(event);
                 self.take(facts, Some(rule), tell);
                 if !was_selected {
                     // What it did between its exec and now went by.
-                    tell.tell(Input::SelectedLate { pid: event.pid });
+                    tell.tell(Input::SelectedLate { pid: process.pid });
                     self.take_descendants(tell);
                 }
             }
@@ -326,15 +337,4 @@ impl Discovery {
         self.alive.remove(&pid);
         tell.tell(Input::Excluded { pid });
     }
-}
-
-/// A fork record as it stands in the ring.
-fn fork_bytes(record: &ProcessRecord) -> Vec<u8> {
-    let mut bytes = vec![record.kind, record.selected];
-    bytes.extend(record.port.to_le_bytes());
-    for word in [record.pid, record.parent, record.zero] {
-        bytes.extend(word.to_le_bytes());
-    }
-    bytes.extend(record.time_ns.to_le_bytes());
-    bytes
 }

@@ -1,0 +1,72 @@
+//! What the kernel and the host report, decoded once, and recordings of it.
+
+#![forbid(unsafe_code)]
+
+pub mod input;
+pub mod recording;
+pub mod wire;
+
+use tracer_common::{CloseRecord, DataHeader, HeaderRecord, OpenRecord, ProcessRecord};
+
+pub use self::{
+    input::{Input, Tell},
+    wire::Malformed,
+};
+
+/// What the kernel programs report. Bytes are borrowed from the record.
+#[derive(Clone, Copy, Debug)]
+pub enum Event<'a> {
+    /// A syscall moved bytes on a connection.
+    Data(Data<'a>),
+    /// A connection before its first data.
+    Open(Open<'a>),
+    /// A connection, or this end of it, was closed.
+    Close(CloseRecord),
+    /// A process executed another program.
+    Exec(Exec<'a>),
+    /// A selected process made another one.
+    Fork(ProcessRecord),
+    /// The last thread of a selected process ended.
+    Exit(ProcessRecord),
+    /// A selected process listens on a port, or the port selected the process.
+    Listen(ProcessRecord),
+    /// A request got a trace header, or why it got none.
+    Header(HeaderRecord),
+}
+
+/// Bytes that moved, and those of them that were copied.
+#[derive(Clone, Copy, Debug)]
+pub struct Data<'a> {
+    /// The fixed part.
+    pub header: DataHeader,
+    /// The copied bytes that begin at `header.head_offset`.
+    pub head: &'a [u8],
+    /// The copied bytes at the end of the syscall.
+    pub tail: &'a [u8],
+}
+
+/// A connection before its first data.
+#[derive(Clone, Copy, Debug)]
+pub struct Open<'a> {
+    /// The fixed part.
+    pub record: OpenRecord,
+    /// Name of a Unix socket; empty for IP.
+    pub name: &'a [u8],
+}
+
+/// A process that executed another program.
+#[derive(Clone, Copy, Debug)]
+pub struct Exec<'a> {
+    /// The fixed part.
+    pub process: ProcessRecord,
+    /// Name of the file without its path, zero-padded.
+    file: &'a [u8],
+}
+
+impl Exec<'_> {
+    /// Name of the executed file, without its path.
+    pub fn file_name(&self) -> String {
+        let name = self.file.split(|byte| *byte == 0).next().unwrap_or_default();
+        String::from_utf8_lossy(name).into_owned()
+    }
+}
