@@ -125,27 +125,15 @@ fn run_ends_with_its_program_when_nobody_reads_standard_error() {
 }
 
 #[test]
-fn a_full_disk_and_a_recording_that_nobody_reads_leave_the_export_alone() {
+fn a_full_disk_and_a_log_that_nobody_reads_leave_the_export_alone() {
     const REQUESTS: u64 = 50;
     let folder = Folder::new();
-    let fifo = folder.file("fifo");
-    assert!(Command::new("mkfifo").arg(&fifo).status().expect("mkfifo runs").success());
     let receiver = Receiver::start();
     let nginx = Program::nginx(ANSWERS);
     let pid = nginx.pid().to_string();
-    let (endpoint, fifo) = (receiver.http_endpoint(), fifo.display().to_string());
-    let arguments = [
-        "--pid",
-        &pid,
-        "--otlp-endpoint",
-        &endpoint,
-        "--output",
-        "json",
-        "--output-file",
-        "/dev/full",
-        "--record",
-        &fifo,
-    ];
+    let endpoint = receiver.http_endpoint();
+    let arguments =
+        ["--pid", &pid, "--otlp-endpoint", &endpoint, "--output", "json", "--output-file", "/dev/full"];
     let (stderr, _reader) = unread();
     let agent = Agent::start(&folder, &arguments, Stdio::null(), stderr);
     requests(&nginx, REQUESTS);

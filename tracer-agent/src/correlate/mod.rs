@@ -3,7 +3,7 @@
 //!
 //! A request gets its ids when its head has come, so that whatever it causes can name them. Its parent is what
 //! the request itself names (a `traceparent`), else the client request at the other end of its connection, else,
-//! for a client request, the server request that its process was working for. [`strategy`] finds that one.
+//! for a client request, the server request that its process was working for. `strategy` finds that one.
 
 #![forbid(unsafe_code)]
 

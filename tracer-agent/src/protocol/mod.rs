@@ -1,5 +1,5 @@
 //! Protocols: from the bytes of a connection to exchanges. A protocol is a folder of its own and one line in the table
-//! [`PROTOCOLS`]: nothing outside this module names a parser. HTTP/1 keep-alive is the simplest case of what the
+//! `PROTOCOLS`: nothing outside this module names a parser. HTTP/1 keep-alive is the simplest case of what the
 //! interface carries, many streams at once the general one.
 
 #![deny(unsafe_code)]

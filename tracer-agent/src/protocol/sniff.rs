@@ -1,5 +1,5 @@
 //! Which protocol a connection speaks, by its first bytes. Detection knows nothing of parsing: each protocol of the
-//! table [`super::PROTOCOLS`] has a function that looks at bytes and nothing else.
+//! table `PROTOCOLS` has a function that looks at bytes and nothing else.
 
 use super::{PROTOCOLS, Protocol, Side, proxy_header::ProxyHeader};
 

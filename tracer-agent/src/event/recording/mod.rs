@@ -48,9 +48,9 @@ pub struct Header {
     pub kernel: String,
     /// Seed of the ids.
     pub seed: u64,
-    /// What is the same for all processes of the host; see [`lenient`].
+    /// What is the same for all processes of the host; see [`lenient()`].
     pub host: serde_json::Value,
-    /// The effective configuration; see [`lenient`].
+    /// The effective configuration; see [`lenient()`].
     pub config: serde_json::Value,
     /// Sizes of the kernel's records.
     pub records: RecordSizes,
