@@ -125,14 +125,16 @@ fn line(head: &mut Head, text: &impl Text, end: u64) -> bool {
     // This makes letters small, and signs of control characters too: those are compared as they came.
     let (first, second) = (raw_first | LOWER, raw_second | LOWER);
     if first == const { word(b"tracepar") } && second & 0xff_ffff == const { word(b"ent\0\0\0\0\0") } {
-        let (begin, end) = value(head, text, begin + 12, end - 1);
-        // A name that only begins so, or has white space before its colon, is read in two ways.
-        if raw_second >> 24 & 0xff == COLON {
+        let after = raw_second >> 24 & 0xff;
+        if after == COLON {
+            let (begin, end) = value(head, text, begin + 12, end - 1);
             head.parents += 1;
-        } else {
+            (head.parent_begin, head.parent_end) = (begin as u32, end as u32);
+        } else if !(0x21..0x7f).contains(&after) {
+            // White space before the colon, or a control character, is read in two ways. Any other sign belongs to a
+            // longer name, which is another field's.
             head.flags |= Head::ODD;
         }
-        (head.parent_begin, head.parent_end) = (begin as u32, end as u32);
     } else if first == const { word(b"tracesta") }
         && second & 0xff_ffff == const { word(b"te:\0\0\0\0\0") }
         && raw_second >> 16 & 0xff == COLON

@@ -214,6 +214,19 @@ fn a_parent_is_read_to_the_last_bit() {
 }
 
 #[test]
+fn a_name_that_only_begins_like_traceparent_is_another_field() {
+    for other in
+        [format!("traceparents: {PARENT}"), format!("traceparent-x: {PARENT}"), "traceparentx: a".to_owned()]
+    {
+        let alone = format!("GET / HTTP/1.1\r\nHost: a\r\n{other}\r\n\r\n");
+        let read = Read::of(alone.as_bytes());
+        assert!(read.is_certain() && read.ids.is_none(), "{other}");
+        let beside = format!("GET / HTTP/1.1\r\ntraceparent: {PARENT}\r\n{other}\r\n\r\n");
+        assert!(Read::of(beside.as_bytes()).ids.is_some(), "{other}");
+    }
+}
+
+#[test]
 fn what_breaks_a_rule_is_not_certain() {
     for head in [
         "GET / HTTP/1.1\nHost: a\n\n",
