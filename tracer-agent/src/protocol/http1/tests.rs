@@ -7,6 +7,7 @@ use super::*;
 use crate::{
     exchange::{Exchange, Unit},
     protocol::http::{HttpExchange, Noted},
+    trace_context::HeaderFormat,
 };
 
 /// One end of a conversation: who speaks, and what.
@@ -795,5 +796,19 @@ fn a_head_goes_along_with_its_request_if_it_may_link_it() {
     ] {
         let head = format!("GET / HTTP/1.1\r\n{field}\r\n\r\n");
         assert_eq!(Noted::of(head.as_bytes()).may_link(), expected, "{field}");
+    }
+}
+
+#[test]
+fn a_request_carries_the_contexts_of_the_formats_that_are_configured() {
+    let head = format!("GET / HTTP/1.1\r\nb3: {}-{}-1\r\n\r\n", "07".repeat(16), "02".repeat(8));
+    for formats in [&[HeaderFormat::B3][..], &[HeaderFormat::Jaeger], &[]] {
+        let limits = Limits { formats: HeaderFormats::new(formats), ..Limits::default() };
+        let mut driver = Driver::new(Start::Birth);
+        driver.parser = Http1::new(Start::Birth, Role::Server, limits);
+        driver.call(Q, head.as_bytes());
+        let Some(Yield::Opened(opened)) = driver.out.first() else { panic!("{formats:?}") };
+        let found = opened.carried.as_ref().map(|carried| carried.contexts[0].trace_id);
+        assert_eq!(found, (formats == [HeaderFormat::B3]).then_some([7; 16]), "{formats:?}");
     }
 }
