@@ -6,6 +6,7 @@ use std::{
 };
 
 use tracer_agent::{
+    endpoint::Endpoint,
     sink::otlp::{ExportConfig, ExportStatistics, Exporter, Protocol, config::Compression},
     span::{Attributes, Resource, Span, SpanKind, Status, Value},
     units::{Size, Time},
@@ -26,8 +27,8 @@ fn span(service: &str, n: usize) -> Span {
         trace_state: String::new(),
         name: format!("span {n}").into(),
         kind: SpanKind::Server,
-        local: "127.0.0.1:8080".parse().expect("an address"),
-        peer: "127.0.0.1:51234".parse().expect("an address"),
+        local: Endpoint::Ip("127.0.0.1:8080".parse().expect("an address")),
+        peer: Endpoint::Ip("127.0.0.1:51234".parse().expect("an address")),
         start_unix_ns: 1,
         end_unix_ns: 2,
         attributes: Attributes::default(),

@@ -3,11 +3,14 @@
 
 #![forbid(unsafe_code)]
 
-use std::{any::Any, borrow::Cow, fmt::Debug, net::SocketAddr, sync::Arc};
+use std::{any::Any, borrow::Cow, fmt::Debug, sync::Arc};
 
 use tracer_common::{HeaderOutcome, RECEIVE, SEND};
 
-use crate::trace_context::{Carried, Incoming};
+use crate::{
+    endpoint::{Endpoint, PeerIdentity},
+    trace_context::{Carried, Incoming},
+};
 
 /// Direction of bytes on a connection, as the selected process sees them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -285,15 +288,19 @@ pub struct ConnectionFacts {
     /// Who opened it.
     pub connector: Connector,
     /// Its own address.
-    pub local: SocketAddr,
+    pub local: Endpoint,
     /// The other end's.
-    pub remote: SocketAddr,
+    pub remote: Endpoint,
+    /// By what the other end is known, if that is on this host.
+    pub identity: PeerIdentity,
+    /// Number of the connection at the other end, if that is on this host and was seen.
+    pub peer: Option<u64>,
     /// Network namespace, as an inode number.
     pub netns: u32,
     /// When this end called `connect`, `CLOCK_MONOTONIC`; none if it did not, or nobody saw it.
     pub connect_ns: Option<u64>,
-    /// TCP sequence number of the first byte that this end ever sent.
+    /// Position of the first byte that this end ever sent: for TCP, its sequence number.
     pub first_sent: u32,
-    /// TCP sequence number of the first byte that this end ever received.
+    /// Position of the first byte that this end ever received.
     pub first_received: u32,
 }

@@ -9,6 +9,7 @@ pub mod config;
 pub mod connection;
 pub mod correlate;
 pub mod doctor;
+pub mod endpoint;
 pub mod event;
 pub mod exchange;
 pub mod kernel;

@@ -10,7 +10,7 @@ use crate::{
     connection::{self, Table},
     correlate::{Correlator, Profile},
     event::{Data, Event, Input},
-    exchange::{ConnectionFacts, Exchange, Kind as ExchangeKind, Opened, Outcome, Unit},
+    exchange::{ConnectionFacts, Direction, Exchange, Kind as ExchangeKind, Opened, Outcome, Unit},
     ledger::{Counter, Ledger},
     process::table::ProcessTable,
     protocol::http::HttpExchange,
@@ -22,8 +22,8 @@ use crate::{
 /// The word back to the kernel: what the pipeline has learned of connections and processes. It is called
 /// on the pipeline's thread and never waits.
 pub trait Feedback {
-    /// What the kernel shall copy of a connection.
-    fn verdict(&mut self, _connection: u64, _verdict: Verdict) {}
+    /// What the kernel shall copy of a direction of a connection.
+    fn verdict(&mut self, _connection: u64, _direction: Direction, _verdict: Verdict) {}
     /// A request begins at this position of a connection, if one follows.
     fn boundary(&mut self, _connection: u64, _position: u32) {}
     /// A process makes calls on a connection that was not seen to be opened.
@@ -196,7 +196,7 @@ impl Pipeline {
                 }
                 self.connections.data(header, head, tail, &mut handler);
             }
-            Event::Open(open) => self.connections.open(&open.record, &mut handler),
+            Event::Open(open) => self.connections.open(&open.record, open.name, &mut handler),
             Event::Close(close) => {
                 self.connections.close(close, &mut handler);
                 handler.stage.correlator.send_closed(close.connection, close.time_ns);
@@ -339,11 +339,11 @@ impl connection::Output for Handler<'_, '_> {
         self.stage.correlator.read(facts, unit, time_ns);
     }
 
-    fn unread(&mut self, unit: Unit, time_ns: u64) {
+    fn undecoded(&mut self, unit: Unit, time_ns: u64) {
         self.stage.correlator.unread(unit, time_ns);
     }
 
-    fn hidden(&mut self, pid: u32) {
+    fn opaque(&mut self, pid: u32) {
         self.stage.correlator.hidden(pid);
     }
 
@@ -357,8 +357,10 @@ impl connection::Output for Handler<'_, '_> {
     fn exchange(&mut self, facts: &ConnectionFacts, exchange: Exchange) {
         let is_http = || exchange.payload::<HttpExchange>().is_some();
         if self.stage.propagates && exchange.outcome == Outcome::Complete && is_http() {
-            let speaks_http = if exchange.kind.is_outgoing() { facts.remote } else { facts.local };
-            self.out.feedback.http_port(speaks_http.port());
+            let server = if exchange.kind.is_outgoing() { &facts.remote } else { &facts.local };
+            if let Some(port) = server.port() {
+                self.out.feedback.http_port(port);
+            }
             if exchange.kind == ExchangeKind::Call && facts.connect_ns.is_none() {
                 self.out.feedback.preexisting(exchange.request_unit.pid, facts);
             }
@@ -376,8 +378,8 @@ impl connection::Output for Handler<'_, '_> {
         self.stage.count(pid, counter, n);
     }
 
-    fn verdict(&mut self, connection: u64, verdict: Verdict) {
-        self.out.feedback.verdict(connection, verdict);
+    fn verdict(&mut self, connection: u64, direction: Direction, verdict: Verdict) {
+        self.out.feedback.verdict(connection, direction, verdict);
     }
 
     fn boundary(&mut self, facts: &ConnectionFacts, position: u32) {

@@ -24,8 +24,10 @@ pub const EDGE_START: u32 = 16;
 pub const EDGE_END: u32 = 8;
 /// I/O vectors of one call that are followed; bytes in later ones count as unseen.
 pub const MAX_VECTORS: u32 = 64;
-/// Slots of the verdict array; a power of two.
+/// Slots of the verdict array, and of others that are found by a connection's number; a power of two.
 pub const VERDICT_SLOTS: u32 = 1 << 16;
+/// Words of the verdict array: one for each direction of each slot.
+pub const VERDICT_WORDS: u32 = 2 * VERDICT_SLOTS;
 /// Process ids that the selection bitmap covers: the kernel's own limit (`PID_MAX_LIMIT`).
 pub const MAX_PIDS: u32 = 4 * 1024 * 1024;
 /// Words of the selection bitmap.
@@ -526,22 +528,25 @@ pub const fn id_of(seed: u64, connection: u64, direction: u8, position: u32) -> 
     if id == 0 { 1 } else { id }
 }
 
-/// What the agent wants of a connection's bytes. One word of the verdict array: the low 32 bits are
-/// a TCP position, 3 bits the kind and direction, the rest a tag of the connection's number, so
-/// that a slot shared by two connections costs copying and never hides bytes.
+/// The capture policy for one direction of a connection. It is one word of the verdict array: the low 32 bits are
+/// a position, 3 bits the kind, the rest a tag of the connection's number. The tag keeps two connections apart that
+/// share a slot: each reads the other's word as [`Verdict::Heads`], which costs copying and never hides bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verdict {
-    /// Copy heads: the start.
+    /// Copy the heads of messages. Every connection begins so.
     Heads,
-    /// Nothing is wanted of this connection any more.
+    /// Copy nothing more, and send no records.
     Ignore,
-    /// The bytes before `position` in `direction` are a body.
+    /// The bytes before `position` are a body.
     BodyUntil {
-        /// [`RECEIVE`] or [`SEND`].
-        direction: u8,
         /// Sequence number behind the body's last byte.
         position: u32,
     },
+    /// Copy all bytes, up to [`OPEN_HEAD_BUDGET`] of each system call.
+    Everything,
+    /// Copy the headers of HTTP/2 frames and the header blocks, wherever they stand. The kernel programs treat it
+    /// as [`Verdict::Everything`]: they do not follow frames yet.
+    Frames,
 }
 
 /// Kind bits of a verdict word: see [`Verdict::word`].
@@ -549,28 +554,37 @@ pub const VERDICT_HEADS: u64 = 0;
 /// See [`VERDICT_HEADS`].
 pub const VERDICT_IGNORE: u64 = 1;
 /// See [`VERDICT_HEADS`].
-pub const VERDICT_BODY_RECEIVE: u64 = 2;
+pub const VERDICT_BODY: u64 = 2;
+/// See [`VERDICT_HEADS`]. This kind and all above it copy everything.
+pub const VERDICT_EVERYTHING: u64 = 3;
 /// See [`VERDICT_HEADS`].
-pub const VERDICT_BODY_SEND: u64 = 3;
+pub const VERDICT_FRAMES: u64 = 4;
 
 /// The part of a connection's number that a verdict word carries, in its place.
 pub const fn verdict_tag(connection: u64) -> u64 {
     (connection / VERDICT_SLOTS as u64) << 35
 }
 
-/// The slot of a connection in the verdict array.
+/// The slot of a connection in arrays of [`VERDICT_SLOTS`].
 pub const fn verdict_slot(connection: u64) -> u32 {
     (connection as u32) & (VERDICT_SLOTS - 1)
 }
 
+/// The index of a direction's word in the verdict array.
+#[inline(always)]
+pub const fn verdict_index(connection: u64, direction: u8) -> u32 {
+    verdict_slot(connection) * 2 + (direction & 1) as u32
+}
+
 impl Verdict {
-    /// The word that stands for this verdict on `connection`.
+    /// The word that stands for this verdict on a direction of `connection`.
     pub const fn word(self, connection: u64) -> u64 {
         let (kind, position) = match self {
             Self::Heads => (VERDICT_HEADS, 0),
             Self::Ignore => (VERDICT_IGNORE, 0),
-            Self::BodyUntil { direction: RECEIVE, position } => (VERDICT_BODY_RECEIVE, position),
-            Self::BodyUntil { position, .. } => (VERDICT_BODY_SEND, position),
+            Self::BodyUntil { position } => (VERDICT_BODY, position),
+            Self::Everything => (VERDICT_EVERYTHING, 0),
+            Self::Frames => (VERDICT_FRAMES, 0),
         };
         verdict_tag(connection) | kind << 32 | position as u64
     }
@@ -741,6 +755,30 @@ mod tests {
         assert_eq!(verdict_slot(first), verdict_slot(second));
         assert_ne!(Verdict::Ignore.word(first), Verdict::Ignore.word(second));
         assert_eq!(Verdict::Heads.word(3), 0);
+    }
+
+    #[test]
+    fn each_direction_of_each_slot_has_a_word_of_its_own() {
+        let last = u64::from(VERDICT_SLOTS - 1);
+        let indices = [(0, RECEIVE), (0, SEND), (1, RECEIVE), (last, SEND)];
+        let indices = indices.map(|(connection, direction)| verdict_index(connection, direction));
+        assert_eq!(indices, [0, 1, 2, VERDICT_WORDS - 1]);
+    }
+
+    #[test]
+    fn kinds_of_verdicts_leave_the_tag_alone() {
+        let connection = 7 + 5 * u64::from(VERDICT_SLOTS);
+        let all = [
+            Verdict::Heads,
+            Verdict::Ignore,
+            Verdict::BodyUntil { position: u32::MAX },
+            Verdict::Everything,
+            Verdict::Frames,
+        ];
+        for (kind, verdict) in all.into_iter().enumerate() {
+            let word = verdict.word(connection);
+            assert_eq!((word ^ verdict_tag(connection)) >> 32, kind as u64);
+        }
     }
 
     #[test]

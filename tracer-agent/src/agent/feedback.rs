@@ -4,7 +4,7 @@ use tracer_common::Verdict;
 
 use crate::{
     clock,
-    exchange::ConnectionFacts,
+    exchange::{ConnectionFacts, Direction},
     kernel::{Verdicts, propagation::Propagation},
     pipeline::Feedback,
 };
@@ -35,8 +35,8 @@ impl KernelFeedback {
 }
 
 impl Feedback for KernelFeedback {
-    fn verdict(&mut self, connection: u64, verdict: Verdict) {
-        self.verdicts.set(connection, verdict);
+    fn verdict(&mut self, connection: u64, direction: Direction, verdict: Verdict) {
+        self.verdicts.set(connection, direction, verdict);
     }
 
     fn boundary(&mut self, connection: u64, position: u32) {

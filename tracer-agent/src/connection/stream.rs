@@ -1,5 +1,5 @@
-//! One direction of a connection: bytes put together by their TCP position, whatever the order in
-//! which their records came.
+//! One direction of a connection: bytes put together by their position, whatever the order in which their
+//! records came.
 
 use std::collections::VecDeque;
 
@@ -9,16 +9,16 @@ use crate::exchange::Unit;
 
 /// One record's worth of a stream.
 #[derive(Clone, Debug)]
-pub struct Piece<B> {
+pub struct Segment<B> {
     /// Offset of the first byte in the stream.
     pub offset: u64,
     /// Bytes that moved.
     pub length: u64,
-    /// Where in the piece the copied bytes begin.
+    /// Where in the segment the copied bytes begin.
     pub skip: u64,
     /// The copied bytes.
     pub head: B,
-    /// The last bytes of the piece, if they were copied apart.
+    /// The last bytes of the segment, if they were copied apart.
     pub tail: B,
     /// When the first byte could move.
     pub start_ns: u64,
@@ -26,16 +26,18 @@ pub struct Piece<B> {
     pub end_ns: u64,
     /// Who moved them.
     pub unit: Unit,
-    /// The direction of the connection changed with this piece.
+    /// The direction of the connection changed with this segment.
     pub turn: bool,
-    /// Another piece of the same call follows.
+    /// Another segment of the same system call follows.
     pub continues: bool,
+    /// It is a message with boundaries of its own.
+    pub is_datagram: bool,
 }
 
-impl<B: AsRef<[u8]>> Piece<B> {
+impl<B: AsRef<[u8]>> Segment<B> {
     /// A copy that owns its bytes.
-    pub fn to_owned(&self) -> Piece<Bytes> {
-        Piece {
+    pub fn to_owned(&self) -> Segment<Bytes> {
+        Segment {
             offset: self.offset,
             length: self.length,
             skip: self.skip,
@@ -46,6 +48,7 @@ impl<B: AsRef<[u8]>> Piece<B> {
             unit: self.unit,
             turn: self.turn,
             continues: self.continues,
+            is_datagram: self.is_datagram,
         }
     }
 
@@ -54,15 +57,17 @@ impl<B: AsRef<[u8]>> Piece<B> {
         self.offset + self.length
     }
 
-    /// The part of it from `offset` on, when what lies before was seen already.
-    pub fn from(&self, offset: u64) -> Piece<&[u8]> {
+    /// The part of it from `offset` on, when what lies before was seen already. What is left of a datagram is no
+    /// message: its bytes are not given.
+    pub fn from(&self, offset: u64) -> Segment<&[u8]> {
         let cut = offset.saturating_sub(self.offset).min(self.length);
-        let head = self.head.as_ref();
+        let is_cut = self.is_datagram && cut > 0;
+        let head = if is_cut { &[] } else { self.head.as_ref() };
         let into_head = cut.saturating_sub(self.skip).min(head.len() as u64);
-        let tail = self.tail.as_ref();
+        let tail = if is_cut { &[] } else { self.tail.as_ref() };
         let tail_at = self.length - tail.len() as u64;
         let into_tail = cut.saturating_sub(tail_at).min(tail.len() as u64);
-        Piece {
+        Segment {
             offset: self.offset + cut,
             length: self.length - cut,
             skip: self.skip.saturating_sub(cut),
@@ -73,21 +78,22 @@ impl<B: AsRef<[u8]>> Piece<B> {
             unit: self.unit,
             turn: self.turn,
             continues: self.continues,
+            is_datagram: self.is_datagram && !is_cut,
         }
     }
 }
 
-/// Where a stream stands.
+/// The state of one direction.
 #[derive(Debug, Default)]
 pub struct Stream {
     /// Sequence number of offset 0.
     first: u32,
     /// Offset of the next byte that was not handed on.
     next: u64,
-    /// Whether `next` is known: at birth, or after the first piece.
+    /// Whether `next` is known: at birth, or after the first segment.
     started: bool,
-    /// Pieces that wait, by offset: for one before them, or for the other direction.
-    held: VecDeque<Piece<Bytes>>,
+    /// Segments that wait, by offset: for one before them, or for the other direction.
+    held: VecDeque<Segment<Bytes>>,
     /// When the oldest of them came; they do not wait for ever.
     held_since_ns: u64,
     /// Offset behind the last byte, once the end is known.
@@ -96,7 +102,7 @@ pub struct Stream {
     ended: bool,
 }
 
-/// What came of a piece.
+/// What came of a segment.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Placed {
     /// It is the next one.
@@ -110,7 +116,7 @@ pub enum Placed {
 }
 
 impl Stream {
-    /// Pieces that may wait.
+    /// Segments that may wait.
     pub const MAX_HELD: usize = 1024;
 
     /// A stream whose first byte has sequence number `first`; `from_birth` if none was missed.
@@ -143,7 +149,7 @@ impl Stream {
         self.started && self.next == offset
     }
 
-    /// Where a piece belongs.
+    /// Where a segment belongs.
     pub fn place(&mut self, offset: u64, length: u64) -> Placed {
         if !self.started {
             self.started = true;
@@ -165,41 +171,41 @@ impl Stream {
         self.next = self.next.max(offset);
     }
 
-    /// Keeps a piece for later. Returns false if there is no room.
-    pub fn hold(&mut self, piece: Piece<Bytes>, now_ns: u64) -> bool {
+    /// Keeps a segment for later. Returns false if there is no room.
+    pub fn hold(&mut self, segment: Segment<Bytes>, now_ns: u64) -> bool {
         if self.held.len() >= Self::MAX_HELD {
             return false;
         }
         if self.held.is_empty() {
             self.held_since_ns = now_ns;
         }
-        let at = self.held.partition_point(|other| other.offset <= piece.offset);
-        self.held.insert(at, piece);
+        let at = self.held.partition_point(|other| other.offset <= segment.offset);
+        self.held.insert(at, segment);
         true
     }
 
-    /// The first piece that waits.
-    pub fn first_held(&self) -> Option<&Piece<Bytes>> {
+    /// The first segment that waits.
+    pub fn first_held(&self) -> Option<&Segment<Bytes>> {
         self.held.front()
     }
 
-    /// Whether nothing waits in it: no piece, and no end that was not handed on.
+    /// Whether nothing waits in it: no segment, and no end that was not handed on.
     pub fn is_quiet(&self) -> bool {
         self.held.is_empty() && (self.end.is_none() || self.ended)
     }
 
     /// All that wait, in order.
-    pub fn held(&self) -> impl Iterator<Item = &Piece<Bytes>> {
+    pub fn held(&self) -> impl Iterator<Item = &Segment<Bytes>> {
         self.held.iter()
     }
 
-    /// Takes the first piece that waits; the others wait from `now_ns`.
-    pub fn take_held(&mut self, now_ns: u64) -> Option<Piece<Bytes>> {
+    /// Takes the first segment that waits; the others wait from `now_ns`.
+    pub fn take_held(&mut self, now_ns: u64) -> Option<Segment<Bytes>> {
         self.held_since_ns = now_ns;
         self.held.pop_front()
     }
 
-    /// Whether pieces have waited since before `limit_ns`.
+    /// Whether segments have waited since before `limit_ns`.
     pub fn has_waited_since(&self, limit_ns: u64) -> bool {
         !self.held.is_empty() && self.held_since_ns <= limit_ns
     }
@@ -221,8 +227,8 @@ impl Stream {
 mod tests {
     use super::*;
 
-    fn piece(offset: u64, bytes: &'static [u8]) -> Piece<Bytes> {
-        Piece {
+    fn segment(offset: u64, bytes: &'static [u8]) -> Segment<Bytes> {
+        Segment {
             offset,
             length: bytes.len() as u64,
             skip: 0,
@@ -233,6 +239,7 @@ mod tests {
             unit: Unit::thread(1, 1),
             turn: false,
             continues: false,
+            is_datagram: false,
         }
     }
 
@@ -250,8 +257,8 @@ mod tests {
     fn pieces_wait_in_the_order_of_their_bytes() {
         let mut stream = Stream::new(0, true);
         assert_eq!(stream.place(5, 3), Placed::Ahead);
-        assert!(stream.hold(piece(5, b"abc"), 10));
-        assert!(stream.hold(piece(2, b"xyz"), 20));
+        assert!(stream.hold(segment(5, b"abc"), 10));
+        assert!(stream.hold(segment(2, b"xyz"), 20));
         assert_eq!(stream.first_held().map(|p| p.offset), Some(2));
         assert!(stream.has_waited_since(10));
         assert!(!stream.has_waited_since(9));
@@ -259,12 +266,12 @@ mod tests {
 
     #[test]
     fn bytes_that_were_seen_are_cut_off() {
-        let whole = Piece {
+        let whole = Segment {
             skip: 2,
             length: 20,
             head: Bytes::from_static(b"abcd"),
             tail: Bytes::from_static(b"yz"),
-            ..piece(100, b"")
+            ..segment(100, b"")
         };
         let rest = whole.from(104);
         assert_eq!(
@@ -276,11 +283,20 @@ mod tests {
     }
 
     #[test]
+    fn what_is_left_of_a_datagram_is_no_message() {
+        let whole = Segment { is_datagram: true, ..segment(100, b"abcd") };
+        let rest = whole.from(100);
+        assert_eq!((rest.is_datagram, rest.head), (true, &b"abcd"[..]));
+        let rest = whole.from(102);
+        assert_eq!((rest.is_datagram, rest.length, rest.head), (false, 2, &b""[..]));
+    }
+
+    #[test]
     fn a_full_stream_refuses_more() {
         let mut stream = Stream::new(0, true);
         for n in 0..Stream::MAX_HELD as u64 {
-            assert!(stream.hold(piece(10 + n, b"a"), 0));
+            assert!(stream.hold(segment(10 + n, b"a"), 0));
         }
-        assert!(!stream.hold(piece(9999, b"a"), 0));
+        assert!(!stream.hold(segment(9999, b"a"), 0));
     }
 }

@@ -1,8 +1,6 @@
 //! Background requests: client requests that a process sends of its own accord (timers, health checks, work
 //! after an answer).
 
-use std::net::SocketAddr;
-
 use rustc_hash::FxHashMap;
 
 use super::strategy::ClientRequest;
@@ -14,7 +12,7 @@ pub(super) struct Background {
     /// Server requests so far. Client requests before the first belong to the process's start.
     served: u32,
     /// Addresses, with the client requests to them since that could have been for a server request.
-    remotes: FxHashMap<SocketAddr, u32>,
+    remotes: FxHashMap<u64, u32>,
     /// When the process last had a server request that is not known: its client has gone, or it was not seen.
     unseen_ns: Option<u64>,
 }

@@ -13,7 +13,6 @@ mod forwarded;
 mod ids;
 mod link;
 mod open;
-mod peers;
 mod placement;
 mod process;
 mod processes;
@@ -138,7 +137,7 @@ impl Correlator {
         };
         let placement = if kind.is_outgoing() {
             let connect_ns = facts.connect_ns.filter(|_| offset == 0);
-            let remote = facts.remote;
+            let remote = facts.remote.address_hash();
             let client = ClientRequest { key, kind, unit, start_ns, connect_ns, remote, target };
             match header.and_then(|header| header.sent) {
                 Some(header) => placer.injected(&client, &header),

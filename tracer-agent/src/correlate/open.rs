@@ -4,10 +4,7 @@ use std::collections::hash_map::Entry;
 
 use rustc_hash::FxHashMap;
 
-use super::{
-    link::{Context, Evidence},
-    peers::{Ends, Peers},
-};
+use super::link::{Context, Evidence};
 use crate::{
     exchange::{ConnectionFacts, Direction, Exchange, Kind, Unit},
     trace_context::Carried,
@@ -91,7 +88,6 @@ impl Request {
 struct Connection {
     /// In the order in which they were opened.
     requests: Vec<Request>,
-    ends: Ends,
     /// The connection itself is gone.
     is_gone: bool,
     /// The addresses say that the other end is on this host.
@@ -128,7 +124,6 @@ pub(super) enum Above {
 #[derive(Debug, Default)]
 pub(super) struct OpenRequests {
     connections: FxHashMap<u64, Connection>,
-    peers: Peers,
 }
 
 impl OpenRequests {
@@ -139,25 +134,21 @@ impl OpenRequests {
     /// A connection carries a request. Returns its other end, if that is on this host and was seen.
     #[inline]
     pub(super) fn register(&mut self, facts: &ConnectionFacts) -> Option<u64> {
-        let ends = Peers::ends(facts);
+        // Only one that carries requests has something to link.
+        let seen = facts.peer.filter(|other| self.connections.contains_key(other));
         let connection = match self.connections.entry(facts.number) {
             Entry::Occupied(known) => known.into_mut(),
-            Entry::Vacant(new) => {
-                self.peers.insert(ends, facts.number);
-                let (own, other) = (facts.local.ip(), facts.remote.ip());
-                new.insert(Connection {
-                    requests: Vec::new(),
-                    ends,
-                    is_gone: false,
-                    is_local: other.is_loopback() || other == own,
-                    peer: None,
-                    is_in_order: true,
-                    read: None,
-                })
-            }
+            Entry::Vacant(new) => new.insert(Connection {
+                requests: Vec::new(),
+                is_gone: false,
+                is_local: facts.remote.is_local_to(&facts.local),
+                peer: None,
+                is_in_order: true,
+                read: None,
+            }),
         };
         if connection.peer.is_none() {
-            let peer = self.peers.of(ends, facts.number)?;
+            let peer = seen?;
             connection.peer = Some(peer);
             if let Some(other) = self.connections.get_mut(&peer) {
                 other.peer = Some(facts.number);
@@ -401,8 +392,7 @@ impl OpenRequests {
     }
 
     fn remove(&mut self, connection: u64) {
-        let Some(Connection { ends, peer, .. }) = self.connections.remove(&connection) else { return };
-        self.peers.remove(ends, connection);
+        let Some(Connection { peer, .. }) = self.connections.remove(&connection) else { return };
         if let Some(other) = peer.and_then(|peer| self.connections.get_mut(&peer)) {
             other.peer = None;
         }
@@ -410,6 +400,6 @@ impl OpenRequests {
 
     #[cfg(test)]
     pub(super) fn is_empty(&self) -> bool {
-        self.connections.is_empty() && self.peers.is_empty()
+        self.connections.is_empty()
     }
 }

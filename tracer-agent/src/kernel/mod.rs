@@ -23,7 +23,7 @@ use aya::{
 };
 use tracer_common::{
     FileKey, KERNEL_COUNTERS, KernelCounter, NAME_BYTES, Offsets, PORT_WORDS, RULE_EXCLUDE, RULE_LOOK,
-    RULE_SELECT, SELECTION_WORDS, Seeds, Settings, VERDICT_SLOTS, Verdict, verdict_slot,
+    RULE_SELECT, SELECTION_WORDS, Seeds, Settings, VERDICT_WORDS, Verdict, verdict_index,
 };
 
 use self::{
@@ -35,7 +35,7 @@ use self::{
     propagation::{Propagation, PropagationPlan},
     ring::Ring,
 };
-use crate::trace_context::sample::Sampler;
+use crate::{exchange::Direction, trace_context::sample::Sampler};
 
 pub use self::{
     error::KernelError,
@@ -111,9 +111,9 @@ impl Selection {
 pub struct Verdicts(Arc<Words>);
 
 impl Verdicts {
-    /// From now on this is wanted of a connection.
-    pub fn set(&self, connection: u64, verdict: Verdict) {
-        self.0.store(verdict_slot(connection), verdict.word(connection));
+    /// From now on this is wanted of a direction of a connection.
+    pub fn set(&self, connection: u64, direction: Direction, verdict: Verdict) {
+        self.0.store(verdict_index(connection, direction.code()), verdict.word(connection));
     }
 }
 
@@ -195,7 +195,7 @@ impl Kernel {
             .map_err(|error| classify(&error))?;
 
         let selected = Words::map(map(&ebpf, "SELECTED")?, SELECTION_WORDS)?;
-        let verdicts = Words::map(map(&ebpf, "VERDICTS")?, VERDICT_SLOTS)?;
+        let verdicts = Words::map(map(&ebpf, "VERDICTS")?, VERDICT_WORDS)?;
         let ports = Words::map(map(&ebpf, "PORTS")?, PORT_WORDS)?;
         for port in &plan.ports {
             ports.set_bits(u32::from(*port) / 64, 1 << (port % 64));

@@ -167,8 +167,9 @@ impl Propagation {
             && self.joined.len() < MOST.1
             && !self.joined.contains_key(&facts.number)
         {
+            // Only TCP connections get headers.
+            let (Some(local), Some(remote)) = (facts.local.ip(), facts.remote.ip()) else { return };
             self.joined.insert(facts.number, 0);
-            let (local, remote) = (facts.local, facts.remote);
             self.wanted.push(Wanted { pid, connection: facts.number, local, remote });
         }
     }

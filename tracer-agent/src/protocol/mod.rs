@@ -170,7 +170,7 @@ pub enum Yield {
     /// A request and its response.
     Exchange(Exchange),
     /// The connection speaks something else from these offsets on (bytes of each side since the parser began): an
-    /// upgrade, CONNECT, STARTTLS. The parser takes no more.
+    /// upgrade, CONNECT, STARTTLS. The parser takes no more, and this is the last that its call yields.
     Changed {
         /// What it speaks.
         next: Next,

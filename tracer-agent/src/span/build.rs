@@ -141,8 +141,8 @@ impl SpanBuilder {
                 Kind::Publish => SpanKind::Producer,
                 Kind::Consume => SpanKind::Consumer,
             },
-            local: facts.local,
-            peer: facts.remote,
+            local: facts.local.clone(),
+            peer: facts.remote.clone(),
             start_unix_ns,
             end_unix_ns: clock.unix_ns(exchange.end_ns).max(start_unix_ns),
             attributes,
@@ -199,11 +199,15 @@ fn describe(
         Attribute::Int(number) => attributes.int(name, number),
         Attribute::Bool(truth) => attributes.bool(name, truth),
     });
-    let server = if exchange.kind.is_outgoing() { facts.remote } else { facts.local };
-    attributes.str(semconv::SERVER_ADDRESS, &server.ip().to_string());
-    attributes.int(semconv::SERVER_PORT, i64::from(server.port()));
-    attributes.str(semconv::NETWORK_PEER_ADDRESS, &facts.remote.ip().to_string());
-    attributes.int(semconv::NETWORK_PEER_PORT, i64::from(facts.remote.port()));
+    let server = if exchange.kind.is_outgoing() { &facts.remote } else { &facts.local };
+    attributes.str(semconv::SERVER_ADDRESS, &server.address());
+    if let Some(port) = server.port() {
+        attributes.int(semconv::SERVER_PORT, i64::from(port));
+    }
+    attributes.str(semconv::NETWORK_PEER_ADDRESS, &facts.remote.address());
+    if let Some(port) = facts.remote.port() {
+        attributes.int(semconv::NETWORK_PEER_PORT, i64::from(port));
+    }
     let unit = exchange.unit();
     if unit.pid != resource.pid {
         attributes.int(semconv::PROCESS_PID, i64::from(unit.pid));

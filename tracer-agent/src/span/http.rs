@@ -1,10 +1,6 @@
 //! Names and attributes of HTTP spans.
 
-use std::{
-    borrow::Cow,
-    net::{IpAddr, SocketAddr},
-    sync::Arc,
-};
+use std::{borrow::Cow, net::IpAddr, sync::Arc};
 
 use rustc_hash::FxHashMap;
 
@@ -15,6 +11,7 @@ use super::{
     text::Recent,
 };
 use crate::{
+    endpoint::Endpoint,
     exchange::{ConnectionFacts, Exchange, Kind, Outcome},
     protocol::http::HttpExchange,
     redact::{CREDENTIALS, Redactor},
@@ -58,7 +55,12 @@ struct Addresses {
 impl Addresses {
     const MOST: usize = 4096;
 
-    fn text(&mut self, address: IpAddr) -> Text {
+    /// Without the port.
+    fn text(&mut self, endpoint: &Endpoint) -> Text {
+        let address = match endpoint {
+            Endpoint::Ip(address) => address.ip(),
+            Endpoint::Unix { .. } => return Text::from(endpoint.to_string()),
+        };
         if let Some((known, text)) = &self.last
             && *known == address
         {
@@ -215,7 +217,7 @@ impl HttpNames {
             let (host, port) =
                 authority.as_deref().map_or((None, None), |authority| self.authorities.parts(authority));
             let port = port.or_else(|| default_port(host.is_some(), &scheme, server(facts, serves)));
-            (host.unwrap_or_else(|| self.addresses.text(server(facts, serves).ip())), port)
+            (host.unwrap_or_else(|| self.addresses.text(server(facts, serves))), port)
         };
 
         let query = target.query.map(|query| self.redactor.query(query));
@@ -241,12 +243,14 @@ impl HttpNames {
             if let Some(port) = port {
                 attributes.int(names::SERVER_PORT, i64::from(port));
             }
-            let peer = self.addresses.text(facts.remote.ip());
+            let peer = self.addresses.text(&facts.remote);
             if serves {
                 attributes.str(names::CLIENT_ADDRESS, forwarded.client.as_deref().unwrap_or(&peer));
             }
             attributes.str(names::NETWORK_PEER_ADDRESS, &peer);
-            attributes.int(names::NETWORK_PEER_PORT, i64::from(facts.remote.port()));
+            if let Some(port) = facts.remote.port() {
+                attributes.int(names::NETWORK_PEER_PORT, i64::from(port));
+            }
             let version = if http.minor_version == 0 { "1.0" } else { "1.1" };
             attributes.str(names::NETWORK_PROTOCOL_VERSION, version);
             if is_plain && let Some(authority) = http.host() {
@@ -461,15 +465,15 @@ fn split_authority(authority: &str) -> (Option<&str>, Option<u16>) {
 }
 
 /// The server's own address, when the request does not name it.
-fn server(facts: &ConnectionFacts, serves: bool) -> SocketAddr {
-    if serves { facts.local } else { facts.remote }
+fn server(facts: &ConnectionFacts, serves: bool) -> &Endpoint {
+    if serves { &facts.local } else { &facts.remote }
 }
 
-fn default_port(named: bool, scheme: &str, server: SocketAddr) -> Option<u16> {
+fn default_port(named: bool, scheme: &str, server: &Endpoint) -> Option<u16> {
     match (named, scheme) {
         (true, "http") => Some(80),
         (true, "https") => Some(443),
-        _ => Some(server.port()),
+        _ => server.port(),
     }
 }
 

@@ -10,14 +10,14 @@ pub(crate) mod semconv;
 mod tests;
 mod text;
 
-use std::{net::SocketAddr, sync::Arc};
+use std::sync::Arc;
 
 pub use self::{
     attributes::{Attributes, ValueRef},
     semconv::SCHEMA_URL,
     text::Text,
 };
-use crate::correlate::Evidence;
+use crate::{correlate::Evidence, endpoint::Endpoint};
 
 /// Value of an attribute.
 #[derive(Clone, Debug, PartialEq)]
@@ -124,9 +124,9 @@ pub struct Span {
     /// Kind.
     pub kind: SpanKind,
     /// This end of the connection.
-    pub local: SocketAddr,
+    pub local: Endpoint,
     /// The other end.
-    pub peer: SocketAddr,
+    pub peer: Endpoint,
     /// Start, nanoseconds since 1970.
     pub start_unix_ns: u64,
     /// End, nanoseconds since 1970.

@@ -10,6 +10,7 @@ use super::{
 };
 use crate::{
     correlate::{Correlator, Ids, Rules, Sdk},
+    endpoint::PeerIdentity,
     exchange::{ConnectionFacts, Connector, Exchange, Kind, Opened, Outcome, Unit},
     ledger::Counter,
     protocol::http::{Head, HttpExchange, Noted, attempt},
@@ -81,8 +82,10 @@ fn build_by(
     let facts = ConnectionFacts {
         number: 1,
         connector,
-        local,
-        remote,
+        local: local.into(),
+        remote: remote.into(),
+        identity: PeerIdentity::Unknown,
+        peer: None,
         netns: 1,
         connect_ns: None,
         first_sent: 0,

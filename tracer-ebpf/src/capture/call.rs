@@ -5,8 +5,8 @@ use core::ffi::c_void;
 use aya_ebpf::helpers::generated::{bpf_ktime_get_ns, bpf_skc_to_tcp_sock};
 use tracer_common::{
     DataHeader, EDGE_END, EDGE_START, EDGE_WITHOUT_VERDICT, FLAG_END, FLAG_PRE_SEND, FLAG_TURN, HEAD_BUDGET,
-    KernelCounter, Kind, NoBytes, OPEN_HEAD_BUDGET, RECEIVE, SEND, VERDICT_BODY_RECEIVE, VERDICT_BODY_SEND,
-    VERDICT_HEADS, VERDICT_IGNORE,
+    KernelCounter, Kind, NoBytes, OPEN_HEAD_BUDGET, RECEIVE, SEND, VERDICT_BODY,
+    VERDICT_EVERYTHING, VERDICT_HEADS, VERDICT_IGNORE,
 };
 
 use crate::{
@@ -74,7 +74,7 @@ pub(crate) unsafe fn moved<const HOOK: u8>(sk: *mut c_void, ret: i32, flags: i32
             return;
         }
         let Some(connection) = find_or_create(sk) else { return };
-        let (verdict, until) = verdict(connection.number);
+        let (verdict, until) = verdict(connection.number, direction);
         if verdict == VERDICT_IGNORE {
             return;
         }
@@ -257,8 +257,12 @@ impl Connection {
     #[inline(always)]
     fn share(&mut self, header: &DataHeader, verdict: u64, until: u32) -> Share {
         let mut skip = 0;
-        let about = if header.direction == SEND { VERDICT_BODY_SEND } else { VERDICT_BODY_RECEIVE };
-        if verdict == about {
+        if verdict >= VERDICT_EVERYTHING {
+            self.budget = HEAD_BUDGET;
+            self.open_budget = OPEN_HEAD_BUDGET;
+            self.head = Self::HEAD_UNKNOWN;
+        }
+        if verdict == VERDICT_BODY {
             let left = until.wrapping_sub(header.position) as i32;
             if left >= header.length as i32 {
                 return Share { skip: 0, wanted: min(header.length, EDGE_START), in_body: true };
@@ -329,7 +333,7 @@ unsafe fn without_bytes(sk: *mut c_void, tcp: *const c_void, ret: i32, direction
         {
             return;
         }
-        if is_ignored(connection.number) {
+        if is_ignored(connection.number, direction) {
             return;
         }
         let now = bpf_ktime_get_ns();

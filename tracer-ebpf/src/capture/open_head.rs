@@ -5,6 +5,7 @@ use core::ffi::{c_long, c_void};
 use aya_ebpf::helpers::generated::bpf_loop;
 use tracer_common::{
     EDGE_END, EDGE_WITHOUT_VERDICT, FLAG_CONTINUES, FLAG_TURN, HEAD_BUDGET, OPEN_HEAD_BUDGET,
+    VERDICT_EVERYTHING,
 };
 
 use crate::{
@@ -131,7 +132,7 @@ unsafe extern "C" fn emit_open_piece(_index: u64, slot: *mut u64) -> c_long {
             let filled = gathered & u64::from(u32::MAX);
             let found = tracer_find_head_end(slot, filled, u64::from(work.open.last_bytes));
             work.open.last_bytes = found as u32;
-            if found >> 32 != 0 {
+            if found >> 32 != 0 && work.verdict < VERDICT_EVERYTHING {
                 work.open.head = u32::from(Connection::HEAD_COMPLETE);
             } else if work.open.budget <= wanted as u32 {
                 work.open.budget = 0;

@@ -58,7 +58,7 @@ pub(crate) unsafe fn file_before_leaving(ops: *mut bpf_sock_ops, sk: *mut c_void
             return;
         }
         // The agent reads nothing of the connection: no server looks for a request of it.
-        if is_ignored(connection.number) {
+        if is_ignored(connection.number, SEND) {
             if outgoing.state == State::Outside {
                 call_back(ops, false);
             }

@@ -12,7 +12,7 @@ pub(super) mod choose;
 pub(super) mod proxy;
 pub(super) mod threads;
 
-use std::{fmt, net::SocketAddr};
+use std::fmt;
 
 use super::{
     link::Evidence,
@@ -50,7 +50,8 @@ pub(super) struct ClientRequest {
     pub(super) start_ns: u64,
     /// When its connection was opened, if it is the connection's first request.
     pub(super) connect_ns: Option<u64>,
-    pub(super) remote: SocketAddr,
+    /// See [`crate::endpoint::Endpoint::address_hash`].
+    pub(super) remote: u64,
     /// See [`crate::exchange::Opened::target`].
     pub(super) target: u64,
 }

@@ -10,7 +10,7 @@ const WORKER: Unit = Unit::thread(1, 1);
 fn call_elsewhere(world: &mut World) -> Link {
     let number = world.now() + 10_000;
     let (End(mut facts), _) = world.connection(number);
-    facts.remote.set_port(81);
+    facts.remote = std::net::SocketAddr::from(([127, 0, 0, 1], 81)).into();
     let made = world.open(&End(facts), WORKER, 1, None);
     world.close(&made)
 }

@@ -13,6 +13,7 @@ use std::sync::Arc;
 
 use super::*;
 use crate::{
+    endpoint::{Endpoint, PeerIdentity},
     exchange::{Connector, Outcome},
     protocol::http::{Head, HttpExchange, Noted},
     trace_context::{Carried, HeaderFormat, HeaderFormats, Incoming},
@@ -77,7 +78,7 @@ impl World {
     /// Both ends of a connection: the client's, the server's.
     fn connection(&mut self, number: u64) -> (End, End) {
         let connect_ns = self.now();
-        let address = |port: u16| std::net::SocketAddr::from(([127, 0, 0, 1], port));
+        let address = |port: u16| Endpoint::from(std::net::SocketAddr::from(([127, 0, 0, 1], port)));
         let (client, server) =
             ((number as u32).wrapping_mul(1000) + 1, (number as u32).wrapping_mul(1000) + 2);
         let facts = ConnectionFacts {
@@ -85,6 +86,8 @@ impl World {
             connector: Connector::Local,
             local: address(50_000),
             remote: address(80),
+            identity: PeerIdentity::Sequence { sent: client, received: server },
+            peer: Some(number + 1_000_000),
             netns: 1,
             connect_ns: Some(connect_ns),
             first_sent: client,
@@ -93,8 +96,10 @@ impl World {
         let other = ConnectionFacts {
             number: number + 1_000_000,
             connector: Connector::Remote,
-            local: facts.remote,
-            remote: facts.local,
+            local: facts.remote.clone(),
+            remote: facts.local.clone(),
+            identity: PeerIdentity::Sequence { sent: server, received: client },
+            peer: Some(number),
             connect_ns: None,
             first_sent: server,
             first_received: client,

@@ -260,8 +260,8 @@ mod tests {
             trace_state: "a=1".to_owned(),
             name: name.into(),
             kind: SpanKind::Client,
-            local: "127.0.0.1:8080".parse().expect("an address"),
-            peer: "127.0.0.1:51234".parse().expect("an address"),
+            local: std::net::SocketAddr::from(([127, 0, 0, 1], 8080)).into(),
+            peer: std::net::SocketAddr::from(([127, 0, 0, 1], 51234)).into(),
             start_unix_ns: u64::MAX,
             end_unix_ns: 5,
             attributes: Attributes::from(

@@ -97,8 +97,10 @@ mod tests {
         let facts = ConnectionFacts {
             number: 1,
             connector: Connector::Unknown,
-            local: "127.0.0.1:8080".parse().expect("an address"),
-            remote: "127.0.0.1:51234".parse().expect("an address"),
+            local: std::net::SocketAddr::from(([127, 0, 0, 1], 8080)).into(),
+            remote: std::net::SocketAddr::from(([127, 0, 0, 1], 51_234)).into(),
+            identity: crate::endpoint::PeerIdentity::Unknown,
+            peer: None,
             netns: 1,
             connect_ns: None,
             first_sent: 0,

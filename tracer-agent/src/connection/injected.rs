@@ -1,4 +1,4 @@
-//! What became of the trace headers of the calls on a connection.
+//! Trace headers that were injected into the client requests of a connection, or why there is none.
 
 use std::collections::VecDeque;
 
@@ -8,7 +8,7 @@ use crate::exchange::{Header, SentHeader};
 
 /// Those of one connection, from the records of the kernel programs.
 #[derive(Debug, Default)]
-pub(super) struct Headers {
+pub(super) struct Injected {
     /// Records of requests that were not seen yet.
     pending: VecDeque<HeaderRecord>,
     /// What holds for all requests from a position on.
@@ -17,7 +17,7 @@ pub(super) struct Headers {
     pushes: VecDeque<(u32, u32, u32)>,
 }
 
-impl Headers {
+impl Injected {
     /// Requests that wait for their bytes, and pushes that are remembered.
     pub(super) const MOST: usize = 64;
 
@@ -92,33 +92,33 @@ mod tests {
 
     #[test]
     fn each_request_has_its_own_and_what_lasts_holds_behind() {
-        let mut headers = Headers::default();
+        let mut injected = Injected::default();
         let parent = HeaderRecord {
             evidence: EVIDENCE_PROXY,
             parent_connection: 7,
             parent_position: 9,
             ..record(u32::MAX - 10, HeaderOutcome::Pushed)
         };
-        headers.add(parent);
-        headers.add(HeaderRecord { inserted: PARENT_BYTES, ..record(20, HeaderOutcome::Pushed) });
-        headers.add(HeaderRecord { lasting: 1, ..record(21, HeaderOutcome::Blocking) });
-        let first = headers.take(u32::MAX - 10);
+        injected.add(parent);
+        injected.add(HeaderRecord { inserted: PARENT_BYTES, ..record(20, HeaderOutcome::Pushed) });
+        injected.add(HeaderRecord { lasting: 1, ..record(21, HeaderOutcome::Blocking) });
+        let first = injected.take(u32::MAX - 10);
         assert_eq!(first.outcome, HeaderOutcome::Pushed);
         assert_eq!(first.sent.and_then(|sent| sent.parent), Some((7, 9)));
-        assert_eq!(headers.inserted_before(u32::MAX - 10), 0);
-        assert_eq!(headers.inserted_before(20), PARENT_BYTES);
-        assert_eq!(headers.inserted_before(21), 2 * PARENT_BYTES);
-        assert_eq!(headers.take(10).outcome, HeaderOutcome::BoundaryUnknown);
-        assert_eq!(headers.take(20).outcome, HeaderOutcome::Pushed);
-        assert_eq!(headers.take(500).outcome, HeaderOutcome::Blocking);
+        assert_eq!(injected.inserted_before(u32::MAX - 10), 0);
+        assert_eq!(injected.inserted_before(20), PARENT_BYTES);
+        assert_eq!(injected.inserted_before(21), 2 * PARENT_BYTES);
+        assert_eq!(injected.take(10).outcome, HeaderOutcome::BoundaryUnknown);
+        assert_eq!(injected.take(20).outcome, HeaderOutcome::Pushed);
+        assert_eq!(injected.take(500).outcome, HeaderOutcome::Blocking);
     }
 
     #[test]
     fn a_send_that_is_made_again_counts_once() {
-        let mut headers = Headers::default();
-        headers.add(record(5, HeaderOutcome::Pushed));
-        headers.add(record(5, HeaderOutcome::QueueNotEmpty));
-        assert_eq!(headers.inserted_before(50), 0);
-        assert_eq!(headers.take(5).outcome, HeaderOutcome::QueueNotEmpty);
+        let mut injected = Injected::default();
+        injected.add(record(5, HeaderOutcome::Pushed));
+        injected.add(record(5, HeaderOutcome::QueueNotEmpty));
+        assert_eq!(injected.inserted_before(50), 0);
+        assert_eq!(injected.take(5).outcome, HeaderOutcome::QueueNotEmpty);
     }
 }

@@ -1,5 +1,10 @@
 //! Records as the kernel writes them, in orders that it may write them in.
 
+mod change;
+mod datagrams;
+mod layer;
+mod unix;
+
 use std::net::SocketAddr;
 
 use tracer_common::{
@@ -15,9 +20,9 @@ use crate::{exchange::Outcome, protocol::http::HttpExchange};
 struct Seen {
     exchanges: Vec<(ConnectionFacts, Exchange)>,
     counts: Vec<(Counter, u64)>,
-    verdicts: Vec<(u64, Verdict)>,
-    hidden: usize,
-    unread: usize,
+    verdicts: Vec<(u64, Direction, Verdict)>,
+    opaque: usize,
+    undecoded: usize,
     opened: usize,
     left: Vec<u64>,
 }
@@ -29,11 +34,11 @@ impl Output for Seen {
     fn answered(&mut self, _: &ConnectionFacts, _: Kind, _: u64, _: u32) {}
     fn closed(&mut self, _: &ConnectionFacts, _: &Exchange) {}
     fn read(&mut self, _: &ConnectionFacts, _: Unit, _: u64) {}
-    fn unread(&mut self, _: Unit, _: u64) {
-        self.unread += 1;
+    fn undecoded(&mut self, _: Unit, _: u64) {
+        self.undecoded += 1;
     }
-    fn hidden(&mut self, _: u32) {
-        self.hidden += 1;
+    fn opaque(&mut self, _: u32) {
+        self.opaque += 1;
     }
     fn left(&mut self, connection: u64) {
         self.left.push(connection);
@@ -44,8 +49,8 @@ impl Output for Seen {
     fn count(&mut self, _: u32, counter: Counter, n: u64) {
         self.counts.push((counter, n));
     }
-    fn verdict(&mut self, connection: u64, verdict: Verdict) {
-        self.verdicts.push((connection, verdict));
+    fn verdict(&mut self, connection: u64, direction: Direction, verdict: Verdict) {
+        self.verdicts.push((connection, direction, verdict));
     }
     fn boundary(&mut self, _: &ConnectionFacts, _: u32) {}
 }
@@ -100,7 +105,7 @@ impl Driver {
             remote_address: [127, 0, 0, 2, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0],
             ..OpenRecord::default()
         };
-        self.table.open(&record, &mut self.seen);
+        self.table.open(&record, &[], &mut self.seen);
     }
 
     fn data(&mut self, connection: u64, direction: u8, offset: u32, bytes: &[u8], time_ns: u64) {
@@ -158,7 +163,7 @@ fn sequence_numbers_may_wrap_in_the_middle() {
     assert_eq!(driver.seen.targets(), one("/a"));
     let (facts, exchange) = &driver.seen.exchanges[0];
     assert_eq!((exchange.kind, exchange.start_ns, exchange.end_ns), (Kind::Serve, 1, 3));
-    assert_eq!(facts.remote, SocketAddr::from(([127, 0, 0, 2], 4001)));
+    assert_eq!(facts.remote, SocketAddr::from(([127, 0, 0, 2], 4001)).into());
 }
 
 #[test]
@@ -283,7 +288,8 @@ fn other_protocols_are_counted_once_and_left_alone() {
         driver.data(1, RECEIVE, 0, first, 1);
         driver.data(1, SEND, 0, b"whatever", 2);
         assert_eq!(driver.seen.of(counter), 1);
-        assert_eq!(driver.seen.verdicts.first(), Some(&(1, Verdict::Ignore)));
+        let ignored = [Direction::Receive, Direction::Send].map(|direction| (1, direction, Verdict::Ignore));
+        assert_eq!(driver.seen.verdicts[..2], ignored);
         assert!(driver.seen.exchanges.is_empty());
     }
 }
@@ -296,7 +302,25 @@ fn a_long_body_is_told_to_the_kernel_until_it_ends() {
     let head = b"HTTP/1.1 200 OK\r\nContent-Length: 100000\r\n\r\n";
     driver.data(1, SEND, 0, head, 2);
     let position = SENT.wrapping_add(head.len() as u32 + 100_000);
-    assert_eq!(driver.seen.verdicts, [(1, Verdict::BodyUntil { direction: SEND, position })]);
+    let body = (1, Direction::Send, Verdict::BodyUntil { position });
+    assert_eq!(driver.seen.verdicts, [body]);
+}
+
+#[test]
+fn a_verdict_that_did_not_change_for_a_direction_is_not_told_again() {
+    let mut driver = Driver::new();
+    driver.open(1, OPEN_BIRTH);
+    let head = b"POST /up HTTP/1.1\r\nContent-Length: 100000\r\n\r\n";
+    driver.data(1, RECEIVE, 0, head, 1);
+    driver.data(1, RECEIVE, head.len() as u32, &vec![b'x'; 100_000], 2);
+    driver.data(1, SEND, 0, ANSWER, 3);
+    driver.data(1, RECEIVE, head.len() as u32 + 100_000, ASK, 4);
+    driver.data(1, SEND, ANSWER.len() as u32, ANSWER, 5);
+    let position = RECEIVED + head.len() as u32 + 100_000;
+    let expected =
+        [Verdict::BodyUntil { position }, Verdict::Heads].map(|verdict| (1, Direction::Receive, verdict));
+    assert_eq!(driver.seen.verdicts, expected);
+    assert_eq!(driver.seen.exchanges.len(), 2);
 }
 
 #[test]
@@ -402,9 +426,9 @@ fn a_first_request_that_its_server_read_before_the_client_was_seen_sending_start
         table.data(&header, bytes, &[], &mut seen);
     };
     let table = &mut driver.table;
-    table.open(&end(server, 0, 80, 4000, RECEIVED, SENT), &mut Times::default());
+    table.open(&end(server, 0, 80, 4000, RECEIVED, SENT), &[], &mut Times::default());
     moved(table, server, RECEIVE, SENT, ASK, 10 * MS);
-    table.open(&end(client, OPEN_CLIENT, 4000, 80, SENT, RECEIVED), &mut Times::default());
+    table.open(&end(client, OPEN_CLIENT, 4000, 80, SENT, RECEIVED), &[], &mut Times::default());
     moved(table, client, SEND, SENT, ASK, 12 * MS);
     moved(table, server, SEND, RECEIVED, ANSWER, 20 * MS);
     moved(table, client, RECEIVE, RECEIVED, ANSWER, 21 * MS);
@@ -423,14 +447,14 @@ impl Output for Times {
     fn answered(&mut self, _: &ConnectionFacts, _: Kind, _: u64, _: u32) {}
     fn closed(&mut self, _: &ConnectionFacts, _: &Exchange) {}
     fn read(&mut self, _: &ConnectionFacts, _: Unit, _: u64) {}
-    fn unread(&mut self, _: Unit, _: u64) {}
-    fn hidden(&mut self, _: u32) {}
+    fn undecoded(&mut self, _: Unit, _: u64) {}
+    fn opaque(&mut self, _: u32) {}
     fn left(&mut self, _: u64) {}
     fn exchange(&mut self, _: &ConnectionFacts, exchange: Exchange) {
         self.0.push((exchange.kind, exchange.start_ns));
     }
     fn count(&mut self, _: u32, _: Counter, _: u64) {}
-    fn verdict(&mut self, _: u64, _: Verdict) {}
+    fn verdict(&mut self, _: u64, _: Direction, _: Verdict) {}
     fn boundary(&mut self, _: &ConnectionFacts, _: u32) {}
 }
 
@@ -508,13 +532,13 @@ fn a_connection_that_is_not_read_hides_requests_and_one_that_ends_does_not() {
     driver.data(1, RECEIVE, 0, ASK, MS);
     driver.data(1, SEND, 0, ANSWER, 2 * MS);
     driver.close(1, CLOSE_ALL, 0, ANSWER.len() as u32, 3 * MS);
-    assert_eq!((driver.seen.hidden, driver.seen.left.as_slice()), (0, &[1][..]));
+    assert_eq!((driver.seen.opaque, driver.seen.left.as_slice()), (0, &[1][..]));
     driver.open(2, OPEN_BIRTH);
     driver.data(2, RECEIVE, 0, b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03", 4 * MS);
-    assert_eq!(driver.seen.hidden, 1, "TLS of a server");
+    assert_eq!(driver.seen.opaque, 1, "TLS of a server");
     driver.open(3, OPEN_BIRTH | OPEN_CLIENT);
     driver.data(3, SEND, 0, b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03", 5 * MS);
-    assert_eq!(driver.seen.hidden, 1, "TLS of a client is no request of its own");
+    assert_eq!(driver.seen.opaque, 1, "TLS of a client is no request of its own");
 }
 
 #[test]
@@ -529,9 +553,9 @@ fn what_may_be_a_request_and_is_not_understood_is_told_until_the_first_that_is()
             driver.data(connection, RECEIVE, asked, ASK, 2 * turn as u64);
             driver.data(connection, SEND, answered, ANSWER, 2 * turn as u64 + 1);
         }
-        let Seen { opened, unread, .. } = driver.seen;
+        let Seen { opened, undecoded, .. } = driver.seen;
         let expected = if flags == OPEN_BIRTH { (TURNS, 0) } else { (opened, TURNS - opened + 1) };
         assert!(opened > 0);
-        assert_eq!((opened, unread), expected);
+        assert_eq!((opened, undecoded), expected);
     }
 }

@@ -1,0 +1,147 @@
+//! The transport of a connection: positions, order, gaps and ends of its two streams.
+
+use std::{collections::VecDeque, ops::Range};
+
+use tracer_common::{CLOSE_UNREAD, CloseRecord, DataHeader, OPEN_BIRTH, OpenRecord};
+
+use super::{
+    duplex::{BOTH, Duplex, Flow},
+    stream::{Segment, Stream},
+};
+use crate::{exchange::Direction, protocol::End};
+
+/// A connection that is gone in the kernel.
+#[derive(Clone, Copy, Debug)]
+struct Gone {
+    at_ns: u64,
+    end: End,
+    /// Offset behind the last byte that was written and read, by direction; it may count the FIN.
+    ends: [u64; 2],
+    /// The process has not read all that came.
+    unread: bool,
+}
+
+/// The streams as they are on the wire.
+#[derive(Debug)]
+pub(super) struct Transport {
+    pub(super) duplex: Duplex,
+    gone: Option<Gone>,
+    /// When ranges of the received stream arrived, kept only where sends are seen after they were done.
+    arrivals: VecDeque<(Range<u64>, u64)>,
+}
+
+impl Transport {
+    /// How long a connection that the kernel has closed waits for its process to read the rest.
+    const UNREAD_LINGER_NS: u64 = 10_000_000_000;
+    /// Ranges of the received stream whose arrival is remembered.
+    const MAX_ARRIVALS: usize = 64;
+
+    pub(super) fn new(record: &OpenRecord) -> Self {
+        let from_birth = record.flags & OPEN_BIRTH != 0;
+        let stream = |first| Stream::new(first, from_birth);
+        Self {
+            duplex: Duplex::new(stream(record.receive_first), stream(record.send_first)),
+            gone: None,
+            arrivals: VecDeque::new(),
+        }
+    }
+
+    /// Offset of a position.
+    pub(super) fn offset_of(&self, direction: Direction, position: u32) -> u64 {
+        self.duplex.stream(direction).offset_of(position)
+    }
+
+    /// Position of an offset.
+    pub(super) fn position_of(&self, direction: Direction, offset: u64) -> u32 {
+        self.duplex.stream(direction).position_of(offset)
+    }
+
+    /// Bytes that this end has sent.
+    pub(super) fn sent(&self) -> u64 {
+        self.duplex.stream(Direction::Send).next()
+    }
+
+    /// Remembers when bytes arrived.
+    pub(super) fn mark_arrival(&mut self, header: &DataHeader) {
+        if self.arrivals.len() >= Self::MAX_ARRIVALS {
+            self.arrivals.pop_front();
+        }
+        let begin = self.offset_of(Direction::Receive, header.position);
+        self.arrivals.push_back((begin..begin + u64::from(header.length), header.time_ns));
+    }
+
+    /// When the byte at this offset of the received stream arrived, if that is still known.
+    pub(super) fn arrived_at(&self, offset: u64) -> Option<u64> {
+        self.arrivals.iter().find(|(range, _)| range.contains(&offset)).map(|(_, time_ns)| *time_ns)
+    }
+
+    /// How the streams end.
+    pub(super) fn end(&self) -> End {
+        self.gone.as_ref().map_or(End::Closed, |gone| gone.end)
+    }
+
+    /// Whether the kernel has closed it.
+    pub(super) fn is_gone(&self) -> bool {
+        self.gone.is_some()
+    }
+
+    /// This end has sent its last byte.
+    pub(super) fn send_closed(&mut self, record: &CloseRecord) {
+        self.set_end(Direction::Send, record.send_end);
+    }
+
+    /// The kernel has closed the connection.
+    pub(super) fn close(&mut self, record: &CloseRecord) {
+        self.set_end(Direction::Send, record.send_end);
+        let end = if record.error == 0 { End::Closed } else { End::Reset };
+        let ends = [
+            self.offset_of(Direction::Receive, record.receive_end),
+            self.offset_of(Direction::Send, record.send_end),
+        ];
+        let unread = record.state & CLOSE_UNREAD != 0;
+        self.gone = Some(Gone { at_ns: record.time_ns, end, ends, unread });
+    }
+
+    /// The end of a direction, as a position that may count the FIN.
+    fn set_end(&mut self, direction: Direction, position: u32) {
+        let stream = self.duplex.stream_mut(direction);
+        let end = stream.offset_of(position);
+        let held_to = stream.held().last().map_or(0, Segment::end).max(stream.next());
+        stream.set_end(if end == held_to + 1 { held_to } else { end });
+    }
+
+    /// Whether bytes were moved before the end whose record has not come: the kernel may close a connection within
+    /// the system call that moves its last ones. A FIN counts as a byte.
+    pub(super) fn is_behind(&self) -> bool {
+        let Some(gone) = &self.gone else { return false };
+        self.duplex.next().iter().zip(gone.ends).any(|(next, end)| next + 1 < end)
+    }
+
+    /// Whether a connection that is gone has lingered long enough. Nothing happened to it since `last_ns`, and
+    /// `waits` if it waits for something.
+    pub(super) fn may_go(&self, waits: bool, now_ns: u64, last_ns: u64, linger_ns: u64) -> bool {
+        let Some(gone) = &self.gone else { return false };
+        // What is there may still be read; nothing tells when the process lets go of it.
+        let linger_ns = if gone.unread { Self::UNREAD_LINGER_NS } else { linger_ns };
+        !(waits || gone.unread) || now_ns.saturating_sub(gone.at_ns.max(last_ns)) >= linger_ns
+    }
+
+    /// When and how the connection went.
+    pub(super) fn gone_at(&self) -> Option<(u64, End)> {
+        self.gone.as_ref().map(|gone| (gone.at_ns, gone.end))
+    }
+
+    /// Nothing more comes of a connection that is gone: what waits is taken as it is, and what is missing is lost.
+    pub(super) fn finish(&mut self, flow: &mut Flow<'_>) {
+        let Some(Gone { at_ns, ends, .. }) = self.gone else { return };
+        self.duplex.take_held_since(u64::MAX, at_ns, flow);
+        for direction in BOTH {
+            // Bytes that moved and whose records found no room. One alone may be the FIN.
+            let end = ends[direction.index()];
+            let missing = end.saturating_sub(self.duplex.stream(direction).next());
+            if missing > 1 && missing < u64::from(u32::MAX / 2) {
+                self.duplex.lose_until(direction, end, at_ns, flow.session);
+            }
+        }
+    }
+}
