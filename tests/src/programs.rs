@@ -237,6 +237,12 @@ impl Program {
         fs::read_to_string(self.folder.file(name)).unwrap_or_default()
     }
 
+    /// A log in its folder, as soon as it has this many lines: nginx writes a line after it has answered.
+    pub fn lines(&self, name: &str, count: usize) -> String {
+        crate::wait_until(name, || self.read(name).lines().count() >= count);
+        self.read(name)
+    }
+
     /// A file in its folder.
     pub fn path(&self, name: &str) -> std::path::PathBuf {
         self.folder.file(name)

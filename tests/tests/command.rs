@@ -56,7 +56,7 @@ fn four_capabilities_are_enough_with_headers_too() {
     command.env(TRUST, "1").args(["--mount", "sh", "-c", &line]);
     let output = command.output().expect("unshare runs");
     assert!(output.status.success(), "{}", stderr(&output));
-    let lines = nginx.read("traces");
+    let lines = nginx.lines("traces", 1);
     assert!(lines.lines().map(is_valid).eq([true]), "{lines}");
 }
 

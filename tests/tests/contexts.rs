@@ -361,7 +361,7 @@ fn a_declined_offer_of_another_protocol_keeps_no_header_from_the_next_request() 
         // The agent has to see that the connection does not speak the protocol that was offered: with the response.
         wait_until("the client request", || agent.count("exchanges.paired") >= 2 * n);
     }
-    let lines = nginx.read("traces");
+    let lines = nginx.lines("traces", 5);
     assert_eq!(lines.lines().count(), 5);
     assert!(lines.lines().all(|line| line.starts_with("00-")), "{lines}");
     wait_until("the ledger", || agent.count("headers.pushed") == 5);

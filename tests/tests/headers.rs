@@ -184,8 +184,8 @@ fn programs_that_wait_in_their_calls_get_a_header_on_the_first_request_of_each_c
          s = requests.Session()\nfor n in range(3): s.get('{url}')\n\
          for n in range(3): s.get('{url}', timeout=9)\n"
     );
-    let traced = |command: &[&str]| {
-        let begin = nginx.read("traces").lines().count();
+    let mut begin = 0;
+    let mut assert_traced = |command: &[&str], expected: &[bool]| {
         let mut tracer = Command::new(tracer());
         run(tracer
             .env(TRUST, "1")
@@ -193,16 +193,18 @@ fn programs_that_wait_in_their_calls_get_a_header_on_the_first_request_of_each_c
             .arg(&config)
             .arg("--")
             .args(command));
-        let text = nginx.read("traces");
-        text.lines().skip(begin).map(is_valid).collect::<Vec<_>>()
+        let text = nginx.lines("traces", begin + expected.len());
+        let with: Vec<bool> = text.lines().skip(begin).map(is_valid).collect();
+        assert_eq!(with, expected, "{command:?}");
+        begin += expected.len();
     };
-    assert_eq!(traced(&["wget", "-q", "-O", "/dev/null", &url, &url]), [true, false]);
+    assert_traced(&["wget", "-q", "-O", "/dev/null", &url, &url], &[true, false]);
     // urllib opens a connection for each; a session keeps one, and waits in its calls without a timeout.
     let expected = [true, true, true, true, false, false, false, false, false];
-    assert_eq!(traced(&[PYTHON, "-c", &python]), expected);
+    assert_traced(&[PYTHON, "-c", &python], &expected);
     let fetch = root().join("tests/apps/fetch.js");
-    assert_eq!(traced(&["node", &fetch.display().to_string(), &url]), [true]);
-    assert_eq!(traced(&["curl", "-s", &url, &url, &url]), [true, true, true]);
+    assert_traced(&["node", &fetch.display().to_string(), &url], &[true]);
+    assert_traced(&["curl", "-s", &url, &url, &url], &[true, true, true]);
 }
 
 #[test]
@@ -239,8 +241,7 @@ fn a_trace_that_another_header_tells_is_left_to_that() {
         ask_in_pieces(shop.port, &format!("/item/{n}"), fields, &[]);
     }
     ask_in_pieces(shop.port, "/item/99", "", &[]);
-    wait_until("the calls", || prices.read("contexts").lines().count() == told.len() + 1);
-    let text = prices.read("contexts");
+    let text = prices.lines("contexts", told.len() + 1);
     let lines: Vec<&str> = text.lines().collect();
     assert_eq!(lines[..told.len()], ["- -"; 5]);
     assert!(is_valid(&lines[told.len()][..55]), "{text}");
@@ -302,8 +303,7 @@ fn an_answer_on_a_connection_that_is_older_than_the_agent_is_no_request() {
     let receiver = Receiver::start();
     let agent = Agent::tracing_with(&[client.0.id()], &receiver, &["--propagation", "headers"]);
     fs::write(begin, "").expect("written");
-    wait_until("the requests", || nginx.read("traces").lines().count() == 11);
-    let text = nginx.read("traces");
+    let text = nginx.lines("traces", 11);
     // All on new connections; on the old one when a boundary is certain.
     let new: Vec<bool> = text.lines().skip(2).step_by(2).map(is_valid).collect();
     assert_eq!(new, [true; 5], "{text}");
@@ -335,8 +335,7 @@ fn what_finds_no_room_in_the_map_is_counted_and_what_ends_makes_room() {
         ["--otlp-endpoint", &endpoint, "--output", "none", "--propagation", "headers", "--pid", &pid];
     let agent = Agent::start_in(&[("TRACER_TEST_SOCKETS", &ROOM.to_string())], &arguments);
     fs::write(begin, "").expect("written");
-    wait_until("the requests", || nginx.read("traces").lines().count() == 4 * ROOM);
-    let text = nginx.read("traces");
+    let text = nginx.lines("traces", 4 * ROOM);
     let with: Vec<bool> = text.lines().map(is_valid).collect();
     assert_eq!(with, [[true; ROOM], [false; ROOM], [true; ROOM], [false; ROOM]].concat(), "{text}");
     wait_until("the ledger", || agent.count("headers.failed") == 2 * ROOM as u64);
@@ -395,7 +394,7 @@ fn a_slow_request_keeps_its_context_while_thousands_come_and_go() {
         fs::write(&done, "").expect("written");
         slow.join().expect("it ends");
     });
-    let line = prices.read("contexts");
+    let line = prices.lines("contexts", 1);
     assert!(line.starts_with(&format!("00-{TRACE}-")), "{line}");
     agent.stop();
 }
@@ -492,7 +491,7 @@ fn a_call_without_a_header_is_known_to_its_server_on_the_same_host() {
     let spans = receiver.wait_for(|spans| spans.len() >= 3 * all);
     assert_eq!(spans.len(), 3 * all);
     let lines: BTreeSet<String> =
-        prices.read("contexts").lines().map(|line| line[3..35].to_owned()).collect();
+        prices.lines("contexts", all).lines().map(|line| line[3..35].to_owned()).collect();
     assert_eq!(lines.len(), all);
     let mut traces = BTreeMap::<String, BTreeSet<String>>::new();
     for span in &spans {
@@ -538,8 +537,7 @@ fn the_context_of_a_request_goes_on_with_the_calls_that_it_causes() {
         let begin = prices.read("contexts").lines().count();
         println!("{fields:?} cut at {cuts:?}");
         ask_in_pieces(shop.port, "/item/1", fields, cuts);
-        wait_until("the call", || prices.read("contexts").lines().count() > begin);
-        let line = prices.read("contexts").lines().nth(begin).expect("a line").to_owned();
+        let line = prices.lines("contexts", begin + 1).lines().nth(begin).expect("a line").to_owned();
         let (parent, state) = line.split_once(' ').expect("two values");
         (parent.to_owned(), state.to_owned())
     };
@@ -635,7 +633,7 @@ fn a_trace_is_kept_whole_or_not_at_all() {
         *traces.entry(span.span.trace_id.clone()).or_insert(0) += 1;
     }
     let sampled: BTreeSet<String> = prices
-        .read("contexts")
+        .lines("contexts", REQUESTS + 10)
         .lines()
         .filter(|line| line[53..].starts_with("01") || line[53..].starts_with("03"))
         .map(|line| line[3..35].to_owned())
@@ -679,8 +677,7 @@ fn a_header_that_is_passed_on_names_the_call_and_carries_the_decision() {
         let config = config.display().to_string();
         let agent = Agent::tracing_with(&[proxy.pid()], &receiver, &["--config", &config]);
         ask_in_pieces(proxy.port, "/1", &format!("traceparent: 00-{TRACE}-{SPAN}-{came}\r\n"), &[]);
-        wait_until("the call", || !prices.read("contexts").is_empty());
-        let line = prices.read("contexts");
+        let line = prices.lines("contexts", 1);
         let parent = line.split(' ').next().expect("a value");
         assert_eq!((parent.len(), &parent[..3]), (55, "00-"), "{parent}");
         assert_eq!((&parent[3..35], &parent[53..]), (TRACE, flags), "{sampler}, {came}");
@@ -709,8 +706,7 @@ fn a_header_that_is_not_of_this_version_is_passed_on_as_it_came() {
     ];
     for (n, value) in values.iter().enumerate() {
         ask_in_pieces(proxy.port, &format!("/{n}"), &format!("traceparent: {value}\r\n"), &[]);
-        wait_until("the call", || prices.read("contexts").lines().count() == n + 1);
-        let line = prices.read("contexts").lines().nth(n).expect("a line").to_owned();
+        let line = prices.lines("contexts", n + 1).lines().nth(n).expect("a line").to_owned();
         assert_eq!(line.split(' ').next(), Some(&value[..]));
     }
     wait_until("the ledger", || agent.count("headers.own") == values.len() as u64);
@@ -732,8 +728,7 @@ fn headers_do_not_go_where_the_configuration_denies_it() {
         let config = config.display().to_string();
         let agent = Agent::tracing_with(&[proxy.pid()], &receiver, &["--config", &config]);
         ask_in_pieces(proxy.port, "/1", "", &[]);
-        wait_until("the call", || !prices.read("contexts").is_empty());
-        let line = prices.read("contexts");
+        let line = prices.lines("contexts", 1);
         assert_eq!(is_valid(line.split(' ').next().expect("a value")), is_sent, "{rule}: {line}");
         let counter = if is_sent { "headers.pushed" } else { "headers.destination" };
         wait_until("the ledger", || agent.count(counter) == 1);
@@ -745,10 +740,7 @@ fn headers_do_not_go_where_the_configuration_denies_it() {
 fn run_adds_headers_and_an_agent_does_not_unless_it_is_told_to() {
     let nginx = Program::noting();
     let url = nginx.url("/x");
-    let last = |count: usize| {
-        wait_until("the line", || nginx.read("traces").lines().count() == count);
-        nginx.read("traces").lines().last().map(is_valid)
-    };
+    let last = |count: usize| nginx.lines("traces", count).lines().last().map(is_valid);
     let traced = |more: &[&str]| {
         let mut tracer = Command::new(tracer());
         tracer.env(TRUST, "1").args(["run", "--output", "none"]).args(more).args(["--", "curl", "-s", &url]);
