@@ -1,26 +1,25 @@
-//! What the kernel programs and the agent share: the records in the ring, the verdicts that go
-//! back, the names of counters and the limits of both.
+//! The interface between the kernel programs and the agent: records of the ring, capture policies, counters, limits.
 //!
-//! Records are `#[repr(C)]`, begin with one byte that tells their [`Kind`], and have no padding:
-//! every byte of kernel memory that reaches the ring was written on purpose. The derives of zerocopy prove it
-//! where the agent is compiled (feature `zerocopy`); the layout is the same in the kernel programs.
+//! Records are `#[repr(C)]`, begin with one byte for their [`Kind`], and have no padding, so no uninitialised kernel
+//! memory reaches the ring. The derives of zerocopy prove this when the agent is compiled (feature `zerocopy`). The
+//! layout in the kernel programs is the same.
 //!
-//! A record grows at its end only. Recordings tell the size of each kind ([`Kind::fixed_bytes`]), so a newer agent
-//! reads older ones.
+//! New fields are added at the end of a record only. A recording contains the size of each kind
+//! ([`Kind::fixed_bytes`]), so a newer agent reads older recordings.
 
 #![no_std]
 
 use core::mem::size_of;
 
-/// Bytes of a message that are copied after a change of direction, before the verdict is known.
+/// Bytes that are copied after a change of direction, before the capture policy is known.
 pub const HEAD_BUDGET: u32 = 4096;
-/// Bytes of a head that is still open after [`HEAD_BUDGET`]: the longest head that is read.
+/// Bytes that are copied of a head that is not complete after [`HEAD_BUDGET`]: the longest head that is read.
 pub const OPEN_HEAD_BUDGET: u32 = 64 * 1024;
-/// Bytes copied of each call after the budget, until a verdict says where the body ends.
+/// Bytes that are copied of each system call after the budget, until a capture policy gives the end of the body.
 pub const EDGE_WITHOUT_VERDICT: u32 = 256;
-/// Bytes copied from the start of every call.
+/// Bytes that are copied from the start of every system call.
 pub const EDGE_START: u32 = 16;
-/// Bytes copied from the end of every call.
+/// Bytes that are copied from the end of every system call.
 pub const EDGE_END: u32 = 8;
 /// I/O vectors of one call that are followed; bytes in later ones count as unseen.
 pub const MAX_VECTORS: u32 = 64;
@@ -28,7 +27,7 @@ pub const MAX_VECTORS: u32 = 64;
 pub const VERDICT_SLOTS: u32 = 1 << 16;
 /// Words of the verdict array: one for each direction of each slot.
 pub const VERDICT_WORDS: u32 = 2 * VERDICT_SLOTS;
-/// Process ids that the selection bitmap covers: the kernel's own limit (`PID_MAX_LIMIT`).
+/// Process ids in the selection bitmap: the kernel's own limit (`PID_MAX_LIMIT`).
 pub const MAX_PIDS: u32 = 4 * 1024 * 1024;
 /// Words of the selection bitmap.
 pub const SELECTION_WORDS: u32 = MAX_PIDS / 64;
@@ -37,16 +36,16 @@ pub const PORT_WORDS: u32 = 65536 / 64;
 /// Longest file name that an executable rule can hold, with its terminating zero.
 pub const NAME_BYTES: usize = 64;
 
-/// Data programs that may interrupt each other: one for each hook.
+/// Data programs that can preempt each other: one for each hook.
 pub const WORK_SLOTS: u32 = 4;
-/// As [`WORK_SLOTS`], where the tracepoints of the socket layer are used.
+/// As [`WORK_SLOTS`], if the tracepoints of the socket layer are used.
 pub const WORK_SLOTS_OF_TRACEPOINTS: u32 = 2;
 
 /// First byte of every record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub enum Kind {
-    /// [`DataHeader`] and the bytes that were copied.
+    /// [`DataHeader`] and the copied bytes.
     Data = 1,
     /// [`OpenRecord`].
     Open = 2,
@@ -54,13 +53,13 @@ pub enum Kind {
     Close = 3,
     /// [`ExecRecord`]: a process of interest executed another program.
     Exec = 4,
-    /// [`ProcessRecord`]: a selected process made another one.
+    /// [`ProcessRecord`]: a selected process forked another one.
     Fork = 5,
     /// [`ProcessRecord`]: the last thread of a selected process ended.
     Exit = 6,
-    /// [`ProcessRecord`]: a process was selected in the kernel because of the port it listens on.
+    /// [`ProcessRecord`]: the kernel programs selected a process by the port on which it listens.
     Listen = 7,
-    /// [`HeaderRecord`]: a request got a trace header, or why none can.
+    /// [`HeaderRecord`]: the outcome of the injection into a client request.
     Header = 8,
 }
 
@@ -84,7 +83,7 @@ impl Kind {
     pub const ALL: [Self; 8] =
         [Self::Data, Self::Open, Self::Close, Self::Exec, Self::Fork, Self::Exit, Self::Listen, Self::Header];
 
-    /// Size of the record's fixed part. Bytes of variable number follow it: those of a stream, or a name.
+    /// Size of the record's fixed part. A variable number of bytes follows it: stream bytes or a name.
     pub const fn fixed_bytes(self) -> usize {
         match self {
             Self::Data => size_of::<DataHeader>(),
@@ -101,32 +100,32 @@ pub const RECEIVE: u8 = 0;
 /// [`DataHeader::direction`] of bytes that the process wrote.
 pub const SEND: u8 = 1;
 
-/// [`DataHeader::flags`]: the peer's end of the stream was read; `length` may be 0.
+/// [`DataHeader::flags`]: the process has read the end of the peer's stream; `length` may be 0.
 pub const FLAG_END: u16 = 1;
-/// [`DataHeader::flags`]: this call changed the direction of the connection.
+/// [`DataHeader::flags`]: the previous system call on the connection had the other direction, or there was none.
 pub const FLAG_TURN: u16 = 2;
 /// [`DataHeader::flags`]: `start_ns` was taken before the bytes could leave.
 pub const FLAG_PRE_SEND: u16 = 4;
-/// [`DataHeader::flags`]: further records carry later bytes of the same call.
+/// [`DataHeader::flags`]: further records contain later bytes of the same system call.
 pub const FLAG_CONTINUES: u16 = 8;
 /// [`DataHeader::flags`]: the record is a message with boundaries of its own (a datagram).
 pub const FLAG_DATAGRAM: u16 = 16;
 
-/// Why a call that moved bytes brought none of them ([`DataHeader::reason`]).
+/// The reason why no bytes of a system call were copied ([`DataHeader::reason`]).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[repr(u8)]
 pub enum NoBytes {
-    /// They are there, or policy left them out.
+    /// Bytes were copied, or the capture policy left them out.
     None = 0,
-    /// io_uring moved them: the buffer is not the system call's.
+    /// io_uring moved the bytes: they are not in the buffers of the system call.
     IoUring = 1,
     /// The system call has no buffer of its own: sendfile, splice, sendmmsg, recvmmsg.
     NoBuffer = 2,
     /// The process's memory could not be read.
     Fault = 3,
-    /// A socket of the kernel's own.
+    /// The socket belongs to the kernel.
     KernelSocket = 4,
-    /// The call discarded what it read (`MSG_TRUNC`).
+    /// The call discarded the bytes that it read (`MSG_TRUNC`).
     Discarded = 5,
     /// The process runs in 32-bit mode.
     Compat = 6,
@@ -148,8 +147,8 @@ impl NoBytes {
     }
 }
 
-/// One send or receive on a connection. The copied bytes follow: `head_length` bytes that begin
-/// `head_offset` bytes into the call, then the call's last `tail_length` bytes.
+/// One send or receive on a connection. The copied bytes follow: the prefix of `head_length` bytes, which begins
+/// `head_offset` bytes behind the first, then the last `tail_length` bytes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[cfg_attr(
     feature = "zerocopy",
@@ -163,7 +162,7 @@ pub struct DataHeader {
     pub direction: u8,
     /// `FLAG_*`.
     pub flags: u16,
-    /// Copied bytes from `head_offset` on.
+    /// Length of the prefix, the copied bytes from `head_offset` on.
     pub head_length: u16,
     /// Copied bytes from the end of the call.
     pub tail_length: u8,
@@ -171,9 +170,10 @@ pub struct DataHeader {
     pub reason: u8,
     /// Number of the connection.
     pub connection: u64,
-    /// When the last byte moved, `CLOCK_MONOTONIC`.
+    /// Time at which the last byte moved, `CLOCK_MONOTONIC`.
     pub time_ns: u64,
-    /// When the first byte could move, `CLOCK_MONOTONIC`; equal to `time_ns` for a receive.
+    /// Time before the first byte could move, `CLOCK_MONOTONIC`; for a receive, and without [`FLAG_PRE_SEND`], equal
+    /// to `time_ns`.
     pub start_ns: u64,
     /// Process, in the initial namespace.
     pub pid: u32,
@@ -181,13 +181,13 @@ pub struct DataHeader {
     pub tid: u32,
     /// TCP sequence number of the first byte.
     pub position: u32,
-    /// Bytes that the call moved.
+    /// Bytes that the call moved; if it is split into several records, those of this record.
     pub length: u32,
-    /// Where in the call the copied bytes begin.
+    /// Offset of the prefix in those bytes.
     pub head_offset: u32,
-    /// Records of this connection that found no room in the ring since the last one that did.
+    /// Records of this connection that were lost, because the ring was full, since the last one that was not.
     pub lost: u32,
-    /// The runtime's own task that made the call (a goroutine, a coroutine), 0 if none is known.
+    /// The runtime's task that made the call (a goroutine, a coroutine); 0 if it is not known.
     pub task: u64,
 }
 
@@ -195,7 +195,7 @@ pub struct DataHeader {
 pub const OPEN_CLIENT: u8 = 1;
 /// [`OpenRecord::flags`]: this end accepted the connection.
 pub const OPEN_SERVER: u8 = 2;
-/// [`OpenRecord::flags`]: not a byte had moved before: both positions are those of the first byte.
+/// [`OpenRecord::flags`]: no byte had moved before; both positions are those of the first byte.
 pub const OPEN_BIRTH: u8 = 4;
 
 /// [`OpenRecord::transport`]: TCP. Addresses are IP addresses, positions TCP sequence numbers.
@@ -203,19 +203,19 @@ pub const TRANSPORT_TCP: u8 = 0;
 /// [`OpenRecord::transport`]: a Unix stream socket. `local_address` and `remote_address` begin with the numbers of
 /// the two sockets (`u64`), the socket's name follows the record, and positions count from the first byte.
 pub const TRANSPORT_UNIX_STREAM: u8 = 1;
-/// [`OpenRecord::transport`]: a Unix socket that keeps the boundaries of messages; see [`TRANSPORT_UNIX_STREAM`].
+/// [`OpenRecord::transport`]: a Unix socket that preserves message boundaries; see [`TRANSPORT_UNIX_STREAM`].
 pub const TRANSPORT_UNIX_MESSAGES: u8 = 2;
 /// [`OpenRecord::transport`]: UDP. Positions count the bytes of all datagrams.
 pub const TRANSPORT_UDP: u8 = 3;
 
-/// [`OpenRecord::identity`]: `send_first` and `receive_first` are the same at the other end, the other way round.
+/// [`OpenRecord::identity`]: `send_first` and `receive_first` identify the connection; the other end has them swapped.
 pub const IDENTITY_SEQUENCE: u8 = 0;
 /// [`OpenRecord::identity`]: the numbers of the two sockets identify the connection at both ends.
 pub const IDENTITY_SOCKETS: u8 = 1;
-/// [`OpenRecord::identity`]: the other end cannot be told.
+/// [`OpenRecord::identity`]: the other end cannot be identified.
 pub const IDENTITY_NONE: u8 = 2;
 
-/// A connection before its first data record.
+/// A connection, reported before its first data record.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[cfg_attr(
     feature = "zerocopy",
@@ -229,15 +229,15 @@ pub struct OpenRecord {
     pub flags: u8,
     /// `AF_INET` or `AF_INET6`.
     pub family: u16,
-    /// Process whose call made the record.
+    /// Process whose system call caused the record.
     pub pid: u32,
     /// Number of the connection.
     pub connection: u64,
-    /// When `connect` was called, or the first byte moved.
+    /// Time of `connect`, or of the first system call that was seen.
     pub time_ns: u64,
-    /// Sequence number of the first byte that this end ever sent.
+    /// Sequence number of the first byte that this end sent on the connection.
     pub send_first: u32,
-    /// Sequence number of the first byte that this end ever received.
+    /// Sequence number of the first byte that this end received on the connection.
     pub receive_first: u32,
     /// Inode number of the network namespace.
     pub netns: u32,
@@ -245,7 +245,7 @@ pub struct OpenRecord {
     pub local_port: u16,
     /// Port of the other end.
     pub remote_port: u16,
-    /// Address of this end; an IPv4 address takes the first four bytes.
+    /// Address of this end; an IPv4 address is in the first four bytes.
     pub local_address: [u8; 16],
     /// Address of the other end.
     pub remote_address: [u8; 16],
@@ -261,13 +261,13 @@ pub struct OpenRecord {
 
 /// [`CloseRecord::state`]: this end has sent its last byte.
 pub const CLOSE_SEND: u8 = 1;
-/// [`CloseRecord::state`]: the connection is gone.
+/// [`CloseRecord::state`]: the connection is closed in both directions.
 pub const CLOSE_ALL: u8 = 2;
 
-/// Set in [`CloseRecord::state`]: the process has not read all that came; it may still do so.
+/// Bit in [`CloseRecord::state`]: received bytes wait in the socket, and the process may still read them.
 pub const CLOSE_UNREAD: u8 = 4;
 
-/// A connection, or this end of it, was closed.
+/// A connection, or the send direction of this end, was closed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[cfg_attr(
     feature = "zerocopy",
@@ -277,15 +277,15 @@ pub const CLOSE_UNREAD: u8 = 4;
 pub struct CloseRecord {
     /// [`Kind::Close`].
     pub kind: u8,
-    /// [`CLOSE_SEND`] or [`CLOSE_ALL`], and maybe [`CLOSE_UNREAD`].
+    /// [`CLOSE_SEND`] or [`CLOSE_ALL`], optionally with [`CLOSE_UNREAD`].
     pub state: u8,
     /// The socket's error, 0 for an orderly end.
     pub error: u16,
-    /// Records of this connection that found no room in the ring since the last one that did.
+    /// As [`DataHeader::lost`].
     pub lost: u32,
     /// Number of the connection.
     pub connection: u64,
-    /// When.
+    /// Time, `CLOCK_MONOTONIC`.
     pub time_ns: u64,
     /// Sequence number behind the last byte written.
     pub send_end: u32,
@@ -293,7 +293,7 @@ pub struct CloseRecord {
     pub receive_end: u32,
 }
 
-/// Something happened to a process.
+/// An exec, fork, exit or listen of a process.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[cfg_attr(
     feature = "zerocopy",
@@ -303,7 +303,7 @@ pub struct CloseRecord {
 pub struct ProcessRecord {
     /// [`Kind::Exec`], [`Kind::Fork`], [`Kind::Exit`] or [`Kind::Listen`].
     pub kind: u8,
-    /// For an exec or a listen: 1 if the process was selected already, 2 if this selected it.
+    /// For an exec or a listen: 1 if the process was selected before, 2 if this event selected it.
     pub selected: u8,
     /// Port, for a listen.
     pub port: u16,
@@ -313,7 +313,7 @@ pub struct ProcessRecord {
     pub parent: u32,
     /// Padding, always 0.
     pub zero: u32,
-    /// When.
+    /// Time, `CLOCK_MONOTONIC`.
     pub time_ns: u64,
 }
 
@@ -325,72 +325,73 @@ pub struct ProcessRecord {
 )]
 #[repr(C)]
 pub struct ExecRecord {
-    /// What is common to all process records.
+    /// The part that all process records share.
     pub process: ProcessRecord,
-    /// Name of the file without its path, zero-padded: short-lived processes are gone when the agent
-    /// looks for them.
+    /// Name of the file without its path, zero-padded. A short-lived process may be gone before the agent can look it
+    /// up.
     pub name: [u8; NAME_BYTES],
 }
 
-/// What became of the trace header of a request that a selected process sends
+/// The outcome of the injection into a client request: injected, rewritten, or declined with a reason
 /// ([`HeaderRecord::outcome`]).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[repr(u8)]
 pub enum HeaderOutcome {
-    /// Pushed in behind the request line.
+    /// A header was inserted behind the request line.
     Pushed = 0,
-    /// The header that the process forwarded now names the span of this call.
+    /// The request forwards a header of its parent; its parent id was changed to the span of this client request.
     Rewritten = 1,
     /// The request has a header of the application's own.
     OwnHeader = 2,
-    /// The socket is blocking: it left the map with its first request.
+    /// The socket blocks: it left the sockmap with its first request.
     Blocking = 3,
-    /// A blocking socket to a port that is not known to speak HTTP/1.
+    /// The socket blocks, and its port is not known to speak HTTP/1.
     UnknownPort = 4,
-    /// Bytes that were sent before still waited in the socket.
+    /// Earlier bytes waited in the socket, or its send buffer was small.
     QueueNotEmpty = 5,
-    /// It is not certain that a request begins here.
+    /// The boundary of the request was uncertain.
     BoundaryUnknown = 6,
-    /// With the header the head would be longer than servers take.
+    /// The head would be longer than servers accept with the header.
     HeadTooLong = 7,
-    /// The head came in more than one message.
+    /// The head was sent in more than one message.
     HeadCut = 8,
     /// The head breaks a rule of HTTP/1.
     NotUnderstood = 9,
-    /// What is sent is not HTTP/1.
+    /// The bytes that are sent are not HTTP/1.
     NotHttp = 10,
-    /// The address is not one that headers may go to.
+    /// Headers may not go to the destination address.
     Destination = 11,
     /// The connection was upgraded, or is a tunnel.
     Tunnel = 12,
     /// The socket sends without copying (`SO_ZEROCOPY`).
     ZeroCopy = 13,
-    /// An upper layer protocol sits in the kernel (kTLS, MPTCP).
+    /// The socket has an upper layer protocol in the kernel (kTLS, MPTCP).
     UpperLayer = 14,
-    /// Somebody else's sockmap, or another user of the socket's private data.
+    /// The socket is in another program's sockmap, another user has its private data, or another program ended the
+    /// `sock_ops` callbacks.
     InUse = 15,
-    /// A process that is not selected sends on the socket.
+    /// A process that is not selected sent on the socket.
     ForeignSender = 16,
     /// The agent has not renewed its lease.
     Lease = 17,
-    /// The map of sockets is full, the kernel refused the socket, or there was no room to look at the head.
+    /// The sockmap is full, the kernel refused the socket, or no scratch buffer was free.
     NoRoom = 18,
-    /// The message's bytes cannot be read: they were spliced.
+    /// The bytes of the message cannot be read, because they were spliced.
     Spliced = 19,
-    /// The kernel could not make room in the message.
+    /// The kernel could not make the head readable, or insert space into the message.
     PushFailed = 20,
     /// The connection is older than the agent, or was not seen to be opened.
     NotEntered = 21,
-    /// For which request the call is made is known only later, or not at all.
+    /// The parent of the client request is known only later, or not at all.
     Later = 22,
-    /// The request that it is made for came with a trace context that only the agent reads.
+    /// The parent of the client request carries a trace context that only the agent reads.
     OtherContext = 23,
-    /// Not the first on its connection, and the kernel tells wrongly what can be read in the map.
+    /// The request is not the first on its connection, and `FIONREAD` is wrong for sockets in a sockmap on this kernel.
     OnlyFirst = 24,
 }
 
 impl HeaderOutcome {
-    /// All of them, each at the place of its number.
+    /// All outcomes; the number of each is its index.
     pub const ALL: [Self; 25] = [
         Self::Pushed,
         Self::Rewritten,
@@ -425,7 +426,8 @@ impl HeaderOutcome {
     }
 }
 
-/// A request of a selected process got a trace header; or none, and why.
+/// The outcome of the injection into a client request, or into all later ones of a connection. It precedes the data
+/// record of the request.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[cfg_attr(
     feature = "zerocopy",
@@ -437,87 +439,89 @@ pub struct HeaderRecord {
     pub kind: u8,
     /// A [`HeaderOutcome`].
     pub outcome: u8,
-    /// How the parent is known: `EVIDENCE_*`.
+    /// The evidence for the parent: `EVIDENCE_*`.
     pub evidence: u8,
     /// W3C trace flags of the header.
     pub trace_flags: u8,
-    /// Process that sends, 0 if the outcome was decided elsewhere.
+    /// Process that sends; 0 if the outcome was decided outside a send.
     pub pid: u32,
     /// Number of the connection.
     pub connection: u64,
     /// Position of the request's first byte, in the application's stream.
     pub position: u32,
-    /// Bytes that had been pushed into the stream before it.
+    /// Bytes that had been inserted into the stream before it.
     pub inserted: u32,
     /// Trace id of the header, if there is one.
     pub trace_id: [u8; 16],
-    /// The request that this one is made for: number of its connection, 0 for none. With
-    /// [`HeaderOutcome::InUse`] the key of the socket in `SOCKETS` if it cannot leave by itself.
+    /// Connection number of the parent; 0 for none. With [`HeaderOutcome::InUse`], the key in `SOCKETS` of a socket
+    /// that cannot leave the sockmap by itself.
     pub parent_connection: u64,
-    /// Position of that request's first byte.
+    /// Position of the parent's first byte.
     pub parent_position: u32,
-    /// 1 if the outcome holds for all that follows on the connection.
+    /// 1 if the outcome holds for all later requests of the connection.
     pub lasting: u16,
-    /// Bytes that were pushed into this request.
+    /// Bytes that were inserted into this request.
     pub pushed: u16,
     /// See [`DataHeader::task`].
     pub task: u64,
 }
 
-/// In a word of `BOUNDARIES`, with a connection's [`verdict_tag`]: a request begins at the position in its low
-/// half, if anything is sent.
+/// Bit in a word of `BOUNDARIES`, which also has a connection's [`verdict_tag`]: the next bytes that are sent, if any,
+/// are a request that begins at the position in the low half of the word.
 pub const BOUNDARY_HERE: u64 = 1 << 32;
 /// See [`BOUNDARY_HERE`]: no request will follow.
 pub const BOUNDARY_NEVER: u64 = 1 << 33;
 
-/// Bytes of a `traceparent` that is pushed: the field's name, 55 bytes of value, and the line's end.
+/// Bytes of an inserted `traceparent`: field name with separator, 55 bytes of value, line end.
 pub const PARENT_BYTES: u32 = 13 + 55 + 2;
-/// Longest `tracestate` that goes along, bytes: what everyone must carry.
+/// Longest `tracestate` that is inserted, bytes: the length that every participant must support (W3C Trace Context).
 pub const MAX_STATE: u32 = 512;
 
-/// [`HeaderRecord::evidence`]: no parent is known, the call begins a trace.
+/// [`HeaderRecord::evidence`]: there is no known parent, the client request begins a trace.
 pub const EVIDENCE_NONE: u8 = 0;
-/// See [`EVIDENCE_NONE`]: the thread worked for exactly this request.
+/// See [`EVIDENCE_NONE`]: the thread worked for exactly this server request.
 pub const EVIDENCE_UNIT: u8 = 1;
-/// See [`EVIDENCE_NONE`]: a proxy's thread had read this request last.
+/// See [`EVIDENCE_NONE`]: the thread of a proxy had read this server request last.
 pub const EVIDENCE_PROXY: u8 = 2;
-/// See [`EVIDENCE_NONE`]: the only request that the process had open.
+/// See [`EVIDENCE_NONE`]: it was the only open server request of the process.
 pub const EVIDENCE_SOLE_REQUEST: u8 = 3;
-/// See [`EVIDENCE_NONE`]: the call carried the header that this request came with.
+/// See [`EVIDENCE_NONE`]: the client request carried the header of this server request.
 pub const EVIDENCE_FORWARDED: u8 = 4;
 
-/// How the kernel programs link the calls of a process: it is not told.
+/// The rule by which the kernel programs attribute the client requests of a process: none of them has a parent.
 pub const PROFILE_NONE: u8 = 0;
-/// See [`PROFILE_NONE`]: a thread works for the request that it read.
+/// See [`PROFILE_NONE`]: the parent is the server request that the thread read.
 pub const PROFILE_THREADS: u8 = 1;
-/// See [`PROFILE_NONE`]: a thread works for the request that it read last.
+/// See [`PROFILE_NONE`]: the parent is the server request that the proxy's thread read last, if no other one waits for
+/// a client request.
 pub const PROFILE_PROXY: u8 = 2;
-/// See [`PROFILE_NONE`]: all work is for the only open request, as long as there is just one.
+/// See [`PROFILE_NONE`]: the parent is the only open server request, while there is exactly one.
 pub const PROFILE_SOLE_REQUEST: u8 = 3;
-/// See [`PROFILE_NONE`]: the same, if the calling thread has read it, or never read a request.
+/// See [`PROFILE_NONE`]: as [`PROFILE_SOLE_REQUEST`], unless the calling thread has read another server request.
 pub const PROFILE_SOLE_OWN: u8 = 4;
-/// See [`PROFILE_NONE`]: the agent knows better, but later. Calls get no header while a request is open.
+/// See [`PROFILE_NONE`]: deferred. The agent attributes client requests after they were sent; they get no header while
+/// a server request is open.
 pub const PROFILE_LATER: u8 = 5;
 
-/// Bits of a random trace id that decide whether a root is sampled: the last 56.
+/// Number of trace id bits that decide whether a root is sampled: the last 56.
 pub const RANDOM_BITS: u32 = 56;
 
-/// Seeds of the ids that requests get by their place: kernel programs and agent make the same.
+/// Seeds of the ids that requests get by their positions; kernel programs and agent compute the same ids.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[repr(C)]
 pub struct Seeds {
-    /// Of span ids; low half first.
+    /// Seed of span ids; low half first.
     pub span: [u32; 2],
-    /// Of the first half of trace ids.
+    /// Seed of the first half of trace ids.
     pub trace_first: [u32; 2],
-    /// Of the second half.
+    /// Seed of the second half of trace ids.
     pub trace_second: [u32; 2],
 }
 
-/// An id of 64 bits for a message by its position, never 0. `direction` ([`RECEIVE`] or [`SEND`]) is that of the
-/// message's first byte: positions of the two directions are independent of each other. Connection, direction and
-/// position are one to one with the ids for connection numbers below 2^31: the mixing function (the finalizer of
-/// `SplitMix64`; Steele, Lea, Flood 2014) is a bijection.
+/// A 64-bit id for a message by its position, never 0. `direction` ([`RECEIVE`] or [`SEND`]) is that of the message's
+/// first byte: the positions of the two directions are independent of each other. For connection numbers below 2^31,
+/// two messages never mix to the same value, because the mixing function (the finalizer of `SplitMix64`; Steele, Lea,
+/// Flood 2014) is a bijection; only the value 0 becomes 1.
 #[inline(always)]
 pub const fn id_of(seed: u64, connection: u64, direction: u8, position: u32) -> u64 {
     let z = connection << 33 | (direction as u64) << 32 | position as u64;
@@ -594,39 +598,39 @@ impl Verdict {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u32)]
 pub enum KernelCounter {
-    /// Data records that found no room in the ring.
+    /// Data and header records that were lost because the ring was full.
     LostData = 0,
-    /// Bytes of those.
+    /// Bytes of the system calls of lost data records.
     LostBytes = 1,
-    /// Open records that found no room in the ring.
+    /// Open records that were lost because the ring was full.
     LostOpen = 2,
-    /// Close records that found no room in the ring.
+    /// Close records that were lost because the ring was full.
     LostClose = 3,
-    /// Process records that found no room in the ring.
+    /// Process records that were lost because the ring was full.
     LostProcess = 4,
-    /// Calls on a selected process's sockets of a kind that is not read (MPTCP, SMC, SCTP).
+    /// System calls on other sockets of selected processes (MPTCP, SMC, SCTP), which are not read.
     OtherSocket = 5,
-    /// Calls on a selected process's Unix sockets.
+    /// System calls on Unix sockets of selected processes.
     UnixSocket = 6,
-    /// Connections with an upper layer protocol in the kernel (kTLS): positions are not the data's.
+    /// Connections with an upper layer protocol in the kernel (kTLS): TCP positions are not those of the data.
     UpperLayer = 7,
-    /// Sockets that got no storage: memory was short.
+    /// Sockets that got no storage, because memory was short.
     NoStorage = 8,
-    /// Calls on a selected process's UDP sockets.
+    /// System calls on UDP sockets of selected processes.
     Datagram = 9,
-    /// Calls that the kernel skipped because the program was running already; filled in by the agent
-    /// from the programs' own statistics.
+    /// Program runs that the kernel skipped because the program was running already. The agent takes the number from
+    /// the programs' statistics.
     Skipped = 10,
 }
 
 /// Number of [`KernelCounter`]s.
 pub const KERNEL_COUNTERS: u32 = 11;
 
-/// [`Offsets`] of a field that this kernel does not have.
+/// Value in [`Offsets`] for a field that this kernel does not have.
 pub const ABSENT: u32 = u32::MAX;
 
-/// Where the kernel keeps what the programs read: byte offsets in its structures, found in its BTF
-/// and set before the programs are loaded.
+/// Byte offsets of the kernel structures' fields that the programs read. The agent finds them in the kernel's BTF and
+/// sets them before it loads the programs.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[repr(C)]
 #[expect(missing_docs, reason = "each name is structure and field")]
@@ -652,13 +656,13 @@ pub struct Offsets {
     pub sock_protocol: u32,
     pub sock_err: u32,
     pub sock_flags: u32,
-    /// Bit of `sk_flags` (`enum sock_flags`): the socket sends without copying.
+    /// Number of the bit in `sk_flags` (`enum sock_flags`): the socket sends without copying.
     pub sock_zerocopy: u32,
     pub sock_socket: u32,
     pub sock_user_data: u32,
     pub sock_wmem_queued: u32,
     pub sock_sndbuf: u32,
-    /// Not 0 while a task holds the socket; interrupts then wait.
+    /// Not 0 while a task holds the socket; interrupts then defer their work.
     pub sock_lock_owned: u32,
     pub tcp_sock_snd_una: u32,
     pub tcp_sock_bytes_acked: u32,
@@ -666,9 +670,9 @@ pub struct Offsets {
     pub tcp_sock_cb_flags: u32,
     pub socket_file: u32,
     pub file_flags: u32,
-    /// Byte that holds the bit `sk_kern_sock`.
+    /// Byte that contains the bit `sk_kern_sock`.
     pub sock_kern_sock: u32,
-    /// The bit in that byte.
+    /// Mask of the bit in that byte.
     pub sock_kern_sock_mask: u32,
     pub net_inum: u32,
     pub task_flags: u32,
@@ -693,33 +697,34 @@ pub struct Offsets {
     pub binprm_file: u32,
 }
 
-/// What the programs are told once, before they are loaded.
+/// Settings of the programs, fixed when they are loaded.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[repr(C)]
 pub struct Settings {
-    /// Bytes in the ring at which the reader is woken at once.
+    /// Number of bytes in the ring above which the reader is woken at once.
     pub wake_bytes: u32,
-    /// 1 if every exec of the machine is reported, because a selector needs userspace to judge.
+    /// 1 if every exec of the machine is reported, because only userspace can evaluate a selector.
     pub report_every_exec: u32,
     /// 1 if requests get trace headers.
     pub propagate: u32,
-    /// Roots whose last [`RANDOM_BITS`] bits of the trace id are below it are not sampled; high half.
+    /// Threshold of the sampler, high half: a root is not sampled if the last [`RANDOM_BITS`] bits of its trace id are
+    /// below it.
     pub sample_above_high: u32,
-    /// Its low half.
+    /// Threshold of the sampler, low half.
     pub sample_above_low: u32,
-    /// 1 if a request that came with a header is sampled as that says; else by its trace id too.
+    /// 1 if the sampled flag of a received header decides; 0 if the trace id decides there too.
     pub sample_by_parent: u32,
-    /// 1 if the agent takes other headers than `traceparent` for the context of a request.
+    /// 1 if the agent reads trace contexts from other headers than `traceparent`.
     pub other_contexts: u32,
-    /// Ids.
+    /// Seeds of the ids.
     pub seeds: Seeds,
 }
 
-/// What an executable rule does when a process executes a matching file.
+/// Action of an executable rule when a process executes a matching file: select the process.
 pub const RULE_SELECT: u8 = 1;
-/// See [`RULE_SELECT`].
+/// See [`RULE_SELECT`]: exclude the process.
 pub const RULE_EXCLUDE: u8 = 2;
-/// See [`RULE_SELECT`]: userspace is told, and decides.
+/// See [`RULE_SELECT`]: report the exec to userspace, which decides.
 pub const RULE_LOOK: u8 = 3;
 
 /// Key of an executable rule that names one file.
@@ -728,7 +733,7 @@ pub const RULE_LOOK: u8 = 3;
 pub struct FileKey {
     /// Inode number.
     pub inode: u64,
-    /// Device number as the kernel keeps it (`dev_t` of `super_block.s_dev`).
+    /// Device number in the kernel's encoding (`dev_t` of `super_block.s_dev`).
     pub device: u64,
 }
 
