@@ -1,4 +1,4 @@
-//! The open record of a connection.
+//! The open record, which announces a connection to the agent.
 
 use core::ffi::c_void;
 
@@ -14,8 +14,8 @@ use crate::{
     select::Current,
 };
 
-/// Tells the agent of a connection once, before its first data record. `position` and `receiving`
-/// are those of the call that made the record.
+/// Outputs the open record of a connection once, before its first data record. `position` and `receiving` describe the
+/// system call that causes the record.
 ///
 /// # Safety
 /// `sk` and `tcp` are the same socket, from the kernel.
@@ -36,8 +36,7 @@ pub(crate) unsafe fn announce(
         count(KernelCounter::LostOpen, 1);
         return;
     };
-    // SAFETY: the record is written where it stands, every field; typed pointers, the offsets are
-    // the kernel's own.
+    // SAFETY: every field of the record is written in place; typed pointers, the offsets are the kernel's own.
     unsafe {
         let record = entry.as_mut_ptr();
         clear(record);
@@ -52,14 +51,14 @@ pub(crate) unsafe fn announce(
         let next: u32 = load(tcp, offset!(tcp_sock_snd_nxt));
         let sent = (load::<u64>(tcp, offset!(tcp_sock_bytes_sent)) as u32)
             .wrapping_sub(load::<u64>(tcp, offset!(tcp_sock_bytes_retrans)) as u32);
-        // Neither counts the FIN that `snd_nxt` counts once it is sent.
+        // `snd_nxt` counts the FIN once it is sent; `bytes_sent` and `bytes_retrans` never do.
         let fin_sent = has_sent_fin(state) && next == written;
         record.send_first = next.wrapping_sub(sent).wrapping_sub(u32::from(fin_sent));
         // `bytes_received` counts the FIN as `rcv_nxt` does (tcp_rcv_nxt_update).
         record.receive_first = load::<u32>(tcp, offset!(tcp_sock_rcv_nxt))
             .wrapping_sub(load::<u64>(tcp, offset!(tcp_sock_bytes_received)) as u32);
-        // What was sent is counted before `snd_nxt` moves, and softirq sends too: the first call of an
-        // end that connected tells it better.
+        // The kernel increases `bytes_sent` before `snd_nxt`, and softirq can send between the two loads. For the first
+        // call of an end that connected, the position of the call is exact.
         if !receiving && connection.turn == 0 && connection.connect_ns != 0 {
             record.send_first = position;
         }
@@ -75,7 +74,7 @@ pub(crate) unsafe fn announce(
             record.flags |= OPEN_CLIENT;
             record.time_ns = connection.connect_ns;
         }
-        // By words: both addresses begin at a multiple of eight.
+        // Copied by words, because both addresses begin at a multiple of eight.
         record.family = load(sk, offset!(sock_family));
         record.local_port = load(sk, offset!(sock_num));
         record.remote_port = u16::from_be(load(sk, offset!(sock_dport)));

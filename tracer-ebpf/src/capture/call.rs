@@ -1,4 +1,4 @@
-//! A send or a receive, after it was done: its position, its turn, and which of its bytes are copied.
+//! A completed send or receive: its position, its turn, and the bytes that are copied of it.
 
 use core::ffi::c_void;
 
@@ -38,7 +38,7 @@ const MSG_TRUNC: i32 = 0x20;
 
 const MSG_ERRQUEUE: i32 = 0x2000;
 
-/// A receive with one of these takes nothing from the stream.
+/// A receive with one of these flags takes nothing from the stream.
 pub(crate) const NOT_DATA: i32 = MSG_OOB | MSG_PEEK | MSG_ERRQUEUE;
 
 const AF_UNIX: u16 = 1;
@@ -47,15 +47,15 @@ const SOCK_DGRAM: u16 = 2;
 
 const TCP_CLOSE: u8 = 7;
 
-/// The direction of a hook that sends pages: no call that it sees has a buffer of the process's.
+/// The direction of the hook that sends pages. No system call of this hook has a buffer of the process.
 pub(crate) const SEND_PAGE: u8 = 2;
 
-/// One handler for both directions. `ret` is what the application gets. What needs the socket is done
-/// here; the rest in functions that the verifier checks once each.
+/// The handler for both directions. `ret` is the result that the application gets. This function does the work that
+/// needs the socket as a typed pointer. The rest is in global functions, which the verifier checks once each.
 #[inline(always)]
 pub(crate) unsafe fn moved<const HOOK: u8>(sk: *mut c_void, ret: i32, flags: i32, slot: u32) {
     let direction = if HOOK == SEND_PAGE { SEND } else { HOOK };
-    // An empty socket, a signal: nothing moved.
+    // Nothing moved: an empty socket, or a signal.
     if flags & NOT_DATA != 0 || direction == RECEIVE && ret < 0 {
         return;
     }
@@ -110,7 +110,7 @@ pub(crate) unsafe fn moved<const HOOK: u8>(sk: *mut c_void, ret: i32, flags: i32
             written.wrapping_sub(length).wrapping_sub(connection.inserted)
         } else {
             let copied: u32 = load(tcp, offset!(tcp_sock_copied_seq));
-            // The same call consumed the FIN: it counts in `copied_seq` and in `rcv_nxt`.
+            // If the same call consumed the FIN, `copied_seq` and `rcv_nxt` count it.
             let fin = has_received_fin(sk) && copied == load::<u32>(tcp, offset!(tcp_sock_rcv_nxt));
             copied.wrapping_sub(length).wrapping_sub(u32::from(fin))
         };
@@ -193,7 +193,7 @@ pub(crate) unsafe fn moved<const HOOK: u8>(sk: *mut c_void, ret: i32, flags: i32
         work.header = header;
         work.verdict = verdict;
         work.until = until;
-        // As numbers: the functions below take no typed pointers.
+        // Stored as numbers, because the functions below take no typed pointers.
         core::ptr::write_volatile(&raw mut work.sk, sk as u64);
         let kern_sock: u8 = load(sk, offset!(sock_kern_sock));
         work.kernel_socket = u64::from(kern_sock) & offset!(sock_kern_sock_mask);
@@ -202,7 +202,7 @@ pub(crate) unsafe fn moved<const HOOK: u8>(sk: *mut c_void, ret: i32, flags: i32
     }
 }
 
-/// Copies what is wanted of a call and sends it. `slot` names the [`Work`] that tells of the call.
+/// Copies the wanted bytes of a call and outputs the record. `slot` is the index of the call's [`Work`].
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub extern "C" fn tracer_data(connection: *mut Connection, slot: u64) -> u64 {
@@ -218,11 +218,10 @@ pub extern "C" fn tracer_data(connection: *mut Connection, slot: u64) -> u64 {
             connection.sent(output(work, 0, 0, reason as u8));
             return 0;
         }
-        // How much of it, and from where?
         let Share { skip, wanted, in_body } = connection.share(&work.header, work.verdict, work.until);
         let open = match connection.head {
             Connection::HEAD_OPEN => true,
-            // Calls of up to the edge are copied whole anyway.
+            // A call that is not longer than the edge is copied whole anyway.
             Connection::HEAD_SPENT => {
                 !in_body && skip + wanted < length && length - skip > EDGE_WITHOUT_VERDICT
             }
@@ -235,7 +234,7 @@ pub extern "C" fn tracer_data(connection: *mut Connection, slot: u64) -> u64 {
         work.header.head_offset = skip;
         let gathered = tracer_gather(slot, u64::from(skip), u64::from(wanted), u64::from(tail));
         connection.sent(output_gathered(work, gathered, u64::from(tail)));
-        // What ends with an empty line needs no search for its end.
+        // Bytes that end with an empty line complete the head without a search.
         if tail == 0 && work.ends_head != 0 {
             connection.head = Connection::HEAD_COMPLETE;
         }
@@ -243,17 +242,18 @@ pub extern "C" fn tracer_data(connection: *mut Connection, slot: u64) -> u64 {
     0
 }
 
-/// Which bytes of a call are copied.
+/// The bytes of a system call that are copied.
 pub(crate) struct Share {
-    /// Where they begin.
+    /// Bytes of the call before the prefix.
     pub(crate) skip: u32,
+    /// Length of the prefix.
     pub(crate) wanted: u32,
     /// The call lies within a body.
     pub(crate) in_body: bool,
 }
 
 impl Connection {
-    /// Which bytes of a call are copied: where they begin, and how many.
+    /// Chooses the bytes of a call that are copied, by capture policy and budget.
     #[inline(always)]
     fn share(&mut self, header: &DataHeader, verdict: u64, until: u32) -> Share {
         let mut skip = 0;
@@ -280,7 +280,7 @@ impl Connection {
         }
         let there = header.length - skip;
         if self.budget > 0 {
-            // Never less than without a budget: a short call is copied whole.
+            // At least as many as without a budget, so that a short call is copied whole.
             let wanted = min(there, max(min(self.budget, HEAD_BUDGET), EDGE_WITHOUT_VERDICT));
             self.spend(wanted);
             return Share { skip, wanted, in_body: false };
@@ -288,7 +288,7 @@ impl Connection {
         Share { skip, wanted: min(there, EDGE_WITHOUT_VERDICT), in_body: false }
     }
 
-    /// Takes bytes of the budget. Another thread in the same socket may have taken them too.
+    /// Subtracts bytes from the budget. Another thread may subtract for the same socket at the same time.
     #[inline(always)]
     fn spend(&mut self, length: u32) {
         self.budget = self.budget.saturating_sub(length);
@@ -297,7 +297,7 @@ impl Connection {
         }
     }
 
-    /// Counts records that found no space.
+    /// Counts lost records: `sent` tells whether the ring had space for the last one.
     #[inline(always)]
     fn sent(&mut self, sent: bool) {
         if sent {
@@ -308,7 +308,7 @@ impl Connection {
     }
 }
 
-/// A call that moved no byte: the end of the stream, or a send that failed.
+/// A system call that moved no byte: the end of the stream, or a failed send.
 #[inline(always)]
 unsafe fn without_bytes(sk: *mut c_void, tcp: *const c_void, ret: i32, direction: u8, current: Current) {
     // SAFETY: as the caller's.
@@ -323,7 +323,7 @@ unsafe fn without_bytes(sk: *mut c_void, tcp: *const c_void, ret: i32, direction
         }
         let fin = has_received_fin(sk);
         let copied: u32 = load(tcp, offset!(tcp_sock_copied_seq));
-        // A receive of no bytes returns 0 too, whatever is still to be read.
+        // A receive into an empty buffer returns 0 too, even if bytes are left to read.
         let ended = ret == 0
             && copied == load::<u32>(tcp, offset!(tcp_sock_rcv_nxt))
             && (fin || load::<u8>(sk, offset!(sock_state)) == TCP_CLOSE);
@@ -361,8 +361,8 @@ unsafe fn without_bytes(sk: *mut c_void, tcp: *const c_void, ret: i32, direction
     }
 }
 
-/// Sends the record of a call without a buffer: position and length, and why there are no bytes. Returns whether
-/// there was space.
+/// Outputs the record of a call without a buffer: position, length, and the reason why no bytes are copied. Returns
+/// whether the ring had space.
 ///
 /// # Safety
 /// `sk` is the hook's own socket.
@@ -382,7 +382,7 @@ unsafe fn output_length(sk: *const c_void, mut header: DataHeader) -> bool {
     true
 }
 
-/// Counts a call on a socket that is not TCP.
+/// Counts a system call on a socket that is not TCP.
 #[inline(always)]
 unsafe fn count_other(sk: *const c_void) {
     // SAFETY: as the caller's.

@@ -1,5 +1,5 @@
-//! The direct way of a call's bytes: all of them, from one buffer or two, straight into the ring. Most messages of most
-//! services go it. Every other call goes through [`super::gather`].
+//! The direct way: all bytes of a system call are copied from one or two buffers into a record that is reserved in the
+//! ring. Most messages of most services take this way. Every other call goes through [`super::gather`].
 
 use core::ffi::c_void;
 
@@ -12,14 +12,14 @@ use crate::{
     ring::{reserve_bytes, submit_flags},
 };
 
-/// Longest call that goes the direct way, bytes.
+/// Longest system call that takes the direct way, bytes.
 pub(crate) const LONGEST_DIRECT: u32 = 1024;
 
-/// Sends the record of a call whose every byte is copied. Returns whether there was space in the ring,
-/// and notes in `connection` whether the bytes end a head.
+/// Outputs the record of a call with all of its bytes. Returns whether the ring had space. Sets
+/// [`Connection::HEAD_COMPLETE`] if the bytes end a head.
 ///
 /// # Safety
-/// `header` tells of the running call, whose buffers these are; its length is at most [`LONGEST_DIRECT`].
+/// `header` describes the running call, and `buffers` are its buffers; its length is at most [`LONGEST_DIRECT`].
 #[inline(always)]
 pub(crate) unsafe fn output_direct(
     connection: &mut Connection,
@@ -42,7 +42,7 @@ pub(crate) unsafe fn output_direct(
         } else {
             fill::<2048, 1024, 1024>(length, buffers)
         };
-        // The header is written once for all sizes.
+        // The header is written here once, for all record sizes: fewer instructions.
         let Filled { record, content } = filled;
         let Some(to) = record.as_mut() else { return false };
         copy(header, to);
@@ -52,23 +52,24 @@ pub(crate) unsafe fn output_direct(
         } else if content == Content::EndsHead {
             connection.head = Connection::HEAD_COMPLETE;
         }
-        // Asking how full the ring is costs a helper call, so small records ask now and then.
+        // The query of the ring's fill level costs a helper call, so only some small records make it.
         bpf_ringbuf_submit(record.cast(), submit_flags(header.time_ns >> 6 & 15 == 0));
     }
     true
 }
 
-/// A record with its bytes, but without its header.
+/// A reserved record with its bytes, but without its header.
 pub(crate) struct Filled {
-    /// Null if there was no space.
+    /// Null if the ring had no space.
     pub(crate) record: *mut DataHeader,
     pub(crate) content: Content,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Content {
-    /// The process's memory could not be read.
+    /// The memory of the process could not be read.
     Unreadable,
+    /// Bytes that do not end a head.
     Bytes,
     /// The last bytes are an empty line.
     EndsHead,
@@ -81,8 +82,8 @@ unsafe fn fill<const CAPACITY: u64, const FIRST: u64, const SECOND: u64>(
     buffers: &Buffers,
 ) -> Filled {
     let first = buffers.first_length;
-    // SAFETY: the record is live until it is submitted; the helper checks the addresses; lengths are
-    // checked right before each use, for the verifier too.
+    // SAFETY: the record is live until it is submitted; the helper checks the addresses; lengths are checked right
+    // before each use, for the verifier too.
     unsafe {
         let record: *mut DataHeader = reserve_bytes(size_of::<DataHeader>() as u64 + CAPACITY).cast();
         if record.is_null() {
@@ -106,11 +107,11 @@ unsafe fn fill<const CAPACITY: u64, const FIRST: u64, const SECOND: u64>(
     }
 }
 
-/// Reads the process's memory. Returns false if that fails, or if it is more than `most` bytes.
+/// Reads `length` bytes of the process's memory. Returns false if that fails, or if `length` exceeds `most`.
 #[inline(always)]
 unsafe fn read(to: *mut u8, length: u64, most: u64, from: u64) -> bool {
     // The compiler would check one register and pass another.
     let length = core::hint::black_box(length);
-    // SAFETY: the caller has scratch for `most` bytes; the helper checks the address.
+    // SAFETY: the caller has capacity for `most` bytes; the helper checks the address.
     length <= most && unsafe { bpf_probe_read_user(to.cast(), length as u32, from as *const c_void) == 0 }
 }

@@ -1,5 +1,5 @@
-//! The record of a call that does not go directly into the ring: it is put together in per-CPU memory from any number
-//! of the process's buffers, and output at its exact length.
+//! The gathered way: the record of a system call is put together in per-CPU memory, from any number of the process's
+//! buffers, and output at its exact length.
 
 use core::ffi::{c_long, c_void};
 
@@ -22,63 +22,63 @@ use crate::{
     ring::{count, output_bytes},
 };
 
-/// What a data program works on, one for each hook: too much for the stack, and a program that is
-/// preempted by that of another hook keeps its own.
+/// Working memory of the data programs, too large for the stack. Each hook has an entry of its own, so a program that
+/// is preempted by the program of another hook keeps its memory.
 #[map]
 pub(crate) static WORK: PerCpuArray<Work> = PerCpuArray::with_max_entries(WORK_SLOTS, 0);
 
-/// Bytes behind the budget: a bounded offset plus a bounded length stay inside.
+/// Spare bytes behind the budget, so that a bounded offset plus a bounded length stay inside `data`.
 const SPACE: usize = HEAD_BUDGET as usize + 64;
 
-/// Entries of an array of `struct iovec` that are read at once.
+/// Number of `struct iovec` entries that are read at once.
 const PREFETCHED: u64 = 4;
 
-/// A call in the making of its record.
+/// A system call whose record is being made.
 #[repr(C)]
 pub(crate) struct Work {
-    /// The record: this, and the copied bytes.
+    /// Start of the record. The copied bytes follow in `data`.
     pub(crate) header: DataHeader,
     pub(crate) data: [u8; HEAD_BUDGET as usize + SPACE],
     /// The call's socket, as a number.
     pub(crate) sk: u64,
-    /// Not 0 for a socket of the kernel's own.
+    /// Not 0 if the socket belongs to the kernel.
     pub(crate) kernel_socket: u64,
-    /// Not 0 if the call threw away what it took.
+    /// Not 0 if the call discarded the bytes that it read.
     pub(crate) discarded: u64,
-    /// The verdict on the connection.
+    /// Kind of the capture policy (`VERDICT_*`).
     pub(crate) verdict: u64,
-    /// The call's only buffer, or its array of `struct iovec`.
+    /// Address of the call's only buffer, or of its `struct iovec` array.
     pub(crate) address: u64,
-    /// Number of vectors; 0 if there is one buffer.
+    /// Number of vectors; 0 if there is only one buffer.
     pub(crate) vectors: u64,
-    /// The first of them.
+    /// The first vectors.
     pub(crate) prefetched: [[u64; 2]; PREFETCHED as usize],
     /// The state of [`tracer_gather`].
     pub(crate) gather: Gather,
-    /// The state of a head that outgrew the budget.
+    /// The state of `tracer_open_head`.
     pub(crate) open: OpenHead,
-    /// Out: not 0 if the bytes that were gathered last end with an empty line.
+    /// Output of [`tracer_gather`]: not 0 if the gathered bytes end with an empty line.
     pub(crate) ends_head: u64,
-    /// The position of the verdict.
+    /// Position of the capture policy.
     pub(crate) until: u32,
     pub(crate) zero: u32,
 }
 
-/// What a call whose head outgrew the budget is cut into.
+/// State of a call whose head exceeds the budget: the call is split into several records, its pieces.
 #[repr(C)]
 pub(crate) struct OpenHead {
-    /// Where in the call the next piece begins.
+    /// Offset in the call at which the next piece begins.
     pub(crate) next: u64,
     /// Bytes of the call.
     pub(crate) length: u64,
-    /// Where in the next piece its copied bytes begin.
+    /// Offset in the next piece at which its copied bytes begin.
     pub(crate) skip: u64,
     pub(crate) first_position: u32,
-    /// The last bytes seen, the newest lowest.
+    /// The last four bytes seen; the newest is the lowest byte.
     pub(crate) last_bytes: u32,
-    /// Bytes that the head may still take.
+    /// Bytes of the head that may still be copied.
     pub(crate) budget: u32,
-    /// Records that found no space.
+    /// Lost records.
     pub(crate) lost: u32,
     /// `Connection::HEAD_*`.
     pub(crate) head: u32,
@@ -86,8 +86,7 @@ pub(crate) struct OpenHead {
     pub(crate) flags: u32,
 }
 
-/// Finds the buffers of the running system call, if it is about this very socket. Returns a
-/// [`NoBytes`].
+/// Finds the buffers of the running system call, if the call uses this socket. Returns a [`NoBytes`] as a number.
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub extern "C" fn tracer_locate(slot: u64) -> u64 {
@@ -115,7 +114,7 @@ unsafe fn locate(work: &mut Work) -> NoBytes {
         if is_compat(registers) {
             return NoBytes::Compat;
         }
-        // Completions of io_uring run inside any other system call of the task.
+        // Completions of io_uring run inside other system calls of the task.
         if offset!(task_io_uring) != u64::from(ABSENT) {
             let ring: u64 = load(task, offset!(task_io_uring));
             if ring != 0 && !leads_to(task, first_argument(registers), work.sk) {
@@ -142,7 +141,7 @@ unsafe fn locate(work: &mut Work) -> NoBytes {
         let [address, count] = vectors;
         let first = if count < PREFETCHED { count } else { PREFETCHED };
         let to = (&raw mut work.prefetched).cast();
-        // The compiler would shift before it compares, and the verifier loses the bound.
+        // Without the black box, the compiler shifts before it compares, and the verifier loses the bound.
         let bytes = core::hint::black_box(first * 16) as u32 & 0x7f;
         if bpf_probe_read_user(to, bytes, address as *const c_void) != 0 {
             return NoBytes::Fault;
@@ -157,30 +156,30 @@ unsafe fn locate(work: &mut Work) -> NoBytes {
     NoBytes::None
 }
 
-/// What [`tracer_gather`] and its callback share.
+/// State that [`tracer_gather`] and its callback share.
 #[repr(C)]
 pub(crate) struct Gather {
-    /// Bytes of the call to pass over, then 0.
+    /// Bytes of the call that are still to be skipped.
     pub(crate) skip: u64,
-    /// Bytes put together so far, of `wanted`.
+    /// Bytes copied so far, of `wanted`.
     pub(crate) filled: u64,
     pub(crate) wanted: u64,
-    /// Bytes of the call in the vectors behind us, of `length`.
+    /// Bytes of the call in the vectors that were processed, of `length`.
     pub(crate) seen: u64,
     pub(crate) length: u64,
-    /// Bytes that are wanted of the call's end.
+    /// Bytes wanted from the end of the call.
     pub(crate) tail: u64,
     pub(crate) failed: u64,
 }
 
-/// Set in the result of [`tracer_gather`] if the process's memory could not be read.
+/// Bit in the result of [`tracer_gather`]: the memory of the process could not be read.
 pub(crate) const GATHER_FAILED: u64 = 1 << 32;
 
-/// Set in the result of [`tracer_gather`] if it has not reached the call's end.
+/// Bit in the result of [`tracer_gather`]: the end of the call was not reached.
 pub(crate) const GATHER_WITHOUT_TAIL: u64 = 1 << 33;
 
-/// Puts `wanted` bytes of the call from `skip` on, and its last `tail` bytes behind them, into the
-/// record. Returns how many came together, without the tail.
+/// Copies `wanted` bytes of the call from `skip` on into the record, and the last `tail` bytes of the call behind them.
+/// Returns the number of copied bytes without the tail.
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub extern "C" fn tracer_gather(slot: u64, skip: u64, wanted: u64, tail: u64) -> u64 {
@@ -215,7 +214,7 @@ pub extern "C" fn tracer_gather(slot: u64, skip: u64, wanted: u64, tail: u64) ->
             return GATHER_FAILED;
         }
         work.ends_head = ends_head(data, filled);
-        // The end lies in vectors behind the last that is followed.
+        // The end of the call is in vectors beyond `MAX_VECTORS`.
         if tail != 0 && work.gather.seen < length { filled | GATHER_WITHOUT_TAIL } else { filled }
     }
 }
@@ -231,7 +230,7 @@ unsafe fn ends_head(data: *const u8, length: u64) -> u64 {
     u64::from(last == u32::from_le_bytes(*b"\r\n\r\n"))
 }
 
-/// One vector of [`tracer_gather`]. Returns 1 to stop.
+/// Processes one vector for [`tracer_gather`]. Returns 1 to stop the loop.
 unsafe extern "C" fn gather_vector(index: u64, slot: *mut u64) -> c_long {
     const HEAD: u64 = HEAD_BUDGET as u64;
     const TAIL: u64 = EDGE_END as u64;
@@ -280,7 +279,7 @@ unsafe extern "C" fn gather_vector(index: u64, slot: *mut u64) -> c_long {
             work.gather.filled = filled + part;
             work.gather.skip = 0;
         }
-        // The last bytes of the call may lie in several vectors.
+        // The last bytes of the call can be in several vectors.
         let end = seen + available;
         work.gather.seen = end;
         let tail = work.gather.tail;
@@ -307,7 +306,7 @@ unsafe extern "C" fn gather_vector(index: u64, slot: *mut u64) -> c_long {
     0
 }
 
-/// Sends what [`tracer_gather`] put together, with the `tail` bytes behind it.
+/// Outputs the bytes of [`tracer_gather`] as a record. `gathered` is its result.
 #[inline(always)]
 pub(crate) fn output_gathered(work: &mut Work, gathered: u64, tail: u64) -> bool {
     if gathered & GATHER_FAILED != 0 {
@@ -318,8 +317,8 @@ pub(crate) fn output_gathered(work: &mut Work, gathered: u64, tail: u64) -> bool
     output(work, head, tail, NoBytes::None as u8)
 }
 
-/// Sends the record that stands in a [`Work`]: its header, then `head` and `tail` bytes. Returns
-/// whether there was space.
+/// Outputs the record in a [`Work`]: its header, then `head` bytes of prefix and `tail` bytes. Returns whether the ring
+/// had space.
 #[inline(always)]
 pub(crate) fn output(work: &mut Work, mut head: u64, mut tail: u64, reason: u8) -> bool {
     if head > u64::from(HEAD_BUDGET) {
@@ -332,7 +331,7 @@ pub(crate) fn output(work: &mut Work, mut head: u64, mut tail: u64, reason: u8) 
     work.header.tail_length = tail as u8;
     work.header.reason = reason;
     let size = size_of::<DataHeader>() as u64 + head + tail;
-    // Asking how full the ring is costs a helper call, so small records ask now and then.
+    // The query of the ring's fill level costs a helper call, so only some small records make it.
     let ask = head > 256 || work.header.time_ns >> 6 & 15 == 0;
     if output_bytes((&raw const work.header).cast(), size, ask) {
         return true;

@@ -1,4 +1,4 @@
-//! What is copied of the data that a process sends and receives.
+//! Capture of the data that a process sends and receives: positions, and the bytes that are copied.
 
 pub(crate) mod announce;
 pub(crate) mod call;

@@ -1,4 +1,4 @@
-//! Heads longer than the budget.
+//! Open heads: heads that are longer than the budget.
 
 use core::ffi::{c_long, c_void};
 
@@ -13,20 +13,20 @@ use crate::{
     connection::Connection,
 };
 
-/// Bytes that one step of [`tracer_find_head_end`] looks at.
+/// Bytes that one step of [`tracer_find_head_end`] processes.
 const SCAN_STEP: u64 = 64;
 
 #[repr(C)]
 pub(crate) struct Scan {
     pub(crate) length: u64,
-    /// The last bytes seen, the newest lowest.
+    /// The last four bytes seen; the newest is the lowest byte.
     pub(crate) last: u64,
     pub(crate) found: u64,
     pub(crate) slot: u64,
 }
 
-/// Looks for the empty line that ends a head in the first `length` bytes that were gathered. `last`
-/// holds the bytes before them. Returns the last of them, with bit 32 set if the empty line is there.
+/// Searches the first `length` gathered bytes for the empty line that ends a head. `last` contains the four bytes
+/// before them. Returns the last four bytes that were searched; bit 32 is set if the empty line was found.
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub extern "C" fn tracer_find_head_end(slot: u64, length: u64, last: u64) -> u64 {
@@ -38,7 +38,7 @@ pub extern "C" fn tracer_find_head_end(slot: u64, length: u64, last: u64) -> u64
     scan.last & u64::from(u32::MAX) | (scan.found & 1) << 32
 }
 
-/// One step of [`tracer_find_head_end`], without a branch per byte: the verifier would follow each.
+/// One step of [`tracer_find_head_end`]. It has no branch per byte, because the verifier would follow each branch.
 unsafe extern "C" fn scan_step(index: u64, scan: *mut Scan) -> c_long {
     // SAFETY: `scan` is that of `tracer_find_head_end`; reads stay inside the data.
     unsafe {
@@ -57,7 +57,7 @@ unsafe extern "C" fn scan_step(index: u64, scan: *mut Scan) -> c_long {
             last = (last << 8 | byte) & 0xffff_ffff;
             let two = last & 0xffff ^ 0x0a0a;
             let three = last & 0x00ff_ffff ^ 0x000a_0d0a;
-            // A zero minus one has the highest bit set; nothing else here does.
+            // Only a zero minus one sets the highest bit here.
             let ends = (two.wrapping_sub(1) | three.wrapping_sub(1)) >> 63;
             let inside = (base + at).wrapping_sub(scan.length) >> 63;
             found |= ends & inside;
@@ -69,8 +69,8 @@ unsafe extern "C" fn scan_step(index: u64, scan: *mut Scan) -> c_long {
     0
 }
 
-/// A head longer than the budget: the call is cut into pieces of the budget until the head ends or
-/// has taken all it may.
+/// Outputs a call with an open head. The call is split into pieces of the budget's size, until the head ends or
+/// [`OPEN_HEAD_BUDGET`] is used up.
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub extern "C" fn tracer_open_head(connection: *mut Connection, slot: u64, skip: u64) -> u64 {
@@ -99,7 +99,7 @@ pub extern "C" fn tracer_open_head(connection: *mut Connection, slot: u64, skip:
     0
 }
 
-/// One piece of [`tracer_open_head`]. Returns 1 after the last.
+/// Outputs one piece for [`tracer_open_head`]. Returns 1 after the last piece.
 unsafe extern "C" fn emit_open_piece(_index: u64, slot: *mut u64) -> c_long {
     // SAFETY: `slot` is that of `tracer_open_head`, which has filled the value.
     unsafe {
@@ -114,7 +114,7 @@ unsafe extern "C" fn emit_open_piece(_index: u64, slot: *mut u64) -> c_long {
         let left = whole - start;
         let skip = work.open.skip;
         let still_open = work.open.head == u32::from(Connection::HEAD_OPEN);
-        // Behind the head the rest of the call is one piece with its edges.
+        // The rest of the call behind the head is one piece, of which the edges are copied.
         let mut wanted = left - skip;
         let most = u64::from(if still_open { HEAD_BUDGET } else { EDGE_WITHOUT_VERDICT });
         if wanted > most {
@@ -125,7 +125,7 @@ unsafe extern "C" fn emit_open_piece(_index: u64, slot: *mut u64) -> c_long {
         if tail > u64::from(EDGE_END) {
             tail = u64::from(EDGE_END);
         }
-        // `tracer_gather` counts from the call's beginning, and takes its length from the header.
+        // `tracer_gather` counts from the start of the call, and takes the call's length from the header.
         work.header.length = whole as u32;
         let gathered = tracer_gather(slot, start + skip, wanted, tail);
         if still_open {
