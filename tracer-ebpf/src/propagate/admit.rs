@@ -1,4 +1,4 @@
-//! Which sockets enter the map.
+//! Admission of sockets to the sockmap.
 
 use core::ffi::c_void;
 
@@ -24,17 +24,17 @@ use crate::{
     },
 };
 
-/// Ports that are known to speak HTTP/1, one bit each: blocking sockets enter the map only for them. A
-/// blocking receive that comes before the first send would not survive a signal in the map.
+/// Ports that are known to speak HTTP/1, one bit each. A blocking socket enters the sockmap only for such a port,
+/// because a blocking receive before the first send would not survive a signal in the sockmap.
 #[map]
 static HTTP_PORTS: Array<u64> = Array::with_max_entries(PORT_WORDS, BPF_F_MMAPABLE);
 
-/// The time until which headers may be pushed, `CLOCK_MONOTONIC`; the agent renews it. The second word is not 0 if no
-/// socket may receive while it is in the map: the agent has found that the kernel reports FIONREAD wrongly there.
+/// The lease: the time until which headers may be inserted, `CLOCK_MONOTONIC`; the agent renews it. The second word is
+/// not 0 if no socket may receive while it is in the sockmap, because the agent found that `FIONREAD` is wrong there.
 #[map]
 static LEASE: Array<u64> = Array::with_max_entries(2, BPF_F_MMAPABLE);
 
-/// Address ranges, as IPv6 or mapped into it: 1 if headers may go there.
+/// Address ranges, as IPv6 or IPv4-mapped IPv6: 1 if headers may go to the range.
 #[map]
 static DESTINATIONS: LpmTrie<[u8; 16], u8> = LpmTrie::with_max_entries(1024, 0);
 
@@ -50,7 +50,7 @@ pub(crate) unsafe fn established(ops: *mut bpf_sock_ops, sk: *mut c_void, outgoi
             return;
         }
         let Some(connection) = find(sk) else { return };
-        // In the map or not: client requests without a header are filed within this callback.
+        // The callback is needed for all sockets: it files the ids of client requests without a header.
         call_back(ops, true);
         let position: u32 = load(tcp, offset!(tcp_sock_write_seq));
         if load::<u64>(tcp, offset!(sock_user_data)) != 0 {
@@ -67,7 +67,7 @@ pub(crate) unsafe fn established(ops: *mut bpf_sock_ops, sk: *mut c_void, outgoi
             refuse_all(outgoing, connection, 0, position, HeaderOutcome::UnknownPort);
             return;
         }
-        // Bytes that left with the SYN belong to a message that was not seen.
+        // Bytes that were sent with the SYN belong to a message that was not seen.
         outgoing.is_certain = u8::from(
             position == load::<u32>(tcp, offset!(tcp_sock_snd_una))
                 && load::<u64>(tcp, offset!(tcp_sock_bytes_acked)) <= 1,
@@ -83,8 +83,8 @@ pub(crate) unsafe fn established(ops: *mut bpf_sock_ops, sk: *mut c_void, outgoi
     }
 }
 
-/// Requests the callbacks within each send and at the end of the connection, or ends those within sends. The flags of
-/// other programs stay.
+/// Enables the callbacks within each send and at the end of the connection, or disables those within sends. The flags
+/// of other programs are kept.
 #[inline(always)]
 pub(crate) unsafe fn call_back(ops: *mut bpf_sock_ops, on: bool) {
     // SAFETY: the context's own field.
@@ -99,7 +99,7 @@ pub(crate) unsafe fn call_back(ops: *mut bpf_sock_ops, on: bool) {
     }
 }
 
-/// Whether the callbacks that [`call_back`] requested are still on.
+/// Whether the callbacks within sends are still enabled: see [`call_back`].
 #[inline(always)]
 pub(crate) unsafe fn is_called_back(tcp: *const c_void) -> bool {
     // SAFETY: as the caller's.
@@ -155,7 +155,7 @@ pub(crate) unsafe fn sends_without_copying(sk: *const c_void) -> bool {
     unsafe { load::<u64>(sk, offset!(sock_flags)) >> (offset!(sock_zerocopy) & 63) & 1 != 0 }
 }
 
-/// Whether the socket's file lacks `O_NONBLOCK`, or there is none.
+/// Whether the socket blocks: its file lacks `O_NONBLOCK`, or it has no file.
 #[inline(always)]
 pub(crate) unsafe fn is_blocking(sk: *const c_void) -> bool {
     // SAFETY: as the caller's; the verifier makes reads through null return 0.

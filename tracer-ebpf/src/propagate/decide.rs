@@ -1,4 +1,4 @@
-//! Whether a message begins a request, and which header that gets.
+//! The decision for a message: whether it begins a request, and which header the request gets.
 
 use core::ffi::c_void;
 
@@ -35,7 +35,7 @@ use crate::{
     select::Current,
 };
 
-/// Looks at a message before its bytes can leave.
+/// Decides about a message before its bytes can leave.
 #[inline(always)]
 pub(crate) unsafe fn message(
     msg: *mut sk_msg_md,
@@ -64,12 +64,12 @@ pub(crate) unsafe fn message(
             outgoing.state = State::Leaving;
             return PASS;
         }
-        // Reasons that hold for all that follows on the connection.
+        // From here on: reasons that hold for all later requests of the connection.
         let only_first = leaves_at_once();
         let blocking = only_first || is_blocking(tcp);
         let leaving = if only_first { HeaderOutcome::OnlyFirst } else { HeaderOutcome::Blocking };
         if outgoing.state == State::Outside {
-            // The connection is older than the agent, which takes it out of the map when it gets this record.
+            // The agent has put a pre-existing socket into the sockmap. It removes the socket when it gets this record.
             let why = if blocking { Err(leaving) } else { may_enter(tcp, outgoing) };
             if let Err(why) = why {
                 if !refuse_all(outgoing, connection, pid, position, why) {
@@ -80,7 +80,7 @@ pub(crate) unsafe fn message(
             outgoing.state = State::Inside;
         }
         if blocking {
-            // Another program has ended the callbacks within which the socket would leave.
+            // The socket would leave within a callback, but another program has disabled the callbacks.
             if !is_called_back(tcp) {
                 if !refuse_all(outgoing, connection, pid, position, HeaderOutcome::InUse) {
                     outgoing.refused = 0;
@@ -99,9 +99,9 @@ pub(crate) unsafe fn message(
         let size = (*msg).size;
         let again = outgoing.has_sent != 0 && outgoing.request_at == at;
         if !again && !(outgoing.is_certain != 0 && outgoing.boundary == at) {
-            // Positions wrap around.
+            // Reset, because positions wrap around.
             outgoing.has_sent = 0;
-            // The agent may know that a request begins here.
+            // Nothing begins inside a request whose end is known. A message beyond that end makes the end uncertain.
             if outgoing.is_certain != 0 {
                 let inside = outgoing.boundary.wrapping_sub(at);
                 if (inside as i32) > 0 && inside >= size {
@@ -110,6 +110,7 @@ pub(crate) unsafe fn message(
                 outgoing.is_certain = 0;
                 return PASS;
             }
+            // The agent may know that a request begins here.
             match boundary(connection.number, position) {
                 Boundary::Here => (),
                 Boundary::Unknown => return PASS,
@@ -120,8 +121,8 @@ pub(crate) unsafe fn message(
                 }
             }
         }
-        // A request begins here. The position of the next request is certain only if all goes well. State of an
-        // earlier request that was not sent, or had no turn of its own, is cleared.
+        // A request begins here. The position of the next request becomes certain only if the head is understood. The
+        // state of an earlier request is cleared, which was not sent or had no turn of its own.
         connection.flags &= !Connection::HEADED;
         outgoing.is_filed = 0;
         outgoing.request_at = at;
@@ -150,7 +151,7 @@ pub(crate) unsafe fn message(
     }
 }
 
-/// A message that begins with a request. `at` is its position in the stream.
+/// Handles a message that begins with a request. `at` is its position on the wire.
 #[inline(always)]
 unsafe fn request(
     msg: *mut sk_msg_md,
@@ -183,7 +184,7 @@ unsafe fn request(
     }
 }
 
-/// As [`request`], with a scratch buffer.
+/// As [`request`], with the scratch buffer that it has taken.
 #[inline(always)]
 #[expect(clippy::too_many_arguments, reason = "a structure for them would live on a small stack")]
 unsafe fn in_scratch(
@@ -220,7 +221,7 @@ unsafe fn in_scratch(
         if flags & Head::CONNECT != 0 {
             return Err(HeaderOutcome::Tunnel);
         }
-        // Behind an upgrade, chunks or an expectation only the agent knows where the next request begins.
+        // After an upgrade, a chunked body or an expectation, only the agent knows where the next request begins.
         let end = u64::from(head) + body;
         let follows = flags & (Head::CHUNKED | Head::UPGRADE | Head::EXPECT) == 0
             && end < 1 << 30
@@ -228,7 +229,7 @@ unsafe fn in_scratch(
         outgoing.is_certain = u8::from(follows);
         outgoing.boundary = at.wrapping_add(end as u32);
         (*scratch).client.own.span = 0;
-        // A `traceparent` of another version may have further parts that would have to change.
+        // A `traceparent` of another version can have further parts that would have to change.
         let is_plain = (*scratch).head.parent_end.wrapping_sub(parent_begin) == PARENT_LENGTH
             && (*scratch).text.word(u64::from(parent_begin)) as u16 == u16::from_le_bytes(*b"00");
         if parents != 0 && tracer_trace_parent(index) != 0 && is_plain {
@@ -273,7 +274,7 @@ unsafe fn in_scratch(
     }
 }
 
-/// Pushes a header into a request, or rewrites the one that it forwards.
+/// Inserts a header into a request, or rewrites the header that the request forwards.
 #[inline(always)]
 #[expect(clippy::too_many_arguments, reason = "a structure for them would live on a small stack")]
 unsafe fn give(
@@ -297,7 +298,7 @@ unsafe fn give(
     // SAFETY: as the caller's.
     unsafe {
         if parents != 0 {
-            // A request with a header of its own is linked by that.
+            // A request with a header of its own is linked by that header.
             let client = &(*scratch).client;
             let is_forwarded = found == CHILD
                 && client.own.span != 0
@@ -308,7 +309,7 @@ unsafe fn give(
             if !is_forwarded {
                 return Err(HeaderOutcome::OwnHeader);
             }
-            // As for a push: a send that ends within the line would send half of it.
+            // As for an insertion: a send that ends within the line would send a part of the change.
             if !has_space(tcp, head) {
                 return Err(HeaderOutcome::QueueNotEmpty);
             }
@@ -331,7 +332,7 @@ unsafe fn give(
         if let Some(outcome) = refused(found) {
             return Err(outcome);
         }
-        // The `tracestate` of the parent goes along unless the application sends one.
+        // The `tracestate` of the parent is inserted too, unless the application sends one.
         let state = if states == 0 && found == CHILD { (*scratch).client.state_length } else { 0 };
         push(msg, tcp, outgoing, connection, current, at, size, scratch, head, request_line, state, ids)
     }

@@ -1,28 +1,28 @@
-//! Positions of requests that only the agent knows: behind chunks, expectations and offers to upgrade.
+//! Boundaries of requests that only the agent knows: after chunked bodies, expectations and offers to upgrade.
 
 use aya_ebpf::{bindings::BPF_F_MMAPABLE, macros::map, maps::Array};
 use tracer_common::{BOUNDARY_HERE, BOUNDARY_NEVER, VERDICT_SLOTS, verdict_slot, verdict_tag};
 
-/// Positions at which the agent knows a request to begin: one word per connection, by the slot of its
-/// verdict. The position in the application's stream in the low half, a bit that says that there is one,
-/// and the tag of its number.
+/// Boundaries that the agent has proven, one word for each slot ([`verdict_slot`]). The low half is the position in the
+/// application's stream. The high half is [`BOUNDARY_HERE`] or [`BOUNDARY_NEVER`], with the connection's tag.
 #[map]
 static BOUNDARIES: Array<u64> = Array::with_max_entries(VERDICT_SLOTS, BPF_F_MMAPABLE);
 
-/// What the agent knows of a position.
+/// The agent's knowledge about a position.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Boundary {
     Unknown,
-    /// A request begins here, if anything is sent.
+    /// The next bytes that are sent begin a request.
     Here,
     /// No request will follow on the connection.
     Never,
 }
 
+/// The agent's knowledge about the position of a send. A boundary is used once.
 #[inline(always)]
 pub(crate) unsafe fn boundary(number: u64, position: u32) -> Boundary {
     let Some(word) = BOUNDARIES.get_ptr_mut(verdict_slot(number)) else { return Boundary::Unknown };
-    // SAFETY: a live map value. What is used or passed means nothing later: positions come again.
+    // SAFETY: a live map value. A boundary that is used or passed is cleared, because positions wrap around.
     unsafe {
         let known = core::ptr::read_volatile(word);
         if known == verdict_tag(number) | BOUNDARY_NEVER {

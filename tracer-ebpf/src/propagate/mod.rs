@@ -1,8 +1,8 @@
-//! Trace headers in the requests that selected processes send. A socket that such a process opened enters a map when
-//! its connection is established ([`admit`]); each message on it then passes [`decide`] before its bytes can leave.
-//! Where anything is in doubt the message stays as it is, and the agent is told why.
+//! Injection: trace headers in the requests that selected processes send. The socket of such a process enters a sockmap
+//! when its connection is established ([`admit`]). Each message on the socket then passes [`decide`] before its bytes
+//! can leave. If anything is in doubt, the message is not changed, and the agent gets the reason.
 //!
-//! What this relies on, and what it avoids: `docs/architecture.md`, "Headers".
+//! The assumptions, and the hazards that are avoided, are in `docs/architecture.md`, "Injection of trace headers".
 
 pub(crate) mod admit;
 pub(crate) mod decide;

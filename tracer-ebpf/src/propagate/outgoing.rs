@@ -1,4 +1,4 @@
-//! The state of a connection that a selected process opened, as far as trace headers need it.
+//! Injection state of a connection that a selected process opened.
 
 use core::ffi::c_void;
 
@@ -21,52 +21,54 @@ use crate::{
 
 pub(crate) const CREATE: u64 = 1;
 
-/// What is known of a connection that a selected process opened.
+/// Injection state of a connection that a selected process opened.
 #[derive(Clone, Copy)]
 #[repr(C)]
 pub(crate) struct Outgoing {
     /// Its key in [`SOCKETS`].
     pub(crate) key: u64,
-    /// The request that the thread worked for when it opened the connection.
+    /// The server request that the thread worked for when it opened the connection.
     pub(crate) opened_for: ServedRequest,
-    /// The parent of its last client request.
+    /// The parent of the connection's last client request.
     pub(crate) serves: ServedRequest,
-    /// Position in the stream, pushed bytes included, at which the next request begins.
+    /// Position on the wire (inserted bytes included) at which the next request begins.
     pub(crate) boundary: u32,
-    /// Position of the request that was looked at last.
+    /// Position on the wire of the last request that was decided about.
     pub(crate) request_at: u32,
     pub(crate) state: State,
     /// Not 0 while `boundary` is certain.
     pub(crate) is_certain: u8,
     /// Not 0 if headers may go to the other end.
     pub(crate) is_allowed: u8,
-    /// A [`HeaderOutcome`] that was reported and holds for all that follows, plus one; 0 for none.
+    /// The reported [`HeaderOutcome`](tracer_common::HeaderOutcome) that holds for all later requests, plus one; 0 for
+    /// none.
     pub(crate) refused: u8,
-    /// Not 0 once a request was looked at.
+    /// Not 0 once a request was decided about.
     pub(crate) has_sent: u8,
-    /// Not 0 until its first client request, if it was opened while its process served no request.
+    /// Not 0 until the connection's first client request, if the process served no request when it opened the
+    /// connection.
     pub(crate) was_idle: u8,
-    /// Not 0 if the client request that is sent was filed for the other end.
+    /// Not 0 if the ids of the client request in progress were filed for the other end.
     pub(crate) is_filed: u8,
     pub(crate) zero: [u8; 5],
 }
 
-/// How a socket stands with the map.
+/// The state of a socket with respect to the sockmap.
 #[derive(Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
 pub(crate) enum State {
-    /// Not in the map; or the agent has put it in, and no message was looked at. New storage is zero.
+    /// Not in the sockmap; or the agent has put it in, and no message was seen yet. New storage is zero.
     Outside = 0,
-    /// In the map. Whether it is certain where the next request begins is told by `is_certain`.
+    /// In the sockmap. `is_certain` tells whether the position of the next request is certain.
     Inside = 1,
-    /// In the map, to leave it within the send that runs.
+    /// In the sockmap, and leaves it within the running send.
     Leaving = 2,
 }
 
 #[btf_map]
 static OUTGOING: SkStorage<Outgoing> = SkStorage::new();
 
-/// Sockets whose messages pass `tracer_sk_msg`, by cookie. The agent puts in those that are older than it.
+/// The sockmap: sockets whose messages pass `tracer_sk_msg`, by cookie. The agent adds pre-existing sockets.
 #[map]
 pub(crate) static SOCKETS: SockHash<u64> = SockHash::with_max_entries(16_384, 0);
 
@@ -80,7 +82,7 @@ pub(crate) unsafe fn find_outgoing<'a>(sk: *mut c_void, create: u64) -> Option<&
     }
 }
 
-/// A selected process opens a connection.
+/// Prepares the state of a connection that a selected process opens.
 ///
 /// # Safety
 /// `sk` is a socket that the kernel passed to the program.
@@ -89,7 +91,7 @@ pub(crate) unsafe fn opened(sk: *mut c_void, current: Current) {
     // SAFETY: as the caller's.
     unsafe {
         let Some(outgoing) = find_outgoing(sk, CREATE) else { return };
-        // `tracer_sock_ops` takes a socket out of the map that was connected before.
+        // A socket that was connected before may be in the sockmap; `tracer_sock_ops` removes it.
         outgoing.key = 0;
         of_thread(current, &mut outgoing.opened_for);
         outgoing.was_idle = u8::from(is_idle(current.pid()));
@@ -103,7 +105,7 @@ pub(crate) unsafe fn opened(sk: *mut c_void, current: Current) {
     }
 }
 
-/// A connection that this process opened is closed before the response to its client request.
+/// Handles the close of a connection before the response to its client request: a proxy may send another one.
 ///
 /// # Safety
 /// As [`opened`].
@@ -112,11 +114,12 @@ pub(crate) unsafe fn unanswered(sk: *mut c_void, process: u32) {
     // SAFETY: as the caller's.
     unsafe {
         let Some(outgoing) = find_outgoing(sk, 0) else { return };
-        // `opened_for` is still set where client requests get no header.
+        // `opened_for` is still set if `tracer_sk_msg` has attributed no client request.
         let is_sent = outgoing.serves.connection != 0;
         let served = if is_sent { &mut outgoing.serves } else { &mut outgoing.opened_for };
         waits_again(served, process);
-        // Only once: another client request may be on its way when the other direction is closed.
+        // Cleared, because the close of the other direction calls this again, and another client request may have been
+        // sent by then.
         served.connection = 0;
     }
 }
@@ -131,7 +134,7 @@ pub(crate) unsafe fn served_by<'a>(sk: *mut c_void) -> Option<&'a ServedRequest>
     unsafe { find_outgoing(sk, 0).map(|outgoing| &outgoing.serves) }
 }
 
-/// A send has failed: another client request may be sent at this position.
+/// Handles a failed send: another client request may be sent at this position.
 ///
 /// # Safety
 /// As [`opened`].
@@ -143,7 +146,7 @@ pub(crate) unsafe fn send_failed(sk: *mut c_void) {
     }
 }
 
-/// The first send of a client request is done: the next turn is another client request.
+/// Handles the end of the first send of a client request. The next turn begins another client request.
 ///
 /// # Safety
 /// As [`opened`].
@@ -159,10 +162,10 @@ pub(crate) unsafe fn request_sent(sk: *mut c_void, connection: &mut Connection) 
     }
 }
 
-/// The socket leaves the map.
+/// Removes the socket from the sockmap.
 #[inline(always)]
 pub(crate) unsafe fn leave(outgoing: &Outgoing) {
     let mut key = outgoing.key;
-    // SAFETY: our own map. A socket that the kernel has taken out already is fine.
+    // SAFETY: our own map. The call has no effect if the kernel has removed the socket already.
     unsafe { bpf_map_delete_elem((&raw const SOCKETS).cast_mut().cast(), (&raw mut key).cast()) };
 }

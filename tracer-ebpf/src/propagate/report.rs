@@ -1,4 +1,4 @@
-//! Records for the agent: requests that got a header, and requests without one.
+//! Records for the agent: the outcomes of injections.
 
 use tracer_common::{HeaderOutcome, HeaderRecord, KernelCounter, Kind};
 
@@ -12,15 +12,15 @@ use crate::{
     select::Current,
 };
 
-/// Tells the agent of a request that has a header. Field by field: the compiler would
-/// clear a whole record byte by byte.
+/// Outputs the record of a request with an inserted or rewritten header. The fields are written one by one, because the
+/// compiler would clear a whole record byte by byte.
 #[inline(always)]
 unsafe fn tell(connection: &Connection, record: Told) -> bool {
     let Some(mut entry) = reserve::<HeaderRecord>() else {
         count(KernelCounter::LostData, 1);
         return false;
     };
-    // SAFETY: every field of the record; the trace id stands at a multiple of eight.
+    // SAFETY: every field of the record is written; the trace id is at a multiple of eight.
     unsafe {
         let to = entry.as_mut_ptr();
         (&raw mut (*to).kind).write_volatile(Kind::Header as u8);
@@ -44,7 +44,7 @@ unsafe fn tell(connection: &Connection, record: Told) -> bool {
     true
 }
 
-/// What a [`HeaderRecord`] tells.
+/// The values of a [`HeaderRecord`].
 pub(crate) struct Told {
     pub(crate) outcome: HeaderOutcome,
     pub(crate) evidence: u8,
@@ -57,7 +57,7 @@ pub(crate) struct Told {
     pub(crate) pushed: u32,
 }
 
-/// A request gets no header. Returns whether the agent hears of it.
+/// Outputs the record of a request without a header. Returns whether the ring had space.
 #[inline(always)]
 pub(crate) fn refuse(
     connection: &Connection,
@@ -71,7 +71,7 @@ pub(crate) fn refuse(
     tracer_refuse(connection.number, places, outcome as u64, u64::from(lasting), key) != 0
 }
 
-/// [`refuse`] with packed parameters: process and position are the halves of `places`.
+/// [`refuse`] with packed parameters: the halves of `places` are process and position.
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub extern "C" fn tracer_refuse(number: u64, places: u64, outcome: u64, lasting: u64, key: u64) -> u64 {
@@ -79,7 +79,7 @@ pub extern "C" fn tracer_refuse(number: u64, places: u64, outcome: u64, lasting:
         count(KernelCounter::LostData, 1);
         return 0;
     };
-    // SAFETY: every field of the record, by words.
+    // SAFETY: every byte of the record is cleared by words, then its fields are written.
     unsafe {
         let to = entry.as_mut_ptr();
         clear(to);
@@ -96,7 +96,8 @@ pub extern "C" fn tracer_refuse(number: u64, places: u64, outcome: u64, lasting:
     1
 }
 
-/// No request that follows on this connection gets a header. Returns whether the agent hears of it.
+/// Reports, once, that no later request of this connection gets a header. Returns whether the agent was told, now or
+/// before.
 #[inline(always)]
 pub(crate) fn refuse_all(
     outgoing: &mut Outgoing,
@@ -113,6 +114,7 @@ pub(crate) fn refuse_all(
     refuse(connection, pid, position, why, true, key)
 }
 
+/// Reports a request with an inserted or rewritten header.
 #[inline(always)]
 #[expect(clippy::too_many_arguments, reason = "a structure for them would live on a small stack")]
 pub(crate) unsafe fn told_of(

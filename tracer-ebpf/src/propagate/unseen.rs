@@ -1,5 +1,6 @@
-//! Sends without a header: the ids of the request are filed for the other end before it can read the request. The
-//! kernel asks for the length of header options before the first byte of a send is in the stream.
+//! Client requests that `sk_msg` does not see: their ids are filed for the other end, before the other end can read the
+//! request. This happens when the kernel asks for the length of header options, before the first byte of a send is in
+//! the stream.
 
 use core::ffi::c_void;
 
@@ -26,8 +27,8 @@ use crate::{
     verdict::is_ignored,
 };
 
-/// Whether a send that `tracer_sk_msg` does not see runs on a socket that may not receive in the map. Such a send began
-/// before the connection was established.
+/// Whether a send runs that `tracer_sk_msg` does not see, on a socket that may not receive in the sockmap. Such a send
+/// began before the connection was established.
 #[inline(always)]
 pub(crate) unsafe fn waits_unseen(sk: *mut c_void) -> bool {
     // SAFETY: as the caller's.
@@ -39,8 +40,8 @@ pub(crate) unsafe fn waits_unseen(sk: *mut c_void) -> bool {
     }
 }
 
-/// A selected process is in a send, and no byte of it is in the stream yet. If a client request without a header begins
-/// here, its ids are filed before the other end can read it.
+/// Files the ids of a client request without a header, if one begins with the running send of a selected process. No
+/// byte of the send is in the stream yet, so the other end cannot have read the request.
 ///
 /// # Safety
 /// `sk` is a socket that the kernel passed to the program; `outgoing` is the socket's.
@@ -57,7 +58,7 @@ pub(crate) unsafe fn file_before_leaving(ops: *mut bpf_sock_ops, sk: *mut c_void
         {
             return;
         }
-        // The agent reads nothing of the connection: no server looks for a request of it.
+        // The agent ignores the connection, so no server looks for the ids of its requests.
         if is_ignored(connection.number, SEND) {
             if outgoing.state == State::Outside {
                 call_back(ops, false);
@@ -65,7 +66,7 @@ pub(crate) unsafe fn file_before_leaving(ops: *mut bpf_sock_ops, sk: *mut c_void
             return;
         }
         let tcp: *const c_void = bpf_skc_to_tcp_sock(sk).cast_const().cast();
-        // If no task holds the socket, an interrupt asks.
+        // If no task holds the socket, an interrupt runs this callback, not a send.
         if tcp.is_null() || load::<u32>(tcp, offset!(sock_lock_owned)) == 0 {
             return;
         }
@@ -78,8 +79,8 @@ pub(crate) unsafe fn file_before_leaving(ops: *mut bpf_sock_ops, sk: *mut c_void
     }
 }
 
-/// Files the ids of a client request without a header. `wire` is its [`wire_key`], `thread` makes it, `serves` becomes
-/// its parent. Returns 1 if that was done.
+/// Files the ids of a client request without a header. `wire` is its [`wire_key`], `thread` sends it, and its parent is
+/// written to `serves`. Returns 1 if the ids were filed.
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub extern "C" fn tracer_file_request(
@@ -106,7 +107,7 @@ pub extern "C" fn tracer_file_request(
     1
 }
 
-/// As [`tracer_file_request`]. Returns whether there was a scratch buffer to find the parent in.
+/// As [`tracer_file_request`]. Returns whether a scratch buffer was free, so that the ids were filed.
 #[inline(always)]
 pub(crate) fn file_request(
     number: u64,

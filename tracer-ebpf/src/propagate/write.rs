@@ -1,4 +1,4 @@
-//! Headers are pushed into a message, or written over.
+//! Insertion of headers into a message, and the rewrite of a header.
 
 use core::ffi::{c_long, c_void};
 
@@ -24,7 +24,7 @@ use crate::{
     select::Current,
 };
 
-/// Longest head with the header in it: servers take 8 KiB.
+/// Longest head with the inserted header; servers accept 8 KiB.
 pub(crate) const LONGEST_WITH_HEADER: u32 = 7680;
 
 /// `__SK_PASS`.
@@ -33,12 +33,12 @@ pub(crate) const PASS: u32 = 1;
 /// `__SK_DROP`: the send fails.
 const DROP: u32 = 0;
 
-/// Whether a head of this length is sent at once. When the send buffer fills, the kernel forgets what was pushed
-/// and the application sends it again: nothing may wait, and the head must fit twice, with what the kernel adds
-/// for each segment.
+/// Whether a head of this length fits into the send buffer at once. If the send buffer fills, the kernel does not count
+/// the inserted bytes, and the application sends bytes again. So no byte may wait in the socket, and the buffer must
+/// hold the head twice, with the kernel's own data for each TCP segment.
 #[inline(always)]
 pub(crate) unsafe fn has_space(tcp: *const c_void, length: u32) -> bool {
-    /// A bound for an `sk_buff` with its shared information.
+    /// Upper bound for an `sk_buff` with its shared information.
     const ADDED: u32 = 1024;
     // SAFETY: as the caller's.
     unsafe {
@@ -49,7 +49,7 @@ pub(crate) unsafe fn has_space(tcp: *const c_void, length: u32) -> bool {
     }
 }
 
-/// The client request forwards the `traceparent` of its parent: the span in it becomes that of the client request.
+/// Rewrites the forwarded `traceparent` of the parent: its parent id becomes the span id of the client request.
 #[inline(always)]
 pub(crate) unsafe fn rewrite(msg: *mut sk_msg_md, begin: u32, ids: &Ids) -> Result<(), HeaderOutcome> {
     // SAFETY: the verifier follows the check against the end.
@@ -61,7 +61,7 @@ pub(crate) unsafe fn rewrite(msg: *mut sk_msg_md, begin: u32, ids: &Ids) -> Resu
         if target + 19 > end {
             return Err(HeaderOutcome::PushFailed);
         }
-        // With the span's last digits a dash and the flags.
+        // The last word has the last five digits of the span id, a dash and the flags.
         let last = hex(ids.span >> 32);
         store_at::<0>(target, hex(ids.span));
         store_at::<8>(target, last);
@@ -70,17 +70,17 @@ pub(crate) unsafe fn rewrite(msg: *mut sk_msg_md, begin: u32, ids: &Ids) -> Resu
     Ok(())
 }
 
-/// Pushes headers in behind the request line: `state` bytes of a `tracestate` among them.
+/// Inserts a `traceparent` behind the request line, and a `tracestate` of `state` bytes if `state` is not 0.
 ///
-/// What was wrong in `bpf_msg_push_data` (`net/core/filter.c`) does not happen here, and so no kernel is refused
-/// for it:
-/// - "Several fixes to bpf_msg_push_data" (15ab0548e310; 6.13, 6.12.2, 6.1.120): a push behind the last byte is
-///   refused, elements are counted wrongly around one. Ours is inside of the first element.
-/// - "fix tail fragment offset in bpf_msg_push_data" (f72eed9b84fb; 7.1, 7.0.12 and others of June 2026): what is
-///   behind a push into an element other than the first comes from a wrong place. Ours is the first: the head
-///   was pulled into one.
-/// - "reject overflowing copy + len" (2026): for lengths near 4 GiB.
-/// - Pages that are spliced in stand there writable: such a message has no data to look at, and is left alone.
+/// `bpf_msg_push_data` (`net/core/filter.c`) had these bugs. None of them is reached here, so no kernel is refused for
+/// them:
+/// - "Several fixes to bpf_msg_push_data" (15ab0548e310; 6.13, 6.12.2, 6.1.120): a push behind the last byte was
+///   refused, and elements around a push were counted wrongly. Our push is inside the first element.
+/// - "fix tail fragment offset in bpf_msg_push_data" (f72eed9b84fb; 7.1, 7.0.12 and others of June 2026): after a push
+///   into an element other than the first, the bytes behind it came from a wrong offset. Our push is into the first
+///   element, because the head was pulled into one.
+/// - "reject overflowing copy + len" (2026): lengths near 4 GiB.
+/// - Spliced pages were writable. A message with such pages has no readable data, and is not changed.
 #[inline(always)]
 #[expect(clippy::too_many_arguments, reason = "a structure for them would live on a small stack")]
 pub(crate) unsafe fn push(
@@ -114,7 +114,7 @@ pub(crate) unsafe fn push(
         if bpf_msg_push_data(msg, begin, pushed, 0) != 0 {
             return Err(HeaderOutcome::PushFailed);
         }
-        // One segment instead of three; what is there now is not initialised, and must not leave so.
+        // Joins three elements into one. The inserted bytes are not initialised yet, and must not leave so.
         let all = if size <= LONGEST_WITH_HEADER { size } else { head } + pushed;
         let written = bpf_msg_pull_data(msg, 0, all, 0) == 0
             && write(msg, begin, ids)
@@ -123,7 +123,7 @@ pub(crate) unsafe fn push(
             return if bpf_msg_pop_data(msg, begin, pushed, 0) == 0 {
                 Err(HeaderOutcome::PushFailed)
             } else {
-                // An error is better than bytes that are not initialised.
+                // A failed send is better than uninitialised bytes.
                 Ok(DROP)
             };
         }
@@ -151,7 +151,7 @@ pub(crate) const fn word(text: &[u8; 8]) -> u64 {
     u64::from_le_bytes(*text)
 }
 
-/// `tracestate: `.
+/// Length of `tracestate: `.
 const STATE_NAME: u32 = 12;
 
 pub(crate) struct StateCopy {
@@ -163,7 +163,7 @@ pub(crate) struct StateCopy {
     pub(crate) failed: u64,
 }
 
-/// Eight bytes of a state, the last ones as often as need be.
+/// Copies eight bytes of a `tracestate`. The last step overlaps the step before it, so that it copies eight bytes too.
 unsafe extern "C" fn copy_state(index: u64, copy: *mut StateCopy) -> c_long {
     // SAFETY: `copy` is that of `write_state`; the verifier follows the check against the end.
     unsafe {
@@ -183,7 +183,7 @@ unsafe extern "C" fn copy_state(index: u64, copy: *mut StateCopy) -> c_long {
     0
 }
 
-/// Writes eight bytes of a message.
+/// Writes eight bytes into a message. Returns false if they would exceed its readable data.
 #[inline(always)]
 pub(crate) unsafe fn put(msg: *mut sk_msg_md, at: u64, value: u64) -> bool {
     // SAFETY: the verifier follows the check against the end.
@@ -199,7 +199,7 @@ pub(crate) unsafe fn put(msg: *mut sk_msg_md, at: u64, value: u64) -> bool {
     true
 }
 
-/// Writes the line of a state, at least eight bytes long.
+/// Writes the line of a `tracestate` of `length` bytes, at least eight.
 #[inline(always)]
 unsafe fn write_state(msg: *mut sk_msg_md, begin: u32, scratch: &Scratch, length: u32) -> bool {
     // SAFETY: as the callees'.
@@ -207,7 +207,7 @@ unsafe fn write_state(msg: *mut sk_msg_md, begin: u32, scratch: &Scratch, length
         let begin = u64::from(begin);
         let behind = begin + u64::from(STATE_NAME);
         let end = behind + u64::from(length);
-        // The line's end goes first, the state's last bytes before it then: whole words each.
+        // The line end is written first as a whole word; the state's last bytes then overwrite the spaces before it.
         let written = put(msg, begin, word(b"tracesta"))
             && put(msg, begin + 4, word(b"estate: "))
             && put(msg, end - 6, word(b"      \r\n"));
@@ -218,6 +218,7 @@ unsafe fn write_state(msg: *mut sk_msg_md, begin: u32, scratch: &Scratch, length
     }
 }
 
+/// Writes the line of a `traceparent`.
 #[inline(always)]
 unsafe fn write(msg: *mut sk_msg_md, begin: u32, ids: &Ids) -> bool {
     // SAFETY: the verifier follows the check against the end.
