@@ -1,19 +1,19 @@
-//! Client requests without a header: what each would have carried is filed for the other end, which may be on this
+//! Filed ids: the trace context of a client request without a header is stored for the other end, which may be on this
 //! host.
 
 use aya_ebpf::{helpers::generated::bpf_map_update_elem, macros::map, maps::LruHashMap};
 
 use crate::{context::ids::REFUSED, http::traceparent::Ids, memory::words::copy, scratch::Scratch};
 
-/// The ids of client requests without a header, by [`wire_key`](super::ids::wire_key). The span is 0 if the parent of
-/// the client request is not known.
+/// The ids of client requests without a header, by [`wire_key`](super::ids::wire_key). The span id is 0 if the parent
+/// of the client request is unknown.
 #[map]
 pub(crate) static FILED: LruHashMap<u64, Ids> = LruHashMap::with_max_entries(8192, 0);
 
 /// Files the ids of a client request. `found` is the result of [`tracer_parent`](super::parent::tracer_parent).
 ///
 /// # Safety
-/// The scratch buffer is the caller's.
+/// The caller has taken the scratch buffer.
 #[inline(always)]
 pub(crate) unsafe fn file(scratch: *mut Scratch, wire: u64, ids: &Ids, found: u64) {
     // SAFETY: as the caller's; the helper copies key and value.

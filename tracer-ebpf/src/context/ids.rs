@@ -1,4 +1,4 @@
-//! How requests are told apart, and the ids that they get.
+//! Identity of requests, and their ids.
 
 use tracer_common::{EVIDENCE_FORWARDED, EVIDENCE_NONE, HeaderOutcome, RANDOM_BITS, SEND};
 
@@ -7,18 +7,18 @@ use crate::{
     memory::layout::{sample_above, span_id, trace_id},
 };
 
-/// Names a request that is served.
+/// Identifies a server request.
 #[derive(Clone, Copy)]
 #[repr(C)]
 pub(crate) struct ServedRequest {
     /// Number of the connection, 0 for none.
     pub(crate) connection: u64,
     pub(crate) position: u32,
-    /// Its slot in `REQUESTS`.
+    /// The request's slot in `REQUESTS`.
     pub(crate) slot: u32,
-    /// Not 0 once a client request was made for it: a proxy makes one.
+    /// Not 0 once a client request was sent for it, by a proxy.
     pub(crate) used: u32,
-    /// Not 0 if the thread read it while it worked for another.
+    /// Not 0 if the thread read it while it worked for another request.
     pub(crate) shared: u32,
 }
 
@@ -26,29 +26,29 @@ impl ServedRequest {
     pub(crate) const NONE: Self = Self { connection: 0, position: 0, slot: 0, used: 0, shared: 0 };
 }
 
-/// A client request and what is found of it: the part of a scratch buffer that `tracer_parent` works with.
+/// A client request with its parent and ids: the part of a scratch buffer that `tracer_parent` works with.
 #[repr(C)]
 pub(crate) struct ClientRequest {
-    /// The request that its connection was opened for, if this is its first client request.
+    /// The server request for which the connection was opened, if this is the first client request on it.
     pub(crate) opened_for: ServedRequest,
     /// Not 0 if the connection was opened while the process served no request.
     pub(crate) was_idle: u64,
-    /// Its parent.
+    /// The parent.
     pub(crate) parent: ServedRequest,
-    /// How the parent is known.
+    /// The evidence for the parent.
     pub(crate) evidence: u64,
-    /// Trace and flags of the parent. `span` is that of the parent's own header, 0 if it has none.
+    /// Trace id and flags of the parent. `span` is the span id in the parent's header, 0 if it has none.
     pub(crate) ids: Ids,
     /// The client request's own header.
     pub(crate) own: Ids,
-    /// What `tracer_trace_parent` found.
+    /// The context that `tracer_trace_parent` found.
     pub(crate) found: Ids,
-    /// Where the parent's `tracestate` is in the scratch buffer, and its length; 0 for none.
+    /// Offset and length of the parent's `tracestate` in the scratch buffer; length 0 for none.
     pub(crate) state_begin: u32,
     pub(crate) state_length: u32,
 }
 
-/// Trace flags of a request without a known parent: a random trace id, sampled by it.
+/// Trace flags of a request without a known parent: the trace id is random, and it decides about sampling.
 #[inline(always)]
 pub(crate) fn root_flags(trace_second: u64) -> u64 {
     let random = trace_second.swap_bytes() & ((1 << RANDOM_BITS) - 1);
@@ -66,27 +66,28 @@ pub(crate) fn ids_of(number: u64, position: u32, client: &ClientRequest, found: 
     Ids { trace, span, flags: root_flags(trace[1]) }
 }
 
-/// The key under which the ids of a client request are filed: positions of its first byte and of its response on the
-/// wire.
+/// The key under which the ids of a client request are filed: the wire positions of its first byte and of its response.
 #[inline(always)]
 pub(crate) const fn wire_key(position: u32, answer_at: u32) -> u64 {
     (position as u64) << 32 | answer_at as u64
 }
 
-/// What `tracer_parent` returns: there is no parent, `client.parent` is the parent, or, above, the
-/// [`HeaderOutcome`] of a client request without a header.
+/// Result of `tracer_parent`: there is no parent.
 pub(crate) const ROOT: u64 = 0;
 
+/// See [`ROOT`]: `client.parent` is the parent.
 pub(crate) const CHILD: u64 = 1;
 
+/// See [`ROOT`]: the parent is unknown. The client request gets no header.
 pub(crate) const REFUSED: u64 = 2;
 
+/// See [`ROOT`]: the parent's trace context is one that only the agent reads. The client request gets no header.
 pub(crate) const OTHER_CONTEXT: u64 = 3;
 
-/// Within `tracer_parent`: no parent is known, and there is none if the process serves no request.
+/// Result within `tracer_parent`: [`ROOT`] if the process serves no request, else [`REFUSED`].
 pub(crate) const ROOT_IF_IDLE: u64 = 4;
 
-/// The outcome in the result of `tracer_parent`.
+/// The outcome of a client request that gets no header, by the result of `tracer_parent`.
 #[inline(always)]
 pub(crate) fn refused(found: u64) -> Option<HeaderOutcome> {
     match found {

@@ -1,4 +1,4 @@
-//! Which request a client request is made for.
+//! Parents of client requests: the server requests that processes and threads work for.
 
 pub(crate) mod filed;
 pub(crate) mod ids;

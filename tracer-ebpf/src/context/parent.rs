@@ -1,5 +1,5 @@
-//! The parent of a client request. The rules are those of the agent, as far as they can be decided before the request
-//! leaves.
+//! Finds the parent of a client request. The rules are those of the agent, as far as they can be decided before the
+//! request leaves.
 
 use aya_ebpf::helpers::generated::bpf_ktime_get_ns;
 use tracer_common::{
@@ -28,8 +28,8 @@ use crate::{
     select::Current,
 };
 
-/// The request that a thread works for when it opens a connection: the parent of a proxy's first client request on the
-/// connection.
+/// Writes the server request that a proxy's thread works for when it opens a connection: the parent of the first client
+/// request on the connection. Writes none for other processes.
 #[inline(always)]
 pub(crate) unsafe fn of_thread(current: Current, to: &mut ServedRequest) {
     // SAFETY: as the callee's.
@@ -40,8 +40,8 @@ pub(crate) unsafe fn of_thread(current: Current, to: &mut ServedRequest) {
     }
 }
 
-/// The parent of a client request of a proxy: the request that its thread read last, if the proxy has made no client
-/// request for it yet, and no other request waits for one.
+/// Finds the parent of a proxy's client request: the server request that the thread read last, if the proxy has sent no
+/// client request for it yet, and no other server request waits for one. Returns whether there is one.
 #[inline(always)]
 unsafe fn proxy_parent(current: Current, served: &mut ServedRequest) -> bool {
     // SAFETY: live map values.
@@ -64,7 +64,7 @@ unsafe fn proxy_parent(current: Current, served: &mut ServedRequest) -> bool {
                 atomic::add(&raw mut (*serving).waiting, u64::MAX);
             }
         }
-        // If the slot is another thread's now, the next client request of that thread gets no parent.
+        // If another thread has taken the slot, the next client request of that thread gets no parent.
         if let Some(working) = slot_of(current) {
             core::ptr::write_volatile(&raw mut (*working).served.used, 1);
         }
@@ -72,13 +72,13 @@ unsafe fn proxy_parent(current: Current, served: &mut ServedRequest) -> bool {
     true
 }
 
-/// Finds the parent of the client request in a scratch buffer, which `thread` makes, and the parent's trace context.
-/// `client.parent` is none unless this returns [`CHILD`].
+/// Finds the parent of the client request in a scratch buffer, and the parent's trace context. `thread` sends the
+/// client request. `client.parent` is none unless this function returns [`CHILD`].
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub extern "C" fn tracer_parent(index: u64, thread: u64) -> u64 {
     let Some(scratch) = scratch_at(index) else { return ROOT };
-    // SAFETY: a live map value that is the caller's; no reference to it outlives a call.
+    // SAFETY: a live map value that the caller has taken; no reference to it outlives a call.
     unsafe {
         (*scratch).client.state_length = 0;
         let mut found = candidate(&mut (*scratch).client, Current::of(thread));
@@ -95,13 +95,13 @@ pub extern "C" fn tracer_parent(index: u64, thread: u64) -> u64 {
     }
 }
 
-/// The parent of a client request, by the way its process works.
+/// Finds the parent of a client request by the profile of its process, without the parent's trace context.
 #[inline(always)]
 unsafe fn candidate(client: &mut ClientRequest, current: Current) -> u64 {
-    // SAFETY: live map values; what another thread may change meanwhile is checked again.
+    // SAFETY: live map values; values that another thread may change meanwhile are checked again.
     unsafe {
         client.parent.connection = 0;
-        // Nothing is known yet of a process that was just made.
+        // The agent has not yet set the profile of a new process.
         let profile = PROFILES.get(&current.pid()).copied().unwrap_or(PROFILE_LATER);
         match profile {
             PROFILE_THREADS => {
@@ -135,9 +135,9 @@ unsafe fn candidate(client: &mut ClientRequest, current: Current) -> u64 {
                 let is_sole = open == 1
                     && read_now(&raw const (*serving).open) == 1
                     && read_now(&raw const (*serving).opened) == opened;
-                // A thread that reads requests may still work for its last one.
+                // A thread that reads requests may still work for its last request.
                 let is_free = profile == PROFILE_SOLE_REQUEST || !works_for_another(current, &client.parent);
-                // Read after the counts: a lost request sets the time before it is counted down.
+                // Read after the counts: `lost` sets the time before it decreases the count.
                 let is_lost =
                     bpf_ktime_get_ns() < read_now(&raw const (*serving).lost_ns).wrapping_add(UNSEEN_NS);
                 if !is_sole || !is_free || is_lost || client.was_idle != 0 {
@@ -148,7 +148,7 @@ unsafe fn candidate(client: &mut ClientRequest, current: Current) -> u64 {
             PROFILE_LATER => return ROOT_IF_IDLE,
             _ => return ROOT,
         }
-        // A thread that has read something that is no request may work for that.
+        // A thread that has read bytes that are no request may work for those.
         if client.parent.connection == 0 { ROOT_IF_IDLE } else { CHILD }
     }
 }
@@ -156,13 +156,14 @@ unsafe fn candidate(client: &mut ClientRequest, current: Current) -> u64 {
 /// Reads the trace context of `client.parent` in a scratch buffer.
 #[inline(always)]
 unsafe fn context(scratch: *mut Scratch, index: u64) -> u64 {
-    /// Least bytes of a `tracestate` that are written: it is padded with spaces, which are not part of its value.
+    /// Least bytes of a `tracestate` that are written. A shorter one is padded with spaces, which are not part of the
+    /// value.
     const LEAST: u32 = 8;
-    // SAFETY: live map values, of which it is checked at the end that they were this request's all along.
+    // SAFETY: live map values; the check at the end shows that they belonged to this request all the time.
     unsafe {
         let ServedRequest { connection: number, position, slot, .. } = (*scratch).client.parent;
         if !is_open(&(*scratch).client.parent) {
-            // It was answered; or another request has taken its slot, and then it may be open.
+            // It was answered. Or another request has taken its slot; then it may still be open.
             let was_lost = REQUESTS
                 .get_ptr(slot)
                 .is_some_and(|request| core::ptr::read_volatile(&raw const (*request).number) != number);
@@ -181,12 +182,12 @@ unsafe fn context(scratch: *mut Scratch, index: u64) -> u64 {
         if (*scratch).head.flags & Head::NOT_HTTP != 0 {
             return ROOT;
         }
-        // A head that can be read in two ways has no trace context.
+        // An odd head: two readers could understand it differently, so its trace context is not used.
         if (*scratch).head.flags & Head::ODD != 0 {
             return REFUSED;
         }
-        // The header may stand in a part of the head that was not read yet. Bytes behind the message may be another
-        // request.
+        // If the head is incomplete, a header may be in the missing part. If bytes follow the message, they may be
+        // another request.
         let expected = u64::from((*scratch).head.head) + (*scratch).head.body;
         if (*scratch).head.head == 0
             || (*scratch).head.flags & Head::CHUNKED == 0 && u64::from((*request).received) > expected
@@ -221,7 +222,7 @@ unsafe fn context(scratch: *mut Scratch, index: u64) -> u64 {
             false => {
                 let wire = wire_key(position, (*request).answer_at);
                 match FILED.get(&wire) {
-                    // The other end is a client request of this host whose parent is not known.
+                    // The other end is a client request of this host whose parent is unknown.
                     Some(ids) if ids.span == 0 => return REFUSED,
                     // The other end is a client request of this host without a header.
                     Some(ids) => copy(ids, &mut (*scratch).client.ids),

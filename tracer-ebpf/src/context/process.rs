@@ -1,4 +1,4 @@
-//! Which requests a process serves, and how it works.
+//! The open server requests of a process, and its profile.
 
 use aya_ebpf::{
     bindings::BPF_NOEXIST,
@@ -21,32 +21,32 @@ use crate::{
     select::Current,
 };
 
-/// How long a process may work for a request whose connection is gone; the agent uses the same time.
+/// How long a process may work for a server request whose connection is closed; the agent uses the same time.
 pub(crate) const UNSEEN_NS: u64 = 10_000_000_000;
 
-/// What a process serves.
+/// The server requests of a process.
 #[repr(C)]
 pub(crate) struct Serving {
-    /// Requests that are open.
+    /// Number of open requests.
     pub(crate) open: u64,
-    /// How many were opened.
+    /// Number of requests that were ever opened.
     pub(crate) opened: u64,
-    /// How many of the open ones have no client request of a proxy.
+    /// Number of open requests that wait for a client request of a proxy.
     pub(crate) waiting: u64,
-    /// When the connection of an open one was lost last; 0 for never.
+    /// Last time at which the connection of an open request was lost; 0 for never.
     pub(crate) lost_ns: u64,
-    /// The one that was read last.
+    /// The request that was read last.
     pub(crate) last: ServedRequest,
 }
 
 #[map]
 pub(crate) static SERVING: LruHashMap<u32, Serving> = LruHashMap::with_max_entries(4_096, 0);
 
-/// How processes work (`PROFILE_*`), set by the agent.
+/// The profiles of processes (`PROFILE_*`), set by the agent.
 #[map]
 pub(crate) static PROFILES: HashMap<u32, u8> = HashMap::with_max_entries(16_384, 1);
 
-/// Counts a request that the process serves.
+/// Counts a server request of the process.
 #[inline(always)]
 pub(crate) unsafe fn serves(process: u32, served: &ServedRequest) {
     // SAFETY: a live map value; counts are changed atomically, and readers check them twice.
@@ -76,7 +76,8 @@ pub(crate) unsafe fn serves(process: u32, served: &ServedRequest) {
     }
 }
 
-/// The connection is gone before the first byte of the response. The process may go on to work for the request.
+/// Handles the close of a connection before the first byte of the response. The process may continue to work for the
+/// request.
 #[inline(always)]
 pub(crate) unsafe fn lost(connection: &mut Connection) {
     // SAFETY: a live map value, written before the request is counted down.
@@ -88,7 +89,7 @@ pub(crate) unsafe fn lost(connection: &mut Connection) {
     }
 }
 
-/// A client request for this request has ended without a response: a proxy may make another.
+/// Handles the end of a client request without a response: a proxy may send another one for the same server request.
 #[inline(always)]
 pub(crate) unsafe fn waits_again(served: &ServedRequest, process: u32) {
     // SAFETY: live map values, changed atomically.
@@ -105,13 +106,13 @@ pub(crate) unsafe fn waits_again(served: &ServedRequest, process: u32) {
     }
 }
 
-/// The first byte of the response was sent, or there will be no response.
+/// Closes a server request: the first byte of the response was sent, or there will be no response.
 #[inline(always)]
 pub(crate) unsafe fn answered(connection: &mut Connection) {
     connection.flags &= !(Connection::SERVING | Connection::PARTIAL);
     // SAFETY: live map values.
     unsafe {
-        // If the request has lost its slot, `waiting` stays too high, and a proxy's client requests are refused until
+        // If the request has lost its slot, `waiting` remains too high. A proxy's client requests are then refused until
         // no request is open.
         let mut waits = false;
         if let Some(request) = REQUESTS.get_ptr_mut(connection.request_slot)
@@ -132,7 +133,7 @@ pub(crate) unsafe fn answered(connection: &mut Connection) {
             && (*serving).open != 0
         {
             if atomic::add(&raw mut (*serving).open, u64::MAX) == 1 {
-                // Requests that lost their slots are forgotten.
+                // This corrects the count for requests that lost their slots.
                 core::ptr::write_volatile(&raw mut (*serving).waiting, 0);
             } else if waits {
                 atomic::add(&raw mut (*serving).waiting, u64::MAX);
@@ -141,14 +142,14 @@ pub(crate) unsafe fn answered(connection: &mut Connection) {
     }
 }
 
-/// Whether a process serves no request now.
+/// Whether a process has no open server request.
 #[inline(always)]
 pub(crate) unsafe fn is_idle(process: u32) -> bool {
     // SAFETY: a live map value.
     SERVING.get_ptr(process).is_none_or(|serving| unsafe { read_now(&raw const (*serving).open) == 0 })
 }
 
-/// The thread is gone; with `process`, so is its process.
+/// Handles the exit of a thread, and of its process if `process` is true.
 #[inline(always)]
 pub(crate) fn thread_gone(current: Current, process: bool) {
     // SAFETY: live map values; the helper copies the key.

@@ -1,4 +1,4 @@
-//! A process reads a request.
+//! The reading of a server request.
 
 use tracer_common::DataHeader;
 
@@ -14,11 +14,11 @@ use crate::{
     select::Current,
 };
 
-/// Keeps the head of a request that a process reads: its beginning, or (`begins` is false) more of it.
-/// `answer_at` is the position at which the response will begin.
+/// Keeps the head of a request that a process reads: the beginning if `begins` is true, else a later part. `answer_at`
+/// is the position at which the response will begin.
 ///
 /// # Safety
-/// `buffers` are those of the running call, of which `header` tells.
+/// `header` describes the running call, and `buffers` are its buffers.
 #[inline(always)]
 pub(crate) unsafe fn read_request(
     connection: &mut Connection,
@@ -33,7 +33,7 @@ pub(crate) unsafe fn read_request(
 }
 
 /// [`read_request`] with packed parameters: the high half of `lengths` is the number of bytes at `from`, the low half
-/// that of the whole call; `places` holds the positions of the first byte and of the response.
+/// that of the whole call. The halves of `places` are the positions of the first byte and of the response.
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub extern "C" fn tracer_request(
@@ -57,7 +57,7 @@ pub extern "C" fn tracer_request(
             claim_again(connection)
         };
         let mut is_request = true;
-        // Without a slot only the existence of the request is known.
+        // Without a slot, the request is counted and its head is not kept.
         if let Some(request) = request {
             let request = &mut *request;
             if begins {
@@ -81,7 +81,7 @@ pub extern "C" fn tracer_request(
         let slot = connection.request_slot;
         let Some(request) = REQUESTS.get_ptr(slot) else { return 0 };
         let served = ServedRequest {
-            // Bytes that are no request may be what the thread works for now.
+            // If the bytes are no request, the thread may work for something that is not read.
             connection: if is_request { connection.number } else { 0 },
             position: if begins { position } else { (*request).position },
             slot,

@@ -1,5 +1,5 @@
-//! The requests that are served, and the heads that are kept of them. A head is kept as it came, and looked at when a
-//! client request is made for it: a service that makes none pays for a copy.
+//! Server requests and their heads. A head is kept unparsed, and parsed when a client request is sent for it. A service
+//! that sends no client requests pays for a copy only.
 
 use core::ffi::c_void;
 
@@ -16,63 +16,65 @@ use crate::{
     scratch::{CAPACITY, LONGEST_HEAD},
 };
 
-/// A request that is served: the last of its connection.
+/// A server request: the last of its connection.
 #[repr(C)]
 pub(crate) struct Request {
-    /// Number of its connection; 0 if there is none, [`BUSY`] while the rest is written.
+    /// Connection number; 0 for a free slot, [`BUSY`] while a program writes the other fields.
     pub(crate) number: u64,
-    /// Positions of its first byte and of its response; both ends of the connection know both.
+    /// Positions of the first byte and of the response; both ends of the connection know both.
     pub(crate) position: u32,
     pub(crate) answer_at: u32,
-    /// `Request::*`, set atomically: a reset may come in an interrupt, on another processor.
+    /// `Request::*` bits, set atomically, because a reset can be handled in an interrupt on another CPU.
     pub(crate) state: u32,
-    /// Bytes that were read since it began.
+    /// Bytes that were read since the request began.
     pub(crate) received: u32,
-    /// Bytes of the head that are kept, and where: 0 for `data`, else the slot in [`LONG_HEADS`] plus one.
+    /// Bytes of the head that are kept.
     pub(crate) length: u32,
+    /// Location of the head: 0 for `data`, else the slot in [`LONG_HEADS`] plus one.
     pub(crate) long: u32,
     pub(crate) data: [u8; SHORT as usize],
 }
 
 impl Request {
-    /// The process works for it: no bit is set.
+    /// The process works for the request: no bit is set.
     pub(crate) const OPEN: u32 = 0;
-    /// A proxy has made a client request for it.
+    /// A proxy has sent a client request for it.
     pub(crate) const CALLED: u32 = 1;
-    /// Its response has begun.
+    /// The response has begun.
     pub(crate) const ANSWERED: u32 = 2;
 }
 
-/// A program writes it.
+/// Value of a number while a program writes the entry.
 pub(crate) const BUSY: u64 = u64::MAX;
 
-/// Bytes of a head that are kept with its request.
+/// Bytes of a head that are kept in the request's own slot.
 const SHORT: u32 = 992;
 
 /// Longest head that is kept.
 pub(crate) const LONG: u32 = LONGEST_HEAD;
 
-/// Longest piece of a head that comes in several.
+/// Longest part of a head that arrives in several reads, after the first part.
 const PIECE: u32 = 8192;
 
-/// How many slots are tried before one that is in use is taken.
+/// Number of slots that are tried; the last one is taken even if it is in use.
 const TRIES: u32 = 4;
 
-/// Requests that are kept; a power of two.
+/// Number of requests that are kept; a power of two.
 const REQUEST_SLOTS: u64 = 4096;
 
-/// Heads longer than [`SHORT`] that are kept; a power of two.
+/// Number of heads longer than [`SHORT`] that are kept; a power of two.
 const LONG_SLOTS: u64 = 128;
 
-/// Requests; a connection keeps its slot until others need it.
+/// The requests. A connection keeps its slot until another connection takes it.
 #[map]
 pub(crate) static REQUESTS: Array<Request> = Array::with_max_entries(REQUEST_SLOTS as u32, 0);
 
+/// A head that is longer than [`SHORT`], or that arrives in several reads.
 #[repr(C)]
 pub(crate) struct LongHead {
     /// As [`Request::number`].
     pub(crate) number: u64,
-    /// Where its request begins.
+    /// Position of the request.
     pub(crate) position: u64,
     pub(crate) data: [u8; (CAPACITY + PIECE) as usize],
 }
@@ -80,11 +82,11 @@ pub(crate) struct LongHead {
 #[map]
 pub(crate) static LONG_HEADS: Array<LongHead> = Array::with_max_entries(LONG_SLOTS as u32, 0);
 
-/// How many slots of requests, and of long heads, were given out.
+/// Numbers of request slots and of long head slots that were given out.
 #[map]
 static GIVEN: Array<u64> = Array::with_max_entries(2, 0);
 
-/// A slot for the request that begins on a connection; no other program writes it until it is released.
+/// Takes a slot for the request that begins on a connection. No other program writes it until it is released.
 #[inline(always)]
 pub(crate) unsafe fn claim(connection: &mut Connection) -> Option<*mut Request> {
     // SAFETY: live map values; the number is changed atomically.
@@ -94,7 +96,7 @@ pub(crate) unsafe fn claim(connection: &mut Connection) -> Option<*mut Request> 
             let was = atomic::swap(&raw mut (*known).number, BUSY);
             return (was != BUSY).then_some(known);
         }
-        // An open request keeps its slot if one of the next is free.
+        // An open request keeps its slot if one of the next slots is free.
         let mut tries = 0;
         let new = loop {
             let given = atomic::add(GIVEN.get_ptr_mut(0)?, 1);
@@ -110,7 +112,7 @@ pub(crate) unsafe fn claim(connection: &mut Connection) -> Option<*mut Request> 
     }
 }
 
-/// The slot of the request whose head goes on.
+/// Takes the slot of the connection's request again, for a later part of its head.
 #[inline(always)]
 pub(crate) unsafe fn claim_again(connection: &Connection) -> Option<*mut Request> {
     // SAFETY: as `claim`'s.
@@ -130,17 +132,18 @@ pub(crate) unsafe fn claim_again(connection: &Connection) -> Option<*mut Request
     }
 }
 
+/// Releases a slot: `number` is its connection number from now on, 0 for a free slot.
 #[inline(always)]
 pub(crate) fn release(request: &mut Request, number: u64) {
     // SAFETY: a live map value.
     unsafe { core::ptr::write_volatile(&raw mut request.number, number) };
 }
 
-/// Appends the bytes that were read to the head that is kept. Returns how many were appended.
+/// Appends the bytes that were read to the kept head. Returns the number of appended bytes.
 #[inline(always)]
 pub(crate) unsafe fn keep(number: u64, request: &mut Request, from: u64, there: u64) -> u32 {
     let from = from as *const c_void;
-    // SAFETY: lengths and places are cut right before their use; the helpers check the addresses.
+    // SAFETY: lengths and offsets are bounded right before their use; the helpers check the addresses.
     unsafe {
         if request.length == 0 && there <= u64::from(SHORT) {
             let length = core::hint::black_box(there);
@@ -152,7 +155,7 @@ pub(crate) unsafe fn keep(number: u64, request: &mut Request, from: u64, there: 
             request.length = length as u32;
             return length as u32;
         }
-        // A long one, or one in pieces.
+        // A long head, or one that arrives in several reads.
         let Some(long) = long_head(number, request) else { return 0 };
         let data: *mut u8 = (&raw mut (*long).data).cast();
         let at = request.length;
@@ -174,7 +177,8 @@ pub(crate) unsafe fn keep(number: u64, request: &mut Request, from: u64, there: 
     }
 }
 
-/// The slot of a request's long head, with the bytes that are kept; no other program writes it until it is released.
+/// Takes the slot of a request's long head, and copies the kept bytes into a new one. No other program writes it until
+/// its number is set again.
 #[inline(always)]
 unsafe fn long_head(number: u64, request: &mut Request) -> Option<*mut LongHead> {
     // SAFETY: live map values; the number is changed atomically; the helper checks the length.
@@ -216,22 +220,22 @@ unsafe fn long_head(number: u64, request: &mut Request) -> Option<*mut LongHead>
     }
 }
 
-/// Whether the kept bytes begin as a request does: three capital letters, and not those of a response. On a connection
-/// that is older than the agent it is not known which end serves.
+/// Whether the kept bytes begin like a request: three capital letters, and not `HTTP`, the start of a response. On a
+/// mid-stream connection it is not known which end serves.
 #[inline(always)]
 pub(crate) unsafe fn is_method(request: &Request) -> bool {
-    // SAFETY: inside of `data`, which is aligned for it.
+    // SAFETY: inside `data`, which is aligned for it.
     let first = unsafe { (&raw const request.data).cast::<u32>().read() };
     first & 0x60_6060 == 0x40_4040 && first != u32::from_le_bytes(*b"HTTP")
 }
 
-/// Whether the kept bytes end with an empty line. For long heads that is not known.
+/// Whether the kept bytes end with an empty line. Always false for long heads.
 #[inline(always)]
 pub(crate) unsafe fn ends_head(request: &Request) -> bool {
     let last = core::hint::black_box(request.length.wrapping_sub(4));
     request.long == 0
         && last <= SHORT - 4
-        // SAFETY: inside of `data`, by the check.
+        // SAFETY: inside `data`, by the check.
         && unsafe { core::ptr::read_unaligned((&raw const request.data).cast::<u8>().add(last as usize).cast::<u32>()) }
             == u32::from_le_bytes(*b"\r\n\r\n")
 }
@@ -254,7 +258,7 @@ pub(crate) unsafe fn is_open(served: &ServedRequest) -> bool {
 #[inline(always)]
 pub(crate) unsafe fn read_more(connection: &Connection, length: u32) {
     if let Some(request) = REQUESTS.get_ptr_mut(connection.request_slot) {
-        // SAFETY: a live map value; what is written into another's only makes that uncertain.
+        // SAFETY: a live map value. If another request has taken the slot, the added length only makes it uncertain.
         unsafe {
             if core::ptr::read_volatile(&raw const (*request).number) == connection.number {
                 (*request).received = (*request).received.saturating_add(length);

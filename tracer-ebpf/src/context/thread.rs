@@ -1,4 +1,4 @@
-//! Which request a thread works for: the one that it has read, until the first byte of the response is sent.
+//! The current request of a thread: the one that it has read, until the first byte of the response is sent.
 
 use aya_ebpf::{macros::map, maps::Array};
 
@@ -14,7 +14,7 @@ use crate::{
     select::Current,
 };
 
-/// The request that a thread works for.
+/// The current request of a thread.
 #[repr(C)]
 pub(crate) struct Working {
     /// Process in the high half, thread in the low; 0 for none, [`BUSY`] while a program writes.
@@ -22,7 +22,7 @@ pub(crate) struct Working {
     pub(crate) served: ServedRequest,
 }
 
-/// Threads that are remembered, by the last bits of their ids; a power of two.
+/// Number of slots for threads, which are chosen by the last bits of the thread id; a power of two.
 const THREAD_SLOTS: u32 = 32_768;
 
 #[map]
@@ -34,11 +34,11 @@ pub(crate) fn slot_of(current: Current) -> Option<*mut Working> {
     WORKING.get_ptr_mut(current.tid() & (THREAD_SLOTS - 1))
 }
 
-/// Copies the request that a thread works for. Returns whether that is known.
+/// Copies the current request of a thread. Returns whether it is known.
 #[inline(always)]
 pub(crate) unsafe fn working(current: Current, to: &mut ServedRequest) -> bool {
     let Some(working) = slot_of(current) else { return false };
-    // SAFETY: a live map value: all of it is this thread's if it says so before and behind.
+    // SAFETY: a live map value. The copy is consistent if the slot belongs to this thread before and after it.
     unsafe {
         let thread = &raw const (*working).thread;
         if read_now(thread) != current.both() {
@@ -49,7 +49,7 @@ pub(crate) unsafe fn working(current: Current, to: &mut ServedRequest) -> bool {
     }
 }
 
-/// Whether it is known that a thread works for another request than this.
+/// Whether a thread is known to work for another request than `served`.
 #[inline(always)]
 pub(crate) unsafe fn works_for_another(current: Current, served: &ServedRequest) -> bool {
     let Some(working) = slot_of(current) else { return false };
@@ -66,11 +66,11 @@ pub(crate) unsafe fn works_for_another(current: Current, served: &ServedRequest)
     }
 }
 
-/// The thread works for this request from now on: it has read it, or (`again`) goes on with it.
+/// Sets the current request of a thread: it has read the request, or (`again`) continues to work for it.
 #[inline(always)]
 pub(crate) unsafe fn set_working(current: Current, served: &ServedRequest, again: bool) {
     let Some(working) = slot_of(current) else { return };
-    // SAFETY: a live map value; the thread is changed atomically, and nobody writes while it is busy.
+    // SAFETY: a live map value; the owner is changed atomically, and no other program writes while it is `BUSY`.
     unsafe {
         let thread = &raw mut (*working).thread;
         let was = atomic::swap(thread, BUSY);
@@ -87,7 +87,8 @@ pub(crate) unsafe fn set_working(current: Current, served: &ServedRequest, again
     }
 }
 
-/// A proxy has read the response to a client request: it goes on with the parent of the client request.
+/// Handles the read of a response to a client request: the thread continues to work for the parent of that client
+/// request.
 #[inline(always)]
 pub(crate) unsafe fn resume(current: Current, served: &ServedRequest) {
     // SAFETY: as the callee's.
