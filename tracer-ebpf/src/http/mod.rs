@@ -1,7 +1,7 @@
 //! What the kernel programs read of HTTP/1: the head of a request, its `traceparent` and its `tracestate`.
 //!
 //! This folder is plain code without helpers and maps. The agent's tests compile it for the host and compare it
-//! with the agent's own reader (`tracer-agent/src/kernel/head_tests.rs`).
+//! with the agent's own reader (`tracer-agent/src/protocol/http1/kernel_tests.rs`).
 
 pub(crate) mod head;
 pub(crate) mod traceparent;
