@@ -5,8 +5,8 @@ use core::ffi::c_void;
 use aya_ebpf::helpers::generated::{bpf_ktime_get_ns, bpf_skc_to_tcp_sock};
 use tracer_common::{
     DataHeader, EDGE_END, EDGE_START, EDGE_WITHOUT_VERDICT, FLAG_END, FLAG_PRE_SEND, FLAG_TURN, HEAD_BUDGET,
-    KernelCounter, Kind, NoBytes, OPEN_HEAD_BUDGET, RECEIVE, SEND, VERDICT_BODY,
-    VERDICT_EVERYTHING, VERDICT_HEADS, VERDICT_IGNORE,
+    KernelCounter, Kind, NoBytes, OPEN_HEAD_BUDGET, RECEIVE, SEND, VERDICT_BODY, VERDICT_EVERYTHING,
+    VERDICT_HEADS, VERDICT_IGNORE,
 };
 
 use crate::{
