@@ -23,7 +23,7 @@ pub const EDGE_START: u32 = 16;
 pub const EDGE_END: u32 = 8;
 /// I/O vectors of one call that are followed; bytes in later ones count as unseen.
 pub const MAX_VECTORS: u32 = 64;
-/// Slots of the verdict array, and of others that are found by a connection's number; a power of two.
+/// Slots of the verdict array, and of other arrays that are indexed by the connection number; a power of two.
 pub const VERDICT_SLOTS: u32 = 1 << 16;
 /// Words of the verdict array: one for each direction of each slot.
 pub const VERDICT_WORDS: u32 = 2 * VERDICT_SLOTS;

@@ -70,7 +70,7 @@ unsafe extern "C" fn scan_step(index: u64, scan: *mut Scan) -> c_long {
 }
 
 /// Outputs a call with an open head. The call is split into pieces of the budget's size, until the head ends or
-/// [`OPEN_HEAD_BUDGET`] is used up.
+/// [`OPEN_HEAD_BUDGET`] is used up. If the capture policy copies everything, the end of a head changes nothing.
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub extern "C" fn tracer_open_head(connection: *mut Connection, slot: u64, skip: u64) -> u64 {
