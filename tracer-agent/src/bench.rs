@@ -70,7 +70,7 @@ impl Replayed {
         let mut pipeline: Pipeline = agent::pipeline(&self.config, Host::default(), 1);
         let mut out = Out { spans, feedback: &mut () };
         for input in &self.inputs {
-            pipeline.handle(input.as_input(), &mut out);
+            pipeline.handle(&input.as_input(), &mut out);
         }
     }
 

@@ -9,7 +9,7 @@ use tracer_common::{CLOSE_SEND, CLOSE_UNREAD, HeaderOutcome, KERNEL_COUNTERS, Ke
 use crate::{
     connection::{self, Table},
     correlate::{Correlator, Profile},
-    event::{Data, Event, Input},
+    event::{Event, Input, input::KernelCounters},
     exchange::{ConnectionFacts, Direction, Exchange, Kind as ExchangeKind, Opened, Outcome, Unit},
     ledger::{Counter, Ledger},
     process::table::ProcessTable,
@@ -133,7 +133,7 @@ impl Pipeline {
     }
 
     /// Takes one input.
-    pub fn handle(&mut self, input: Input<'_>, out: &mut Out<'_>) {
+    pub fn handle(&mut self, input: &Input<'_>, out: &mut Out<'_>) {
         self.take(input, out);
         if self.stage.propagates {
             for (pid, profile) in self.stage.correlator.take_profiles() {
@@ -142,9 +142,9 @@ impl Pipeline {
         }
     }
 
-    fn take(&mut self, input: Input<'_>, out: &mut Out<'_>) {
-        match input {
-            Input::Event(event) => self.event(&event, out),
+    fn take(&mut self, input: &Input<'_>, out: &mut Out<'_>) {
+        match *input {
+            Input::Event(ref event) => self.event(event, out),
             Input::Malformed(_) => self.stage.ledger.add(0, Counter::EventsMalformed, 1),
             Input::Facts { facts, rule } => {
                 self.stage.excluded.remove(&facts.pid);
@@ -189,12 +189,13 @@ impl Pipeline {
     fn event(&mut self, event: &Event<'_>, out: &mut Out<'_>) {
         let mut handler = Handler { stage: &mut self.stage, out };
         match event {
-            Event::Data(Data { header, head, tail }) => {
+            Event::Data(data) => {
+                let header = data.header();
                 if handler.stage.excluded.contains(&header.pid) {
                     handler.stage.count(header.pid, Counter::EventsExcluded, 1);
                     return;
                 }
-                self.connections.data(header, head, tail, &mut handler);
+                self.connections.data(&header, data.head, data.tail, &mut handler);
             }
             Event::Open(open) => self.connections.open(&open.record, open.name, &mut handler),
             Event::Close(close) => {
@@ -234,7 +235,7 @@ impl Stage {
         self.ledger.add(pid, counter, n);
     }
 
-    fn kernel_counted(&mut self, values: [u64; KERNEL_COUNTERS as usize]) {
+    fn kernel_counted(&mut self, values: &KernelCounters) {
         let gained =
             |counter: KernelCounter| values[counter as usize].saturating_sub(self.kernel[counter as usize]);
         let lost = gained(KernelCounter::LostData)
@@ -253,7 +254,7 @@ impl Stage {
         for (counter, n) in told {
             self.ledger.add(0, counter, n);
         }
-        self.kernel = values;
+        self.kernel = *values;
     }
 }
 
@@ -304,9 +305,10 @@ impl Stage {
         if link.flags & u32::from(SAMPLED) == 0 {
             return count(Counter::SpansNotSampled, 1);
         }
-        if let Some(span) = builder.build(exchange, facts, &instance.resource, clock, link, &mut count) {
+        let mut span = builder.build(exchange, facts, &instance.resource, clock, link, &mut count);
+        if let Some(span) = &mut span {
             ledger.add(instance.pid, Counter::SpansQueued, 1);
-            out.spans.span(&Outgoing::new(&span));
+            out.spans.span(&Outgoing::new(span));
             builder.recycle(span);
         }
     }
@@ -319,7 +321,7 @@ struct Handler<'a, 'b> {
 }
 
 impl connection::Output for Handler<'_, '_> {
-    fn opened(&mut self, facts: &ConnectionFacts, opened: Opened) {
+    fn opened(&mut self, facts: &ConnectionFacts, opened: &mut Opened) {
         if self.stage.propagates && opened.kind == ExchangeKind::Call {
             let outcome = opened.header.as_ref().map_or(HeaderOutcome::NotEntered, |header| header.outcome);
             self.stage.count(opened.unit.pid, Counter::of_header(outcome), 1);
@@ -354,7 +356,7 @@ impl connection::Output for Handler<'_, '_> {
         self.stage.correlator.left(connection);
     }
 
-    fn exchange(&mut self, facts: &ConnectionFacts, exchange: Exchange) {
+    fn exchange(&mut self, facts: &ConnectionFacts, exchange: &Exchange) {
         let is_http = || exchange.payload::<HttpExchange>().is_some();
         if self.stage.propagates && exchange.outcome == Outcome::Complete && is_http() {
             let server = if exchange.kind.is_outgoing() { &facts.remote } else { &facts.local };
@@ -366,11 +368,11 @@ impl connection::Output for Handler<'_, '_> {
             }
         }
         let Stage { correlator, unsettled, .. } = &mut *self.stage;
-        let waits = correlator.is_unsettled(facts, &exchange) || correlator.may_be_resend(facts, &exchange);
+        let waits = correlator.is_unsettled(facts, exchange) || correlator.may_be_resend(facts, exchange);
         if waits && unsettled[0].len() < Stage::MOST_UNSETTLED {
-            unsettled[0].push((facts.clone(), exchange));
+            unsettled[0].push((facts.clone(), exchange.clone()));
         } else {
-            self.stage.emit(facts, &exchange, self.out);
+            self.stage.emit(facts, exchange, self.out);
         }
     }
 

@@ -104,6 +104,7 @@ mod tests {
     use std::time::Duration;
 
     use tracer_common::{DataHeader, Kind};
+    use zerocopy::Unalign;
 
     use super::*;
     use crate::event::{Data, Event, input::OwnedInput, recording::Reader};
@@ -125,8 +126,8 @@ mod tests {
 
     /// Tells a record that holds these bytes.
     fn tell(recorder: &mut Recorder, bytes: &[u8]) {
-        let header = DataHeader { kind: Kind::Data as u8, ..DataHeader::default() };
-        recorder.tell(&Input::Event(Event::Data(Data { header, head: bytes, tail: &[] })));
+        let header = Unalign::new(DataHeader { kind: Kind::Data as u8, ..DataHeader::default() });
+        recorder.tell(&Input::Event(Event::Data(Data { fixed: &header, head: bytes, tail: &[] })));
     }
 
     /// Bytes that no compression makes less of.

@@ -48,7 +48,7 @@ pub fn replay(
                 if let Input::Tick { now_ns: tick } = input {
                     now_ns = tick;
                 }
-                pipeline.handle(input, &mut out);
+                pipeline.handle(&input, &mut out);
             }
             Ok(None) => break Ok(()),
             Err(error) => break Err(error.to_string()),

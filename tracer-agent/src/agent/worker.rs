@@ -41,7 +41,7 @@ impl Tell for Feed {
             recorder.tell(&input);
         }
         let Self { pipeline, sinks, feedback, .. } = self;
-        pipeline.handle(input, &mut Out { spans: sinks, feedback });
+        pipeline.handle(&input, &mut Out { spans: sinks, feedback });
     }
 }
 
@@ -208,7 +208,7 @@ impl Worker {
     fn take_counters(&mut self) -> u64 {
         let Some(kernel) = &self.kernel else { return 0 };
         let counters = kernel.counters();
-        self.feed.tell(Input::Counters(counters));
+        self.feed.tell(Input::Counters(&counters));
         counters[KernelCounter::LostProcess as usize]
     }
 

@@ -340,34 +340,34 @@ impl Entry {
     fn settle(&mut self, out: &mut dyn Output) {
         let (mut yields, base) = self.session.take_yields();
         let mut call_ended = false;
-        for made in yields.drain(..) {
+        for made in &mut yields {
             match made {
-                Yield::Opened(mut opened) => {
+                Yield::Opened(opened) => {
                     opened.offset += base[opened.kind.direction().index()];
                     self.opened(opened, out);
                 }
                 Yield::Answered { kind, offset, pid } => {
-                    let offset = offset + base[kind.direction().index()];
+                    let offset = *offset + base[kind.direction().index()];
                     let offset = self.wire_of(kind.direction(), offset);
-                    out.answered(&self.facts, kind, offset, pid);
+                    out.answered(&self.facts, *kind, offset, *pid);
                 }
-                Yield::Exchange(mut exchange) => {
+                Yield::Exchange(exchange) => {
                     let direction = exchange.kind.direction();
                     exchange.request_offset += base[direction.index()];
                     if let Some(layer) = &mut self.layer {
                         exchange.request_offset = layer.close(direction, exchange.request_offset);
                     }
                     call_ended |= exchange.kind == Kind::Call && exchange.outcome == Outcome::Complete;
-                    out.closed(&self.facts, &exchange);
+                    out.closed(&self.facts, exchange);
                     if self.keeps_exchanges {
-                        self.exchanges.push(exchange);
+                        self.exchanges.push(exchange.clone());
                     } else {
                         out.exchange(&self.facts, exchange);
                     }
                 }
                 // The session has followed it.
                 Yield::Changed { .. } => {}
-                Yield::Count(counter, n) => out.count(self.pid, counter, n),
+                Yield::Count(counter, n) => out.count(self.pid, *counter, *n),
             }
         }
         self.session.recycle(yields);
@@ -377,7 +377,7 @@ impl Entry {
         self.publish(out);
     }
 
-    fn opened(&mut self, mut opened: Opened, out: &mut dyn Output) {
+    fn opened(&mut self, opened: &mut Opened, out: &mut dyn Output) {
         if let Some(layer) = &mut self.layer {
             opened.offset = layer.open(opened.kind.direction(), opened.offset);
         } else if opened.kind.is_outgoing()

@@ -38,14 +38,14 @@ pub struct Limits {
 
 /// Where what is understood goes.
 pub trait Output {
-    /// The head of a request has come.
-    fn opened(&mut self, facts: &ConnectionFacts, opened: Opened);
+    /// The head of a request has come; what it carries may be taken.
+    fn opened(&mut self, facts: &ConnectionFacts, opened: &mut Opened);
     /// The final response to the request at this offset has begun, which that process read.
     fn answered(&mut self, facts: &ConnectionFacts, kind: Kind, offset: u64, pid: u32);
     /// An exchange has ended; what is still to be known of it follows.
     fn closed(&mut self, facts: &ConnectionFacts, exchange: &Exchange);
     /// An exchange that has ended, with all that is known of it.
-    fn exchange(&mut self, facts: &ConnectionFacts, exchange: Exchange);
+    fn exchange(&mut self, facts: &ConnectionFacts, exchange: &Exchange);
     /// A thread has read from a connection.
     fn read(&mut self, facts: &ConnectionFacts, unit: Unit, time_ns: u64);
     /// A thread has read from a connection what may be a request, and is not understood.

@@ -293,7 +293,7 @@ impl Table {
     fn wait(&mut self, facts: &ConnectionFacts, exchange: Exchange, out: &mut dyn Output) {
         let ends = self.connections.get(&facts.number).zip(self.peer_of(facts));
         let Some((own, peer)) = ends.filter(|_| self.waiting[0].len() < Self::MAX_WAITING) else {
-            return out.exchange(facts, exchange);
+            return out.exchange(facts, &exchange);
         };
         let offset = if exchange.kind.is_outgoing() {
             exchange.request_offset + u64::from(own.inserted_before(exchange.request_offset))
@@ -328,7 +328,7 @@ impl Table {
                     Kind::Consume => {}
                 }
             }
-            out.exchange(&facts, exchange);
+            out.exchange(&facts, &exchange);
         }
         self.leaving.swap(0, 1);
         let mut gone = std::mem::take(&mut self.leaving[0]);

@@ -116,12 +116,19 @@ fn only(
 }
 
 /// A server request has ended: its process may still forward what it came with.
+#[inline]
 pub(super) fn ended(process: &mut Process, request: &Request) {
+    let came = request.context.parent.filter(|(_, evidence)| *evidence == Evidence::Header);
+    if came.is_some() || request.carried.is_some() {
+        remember(process, request, came.map(|(parent, _)| parent));
+    }
+}
+
+/// Remembers the contexts and ids that a server request came with.
+fn remember(process: &mut Process, request: &Request, came: Option<[u8; 8]>) {
     let Request { context, carried, .. } = request;
-    let came = context.parent.filter(|(_, evidence)| *evidence == Evidence::Header);
     let hashes = |trace: &[u8; 16], parent: &[u8; 8]| [hash(&[trace]), hash(&[trace, parent])];
-    let mut all: Vec<[u8; 8]> =
-        came.iter().flat_map(|(parent, _)| hashes(&context.trace_id, parent)).collect();
+    let mut all: Vec<[u8; 8]> = came.iter().flat_map(|parent| hashes(&context.trace_id, parent)).collect();
     for carried in carried.iter() {
         let contexts = carried.contexts.iter();
         all.extend(contexts.flat_map(|context| hashes(&context.trace_id, &context.parent_id)));

@@ -112,10 +112,11 @@ impl Correlator {
         }
     }
 
-    /// The head of a request has come.
-    pub fn opened(&mut self, facts: &ConnectionFacts, opened: Opened) {
-        let Opened { kind, unit, start_ns, offset, target, incoming, carried, attempt, header, inserted } =
-            opened;
+    /// The head of a request has come; what it carries is taken.
+    pub fn opened(&mut self, facts: &ConnectionFacts, opened: &mut Opened) {
+        let Opened { kind, unit, start_ns, offset, target, attempt, inserted, .. } = *opened;
+        let (incoming, carried, header) =
+            (opened.incoming.take(), opened.carried.take(), opened.header.take());
         self.now_ns = self.now_ns.max(start_ns);
         let carries = Carries { traceparent: incoming.as_deref(), others: carried.as_deref() };
         let is_sampled = carries.is_sampled();
@@ -202,7 +203,9 @@ impl Correlator {
     }
 
     fn attribute_later(&mut self, attributions: Vec<Attribution>) {
-        placement::attribute_later(&mut self.open, &mut self.resends, attributions);
+        if !attributions.is_empty() {
+            placement::attribute_later(&mut self.open, &mut self.resends, attributions);
+        }
     }
 
     /// Bytes were read from a connection; no parser has seen them yet. If they are of a response, a proxy
@@ -250,21 +253,20 @@ impl Correlator {
         let key = Key::of(facts, exchange);
         if exchange.kind.is_outgoing() {
             self.client_closed(facts, exchange);
-        } else if let Some(request) = self.open.get(key)
-            // The sockets of a process are closed after it has ended.
-            && let Some(process) = self.processes.get_mut(request.unit.pid)
-        {
-            forwarded::ended(process, request);
         }
         let Some(request) = self.open.get_mut(key) else { return };
         request.is_closed = true;
         let pid = request.unit.pid;
-        if exchange.kind == Kind::Serve
+        // The sockets of a process are closed after it has ended.
+        if !exchange.kind.is_outgoing()
             && let Some(process) = self.processes.get_mut(pid)
         {
-            let attributions = process.server_closed(key, exchange);
-            self.attribute_later(attributions);
-            self.processes.tell(pid, &self.rules, self.now_ns);
+            forwarded::ended(process, request);
+            if exchange.kind == Kind::Serve {
+                let attributions = process.server_closed(key, exchange);
+                self.attribute_later(attributions);
+                self.processes.tell(pid, &self.rules, self.now_ns);
+            }
         }
     }
 
@@ -362,14 +364,19 @@ impl Correlator {
     /// The place of an exchange's span in its trace. It is asked for once.
     pub fn link(&mut self, facts: &ConnectionFacts, exchange: &Exchange) -> Link {
         let key = Key::of(facts, exchange);
-        let Some(request) = self.open.take(key) else {
+        let Self { open, resends, contexts, .. } = self;
+        let taken = open.take(key, |request| {
+            let resend = resends.resend(request, facts, exchange);
+            let Request { is_suppressed, sent_trace, span_id, .. } = *request;
+            let context =
+                link::Context { state: std::mem::take(&mut request.context.state), ..request.context };
+            let has_left_in_other_trace = sent_trace.is_some_and(|trace| trace != context.trace_id);
+            Link { is_suppressed, resend, has_left_in_other_trace, ..Link::new(span_id, context) }
+        });
+        taken.unwrap_or_else(|| {
             let position = position(facts, key.direction, key.offset);
-            return Link::new(self.contexts.span_id(key, position), self.contexts.root(key, position, None));
-        };
-        let resend = self.resends.resend(&request, facts, exchange);
-        let Request { is_suppressed, sent_trace, span_id, context, .. } = request;
-        let has_left_in_other_trace = sent_trace.is_some_and(|trace| trace != context.trace_id);
-        Link { is_suppressed, resend, has_left_in_other_trace, ..Link::new(span_id, context) }
+            Link::new(contexts.span_id(key, position), contexts.root(key, position, None))
+        })
     }
 
     /// A connection is gone, and with it the requests that were never reported.

@@ -368,16 +368,22 @@ impl OpenRequests {
         self.connections.get(&connection).is_some_and(|connection| connection.is_in_order)
     }
 
-    /// Takes a request out: its span is made.
+    /// Takes a request out: its span is made. `read` takes what the span has of it.
     #[inline]
-    pub(super) fn take(&mut self, key: Key) -> Option<Request> {
+    pub(super) fn take<T>(&mut self, key: Key, read: impl FnOnce(&mut Request) -> T) -> Option<T> {
         let connection = self.connections.get_mut(&key.connection)?;
         let at = connection.requests.iter().position(|request| request.is_at(key))?;
-        let request = connection.requests.remove(at);
+        let taken = read(&mut connection.requests[at]);
+        // The usual one is the last, and is dropped where it is.
+        if at + 1 == connection.requests.len() {
+            connection.requests.truncate(at);
+        } else {
+            drop(connection.requests.remove(at));
+        }
         if connection.is_gone && connection.requests.is_empty() {
             self.remove(key.connection);
         }
-        Some(request)
+        Some(taken)
     }
 
     /// A connection is gone. Returns the requests whose exchange has not ended: it will not be told.

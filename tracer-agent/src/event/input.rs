@@ -40,7 +40,7 @@ pub enum Input<'a> {
         now_ns: u64,
     },
     /// The kernel programs' counters.
-    Counters(KernelCounters),
+    Counters(&'a KernelCounters),
     /// A selector excludes a process that inherited its selection.
     Excluded {
         /// Which.
@@ -109,7 +109,7 @@ impl OwnedInput {
             Self::Listening(pid, ports) => Input::Listening { pid: *pid, ports },
             Self::Clock(offset_ns) => Input::Clock { offset_ns: *offset_ns },
             Self::Tick(now_ns) => Input::Tick { now_ns: *now_ns },
-            Self::Counters(values) => Input::Counters(*values),
+            Self::Counters(values) => Input::Counters(values),
             Self::Excluded(pid) => Input::Excluded { pid: *pid },
             Self::SelectedLate(pid) => Input::SelectedLate { pid: *pid },
             Self::AttachFailed(pid) => Input::AttachFailed { pid: *pid },
@@ -130,7 +130,7 @@ impl From<&Input<'_>> for OwnedInput {
             Input::Listening { pid, ports } => Self::Listening(pid, ports.to_vec()),
             Input::Clock { offset_ns } => Self::Clock(offset_ns),
             Input::Tick { now_ns } => Self::Tick(now_ns),
-            Input::Counters(values) => Self::Counters(values),
+            Input::Counters(values) => Self::Counters(*values),
             Input::Excluded { pid } => Self::Excluded(pid),
             Input::SelectedLate { pid } => Self::SelectedLate(pid),
             Input::AttachFailed { pid } => Self::AttachFailed(pid),

@@ -6,7 +6,10 @@ pub mod input;
 pub mod recording;
 pub mod wire;
 
+use std::fmt;
+
 use tracer_common::{CloseRecord, DataHeader, HeaderRecord, OpenRecord, ProcessRecord};
+use zerocopy::Unalign;
 
 pub use self::{
     input::{Input, Tell},
@@ -35,14 +38,30 @@ pub enum Event<'a> {
 }
 
 /// Bytes that moved, and those of them that were copied.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy)]
 pub struct Data<'a> {
-    /// The fixed part.
-    pub header: DataHeader,
-    /// The copied bytes that begin at `header.head_offset`.
+    /// The fixed part, where it stands in the record.
+    pub fixed: &'a Unalign<DataHeader>,
+    /// The copied bytes that begin at the header's `head_offset`.
     pub head: &'a [u8],
     /// The copied bytes at the end of the syscall.
     pub tail: &'a [u8],
+}
+
+impl Data<'_> {
+    /// The fixed part.
+    #[inline]
+    pub fn header(&self) -> DataHeader {
+        self.fixed.get()
+    }
+}
+
+impl fmt::Debug for Data<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { head, tail, .. } = self;
+        let header = self.header();
+        f.debug_struct("Data").field("header", &header).field("head", head).field("tail", tail).finish()
+    }
 }
 
 /// A connection before its first data.

@@ -1,7 +1,7 @@
 //! Records of the ring, as `tracer-common` lays them out: bytes to [`Event`]s and back.
 
-use tracer_common::Kind;
-use zerocopy::{FromBytes, IntoBytes};
+use tracer_common::{DataHeader, Kind};
+use zerocopy::{FromBytes, IntoBytes, Unalign};
 
 use super::{Data, Event, Exec, Open};
 
@@ -46,7 +46,7 @@ impl<'a> Event<'a> {
     /// Adds the record that decodes to this event.
     pub fn encode(&self, record: &mut Vec<u8>) {
         let (fixed, parts): (&[u8], [&[u8]; 2]) = match self {
-            Self::Data(data) => (data.header.as_bytes(), [data.head, data.tail]),
+            Self::Data(data) => (data.fixed.as_bytes(), [data.head, data.tail]),
             Self::Open(open) => (open.record.as_bytes(), [open.name, &[]]),
             Self::Close(close) => (close.as_bytes(), [&[]; 2]),
             Self::Exec(exec) => (exec.process.as_bytes(), [exec.file, &[]]),
@@ -70,17 +70,18 @@ fn fixed<T: FromBytes>(record: &[u8]) -> Option<(T, &[u8])> {
 
 #[inline(always)]
 fn data(record: &[u8]) -> Option<Data<'_>> {
-    let (header, bytes): (tracer_common::DataHeader, _) = fixed(record)?;
+    let (fixed, bytes) = Unalign::<DataHeader>::ref_from_prefix(record).ok()?;
+    let header = fixed.get();
     let (head, rest) = bytes.split_at_checked(usize::from(header.head_length))?;
     let tail = rest.get(..usize::from(header.tail_length))?;
     let copied = head.len() + tail.len();
     let is_inside = u64::from(header.head_offset) + copied as u64 <= u64::from(header.length) || copied == 0;
-    is_inside.then_some(Data { header, head, tail })
+    is_inside.then_some(Data { fixed, head, tail })
 }
 
 #[cfg(test)]
 mod tests {
-    use tracer_common::{DataHeader, NAME_BYTES, OpenRecord, ProcessRecord};
+    use tracer_common::{NAME_BYTES, OpenRecord, ProcessRecord};
 
     use super::*;
 
@@ -108,7 +109,7 @@ mod tests {
         let record = [HEADER.as_bytes(), b"abc"].concat();
         let event = Event::decode(&record).expect("whole");
         let Event::Data(data) = &event else { panic!("{event:?}") };
-        assert_eq!((data.header, data.head, data.tail), (HEADER, &b"ab"[..], &b"c"[..]));
+        assert_eq!((data.header(), data.head, data.tail), (HEADER, &b"ab"[..], &b"c"[..]));
         let mut encoded = Vec::new();
         event.encode(&mut encoded);
         assert_eq!(encoded, record);

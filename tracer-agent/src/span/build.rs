@@ -154,9 +154,9 @@ impl SpanBuilder {
 }
 
 impl SpanBuilder {
-    /// Takes back a span that was handed on: the next one has its memory.
-    pub fn recycle(&mut self, span: Span) {
-        self.spare = span.attributes;
+    /// Takes the attributes of a span that was handed on: the next one has their memory.
+    pub fn recycle(&mut self, span: &mut Span) {
+        self.spare = std::mem::take(&mut span.attributes);
         self.spare.clear();
     }
 }

@@ -98,7 +98,7 @@ fn build_by(
     let head = Head(&http.request_head);
     let incoming = Incoming::of(&head);
     let formats = HeaderFormats::new(&[HeaderFormat::B3]);
-    let opened = Opened {
+    let mut opened = Opened {
         kind,
         unit: exchange.request_unit,
         start_ns: exchange.start_ns,
@@ -119,7 +119,7 @@ fn build_by(
         },
         Ids::new(7),
     );
-    correlator.opened(&facts, opened);
+    correlator.opened(&facts, &mut opened);
     correlator.closed(&facts, exchange);
     let link = correlator.link(&facts, exchange);
     let mut count = |counter, _| counted.push(counter);

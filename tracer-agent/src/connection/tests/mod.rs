@@ -28,7 +28,7 @@ struct Seen {
 }
 
 impl Output for Seen {
-    fn opened(&mut self, _: &ConnectionFacts, _: Opened) {
+    fn opened(&mut self, _: &ConnectionFacts, _: &mut Opened) {
         self.opened += 1;
     }
     fn answered(&mut self, _: &ConnectionFacts, _: Kind, _: u64, _: u32) {}
@@ -43,8 +43,8 @@ impl Output for Seen {
     fn left(&mut self, connection: u64) {
         self.left.push(connection);
     }
-    fn exchange(&mut self, facts: &ConnectionFacts, exchange: Exchange) {
-        self.exchanges.push((facts.clone(), exchange));
+    fn exchange(&mut self, facts: &ConnectionFacts, exchange: &Exchange) {
+        self.exchanges.push((facts.clone(), exchange.clone()));
     }
     fn count(&mut self, _: u32, counter: Counter, n: u64) {
         self.counts.push((counter, n));
@@ -443,14 +443,14 @@ fn a_first_request_that_its_server_read_before_the_client_was_seen_sending_start
 struct Times(Vec<(Kind, u64)>);
 
 impl Output for Times {
-    fn opened(&mut self, _: &ConnectionFacts, _: Opened) {}
+    fn opened(&mut self, _: &ConnectionFacts, _: &mut Opened) {}
     fn answered(&mut self, _: &ConnectionFacts, _: Kind, _: u64, _: u32) {}
     fn closed(&mut self, _: &ConnectionFacts, _: &Exchange) {}
     fn read(&mut self, _: &ConnectionFacts, _: Unit, _: u64) {}
     fn undecoded(&mut self, _: Unit, _: u64) {}
     fn opaque(&mut self, _: u32) {}
     fn left(&mut self, _: u64) {}
-    fn exchange(&mut self, _: &ConnectionFacts, exchange: Exchange) {
+    fn exchange(&mut self, _: &ConnectionFacts, exchange: &Exchange) {
         self.0.push((exchange.kind, exchange.start_ns));
     }
     fn count(&mut self, _: u32, _: Counter, _: u64) {}

@@ -274,7 +274,9 @@ impl Strategy for Proxy {
     }
 
     fn server_closed(&mut self, request: &ServerRequest, _answered_by: Option<Unit>) -> Vec<Attribution> {
-        self.done(request.unit.tid, request.key);
+        if !request.is_answered {
+            self.done(request.unit.tid, request.key);
+        }
         Vec::new()
     }
 

@@ -7,7 +7,7 @@ const WORKER: Unit = Unit::thread(1, 1);
 /// A message at one end of a connection.
 fn open(world: &mut World, end: &End, kind: Kind, offset: u64) -> Pending {
     let start_ns = world.now();
-    let opened = Opened {
+    let mut opened = Opened {
         kind,
         unit: WORKER,
         start_ns,
@@ -19,7 +19,7 @@ fn open(world: &mut World, end: &End, kind: Kind, offset: u64) -> Pending {
         header: None,
         inserted: 0,
     };
-    world.correlator.opened(&end.0, opened);
+    world.correlator.opened(&end.0, &mut opened);
     Pending { facts: end.0.clone(), unit: WORKER, offset, start_ns }
 }
 

@@ -125,7 +125,7 @@ impl World {
         let incoming = incoming.map(Box::new);
         let head = fields.map(|fields| format!("GET / HTTP/1.1\r\n{fields}\r\n\r\n"));
         let carried = head.and_then(|head| Carried::of(&Head(head.as_bytes()), self.formats));
-        let opened = Opened {
+        let mut opened = Opened {
             kind: kind_at(&end.0),
             unit,
             start_ns,
@@ -137,7 +137,7 @@ impl World {
             header: None,
             inserted: 0,
         };
-        self.correlator.opened(&end.0, opened);
+        self.correlator.opened(&end.0, &mut opened);
         Pending { facts: end.0.clone(), unit, offset, start_ns }
     }
 

@@ -36,7 +36,7 @@ impl App {
         self.connections += 1;
         let (End(facts), _) = self.world.connection(self.connections);
         let start_ns = self.world.now();
-        let opened = Opened {
+        let mut opened = Opened {
             kind: Kind::Call,
             unit: APP,
             start_ns,
@@ -48,7 +48,7 @@ impl App {
             header: None,
             inserted: 0,
         };
-        self.world.correlator.opened(&facts, opened);
+        self.world.correlator.opened(&facts, &mut opened);
         Pending { facts, unit: APP, offset: 0, start_ns }
     }
 
@@ -243,7 +243,7 @@ fn an_attempt_that_says_its_number_is_believed_unless_it_was_passed_on() {
     assert_eq!(told(&mut app, Some(1)), None, "a first attempt, whatever came before");
     let (End(facts), _) = app.world.connection(2);
     let facts = ConnectionFacts { connector: Connector::Remote, ..facts };
-    let opened = Opened {
+    let mut opened = Opened {
         kind: Kind::Serve,
         unit: APP,
         start_ns: app.world.now(),
@@ -255,7 +255,7 @@ fn an_attempt_that_says_its_number_is_believed_unless_it_was_passed_on() {
         header: None,
         inserted: 0,
     };
-    app.world.correlator.opened(&facts, opened);
+    app.world.correlator.opened(&facts, &mut opened);
     assert_eq!(told(&mut app, Some(2)), None, "that of the request");
     assert_eq!(told(&mut app, Some(4)), Some(3));
 }

@@ -82,7 +82,7 @@ impl Masks {
                 let Some(bytes) = record.len().checked_sub(copied).and_then(|at| record.get_mut(at..)) else {
                     return;
                 };
-                match self.connections.get_mut(&data.header.connection) {
+                match self.connections.get_mut(&data.header().connection) {
                     Some(connection) => connection.data(data, bytes, &self.secrets),
                     None => keep_signature(bytes),
                 }
@@ -111,7 +111,7 @@ impl Masks {
 impl Connection {
     /// Masks the copied bytes of a record.
     fn data(&mut self, data: &Data<'_>, bytes: &mut [u8], secrets: &Arc<Redactor>) {
-        let Data { header, head, .. } = data;
+        let (header, head) = (data.header(), data.head);
         if header.flags & FLAG_END != 0 {
             return bytes.fill(0);
         }

@@ -223,7 +223,6 @@ impl Http1 {
         let (offset, pid) = pending.origin();
         out.push(Yield::Answered { kind: self.role.of_request(), offset, pid });
         if tunnel {
-            pending.response_body_bytes = None;
             self.queue.complete(call.end_ns, None, Outcome::Complete, out);
             out.push(Yield::Count(Counter::ConnectionsTunnel, 1));
             out.push(Yield::Changed {

@@ -1,38 +1,32 @@
 //! Requests that wait for their responses, in order, and the exchanges that come of them.
 
-use std::{collections::VecDeque, ops::Range, sync::Arc};
+use std::{collections::VecDeque, sync::Arc};
 
 use bytes::Bytes;
 
 use super::{Call, Yield, head::RequestHead};
 use crate::{
-    exchange::{Exchange, Kind, Outcome, Unit},
-    protocol::http::{HttpExchange, Noted},
+    exchange::{Exchange, Kind, Outcome, Payload, Unit},
+    protocol::http::HttpExchange,
 };
 
 /// A request, and what of its response has come.
 pub(super) struct Pending {
-    head: Bytes,
-    method: Range<usize>,
-    target: Range<usize>,
-    noted: Noted,
-    minor_version: u8,
+    /// What is known so far; shared with the exchange once that is reported, and not changed after it.
+    http: Arc<HttpExchange>,
     unit: Unit,
     start_ns: u64,
     offset: u64,
     request_end_ns: u64,
     /// The body is still under way.
     body_open: bool,
-    request_body_bytes: Option<u64>,
     response: Option<Answer>,
-    pub(super) response_body_bytes: Option<u64>,
     /// It was given up and reported; its response must not be taken for another's.
     reported: bool,
 }
 
+#[derive(Clone, Copy)]
 struct Answer {
-    head: Bytes,
-    status: u16,
     unit: Unit,
     start_ns: u64,
     last_ns: u64,
@@ -47,20 +41,25 @@ impl Pending {
         end_ns: u64,
         has_body: bool,
     ) -> Self {
-        Self {
-            head,
+        let http = HttpExchange {
+            request_head: head,
             method: read.method.clone(),
             target: read.target.clone(),
             noted: read.noted,
             minor_version: read.minor_version,
+            response_head: None,
+            status: None,
+            request_body_bytes: (!has_body).then_some(0),
+            response_body_bytes: None,
+        };
+        Self {
+            http: Arc::new(http),
             unit: begin.unit,
             start_ns: begin.start_ns,
             offset,
             request_end_ns: end_ns,
             body_open: has_body,
-            request_body_bytes: (!has_body).then_some(0),
             response: None,
-            response_body_bytes: None,
             reported: false,
         }
     }
@@ -71,44 +70,32 @@ impl Pending {
     }
 
     pub(super) fn is_method(&self, method: &[u8]) -> bool {
-        self.head.get(self.method.clone()) == Some(method)
+        self.http.method() == method
     }
 
     /// The head of its final response has come; `begin` is the call with its first byte.
     pub(super) fn answer(&mut self, head: Bytes, status: u16, begin: Call) {
+        if let Some(http) = Arc::get_mut(&mut self.http) {
+            http.response_head = Some(head);
+            http.status = Some(status);
+        }
         let (unit, start_ns) = (begin.unit, begin.start_ns);
-        self.response = Some(Answer { head, status, unit, start_ns, last_ns: begin.end_ns });
+        self.response = Some(Answer { unit, start_ns, last_ns: begin.end_ns });
     }
 
-    fn into_exchange(self, kind: Kind, end_ns: u64, outcome: Outcome) -> Exchange {
-        let (response_head, status, response_unit, response_start_ns) = match self.response {
-            Some(answer) => {
-                (Some(answer.head), Some(answer.status), Some(answer.unit), Some(answer.start_ns))
-            }
-            None => (None, None, None, None),
-        };
+    fn exchange(&self, kind: Kind, end_ns: u64, outcome: Outcome) -> Exchange {
         Exchange {
             kind,
             request_unit: self.unit,
-            response_unit,
+            response_unit: self.response.map(|answer| answer.unit),
             start_ns: self.start_ns,
             request_end_ns: self.request_end_ns,
-            response_start_ns,
+            response_start_ns: self.response.map(|answer| answer.start_ns),
             end_ns: end_ns.max(self.start_ns),
             outcome,
             request_offset: self.offset,
             attached: None,
-            payload: Arc::new(HttpExchange {
-                request_head: self.head,
-                method: self.method,
-                target: self.target,
-                noted: self.noted,
-                minor_version: self.minor_version,
-                response_head,
-                status,
-                request_body_bytes: self.request_body_bytes,
-                response_body_bytes: self.response_body_bytes,
-            }),
+            payload: Arc::clone(&self.http) as Arc<dyn Payload>,
         }
     }
 
@@ -117,14 +104,8 @@ impl Pending {
         if std::mem::replace(&mut self.reported, true) {
             return;
         }
-        let copy = Self {
-            head: self.head.clone(),
-            method: self.method.clone(),
-            target: self.target.clone(),
-            response: self.response.take(),
-            ..*self
-        };
-        out.push(Yield::Exchange(copy.into_exchange(kind, end_ns, outcome)));
+        out.push(Yield::Exchange(self.exchange(kind, end_ns, outcome)));
+        self.response = None;
     }
 }
 
@@ -156,7 +137,7 @@ impl Queue {
     }
 
     pub(super) fn push(&mut self, pending: Pending) {
-        self.bytes += pending.head.len();
+        self.bytes += pending.http.request_head.len();
         self.waiting.push_back(pending);
     }
 
@@ -181,7 +162,9 @@ impl Queue {
         {
             pending.body_open = false;
             pending.request_end_ns = end_ns;
-            pending.request_body_bytes = size;
+            if let Some(http) = Arc::get_mut(&mut pending.http) {
+                http.request_body_bytes = size;
+            }
         }
     }
 
@@ -213,14 +196,16 @@ impl Queue {
         if let Some(mut pending) = self.pop()
             && !pending.reported
         {
-            pending.response_body_bytes = size;
-            out.push(Yield::Exchange(pending.into_exchange(self.kind, end_ns, outcome)));
+            if let Some(http) = Arc::get_mut(&mut pending.http) {
+                http.response_body_bytes = size;
+            }
+            out.push(Yield::Exchange(pending.exchange(self.kind, end_ns, outcome)));
         }
     }
 
     fn pop(&mut self) -> Option<Pending> {
         let pending = self.waiting.pop_front()?;
-        self.bytes -= pending.head.len();
+        self.bytes -= pending.http.request_head.len();
         Some(pending)
     }
 

@@ -69,7 +69,7 @@ impl World {
     }
 
     fn tell(&mut self, input: Input<'_>) {
-        self.pipeline.handle(input, &mut Out { spans: &mut self.spans, feedback: &mut () });
+        self.pipeline.handle(&input, &mut Out { spans: &mut self.spans, feedback: &mut () });
     }
 
     /// A record of the ring.
