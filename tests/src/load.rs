@@ -416,6 +416,11 @@ impl Account {
         self.check_complete().is_ok()
     }
 
+    /// Whether each request from this one on has a span on each side.
+    pub fn is_whole_from(&self, number: u32) -> bool {
+        self.missing.iter().flatten().all(|missing| *missing < number)
+    }
+
     /// As [`Self::is_complete`], with the requests that are not.
     pub fn check_complete(&self) -> Result<(), String> {
         self.check_faults()?;

@@ -14,8 +14,6 @@ use crate::{
 const SKIPPED: &[&str] = &[
     "a_chain_is_one_trace",
     "a_handler_that_sleeps",
-    // On 6.1 a connection has not healed within this test's second load; open.
-    "a_ring_that_is_too_small",
     "a_trace_is_kept_whole",
     "a_trace_that_another_header_tells",
     "agents_that_come_and_go",
