@@ -6,8 +6,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::{
+    config::units::{Size, Time},
     process::identity::parse_attributes,
-    units::{Size, Time},
 };
 
 /// The OTLP protocol.
