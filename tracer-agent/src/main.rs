@@ -3,5 +3,5 @@
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    tracer_agent::commands::main()
+    tracer_agent::commands::main(&tracer_agent::kernel::Switches::default())
 }

@@ -8,11 +8,11 @@ use super::{Outcome, UNSUPPORTED, flags::DoctorFlags, print_all};
 use crate::{
     agent::status,
     doctor,
-    kernel::{Kernel, Plan, Taken, propagation::PropagationPlan, taken},
+    kernel::{Kernel, Plan, Switches, Taken, propagation::PropagationPlan, taken},
     process::facts::Proc,
 };
 
-pub(super) fn run(flags: &DoctorFlags) -> Outcome {
+pub(super) fn run(flags: &DoctorFlags, switches: &Switches) -> Outcome {
     if let Some(pid) = flags.pid {
         let agent = status::ask(&flags.socket).ok();
         let lines = doctor::explain(pid, &Proc::default(), agent.as_ref());
@@ -23,7 +23,8 @@ pub(super) fn run(flags: &DoctorFlags) -> Outcome {
         });
         return Ok(ExitCode::SUCCESS);
     }
-    let environment = doctor::Environment { root: "/".into(), probe: Some(probe) };
+    let environment =
+        doctor::Environment { root: "/".into(), probe: Some(probe), switches: switches.clone() };
     let findings = doctor::check(&environment);
     print_all(&if flags.json {
         format!("{}\n", serde_json::to_string_pretty(&findings).unwrap_or_default())
@@ -35,9 +36,9 @@ pub(super) fn run(flags: &DoctorFlags) -> Outcome {
 }
 
 /// Loads and attaches the kernel programs with nothing selected, and lets them go.
-fn probe() -> Result<doctor::Probe, String> {
+fn probe(switches: &Switches) -> Result<doctor::Probe, String> {
     let selectors = crate::process::selector::Selectors::default();
-    let mut plan = crate::process::discovery::plan(&selectors, 1 << 16);
+    let mut plan = crate::process::discovery::plan(&selectors, 1 << 16, switches);
     let load = |plan: &Plan| -> Result<Taken, String> {
         Kernel::load(plan).map(|kernel| taken(&kernel)).map_err(|error| error.to_string())
     };

@@ -16,7 +16,7 @@ use std::process::ExitCode;
 use clap::Parser;
 
 use self::flags::{Cli, Command};
-use crate::{agent::StartError, log};
+use crate::{agent::StartError, kernel::Switches, log};
 
 /// Exit codes: see `--help`.
 const FAILURE: u8 = 1;
@@ -48,14 +48,14 @@ impl From<StartError> for Failure {
     }
 }
 
-/// Parses the command line and runs the command. Returns the exit code.
-pub fn main() -> ExitCode {
+/// Parses the command line and runs the command. Returns the exit code. `switches` are for tests.
+pub fn main(switches: &Switches) -> ExitCode {
     let cli = Cli::parse();
     let outcome = match &cli.command {
-        None => watch::run(&cli.watch, false),
-        Some(Command::Agent(flags)) => watch::run(&flags.trace, true),
-        Some(Command::Run(flags)) => run::run(flags),
-        Some(Command::Doctor(flags)) => doctor::run(flags),
+        None => watch::run(&cli.watch, false, switches),
+        Some(Command::Agent(flags)) => watch::run(&flags.trace, true, switches),
+        Some(Command::Run(flags)) => run::run(flags, switches),
+        Some(Command::Doctor(flags)) => doctor::run(flags, switches),
         Some(Command::Status(flags)) => status::run(flags),
         Some(Command::Replay(flags)) => replay::run(flags),
         Some(Command::Config(flags)) => config::run(flags),

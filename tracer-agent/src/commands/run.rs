@@ -11,13 +11,14 @@ use super::{
 };
 use crate::{
     agent::signals,
+    kernel::Switches,
     process::{launch, selector::Rule},
     propagate::Mode,
     sink::terminal::{Destination, Format},
 };
 
 /// Starts a program and traces it until its last descendant has ended.
-pub(super) fn run(flags: &RunFlags) -> Outcome {
+pub(super) fn run(flags: &RunFlags, switches: &Switches) -> Outcome {
     let mut config = flags.common.configuration().map_err(|error| Failure::new(USAGE, error))?;
     let destination = Destination::new(config.output_file.as_deref(), true);
     if flags.common.output.is_none() && config.output == Format::None {
@@ -28,7 +29,7 @@ pub(super) fn run(flags: &RunFlags) -> Outcome {
     // The rule gives the name; children and programs that it executes are selected by descent.
     config.select.include =
         vec![Rule { pid: vec![launched.pid()], service_name: flags.service_name.clone(), ..Rule::default() }];
-    let agent = start(config.clone(), &flags.common, &destination, Mode::Headers)?;
+    let agent = start(config.clone(), &flags.common, &destination, Mode::Headers, switches)?;
     let _server = serve_status(&config, &agent, false)?;
     signals::relay();
     launched

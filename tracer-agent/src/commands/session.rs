@@ -8,6 +8,7 @@ use super::{FAILURE, Failure, Outcome, flags::CommonFlags};
 use crate::{
     agent::{Agent, Options, signals, status::Server},
     config::Config,
+    kernel::Switches,
     log,
     propagate::Mode,
     sink::terminal::Destination,
@@ -19,6 +20,7 @@ pub(super) fn start(
     flags: &CommonFlags,
     destination: &Destination,
     headers: Mode,
+    switches: &Switches,
 ) -> Result<Agent, Failure> {
     let headers_are_optional = config.propagation.mode.is_none();
     config.propagation.mode.get_or_insert(headers);
@@ -33,7 +35,14 @@ pub(super) fn start(
     let exports = config.export.endpoint().is_ok_and(|endpoint| endpoint.is_some());
     let style = destination.style(flags.color.resolve(destination));
     let summary = config.output.is_for_people();
-    let agent = Agent::start(Options { config, out, style, summary, headers_are_optional })?;
+    let agent = Agent::start(Options {
+        config,
+        out,
+        style,
+        summary,
+        headers_are_optional,
+        switches: switches.clone(),
+    })?;
     if !exports {
         tracing::info!("no OTLP endpoint is configured: spans are not exported");
     }

@@ -11,13 +11,14 @@ use super::{
 };
 use crate::{
     agent::{signals, status::DEFAULT_SOCKET},
+    kernel::Switches,
     propagate::Mode,
     sink::terminal::{Destination, Format},
 };
 
 /// Watches processes until a signal; in the foreground also until the last of those that pids named has
 /// ended.
-pub(super) fn run(flags: &TraceFlags, daemon: bool) -> Outcome {
+pub(super) fn run(flags: &TraceFlags, daemon: bool, switches: &Switches) -> Outcome {
     let mut config = flags.configuration().map_err(|error| Failure::new(USAGE, error))?;
     let destination = Destination::new(config.output_file.as_deref(), false);
     if !daemon && flags.common.output.is_none() && config.output == Format::None {
@@ -27,7 +28,7 @@ pub(super) fn run(flags: &TraceFlags, daemon: bool) -> Outcome {
         config.socket = Some(DEFAULT_SOCKET.into());
     }
     let only_pids = config.select.include.iter().all(|rule| !rule.pid.is_empty());
-    let agent = start(config.clone(), &flags.common, &destination, Mode::Off)?;
+    let agent = start(config.clone(), &flags.common, &destination, Mode::Off, switches)?;
     let _server = serve_status(&config, &agent, daemon)?;
     if daemon {
         signals::notify_ready();
