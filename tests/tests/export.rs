@@ -6,10 +6,10 @@ use std::{
 };
 
 use tracer_agent::{
-    config::units::{Size, Time},
     endpoint::Endpoint,
     sink::otlp::{ExportConfig, ExportStatistics, Exporter, Protocol, config::Compression},
     span::{Attributes, Resource, Span, SpanKind, Status, Value},
+    units::{Size, Time},
 };
 use tracer_tests::{
     receiver::{Fault, Receiver},

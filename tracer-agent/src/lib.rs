@@ -25,3 +25,4 @@ pub mod sink;
 pub mod span;
 pub mod trace;
 pub mod trace_context;
+pub mod units;

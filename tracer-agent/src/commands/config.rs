@@ -5,9 +5,8 @@
 use std::process::ExitCode;
 
 use super::{
-    Outcome,
     flags::{ConfigFlags, ConfigOutput},
-    print_all,
+    outcome::{Outcome, print_all},
 };
 use crate::config::reference;
 

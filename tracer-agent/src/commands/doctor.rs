@@ -4,7 +4,10 @@
 
 use std::process::ExitCode;
 
-use super::{Outcome, UNSUPPORTED, flags::DoctorFlags, print_all};
+use super::{
+    flags::DoctorFlags,
+    outcome::{Outcome, UNSUPPORTED, print_all},
+};
 use crate::{
     agent::status,
     doctor,

@@ -5,6 +5,7 @@
 mod config;
 mod doctor;
 pub mod flags;
+mod outcome;
 mod replay;
 mod run;
 mod session;
@@ -15,38 +16,11 @@ use std::process::ExitCode;
 
 use clap::Parser;
 
-use self::flags::{Cli, Command};
-use crate::{agent::StartError, kernel::Switches, log};
-
-/// Exit codes: see `--help`.
-const FAILURE: u8 = 1;
-const USAGE: u8 = 2;
-const UNSUPPORTED: u8 = 77;
-
-/// What a command came to: the code to exit with, or an error to show first.
-type Outcome = Result<ExitCode, Failure>;
-
-struct Failure {
-    message: String,
-    code: u8,
-}
-
-impl Failure {
-    fn new(code: u8, message: impl ToString) -> Self {
-        Self { message: message.to_string(), code }
-    }
-}
-
-impl From<StartError> for Failure {
-    fn from(error: StartError) -> Self {
-        let code = match error {
-            StartError::Unsupported(_) => UNSUPPORTED,
-            StartError::Config(_) => USAGE,
-            StartError::Other(_) => FAILURE,
-        };
-        Self::new(code, error)
-    }
-}
+use self::{
+    flags::{Cli, Command},
+    outcome::Failure,
+};
+use crate::{kernel::Switches, log};
 
 /// Parses the command line and runs the command. Returns the exit code. `switches` are for tests.
 pub fn main(switches: &Switches) -> ExitCode {
@@ -65,10 +39,4 @@ pub fn main(switches: &Switches) -> ExitCode {
         eprintln!("tracer: {message}");
         ExitCode::from(code)
     })
-}
-
-/// Writes to standard output; a reader that has gone away is no error.
-fn print_all(text: &str) {
-    use std::io::Write;
-    let _ = std::io::stdout().write_all(text.as_bytes());
 }

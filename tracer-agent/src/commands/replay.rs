@@ -4,7 +4,10 @@
 
 use std::process::ExitCode;
 
-use super::{FAILURE, Failure, Outcome, flags::ReplayFlags};
+use super::{
+    flags::ReplayFlags,
+    outcome::{FAILURE, Failure, Outcome},
+};
 use crate::{
     agent,
     sink::terminal::{Destination, Format},

@@ -5,8 +5,8 @@
 use std::{process::ExitCode, time::Duration};
 
 use super::{
-    FAILURE, Failure, Outcome, USAGE,
     flags::RunFlags,
+    outcome::{FAILURE, Failure, Outcome, USAGE},
     session::{finish, serve_status, start},
 };
 use crate::{

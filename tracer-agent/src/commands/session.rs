@@ -4,7 +4,10 @@
 
 use std::process::ExitCode;
 
-use super::{FAILURE, Failure, Outcome, flags::CommonFlags};
+use super::{
+    flags::CommonFlags,
+    outcome::{FAILURE, Failure, Outcome},
+};
 use crate::{
     agent::{Agent, Options, signals, status::Server},
     config::Config,

@@ -4,7 +4,10 @@
 
 use std::process::ExitCode;
 
-use super::{FAILURE, Failure, Outcome, flags::StatusFlags, print_all};
+use super::{
+    flags::StatusFlags,
+    outcome::{FAILURE, Failure, Outcome, print_all},
+};
 use crate::agent::status;
 
 pub(super) fn run(flags: &StatusFlags) -> Outcome {

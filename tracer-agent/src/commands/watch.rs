@@ -5,8 +5,8 @@
 use std::time::Duration;
 
 use super::{
-    Failure, Outcome, USAGE,
     flags::TraceFlags,
+    outcome::{Failure, Outcome, USAGE},
     session::{finish, serve_status, start},
 };
 use crate::{

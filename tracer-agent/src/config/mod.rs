@@ -5,14 +5,12 @@
 pub mod environment;
 mod file;
 pub mod reference;
-pub mod units;
 
 use std::path::PathBuf;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use self::units::{Size, Time};
 use crate::{
     correlate::Sdk,
     log::LogConfig,
@@ -22,6 +20,7 @@ use crate::{
     span::build::SpanConfig,
     trace_context::HeaderFormat,
     trace_context::sample::SamplingConfig,
+    units::{Size, Time},
 };
 
 /// Everything that can be configured.
