@@ -35,6 +35,14 @@ pub fn tracer() -> PathBuf {
     path
 }
 
+/// The agent with the switches of the tests, which it reads from `TRACER_TEST_*` variables. `cargo xtask test`
+/// builds it beside [`tracer`].
+pub fn tracer_under_test() -> PathBuf {
+    let path = tracer().with_file_name("tracer-under-test");
+    assert!(path.exists(), "{} is not there: run `cargo xtask test`", path.display());
+    path
+}
+
 /// A temporary folder, removed at its end.
 pub struct Folder(TempDir);
 
@@ -122,7 +130,7 @@ impl Agent {
         let folder = Folder::new();
         let output = fs::File::create(folder.file("output")).expect("a file");
         let log = fs::File::create(folder.file("log")).expect("a file");
-        let mut child = Command::new(tracer())
+        let mut child = Command::new(tracer_under_test())
             .args(arguments)
             .env(TRUST, "1")
             .envs(environment.iter().copied())

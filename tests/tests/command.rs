@@ -9,7 +9,7 @@ use tracer_tests::{
     Agent, Folder, TRUST,
     programs::{PYTHON, Program, curl, is_valid},
     receiver::Receiver,
-    root, tracer, wait_until,
+    root, tracer, tracer_under_test, wait_until,
 };
 
 fn run(arguments: &[&str]) -> Output {
@@ -49,7 +49,7 @@ fn four_capabilities_are_enough_with_headers_too() {
         "mount -t cgroup2 none /sys/fs/cgroup && \
          exec setpriv --bounding-set=-all,+bpf,+perfmon,+sys_ptrace,+net_admin --inh-caps=-all \
          {} run --propagation headers --output none -- curl -sf {}",
-        tracer().display(),
+        tracer_under_test().display(),
         nginx.url("/")
     );
     let mut command = Command::new("unshare");

@@ -15,7 +15,7 @@ use tracer_tests::{
     Agent, Folder, TRUST, count_for, knowing,
     programs::{Disturbed, Program, disturbed, free_port, run},
     receiver::Receiver,
-    root, tracer, wait_until,
+    root, tracer_under_test, wait_until,
 };
 
 /// A server that keeps the heads that it gets.
@@ -374,7 +374,7 @@ fn a_java_program_that_waits_in_its_calls_gets_its_answers_whatever_stops_it() {
     let folder = Folder::new();
     let config = knowing(&folder, &[judge.port]).display().to_string();
     let source = root().join("tests/apps/raw/Waits.java").display().to_string();
-    let (url, tracer) = (judge.url("/ask/slow"), tracer().display().to_string());
+    let (url, tracer) = (judge.url("/ask/slow"), tracer_under_test().display().to_string());
     let client = ["java", &source, &url];
     let trust = format!("{TRUST}=1");
     let outer = ["env", &trust, &tracer, "run", "--output", "none", "--config", &config, "--"];

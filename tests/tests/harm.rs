@@ -15,7 +15,7 @@ use tracer_tests::{
     Agent, Folder, LONGEST, TRUST, count_of, eventually, is_slow, knowing, let_pass,
     programs::{Disturbed, Ended, PYTHON, Program, curl, disturbed, free_port, held, is_valid, run},
     receiver::Receiver,
-    root, tracer, wait_until,
+    root, tracer_under_test, wait_until,
 };
 
 /// Takes the values that an injected header may change out of the scenarios.
@@ -265,7 +265,7 @@ fn programs_that_wait_in_their_calls_get_their_answers_whatever_stops_them() {
     let folder = Folder::new();
     let config = knowing(&folder, &[judge.port]).display().to_string();
     let (agent, tracer) =
-        (["run", "--output", "none", "--config", &config, "--"], tracer().display().to_string());
+        (["run", "--output", "none", "--config", &config, "--"], tracer_under_test().display().to_string());
     let outer: Vec<&str> = [&tracer[..]].into_iter().chain(agent).collect();
     let session = format!(
         "import requests\ns = requests.Session()\nfor n in range(3): print(s.get('{url}').text, flush=True)"

@@ -16,7 +16,7 @@ use tracer_tests::{
     Agent, Folder, TRUST, count_of, knowing, let_pass,
     programs::{Ended, PYTHON, Program, curl, free_port, held, is_valid, run, said_by},
     receiver::{Received, Receiver, doubled},
-    root, tracer, wait_until,
+    root, tracer_under_test, wait_until,
 };
 
 /// nginx that writes down each request's path and `traceparent`.
@@ -186,7 +186,7 @@ fn programs_that_wait_in_their_calls_get_a_header_on_the_first_request_of_each_c
     );
     let mut begin = 0;
     let mut assert_traced = |command: &[&str], expected: &[bool]| {
-        let mut tracer = Command::new(tracer());
+        let mut tracer = Command::new(tracer_under_test());
         run(tracer
             .env(TRUST, "1")
             .args(["run", "--output", "none", "--config"])
@@ -742,7 +742,7 @@ fn run_adds_headers_and_an_agent_does_not_unless_it_is_told_to() {
     let url = nginx.url("/x");
     let last = |count: usize| nginx.lines("traces", count).lines().last().map(is_valid);
     let traced = |more: &[&str]| {
-        let mut tracer = Command::new(tracer());
+        let mut tracer = Command::new(tracer_under_test());
         tracer.env(TRUST, "1").args(["run", "--output", "none"]).args(more).args(["--", "curl", "-s", &url]);
         run(&mut tracer);
     };

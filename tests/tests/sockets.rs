@@ -11,7 +11,7 @@ use tracer_tests::{
     Agent, Folder, let_pass,
     programs::{Program, curl, free_port},
     receiver::{Received, Receiver},
-    root, tracer, wait_until,
+    root, tracer_under_test, wait_until,
 };
 
 fn raw_server(mode: &str) -> Program {
@@ -279,7 +279,7 @@ fn whoever_begins_to_listen_on_a_port_is_traced_from_its_first_request() {
 fn io_uring_brings_lengths_and_no_foreign_byte() {
     let folder = Folder::new();
     let recording = folder.file("recording");
-    let output = Command::new(tracer())
+    let output = Command::new(tracer_under_test())
         .args(["run", "--output", "text", "--record-raw", "--record"])
         .arg(&recording)
         .arg("--")
@@ -349,7 +349,7 @@ fn the_end_of_a_stream_is_where_it_is_however_it_is_read() {
         }
     });
     for way in ["half", "zero"] {
-        let output = Command::new(tracer())
+        let output = Command::new(tracer_under_test())
             .args(["run", "--output", "json", "--", "/usr/bin/python3"])
             .arg(root().join("tests/apps/raw/ends.py"))
             .args([&port, way])

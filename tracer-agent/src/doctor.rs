@@ -11,7 +11,7 @@ use serde::Serialize;
 
 use crate::{
     agent::status::{Service, Status},
-    kernel::{DataHooks, FLOOR, PRE_SEND, TRACEPOINTS, Taken, parse_version},
+    kernel::{DataHooks, FLOOR, PRE_SEND, Switches, TRACEPOINTS, Taken, parse_version},
     process::facts::Proc,
 };
 
@@ -46,12 +46,17 @@ pub struct Probe {
     pub with_headers: Result<Taken, String>,
 }
 
+/// Loads and attaches the kernel programs, and lets them go.
+pub type TryPrograms = fn(&Switches) -> Result<Probe, String>;
+
 /// Where to look; another root in tests.
 pub struct Environment {
     /// Root of the file system.
     pub root: PathBuf,
     /// Tries to load the kernel programs.
-    pub probe: Option<fn() -> Result<Probe, String>>,
+    pub probe: Option<TryPrograms>,
+    /// What a test changes.
+    pub switches: Switches,
 }
 
 impl Environment {
@@ -70,7 +75,7 @@ pub fn check(environment: &Environment) -> Vec<Finding> {
     if !findings.iter().any(|finding| finding.verdict == Verdict::Missing)
         && let Some(probe) = environment.probe
     {
-        match probe() {
+        match probe(&environment.switches) {
             Ok(Probe { programs, with_headers }) => {
                 let detail = format!("load and attach: {}", size(programs));
                 findings.push(finding("kernel programs", Verdict::Ok, &detail));
@@ -198,7 +203,7 @@ fn types(environment: &Environment) -> Vec<Finding> {
     findings.extend(absent.map(|(name, since)| {
         finding("tracepoints", Verdict::Missing, &format!("{name} is missing: it came with Linux {since}"))
     }));
-    let hooks = DataHooks::of(&types);
+    let hooks = DataHooks::of(&types, &environment.switches);
     findings.push(match hooks {
         Some(DataHooks::Tracepoints) => finding("data", Verdict::Ok, "by the tracepoints of the socket layer"),
         Some(DataHooks::Functions) => {
@@ -342,7 +347,7 @@ mod tests {
         fs::write(root.join("proc/sys/kernel/osrelease"), "5.10.0-30-amd64\n").expect("written");
         fs::write(root.join("proc/sys/net/core/bpf_jit_enable"), "0\n").expect("written");
         std::os::unix::fs::symlink("pid:[4026532000]", root.join("proc/self/ns/pid")).expect("linked");
-        let findings = check(&Environment { root: root.clone(), probe: None });
+        let findings = check(&Environment { root: root.clone(), probe: None, switches: Switches::default() });
         let (privileges, detail) = verdict(&findings, "privileges");
         assert_eq!(privileges, Verdict::Missing);
         assert!(detail.contains("CAP_BPF") && !detail.contains("CAP_NET_ADMIN"), "{detail}");

@@ -3,8 +3,8 @@
 
 pub mod agent;
 pub mod bench;
-pub mod cli;
 pub mod clock;
+pub mod commands;
 pub mod config;
 pub mod connection;
 pub mod correlate;
@@ -20,7 +20,6 @@ pub mod process;
 pub mod propagate;
 pub mod protocol;
 pub mod redact;
-pub mod reference;
 pub mod route;
 pub mod sink;
 pub mod span;

@@ -289,3 +289,11 @@ fn a_reader_that_goes_away_is_no_error() {
         assert_eq!((output.status.code(), text(&output.stderr)), (Some(0), String::new()), "{arguments:?}");
     }
 }
+
+#[test]
+fn the_shipped_binary_has_no_switches_for_tests() {
+    let binary = std::fs::read(env!("CARGO_BIN_EXE_tracer")).expect("the binary");
+    let has = |text: &str| binary.windows(text.len()).any(|window| window == text.as_bytes());
+    assert!(has("TRACER_PROPAGATION"), "documented variables are found in the same way");
+    assert!(!has("TRACER_TEST_"));
+}

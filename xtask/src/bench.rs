@@ -21,6 +21,7 @@ pub(crate) fn run(arguments: &[String]) -> Result<()> {
         ["--vm", ref rest @ ..] => guest(rest),
         ["--growth", ref rest @ ..] => {
             let program = build("tracer-bench", &[])?;
+            crate::compile_under_test()?;
             stage::command(Command::new(program).arg("growth").args(rest).current_dir(stage::root()))
         }
         _ => bail!(USAGE),

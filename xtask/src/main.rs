@@ -98,6 +98,13 @@ fn compile_release() -> Result<()> {
     stage::run("build", || stage::cargo(&["build", "--release", "--package", "tracer-agent"]))
 }
 
+/// The agent with the switches of the tests, which most end-to-end tests start.
+fn compile_under_test() -> Result<()> {
+    stage::run("build of the agent for tests", || {
+        stage::cargo(&["build", "--release", "--package", "tracer-under-test"])
+    })
+}
+
 fn docs() -> Result<()> {
     ebpf::build(false)?;
     stage::cargo(&["build", "--package", "tracer-agent"])?;
@@ -115,6 +122,7 @@ fn test(arguments: &[String]) -> Result<()> {
     let filter: Vec<&str> = arguments.iter().skip(usize::from(guests)).map(String::as_str).collect();
     setup::all()?;
     compile_release()?;
+    compile_under_test()?;
     if guests {
         return guest::test(&filter);
     }

@@ -28,7 +28,7 @@ use crate::{
     clock,
     config::Config,
     correlate::Ids,
-    kernel::{Kernel, KernelError},
+    kernel::{Kernel, KernelError, Switches},
     process::{
         discovery::{self, Discovery},
         identity::Host,
@@ -54,6 +54,8 @@ pub struct Options {
     pub summary: bool,
     /// Go on without trace headers if requests cannot get them.
     pub headers_are_optional: bool,
+    /// What a test changes.
+    pub switches: Switches,
 }
 
 /// Why the agent did not start.
@@ -95,7 +97,7 @@ impl Agent {
     /// # Errors
     /// See [`StartError`].
     pub fn start(options: Options) -> Result<Self, StartError> {
-        let Options { mut config, out, style, summary, headers_are_optional } = options;
+        let Options { mut config, out, style, summary, headers_are_optional, switches } = options;
         config.check().map_err(|error| StartError::Config(error.to_string()))?;
         let selectors = Selectors::new(&config.select).map_err(StartError::Config)?;
         let ring_bytes = u32::try_from(config.limits.ring.0).unwrap_or(8 << 20);
@@ -103,7 +105,7 @@ impl Agent {
         let mut settings = sink::Settings { export: config.export.clone(), terminal: Some(terminal) };
         let sinks = Sinks::start(sink::SINKS, &mut settings).map_err(StartError::Config)?;
         let seed = random_seed();
-        let mut plan = discovery::plan(&selectors, ring_bytes);
+        let mut plan = discovery::plan(&selectors, ring_bytes, &switches);
         plan.propagation = config.propagation.plan();
         plan.seeds = Ids::new(seed).seeds();
         plan.sampler = config.sampling.sampler();

@@ -9,6 +9,7 @@ mod preexisting;
 mod programs;
 pub mod propagation;
 pub mod ring;
+mod switches;
 
 use std::{
     os::fd::{AsFd, AsRawFd},
@@ -26,6 +27,7 @@ use tracer_common::{
     RULE_SELECT, SELECTION_WORDS, Seeds, Settings, VERDICT_WORDS, Verdict, verdict_index,
 };
 
+pub use self::switches::Switches;
 use self::{
     attach::attach,
     btf::Types,
@@ -73,6 +75,8 @@ pub struct Plan {
     pub sampler: Sampler,
     /// Other headers than `traceparent` tell of traces too.
     pub other_contexts: bool,
+    /// What a test changes.
+    pub switches: Switches,
 }
 
 /// The running kernel programs. Dropping it detaches them all.
@@ -122,10 +126,8 @@ pub const FLOOR: (u32, u32) = (6, 1);
 
 impl DataHooks {
     /// Those of this kernel; none if it has neither.
-    pub fn of(types: &Types) -> Option<Self> {
-        // A test can have the older way on a kernel that knows both.
-        let hidden = std::env::var_os("TRACER_TEST_DATA_HOOKS").is_some_and(|value| value == "functions");
-        if !hidden && Self::TRACEPOINTS.iter().all(|name| types.has_tracepoint(name)) {
+    pub fn of(types: &Types, switches: &Switches) -> Option<Self> {
+        if !switches.function_hooks && Self::TRACEPOINTS.iter().all(|name| types.has_tracepoint(name)) {
             return Some(Self::Tracepoints);
         }
         Self::FUNCTIONS.iter().all(|name| types.has_function(name)).then_some(Self::Functions)
@@ -150,12 +152,10 @@ impl Kernel {
                 return Err(KernelError::Tracepoint(hook, since));
             }
         }
-        let data_hooks = DataHooks::of(&types).ok_or(KernelError::NoDataHooks)?;
+        let data_hooks = DataHooks::of(&types, &plan.switches).ok_or(KernelError::NoDataHooks)?;
         let data_programs = data_hooks.programs(&types);
         let offsets = btf::offsets(&types)?;
-        // A test can have it as a kernel before 6.16 does.
-        let hidden = std::env::var_os("TRACER_TEST_WITHOUT_PRE_SEND").is_some();
-        let has_pre_send = types.has_tracepoint(PRE_SEND) && !hidden;
+        let has_pre_send = types.has_tracepoint(PRE_SEND) && !plan.switches.without_pre_send;
         drop(types);
 
         let settings = Settings {
@@ -178,10 +178,7 @@ impl Kernel {
             let processors =
                 aya::util::nr_cpus().map_err(|(_, error)| KernelError::Load(error.to_string()))?;
             loader.map_max_entries(SCRATCH, 2 * processors as u32);
-            // A test can have a map that is soon full.
-            if let Some(sockets) =
-                std::env::var("TRACER_TEST_SOCKETS").ok().and_then(|text| text.parse().ok())
-            {
+            if let Some(sockets) = plan.switches.sockets {
                 loader.map_max_entries("SOCKETS", sockets);
             }
         }
@@ -215,7 +212,7 @@ impl Kernel {
         let selected = Selection(Arc::new(selected));
         if let Some(propagation) = &mut propagation {
             let own = std::process::id();
-            propagation.verify(|on| selected.set(own, on))?;
+            propagation.verify(|on| selected.set(own, on), plan.switches.trust_fionread)?;
         }
         for hook in data_programs {
             attach(&mut ebpf, hook, &kernel_types)?;

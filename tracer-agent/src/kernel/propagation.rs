@@ -115,7 +115,7 @@ impl Propagation {
     /// Since 6.6.128, 6.12.75 and 6.18.14 (929e30f93125) `FIONREAD` tells of no byte on a socket that is in a
     /// sockmap, until a later kernel repairs it (04af4efde58a), and nginx then waits for ever. Where that is
     /// so, sockets leave the map within their first send.
-    pub(super) fn verify(&mut self, select: impl Fn(bool)) -> Result<(), KernelError> {
+    pub(super) fn verify(&mut self, select: impl Fn(bool), is_trusted: bool) -> Result<(), KernelError> {
         /// Bytes of head and body, written at once.
         const MESSAGES: [(usize, usize); 4] = [(60, 0), (700, 0), (3_000, 0), (500, 2_000)];
         let listener = TcpListener::bind("127.0.0.1:0").map_err(cannot_verify)?;
@@ -129,8 +129,6 @@ impl Propagation {
         select(false);
         let (word, bit) = (u32::from(address.port()) / 64, 1u64 << (address.port() % 64));
         self.http_ports.clear_bits(word, bit);
-        // A test can have what is not safe there, to see the rest.
-        let is_trusted = std::env::var_os("TRACER_TEST_TRUST_FIONREAD").is_some_and(|value| value == "1");
         self.only_first = !outcome? && !is_trusted;
         self.lease.store(1, u64::from(self.only_first));
         if self.only_first {

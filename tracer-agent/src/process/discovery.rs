@@ -13,7 +13,7 @@ use super::{
 };
 use crate::{
     event::{Event, Exec, Input, Malformed, Tell},
-    kernel::{Plan, Selection},
+    kernel::{Plan, Selection, Switches},
     trace_context::sample::SamplingConfig,
 };
 
@@ -46,7 +46,7 @@ pub enum DiscoveryError {
 }
 
 /// What the kernel programs need to know of the selectors before they load.
-pub fn plan(selectors: &Selectors, ring_bytes: u32) -> Plan {
+pub fn plan(selectors: &Selectors, ring_bytes: u32, switches: &Switches) -> Plan {
     let rules = selectors.kernel_rules();
     let mut names = rules.names;
     let mut files = Vec::new();
@@ -76,6 +76,7 @@ pub fn plan(selectors: &Selectors, ring_bytes: u32) -> Plan {
         seeds: Seeds::default(),
         sampler: SamplingConfig::default().sampler(),
         other_contexts: false,
+        switches: switches.clone(),
     }
 }
 

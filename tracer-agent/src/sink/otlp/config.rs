@@ -5,10 +5,7 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::{
-    process::identity::parse_attributes,
-    units::{Size, Time},
-};
+use crate::units::{Size, Time};
 
 /// The OTLP protocol.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -112,62 +109,6 @@ impl Default for ExportConfig {
 }
 
 impl ExportConfig {
-    /// Takes what the standard variables say.
-    ///
-    /// # Errors
-    /// A variable whose value makes no sense; the message names it.
-    pub fn apply_environment(&mut self, variable: &dyn Fn(&str) -> Option<String>) -> Result<(), String> {
-        let get = |name: &str| variable(name).filter(|value| !value.is_empty());
-        // The form for traces wins over the general one.
-        let either = |suffix: &str| {
-            [format!("OTEL_EXPORTER_OTLP_TRACES_{suffix}"), format!("OTEL_EXPORTER_OTLP_{suffix}")]
-                .into_iter()
-                .find_map(|name| get(&name).map(|value| (name, value)))
-        };
-        if let Some(endpoint) = get("OTEL_EXPORTER_OTLP_ENDPOINT") {
-            self.endpoint = Some(endpoint);
-        }
-        if let Some(endpoint) = get("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT") {
-            self.traces_endpoint = Some(endpoint);
-        }
-        if let Some((name, value)) = either("PROTOCOL") {
-            self.protocol = value.parse().map_err(|error| format!("{name}: {error}"))?;
-        }
-        if let Some((name, value)) = either("COMPRESSION") {
-            self.compression = value.parse().map_err(|error| format!("{name}: {error}"))?;
-        }
-        if let Some((name, value)) = either("TIMEOUT") {
-            self.timeout = milliseconds(&name, &value)?;
-        }
-        for name in ["OTEL_EXPORTER_OTLP_HEADERS", "OTEL_EXPORTER_OTLP_TRACES_HEADERS"] {
-            if let Some(value) = get(name) {
-                self.headers.extend(parse_attributes(&value));
-            }
-        }
-        if let Some(value) = get("OTEL_BSP_SCHEDULE_DELAY") {
-            self.delay = milliseconds("OTEL_BSP_SCHEDULE_DELAY", &value)?;
-        }
-        for (name, field) in [
-            ("OTEL_BSP_MAX_QUEUE_SIZE", &mut self.queue_spans),
-            ("OTEL_BSP_MAX_EXPORT_BATCH_SIZE", &mut self.batch_spans),
-        ] {
-            if let Some(value) = get(name) {
-                *field = value.parse().map_err(|_| format!("{name}: {value:?} is not a number"))?;
-            }
-        }
-        if let Some(value) = get("OTEL_TRACES_EXPORTER") {
-            match value.as_str() {
-                "none" => self.disabled = true,
-                "otlp" => {}
-                other => return Err(format!("OTEL_TRACES_EXPORTER: {other:?} is not one of otlp, none")),
-            }
-        }
-        if get("OTEL_SDK_DISABLED").is_some_and(|value| value.eq_ignore_ascii_case("true")) {
-            self.disabled = true;
-        }
-        Ok(())
-    }
-
     /// The address that requests go to; none if nothing is exported.
     ///
     /// # Errors
@@ -200,63 +141,5 @@ impl ExportConfig {
                 "the OTLP endpoint {configured:?} is not an address such as http://localhost:4318"
             )),
         }
-    }
-}
-
-fn milliseconds(name: &str, value: &str) -> Result<Time, String> {
-    value.parse().map(Time::from_ms).map_err(|_| format!("{name}: {value:?} is not a number of milliseconds"))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn from(variables: &[(&str, &str)]) -> Result<ExportConfig, String> {
-        let mut config = ExportConfig::default();
-        config.apply_environment(&|name| {
-            variables.iter().find(|(key, _)| *key == name).map(|(_, value)| (*value).to_owned())
-        })?;
-        Ok(config)
-    }
-
-    fn endpoint(variables: &[(&str, &str)]) -> String {
-        let uri = from(variables).and_then(|config| config.endpoint());
-        uri.map_or_else(|error| error, |uri| uri.map_or("none".to_owned(), |uri| uri.to_string()))
-    }
-
-    #[test]
-    fn the_standard_variables_say_where_spans_go() {
-        let base = ("OTEL_EXPORTER_OTLP_ENDPOINT", "http://a:4318/");
-        assert_eq!(endpoint(&[]), "none");
-        assert_eq!(endpoint(&[base]), "http://a:4318/v1/traces");
-        assert_eq!(endpoint(&[base, ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "http://b:1/x")]), "http://b:1/x");
-        assert_eq!(
-            endpoint(&[base, ("OTEL_EXPORTER_OTLP_PROTOCOL", "grpc")]),
-            "http://a:4318/opentelemetry.proto.collector.trace.v1.TraceService/Export"
-        );
-        assert_eq!(endpoint(&[base, ("OTEL_TRACES_EXPORTER", "none")]), "none");
-        assert_eq!(endpoint(&[base, ("OTEL_SDK_DISABLED", "TRUE")]), "none");
-        assert!(
-            endpoint(&[("OTEL_EXPORTER_OTLP_ENDPOINT", "https://a")]).contains("TLS is not supported yet")
-        );
-        assert!(endpoint(&[("OTEL_EXPORTER_OTLP_ENDPOINT", "ftp://a")]).contains("is not an address"));
-    }
-
-    #[test]
-    fn the_form_for_traces_wins_and_bad_values_are_named() {
-        let config = from(&[
-            ("OTEL_EXPORTER_OTLP_TIMEOUT", "100"),
-            ("OTEL_EXPORTER_OTLP_TRACES_TIMEOUT", "200"),
-            ("OTEL_EXPORTER_OTLP_HEADERS", "a=1,b=x%20y"),
-            ("OTEL_EXPORTER_OTLP_TRACES_HEADERS", "a=2"),
-            ("OTEL_EXPORTER_OTLP_COMPRESSION", "zstd"),
-        ])
-        .expect("valid");
-        assert_eq!(config.timeout, Time::from_ms(200));
-        assert_eq!(config.headers["a"], "2");
-        assert_eq!(config.headers["b"], "x y");
-        assert_eq!(config.compression, Compression::Zstd);
-        let error = from(&[("OTEL_EXPORTER_OTLP_PROTOCOL", "smoke")]).expect_err("no protocol");
-        assert!(error.starts_with("OTEL_EXPORTER_OTLP_PROTOCOL"), "{error}");
     }
 }

@@ -1,0 +1,19 @@
+//! `tracer config`: print the reference or the JSON Schema of the configuration.
+
+#![forbid(unsafe_code)]
+
+use std::process::ExitCode;
+
+use super::{
+    flags::{ConfigFlags, ConfigOutput},
+    outcome::{Outcome, print_all},
+};
+use crate::config::reference;
+
+pub(super) fn run(flags: &ConfigFlags) -> Outcome {
+    print_all(&match flags.what {
+        ConfigOutput::Reference => reference::markdown(),
+        ConfigOutput::Schema => reference::schema(),
+    });
+    Ok(ExitCode::SUCCESS)
+}

@@ -1,0 +1,51 @@
+//! `tracer doctor`: what this kernel and these privileges allow.
+
+#![forbid(unsafe_code)]
+
+use std::process::ExitCode;
+
+use super::{
+    flags::DoctorFlags,
+    outcome::{Outcome, UNSUPPORTED, print_all},
+};
+use crate::{
+    agent::status,
+    doctor,
+    kernel::{Kernel, Plan, Switches, Taken, propagation::PropagationPlan, taken},
+    process::facts::Proc,
+};
+
+pub(super) fn run(flags: &DoctorFlags, switches: &Switches) -> Outcome {
+    if let Some(pid) = flags.pid {
+        let agent = status::ask(&flags.socket).ok();
+        let lines = doctor::explain(pid, &Proc::default(), agent.as_ref());
+        print_all(&if flags.json {
+            format!("{}\n", serde_json::json!({ "pid": pid, "lines": lines }))
+        } else {
+            lines.join("\n") + "\n"
+        });
+        return Ok(ExitCode::SUCCESS);
+    }
+    let environment =
+        doctor::Environment { root: "/".into(), probe: Some(probe), switches: switches.clone() };
+    let findings = doctor::check(&environment);
+    print_all(&if flags.json {
+        format!("{}\n", serde_json::to_string_pretty(&findings).unwrap_or_default())
+    } else {
+        doctor::text(&findings)
+    });
+    let works = findings.iter().all(|finding| finding.verdict != doctor::Verdict::Missing);
+    Ok(if works { ExitCode::SUCCESS } else { ExitCode::from(UNSUPPORTED) })
+}
+
+/// Loads and attaches the kernel programs with nothing selected, and lets them go.
+fn probe(switches: &Switches) -> Result<doctor::Probe, String> {
+    let selectors = crate::process::selector::Selectors::default();
+    let mut plan = crate::process::discovery::plan(&selectors, 1 << 16, switches);
+    let load = |plan: &Plan| -> Result<Taken, String> {
+        Kernel::load(plan).map(|kernel| taken(&kernel)).map_err(|error| error.to_string())
+    };
+    let programs = load(&plan)?;
+    plan.propagation = Some(PropagationPlan::default());
+    Ok(doctor::Probe { programs, with_headers: load(&plan) })
+}

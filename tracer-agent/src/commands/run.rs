@@ -1,0 +1,50 @@
+//! `tracer run`: start a program and trace it.
+
+#![forbid(unsafe_code)]
+
+use std::{process::ExitCode, time::Duration};
+
+use super::{
+    flags::RunFlags,
+    outcome::{FAILURE, Failure, Outcome, USAGE},
+    session::{finish, serve_status, start},
+};
+use crate::{
+    agent::signals,
+    kernel::Switches,
+    process::{launch, selector::Rule},
+    propagate::Mode,
+    sink::terminal::{Destination, Format},
+};
+
+/// Starts a program and traces it until its last descendant has ended.
+pub(super) fn run(flags: &RunFlags, switches: &Switches) -> Outcome {
+    let mut config = flags.common.configuration().map_err(|error| Failure::new(USAGE, error))?;
+    let destination = Destination::new(config.output_file.as_deref(), true);
+    if flags.common.output.is_none() && config.output == Format::None {
+        config.output = Format::for_people(&destination);
+    }
+    let mut launched = launch::launch(&flags.command, flags.user.as_deref())
+        .map_err(|error| Failure::new(u8::try_from(error.exit_code()).unwrap_or(FAILURE), error))?;
+    // The rule gives the name; children and programs that it executes are selected by descent.
+    config.select.include =
+        vec![Rule { pid: vec![launched.pid()], service_name: flags.service_name.clone(), ..Rule::default() }];
+    let agent = start(config.clone(), &flags.common, &destination, Mode::Headers, switches)?;
+    let _server = serve_status(&config, &agent, false)?;
+    signals::relay();
+    launched
+        .release()
+        .map_err(|error| Failure::new(u8::try_from(error.exit_code()).unwrap_or(FAILURE), error))?;
+    let status = loop {
+        if let Some(status) = launched.poll() {
+            break status;
+        }
+        while let Some(signal) = signals::take() {
+            launched.signal(signal);
+        }
+        signals::wait(Duration::from_millis(20));
+    };
+    signals::stop_relaying();
+    finish(agent)?;
+    Ok(ExitCode::from(u8::try_from(status.0).unwrap_or(FAILURE)))
+}

@@ -1,0 +1,84 @@
+//! A running agent, from its start to its end: shared by `tracer`, `tracer agent` and `tracer run`.
+
+#![forbid(unsafe_code)]
+
+use std::process::ExitCode;
+
+use super::{
+    flags::CommonFlags,
+    outcome::{FAILURE, Failure, Outcome},
+};
+use crate::{
+    agent::{Agent, Options, signals, status::Server},
+    config::Config,
+    kernel::Switches,
+    log,
+    propagate::Mode,
+    sink::terminal::Destination,
+};
+
+/// Starts the agent; `headers` says what happens to trace headers if nobody has said it.
+pub(super) fn start(
+    mut config: Config,
+    flags: &CommonFlags,
+    destination: &Destination,
+    headers: Mode,
+    switches: &Switches,
+) -> Result<Agent, Failure> {
+    let headers_are_optional = config.propagation.mode.is_none();
+    config.propagation.mode.get_or_insert(headers);
+    log::start(&config.log);
+    for warning in &config.warnings {
+        tracing::warn!("{warning}");
+    }
+    signals::install();
+    let out = destination
+        .open()
+        .map_err(|error| Failure::new(FAILURE, format!("cannot write the output: {error}")))?;
+    let exports = config.export.endpoint().is_ok_and(|endpoint| endpoint.is_some());
+    let style = destination.style(flags.color.resolve(destination));
+    let summary = config.output.is_for_people();
+    let agent = Agent::start(Options {
+        config,
+        out,
+        style,
+        summary,
+        headers_are_optional,
+        switches: switches.clone(),
+    })?;
+    if !exports {
+        tracing::info!("no OTLP endpoint is configured: spans are not exported");
+    }
+    Ok(agent)
+}
+
+pub(super) fn serve_status(config: &Config, agent: &Agent, needed: bool) -> Result<Option<Server>, Failure> {
+    let Some(path) = &config.socket else { return Ok(None) };
+    match Server::start(path, agent.status()) {
+        Ok(server) => Ok(Some(server)),
+        Err(error) if needed => {
+            Err(Failure::new(FAILURE, format!("cannot answer on {}: {error}", path.display())))
+        }
+        Err(error) => {
+            tracing::warn!(%error, path = %path.display(), "`tracer status` will not work");
+            Ok(None)
+        }
+    }
+}
+
+pub(super) fn finish(agent: Agent) -> Outcome {
+    let status = agent.stop();
+    if let Some(export) = status.export
+        && export.sent < export.queued
+    {
+        let left = export.queued - export.sent;
+        tracing::warn!(
+            queued = export.queued,
+            sent = export.sent,
+            left,
+            last_error = export.last_error,
+            "not every span was delivered"
+        );
+    }
+    Ok(ExitCode::SUCCESS)
+}

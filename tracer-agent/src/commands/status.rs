@@ -1,0 +1,27 @@
+//! `tracer status`: ask the running agent.
+
+#![forbid(unsafe_code)]
+
+use std::process::ExitCode;
+
+use super::{
+    flags::StatusFlags,
+    outcome::{FAILURE, Failure, Outcome, print_all},
+};
+use crate::agent::status;
+
+pub(super) fn run(flags: &StatusFlags) -> Outcome {
+    let status = status::ask(&flags.socket).map_err(|error| {
+        let path = flags.socket.display();
+        Failure::new(
+            FAILURE,
+            format!("no agent answers on {path}: {error}; is it running, and are you its user?"),
+        )
+    })?;
+    print_all(&if flags.json {
+        format!("{}\n", serde_json::to_string_pretty(&status).unwrap_or_default())
+    } else {
+        status.to_string()
+    });
+    Ok(ExitCode::SUCCESS)
+}

@@ -1,0 +1,44 @@
+//! `tracer` and `tracer agent`: watch processes that already run.
+
+#![forbid(unsafe_code)]
+
+use std::time::Duration;
+
+use super::{
+    flags::TraceFlags,
+    outcome::{Failure, Outcome, USAGE},
+    session::{finish, serve_status, start},
+};
+use crate::{
+    agent::{signals, status::DEFAULT_SOCKET},
+    kernel::Switches,
+    propagate::Mode,
+    sink::terminal::{Destination, Format},
+};
+
+/// Watches processes until a signal; in the foreground also until the last of those that pids named has
+/// ended.
+pub(super) fn run(flags: &TraceFlags, daemon: bool, switches: &Switches) -> Outcome {
+    let mut config = flags.configuration().map_err(|error| Failure::new(USAGE, error))?;
+    let destination = Destination::new(config.output_file.as_deref(), false);
+    if !daemon && flags.common.output.is_none() && config.output == Format::None {
+        config.output = Format::for_people(&destination);
+    }
+    if daemon && config.socket.is_none() {
+        config.socket = Some(DEFAULT_SOCKET.into());
+    }
+    let only_pids = config.select.include.iter().all(|rule| !rule.pid.is_empty());
+    let agent = start(config.clone(), &flags.common, &destination, Mode::Off, switches)?;
+    let _server = serve_status(&config, &agent, daemon)?;
+    if daemon {
+        signals::notify_ready();
+    }
+    while !signals::received() && !agent.output_closed() {
+        if only_pids && !daemon && agent.targets_alive() == 0 {
+            tracing::info!("the last process that was named has ended");
+            break;
+        }
+        signals::wait(Duration::from_millis(200));
+    }
+    finish(agent)
+}
