@@ -10,7 +10,7 @@ use tracer_agent::protocol::{
 
 fuzz_target!(|input: &[u8]| {
     let Some((&start, mut rest)) = input.split_first() else { return };
-    let mut parser = Http1::new(if start & 1 == 0 { Start::Birth } else { Start::Joined }, Role::Client, Limits::default());
+    let mut parser = Http1::new(if start & 1 == 0 { Start::Birth } else { Start::MidStream }, Role::Client, Limits::default());
     let mut out = Vec::new();
     let mut now = 0;
     while let [what, length, after @ ..] = rest {

@@ -33,7 +33,7 @@ impl Replayed {
     /// It cannot be read, or is damaged.
     pub fn open(path: &Path) -> Result<Self, String> {
         let mut reader = Reader::open(path).map_err(|error| error.to_string())?;
-        let (config, _) = lenient(&reader.header().config);
+        let (config, _) = lenient(&reader.preamble().config);
         let mut inputs = Vec::new();
         while let Some(input) = reader.next_input().map_err(|error| error.to_string())? {
             inputs.push(input);

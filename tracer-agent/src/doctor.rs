@@ -109,7 +109,7 @@ fn headers(environment: &Environment, loaded: Result<Taken, String>) -> Finding 
             Verdict::Less,
             "only for processes below the agent's own cgroup: it runs in a cgroup namespace of its own",
         ),
-        Ok(taken) if taken.only_first => finding(
+        Ok(taken) if taken.first_only => finding(
             WHAT,
             Verdict::Less,
             "only on the first request of a connection, to ports that are known to speak HTTP/1: this kernel \

@@ -5,7 +5,7 @@
 
 use std::{any::Any, borrow::Cow, fmt::Debug, sync::Arc};
 
-use tracer_common::{HeaderOutcome, RECEIVE, SEND};
+use tracer_common::{InjectionOutcome, RECEIVE, SEND};
 
 use crate::{
     endpoint::{Endpoint, PeerIdentity},
@@ -187,23 +187,23 @@ pub struct Opened {
     /// Which attempt it says that it is, from 1.
     pub attempt: Option<u32>,
     /// For a call: what became of its trace header, if calls get headers.
-    pub header: Option<Box<Header>>,
+    pub injection: Option<Box<Injection>>,
     /// Bytes that were pushed into the stream before it: the other end sees it so much later.
     pub inserted: u32,
 }
 
 /// What became of the trace header of a call.
 #[derive(Clone, Debug)]
-pub struct Header {
+pub struct Injection {
     /// Whether it got one, or why not.
-    pub outcome: HeaderOutcome,
+    pub outcome: InjectionOutcome,
     /// What it carries.
-    pub sent: Option<SentHeader>,
+    pub sent: Option<InjectedHeader>,
 }
 
 /// A trace header that left with a call. Its span is that of the call.
 #[derive(Clone, Debug)]
-pub struct SentHeader {
+pub struct InjectedHeader {
     /// Trace.
     pub trace_id: [u8; 16],
     /// W3C trace flags.

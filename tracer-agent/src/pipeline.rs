@@ -4,7 +4,9 @@
 #![forbid(unsafe_code)]
 
 use rustc_hash::FxHashSet;
-use tracer_common::{CLOSE_SEND, CLOSE_UNREAD, HeaderOutcome, KERNEL_COUNTERS, KernelCounter, Verdict};
+use tracer_common::{
+    CLOSE_SEND, CLOSE_UNREAD, CapturePolicy, InjectionOutcome, KERNEL_COUNTERS, KernelCounter,
+};
 
 use crate::{
     connection::{self, Table},
@@ -23,7 +25,7 @@ use crate::{
 /// on the pipeline's thread and never waits.
 pub trait Feedback {
     /// What the kernel shall copy of a direction of a connection.
-    fn verdict(&mut self, _connection: u64, _direction: Direction, _verdict: Verdict) {}
+    fn policy(&mut self, _connection: u64, _direction: Direction, _policy: CapturePolicy) {}
     /// A request begins at this position of a connection, if one follows.
     fn boundary(&mut self, _connection: u64, _position: u32) {}
     /// A process makes calls on a connection that was not seen to be opened.
@@ -215,10 +217,10 @@ impl Pipeline {
                 handler.stage.correlator.forget_process(process.pid);
             }
             Event::Listen(process) => self.connections.listens(&[process.port]),
-            Event::Header(header) => {
+            Event::Injection(header) => {
                 if header.lasting != 0 {
                     handler.out.feedback.sealed(header.connection, false);
-                    if header.outcome == HeaderOutcome::InUse as u8 && header.parent_connection != 0 {
+                    if header.outcome == InjectionOutcome::InUse as u8 && header.parent_connection != 0 {
                         handler.out.feedback.orphaned(header.parent_connection);
                     }
                 }
@@ -323,7 +325,8 @@ struct Handler<'a, 'b> {
 impl connection::Output for Handler<'_, '_> {
     fn opened(&mut self, facts: &ConnectionFacts, opened: &mut Opened) {
         if self.stage.propagates && opened.kind == ExchangeKind::Call {
-            let outcome = opened.header.as_ref().map_or(HeaderOutcome::NotEntered, |header| header.outcome);
+            let outcome =
+                opened.injection.as_ref().map_or(InjectionOutcome::NotEntered, |header| header.outcome);
             self.stage.count(opened.unit.pid, Counter::of_header(outcome), 1);
         }
         self.stage.correlator.opened(facts, opened);
@@ -342,11 +345,11 @@ impl connection::Output for Handler<'_, '_> {
     }
 
     fn undecoded(&mut self, unit: Unit, time_ns: u64) {
-        self.stage.correlator.unread(unit, time_ns);
+        self.stage.correlator.undecoded(unit, time_ns);
     }
 
     fn opaque(&mut self, pid: u32) {
-        self.stage.correlator.hidden(pid);
+        self.stage.correlator.opaque(pid);
     }
 
     fn left(&mut self, connection: u64) {
@@ -380,8 +383,8 @@ impl connection::Output for Handler<'_, '_> {
         self.stage.count(pid, counter, n);
     }
 
-    fn verdict(&mut self, connection: u64, direction: Direction, verdict: Verdict) {
-        self.out.feedback.verdict(connection, direction, verdict);
+    fn policy(&mut self, connection: u64, direction: Direction, policy: CapturePolicy) {
+        self.out.feedback.policy(connection, direction, policy);
     }
 
     fn boundary(&mut self, facts: &ConnectionFacts, position: u32) {

@@ -16,17 +16,17 @@ pub const HEAD_BUDGET: u32 = 4096;
 /// Bytes that are copied of a head that is not complete after [`HEAD_BUDGET`]: the longest head that is read.
 pub const OPEN_HEAD_BUDGET: u32 = 64 * 1024;
 /// Bytes that are copied of each system call after the budget, until a capture policy gives the end of the body.
-pub const EDGE_WITHOUT_VERDICT: u32 = 256;
+pub const EDGE_WITHOUT_POLICY: u32 = 256;
 /// Bytes that are copied from the start of every system call.
 pub const EDGE_START: u32 = 16;
 /// Bytes that are copied from the end of every system call.
 pub const EDGE_END: u32 = 8;
 /// I/O vectors of one call that are followed; bytes in later ones count as unseen.
 pub const MAX_VECTORS: u32 = 64;
-/// Slots of the verdict array, and of other arrays that are indexed by the connection number; a power of two.
-pub const VERDICT_SLOTS: u32 = 1 << 16;
-/// Words of the verdict array: one for each direction of each slot.
-pub const VERDICT_WORDS: u32 = 2 * VERDICT_SLOTS;
+/// Slots of the policy array, and of other arrays that are indexed by the connection number; a power of two.
+pub const POLICY_SLOTS: u32 = 1 << 16;
+/// Words of the policy array: one for each direction of each slot.
+pub const POLICY_WORDS: u32 = 2 * POLICY_SLOTS;
 /// Process ids in the selection bitmap: the kernel's own limit (`PID_MAX_LIMIT`).
 pub const MAX_PIDS: u32 = 4 * 1024 * 1024;
 /// Words of the selection bitmap.
@@ -59,8 +59,8 @@ pub enum Kind {
     Exit = 6,
     /// [`ProcessRecord`]: the kernel programs selected a process by the port on which it listens.
     Listen = 7,
-    /// [`HeaderRecord`]: the outcome of the injection into a client request.
-    Header = 8,
+    /// [`InjectionRecord`]: the outcome of the injection into a client request.
+    Injection = 8,
 }
 
 impl Kind {
@@ -74,14 +74,22 @@ impl Kind {
             5 => Self::Fork,
             6 => Self::Exit,
             7 => Self::Listen,
-            8 => Self::Header,
+            8 => Self::Injection,
             _ => return None,
         })
     }
 
     /// All kinds.
-    pub const ALL: [Self; 8] =
-        [Self::Data, Self::Open, Self::Close, Self::Exec, Self::Fork, Self::Exit, Self::Listen, Self::Header];
+    pub const ALL: [Self; 8] = [
+        Self::Data,
+        Self::Open,
+        Self::Close,
+        Self::Exec,
+        Self::Fork,
+        Self::Exit,
+        Self::Listen,
+        Self::Injection,
+    ];
 
     /// Size of the record's fixed part. A variable number of bytes follows it: stream bytes or a name.
     pub const fn fixed_bytes(self) -> usize {
@@ -90,7 +98,7 @@ impl Kind {
             Self::Open => size_of::<OpenRecord>(),
             Self::Close => size_of::<CloseRecord>(),
             Self::Exec | Self::Fork | Self::Exit | Self::Listen => size_of::<ProcessRecord>(),
-            Self::Header => size_of::<HeaderRecord>(),
+            Self::Injection => size_of::<InjectionRecord>(),
         }
     }
 }
@@ -147,8 +155,8 @@ impl NoBytes {
     }
 }
 
-/// One send or receive on a connection. The copied bytes follow: the prefix of `head_length` bytes, which begins
-/// `head_offset` bytes behind the first, then the last `tail_length` bytes.
+/// One send or receive on a connection. The copied bytes follow: the prefix of `prefix_length` bytes, which begins
+/// `prefix_offset` bytes behind the first, then the last `tail_length` bytes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[cfg_attr(
     feature = "zerocopy",
@@ -162,8 +170,8 @@ pub struct DataHeader {
     pub direction: u8,
     /// `FLAG_*`.
     pub flags: u16,
-    /// Length of the prefix, the copied bytes from `head_offset` on.
-    pub head_length: u16,
+    /// Length of the prefix, the copied bytes from `prefix_offset` on.
+    pub prefix_length: u16,
     /// Copied bytes from the end of the call.
     pub tail_length: u8,
     /// A [`NoBytes`].
@@ -184,7 +192,7 @@ pub struct DataHeader {
     /// Bytes that the call moved; if it is split into several records, those of this record.
     pub length: u32,
     /// Offset of the prefix in those bytes.
-    pub head_offset: u32,
+    pub prefix_offset: u32,
     /// Records of this connection that were lost, because the ring was full, since the last one that was not.
     pub lost: u32,
     /// The runtime's task that made the call (a goroutine, a coroutine); 0 if it is not known.
@@ -333,10 +341,10 @@ pub struct ExecRecord {
 }
 
 /// The outcome of the injection into a client request: injected, rewritten, or declined with a reason
-/// ([`HeaderRecord::outcome`]).
+/// ([`InjectionRecord::outcome`]).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[repr(u8)]
-pub enum HeaderOutcome {
+pub enum InjectionOutcome {
     /// A header was inserted behind the request line.
     Pushed = 0,
     /// The request forwards a header of its parent; its parent id was changed to the span of this client request.
@@ -375,7 +383,7 @@ pub enum HeaderOutcome {
     /// The agent has not renewed its lease.
     Lease = 17,
     /// The sockmap is full, the kernel refused the socket, or no scratch buffer was free.
-    NoRoom = 18,
+    NoSpace = 18,
     /// The bytes of the message cannot be read, because they were spliced.
     Spliced = 19,
     /// The kernel could not make the head readable, or insert space into the message.
@@ -383,14 +391,14 @@ pub enum HeaderOutcome {
     /// The connection is older than the agent, or was not seen to be opened.
     NotEntered = 21,
     /// The parent of the client request is known only later, or not at all.
-    Later = 22,
+    ParentUnknown = 22,
     /// The parent of the client request carries a trace context that only the agent reads.
     OtherContext = 23,
     /// The request is not the first on its connection, and `FIONREAD` is wrong for sockets in a sockmap on this kernel.
-    OnlyFirst = 24,
+    FirstOnly = 24,
 }
 
-impl HeaderOutcome {
+impl InjectionOutcome {
     /// All outcomes; the number of each is its index.
     pub const ALL: [Self; 25] = [
         Self::Pushed,
@@ -411,13 +419,13 @@ impl HeaderOutcome {
         Self::InUse,
         Self::ForeignSender,
         Self::Lease,
-        Self::NoRoom,
+        Self::NoSpace,
         Self::Spliced,
         Self::PushFailed,
         Self::NotEntered,
-        Self::Later,
+        Self::ParentUnknown,
         Self::OtherContext,
-        Self::OnlyFirst,
+        Self::FirstOnly,
     ];
 
     /// The outcome with this number.
@@ -434,10 +442,10 @@ impl HeaderOutcome {
     derive(zerocopy::FromBytes, zerocopy::IntoBytes, zerocopy::Immutable, zerocopy::KnownLayout)
 )]
 #[repr(C)]
-pub struct HeaderRecord {
-    /// [`Kind::Header`].
+pub struct InjectionRecord {
+    /// [`Kind::Injection`].
     pub kind: u8,
-    /// A [`HeaderOutcome`].
+    /// A [`InjectionOutcome`].
     pub outcome: u8,
     /// The evidence for the parent: `EVIDENCE_*`.
     pub evidence: u8,
@@ -453,7 +461,7 @@ pub struct HeaderRecord {
     pub inserted: u32,
     /// Trace id of the header, if there is one.
     pub trace_id: [u8; 16],
-    /// Connection number of the parent; 0 for none. With [`HeaderOutcome::InUse`], the key in `SOCKETS` of a socket
+    /// Connection number of the parent; 0 for none. With [`InjectionOutcome::InUse`], the key in `SOCKETS` of a socket
     /// that cannot leave the sockmap by itself.
     pub parent_connection: u64,
     /// Position of the parent's first byte.
@@ -466,7 +474,7 @@ pub struct HeaderRecord {
     pub task: u64,
 }
 
-/// Bit in a word of `BOUNDARIES`, which also has a connection's [`verdict_tag`]: the next bytes that are sent, if any,
+/// Bit in a word of `BOUNDARIES`, which also has a connection's [`policy_tag`]: the next bytes that are sent, if any,
 /// are a request that begins at the position in the low half of the word.
 pub const BOUNDARY_HERE: u64 = 1 << 32;
 /// See [`BOUNDARY_HERE`]: no request will follow.
@@ -477,7 +485,7 @@ pub const PARENT_BYTES: u32 = 13 + 55 + 2;
 /// Longest `tracestate` that is inserted, bytes: the length that every participant must support (W3C Trace Context).
 pub const MAX_STATE: u32 = 512;
 
-/// [`HeaderRecord::evidence`]: there is no known parent, the client request begins a trace.
+/// [`InjectionRecord::evidence`]: there is no known parent, the client request begins a trace.
 pub const EVIDENCE_NONE: u8 = 0;
 /// See [`EVIDENCE_NONE`]: the thread worked for exactly this server request.
 pub const EVIDENCE_UNIT: u8 = 1;
@@ -501,7 +509,7 @@ pub const PROFILE_SOLE_REQUEST: u8 = 3;
 pub const PROFILE_SOLE_OWN: u8 = 4;
 /// See [`PROFILE_NONE`]: deferred. The agent attributes client requests after they were sent; they get no header while
 /// a server request is open.
-pub const PROFILE_LATER: u8 = 5;
+pub const PROFILE_DEFERRED: u8 = 5;
 
 /// Number of trace id bits that decide whether a root is sampled: the last 56.
 pub const RANDOM_BITS: u32 = 56;
@@ -532,11 +540,11 @@ pub const fn id_of(seed: u64, connection: u64, direction: u8, position: u32) -> 
     if id == 0 { 1 } else { id }
 }
 
-/// The capture policy for one direction of a connection. It is one word of the verdict array: the low 32 bits are
+/// The capture policy for one direction of a connection. It is one word of the policy array: the low 32 bits are
 /// a position, 3 bits the kind, the rest a tag of the connection's number. The tag keeps two connections apart that
-/// share a slot: each reads the other's word as [`Verdict::Heads`], which costs copying and never hides bytes.
+/// share a slot: each reads the other's word as [`CapturePolicy::Heads`], which costs copying and never hides bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Verdict {
+pub enum CapturePolicy {
     /// Copy the heads of messages. Every connection begins so.
     Heads,
     /// Copy nothing more, and send no records.
@@ -549,48 +557,48 @@ pub enum Verdict {
     /// Copy all bytes, up to [`OPEN_HEAD_BUDGET`] of each system call.
     Everything,
     /// Copy the headers of HTTP/2 frames and the header blocks, wherever they stand. The kernel programs treat it
-    /// as [`Verdict::Everything`]: they do not follow frames yet.
+    /// as [`CapturePolicy::Everything`]: they do not follow frames yet.
     Frames,
 }
 
-/// Kind bits of a verdict word: see [`Verdict::word`].
-pub const VERDICT_HEADS: u64 = 0;
-/// See [`VERDICT_HEADS`].
-pub const VERDICT_IGNORE: u64 = 1;
-/// See [`VERDICT_HEADS`].
-pub const VERDICT_BODY: u64 = 2;
-/// See [`VERDICT_HEADS`]. This kind and all above it copy everything.
-pub const VERDICT_EVERYTHING: u64 = 3;
-/// See [`VERDICT_HEADS`].
-pub const VERDICT_FRAMES: u64 = 4;
+/// Kind bits of a policy word: see [`CapturePolicy::word`].
+pub const POLICY_HEADS: u64 = 0;
+/// See [`POLICY_HEADS`].
+pub const POLICY_IGNORE: u64 = 1;
+/// See [`POLICY_HEADS`].
+pub const POLICY_BODY: u64 = 2;
+/// See [`POLICY_HEADS`]. This kind and all above it copy everything.
+pub const POLICY_EVERYTHING: u64 = 3;
+/// See [`POLICY_HEADS`].
+pub const POLICY_FRAMES: u64 = 4;
 
-/// The part of a connection's number that a verdict word carries, in its place.
-pub const fn verdict_tag(connection: u64) -> u64 {
-    (connection / VERDICT_SLOTS as u64) << 35
+/// The part of a connection's number that a policy word carries, in its place.
+pub const fn policy_tag(connection: u64) -> u64 {
+    (connection / POLICY_SLOTS as u64) << 35
 }
 
-/// The slot of a connection in arrays of [`VERDICT_SLOTS`].
-pub const fn verdict_slot(connection: u64) -> u32 {
-    (connection as u32) & (VERDICT_SLOTS - 1)
+/// The slot of a connection in arrays of [`POLICY_SLOTS`].
+pub const fn policy_slot(connection: u64) -> u32 {
+    (connection as u32) & (POLICY_SLOTS - 1)
 }
 
-/// The index of a direction's word in the verdict array.
+/// The index of a direction's word in the policy array.
 #[inline(always)]
-pub const fn verdict_index(connection: u64, direction: u8) -> u32 {
-    verdict_slot(connection) * 2 + (direction & 1) as u32
+pub const fn policy_index(connection: u64, direction: u8) -> u32 {
+    policy_slot(connection) * 2 + (direction & 1) as u32
 }
 
-impl Verdict {
-    /// The word that stands for this verdict on a direction of `connection`.
+impl CapturePolicy {
+    /// The word that stands for this policy on a direction of `connection`.
     pub const fn word(self, connection: u64) -> u64 {
         let (kind, position) = match self {
-            Self::Heads => (VERDICT_HEADS, 0),
-            Self::Ignore => (VERDICT_IGNORE, 0),
-            Self::BodyUntil { position } => (VERDICT_BODY, position),
-            Self::Everything => (VERDICT_EVERYTHING, 0),
-            Self::Frames => (VERDICT_FRAMES, 0),
+            Self::Heads => (POLICY_HEADS, 0),
+            Self::Ignore => (POLICY_IGNORE, 0),
+            Self::BodyUntil { position } => (POLICY_BODY, position),
+            Self::Everything => (POLICY_EVERYTHING, 0),
+            Self::Frames => (POLICY_FRAMES, 0),
         };
-        verdict_tag(connection) | kind << 32 | position as u64
+        policy_tag(connection) | kind << 32 | position as u64
     }
 }
 
@@ -743,7 +751,7 @@ const _: () = {
     assert!(size_of::<CloseRecord>() == 32);
     assert!(size_of::<ProcessRecord>() == 24);
     assert!(size_of::<ExecRecord>() == 24 + NAME_BYTES);
-    assert!(size_of::<HeaderRecord>() == 64);
+    assert!(size_of::<InjectionRecord>() == 64);
     assert!(size_of::<Offsets>() == 55 * 4);
     assert!(size_of::<Settings>() == 13 * 4);
     assert!(size_of::<FileKey>() == 16);
@@ -754,41 +762,41 @@ mod tests {
     use super::*;
 
     #[test]
-    fn verdict_words_of_connections_in_one_slot_differ() {
+    fn policy_words_of_connections_in_one_slot_differ() {
         let first = 7;
-        let second = 7 + u64::from(VERDICT_SLOTS);
-        assert_eq!(verdict_slot(first), verdict_slot(second));
-        assert_ne!(Verdict::Ignore.word(first), Verdict::Ignore.word(second));
-        assert_eq!(Verdict::Heads.word(3), 0);
+        let second = 7 + u64::from(POLICY_SLOTS);
+        assert_eq!(policy_slot(first), policy_slot(second));
+        assert_ne!(CapturePolicy::Ignore.word(first), CapturePolicy::Ignore.word(second));
+        assert_eq!(CapturePolicy::Heads.word(3), 0);
     }
 
     #[test]
     fn each_direction_of_each_slot_has_a_word_of_its_own() {
-        let last = u64::from(VERDICT_SLOTS - 1);
+        let last = u64::from(POLICY_SLOTS - 1);
         let indices = [(0, RECEIVE), (0, SEND), (1, RECEIVE), (last, SEND)];
-        let indices = indices.map(|(connection, direction)| verdict_index(connection, direction));
-        assert_eq!(indices, [0, 1, 2, VERDICT_WORDS - 1]);
+        let indices = indices.map(|(connection, direction)| policy_index(connection, direction));
+        assert_eq!(indices, [0, 1, 2, POLICY_WORDS - 1]);
     }
 
     #[test]
-    fn kinds_of_verdicts_leave_the_tag_alone() {
-        let connection = 7 + 5 * u64::from(VERDICT_SLOTS);
+    fn kinds_of_policies_leave_the_tag_alone() {
+        let connection = 7 + 5 * u64::from(POLICY_SLOTS);
         let all = [
-            Verdict::Heads,
-            Verdict::Ignore,
-            Verdict::BodyUntil { position: u32::MAX },
-            Verdict::Everything,
-            Verdict::Frames,
+            CapturePolicy::Heads,
+            CapturePolicy::Ignore,
+            CapturePolicy::BodyUntil { position: u32::MAX },
+            CapturePolicy::Everything,
+            CapturePolicy::Frames,
         ];
-        for (kind, verdict) in all.into_iter().enumerate() {
-            let word = verdict.word(connection);
-            assert_eq!((word ^ verdict_tag(connection)) >> 32, kind as u64);
+        for (kind, policy) in all.into_iter().enumerate() {
+            let word = policy.word(connection);
+            assert_eq!((word ^ policy_tag(connection)) >> 32, kind as u64);
         }
     }
 
     #[test]
     fn outcomes_stand_at_the_places_of_their_numbers() {
-        for (number, outcome) in HeaderOutcome::ALL.into_iter().enumerate() {
+        for (number, outcome) in InjectionOutcome::ALL.into_iter().enumerate() {
             assert_eq!(outcome as usize, number);
         }
     }

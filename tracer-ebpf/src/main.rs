@@ -15,11 +15,11 @@ mod context;
 mod hooks;
 mod http;
 mod memory;
+mod policy;
 mod propagate;
 mod ring;
 mod scratch;
 mod select;
-mod verdict;
 
 /// BPF helpers for GPL-compatible programs only are used (`bpf_probe_read_user`, storage).
 #[unsafe(link_section = "license")]

@@ -1,24 +1,24 @@
 //! The word back to the kernel programs.
 
-use tracer_common::Verdict;
+use tracer_common::CapturePolicy;
 
 use crate::{
     clock,
     exchange::{ConnectionFacts, Direction},
-    kernel::{Verdicts, propagation::Propagation},
+    kernel::{CapturePolicies, propagation::Propagation},
     pipeline::Feedback,
 };
 
 /// Hands what the pipeline has learned to the maps of the kernel programs.
 pub(super) struct KernelFeedback {
-    verdicts: Verdicts,
+    policies: CapturePolicies,
     propagation: Option<Propagation>,
 }
 
 impl KernelFeedback {
     /// `propagation` is there if requests get trace headers.
-    pub(super) fn new(verdicts: Verdicts, propagation: Option<Propagation>) -> Self {
-        Self { verdicts, propagation }
+    pub(super) fn new(policies: CapturePolicies, propagation: Option<Propagation>) -> Self {
+        Self { policies, propagation }
     }
 
     /// No more requests get trace headers.
@@ -35,8 +35,8 @@ impl KernelFeedback {
 }
 
 impl Feedback for KernelFeedback {
-    fn verdict(&mut self, connection: u64, direction: Direction, verdict: Verdict) {
-        self.verdicts.set(connection, direction, verdict);
+    fn policy(&mut self, connection: u64, direction: Direction, policy: CapturePolicy) {
+        self.policies.set(connection, direction, policy);
     }
 
     fn boundary(&mut self, connection: u64, position: u32) {
@@ -47,7 +47,7 @@ impl Feedback for KernelFeedback {
 
     fn preexisting(&mut self, pid: u32, facts: &ConnectionFacts) {
         if let Some(propagation) = &mut self.propagation {
-            propagation.join(pid, facts);
+            propagation.want_preexisting(pid, facts);
         }
     }
 
@@ -77,7 +77,7 @@ impl Feedback for KernelFeedback {
 
     fn tick(&mut self) {
         if let Some(propagation) = &mut self.propagation {
-            propagation.join_wanted();
+            propagation.admit_wanted();
         }
     }
 }

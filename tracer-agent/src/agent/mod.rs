@@ -130,7 +130,7 @@ impl Agent {
         let status = Shared::default();
         let shared = Arc::new(State::default());
         let (commands, inbox) = mpsc::channel();
-        let feedback = KernelFeedback::new(kernel.verdicts(), kernel.take_propagation());
+        let feedback = KernelFeedback::new(kernel.policies(), kernel.take_propagation());
         let mut worker = Worker {
             discovery: Discovery::new(selectors, kernel.selection()),
             feed: Feed {

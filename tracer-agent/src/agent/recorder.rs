@@ -6,7 +6,7 @@ use crate::{
     config::Config,
     event::{
         Input,
-        recording::{Header, Masks, RecordSizes, RecordingError, VERSION, Writer, create},
+        recording::{Masks, Preamble, RecordSizes, RecordingError, VERSION, Writer, create},
     },
     process::identity::Host,
     redact::Redactor,
@@ -44,7 +44,7 @@ impl Recorder {
         host: &Host,
         seed: u64,
     ) -> Result<Self, String> {
-        let header = Header {
+        let header = Preamble {
             version: VERSION,
             agent: env!("CARGO_PKG_VERSION").to_owned(),
             kernel: super::host::kernel_release(),

@@ -29,14 +29,14 @@ pub fn replay(
     style: Style,
 ) -> Result<(), String> {
     let mut reader = Reader::open(path).map_err(|error| error.to_string())?;
-    let header = reader.header().clone();
-    let (config, ignored) = lenient::<Config>(&header.config);
+    let preamble = reader.preamble().clone();
+    let (config, ignored) = lenient::<Config>(&preamble.config);
     if !ignored.is_empty() {
         let keys = ignored.join(", ");
         eprintln!("tracer: {}: this version ignores of its configuration: {keys}", path.display());
     }
-    let (host, _) = lenient::<Host>(&header.host);
-    let mut pipeline = pipeline(&config, host, header.seed);
+    let (host, _) = lenient::<Host>(&preamble.host);
+    let mut pipeline = pipeline(&config, host, preamble.seed);
     let output = Output::new(format, style, Box::new(AtOnce::new(out)));
     let mut sink = Replayed { output, summary: Summary::default() };
     let mut out = Out { spans: &mut sink, feedback: &mut () };

@@ -3,8 +3,8 @@
 use std::mem;
 
 use tracer_common::{
-    CloseRecord, DataHeader, FLAG_CONTINUES, FLAG_DATAGRAM, FLAG_END, FLAG_TURN, HeaderRecord, OPEN_BIRTH,
-    OpenRecord, Verdict,
+    CapturePolicy, CloseRecord, DataHeader, FLAG_CONTINUES, FLAG_DATAGRAM, FLAG_END, FLAG_TURN,
+    InjectionRecord, OPEN_BIRTH, OpenRecord,
 };
 
 use super::{
@@ -37,7 +37,7 @@ pub(super) struct Entry {
     /// It carries nothing that is read; told once.
     is_opaque: bool,
     /// What the kernel was told last, by direction.
-    verdicts: [Verdict; 2],
+    policies: [CapturePolicy; 2],
     last_ns: u64,
     tally: Tally,
     /// What became of trace headers, if client requests get some.
@@ -56,7 +56,7 @@ struct Tally {
 }
 
 impl Entry {
-    /// Bodies shorter than this end before a verdict about them would arrive.
+    /// Bodies shorter than this end before a policy about them would arrive.
     const SHORT_BODY: u64 = 4096;
 
     pub(super) fn new(
@@ -75,7 +75,7 @@ impl Entry {
             is_unclear: !from_birth,
             was_accepted: from_birth && role.is_none(),
             is_opaque: false,
-            verdicts: [Verdict::Heads; 2],
+            policies: [CapturePolicy::Heads; 2],
             last_ns: record.time_ns,
             tally: Tally::default(),
             injected: None,
@@ -106,7 +106,7 @@ impl Entry {
     }
 
     /// A trace header was injected into a request, or none can be.
-    pub(super) fn header(&mut self, record: HeaderRecord) {
+    pub(super) fn header(&mut self, record: InjectionRecord) {
         self.injected.get_or_insert_default().add(record);
     }
 
@@ -170,8 +170,8 @@ impl Entry {
             self.tell_undecoded(direction, header, out);
         }
         if self.session.is_opaque() || self.layer.is_some() {
-            // The verdict's slot was taken by another connection.
-            out.verdict(self.facts.number, direction, Verdict::Ignore);
+            // The policy's slot was taken by another connection.
+            out.policy(self.facts.number, direction, CapturePolicy::Ignore);
             return;
         }
         let offset = self.transport.offset_of(direction, header.position);
@@ -385,7 +385,7 @@ impl Entry {
         {
             let position = self.transport.position_of(Direction::Send, opened.offset);
             opened.inserted = injected.inserted_before(position);
-            opened.header = Some(Box::new(injected.take(position)));
+            opened.injection = Some(Box::new(injected.take(position)));
         }
         self.is_unclear = false;
         out.opened(&self.facts, opened);
@@ -424,30 +424,30 @@ impl Entry {
             }
         }
         for direction in BOTH {
-            let verdict = match wants[direction.index()] {
+            let policy = match wants[direction.index()] {
                 // Its bytes come from elsewhere.
-                _ if self.layer.is_some() => Verdict::Ignore,
-                Want::Heads => Verdict::Heads,
-                Want::Everything => Verdict::Everything,
-                Want::Frames => Verdict::Frames,
-                Want::Nothing => Verdict::Ignore,
+                _ if self.layer.is_some() => CapturePolicy::Ignore,
+                Want::Heads => CapturePolicy::Heads,
+                Want::Everything => CapturePolicy::Everything,
+                Want::Frames => CapturePolicy::Frames,
+                Want::Nothing => CapturePolicy::Ignore,
                 Want::BodyUntil(end) => self.body_until(direction, end),
             };
-            if verdict != self.verdicts[direction.index()] {
-                self.verdicts[direction.index()] = verdict;
-                out.verdict(self.facts.number, direction, verdict);
+            if policy != self.policies[direction.index()] {
+                self.policies[direction.index()] = policy;
+                out.policy(self.facts.number, direction, policy);
             }
         }
     }
 
     /// A body ends at this offset.
-    fn body_until(&self, direction: Direction, end: u64) -> Verdict {
+    fn body_until(&self, direction: Direction, end: u64) -> CapturePolicy {
         let left = end.saturating_sub(self.transport.duplex.stream(direction).next());
         // Positions are 32 bits wide: a body of gigabytes is told in parts.
         if left < Self::SHORT_BODY || left > u64::from(u32::MAX / 4) {
-            return Verdict::Heads;
+            return CapturePolicy::Heads;
         }
-        Verdict::BodyUntil { position: self.transport.position_of(direction, end) }
+        CapturePolicy::BodyUntil { position: self.transport.position_of(direction, end) }
     }
 }
 
@@ -456,7 +456,7 @@ fn segment_of<'a>(header: &DataHeader, offset: u64, head: &'a [u8], tail: &'a [u
     Segment {
         offset,
         length: u64::from(header.length),
-        skip: u64::from(header.head_offset),
+        skip: u64::from(header.prefix_offset),
         head,
         tail,
         start_ns: header.start_ns,

@@ -2,17 +2,17 @@
 
 use std::collections::VecDeque;
 
-use tracer_common::{HeaderOutcome, HeaderRecord};
+use tracer_common::{InjectionOutcome, InjectionRecord};
 
-use crate::exchange::{Header, SentHeader};
+use crate::exchange::{InjectedHeader, Injection};
 
 /// Those of one connection, from the records of the kernel programs.
 #[derive(Debug, Default)]
 pub(super) struct Injected {
     /// Records of requests that were not seen yet.
-    pending: VecDeque<HeaderRecord>,
+    pending: VecDeque<InjectionRecord>,
     /// What holds for all requests from a position on.
-    lasting: Option<(u32, HeaderOutcome)>,
+    lasting: Option<(u32, InjectionOutcome)>,
     /// Positions of requests that a header was pushed into, and the bytes pushed before and behind each.
     pushes: VecDeque<(u32, u32, u32)>,
 }
@@ -21,8 +21,8 @@ impl Injected {
     /// Requests that wait for their bytes, and pushes that are remembered.
     pub(super) const MOST: usize = 64;
 
-    pub(super) fn add(&mut self, record: HeaderRecord) {
-        let Some(outcome) = HeaderOutcome::from_byte(record.outcome) else { return };
+    pub(super) fn add(&mut self, record: InjectionRecord) {
+        let Some(outcome) = InjectionOutcome::from_byte(record.outcome) else { return };
         if record.lasting != 0 {
             self.lasting = Some((record.position, outcome));
             return;
@@ -36,7 +36,7 @@ impl Injected {
         if self.pushes.len() >= Self::MOST {
             self.pushes.pop_front();
         }
-        if outcome == HeaderOutcome::Pushed {
+        if outcome == InjectionOutcome::Pushed {
             let behind = record.inserted.wrapping_add(u32::from(record.pushed));
             self.pushes.push_back((record.position, record.inserted, behind));
         }
@@ -44,29 +44,29 @@ impl Injected {
     }
 
     /// What became of the header of the request at this position.
-    pub(super) fn take(&mut self, position: u32) -> Header {
+    pub(super) fn take(&mut self, position: u32) -> Injection {
         if let Some(at) = self.pending.iter().position(|record| record.position == position) {
             let record = self.pending.remove(at);
             self.pending.drain(..at);
             if let Some((record, outcome)) =
-                record.and_then(|record| Some((record, HeaderOutcome::from_byte(record.outcome)?)))
+                record.and_then(|record| Some((record, InjectionOutcome::from_byte(record.outcome)?)))
             {
-                let is_sent = matches!(outcome, HeaderOutcome::Pushed | HeaderOutcome::Rewritten);
-                let sent = is_sent.then(|| SentHeader {
+                let is_sent = matches!(outcome, InjectionOutcome::Pushed | InjectionOutcome::Rewritten);
+                let sent = is_sent.then(|| InjectedHeader {
                     trace_id: record.trace_id,
                     flags: record.trace_flags,
                     evidence: record.evidence,
                     parent: (record.parent_connection != 0)
                         .then_some((record.parent_connection, record.parent_position)),
                 });
-                return Header { outcome, sent };
+                return Injection { outcome, sent };
             }
         }
         let outcome = match self.lasting {
             Some((from, outcome)) if position.wrapping_sub(from) < u32::MAX / 2 => outcome,
-            _ => HeaderOutcome::BoundaryUnknown,
+            _ => InjectionOutcome::BoundaryUnknown,
         };
-        Header { outcome, sent: None }
+        Injection { outcome, sent: None }
     }
 
     /// Bytes that were pushed into the stream before this position.
@@ -85,40 +85,40 @@ mod tests {
 
     use super::*;
 
-    fn record(position: u32, outcome: HeaderOutcome) -> HeaderRecord {
-        let pushed = if outcome == HeaderOutcome::Pushed { PARENT_BYTES as u16 } else { 0 };
-        HeaderRecord { position, outcome: outcome as u8, pushed, ..HeaderRecord::default() }
+    fn record(position: u32, outcome: InjectionOutcome) -> InjectionRecord {
+        let pushed = if outcome == InjectionOutcome::Pushed { PARENT_BYTES as u16 } else { 0 };
+        InjectionRecord { position, outcome: outcome as u8, pushed, ..InjectionRecord::default() }
     }
 
     #[test]
     fn each_request_has_its_own_and_what_lasts_holds_behind() {
         let mut injected = Injected::default();
-        let parent = HeaderRecord {
+        let parent = InjectionRecord {
             evidence: EVIDENCE_PROXY,
             parent_connection: 7,
             parent_position: 9,
-            ..record(u32::MAX - 10, HeaderOutcome::Pushed)
+            ..record(u32::MAX - 10, InjectionOutcome::Pushed)
         };
         injected.add(parent);
-        injected.add(HeaderRecord { inserted: PARENT_BYTES, ..record(20, HeaderOutcome::Pushed) });
-        injected.add(HeaderRecord { lasting: 1, ..record(21, HeaderOutcome::Blocking) });
+        injected.add(InjectionRecord { inserted: PARENT_BYTES, ..record(20, InjectionOutcome::Pushed) });
+        injected.add(InjectionRecord { lasting: 1, ..record(21, InjectionOutcome::Blocking) });
         let first = injected.take(u32::MAX - 10);
-        assert_eq!(first.outcome, HeaderOutcome::Pushed);
+        assert_eq!(first.outcome, InjectionOutcome::Pushed);
         assert_eq!(first.sent.and_then(|sent| sent.parent), Some((7, 9)));
         assert_eq!(injected.inserted_before(u32::MAX - 10), 0);
         assert_eq!(injected.inserted_before(20), PARENT_BYTES);
         assert_eq!(injected.inserted_before(21), 2 * PARENT_BYTES);
-        assert_eq!(injected.take(10).outcome, HeaderOutcome::BoundaryUnknown);
-        assert_eq!(injected.take(20).outcome, HeaderOutcome::Pushed);
-        assert_eq!(injected.take(500).outcome, HeaderOutcome::Blocking);
+        assert_eq!(injected.take(10).outcome, InjectionOutcome::BoundaryUnknown);
+        assert_eq!(injected.take(20).outcome, InjectionOutcome::Pushed);
+        assert_eq!(injected.take(500).outcome, InjectionOutcome::Blocking);
     }
 
     #[test]
     fn a_send_that_is_made_again_counts_once() {
         let mut injected = Injected::default();
-        injected.add(record(5, HeaderOutcome::Pushed));
-        injected.add(record(5, HeaderOutcome::QueueNotEmpty));
+        injected.add(record(5, InjectionOutcome::Pushed));
+        injected.add(record(5, InjectionOutcome::QueueNotEmpty));
         assert_eq!(injected.inserted_before(50), 0);
-        assert_eq!(injected.take(5).outcome, HeaderOutcome::QueueNotEmpty);
+        assert_eq!(injected.take(5).outcome, InjectionOutcome::QueueNotEmpty);
     }
 }

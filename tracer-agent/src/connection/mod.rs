@@ -18,7 +18,7 @@ mod table;
 mod tests;
 mod transport;
 
-use tracer_common::{DataHeader, NoBytes, Verdict};
+use tracer_common::{CapturePolicy, DataHeader, NoBytes};
 
 pub use self::table::Table;
 use crate::{
@@ -57,7 +57,7 @@ pub trait Output {
     /// Something for the ledger; `pid` is the process that moved the bytes.
     fn count(&mut self, pid: u32, counter: Counter, n: u64);
     /// What is wanted of a direction of a connection has changed.
-    fn verdict(&mut self, connection: u64, direction: Direction, verdict: Verdict);
+    fn policy(&mut self, connection: u64, direction: Direction, policy: CapturePolicy);
     /// A call on a connection has ended, and what is sent next begins at this position.
     fn boundary(&mut self, facts: &ConnectionFacts, position: u32);
 }

@@ -210,7 +210,7 @@ impl Session {
                 (role_of_request(direction.opposite()), Start::Birth)
             }
             // The request went by unseen.
-            Side::Response => (role_of_request(direction.opposite()), Start::Joined),
+            Side::Response => (role_of_request(direction.opposite()), Start::MidStream),
         };
         self.open(protocol, role, start, next);
         let State::Parsing { parser, .. } = &self.state else { return true };
@@ -221,7 +221,7 @@ impl Session {
     fn recognise_midstream(&mut self, direction: Direction, head: &[u8], next: [u64; 2]) {
         let (protocol, role) = match sniff(head) {
             Recognition::Found(protocol, _) if protocol.open.is_none() => {
-                return self.give_up(protocol.unread);
+                return self.give_up(protocol.opaque_counter);
             }
             Recognition::Found(protocol, Side::Request) => (protocol, role_of_request(direction)),
             Recognition::Found(protocol, Side::Response) => (protocol, role_of_request(direction.opposite())),
@@ -234,7 +234,7 @@ impl Session {
         };
         // A body that looks like a message of the wrong direction decides nothing.
         if self.role.is_none_or(|known| known == role) {
-            self.open(protocol, role, Start::Joined, next);
+            self.open(protocol, role, Start::MidStream, next);
             let other = direction.opposite();
             if let State::Parsing { parser, .. } = &mut self.state
                 && self.last_direction == Some(other)
@@ -248,7 +248,7 @@ impl Session {
     /// A parser reads from here on.
     pub(super) fn open(&mut self, protocol: &'static Protocol, role: Role, start: Start, next: [u64; 2]) {
         let Some(parser) = protocol::open(protocol, role, start, &self.limits) else {
-            return self.give_up(protocol.unread);
+            return self.give_up(protocol.opaque_counter);
         };
         self.role = Some(role);
         let began = [next[0].max(self.begins[0]), next[1].max(self.begins[1])];
@@ -438,7 +438,7 @@ impl Session {
             Next::Opaque => return done,
             Next::Sniff => self.state = State::Unknown { misses: 0 },
             Next::Protocol(protocol) => {
-                let start = if self.from_start { Start::Birth } else { Start::Joined };
+                let start = if self.from_start { Start::Birth } else { Start::MidStream };
                 let role = self.role.unwrap_or(Role::Client);
                 self.open(protocol, role, start, at);
             }

@@ -3,8 +3,8 @@
 
 use rustc_hash::{FxHashMap, FxHashSet};
 use tracer_common::{
-    CLOSE_SEND, CLOSE_UNREAD, CloseRecord, DataHeader, FLAG_PRE_SEND, HeaderRecord, OPEN_BIRTH, OPEN_CLIENT,
-    OpenRecord, RECEIVE, SEND,
+    CLOSE_SEND, CLOSE_UNREAD, CloseRecord, DataHeader, FLAG_PRE_SEND, InjectionRecord, OPEN_BIRTH,
+    OPEN_CLIENT, OpenRecord, RECEIVE, SEND,
 };
 
 use super::{Limits, Output, entry::Entry, injected::Injected, peers::Peers, unit_of};
@@ -45,7 +45,7 @@ pub struct Table {
     /// Connections that are over, and stay as long for the other end's exchanges.
     leaving: [Vec<u64>; 2],
     /// What became of trace headers on connections that are not known yet.
-    early_headers: FxHashMap<u64, Vec<HeaderRecord>>,
+    early_injections: FxHashMap<u64, Vec<InjectionRecord>>,
     limits: Limits,
     last_sweep_ns: u64,
 }
@@ -82,7 +82,7 @@ impl Table {
             sends: SendTiming::Unknown,
             waiting: [Vec::new(), Vec::new()],
             leaving: [Vec::new(), Vec::new()],
-            early_headers: FxHashMap::default(),
+            early_injections: FxHashMap::default(),
             limits,
             last_sweep_ns: 0,
         }
@@ -146,10 +146,10 @@ impl Table {
         };
         out.count(record.pid, Counter::Connections, 1);
         if !from_birth {
-            out.count(record.pid, Counter::ConnectionsJoined, 1);
+            out.count(record.pid, Counter::ConnectionsMidStream, 1);
         }
         let mut entry = Entry::new(facts, role, record, self.limits.protocol);
-        for header in self.early_headers.remove(&record.connection).unwrap_or_default() {
+        for header in self.early_injections.remove(&record.connection).unwrap_or_default() {
             entry.header(header);
         }
         self.connections.insert(record.connection, entry);
@@ -196,16 +196,16 @@ impl Table {
     }
 
     /// A trace header was injected into a request, or none can be: told before its bytes are.
-    pub fn header(&mut self, record: &HeaderRecord) {
+    pub fn header(&mut self, record: &InjectionRecord) {
         /// Connections that never carried a byte leave theirs behind.
         const MOST: usize = 4096;
         if let Some(entry) = self.connections.get_mut(&record.connection) {
             return entry.header(*record);
         }
-        if self.early_headers.len() >= MOST {
-            self.early_headers.clear();
+        if self.early_injections.len() >= MOST {
+            self.early_injections.clear();
         }
-        let early = self.early_headers.entry(record.connection).or_default();
+        let early = self.early_injections.entry(record.connection).or_default();
         if early.len() < Injected::MOST {
             early.push(*record);
         }

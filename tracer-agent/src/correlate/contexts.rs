@@ -10,7 +10,7 @@ use super::{
     open::{Key, OpenRequests},
 };
 use crate::{
-    exchange::{Direction, SentHeader},
+    exchange::{Direction, InjectedHeader},
     trace_context::sample::{RANDOM, SAMPLED, Sampler},
     trace_context::{Carried, Incoming},
 };
@@ -87,7 +87,7 @@ impl Contexts {
         &self,
         open: &mut OpenRequests,
         key: Key,
-        header: &SentHeader,
+        header: &InjectedHeader,
     ) -> (Context, Option<Key>) {
         let evidence = match header.evidence {
             EVIDENCE_UNIT => Evidence::Unit,

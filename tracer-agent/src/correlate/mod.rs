@@ -98,13 +98,13 @@ impl Correlator {
     }
 
     /// A process serves a connection whose requests cannot be seen.
-    pub fn hidden(&mut self, pid: u32) {
+    pub fn opaque(&mut self, pid: u32) {
         self.processes.of(pid, &self.rules).set_opaque();
         self.processes.tell(pid, &self.rules, self.now_ns);
     }
 
     /// A unit has read what may be a request, and is not understood: its process works for it.
-    pub fn unread(&mut self, unit: Unit, time_ns: u64) {
+    pub fn undecoded(&mut self, unit: Unit, time_ns: u64) {
         if let Some(process) = self.processes.get_mut(unit.pid) {
             process.works_unseen(unit, time_ns);
             self.now_ns = self.now_ns.max(time_ns);
@@ -116,7 +116,7 @@ impl Correlator {
     pub fn opened(&mut self, facts: &ConnectionFacts, opened: &mut Opened) {
         let Opened { kind, unit, start_ns, offset, target, attempt, inserted, .. } = *opened;
         let (incoming, carried, header) =
-            (opened.incoming.take(), opened.carried.take(), opened.header.take());
+            (opened.incoming.take(), opened.carried.take(), opened.injection.take());
         self.now_ns = self.now_ns.max(start_ns);
         let carries = Carries { traceparent: incoming.as_deref(), others: carried.as_deref() };
         let is_sampled = carries.is_sampled();

@@ -13,7 +13,7 @@ use super::{
     strategy::{Attribution, Attributions, ClientRequest},
 };
 use crate::{
-    exchange::SentHeader,
+    exchange::InjectedHeader,
     trace_context::{Carried, Incoming},
 };
 
@@ -68,7 +68,7 @@ impl Placer<'_> {
 
     /// A client request left with an injected header: the kernel programs have attributed it. Its process is
     /// learned from all the same.
-    pub(super) fn injected(mut self, client: &ClientRequest, header: &SentHeader) -> Placement {
+    pub(super) fn injected(mut self, client: &ClientRequest, header: &InjectedHeader) -> Placement {
         let (context, attributed_to) = self.contexts.of_injected(self.open, client.key, header);
         let process = self.processes.of(client.unit.pid, self.rules);
         match attributed_to.filter(|_| process.is_proxy()) {

@@ -1,6 +1,6 @@
 //! One process: its server requests in flight, its strategy, and the rule for what its strategy leaves open.
 
-use tracer_common::{PROFILE_LATER, PROFILE_NONE, PROFILE_SOLE_OWN, PROFILE_SOLE_REQUEST};
+use tracer_common::{PROFILE_DEFERRED, PROFILE_NONE, PROFILE_SOLE_OWN, PROFILE_SOLE_REQUEST};
 
 use super::{
     background::Background,
@@ -82,7 +82,9 @@ impl Process {
             _ if self.is_opaque => PROFILE_NONE,
             Some(rule) => rule,
             None if !sole_request => PROFILE_NONE,
-            None if self.background.is_suspicious() || self.background.is_at_unseen(now_ns) => PROFILE_LATER,
+            None if self.background.is_suspicious() || self.background.is_at_unseen(now_ns) => {
+                PROFILE_DEFERRED
+            }
             None if self.background.is_known() => PROFILE_SOLE_REQUEST,
             None => PROFILE_SOLE_OWN,
         };

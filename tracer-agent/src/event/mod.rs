@@ -8,7 +8,7 @@ pub mod wire;
 
 use std::fmt;
 
-use tracer_common::{CloseRecord, DataHeader, HeaderRecord, OpenRecord, ProcessRecord};
+use tracer_common::{CloseRecord, DataHeader, InjectionRecord, OpenRecord, ProcessRecord};
 use zerocopy::Unalign;
 
 pub use self::{
@@ -34,7 +34,7 @@ pub enum Event<'a> {
     /// A selected process listens on a port, or the port selected the process.
     Listen(ProcessRecord),
     /// A request got a trace header, or why it got none.
-    Header(HeaderRecord),
+    Injection(InjectionRecord),
 }
 
 /// Bytes that moved, and those of them that were copied.
@@ -42,7 +42,7 @@ pub enum Event<'a> {
 pub struct Data<'a> {
     /// The fixed part, where it stands in the record.
     pub fixed: &'a Unalign<DataHeader>,
-    /// The copied bytes that begin at the header's `head_offset`.
+    /// The copied bytes that begin at the header's `prefix_offset`.
     pub head: &'a [u8],
     /// The copied bytes at the end of the syscall.
     pub tail: &'a [u8],

@@ -38,7 +38,7 @@ impl<'a> Event<'a> {
             Kind::Fork => fixed(record).map(|(process, _)| Self::Fork(process)),
             Kind::Exit => fixed(record).map(|(process, _)| Self::Exit(process)),
             Kind::Listen => fixed(record).map(|(process, _)| Self::Listen(process)),
-            Kind::Header => fixed(record).map(|(record, _)| Self::Header(record)),
+            Kind::Injection => fixed(record).map(|(record, _)| Self::Injection(record)),
         };
         event.ok_or(Malformed::Cut(kind))
     }
@@ -53,7 +53,7 @@ impl<'a> Event<'a> {
             Self::Fork(process) | Self::Exit(process) | Self::Listen(process) => {
                 (process.as_bytes(), [&[]; 2])
             }
-            Self::Header(header) => (header.as_bytes(), [&[]; 2]),
+            Self::Injection(header) => (header.as_bytes(), [&[]; 2]),
         };
         record.extend_from_slice(fixed);
         for part in parts {
@@ -72,10 +72,11 @@ fn fixed<T: FromBytes>(record: &[u8]) -> Option<(T, &[u8])> {
 fn data(record: &[u8]) -> Option<Data<'_>> {
     let (fixed, bytes) = Unalign::<DataHeader>::ref_from_prefix(record).ok()?;
     let header = fixed.get();
-    let (head, rest) = bytes.split_at_checked(usize::from(header.head_length))?;
+    let (head, rest) = bytes.split_at_checked(usize::from(header.prefix_length))?;
     let tail = rest.get(..usize::from(header.tail_length))?;
     let copied = head.len() + tail.len();
-    let is_inside = u64::from(header.head_offset) + copied as u64 <= u64::from(header.length) || copied == 0;
+    let is_inside =
+        u64::from(header.prefix_offset) + copied as u64 <= u64::from(header.length) || copied == 0;
     is_inside.then_some(Data { fixed, head, tail })
 }
 
@@ -89,7 +90,7 @@ mod tests {
         kind: Kind::Data as u8,
         direction: 1,
         flags: 0x0102,
-        head_length: 2,
+        prefix_length: 2,
         tail_length: 1,
         reason: 0,
         connection: 0x0102_0304_0506_0708,
@@ -99,7 +100,7 @@ mod tests {
         tid: 6,
         position: 5,
         length: 4,
-        head_offset: 1,
+        prefix_offset: 1,
         lost: 3,
         task: 2,
     };

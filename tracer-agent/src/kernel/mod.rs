@@ -1,4 +1,4 @@
-//! The kernel side as the agent sees it: loading, selecting, verdicts, the ring. The only module
+//! The kernel side as the agent sees it: loading, selecting, policies, the ring. The only module
 //! that names aya.
 
 mod attach;
@@ -23,8 +23,8 @@ use aya::{
     programs::Program,
 };
 use tracer_common::{
-    FileKey, KERNEL_COUNTERS, KernelCounter, NAME_BYTES, Offsets, PORT_WORDS, RULE_EXCLUDE, RULE_LOOK,
-    RULE_SELECT, SELECTION_WORDS, Seeds, Settings, VERDICT_WORDS, Verdict, verdict_index,
+    CapturePolicy, FileKey, KERNEL_COUNTERS, KernelCounter, NAME_BYTES, Offsets, POLICY_WORDS, PORT_WORDS,
+    RULE_EXCLUDE, RULE_LOOK, RULE_SELECT, SELECTION_WORDS, Seeds, Settings, policy_index,
 };
 
 pub use self::switches::Switches;
@@ -84,7 +84,7 @@ pub struct Kernel {
     ebpf: Ebpf,
     ring: Option<Ring>,
     selected: Selection,
-    verdicts: Arc<Words>,
+    policies: Arc<Words>,
     counters: PerCpuArray<MapData, u64>,
     has_pre_send: bool,
     propagation: Option<Propagation>,
@@ -112,12 +112,12 @@ impl Selection {
 }
 
 /// Tells the programs what is wanted of connections.
-pub struct Verdicts(Arc<Words>);
+pub struct CapturePolicies(Arc<Words>);
 
-impl Verdicts {
+impl CapturePolicies {
     /// From now on this is wanted of a direction of a connection.
-    pub fn set(&self, connection: u64, direction: Direction, verdict: Verdict) {
-        self.0.store(verdict_index(connection, direction.code()), verdict.word(connection));
+    pub fn set(&self, connection: u64, direction: Direction, policy: CapturePolicy) {
+        self.0.store(policy_index(connection, direction.code()), policy.word(connection));
     }
 }
 
@@ -192,7 +192,7 @@ impl Kernel {
             .map_err(|error| classify(&error))?;
 
         let selected = Words::map(map(&ebpf, "SELECTED")?, SELECTION_WORDS)?;
-        let verdicts = Words::map(map(&ebpf, "VERDICTS")?, VERDICT_WORDS)?;
+        let policies = Words::map(map(&ebpf, "POLICIES")?, POLICY_WORDS)?;
         let ports = Words::map(map(&ebpf, "PORTS")?, PORT_WORDS)?;
         for port in &plan.ports {
             ports.set_bits(u32::from(*port) / 64, 1 << (port % 64));
@@ -226,7 +226,7 @@ impl Kernel {
             ebpf,
             ring: Some(Ring::new(ring)),
             selected,
-            verdicts: Arc::new(verdicts),
+            policies: Arc::new(policies),
             counters,
             has_pre_send,
             propagation,
@@ -255,8 +255,8 @@ impl Kernel {
     }
 
     /// What tells the programs what is wanted of connections.
-    pub fn verdicts(&self) -> Verdicts {
-        Verdicts(Arc::clone(&self.verdicts))
+    pub fn policies(&self) -> CapturePolicies {
+        CapturePolicies(Arc::clone(&self.policies))
     }
 
     /// The programs' counters, summed over the CPUs, by [`KernelCounter`].
@@ -345,7 +345,7 @@ pub struct Taken {
     /// Instructions that the verifier went through on all paths.
     pub verified: u64,
     /// Only the first request on a connection can get a trace header: the kernel misleads who reads later.
-    pub only_first: bool,
+    pub first_only: bool,
 }
 
 /// Bytes of an instruction.
@@ -368,9 +368,9 @@ fn log_sizes(ebpf: &Ebpf) {
 /// What the kernel tells of the programs that are loaded.
 pub fn taken(kernel: &Kernel) -> Taken {
     let infos = kernel.ebpf.programs().filter_map(|(_, program): (&str, &Program)| program.info().ok());
-    let only_first = kernel.propagation.as_ref().is_some_and(Propagation::only_first);
-    infos.fold(Taken { only_first, ..Taken::default() }, |sum, info| Taken {
-        only_first,
+    let first_only = kernel.propagation.as_ref().is_some_and(Propagation::first_only);
+    infos.fold(Taken { first_only, ..Taken::default() }, |sum, info| Taken {
+        first_only,
         programs: sum.programs + 1,
         instructions: sum.instructions + u64::from(info.size_translated().unwrap_or(0)) / INSTRUCTION,
         verified: sum.verified + u64::from(info.verified_instruction_count().unwrap_or(0)),

@@ -15,7 +15,7 @@ use aya::{
     maps::{HashMap, MapData, SockHash, lpm_trie},
     programs::{CgroupAttachMode, SkMsg, SockOps},
 };
-use tracer_common::{BOUNDARY_HERE, BOUNDARY_NEVER, PORT_WORDS, VERDICT_SLOTS, verdict_slot, verdict_tag};
+use tracer_common::{BOUNDARY_HERE, BOUNDARY_NEVER, POLICY_SLOTS, PORT_WORDS, policy_slot, policy_tag};
 
 use super::{
     KernelError,
@@ -49,18 +49,18 @@ pub struct Propagation {
     sockets: SockHash<MapData, u64>,
     /// Connections that are older than the agent, with the keys of their sockets; 0 for those that are not
     /// in the map.
-    joined: FxHashMap<u64, u64>,
+    preexisting: FxHashMap<u64, u64>,
     wanted: Vec<Wanted>,
     /// The tables of the kernel hold every connection of a namespace: no look at them before.
     next_look: Instant,
     /// Sockets leave the map within their first send: see [`Self::verify`].
-    only_first: bool,
+    first_only: bool,
 }
 
 impl Propagation {
     /// Attaches the programs.
     pub(super) fn start(ebpf: &mut Ebpf, plan: &PropagationPlan) -> Result<Self, KernelError> {
-        let boundaries = Words::map(map(ebpf, "BOUNDARIES")?, VERDICT_SLOTS)?;
+        let boundaries = Words::map(map(ebpf, "BOUNDARIES")?, POLICY_SLOTS)?;
         let http_ports = Words::map(map(ebpf, "HTTP_PORTS")?, PORT_WORDS)?;
         let lease = Words::map(map(ebpf, "LEASE")?, 2)?;
         let mut destinations: lpm_trie::LpmTrie<&mut MapData, [u8; 16], u8> =
@@ -83,10 +83,10 @@ impl Propagation {
             lease,
             profiles,
             sockets,
-            joined: FxHashMap::default(),
+            preexisting: FxHashMap::default(),
             wanted: Vec::new(),
             next_look: Instant::now(),
-            only_first: false,
+            first_only: false,
         };
         for port in &plan.http_ports {
             this.http_port(*port);
@@ -129,9 +129,9 @@ impl Propagation {
         select(false);
         let (word, bit) = (u32::from(address.port()) / 64, 1u64 << (address.port() % 64));
         self.http_ports.clear_bits(word, bit);
-        self.only_first = !outcome? && !is_trusted;
-        self.lease.store(1, u64::from(self.only_first));
-        if self.only_first {
+        self.first_only = !outcome? && !is_trusted;
+        self.lease.store(1, u64::from(self.first_only));
+        if self.first_only {
             tracing::warn!(
                 "this kernel tells programs wrongly what they can read (FIONREAD) while requests can get headers: \
                  only the first request on a connection gets one, to ports that are known to speak HTTP/1"
@@ -141,8 +141,8 @@ impl Propagation {
     }
 
     /// Whether only the first request on a connection can get a header.
-    pub(super) fn only_first(&self) -> bool {
-        self.only_first
+    pub(super) fn first_only(&self) -> bool {
+        self.first_only
     }
 
     /// The agent lives: headers may be pushed for a while.
@@ -152,29 +152,29 @@ impl Propagation {
 
     /// A request begins on a connection at this place of what its process sends, if one follows.
     pub fn boundary(&self, connection: u64, position: u32) {
-        let word = verdict_tag(connection) | BOUNDARY_HERE | u64::from(position);
-        self.boundaries.store(verdict_slot(connection), word);
+        let word = policy_tag(connection) | BOUNDARY_HERE | u64::from(position);
+        self.boundaries.store(policy_slot(connection), word);
     }
 
     /// A process makes calls on a connection that is older than the agent: its socket is looked for soon.
-    pub fn join(&mut self, pid: u32, facts: &ConnectionFacts) {
+    pub fn want_preexisting(&mut self, pid: u32, facts: &ConnectionFacts) {
         /// Connections that are looked for at once, and that are remembered.
         const MOST: (usize, usize) = (256, 65_536);
-        if !self.only_first
+        if !self.first_only
             && self.wanted.len() < MOST.0
-            && self.joined.len() < MOST.1
-            && !self.joined.contains_key(&facts.number)
+            && self.preexisting.len() < MOST.1
+            && !self.preexisting.contains_key(&facts.number)
         {
             // Only TCP connections get headers.
             let (Some(local), Some(remote)) = (facts.local.ip(), facts.remote.ip()) else { return };
-            self.joined.insert(facts.number, 0);
+            self.preexisting.insert(facts.number, 0);
             self.wanted.push(Wanted { pid, connection: facts.number, local, remote });
         }
     }
 
     /// Puts the sockets that were looked for into the map. What is not found, or may not enter, stays as it
     /// is: the calls on it are counted without a header.
-    pub fn join_wanted(&mut self) {
+    pub fn admit_wanted(&mut self) {
         let begin = Instant::now();
         if self.wanted.is_empty() || begin < self.next_look {
             return;
@@ -183,11 +183,11 @@ impl Propagation {
         wanted.sort_unstable_by_key(|wanted| wanted.pid);
         for wanted in wanted.chunk_by(|one, other| one.pid == other.pid) {
             let pid = wanted[0].pid;
-            let Self { sockets, joined, .. } = self;
+            let Self { sockets, preexisting, .. } = self;
             let looked = preexisting::borrow(pid, wanted, |wanted, socket| {
                 let Some(key) = preexisting::cookie(&socket) else { return };
                 match sockets.insert(key, socket.as_raw_fd(), 0) {
-                    Ok(()) => drop(joined.insert(wanted.connection, key)),
+                    Ok(()) => drop(preexisting.insert(wanted.connection, key)),
                     Err(error) => tracing::debug!(pid, %error, "a socket cannot enter the map"),
                 }
             });
@@ -203,10 +203,13 @@ impl Propagation {
     /// leave it by themselves, with the next send.
     pub fn leave(&mut self, connection: u64, gone: bool) {
         if gone {
-            self.boundaries.store(verdict_slot(connection), verdict_tag(connection) | BOUNDARY_NEVER);
+            self.boundaries.store(policy_slot(connection), policy_tag(connection) | BOUNDARY_NEVER);
         }
-        let known =
-            if gone { self.joined.remove(&connection) } else { self.joined.get(&connection).copied() };
+        let known = if gone {
+            self.preexisting.remove(&connection)
+        } else {
+            self.preexisting.get(&connection).copied()
+        };
         if let Some(key) = known.filter(|key| *key != 0) {
             self.take_out(key);
         }

@@ -1,6 +1,6 @@
 //! What the ledger counts.
 
-use tracer_common::HeaderOutcome;
+use tracer_common::InjectionOutcome;
 
 macro_rules! counters {
     ($($variant:ident $name:literal $meaning:literal;)*) => {
@@ -37,7 +37,7 @@ counters! {
     BytesFault "bytes.fault" "bytes whose memory could not be read";
     BytesOtherReason "bytes.other_reason" "bytes not copied: a kernel socket, a discarding read or a 32-bit call";
     Connections "connections.seen" "connections with traffic";
-    ConnectionsJoined "connections.joined" "connections joined in the middle: traced from the first certain boundary";
+    ConnectionsMidStream "connections.joined" "connections seen from mid-stream on: traced from the first certain boundary";
     ConnectionsTls "connections.tls" "connections that speak TLS: not read";
     ConnectionsHttp2 "connections.http2" "connections that speak HTTP/2: not read";
     ConnectionsOther "connections.other" "connections whose protocol is not known";
@@ -52,7 +52,7 @@ counters! {
     ExchangesUnparsed "exchanges.unparsed" "messages that could not be understood";
     ExchangesBeforeBoundary "exchanges.before_boundary" "messages seen before a boundary was certain: not reported";
     ExchangesOwnExport "exchanges.own_export" "the service's own OTLP export calls: not spans";
-    EventsLost "events.lost" "records that found no room in the ring";
+    EventsLost "events.lost" "records for which the ring had no space";
     EventsSkipped "events.skipped" "calls that the kernel did not show: a program was running already";
     SocketsUnix "sockets.unix" "calls on Unix sockets: not read yet";
     SocketsDatagram "sockets.datagram" "calls on UDP sockets: not read yet";
@@ -80,7 +80,7 @@ counters! {
     HeadersInUse "headers.in_use" "calls without a trace header: an upper layer protocol or another program has the socket";
     HeadersForeign "headers.foreign" "calls without a trace header: a process that is not selected sends on the socket";
     HeadersLease "headers.lease" "calls without a trace header: the agent was late";
-    HeadersFailed "headers.failed" "calls without a trace header: no room, or spliced bytes";
+    HeadersFailed "headers.failed" "calls without a trace header: no space, or spliced bytes";
     HeadersOtherContext "headers.other_context" "calls without a trace header: their request's trace is told by another header";
     HeadersLater "headers.later" "calls without a trace header: their request is known only later, or not at all";
     HeadersOnlyFirst "headers.only_first" "calls without a trace header: later request on a connection, and this kernel misleads who reads in a sockmap";
@@ -97,30 +97,32 @@ counters! {
 
 impl Counter {
     /// What counts calls whose trace header came to this.
-    pub const fn of_header(outcome: HeaderOutcome) -> Self {
+    pub const fn of_header(outcome: InjectionOutcome) -> Self {
         match outcome {
-            HeaderOutcome::Pushed => Self::HeadersPushed,
-            HeaderOutcome::Rewritten => Self::HeadersForwarded,
-            HeaderOutcome::OwnHeader => Self::HeadersOwn,
-            HeaderOutcome::Blocking => Self::HeadersBlocking,
-            HeaderOutcome::UnknownPort => Self::HeadersUnknownPort,
-            HeaderOutcome::QueueNotEmpty => Self::HeadersQueue,
-            HeaderOutcome::BoundaryUnknown => Self::HeadersBoundary,
-            HeaderOutcome::HeadTooLong => Self::HeadersTooLong,
-            HeaderOutcome::HeadCut => Self::HeadersCut,
-            HeaderOutcome::NotUnderstood => Self::HeadersOdd,
-            HeaderOutcome::NotHttp => Self::HeadersNotHttp,
-            HeaderOutcome::Destination => Self::HeadersDestination,
-            HeaderOutcome::Tunnel => Self::HeadersTunnel,
-            HeaderOutcome::ZeroCopy => Self::HeadersZeroCopy,
-            HeaderOutcome::UpperLayer | HeaderOutcome::InUse => Self::HeadersInUse,
-            HeaderOutcome::ForeignSender => Self::HeadersForeign,
-            HeaderOutcome::Lease => Self::HeadersLease,
-            HeaderOutcome::NoRoom | HeaderOutcome::Spliced | HeaderOutcome::PushFailed => Self::HeadersFailed,
-            HeaderOutcome::Later => Self::HeadersLater,
-            HeaderOutcome::OtherContext => Self::HeadersOtherContext,
-            HeaderOutcome::OnlyFirst => Self::HeadersOnlyFirst,
-            HeaderOutcome::NotEntered => Self::HeadersNotEntered,
+            InjectionOutcome::Pushed => Self::HeadersPushed,
+            InjectionOutcome::Rewritten => Self::HeadersForwarded,
+            InjectionOutcome::OwnHeader => Self::HeadersOwn,
+            InjectionOutcome::Blocking => Self::HeadersBlocking,
+            InjectionOutcome::UnknownPort => Self::HeadersUnknownPort,
+            InjectionOutcome::QueueNotEmpty => Self::HeadersQueue,
+            InjectionOutcome::BoundaryUnknown => Self::HeadersBoundary,
+            InjectionOutcome::HeadTooLong => Self::HeadersTooLong,
+            InjectionOutcome::HeadCut => Self::HeadersCut,
+            InjectionOutcome::NotUnderstood => Self::HeadersOdd,
+            InjectionOutcome::NotHttp => Self::HeadersNotHttp,
+            InjectionOutcome::Destination => Self::HeadersDestination,
+            InjectionOutcome::Tunnel => Self::HeadersTunnel,
+            InjectionOutcome::ZeroCopy => Self::HeadersZeroCopy,
+            InjectionOutcome::UpperLayer | InjectionOutcome::InUse => Self::HeadersInUse,
+            InjectionOutcome::ForeignSender => Self::HeadersForeign,
+            InjectionOutcome::Lease => Self::HeadersLease,
+            InjectionOutcome::NoSpace | InjectionOutcome::Spliced | InjectionOutcome::PushFailed => {
+                Self::HeadersFailed
+            }
+            InjectionOutcome::ParentUnknown => Self::HeadersLater,
+            InjectionOutcome::OtherContext => Self::HeadersOtherContext,
+            InjectionOutcome::FirstOnly => Self::HeadersOnlyFirst,
+            InjectionOutcome::NotEntered => Self::HeadersNotEntered,
         }
     }
 }

@@ -216,7 +216,7 @@ impl Discovery {
             Ok(Event::Exit(process)) => {
                 self.alive.remove(&process.pid);
             }
-            Ok(Event::Data(_) | Event::Open(_) | Event::Close(_) | Event::Header(_)) | Err(_) => {}
+            Ok(Event::Data(_) | Event::Open(_) | Event::Close(_) | Event::Injection(_)) | Err(_) => {}
         }
         tell.tell(decoded.into());
     }

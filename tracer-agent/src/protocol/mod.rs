@@ -34,7 +34,7 @@ pub struct Protocol {
     /// What hides its secrets in a recording; of a protocol without it only lengths are recorded.
     pub mask: Option<mask::Masking>,
     /// What counts a connection of this protocol that is not read.
-    pub unread: Counter,
+    pub opaque_counter: Counter,
 }
 
 /// Makes a parser, for the role of the selected process.
@@ -93,7 +93,7 @@ pub enum Side {
     Response,
 }
 
-/// The system call that moved a piece of a stream.
+/// The system call that moved a segment of a stream.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Call {
     /// When its first byte could move, `CLOCK_MONOTONIC`.
@@ -102,9 +102,9 @@ pub struct Call {
     pub end_ns: u64,
     /// Who called.
     pub unit: Unit,
-    /// Bytes of the same call that come after this piece: 0 if the piece ends the call.
+    /// Bytes of the same call that come after this segment: 0 if the segment ends the call.
     pub after: u64,
-    /// The piece begins the call.
+    /// The segment begins the call.
     pub first: bool,
 }
 
@@ -122,9 +122,9 @@ pub enum End {
 pub enum Start {
     /// The first byte it gets is the first byte of the connection, on both sides.
     Birth,
-    /// The connection was joined in the middle, or lost bytes: no boundary is known. The parser
+    /// The connection is seen from mid-stream on, or lost bytes: no boundary is known. The parser
     /// reports nothing before it is certain of one.
-    Joined,
+    MidStream,
 }
 
 /// What a parser will look at next on one side: the kernel copies no more than that.
@@ -183,10 +183,10 @@ pub enum Yield {
     Count(Counter, u64),
 }
 
-/// A protocol's state on one connection. Bytes of each side come in order, as pieces: those that were
+/// A protocol's state on one connection. Bytes of each side come in order, as segments: those that were
 /// copied ([`Parser::data`]), those that moved uncopied ([`Parser::skip`]) and those that the agent
 /// missed ([`Parser::gap`]); together they leave nothing out. The two sides may be interleaved in any
-/// way, but no piece of the response side comes while [`Parser::is_ready`] denies it, unless waiting
+/// way, but no segment of the response side comes while [`Parser::is_ready`] denies it, unless waiting
 /// for the request has become hopeless.
 pub trait Parser: Send {
     /// `bytes` moved on `side`.
@@ -201,7 +201,7 @@ pub trait Parser: Send {
     fn close(&mut self, end: End, now_ns: u64, out: &mut Vec<Yield>);
     /// Time passes: open exchanges time out, tentative ends become final.
     fn tick(&mut self, now_ns: u64, out: &mut Vec<Yield>);
-    /// Whether a piece of `side` can be understood now. A response cannot before its request.
+    /// Whether a segment of `side` can be understood now. A response cannot before its request.
     fn is_ready(&self, side: Side) -> bool;
     /// What it will look at next of a side.
     fn want(&self, side: Side) -> Want;

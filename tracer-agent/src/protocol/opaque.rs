@@ -10,7 +10,7 @@ pub(super) static TLS: Protocol = Protocol {
     server_may_begin: false,
     open: None,
     mask: None,
-    unread: Counter::ConnectionsTls,
+    opaque_counter: Counter::ConnectionsTls,
 };
 
 /// HTTP/2 with prior knowledge, by its preface (RFC 9113 section 3.4).
@@ -20,7 +20,7 @@ pub(super) static HTTP2: Protocol = Protocol {
     server_may_begin: false,
     open: None,
     mask: None,
-    unread: Counter::ConnectionsHttp2,
+    opaque_counter: Counter::ConnectionsHttp2,
 };
 
 fn tls(bytes: &[u8]) -> Sniffed {

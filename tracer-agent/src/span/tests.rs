@@ -107,7 +107,7 @@ fn build_by(
         incoming: incoming.map(Box::new),
         carried: Carried::of(&head, formats).map(Box::new),
         attempt: attempt(&http.request_head),
-        header: None,
+        injection: None,
         inserted: 0,
     };
     let mut correlator = Correlator::new(

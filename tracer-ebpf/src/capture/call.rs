@@ -4,9 +4,9 @@ use core::ffi::c_void;
 
 use aya_ebpf::helpers::generated::{bpf_ktime_get_ns, bpf_skc_to_tcp_sock};
 use tracer_common::{
-    DataHeader, EDGE_END, EDGE_START, EDGE_WITHOUT_VERDICT, FLAG_END, FLAG_PRE_SEND, FLAG_TURN, HEAD_BUDGET,
-    KernelCounter, Kind, NoBytes, OPEN_HEAD_BUDGET, RECEIVE, SEND, VERDICT_BODY, VERDICT_EVERYTHING,
-    VERDICT_HEADS, VERDICT_IGNORE,
+    DataHeader, EDGE_END, EDGE_START, EDGE_WITHOUT_POLICY, FLAG_END, FLAG_PRE_SEND, FLAG_TURN, HEAD_BUDGET,
+    KernelCounter, Kind, NoBytes, OPEN_HEAD_BUDGET, POLICY_BODY, POLICY_EVERYTHING, POLICY_HEADS,
+    POLICY_IGNORE, RECEIVE, SEND,
 };
 
 use crate::{
@@ -23,10 +23,10 @@ use crate::{
         user::{buffers_of_call, without_buffer},
         words::{max, min},
     },
+    policy::{is_ignored, policy},
     propagate::outgoing::{request_sent, send_failed, served_by},
     ring::{count, reserve, submit_flags},
     select::Current,
-    verdict::{is_ignored, verdict},
 };
 
 /// `include/linux/socket.h`.
@@ -74,8 +74,8 @@ pub(crate) unsafe fn moved<const HOOK: u8>(sk: *mut c_void, ret: i32, flags: i32
             return;
         }
         let Some(connection) = find_or_create(sk) else { return };
-        let (verdict, until) = verdict(connection.number, direction);
-        if verdict == VERDICT_IGNORE {
+        let (policy, until) = policy(connection.number, direction);
+        if policy == POLICY_IGNORE {
             return;
         }
         let length = ret as u32;
@@ -84,7 +84,7 @@ pub(crate) unsafe fn moved<const HOOK: u8>(sk: *mut c_void, ret: i32, flags: i32
             kind: Kind::Data as u8,
             direction,
             flags: 0,
-            head_length: length as u16,
+            prefix_length: length as u16,
             tail_length: 0,
             reason: NoBytes::None as u8,
             connection: connection.number,
@@ -94,7 +94,7 @@ pub(crate) unsafe fn moved<const HOOK: u8>(sk: *mut c_void, ret: i32, flags: i32
             tid: current.tid(),
             position: 0,
             length,
-            head_offset: 0,
+            prefix_offset: 0,
             lost: connection.lost,
             task: 0,
         };
@@ -142,7 +142,7 @@ pub(crate) unsafe fn moved<const HOOK: u8>(sk: *mut c_void, ret: i32, flags: i32
         let discarded = flags & MSG_TRUNC != 0 && direction == RECEIVE;
         let is_short = length <= LONGEST_DIRECT
             && length <= connection.budget
-            && verdict == VERDICT_HEADS
+            && policy == POLICY_HEADS
             && connection.head != Connection::HEAD_OPEN
             && !discarded;
         let mut buffers = None;
@@ -191,7 +191,7 @@ pub(crate) unsafe fn moved<const HOOK: u8>(sk: *mut c_void, ret: i32, flags: i32
         let Some(work) = WORK.get_ptr_mut(slot) else { return };
         let work = &mut *work;
         work.header = header;
-        work.verdict = verdict;
+        work.policy = policy;
         work.until = until;
         // Stored as numbers, because the functions below take no typed pointers.
         core::ptr::write_volatile(&raw mut work.sk, sk as u64);
@@ -214,16 +214,16 @@ pub extern "C" fn tracer_data(connection: *mut Connection, slot: u64) -> u64 {
         let length = work.header.length;
         let reason = if work.discarded != 0 { NoBytes::Discarded as u64 } else { tracer_locate(slot) };
         if reason != NoBytes::None as u64 {
-            work.header.head_offset = 0;
+            work.header.prefix_offset = 0;
             connection.sent(output(work, 0, 0, reason as u8));
             return 0;
         }
-        let Share { skip, wanted, in_body } = connection.share(&work.header, work.verdict, work.until);
+        let Share { skip, wanted, in_body } = connection.share(&work.header, work.policy, work.until);
         let open = match connection.head {
             Connection::HEAD_OPEN => true,
             // A call that is not longer than the edge is copied whole anyway.
             Connection::HEAD_SPENT => {
-                !in_body && skip + wanted < length && length - skip > EDGE_WITHOUT_VERDICT
+                !in_body && skip + wanted < length && length - skip > EDGE_WITHOUT_POLICY
             }
             _ => false,
         };
@@ -231,7 +231,7 @@ pub extern "C" fn tracer_data(connection: *mut Connection, slot: u64) -> u64 {
             return tracer_open_head(connection, slot, u64::from(skip));
         }
         let tail = min(length - skip - wanted, EDGE_END);
-        work.header.head_offset = skip;
+        work.header.prefix_offset = skip;
         let gathered = tracer_gather(slot, u64::from(skip), u64::from(wanted), u64::from(tail));
         connection.sent(output_gathered(work, gathered, u64::from(tail)));
         // Bytes that end with an empty line complete the head without a search.
@@ -255,14 +255,14 @@ pub(crate) struct Share {
 impl Connection {
     /// Chooses the bytes of a call that are copied, by capture policy and budget.
     #[inline(always)]
-    fn share(&mut self, header: &DataHeader, verdict: u64, until: u32) -> Share {
+    fn share(&mut self, header: &DataHeader, policy: u64, until: u32) -> Share {
         let mut skip = 0;
-        if verdict >= VERDICT_EVERYTHING {
+        if policy >= POLICY_EVERYTHING {
             self.budget = HEAD_BUDGET;
             self.open_budget = OPEN_HEAD_BUDGET;
             self.head = Self::HEAD_UNKNOWN;
         }
-        if verdict == VERDICT_BODY {
+        if policy == POLICY_BODY {
             let left = until.wrapping_sub(header.position) as i32;
             if left >= header.length as i32 {
                 return Share { skip: 0, wanted: min(header.length, EDGE_START), in_body: true };
@@ -281,11 +281,11 @@ impl Connection {
         let there = header.length - skip;
         if self.budget > 0 {
             // At least as many as without a budget, so that a short call is copied whole.
-            let wanted = min(there, max(min(self.budget, HEAD_BUDGET), EDGE_WITHOUT_VERDICT));
+            let wanted = min(there, max(min(self.budget, HEAD_BUDGET), EDGE_WITHOUT_POLICY));
             self.spend(wanted);
             return Share { skip, wanted, in_body: false };
         }
-        Share { skip, wanted: min(there, EDGE_WITHOUT_VERDICT), in_body: false }
+        Share { skip, wanted: min(there, EDGE_WITHOUT_POLICY), in_body: false }
     }
 
     /// Subtracts bytes from the budget. Another thread may subtract for the same socket at the same time.
@@ -370,7 +370,7 @@ unsafe fn without_bytes(sk: *mut c_void, tcp: *const c_void, ret: i32, direction
 unsafe fn output_length(sk: *const c_void, mut header: DataHeader) -> bool {
     // SAFETY: as the caller's.
     let reason = unsafe { without_buffer(sk) };
-    header.head_length = 0;
+    header.prefix_length = 0;
     header.reason = reason as u8;
     let Some(mut entry) = reserve::<DataHeader>() else {
         count(KernelCounter::LostData, 1);

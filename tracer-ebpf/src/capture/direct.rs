@@ -47,7 +47,7 @@ pub(crate) unsafe fn output_direct(
         let Some(to) = record.as_mut() else { return false };
         copy(header, to);
         if content == Content::Unreadable {
-            to.head_length = 0;
+            to.prefix_length = 0;
             to.reason = NoBytes::Fault as u8;
         } else if content == Content::EndsHead {
             connection.head = Connection::HEAD_COMPLETE;

@@ -45,8 +45,8 @@ pub(crate) struct Work {
     pub(crate) kernel_socket: u64,
     /// Not 0 if the call discarded the bytes that it read.
     pub(crate) discarded: u64,
-    /// Kind of the capture policy (`VERDICT_*`).
-    pub(crate) verdict: u64,
+    /// Kind of the capture policy (`POLICY_*`).
+    pub(crate) policy: u64,
     /// Address of the call's only buffer, or of its `struct iovec` array.
     pub(crate) address: u64,
     /// Number of vectors; 0 if there is only one buffer.
@@ -64,14 +64,14 @@ pub(crate) struct Work {
     pub(crate) zero: u32,
 }
 
-/// State of a call whose head exceeds the budget: the call is split into several records, its pieces.
+/// State of a call whose head exceeds the budget: the call is split into several records, its parts.
 #[repr(C)]
 pub(crate) struct OpenHead {
-    /// Offset in the call at which the next piece begins.
+    /// Offset in the call at which the next part begins.
     pub(crate) next: u64,
     /// Bytes of the call.
     pub(crate) length: u64,
-    /// Offset in the next piece at which its copied bytes begin.
+    /// Offset in the next part at which its copied bytes begin.
     pub(crate) skip: u64,
     pub(crate) first_position: u32,
     /// The last four bytes seen; the newest is the lowest byte.
@@ -82,7 +82,7 @@ pub(crate) struct OpenHead {
     pub(crate) lost: u32,
     /// `Connection::HEAD_*`.
     pub(crate) head: u32,
-    /// Flags of the first piece.
+    /// Flags of the first part.
     pub(crate) flags: u32,
 }
 
@@ -327,7 +327,7 @@ pub(crate) fn output(work: &mut Work, mut head: u64, mut tail: u64, reason: u8) 
     if tail > u64::from(EDGE_END) {
         tail = 0;
     }
-    work.header.head_length = head as u16;
+    work.header.prefix_length = head as u16;
     work.header.tail_length = tail as u8;
     work.header.reason = reason;
     let size = size_of::<DataHeader>() as u64 + head + tail;

@@ -4,8 +4,8 @@ use core::ffi::{c_long, c_void};
 
 use aya_ebpf::helpers::generated::bpf_loop;
 use tracer_common::{
-    EDGE_END, EDGE_WITHOUT_VERDICT, FLAG_CONTINUES, FLAG_TURN, HEAD_BUDGET, OPEN_HEAD_BUDGET,
-    VERDICT_EVERYTHING,
+    EDGE_END, EDGE_WITHOUT_POLICY, FLAG_CONTINUES, FLAG_TURN, HEAD_BUDGET, OPEN_HEAD_BUDGET,
+    POLICY_EVERYTHING,
 };
 
 use crate::{
@@ -69,7 +69,7 @@ unsafe extern "C" fn scan_step(index: u64, scan: *mut Scan) -> c_long {
     0
 }
 
-/// Outputs a call with an open head. The call is split into pieces of the budget's size, until the head ends or
+/// Outputs a call with an open head. The call is split into parts of the budget's size, until the head ends or
 /// [`OPEN_HEAD_BUDGET`] is used up. If the capture policy copies everything, the end of a head changes nothing.
 #[unsafe(no_mangle)]
 #[inline(never)]
@@ -88,9 +88,9 @@ pub extern "C" fn tracer_open_head(connection: *mut Connection, slot: u64, skip:
         work.open.lost = connection.lost;
         work.open.head = u32::from(Connection::HEAD_OPEN);
         work.open.flags = u32::from(work.header.flags);
-        const PIECES: u32 = OPEN_HEAD_BUDGET / HEAD_BUDGET + 2;
+        const PARTS: u32 = OPEN_HEAD_BUDGET / HEAD_BUDGET + 2;
         let mut slot = slot;
-        bpf_loop(PIECES, emit_open_piece as *mut c_void, (&raw mut slot).cast(), 0);
+        bpf_loop(PARTS, emit_open_part as *mut c_void, (&raw mut slot).cast(), 0);
         connection.last_bytes = work.open.last_bytes;
         connection.open_budget = work.open.budget;
         connection.lost = work.open.lost;
@@ -99,8 +99,8 @@ pub extern "C" fn tracer_open_head(connection: *mut Connection, slot: u64, skip:
     0
 }
 
-/// Outputs one piece for [`tracer_open_head`]. Returns 1 after the last piece.
-unsafe extern "C" fn emit_open_piece(_index: u64, slot: *mut u64) -> c_long {
+/// Outputs one part for [`tracer_open_head`]. Returns 1 after the last part.
+unsafe extern "C" fn emit_open_part(_index: u64, slot: *mut u64) -> c_long {
     // SAFETY: `slot` is that of `tracer_open_head`, which has filled the value.
     unsafe {
         let slot = *slot;
@@ -114,9 +114,9 @@ unsafe extern "C" fn emit_open_piece(_index: u64, slot: *mut u64) -> c_long {
         let left = whole - start;
         let skip = work.open.skip;
         let still_open = work.open.head == u32::from(Connection::HEAD_OPEN);
-        // The rest of the call behind the head is one piece, of which the edges are copied.
+        // The rest of the call behind the head is one part, of which the edges are copied.
         let mut wanted = left - skip;
-        let most = u64::from(if still_open { HEAD_BUDGET } else { EDGE_WITHOUT_VERDICT });
+        let most = u64::from(if still_open { HEAD_BUDGET } else { EDGE_WITHOUT_POLICY });
         if wanted > most {
             wanted = most;
         }
@@ -132,7 +132,7 @@ unsafe extern "C" fn emit_open_piece(_index: u64, slot: *mut u64) -> c_long {
             let filled = gathered & u64::from(u32::MAX);
             let found = tracer_find_head_end(slot, filled, u64::from(work.open.last_bytes));
             work.open.last_bytes = found as u32;
-            if found >> 32 != 0 && work.verdict < VERDICT_EVERYTHING {
+            if found >> 32 != 0 && work.policy < POLICY_EVERYTHING {
                 work.open.head = u32::from(Connection::HEAD_COMPLETE);
             } else if work.open.budget <= wanted as u32 {
                 work.open.budget = 0;
@@ -151,7 +151,7 @@ unsafe extern "C" fn emit_open_piece(_index: u64, slot: *mut u64) -> c_long {
         work.header.flags = flags;
         work.header.position = work.open.first_position.wrapping_add(start as u32);
         work.header.length = length as u32;
-        work.header.head_offset = skip as u32;
+        work.header.prefix_offset = skip as u32;
         work.header.lost = work.open.lost;
         work.open.next = start + length;
         work.open.skip = 0;

@@ -1,6 +1,6 @@
 //! Identity of requests, and their ids.
 
-use tracer_common::{EVIDENCE_FORWARDED, EVIDENCE_NONE, HeaderOutcome, RANDOM_BITS, SEND};
+use tracer_common::{EVIDENCE_FORWARDED, EVIDENCE_NONE, InjectionOutcome, RANDOM_BITS, SEND};
 
 use crate::{
     http::traceparent::Ids,
@@ -89,11 +89,11 @@ pub(crate) const ROOT_IF_IDLE: u64 = 4;
 
 /// The outcome of a client request that gets no header, by the result of `tracer_parent`.
 #[inline(always)]
-pub(crate) fn refused(found: u64) -> Option<HeaderOutcome> {
+pub(crate) fn refused(found: u64) -> Option<InjectionOutcome> {
     match found {
         ROOT | CHILD => None,
-        OTHER_CONTEXT => Some(HeaderOutcome::OtherContext),
-        _ => Some(HeaderOutcome::Later),
+        OTHER_CONTEXT => Some(InjectionOutcome::OtherContext),
+        _ => Some(InjectionOutcome::ParentUnknown),
     }
 }
 

@@ -3,7 +3,7 @@
 
 use aya_ebpf::helpers::generated::bpf_ktime_get_ns;
 use tracer_common::{
-    EVIDENCE_PROXY, EVIDENCE_SOLE_REQUEST, EVIDENCE_UNIT, MAX_STATE, PROFILE_LATER, PROFILE_PROXY,
+    EVIDENCE_PROXY, EVIDENCE_SOLE_REQUEST, EVIDENCE_UNIT, MAX_STATE, PROFILE_DEFERRED, PROFILE_PROXY,
     PROFILE_SOLE_OWN, PROFILE_SOLE_REQUEST, PROFILE_THREADS, RECEIVE,
 };
 
@@ -102,7 +102,7 @@ unsafe fn candidate(client: &mut ClientRequest, current: Current) -> u64 {
     unsafe {
         client.parent.connection = 0;
         // The agent has not yet set the profile of a new process.
-        let profile = PROFILES.get(&current.pid()).copied().unwrap_or(PROFILE_LATER);
+        let profile = PROFILES.get(&current.pid()).copied().unwrap_or(PROFILE_DEFERRED);
         match profile {
             PROFILE_THREADS => {
                 if !working(current, &mut client.parent) {
@@ -145,7 +145,7 @@ unsafe fn candidate(client: &mut ClientRequest, current: Current) -> u64 {
                 }
                 client.evidence = u64::from(EVIDENCE_SOLE_REQUEST);
             }
-            PROFILE_LATER => return ROOT_IF_IDLE,
+            PROFILE_DEFERRED => return ROOT_IF_IDLE,
             _ => return ROOT,
         }
         // A thread that has read bytes that are no request may work for those.

@@ -13,7 +13,7 @@ use aya_ebpf::{
     macros::map,
     maps::{Array, LpmTrie, lpm_trie::Key},
 };
-use tracer_common::{HeaderOutcome, PORT_WORDS};
+use tracer_common::{InjectionOutcome, PORT_WORDS};
 
 use crate::{
     connection::{AF_INET6, find},
@@ -54,7 +54,7 @@ pub(crate) unsafe fn established(ops: *mut bpf_sock_ops, sk: *mut c_void, outgoi
         call_back(ops, true);
         let position: u32 = load(tcp, offset!(tcp_sock_write_seq));
         if load::<u64>(tcp, offset!(sock_user_data)) != 0 {
-            refuse_all(outgoing, connection, 0, position, HeaderOutcome::InUse);
+            refuse_all(outgoing, connection, 0, position, InjectionOutcome::InUse);
             return;
         }
         if let Err(why) = may_enter(tcp, outgoing) {
@@ -64,7 +64,7 @@ pub(crate) unsafe fn established(ops: *mut bpf_sock_ops, sk: *mut c_void, outgoi
         if (is_blocking(tcp) || leaves_at_once())
             && !is_http_port(u16::from_be(load(tcp, offset!(sock_dport))))
         {
-            refuse_all(outgoing, connection, 0, position, HeaderOutcome::UnknownPort);
+            refuse_all(outgoing, connection, 0, position, InjectionOutcome::UnknownPort);
             return;
         }
         // Bytes that were sent with the SYN belong to a message that was not seen.
@@ -76,7 +76,7 @@ pub(crate) unsafe fn established(ops: *mut bpf_sock_ops, sk: *mut c_void, outgoi
         outgoing.key = bpf_get_socket_cookie(ops.cast());
         let map = (&raw const SOCKETS).cast_mut().cast();
         if bpf_sock_hash_update(ops, map, (&raw mut outgoing.key).cast(), 0) != 0 {
-            refuse_all(outgoing, connection, 0, position, HeaderOutcome::NoRoom);
+            refuse_all(outgoing, connection, 0, position, InjectionOutcome::NoSpace);
             return;
         }
         outgoing.state = State::Inside;
@@ -108,21 +108,21 @@ pub(crate) unsafe fn is_called_back(tcp: *const c_void) -> bool {
 }
 
 #[inline(always)]
-pub(crate) unsafe fn may_enter(tcp: *const c_void, outgoing: &mut Outgoing) -> Result<(), HeaderOutcome> {
+pub(crate) unsafe fn may_enter(tcp: *const c_void, outgoing: &mut Outgoing) -> Result<(), InjectionOutcome> {
     // SAFETY: as the caller's.
     unsafe {
         if !has_lease() {
-            return Err(HeaderOutcome::Lease);
+            return Err(InjectionOutcome::Lease);
         }
         if load::<u64>(tcp, offset!(tcp_sock_icsk_ulp_ops)) != 0 {
-            return Err(HeaderOutcome::UpperLayer);
+            return Err(InjectionOutcome::UpperLayer);
         }
         if sends_without_copying(tcp) {
-            return Err(HeaderOutcome::ZeroCopy);
+            return Err(InjectionOutcome::ZeroCopy);
         }
         outgoing.is_allowed = u8::from(is_allowed(tcp));
         if outgoing.is_allowed == 0 {
-            return Err(HeaderOutcome::Destination);
+            return Err(InjectionOutcome::Destination);
         }
     }
     Ok(())

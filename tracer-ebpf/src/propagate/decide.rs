@@ -6,7 +6,7 @@ use aya_ebpf::{
     bindings::sk_msg_md,
     helpers::generated::{bpf_ktime_get_ns, bpf_msg_pull_data},
 };
-use tracer_common::HeaderOutcome;
+use tracer_common::InjectionOutcome;
 
 use crate::{
     connection::Connection,
@@ -56,7 +56,7 @@ pub(crate) unsafe fn message(
         let Some(current) = Current::selected() else {
             outgoing.is_certain = 0;
             outgoing.state = State::Leaving;
-            refuse_all(outgoing, connection, 0, position, HeaderOutcome::ForeignSender);
+            refuse_all(outgoing, connection, 0, position, InjectionOutcome::ForeignSender);
             return PASS;
         };
         let pid = current.pid();
@@ -65,9 +65,9 @@ pub(crate) unsafe fn message(
             return PASS;
         }
         // From here on: reasons that hold for all later requests of the connection.
-        let only_first = leaves_at_once();
-        let blocking = only_first || is_blocking(tcp);
-        let leaving = if only_first { HeaderOutcome::OnlyFirst } else { HeaderOutcome::Blocking };
+        let first_only = leaves_at_once();
+        let blocking = first_only || is_blocking(tcp);
+        let leaving = if first_only { InjectionOutcome::FirstOnly } else { InjectionOutcome::Blocking };
         if outgoing.state == State::Outside {
             // The agent has put a pre-existing socket into the sockmap. It removes the socket when it gets this record.
             let why = if blocking { Err(leaving) } else { may_enter(tcp, outgoing) };
@@ -82,7 +82,7 @@ pub(crate) unsafe fn message(
         if blocking {
             // The socket would leave within a callback, but another program has disabled the callbacks.
             if !is_called_back(tcp) {
-                if !refuse_all(outgoing, connection, pid, position, HeaderOutcome::InUse) {
+                if !refuse_all(outgoing, connection, pid, position, InjectionOutcome::InUse) {
                     outgoing.refused = 0;
                 }
                 return PASS;
@@ -90,8 +90,11 @@ pub(crate) unsafe fn message(
             outgoing.state = State::Leaving;
         }
         if sends_without_copying(tcp) || load::<u64>(tcp, offset!(tcp_sock_icsk_ulp_ops)) != 0 {
-            let why =
-                if sends_without_copying(tcp) { HeaderOutcome::ZeroCopy } else { HeaderOutcome::UpperLayer };
+            let why = if sends_without_copying(tcp) {
+                InjectionOutcome::ZeroCopy
+            } else {
+                InjectionOutcome::UpperLayer
+            };
             outgoing.state = State::Leaving;
             refuse_all(outgoing, connection, pid, position, why);
             return PASS;
@@ -116,7 +119,7 @@ pub(crate) unsafe fn message(
                 Boundary::Unknown => return PASS,
                 Boundary::Never => {
                     outgoing.state = State::Leaving;
-                    refuse_all(outgoing, connection, pid, position, HeaderOutcome::Tunnel);
+                    refuse_all(outgoing, connection, pid, position, InjectionOutcome::Tunnel);
                     return PASS;
                 }
             }
@@ -129,12 +132,12 @@ pub(crate) unsafe fn message(
         outgoing.has_sent = 1;
         outgoing.is_certain = 0;
         if !has_lease() {
-            refuse(connection, pid, position, HeaderOutcome::Lease, false, 0);
+            refuse(connection, pid, position, InjectionOutcome::Lease, false, 0);
             return PASS;
         }
-        let verdict = match request(msg, tcp, outgoing, connection, current, at, size) {
-            Ok(verdict) => verdict,
-            Err(outcome @ (HeaderOutcome::NotHttp | HeaderOutcome::Tunnel)) => {
+        let policy = match request(msg, tcp, outgoing, connection, current, at, size) {
+            Ok(policy) => policy,
+            Err(outcome @ (InjectionOutcome::NotHttp | InjectionOutcome::Tunnel)) => {
                 outgoing.state = State::Leaving;
                 refuse_all(outgoing, connection, pid, position, outcome);
                 PASS
@@ -147,7 +150,7 @@ pub(crate) unsafe fn message(
         if blocking {
             refuse_all(outgoing, connection, pid, position.wrapping_add(1), leaving);
         }
-        verdict
+        policy
     }
 }
 
@@ -161,23 +164,23 @@ unsafe fn request(
     current: Current,
     at: u32,
     size: u32,
-) -> Result<u32, HeaderOutcome> {
+) -> Result<u32, InjectionOutcome> {
     // SAFETY: as the caller's.
     unsafe {
         if (*msg).__bindgen_anon_1.data as usize == (*msg).__bindgen_anon_2.data_end as usize {
-            return Err(HeaderOutcome::Spliced);
+            return Err(InjectionOutcome::Spliced);
         }
         if size < Head::LEAST {
-            return Err(HeaderOutcome::HeadCut);
+            return Err(InjectionOutcome::HeadCut);
         }
         let length = if size > LONGEST_WITH_HEADER { LONGEST_WITH_HEADER } else { size };
         if bpf_msg_pull_data(msg, 0, length, 0) != 0 {
-            return Err(HeaderOutcome::PushFailed);
+            return Err(InjectionOutcome::PushFailed);
         }
-        let index = take_scratch().ok_or(HeaderOutcome::NoRoom)?;
+        let index = take_scratch().ok_or(InjectionOutcome::NoSpace)?;
         let outcome = match scratch_at(index) {
             Some(scratch) => in_scratch(msg, tcp, outgoing, connection, current, at, size, scratch, index),
-            None => Err(HeaderOutcome::NoRoom),
+            None => Err(InjectionOutcome::NoSpace),
         };
         give_back(index);
         outcome
@@ -197,29 +200,29 @@ unsafe fn in_scratch(
     size: u32,
     scratch: *mut Scratch,
     index: u64,
-) -> Result<u32, HeaderOutcome> {
+) -> Result<u32, InjectionOutcome> {
     // SAFETY: as the caller's.
     unsafe {
         let length = if size > LONGEST_WITH_HEADER { LONGEST_WITH_HEADER } else { size };
         if !Scratch::look(scratch, index, (*msg).__bindgen_anon_1.data as u64, length) {
-            return Err(HeaderOutcome::PushFailed);
+            return Err(InjectionOutcome::PushFailed);
         }
         let Head { head, request_line, flags, parents, parent_begin, states, body, .. } = (*scratch).head;
         if flags & Head::NOT_HTTP != 0 {
-            return Err(HeaderOutcome::NotHttp);
+            return Err(InjectionOutcome::NotHttp);
         }
         if head == 0 {
             return Err(if size > LONGEST_WITH_HEADER {
-                HeaderOutcome::HeadTooLong
+                InjectionOutcome::HeadTooLong
             } else {
-                HeaderOutcome::HeadCut
+                InjectionOutcome::HeadCut
             });
         }
         if flags & Head::ODD != 0 {
-            return Err(HeaderOutcome::NotUnderstood);
+            return Err(InjectionOutcome::NotUnderstood);
         }
         if flags & Head::CONNECT != 0 {
-            return Err(HeaderOutcome::Tunnel);
+            return Err(InjectionOutcome::Tunnel);
         }
         // After an upgrade, a chunked body or an expectation, only the agent knows where the next request begins.
         let end = u64::from(head) + body;
@@ -294,7 +297,7 @@ unsafe fn give(
     states: u32,
     found: u64,
     ids: &Ids,
-) -> Result<u32, HeaderOutcome> {
+) -> Result<u32, InjectionOutcome> {
     // SAFETY: as the caller's.
     unsafe {
         if parents != 0 {
@@ -307,11 +310,11 @@ unsafe fn give(
                 && client.own.trace[1] == client.ids.trace[1];
             connection.flags |= Connection::HEADED;
             if !is_forwarded {
-                return Err(HeaderOutcome::OwnHeader);
+                return Err(InjectionOutcome::OwnHeader);
             }
             // As for an insertion: a send that ends within the line would send a part of the change.
             if !has_space(tcp, head) {
-                return Err(HeaderOutcome::QueueNotEmpty);
+                return Err(InjectionOutcome::QueueNotEmpty);
             }
             rewrite(msg, parent_begin, ids)?;
             told_of(
@@ -320,14 +323,14 @@ unsafe fn give(
                 at,
                 ids,
                 &(*scratch).client.parent,
-                HeaderOutcome::Rewritten,
+                InjectionOutcome::Rewritten,
                 FORWARDED,
                 0,
             );
             return Ok(PASS);
         }
         if flags & Head::OTHER_CONTEXT != 0 {
-            return Err(HeaderOutcome::OwnHeader);
+            return Err(InjectionOutcome::OwnHeader);
         }
         if let Some(outcome) = refused(found) {
             return Err(outcome);

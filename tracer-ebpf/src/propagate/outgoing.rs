@@ -40,7 +40,7 @@ pub(crate) struct Outgoing {
     pub(crate) is_certain: u8,
     /// Not 0 if headers may go to the other end.
     pub(crate) is_allowed: u8,
-    /// The reported [`HeaderOutcome`](tracer_common::HeaderOutcome) that holds for all later requests, plus one; 0 for
+    /// The reported [`InjectionOutcome`](tracer_common::InjectionOutcome) that holds for all later requests, plus one; 0 for
     /// none.
     pub(crate) refused: u8,
     /// Not 0 once a request was decided about.

@@ -1,6 +1,6 @@
 //! Records for the agent: the outcomes of injections.
 
-use tracer_common::{HeaderOutcome, HeaderRecord, KernelCounter, Kind};
+use tracer_common::{InjectionOutcome, InjectionRecord, KernelCounter, Kind};
 
 use crate::{
     connection::Connection,
@@ -16,14 +16,14 @@ use crate::{
 /// compiler would clear a whole record byte by byte.
 #[inline(always)]
 unsafe fn tell(connection: &Connection, record: Told) -> bool {
-    let Some(mut entry) = reserve::<HeaderRecord>() else {
+    let Some(mut entry) = reserve::<InjectionRecord>() else {
         count(KernelCounter::LostData, 1);
         return false;
     };
     // SAFETY: every field of the record is written; the trace id is at a multiple of eight.
     unsafe {
         let to = entry.as_mut_ptr();
-        (&raw mut (*to).kind).write_volatile(Kind::Header as u8);
+        (&raw mut (*to).kind).write_volatile(Kind::Injection as u8);
         (&raw mut (*to).outcome).write_volatile(record.outcome as u8);
         (&raw mut (*to).evidence).write_volatile(record.evidence);
         (&raw mut (*to).trace_flags).write_volatile(record.ids.flags as u8);
@@ -44,9 +44,9 @@ unsafe fn tell(connection: &Connection, record: Told) -> bool {
     true
 }
 
-/// The values of a [`HeaderRecord`].
+/// The values of a [`InjectionRecord`].
 pub(crate) struct Told {
-    pub(crate) outcome: HeaderOutcome,
+    pub(crate) outcome: InjectionOutcome,
     pub(crate) evidence: u8,
     pub(crate) pid: u32,
     pub(crate) position: u32,
@@ -63,7 +63,7 @@ pub(crate) fn refuse(
     connection: &Connection,
     pid: u32,
     position: u32,
-    outcome: HeaderOutcome,
+    outcome: InjectionOutcome,
     lasting: bool,
     key: u64,
 ) -> bool {
@@ -75,7 +75,7 @@ pub(crate) fn refuse(
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub extern "C" fn tracer_refuse(number: u64, places: u64, outcome: u64, lasting: u64, key: u64) -> u64 {
-    let Some(mut entry) = reserve::<HeaderRecord>() else {
+    let Some(mut entry) = reserve::<InjectionRecord>() else {
         count(KernelCounter::LostData, 1);
         return 0;
     };
@@ -83,7 +83,7 @@ pub extern "C" fn tracer_refuse(number: u64, places: u64, outcome: u64, lasting:
     unsafe {
         let to = entry.as_mut_ptr();
         clear(to);
-        (*to).kind = Kind::Header as u8;
+        (*to).kind = Kind::Injection as u8;
         (*to).outcome = outcome as u8;
         (*to).evidence = NONE;
         (*to).pid = (places >> 32) as u32;
@@ -104,13 +104,13 @@ pub(crate) fn refuse_all(
     connection: &Connection,
     pid: u32,
     position: u32,
-    why: HeaderOutcome,
+    why: InjectionOutcome,
 ) -> bool {
     if outgoing.refused != 0 {
         return true;
     }
     outgoing.refused = why as u8 + 1;
-    let key = if matches!(why, HeaderOutcome::InUse) { outgoing.key } else { 0 };
+    let key = if matches!(why, InjectionOutcome::InUse) { outgoing.key } else { 0 };
     refuse(connection, pid, position, why, true, key)
 }
 
@@ -123,7 +123,7 @@ pub(crate) unsafe fn told_of(
     at: u32,
     ids: &Ids,
     parent: &ServedRequest,
-    outcome: HeaderOutcome,
+    outcome: InjectionOutcome,
     evidence: u8,
     pushed: u32,
 ) {

@@ -18,13 +18,13 @@ use crate::{
         layout::{load, offset},
         words::copy,
     },
+    policy::is_ignored,
     propagate::{
         admit::{call_back, is_blocking, leaves_at_once},
         outgoing::{Outgoing, State},
     },
     scratch::{give_back, scratch_at, take_scratch},
     select::Current,
-    verdict::is_ignored,
 };
 
 /// Whether a send runs that `tracer_sk_msg` does not see, on a socket that may not receive in the sockmap. Such a send

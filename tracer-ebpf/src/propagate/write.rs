@@ -6,7 +6,7 @@ use aya_ebpf::{
     bindings::sk_msg_md,
     helpers::generated::{bpf_loop, bpf_msg_pop_data, bpf_msg_pull_data, bpf_msg_push_data},
 };
-use tracer_common::{HeaderOutcome, MAX_STATE, PARENT_BYTES};
+use tracer_common::{InjectionOutcome, MAX_STATE, PARENT_BYTES};
 
 use crate::{
     connection::Connection,
@@ -51,7 +51,7 @@ pub(crate) unsafe fn has_space(tcp: *const c_void, length: u32) -> bool {
 
 /// Rewrites the forwarded `traceparent` of the parent: its parent id becomes the span id of the client request.
 #[inline(always)]
-pub(crate) unsafe fn rewrite(msg: *mut sk_msg_md, begin: u32, ids: &Ids) -> Result<(), HeaderOutcome> {
+pub(crate) unsafe fn rewrite(msg: *mut sk_msg_md, begin: u32, ids: &Ids) -> Result<(), InjectionOutcome> {
     // SAFETY: the verifier follows the check against the end.
     unsafe {
         let data = (*msg).__bindgen_anon_1.data as usize;
@@ -59,7 +59,7 @@ pub(crate) unsafe fn rewrite(msg: *mut sk_msg_md, begin: u32, ids: &Ids) -> Resu
         // Behind `00-`, the trace id and a dash.
         let target = data + (core::hint::black_box(u64::from(begin) + 36) & 0x1fff) as usize;
         if target + 19 > end {
-            return Err(HeaderOutcome::PushFailed);
+            return Err(InjectionOutcome::PushFailed);
         }
         // The last word has the last five digits of the span id, a dash and the flags.
         let last = hex(ids.span >> 32);
@@ -96,7 +96,7 @@ pub(crate) unsafe fn push(
     begin: u32,
     state: u32,
     ids: &Ids,
-) -> Result<u32, HeaderOutcome> {
+) -> Result<u32, InjectionOutcome> {
     // SAFETY: as the caller's.
     unsafe {
         let state = core::hint::black_box(state) & (2 * MAX_STATE - 1);
@@ -105,14 +105,14 @@ pub(crate) unsafe fn push(
             pushed += STATE_NAME + state + 2;
         }
         if head + pushed > LONGEST_WITH_HEADER {
-            return Err(HeaderOutcome::HeadTooLong);
+            return Err(InjectionOutcome::HeadTooLong);
         }
         if !has_space(tcp, head + pushed) {
-            return Err(HeaderOutcome::QueueNotEmpty);
+            return Err(InjectionOutcome::QueueNotEmpty);
         }
         let begin = core::hint::black_box(begin) & 0x1fff;
         if bpf_msg_push_data(msg, begin, pushed, 0) != 0 {
-            return Err(HeaderOutcome::PushFailed);
+            return Err(InjectionOutcome::PushFailed);
         }
         // Joins three elements into one. The inserted bytes are not initialised yet, and must not leave so.
         let all = if size <= LONGEST_WITH_HEADER { size } else { head } + pushed;
@@ -121,7 +121,7 @@ pub(crate) unsafe fn push(
             && (state == 0 || write_state(msg, begin + PARENT_BYTES, &*scratch, state));
         if !written {
             return if bpf_msg_pop_data(msg, begin, pushed, 0) == 0 {
-                Err(HeaderOutcome::PushFailed)
+                Err(InjectionOutcome::PushFailed)
             } else {
                 // A failed send is better than uninitialised bytes.
                 Ok(DROP)
@@ -135,7 +135,7 @@ pub(crate) unsafe fn push(
             at,
             ids,
             &(*scratch).client.parent,
-            HeaderOutcome::Pushed,
+            InjectionOutcome::Pushed,
             evidence,
             pushed,
         );

@@ -55,7 +55,7 @@ macro_rules! greeting {
             sniff: |_| Sniffed::No,
             server_may_begin: false,
             open: Some(|_, _, _| Box::new(Greeting { by: $by, next: $next, read: [0; 2] })),
-            unread: Counter::ConnectionsOther,
+            opaque_counter: Counter::ConnectionsOther,
             mask: None,
         };
     };

@@ -41,7 +41,7 @@ static TOLD: Protocol = Protocol {
     sniff: |_| Sniffed::No,
     server_may_begin: false,
     open: Some(|_, _, _| Box::new(Told)),
-    unread: Counter::ConnectionsOther,
+    opaque_counter: Counter::ConnectionsOther,
     mask: None,
 };
 

@@ -45,7 +45,7 @@ fn an_opaque_connection_is_read_once_its_layer_is_and_offsets_are_those_on_the_w
     assert_eq!(driver.offsets(), [500, 600]);
     let times = driver.seen.exchanges.iter().map(|(_, made)| (made.start_ns, made.end_ns));
     assert_eq!(times.collect::<Vec<_>>(), [(10, 20), (30, 40)]);
-    assert_eq!(driver.seen.verdicts.len(), 2, "the kernel still copies nothing of the wire");
+    assert_eq!(driver.seen.policies.len(), 2, "the kernel still copies nothing of the wire");
 }
 
 #[test]

@@ -8,8 +8,8 @@ mod unix;
 use std::net::SocketAddr;
 
 use tracer_common::{
-    CLOSE_ALL, CLOSE_SEND, CloseRecord, DataHeader, FLAG_END, FLAG_PRE_SEND, FLAG_TURN, Kind as RecordKind,
-    OPEN_BIRTH, OPEN_CLIENT, OpenRecord, RECEIVE, SEND, Verdict,
+    CLOSE_ALL, CLOSE_SEND, CapturePolicy, CloseRecord, DataHeader, FLAG_END, FLAG_PRE_SEND, FLAG_TURN,
+    Kind as RecordKind, OPEN_BIRTH, OPEN_CLIENT, OpenRecord, RECEIVE, SEND,
 };
 
 use super::*;
@@ -20,7 +20,7 @@ use crate::{exchange::Outcome, protocol::http::HttpExchange};
 struct Seen {
     exchanges: Vec<(ConnectionFacts, Exchange)>,
     counts: Vec<(Counter, u64)>,
-    verdicts: Vec<(u64, Direction, Verdict)>,
+    policies: Vec<(u64, Direction, CapturePolicy)>,
     opaque: usize,
     undecoded: usize,
     opened: usize,
@@ -49,8 +49,8 @@ impl Output for Seen {
     fn count(&mut self, _: u32, counter: Counter, n: u64) {
         self.counts.push((counter, n));
     }
-    fn verdict(&mut self, connection: u64, direction: Direction, verdict: Verdict) {
-        self.verdicts.push((connection, direction, verdict));
+    fn policy(&mut self, connection: u64, direction: Direction, policy: CapturePolicy) {
+        self.policies.push((connection, direction, policy));
     }
     fn boundary(&mut self, _: &ConnectionFacts, _: u32) {}
 }
@@ -114,7 +114,7 @@ impl Driver {
             kind: RecordKind::Data as u8,
             direction,
             flags: FLAG_TURN | FLAG_PRE_SEND,
-            head_length: bytes.len() as u16,
+            prefix_length: bytes.len() as u16,
             connection,
             time_ns,
             start_ns: time_ns,
@@ -288,8 +288,9 @@ fn other_protocols_are_counted_once_and_left_alone() {
         driver.data(1, RECEIVE, 0, first, 1);
         driver.data(1, SEND, 0, b"whatever", 2);
         assert_eq!(driver.seen.of(counter), 1);
-        let ignored = [Direction::Receive, Direction::Send].map(|direction| (1, direction, Verdict::Ignore));
-        assert_eq!(driver.seen.verdicts[..2], ignored);
+        let ignored =
+            [Direction::Receive, Direction::Send].map(|direction| (1, direction, CapturePolicy::Ignore));
+        assert_eq!(driver.seen.policies[..2], ignored);
         assert!(driver.seen.exchanges.is_empty());
     }
 }
@@ -302,12 +303,12 @@ fn a_long_body_is_told_to_the_kernel_until_it_ends() {
     let head = b"HTTP/1.1 200 OK\r\nContent-Length: 100000\r\n\r\n";
     driver.data(1, SEND, 0, head, 2);
     let position = SENT.wrapping_add(head.len() as u32 + 100_000);
-    let body = (1, Direction::Send, Verdict::BodyUntil { position });
-    assert_eq!(driver.seen.verdicts, [body]);
+    let body = (1, Direction::Send, CapturePolicy::BodyUntil { position });
+    assert_eq!(driver.seen.policies, [body]);
 }
 
 #[test]
-fn a_verdict_that_did_not_change_for_a_direction_is_not_told_again() {
+fn a_policy_that_did_not_change_for_a_direction_is_not_told_again() {
     let mut driver = Driver::new();
     driver.open(1, OPEN_BIRTH);
     let head = b"POST /up HTTP/1.1\r\nContent-Length: 100000\r\n\r\n";
@@ -317,9 +318,9 @@ fn a_verdict_that_did_not_change_for_a_direction_is_not_told_again() {
     driver.data(1, RECEIVE, head.len() as u32 + 100_000, ASK, 4);
     driver.data(1, SEND, ANSWER.len() as u32, ANSWER, 5);
     let position = RECEIVED + head.len() as u32 + 100_000;
-    let expected =
-        [Verdict::BodyUntil { position }, Verdict::Heads].map(|verdict| (1, Direction::Receive, verdict));
-    assert_eq!(driver.seen.verdicts, expected);
+    let expected = [CapturePolicy::BodyUntil { position }, CapturePolicy::Heads]
+        .map(|policy| (1, Direction::Receive, policy));
+    assert_eq!(driver.seen.policies, expected);
     assert_eq!(driver.seen.exchanges.len(), 2);
 }
 
@@ -413,7 +414,7 @@ fn a_first_request_that_its_server_read_before_the_client_was_seen_sending_start
             kind: RecordKind::Data as u8,
             direction,
             flags: FLAG_TURN,
-            head_length: bytes.len() as u16,
+            prefix_length: bytes.len() as u16,
             connection,
             time_ns,
             start_ns: time_ns,
@@ -454,7 +455,7 @@ impl Output for Times {
         self.0.push((exchange.kind, exchange.start_ns));
     }
     fn count(&mut self, _: u32, _: Counter, _: u64) {}
-    fn verdict(&mut self, _: u64, _: Direction, _: Verdict) {}
+    fn policy(&mut self, _: u64, _: Direction, _: CapturePolicy) {}
     fn boundary(&mut self, _: &ConnectionFacts, _: u32) {}
 }
 

@@ -7,7 +7,7 @@
 use std::collections::VecDeque;
 
 use rustc_hash::FxHashMap;
-use tracer_common::{PROFILE_LATER, PROFILE_PROXY};
+use tracer_common::{PROFILE_DEFERRED, PROFILE_PROXY};
 
 use super::{Attribution, Attributions, ClientRequest, ServerRequest, Strategy};
 use crate::{
@@ -235,7 +235,7 @@ impl Strategy for Proxy {
 
     fn kernel_rule(&self) -> Option<u8> {
         // Elsewhere the attribution shows after the upstream requests.
-        Some(if self.order == Order::Immediate { PROFILE_PROXY } else { PROFILE_LATER })
+        Some(if self.order == Order::Immediate { PROFILE_PROXY } else { PROFILE_DEFERRED })
     }
 
     fn is_proxy(&self) -> bool {

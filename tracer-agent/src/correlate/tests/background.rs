@@ -1,6 +1,6 @@
 //! Calls that a process makes of its own accord.
 
-use tracer_common::{PROFILE_LATER, PROFILE_SOLE_OWN};
+use tracer_common::{PROFILE_DEFERRED, PROFILE_SOLE_OWN};
 
 use super::*;
 
@@ -67,7 +67,7 @@ fn the_kernel_is_told_while_a_lost_request_may_be_worked_for() {
     world.open(&one, WORKER, 0, None);
     assert_eq!(profile(&mut world), Some((1, Some(PROFILE_SOLE_OWN))));
     world.correlator.left(one.0.number);
-    assert_eq!(profile(&mut world), Some((1, Some(PROFILE_LATER))));
+    assert_eq!(profile(&mut world), Some((1, Some(PROFILE_DEFERRED))));
     world.now_ns += 11_000_000_000;
     let (_, two) = world.connection(2);
     let request = world.open(&two, WORKER, 0, None);

@@ -16,7 +16,7 @@ fn open(world: &mut World, end: &End, kind: Kind, offset: u64) -> Pending {
         incoming: None,
         carried: None,
         attempt: None,
-        header: None,
+        injection: None,
         inserted: 0,
     };
     world.correlator.opened(&end.0, &mut opened);

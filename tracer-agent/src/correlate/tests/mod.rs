@@ -134,7 +134,7 @@ impl World {
             incoming,
             carried: carried.map(Box::new),
             attempt: None,
-            header: None,
+            injection: None,
             inserted: 0,
         };
         self.correlator.opened(&end.0, &mut opened);
@@ -400,7 +400,7 @@ fn nothing_is_sole_in_a_process_that_serves_what_is_not_read() {
     let mut world = World::new();
     let (_, one) = world.connection(1);
     let (call, _) = world.connection(2);
-    world.correlator.hidden(1);
+    world.correlator.opaque(1);
     let request = world.open(&one, thread(1, 1), 0, None);
     let made = world.open(&call, thread(1, 1), 0, None);
     assert_eq!(world.close(&made).parent, None);

@@ -230,7 +230,7 @@ fn a_proxy_with_requests_that_are_not_seen_has_no_links_of_its_own() {
     for program in PROXIES {
         let mut world = World::new();
         world.correlator.program(1, program);
-        world.correlator.hidden(1);
+        world.correlator.opaque(1);
         let worker = thread(1, 1);
         let (_, one) = world.connection(1);
         let request = world.open(&one, worker, 0, None);

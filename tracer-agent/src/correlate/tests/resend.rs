@@ -45,7 +45,7 @@ impl App {
             incoming: None,
             carried: None,
             attempt,
-            header: None,
+            injection: None,
             inserted: 0,
         };
         self.world.correlator.opened(&facts, &mut opened);
@@ -252,7 +252,7 @@ fn an_attempt_that_says_its_number_is_believed_unless_it_was_passed_on() {
         incoming: None,
         carried: None,
         attempt: Some(2),
-        header: None,
+        injection: None,
         inserted: 0,
     };
     app.world.correlator.opened(&facts, &mut opened);

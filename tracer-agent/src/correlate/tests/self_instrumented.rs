@@ -129,7 +129,7 @@ fn where_requests_come_unseen_a_header_may_have_come_with_one() {
     for sdk in [Sdk::Adopt, Sdk::Suppress] {
         let mut world = world(sdk);
         let (call, _) = world.connection(1);
-        world.correlator.hidden(1);
+        world.correlator.opaque(1);
         let made = world.open(&call, APP, 0, Some(context(7, 2)));
         let link = world.close(&made);
         assert_ne!(link.span_id, [2; 8]);

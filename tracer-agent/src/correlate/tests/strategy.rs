@@ -1,6 +1,6 @@
 //! The interface of strategies: what a strategy for a runtime's tasks will need of it.
 
-use tracer_common::PROFILE_LATER;
+use tracer_common::PROFILE_DEFERRED;
 
 use super::*;
 use crate::correlate::{
@@ -29,7 +29,7 @@ impl Strategy for Tasks {
     }
 
     fn kernel_rule(&self) -> Option<u8> {
-        self.doubt.is_none().then_some(PROFILE_LATER)
+        self.doubt.is_none().then_some(PROFILE_DEFERRED)
     }
 
     fn may_attribute_later(&self, client_request: Key) -> bool {

@@ -92,7 +92,7 @@ impl Masks {
             | Event::Fork(_)
             | Event::Exit(_)
             | Event::Listen(_)
-            | Event::Header(_) => {}
+            | Event::Injection(_) => {}
         }
     }
 
@@ -136,13 +136,13 @@ impl Connection {
         if distance > 0 {
             self.gap(direction, distance as u64);
         }
-        if self.mask.is_none() && header.head_offset == 0 && first && distance == 0 {
+        if self.mask.is_none() && header.prefix_offset == 0 && first && distance == 0 {
             self.mask = mask::of(head, direction, is_birth, secrets);
         }
         let Some(mask) = &mut self.mask else { return keep_signature(bytes) };
         let (head, tail) = bytes.split_at_mut(head.len());
         let mut left = u64::from(header.length);
-        let skipped = u64::from(header.head_offset).min(left);
+        let skipped = u64::from(header.prefix_offset).min(left);
         let middle = left.saturating_sub(skipped + (head.len() + tail.len()) as u64);
         let mut call = Call {
             start_ns: header.start_ns,
@@ -152,9 +152,9 @@ impl Connection {
             first,
         };
         let more = u64::from(header.flags & FLAG_CONTINUES != 0);
-        let (head_length, tail_length) = (head.len() as u64, tail.len() as u64);
+        let (prefix_length, tail_length) = (head.len() as u64, tail.len() as u64);
         for (bytes, length) in
-            [(None, skipped), (Some(head), head_length), (None, middle), (Some(tail), tail_length)]
+            [(None, skipped), (Some(head), prefix_length), (None, middle), (Some(tail), tail_length)]
         {
             if length == 0 {
                 continue;

@@ -39,7 +39,7 @@ const MAX_FRAME: u32 = 16 << 20;
 /// What a recording was made with.
 #[derive(Clone, Debug, Default, Serialize, Deserialize, PartialEq)]
 #[serde(default)]
-pub struct Header {
+pub struct Preamble {
     /// [`VERSION`].
     pub version: u32,
     /// Version of the agent.

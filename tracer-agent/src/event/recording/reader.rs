@@ -10,7 +10,7 @@ use std::{
 
 use tracer_common::{KERNEL_COUNTERS, Kind};
 
-use super::{Damage, Facts, Header, MAGIC, MAX_FRAME, RecordingError, VERSION, frame, lenient};
+use super::{Damage, Facts, MAGIC, MAX_FRAME, Preamble, RecordingError, VERSION, frame, lenient};
 use crate::event::{Malformed, input::OwnedInput};
 
 /// Reads a recording.
@@ -19,7 +19,7 @@ pub struct Reader {
     path: PathBuf,
     /// Bytes of the frames that were read whole.
     offset: u64,
-    header: Header,
+    preamble: Preamble,
     unusable: Unusable,
     done: bool,
 }
@@ -74,7 +74,7 @@ impl Reader {
             input: zstd::Decoder::with_buffer(file).map_err(failed)?,
             path: path.to_owned(),
             offset: 0,
-            header: Header::default(),
+            preamble: Preamble::default(),
             unusable: Unusable::default(),
             done: false,
         };
@@ -82,17 +82,17 @@ impl Reader {
         if kind != frame::PREAMBLE {
             return Err(this.damaged(Damage::NoPreamble));
         }
-        this.header =
+        this.preamble =
             serde_json::from_slice(&bytes).map_err(|error| this.damaged(Damage::Preamble(error)))?;
-        if !(1..=VERSION).contains(&this.header.version) {
-            return Err(RecordingError::Version { path: this.path, found: this.header.version });
+        if !(1..=VERSION).contains(&this.preamble.version) {
+            return Err(RecordingError::Version { path: this.path, found: this.preamble.version });
         }
         Ok(this)
     }
 
     /// What it was made with.
-    pub fn header(&self) -> &Header {
-        &self.header
+    pub fn preamble(&self) -> &Preamble {
+        &self.preamble
     }
 
     /// What was passed over so far.
@@ -114,7 +114,7 @@ impl Reader {
                     Some(byte) if Kind::from_byte(*byte).is_none() => {
                         *self.unusable.records.entry(*byte).or_default() += 1;
                     }
-                    _ => return Ok(Some(OwnedInput::Record(self.header.records.fit(bytes)))),
+                    _ => return Ok(Some(OwnedInput::Record(self.preamble.records.fit(bytes)))),
                 }
             } else if let Some(input) = input(kind, &bytes) {
                 return Ok(Some(input));

@@ -35,14 +35,14 @@ impl Drop for Dir {
     }
 }
 
-fn header() -> Header {
-    Header {
+fn preamble() -> Preamble {
+    Preamble {
         version: VERSION,
         agent: "test".to_owned(),
         kernel: "test".to_owned(),
         seed: 7,
         records: RecordSizes::current(),
-        ..Header::default()
+        ..Preamble::default()
     }
 }
 
@@ -57,7 +57,7 @@ fn data(connection: u64, direction: u8, position: u32, flags: u16, bytes: &[u8])
         kind: Kind::Data as u8,
         direction,
         flags,
-        head_length: bytes.len() as u16,
+        prefix_length: bytes.len() as u16,
         connection,
         position,
         length: bytes.len() as u32,
@@ -131,7 +131,7 @@ fn write_frames(path: &Path, preamble: &serde_json::Value, frames: &[(u8, Vec<u8
 fn what_is_written_is_read_again() {
     let dir = Dir::new("round-trip");
     let path = dir.file("a");
-    let mut writer = Writer::create(&path, &header(), None).expect("a temporary file");
+    let mut writer = Writer::create(&path, &preamble(), None).expect("a temporary file");
     let record = data(3, SEND, 5, 0, b"bytes");
     for input in [
         Input::Event(Event::decode(&record).expect("a record")),
@@ -147,7 +147,7 @@ fn what_is_written_is_read_again() {
     writer.finish().expect("written");
     let (inputs, unusable, error) = read_all(&path);
     assert!(error.is_none() && unusable.is_empty(), "{error:?} {unusable}");
-    assert_eq!(Reader::open(&path).expect("a recording").header(), &header());
+    assert_eq!(Reader::open(&path).expect("a recording").preamble(), &preamble());
     assert!(matches!(&inputs[0], OwnedInput::Record(bytes) if *bytes == record));
     assert!(matches!(&inputs[1], OwnedInput::Listening(4, ports) if *ports == [80, 8080]));
     assert!(matches!(inputs[2], OwnedInput::Clock(-5)));
@@ -178,7 +178,7 @@ fn records_of_other_versions_get_the_fixed_part_of_this_one() {
 fn a_recording_of_a_later_agent_is_read_and_what_is_unknown_counted() {
     let dir = Dir::new("later");
     let path = dir.file("a");
-    let mut preamble = serde_json::to_value(header()).expect("JSON");
+    let mut preamble = serde_json::to_value(preamble()).expect("JSON");
     preamble["future"] = serde_json::json!({ "a": 1 });
     preamble["records"]["1"] = (size_of::<DataHeader>() + 8).into();
     preamble["records"]["99"] = 16.into();
@@ -216,7 +216,7 @@ fn a_preamble_of_version_one_and_no_other_is_read() {
     let preamble = serde_json::json!({ "version": 1, "agent": "0.1", "seed": 3 });
     write_frames(&path, &preamble, &[(frame::END, Vec::new())]);
     let reader = Reader::open(&path).expect("a recording");
-    assert_eq!((reader.header().seed, &reader.header().records), (3, &RecordSizes::default()));
+    assert_eq!((reader.preamble().seed, &reader.preamble().records), (3, &RecordSizes::default()));
     for (preamble, expected) in [
         (serde_json::json!({ "version": 3 }), "has format 3"),
         (serde_json::json!({}), "has format 0"),
@@ -233,7 +233,7 @@ fn a_preamble_of_version_one_and_no_other_is_read() {
 fn a_recording_of_a_killed_agent_is_read_up_to_its_last_second() {
     let dir = Dir::new("killed");
     let path = dir.file("a");
-    let mut writer = Writer::create(&path, &header(), None).expect("a temporary file");
+    let mut writer = Writer::create(&path, &preamble(), None).expect("a temporary file");
     let second = 1_000_000_000;
     for now_ns in [second, 2 * second, 2 * second + 1] {
         writer.write(&Input::Tick { now_ns }).expect("written");
@@ -244,7 +244,7 @@ fn a_recording_of_a_killed_agent_is_read_up_to_its_last_second() {
     let (inputs, _, error) = read_all(&path);
     assert_eq!(inputs.len(), 2, "{inputs:?}");
     let Some(RecordingError::Cut { offset, .. }) = error else { panic!("{error:?}") };
-    let preamble = serde_json::to_vec(&header()).expect("JSON").len() as u64;
+    let preamble = serde_json::to_vec(&preamble()).expect("JSON").len() as u64;
     assert_eq!(offset, 5 + preamble + 2 * (5 + 8));
 }
 
@@ -252,7 +252,7 @@ fn a_recording_of_a_killed_agent_is_read_up_to_its_last_second() {
 fn a_cut_or_damaged_file_is_an_error_and_gives_what_is_before() {
     let dir = Dir::new("cut");
     let path = dir.file("a");
-    let mut writer = Writer::create(&path, &header(), None).expect("a temporary file");
+    let mut writer = Writer::create(&path, &preamble(), None).expect("a temporary file");
     writer.write(&Input::Tick { now_ns: 6 }).expect("written");
     writer.finish().expect("written");
     let whole = fs::read(&path).expect("readable");
@@ -281,7 +281,7 @@ fn the_file_is_private_whatever_was_there() {
     let path = dir.file("a");
     fs::write(&path, "what was there before, longer than a recording".repeat(100)).expect("written");
     fs::set_permissions(&path, fs::Permissions::from_mode(0o644)).expect("set");
-    Writer::create(&path, &header(), None).expect("created").finish().expect("written");
+    Writer::create(&path, &preamble(), None).expect("created").finish().expect("written");
     assert_eq!(fs::metadata(&path).expect("there").permissions().mode() & 0o777, 0o600);
     assert!(read_all(&path).2.is_none());
 }
@@ -302,7 +302,7 @@ fn only_a_regular_file_becomes_a_recording() {
         (dir.0.clone(), "a directory"),
         ("/dev/null".into(), "a device"),
     ] {
-        let error = Writer::create(&path, &header(), None).err().expect("refused");
+        let error = Writer::create(&path, &preamble(), None).err().expect("refused");
         assert!(matches!(error, RecordingError::Target { found, .. } if found == expected), "{error}");
     }
     assert_eq!(fs::read_to_string(&file).expect("there"), "precious");
@@ -407,7 +407,7 @@ fn masked_recordings_give_the_same_spans() {
         let dir = Dir::new(&name.replace('/', "-"));
         let again = dir.file("again");
         let mut reader = Reader::open(&path).expect("a recording");
-        let header = Header { records: RecordSizes::current(), ..reader.header().clone() };
+        let header = Preamble { records: RecordSizes::current(), ..reader.preamble().clone() };
         let mut writer = Writer::create(&again, &header, Some(masks())).expect("created");
         while let Some(input) = reader.next_input().expect("whole") {
             writer.write(&input.as_input()).expect("written");
@@ -467,7 +467,7 @@ proptest::proptest! {
         }
         let dir = Dir::new("property");
         let path = dir.file("a");
-        let mut writer = Writer::create(&path, &header(), Some(masks())).expect("created");
+        let mut writer = Writer::create(&path, &preamble(), Some(masks())).expect("created");
         for record in &records {
             writer.write(&Event::decode(record).into()).expect("written");
         }

@@ -5,7 +5,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use super::{Facts, Header, MAGIC, Masks, RecordingError, file, frame};
+use super::{Facts, MAGIC, Masks, Preamble, RecordingError, file, frame};
 use crate::event::{Input, Malformed};
 
 /// Writes a recording.
@@ -29,8 +29,8 @@ impl Writer {
     ///
     /// # Errors
     /// The file cannot be written, or is no regular file.
-    pub fn create(path: &Path, header: &Header, masks: Option<Masks>) -> Result<Self, RecordingError> {
-        Self::to(Box::new(file::create(path)?), path, header, masks)
+    pub fn create(path: &Path, preamble: &Preamble, masks: Option<Masks>) -> Result<Self, RecordingError> {
+        Self::to(Box::new(file::create(path)?), path, preamble, masks)
     }
 
     /// As [`Writer::create`], into what was opened already; `path` is for messages.
@@ -40,7 +40,7 @@ impl Writer {
     pub fn to(
         out: Box<dyn Write + Send>,
         path: &Path,
-        header: &Header,
+        preamble: &Preamble,
         masks: Option<Masks>,
     ) -> Result<Self, RecordingError> {
         let failed = |source| RecordingError::Io { path: path.to_owned(), source };
@@ -48,7 +48,7 @@ impl Writer {
         file.write_all(MAGIC).map_err(failed)?;
         let out = zstd::Encoder::new(file, 3).map_err(failed)?;
         let mut this = Self { out, path: path.to_owned(), masks, bytes: Vec::new(), flushed_ns: 0 };
-        serde_json::to_writer(&mut this.bytes, header).map_err(|error| failed(error.into()))?;
+        serde_json::to_writer(&mut this.bytes, preamble).map_err(|error| failed(error.into()))?;
         this.frame(frame::PREAMBLE)?;
         this.out.flush().map_err(failed)?;
         Ok(this)

@@ -13,12 +13,12 @@ pub(super) enum Body {
     UntilClose { size: u64 },
 }
 
-/// What a piece of a body came to.
+/// What a segment of a body came to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Progress {
     /// All of it belongs to the body, which goes on.
     More,
-    /// So many bytes of the piece end the body.
+    /// So many bytes of the segment end the body.
     Done(u64),
     /// The framing makes no sense.
     Invalid,

@@ -17,7 +17,7 @@ use crate::redact::Redactor;
 
 /// Longest head that is followed, bytes.
 const MAX_HEAD: usize = 64 * 1024;
-/// Most bytes that are looked at again because a line came in pieces; what follows of such a line is hidden.
+/// Most bytes that are looked at again because a line came in segments; what follows of such a line is hidden.
 const MAX_WORK: usize = 1 << 20;
 /// Most requests that wait for their responses.
 const MAX_REQUESTS: usize = 1024;
@@ -133,7 +133,7 @@ struct Direction {
     is_birth: bool,
     /// The head so far, as it was.
     head: Vec<u8>,
-    /// The line so far, as it was, if it came in several pieces.
+    /// The line so far, as it was, if it came in several segments.
     line: Vec<u8>,
     /// Bytes of `line` that were looked at again.
     work: usize,
@@ -190,7 +190,7 @@ impl Masked {
         Self { secrets, directions, requests: VecDeque::new(), early_responses: 0 }
     }
 
-    /// Masks the first bytes of a piece. Returns how many.
+    /// Masks the first bytes of a segment. Returns how many.
     fn step(&mut self, direction: usize, bytes: &mut [u8], call: &Call, is_first: bool) -> usize {
         let this = &mut self.directions[direction];
         match &mut this.phase {

@@ -25,7 +25,7 @@ pub(super) enum Phase {
 pub(super) enum Collected {
     /// The head goes on.
     More,
-    /// It is complete: `taken` bytes of the piece belong to it.
+    /// It is complete: `taken` bytes of the segment belong to it.
     Complete { head: Bytes, scanned: Scanned, taken: usize },
     /// It is longer than any that is read.
     TooLong,
@@ -43,7 +43,7 @@ pub(super) struct Reader {
     pub(super) begin_offset: u64,
     /// When the last byte of a body moved.
     pub(super) last_ns: u64,
-    /// The head so far, when it came in several pieces.
+    /// The head so far, when it came in several segments.
     buffer: Vec<u8>,
 }
 

@@ -44,7 +44,7 @@ pub(super) static PROTOCOL: Protocol = Protocol {
         Box::new(Http1::new(start, role, limits))
     }),
     mask: Some(mask::MASKING),
-    unread: Counter::ConnectionsOther,
+    opaque_counter: Counter::ConnectionsOther,
 };
 
 /// Bounds of a connection's parser.
@@ -97,7 +97,7 @@ pub struct Http1 {
 }
 
 impl Http1 {
-    /// A parser for a connection that begins here, or that was joined; `role` is that of the selected process.
+    /// A parser for a connection that begins here, or that is seen from mid-stream on; `role` is that of the selected process.
     pub fn new(start: Start, role: Role, limits: Limits) -> Self {
         Self {
             role,
@@ -105,7 +105,7 @@ impl Http1 {
             request: Reader::default(),
             response: Reader::default(),
             queue: Queue::new(role.of_request()),
-            resync: (start == Start::Joined).then(Resync::default),
+            resync: (start == Start::MidStream).then(Resync::default),
             done: false,
             losses: 0,
             at_birth: start == Start::Birth,
@@ -120,30 +120,30 @@ impl Http1 {
     }
 
     /// Bytes of a side, copied or not, in a connection whose boundaries are known.
-    fn feed(&mut self, side: Side, mut piece: PieceOf<'_>, call: &Call, out: &mut Vec<Yield>) {
+    fn feed(&mut self, side: Side, mut segment: SegmentOf<'_>, call: &Call, out: &mut Vec<Yield>) {
         let mut call = *call;
-        while piece.length() > 0 && !self.done {
+        while segment.length() > 0 && !self.done {
             if self.resync.is_some() {
                 return;
             }
-            let rest = piece.length() as u64;
+            let rest = segment.length() as u64;
             let at = self.reader(side).offset;
             let taken = match self.reader(side).phase {
-                Phase::Start | Phase::Head => self.feed_head(side, &piece, &call, out),
-                Phase::Body(_) => self.feed_body(side, &piece, &call, out),
+                Phase::Start | Phase::Head => self.feed_head(side, &segment, &call, out),
+                Phase::Body(_) => self.feed_body(side, &segment, &call, out),
             };
             self.reader(side).offset = at + taken.min(rest);
-            piece = piece.from(taken.min(rest));
+            segment = segment.from(taken.min(rest));
             call.first = false;
         }
     }
 
-    /// Returns how many bytes of the piece it took.
-    fn feed_head(&mut self, side: Side, piece: &PieceOf<'_>, call: &Call, out: &mut Vec<Yield>) -> u64 {
-        let PieceOf::Bytes(bytes) = *piece else {
+    /// Returns how many bytes of the segment it took.
+    fn feed_head(&mut self, side: Side, segment: &SegmentOf<'_>, call: &Call, out: &mut Vec<Yield>) -> u64 {
+        let SegmentOf::Bytes(bytes) = *segment else {
             // A head that was not copied.
             self.lose(call.end_ns, Counter::ExchangesUnparsed, out);
-            return piece.length() as u64;
+            return segment.length() as u64;
         };
         let limit = self.limits.head_bytes;
         let with_prefix = side == Side::Request && self.at_birth;
@@ -190,7 +190,7 @@ impl Http1 {
             incoming: incoming.map(Box::new),
             carried: carried.map(Box::new),
             attempt: read.noted.has_attempt().then(|| attempt(&bytes)).flatten(),
-            header: None,
+            injection: None,
             inserted: 0,
         }));
         self.queue.push(Pending::new(
@@ -247,21 +247,21 @@ impl Http1 {
         }
     }
 
-    /// Returns how many bytes of the piece it took.
-    fn feed_body(&mut self, side: Side, piece: &PieceOf<'_>, call: &Call, out: &mut Vec<Yield>) -> u64 {
-        let length = piece.length() as u64;
+    /// Returns how many bytes of the segment it took.
+    fn feed_body(&mut self, side: Side, segment: &SegmentOf<'_>, call: &Call, out: &mut Vec<Yield>) -> u64 {
+        let length = segment.length() as u64;
         let Phase::Body(body) = &mut self.reader(side).phase else { return length };
         if body.tentative_end().is_some() {
-            if piece.begins_message(side) {
+            if segment.begins_message(side) {
                 self.end_body(side, out);
                 return 0;
             }
             body.revoke();
         }
         let Phase::Body(body) = &mut self.reader(side).phase else { return 0 };
-        let progress = match *piece {
-            PieceOf::Bytes(bytes) => body.data(bytes, call),
-            PieceOf::Unseen(length) => body.skip(length, call),
+        let progress = match *segment {
+            SegmentOf::Bytes(bytes) => body.data(bytes, call),
+            SegmentOf::Unseen(length) => body.skip(length, call),
         };
         let size = body.size();
         self.reader(side).last_ns = call.end_ns;
@@ -344,17 +344,17 @@ impl Http1 {
         }
     }
 
-    /// A piece on a connection whose boundaries are not known. Returns whether they are now, with this
-    /// piece the first of a request.
+    /// A segment on a connection whose boundaries are not known. Returns whether they are now, with this
+    /// segment the first of a request.
     fn look_for_boundary(
         &mut self,
         side: Side,
-        piece: &PieceOf<'_>,
+        segment: &SegmentOf<'_>,
         call: &Call,
         out: &mut Vec<Yield>,
     ) -> bool {
         let Some(resync) = &mut self.resync else { return true };
-        let found = resync.take(side, piece, call, self.limits.head_bytes);
+        let found = resync.take(side, segment, call, self.limits.head_bytes);
         let before = resync.take_messages();
         if before > 0 {
             out.push(Yield::Count(Counter::ExchangesBeforeBoundary, before));
@@ -367,12 +367,12 @@ impl Http1 {
         found
     }
 
-    fn piece(&mut self, side: Side, piece: PieceOf<'_>, call: &Call, out: &mut Vec<Yield>) {
+    fn segment(&mut self, side: Side, segment: SegmentOf<'_>, call: &Call, out: &mut Vec<Yield>) {
         if self.done {
             return;
         }
         let offset = self.reader(side).offset;
-        let after = offset + piece.length() as u64;
+        let after = offset + segment.length() as u64;
         if side == Side::Request && self.queue.len() == 1 {
             self.settle(Side::Response, out);
         }
@@ -384,22 +384,22 @@ impl Http1 {
         {
             self.lose(call.end_ns, Counter::ExchangesUnparsed, out);
         }
-        if self.resync.is_none() || self.look_for_boundary(side, &piece, call, out) {
-            self.feed(side, piece, call, out);
+        if self.resync.is_none() || self.look_for_boundary(side, &segment, call, out) {
+            self.feed(side, segment, call, out);
         }
-        // Whatever was made of it, the piece has gone by.
+        // Whatever was made of it, the segment has gone by.
         self.reader(side).offset = after;
     }
 }
 
-/// A piece of a stream.
+/// A segment of a stream.
 #[derive(Clone, Copy, Debug)]
-enum PieceOf<'a> {
+enum SegmentOf<'a> {
     Bytes(&'a [u8]),
     Unseen(u64),
 }
 
-impl PieceOf<'_> {
+impl SegmentOf<'_> {
     fn length(&self) -> usize {
         match self {
             Self::Bytes(bytes) => bytes.len(),
@@ -437,11 +437,11 @@ impl PieceOf<'_> {
 
 impl Parser for Http1 {
     fn data(&mut self, side: Side, bytes: &[u8], call: &Call, out: &mut Vec<Yield>) {
-        self.piece(side, PieceOf::Bytes(bytes), call, out);
+        self.segment(side, SegmentOf::Bytes(bytes), call, out);
     }
 
     fn skip(&mut self, side: Side, length: u64, call: &Call, out: &mut Vec<Yield>) {
-        self.piece(side, PieceOf::Unseen(length), call, out);
+        self.segment(side, SegmentOf::Unseen(length), call, out);
     }
 
     fn gap(&mut self, side: Side, length: u64, now_ns: u64, out: &mut Vec<Yield>) {

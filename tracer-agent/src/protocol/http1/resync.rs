@@ -1,4 +1,4 @@
-//! Finding a certain boundary on a connection that was joined in the middle.
+//! Finding a certain boundary on a connection that is seen from mid-stream on.
 //!
 //! A body can look like a message, so a message's look proves nothing. Certain is this: a response
 //! began with a call, right after the direction had changed; its framing ended exactly with the bytes
@@ -8,7 +8,7 @@
 //! one before it has read a body.
 
 use super::{
-    Call, PieceOf, Side,
+    Call, SegmentOf, Side,
     body::{Body, Chunks, Progress},
     head,
     message::{Collected, Phase, Reader},
@@ -46,21 +46,21 @@ impl Resync {
         std::mem::take(&mut self.messages)
     }
 
-    /// Takes a piece. Returns whether it is the certain start of a request.
-    pub(super) fn take(&mut self, side: Side, piece: &PieceOf<'_>, call: &Call, limit: usize) -> bool {
+    /// Takes a segment. Returns whether it is the certain start of a request.
+    pub(super) fn take(&mut self, side: Side, segment: &SegmentOf<'_>, call: &Call, limit: usize) -> bool {
         let turned = self.last == Some(Side::Request);
         self.last = Some(side);
         if side == Side::Request {
-            if piece.length() == 0 {
+            if segment.length() == 0 {
                 return false;
             }
             // A head that is cut proves itself later: nothing is reported before it is complete.
-            let found = self.state == State::Boundary && call.first && piece.may_begin_message(side);
+            let found = self.state == State::Boundary && call.first && segment.may_begin_message(side);
             self.reset();
             return found;
         }
         match self.state {
-            State::Watching if turned && call.first && piece.begins_message(side) => {
+            State::Watching if turned && call.first && segment.begins_message(side) => {
                 self.messages += 1;
                 self.state = State::Following;
             }
@@ -70,7 +70,7 @@ impl Resync {
                 return false;
             }
         }
-        self.follow(*piece, *call, limit);
+        self.follow(*segment, *call, limit);
         false
     }
 
@@ -79,11 +79,11 @@ impl Resync {
         self.reader.restart();
     }
 
-    fn follow(&mut self, mut piece: PieceOf<'_>, mut call: Call, limit: usize) {
-        while piece.length() > 0 {
+    fn follow(&mut self, mut segment: SegmentOf<'_>, mut call: Call, limit: usize) {
+        while segment.length() > 0 {
             let taken = match &mut self.reader.phase {
                 Phase::Start | Phase::Head => {
-                    let PieceOf::Bytes(bytes) = piece else { return self.reset() };
+                    let SegmentOf::Bytes(bytes) = segment else { return self.reset() };
                     match self.reader.collect(bytes, &call, limit, false) {
                         Collected::More => return,
                         Collected::TooLong => return self.reset(),
@@ -107,19 +107,19 @@ impl Resync {
                     }
                 }
                 Phase::Body(body) => {
-                    let progress = match piece {
-                        PieceOf::Bytes(bytes) => body.data(bytes, &call),
-                        PieceOf::Unseen(length) => body.skip(length, &call),
+                    let progress = match segment {
+                        SegmentOf::Bytes(bytes) => body.data(bytes, &call),
+                        SegmentOf::Unseen(length) => body.skip(length, &call),
                     };
                     match progress {
-                        Progress::More => piece.length() as u64,
-                        Progress::Done(taken) if taken == piece.length() as u64 => return self.reach(),
+                        Progress::More => segment.length() as u64,
+                        Progress::Done(taken) if taken == segment.length() as u64 => return self.reach(),
                         // Bytes behind the end of the response: it was none.
                         Progress::Done(_) | Progress::Invalid => return self.reset(),
                     }
                 }
             };
-            piece = piece.from(taken);
+            segment = segment.from(taken);
             call.first = false;
         }
         if matches!(self.reader.phase, Phase::Body(Body::Length { left: 0, .. })) {

@@ -1,5 +1,5 @@
 //! Byte streams and what must come of them: whole, byte by byte, cut at every place, uncopied in part,
-//! with gaps, and joined in the middle.
+//! with gaps, and seen from mid-stream on.
 
 use proptest::prelude::*;
 
@@ -445,7 +445,7 @@ fn a_gap_in_a_body_is_part_of_it_and_a_gap_elsewhere_loses_what_is_open() {
 
 #[test]
 fn a_joined_connection_reports_from_the_first_certain_boundary() {
-    let mut driver = Driver::new(Start::Joined);
+    let mut driver = Driver::new(Start::MidStream);
     driver.call(A, b"rest of a body");
     for target in ["/1", "/2", "/3"] {
         driver.call(Q, format!("GET {target} HTTP/1.1\r\n\r\n").as_bytes());
@@ -456,7 +456,7 @@ fn a_joined_connection_reports_from_the_first_certain_boundary() {
 
 #[test]
 fn the_answer_to_head_does_not_mislead_a_joined_connection() {
-    let mut driver = Driver::new(Start::Joined);
+    let mut driver = Driver::new(Start::MidStream);
     for target in ["/1", "/2"] {
         driver.call(Q, format!("HEAD {target} HTTP/1.1\r\n\r\n").as_bytes());
         driver.call(A, b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n");
@@ -478,7 +478,7 @@ fn an_upload_that_is_joined_in_the_middle_invents_nothing_whatever_answers_it() 
         b"HTTP/1.1 100 Continue\r\n\r\n",
         b"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 0\r\n\r\n",
     ] {
-        let mut driver = Driver::new(Start::Joined);
+        let mut driver = Driver::new(Start::MidStream);
         for n in 0..20 {
             driver.call(Q, fake);
             if n == 10 && !early.is_empty() {
@@ -665,11 +665,11 @@ proptest! {
 
     #[test]
     fn garbage_is_no_panic(
-        pieces in proptest::collection::vec((any::<bool>(), proptest::collection::vec(any::<u8>(), 0..60), 0u64..50, any::<bool>()), 0..40),
-        joined: bool,
+        segments in proptest::collection::vec((any::<bool>(), proptest::collection::vec(any::<u8>(), 0..60), 0u64..50, any::<bool>()), 0..40),
+        mid_stream: bool,
     ) {
-        let mut driver = Driver::new(if joined { Start::Joined } else { Start::Birth });
-        for (side, bytes, length, gap) in pieces {
+        let mut driver = Driver::new(if mid_stream { Start::MidStream } else { Start::Birth });
+        for (side, bytes, length, gap) in segments {
             let side = if side { Q } else { A };
             driver.call(side, &bytes);
             if gap {

@@ -24,7 +24,7 @@ pub(super) static PROTOCOL: Protocol = Protocol {
     server_may_begin: true,
     mask: None,
     open: Some(|role, _: Start, limits| Box::new(Toy::new(role, *limits))),
-    unread: Counter::ConnectionsOther,
+    opaque_counter: Counter::ConnectionsOther,
 };
 
 /// Bytes of the length.
@@ -192,7 +192,7 @@ impl Toy {
             incoming: Incoming::of(&fields).map(Box::new),
             carried: Carried::of(&fields, self.limits.formats).map(Box::new),
             attempt: None,
-            header: None,
+            injection: None,
             inserted: 0,
         }));
         Exchange {

@@ -84,7 +84,7 @@ impl World {
             kind: RecordKind::Data as u8,
             direction,
             flags: FLAG_TURN | FLAG_PRE_SEND,
-            head_length: bytes.len() as u16,
+            prefix_length: bytes.len() as u16,
             connection: Self::CONNECTION,
             time_ns,
             start_ns: time_ns - 1,
