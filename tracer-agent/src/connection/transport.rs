@@ -136,7 +136,7 @@ impl Transport {
         let Some(Gone { at_ns, ends, .. }) = self.gone else { return };
         self.duplex.take_held_since(u64::MAX, at_ns, flow);
         for direction in BOTH {
-            // Bytes that moved and whose records found no room. One alone may be the FIN.
+            // Bytes that moved and whose records were lost. One alone may be the FIN.
             let end = ends[direction.index()];
             let missing = end.saturating_sub(self.duplex.stream(direction).next());
             if missing > 1 && missing < u64::from(u32::MAX / 2) {

@@ -106,6 +106,6 @@ mod tests {
         ledger.add(0, Counter::EventsLost, 2);
         let text = write_ledger(&ledger, &names);
         assert!(text.contains("10  bytes that moved unseen") && text.contains("(shop 10)"), "{text}");
-        assert!(text.contains("2  records that found no room in the ring\n"), "{text}");
+        assert!(text.contains("2  records for which the ring had no space\n"), "{text}");
     }
 }

@@ -243,7 +243,7 @@ impl Discovery {
             ports.push(process.port);
             ports
         });
-        // A child whose fork record found no room in the ring is its parent's.
+        // A child whose fork record was lost, as the ring was full, is its parent's.
         let inherited = was_selected || self.alive.contains(&facts.parent);
         match decision {
             Decision::Excluded => return self.drop_excluded(pid, tell),
