@@ -2,9 +2,11 @@
 
 use std::time::Duration;
 
+use rustix::time::{ClockId, clock_gettime};
+
 /// `CLOCK_MONOTONIC`, the clock of the kernel programs, nanoseconds.
 pub fn monotonic_ns() -> u64 {
-    read(libc::CLOCK_MONOTONIC)
+    read(ClockId::Monotonic)
 }
 
 /// Unix time minus `CLOCK_MONOTONIC`, nanoseconds: the best of a few readings.
@@ -13,7 +15,7 @@ pub fn offset_ns() -> i64 {
     let mut best = (u64::MAX, 0);
     for _ in 0..READINGS {
         let before = monotonic_ns();
-        let unix = read(libc::CLOCK_REALTIME);
+        let unix = read(ClockId::Realtime);
         let after = monotonic_ns();
         let middle = before + (after - before) / 2;
         if after - before < best.0 {
@@ -23,14 +25,13 @@ pub fn offset_ns() -> i64 {
     best.1
 }
 
-fn read(clock: libc::clockid_t) -> u64 {
-    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
-    // SAFETY: a live timespec; both clocks always exist.
-    unsafe { libc::clock_gettime(clock, &raw mut time) };
+fn read(clock: ClockId) -> u64 {
+    let time = clock_gettime(clock);
     Duration::new(time.tv_sec.unsigned_abs(), time.tv_nsec.unsigned_abs() as u32).as_nanos() as u64
 }
 
 /// Seconds east of Greenwich at a moment, in the zone of this machine.
+#[expect(unsafe_code, reason = "localtime_r has no safe binding in the crates that are here")]
 pub fn local_offset_seconds(unix_seconds: libc::time_t) -> libc::c_long {
     // SAFETY: an all-zero tm is valid; localtime_r fills it.
     unsafe {

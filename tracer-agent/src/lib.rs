@@ -1,6 +1,8 @@
 //! The agent: from kernel events to OpenTelemetry spans. Stages face one way:
 //! kernel events → connections → parsers → exchanges → spans → sinks.
 
+#![deny(unsafe_code)]
+
 pub mod agent;
 pub mod bench;
 pub mod clock;
@@ -12,6 +14,7 @@ pub mod doctor;
 pub mod endpoint;
 pub mod event;
 pub mod exchange;
+#[expect(unsafe_code, reason = "maps of the kernel side are shared memory")]
 pub mod kernel;
 pub mod ledger;
 pub mod log;

@@ -6,6 +6,7 @@ mod pipeline;
 mod recorder;
 mod replay;
 mod shared;
+#[expect(unsafe_code, reason = "a handler that reads siginfo can only be set by sigaction")]
 pub mod signals;
 pub mod status;
 mod worker;
@@ -15,6 +16,8 @@ use std::{
     sync::{Arc, PoisonError, atomic::Ordering, mpsc},
     time::{Duration, Instant},
 };
+
+use rustix::rand::{GetRandomFlags, getrandom};
 
 use self::{
     feedback::KernelFeedback,
@@ -203,10 +206,9 @@ impl Agent {
 }
 
 fn random_seed() -> u64 {
-    let mut seed = [0u8; 8];
-    // SAFETY: eight bytes are there.
-    if unsafe { libc::getrandom(seed.as_mut_ptr().cast(), seed.len(), 0) } != seed.len() as isize {
-        return clock::monotonic_ns();
+    let mut seed = [0; 8];
+    match getrandom(&mut seed, GetRandomFlags::empty()) {
+        Ok(8) => u64::from_le_bytes(seed),
+        _ => clock::monotonic_ns(),
     }
-    u64::from_le_bytes(seed)
 }

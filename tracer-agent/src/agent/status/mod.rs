@@ -1,5 +1,7 @@
 //! What the running agent says of itself, on a Unix socket: one JSON request on a line, one JSON answer.
 
+#![forbid(unsafe_code)]
+
 use std::{
     io::{self, Read, Write},
     os::unix::{
@@ -11,6 +13,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use rustix::{fs::Mode, process::umask};
 use serde::{Deserialize, Serialize};
 
 use crate::sink::otlp::ExportStatistics;
@@ -185,12 +188,11 @@ impl Server {
         beside.push("~");
         let beside = PathBuf::from(beside);
         remove_stale(&beside)?;
-        // SAFETY: the mask of this process, for the moment in which the socket is made: nobody else may
-        // connect before its mode is set.
-        let mask = unsafe { libc::umask(0o177) };
+        // The mask of this process, for the moment in which the socket is made: nobody else may connect before
+        // its mode is set.
+        let mask = umask(Mode::from_raw_mode(0o177));
         let listener = UnixListener::bind(&beside);
-        // SAFETY: as above.
-        unsafe { libc::umask(mask) };
+        umask(mask);
         let listener = listener?;
         std::fs::set_permissions(&beside, std::fs::Permissions::from_mode(0o600))?;
         std::fs::rename(&beside, path)?;
