@@ -2,7 +2,8 @@
 
 use std::{fs, path::Path, process::Command, time::Duration};
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, ensure};
+use clap::Args;
 use serde_json::Value;
 
 use crate::{
@@ -10,21 +11,41 @@ use crate::{
     vm::{self, Guest, Kernel, NANOSECONDS_AN_INSTRUCTION, quote},
 };
 
-const USAGE: &str = "usage: cargo xtask bench [--update]
-       cargo xtask bench --growth [rates|processes|sockets|short|churn…]
-       cargo xtask bench --vm [--kernel 6.1|6.12] [--agent COMMAND] [--ready SECONDS] [WORK…]";
+/// What `cargo xtask bench` is told.
+#[derive(Args)]
+pub(crate) struct Flags {
+    /// Write the counts to bench/expected.json
+    #[arg(long, conflicts_with_all = ["vm", "growth"])]
+    update: bool,
+    /// What tracing costs servers, agent and bystanders, counted in a guest
+    #[arg(long, conflicts_with = "growth")]
+    vm: bool,
+    /// What becomes of rising rates, connections, processes and churn, on this machine
+    #[arg(long)]
+    growth: bool,
+    /// With --vm: version of the guest's kernel
+    #[arg(long, value_name = "VERSION", default_value = "6.12")]
+    kernel: Kernel,
+    /// With --vm: another agent's command, with {pids} and {endpoint}
+    #[arg(long, value_name = "COMMAND", requires = "vm")]
+    agent: Option<String>,
+    /// With --vm: seconds that the agent has to start
+    #[arg(long, value_name = "SECONDS", default_value = "3")]
+    ready: String,
+    /// With --vm or --growth: only these pieces of work
+    work: Vec<String>,
+}
 
-pub(crate) fn run(arguments: &[String]) -> Result<()> {
-    match arguments.iter().map(String::as_str).collect::<Vec<_>>()[..] {
-        [] => userspace(false),
-        ["--update"] => userspace(true),
-        ["--vm", ref rest @ ..] => guest(rest),
-        ["--growth", ref rest @ ..] => {
-            let program = build("tracer-bench", &[])?;
-            crate::compile_under_test()?;
-            stage::command(Command::new(program).arg("growth").args(rest).current_dir(stage::root()))
-        }
-        _ => bail!(USAGE),
+pub(crate) fn run(flags: &Flags) -> Result<()> {
+    if flags.vm {
+        guest(flags)
+    } else if flags.growth {
+        let program = build("tracer-bench", &[])?;
+        crate::compile_under_test()?;
+        stage::command(Command::new(program).arg("growth").args(&flags.work).current_dir(stage::root()))
+    } else {
+        ensure!(flags.work.is_empty(), "only --vm and --growth take names of work: {}", flags.work.join(" "));
+        userspace(flags.update)
     }
 }
 
@@ -36,23 +57,15 @@ fn build(name: &str, features: &[&str]) -> Result<String> {
 }
 
 /// Each piece of work in a guest that counts instructions, without the agent and with it.
-fn guest(arguments: &[&str]) -> Result<()> {
+fn guest(flags: &Flags) -> Result<()> {
     let tracer = stage::target().join("release/tracer").display().to_string();
-    let mut agent = format!("{tracer} {{pids}} --otlp-endpoint {{endpoint}} --output none");
-    let (mut kernel, mut ready, mut work) = (Kernel::V6_12, "3", Vec::new());
-    let mut rest = arguments.iter();
-    while let Some(word) = rest.next() {
-        match *word {
-            "--kernel" => kernel = Kernel::parse(rest.next().context(USAGE)?)?,
-            "--agent" => (*rest.next().context(USAGE)?).clone_into(&mut agent),
-            "--ready" => ready = rest.next().context(USAGE)?,
-            word => work.push(quote(word)),
-        }
-    }
+    let usual = format!("{tracer} {{pids}} --otlp-endpoint {{endpoint}} --output none");
+    let (kernel, ready, agent) = (flags.kernel, quote(&flags.ready), flags.agent.as_ref().unwrap_or(&usual));
+    let work: Vec<String> = flags.work.iter().map(|word| quote(word)).collect();
     let program = build("tracer-bench", &[])?;
     vm::setup(&[kernel])?;
     let guest = Guest { kernel, icount: true, limit: Duration::from_mins(60), apart: false };
-    let line = format!("{} guest /vm/result {} {ready} {}", quote(&program), quote(&agent), work.join(" "));
+    let line = format!("{} guest /vm/result {} {ready} {}", quote(&program), quote(agent), work.join(" "));
     let outcome = vm::run(guest, &line)?;
     let result = outcome.folder.read("result").unwrap_or_default();
     print(&result)?;

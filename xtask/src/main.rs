@@ -12,75 +12,100 @@ mod setup;
 mod stage;
 mod vm;
 
-use anyhow::{Result, bail};
+use anyhow::{Result, ensure};
+use clap::{Args, Parser, Subcommand};
 
-const HELP: &str = "\
-cargo xtask COMMAND
+/// Sets up, builds, tests, measures and demonstrates the project.
+#[derive(Parser)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask")]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
 
-  demo      set everything up, build, trace a small system of real programs, check the spans
-  test      set everything up and run all tests (root: they use eBPF); words behind it filter
-  test --vm the end-to-end tests that are about the kernel, inside Debian's kernels 6.1 and 6.12
-  build     set up what building needs, and build target/release/tracer
-  setup     set everything up: Debian packages, eBPF toolchain, bpf-linker, an SDK for tests
-  ebpf      build the kernel programs only
-  record    make the recordings that the parser's tests replay: all, or those named
-  cost      what tracing costs nginx and the agent, on this machine (reports only)
-  bench     count the agent's instructions for a span, and compare them with bench/expected.json
-  bench --vm  count what tracing costs servers, agent and bystanders, in a guest
-  bench --growth  what becomes of rising rates, connections, processes and churn, on this machine
-  vm        boot a Debian kernel in QEMU: vm [--kernel 6.1|6.12|5.10] [--icount] -- COMMAND
-  acyclic   check that no modules import each other in a circle
-  docs      write the configuration reference again";
+#[derive(Subcommand)]
+enum Command {
+    /// Set everything up, build, trace a small system of real programs, and check the spans
+    Demo,
+    /// Set everything up and run all tests (root: they use eBPF)
+    Test(TestFlags),
+    /// Set up what building needs, and build target/release/tracer
+    Build,
+    /// Set everything up: Debian packages, eBPF toolchain, bpf-linker, an SDK for tests
+    Setup,
+    /// Build the kernel programs only
+    Ebpf,
+    /// Make the recordings that the parsers' tests replay: all, or those named
+    Record {
+        /// Names of recordings
+        names: Vec<String>,
+    },
+    /// Measure what tracing costs nginx and the agent, on this machine (reports only)
+    Cost,
+    /// Count the agent's instructions for a span, and compare them with bench/expected.json
+    Bench(bench::Flags),
+    /// Run a command in a guest: a Debian kernel in QEMU
+    Vm(vm::Flags),
+    /// Check that no modules import each other in a circle
+    Acyclic,
+    /// Write the configuration reference and the JSON Schema again
+    Docs,
+    /// Check the kernel programs for warnings
+    EbpfLint,
+}
+
+#[derive(Args)]
+struct TestFlags {
+    /// The end-to-end tests that depend on the kernel, inside Debian's kernels 6.1 and 6.12
+    #[arg(long)]
+    vm: bool,
+    /// Only tests whose names contain one of these words; options of the test harness may follow them
+    #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+    words: Vec<String>,
+}
 
 fn main() {
-    if let Err(error) = run() {
+    let cli = Cli::parse();
+    if let Err(error) = run(cli.command) {
         eprintln!("xtask: {error:#}");
         std::process::exit(1);
     }
 }
 
-fn run() -> Result<()> {
-    let mut arguments = std::env::args().skip(1);
-    let command = arguments.next().unwrap_or_default();
-    let rest: Vec<String> = arguments.collect();
+fn run(command: Command) -> Result<()> {
     std::env::set_current_dir(stage::root())?;
-    match command.as_str() {
-        "setup" => setup::all().and_then(|()| setup::sdk()),
-        "ebpf" => setup::building().and_then(|()| ebpf::build(false)),
-        "build" => build(),
-        "test" => test(&rest),
-        "demo" => {
+    match command {
+        Command::Setup => setup::all().and_then(|()| setup::sdk()),
+        Command::Ebpf => setup::building().and_then(|()| ebpf::build(false)),
+        Command::Build => build(),
+        Command::Test(flags) => test(&flags),
+        Command::Demo => {
             setup::all()?;
             compile_release()?;
             stage::run("demo", demo::run)
         }
-        "record" => {
+        Command::Record { names } => {
             setup::all()?;
             compile_release()?;
-            stage::run("record", || record::run(&rest))
+            stage::run("record", || record::run(&names))
         }
-        "cost" => {
+        Command::Cost => {
             setup::all()?;
             compile_release()?;
             stage::run("cost", cost::run)
         }
-        "acyclic" => acyclic::run(),
-        "docs" => docs(),
-        "bench" => {
+        Command::Acyclic => acyclic::run(),
+        Command::Docs => docs(),
+        Command::Bench(flags) => {
             setup::all()?;
             compile_release()?;
-            bench::run(&rest)
+            bench::run(&flags)
         }
-        "vm" => {
-            let status = vm::command(&rest)?;
+        Command::Vm(flags) => {
+            let status = vm::command(&flags)?;
             std::process::exit(status.code().unwrap_or(1));
         }
-        "ebpf-lint" => setup::building().and_then(|()| ebpf::build(true)),
-        "" | "help" | "--help" | "-h" => {
-            println!("{HELP}");
-            Ok(())
-        }
-        other => bail!("there is no command {other:?}\n\n{HELP}"),
+        Command::EbpfLint => setup::building().and_then(|()| ebpf::build(true)),
     }
 }
 
@@ -112,18 +137,18 @@ fn docs() -> Result<()> {
         let made = std::process::Command::new(stage::target().join("debug/tracer"))
             .args(["config", what])
             .output()?;
+        ensure!(made.status.success(), "`tracer config {what}` failed");
         std::fs::write(file, made.stdout)?;
     }
     Ok(())
 }
 
-fn test(arguments: &[String]) -> Result<()> {
-    let guests = arguments.first().is_some_and(|word| word == "--vm");
-    let filter: Vec<&str> = arguments.iter().skip(usize::from(guests)).map(String::as_str).collect();
+fn test(flags: &TestFlags) -> Result<()> {
+    let filter: Vec<&str> = flags.words.iter().map(String::as_str).collect();
     setup::all()?;
     compile_release()?;
     compile_under_test()?;
-    if guests {
+    if flags.vm {
         return guest::test(&filter);
     }
     stage::run("setup of an SDK", setup::sdk)?;
@@ -147,4 +172,42 @@ fn test(arguments: &[String]) -> Result<()> {
         test.args(["test", "--workspace", "--test", "labelled"]);
         stage::command(test.env("TRACER_PROPAGATION", "headers"))
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(line: &str) -> Command {
+        Cli::try_parse_from(line.split(' ')).map(|cli| cli.command).unwrap_or_else(|error| panic!("{error}"))
+    }
+
+    #[test]
+    fn options_of_the_test_harness_go_to_it() {
+        let Command::Test(flags) = parse("xtask test no_link_is_wrong --nocapture") else { panic!("test") };
+        assert_eq!(
+            (flags.vm, &flags.words[..]),
+            (false, &["no_link_is_wrong".into(), "--nocapture".into()][..])
+        );
+        let Command::Test(flags) = parse("xtask test --vm a_hundred") else { panic!("test") };
+        assert_eq!((flags.vm, &flags.words[..]), (true, &["a_hundred".into()][..]));
+    }
+
+    #[test]
+    fn every_command_that_the_documents_show_is_known() {
+        for line in [
+            "xtask bench --update",
+            "xtask bench --growth rates churn",
+            "xtask bench --vm --kernel 6.1 nginx",
+            "xtask vm --kernel 5.10 --icount -- uname -r",
+            "xtask record small",
+            "xtask ebpf-lint",
+        ] {
+            parse(line);
+        }
+        for line in ["xtask bench --vm --growth", "xtask vm uname", "xtask vm --kernel 4.0 -- true", "xtask"]
+        {
+            assert!(Cli::try_parse_from(line.split(' ')).is_err(), "{line}");
+        }
+    }
 }

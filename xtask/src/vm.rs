@@ -13,17 +13,21 @@ use std::{
 };
 
 use anyhow::{Context, Result, bail, ensure};
+use clap::{Args, ValueEnum};
 
 use crate::{setup, stage};
 
 /// A kernel that is tested.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Kernel {
-    /// Below the floor: the agent refuses it.
+    /// Below the floor: the agent refuses it
+    #[value(name = "5.10")]
     V5_10,
-    /// The floor.
+    /// The floor
+    #[value(name = "6.1")]
     V6_1,
-    /// The newest of a stable Debian.
+    /// The newest of a stable Debian
+    #[value(name = "6.12")]
     V6_12,
 }
 
@@ -44,14 +48,6 @@ impl Kernel {
             Self::V6_1 => "bookworm",
             Self::V6_12 => "trixie",
         }
-    }
-
-    /// The kernel of this name.
-    pub(crate) fn parse(name: &str) -> Result<Self> {
-        [Self::V5_10, Self::V6_1, Self::V6_12]
-            .into_iter()
-            .find(|kernel| kernel.name() == name)
-            .with_context(|| format!("there is no kernel {name:?}: 5.10, 6.1 or 6.12"))
     }
 }
 
@@ -103,22 +99,25 @@ echo the guest cannot start
 poweroff -f
 ";
 
-/// `cargo xtask vm [--kernel VERSION] [--icount] -- COMMAND`.
-pub(crate) fn command(arguments: &[String]) -> Result<ExitStatus> {
-    const USAGE: &str = "usage: cargo xtask vm [--kernel 5.10|6.1|6.12] [--icount] -- COMMAND…";
-    let mut guest =
-        Guest { kernel: Kernel::V6_12, icount: false, limit: Duration::from_hours(1), apart: false };
-    let mut rest = arguments.iter();
-    loop {
-        match rest.next().map(String::as_str) {
-            Some("--kernel") => guest.kernel = Kernel::parse(rest.next().context(USAGE)?)?,
-            Some("--icount") => guest.icount = true,
-            Some("--") => break,
-            _ => bail!(USAGE),
-        }
-    }
-    let words: Vec<&str> = rest.map(String::as_str).collect();
-    ensure!(!words.is_empty(), USAGE);
+/// What `cargo xtask vm` is told.
+#[derive(Args)]
+pub(crate) struct Flags {
+    /// Version of the kernel
+    #[arg(long, value_name = "VERSION", default_value = "6.12")]
+    kernel: Kernel,
+    /// One CPU, on which each instruction takes the same time
+    #[arg(long)]
+    icount: bool,
+    /// Program and arguments, or one line for the shell
+    #[arg(last = true, required = true, value_name = "COMMAND")]
+    words: Vec<String>,
+}
+
+/// Runs a command in a guest.
+pub(crate) fn command(flags: &Flags) -> Result<ExitStatus> {
+    let guest =
+        Guest { kernel: flags.kernel, icount: flags.icount, limit: Duration::from_hours(1), apart: false };
+    let words: Vec<&str> = flags.words.iter().map(String::as_str).collect();
     // One word is a line for the shell, as with ssh; several are a program and its arguments.
     let line = match words[..] {
         [line] => line.to_owned(),
