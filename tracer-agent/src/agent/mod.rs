@@ -1,5 +1,6 @@
 //! The running agent: kernel programs, the pipeline's thread, and the sinks behind it.
 
+pub(crate) mod discovery;
 mod feedback;
 mod host;
 mod pipeline;
@@ -17,6 +18,7 @@ use std::{
 };
 
 use self::{
+    discovery::Discovery,
     feedback::KernelFeedback,
     recorder::Recorder,
     shared::{Command, State},
@@ -29,11 +31,7 @@ use crate::{
     config::Config,
     correlate::Ids,
     kernel::{Kernel, KernelError, Switches},
-    process::{
-        discovery::{self, Discovery},
-        identity::Host,
-        selector::Selectors,
-    },
+    process::{identity::Host, selector::Selectors},
     propagate::Mode,
     sink::{
         self, Sinks,

@@ -1,6 +1,5 @@
-//! Processes: what is known of them, which are traced, and whose service they are.
+//! Processes: what is known of them, which are selected, and whose service they are.
 
-pub mod discovery;
 pub mod facts;
 pub mod glob;
 pub mod identity;
