@@ -6,7 +6,8 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     facts::ProcessFacts,
-    name::{derived, file_name, runtime},
+    name::derived,
+    runtime::{file_name, runtime},
 };
 use crate::{
     percent::percent_decoded,

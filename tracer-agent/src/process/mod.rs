@@ -5,5 +5,6 @@ pub mod glob;
 pub mod identity;
 pub mod launch;
 mod name;
+mod runtime;
 pub mod selector;
 pub mod table;
