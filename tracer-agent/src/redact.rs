@@ -4,7 +4,7 @@
 
 use std::borrow::Cow;
 
-use crate::process::identity::percent_decoded;
+use crate::percent::percent_decoded;
 
 /// Keys that the semantic conventions name, and those under which secrets usually travel.
 pub const DEFAULT_KEYS: &[&str] = &[

@@ -14,6 +14,7 @@ mod connection;
 mod context;
 mod hooks;
 mod http;
+mod ids;
 mod memory;
 mod policy;
 mod propagate;

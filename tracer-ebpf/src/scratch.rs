@@ -11,13 +11,13 @@ use aya_ebpf::{
 use tracer_common::MAX_STATE;
 
 use crate::{
-    context::ids::ClientRequest,
     http::{
         TextMut,
         head::{self, Head},
         traceparent,
         tracestate::{self, Members},
     },
+    ids::ClientRequest,
     memory::{
         atomic,
         words::{bounded, bounded_length, clear, load_bounded, store_bounded},

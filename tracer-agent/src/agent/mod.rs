@@ -1,5 +1,6 @@
 //! The running agent: kernel programs, the pipeline's thread, and the sinks behind it.
 
+pub(crate) mod discovery;
 mod feedback;
 mod host;
 mod pipeline;
@@ -20,6 +21,7 @@ use std::{
 use rustix::rand::{GetRandomFlags, getrandom};
 
 use self::{
+    discovery::Discovery,
     feedback::KernelFeedback,
     recorder::Recorder,
     shared::{Command, State},
@@ -32,11 +34,7 @@ use crate::{
     config::Config,
     correlate::Ids,
     kernel::{Kernel, KernelError, Switches},
-    process::{
-        discovery::{self, Discovery},
-        identity::Host,
-        selector::Selectors,
-    },
+    process::{identity::Host, selector::Selectors},
     propagate::Mode,
     sink::{
         self, Sinks,

@@ -8,6 +8,7 @@ use std::{
 use tracer_common::KernelCounter;
 
 use super::{
+    discovery::Discovery,
     feedback::KernelFeedback,
     host::kernel_release,
     recorder::Recorder,
@@ -21,7 +22,6 @@ use crate::{
     ledger::{Counter, Counts},
     log,
     pipeline::{Out, Pipeline},
-    process::discovery::Discovery,
     sink::{End, Sinks, SpanSink},
 };
 

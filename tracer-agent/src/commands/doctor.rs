@@ -41,7 +41,7 @@ pub(super) fn run(flags: &DoctorFlags, switches: &Switches) -> Outcome {
 /// Loads and attaches the kernel programs with nothing selected, and lets them go.
 fn probe(switches: &Switches) -> Result<doctor::Probe, String> {
     let selectors = crate::process::selector::Selectors::default();
-    let mut plan = crate::process::discovery::plan(&selectors, 1 << 16, switches);
+    let mut plan = crate::agent::discovery::plan(&selectors, 1 << 16, switches);
     let load = |plan: &Plan| -> Result<Taken, String> {
         Kernel::load(plan).map(|kernel| taken(&kernel)).map_err(|error| error.to_string())
     };

@@ -4,12 +4,9 @@
 use super::{
     Output,
     session::{Session, Taken},
-    stream::{Placed, Segment, Stream},
+    stream::{BOTH, Placed, Segment, Stream},
 };
 use crate::{exchange::Direction, ledger::Counter, protocol::End};
-
-/// Both directions.
-pub(super) const BOTH: [Direction; 2] = [Direction::Receive, Direction::Send];
 
 /// Two streams, by direction.
 #[derive(Debug)]

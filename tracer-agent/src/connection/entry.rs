@@ -9,11 +9,11 @@ use tracer_common::{
 
 use super::{
     Output, counter_of,
-    duplex::{BOTH, Flow},
+    duplex::Flow,
     injected::Injected,
     layer::Layer,
     session::Session,
-    stream::Segment,
+    stream::{BOTH, Segment},
     transport::Transport,
     unit_of,
 };

@@ -2,7 +2,7 @@
 
 use std::mem;
 
-use super::stream::Segment;
+use super::stream::{BOTH, Segment};
 use crate::{
     exchange::Direction,
     ledger::Counter,
@@ -417,7 +417,7 @@ impl Session {
         let Some(Yield::Changed { next, request_offset, response_offset }) = self.yields.pop() else {
             return done;
         };
-        for direction in super::duplex::BOTH {
+        for direction in BOTH {
             let offset = match side(self.role, direction) {
                 Side::Request => request_offset,
                 Side::Response => response_offset,

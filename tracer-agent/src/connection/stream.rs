@@ -5,7 +5,10 @@ use std::collections::VecDeque;
 
 use bytes::Bytes;
 
-use crate::exchange::Unit;
+use crate::exchange::{Direction, Unit};
+
+/// Both directions.
+pub(super) const BOTH: [Direction; 2] = [Direction::Receive, Direction::Send];
 
 /// One record's worth of a stream.
 #[derive(Clone, Debug)]

@@ -5,8 +5,8 @@ use std::{collections::VecDeque, ops::Range};
 use tracer_common::{CLOSE_UNREAD, CloseRecord, DataHeader, OPEN_BIRTH, OpenRecord};
 
 use super::{
-    duplex::{BOTH, Duplex, Flow},
-    stream::{Segment, Stream},
+    duplex::{Duplex, Flow},
+    stream::{BOTH, Segment, Stream},
 };
 use crate::{exchange::Direction, protocol::End};
 

@@ -7,10 +7,7 @@ use aya::{
     programs::{BtfTracePoint, Program},
 };
 
-use super::{
-    KernelError,
-    error::{load_error, refused},
-};
+use super::error::{KernelError, load_error, refused};
 
 /// Loads the program of this name and attaches it to the hook of the same name.
 pub(super) fn attach(ebpf: &mut Ebpf, hook: &str, types: &Btf) -> Result<(), KernelError> {

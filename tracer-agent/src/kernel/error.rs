@@ -4,7 +4,7 @@
 
 use aya::programs::ProgramError;
 
-use super::{FLOOR, btf};
+use super::{btf, version::FLOOR};
 
 /// Why the kernel programs do not run.
 #[derive(Debug, thiserror::Error)]

@@ -10,7 +10,7 @@ use std::{
 
 use aya::maps::Map;
 
-use super::KernelError;
+use super::error::KernelError;
 
 /// The words of an array map, in our memory.
 pub(super) struct Words {

@@ -4,12 +4,14 @@
 mod attach;
 pub mod btf;
 mod error;
+mod maps;
 mod mmap;
 mod preexisting;
 mod programs;
 pub mod propagation;
 pub mod ring;
 mod switches;
+mod version;
 
 use std::{
     os::fd::{AsFd, AsRawFd},
@@ -32,6 +34,7 @@ use self::{
     attach::attach,
     btf::Types,
     error::{classify, load_error},
+    maps::{map, map_mut, take},
     mmap::Words,
     programs::{PROPAGATION_MAPS, SCRATCH},
     propagation::{Propagation, PropagationPlan},
@@ -42,6 +45,7 @@ use crate::{exchange::Direction, trace_context::sample::Sampler};
 pub use self::{
     error::KernelError,
     programs::{DataHooks, PRE_SEND, TRACEPOINTS},
+    version::{FLOOR, parse_version, version},
 };
 
 /// The kernel programs; empty in a build without them.
@@ -120,9 +124,6 @@ impl CapturePolicies {
         self.0.store(policy_index(connection, direction.code()), policy.word(connection));
     }
 }
-
-/// The oldest kernel on which the programs are tested, and for which they are written.
-pub const FLOOR: (u32, u32) = (6, 1);
 
 impl DataHooks {
     /// Those of this kernel; none if it has neither.
@@ -280,17 +281,6 @@ impl Kernel {
     }
 }
 
-/// The running kernel's version, if it tells one.
-pub fn version() -> Option<(u32, u32)> {
-    parse_version(&std::fs::read_to_string("/proc/sys/kernel/osrelease").ok()?)
-}
-
-/// The first two numbers of a release: `6.1.0-13-amd64`.
-pub fn parse_version(release: &str) -> Option<(u32, u32)> {
-    let mut numbers = release.trim().split(['.', '-', '+']).map_while(|part| part.parse::<u32>().ok());
-    Some((numbers.next()?, numbers.next()?))
-}
-
 fn check_pid_namespace() -> Result<(), KernelError> {
     /// Inode of the initial pid namespace: `PROC_PID_INIT_INO`, `include/linux/proc_ns.h`.
     const INITIAL: &str = "pid:[4026531836]";
@@ -298,19 +288,6 @@ fn check_pid_namespace() -> Result<(), KernelError> {
         Ok(link) if link != Path::new(INITIAL) => Err(KernelError::PidNamespace),
         _ => Ok(()),
     }
-}
-
-fn map<'a>(ebpf: &'a Ebpf, name: &str) -> Result<&'a aya::maps::Map, KernelError> {
-    ebpf.map(name).ok_or_else(|| KernelError::Load(format!("the object has no map {name}")))
-}
-
-fn map_mut<'a>(ebpf: &'a mut Ebpf, name: &str) -> Result<&'a mut aya::maps::Map, KernelError> {
-    ebpf.map_mut(name).ok_or_else(|| KernelError::Load(format!("the object has no map {name}")))
-}
-
-/// A map of our own; it must outlive the loading of the programs, which know it by its descriptor.
-fn take(ebpf: &mut Ebpf, name: &str) -> Result<aya::maps::Map, KernelError> {
-    ebpf.take_map(name).ok_or_else(|| KernelError::Load(format!("the object has no map {name}")))
 }
 
 fn fill_rules(ebpf: &mut Ebpf, plan: &Plan) -> Result<(), KernelError> {

@@ -18,12 +18,10 @@ use aya::{
 use tracer_common::{BOUNDARY_HERE, BOUNDARY_NEVER, POLICY_SLOTS, PORT_WORDS, policy_slot, policy_tag};
 
 use super::{
-    KernelError,
-    error::{load_error, refused},
-    map, map_mut,
+    error::{KernelError, load_error, refused},
+    maps::{map, map_mut, take},
     mmap::Words,
     preexisting::{self, Wanted},
-    take,
 };
 use crate::exchange::ConnectionFacts;
 

@@ -14,7 +14,7 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 
-use super::name::{Runtime, file_name, runtime};
+use super::runtime::{Runtime, file_name, runtime};
 
 /// Bytes read of a command line or an environment: both may be megabytes.
 const MAX_READ: u64 = 256 * 1024;

@@ -6,9 +6,13 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     facts::ProcessFacts,
-    name::{derived, file_name, runtime},
+    name::derived,
+    runtime::{file_name, runtime},
 };
-use crate::span::{KeyValue, Resource, Value};
+use crate::{
+    percent::percent_decoded,
+    span::{KeyValue, Resource, Value},
+};
 
 /// What is the same for all processes of a host.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -67,11 +71,6 @@ pub fn parse_attributes(text: &str) -> Vec<(String, String)> {
         .map(|(key, value)| (key.trim().to_owned(), percent_decoded(value.trim())))
         .filter(|(key, value)| !key.is_empty() && !value.is_empty())
         .collect()
-}
-
-/// Decodes `%41` and the like; what is no such escape stays.
-pub fn percent_decoded(text: &str) -> String {
-    percent_encoding::percent_decode_str(text).decode_utf8_lossy().into_owned()
 }
 
 /// The resource that the spans of a service instance share. Command lines are left out: they hold

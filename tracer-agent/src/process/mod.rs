@@ -1,11 +1,11 @@
-//! Processes: what is known of them, which are traced, and whose service they are.
+//! Processes: what is known of them, which are selected, and whose service they are.
 
-pub mod discovery;
 pub mod facts;
 pub mod glob;
 pub mod identity;
 #[expect(unsafe_code, reason = "between fork and exec only system calls are allowed")]
 pub mod launch;
 mod name;
+mod runtime;
 pub mod selector;
 pub mod table;

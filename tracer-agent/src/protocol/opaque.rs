@@ -1,6 +1,6 @@
 //! Protocols that are recognised, counted and not read.
 
-use super::{Protocol, Side, sniff::Sniffed};
+use super::interface::{Protocol, Side, Sniffed};
 use crate::ledger::Counter;
 
 /// TLS, by the record of its handshake (RFC 8446 section 5.1).

@@ -1,22 +1,12 @@
 //! Which protocol a connection speaks, by its first bytes. Detection knows nothing of parsing: each protocol of the
 //! table `PROTOCOLS` has a function that looks at bytes and nothing else.
 
-use super::{PROTOCOLS, Protocol, Side, proxy_header::ProxyHeader};
-
-/// What the first bytes of one direction say about one protocol.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Sniffed {
-    /// They are not of this protocol.
-    No,
-    /// They are too few to tell.
-    More,
-    /// They are of this protocol.
-    Yes {
-        /// Which side of the protocol sends them. Of a protocol in which the server speaks first, the first bytes
-        /// are the response side's.
-        sender: Side,
-    },
-}
+pub use super::interface::Sniffed;
+use super::{
+    interface::{Protocol, Side},
+    proxy_header::ProxyHeader,
+    table::PROTOCOLS,
+};
 
 /// What the first bytes of one direction say.
 #[derive(Clone, Copy, Debug)]
@@ -50,11 +40,6 @@ pub fn sniff(bytes: &[u8]) -> Recognition {
         }
     }
     Recognition::Unknown
-}
-
-/// Whether a byte belongs to an empty line.
-pub(super) const fn is_empty_line(byte: u8) -> bool {
-    matches!(byte, b'\r' | b'\n')
 }
 
 #[cfg(test)]

@@ -1,7 +1,7 @@
 //! Attributes of spans, kept as they go on the wire: a span is mostly attributes, and nearly all spans
 //! leave by OTLP.
 
-use super::{KeyValue, Value};
+use super::value::{KeyValue, Value};
 
 /// Wire types of protobuf.
 const VARINT: u8 = 0;

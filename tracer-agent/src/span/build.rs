@@ -2,62 +2,23 @@
 
 use std::{borrow::Cow, sync::Arc};
 
-use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
-
+pub use super::config::SpanConfig;
 use super::{
-    Attributes, Resource, Span, SpanEvent, SpanKind, SpanLink, Status, Text, Value,
+    attributes::Attributes,
     http::{Described, HttpNames},
+    model::{Resource, Span, SpanEvent, SpanKind, SpanLink, Status},
+    outcome::{explanation, failure},
     semconv,
+    text::Text,
+    value::Value,
 };
 use crate::{
     correlate::Link,
-    exchange::{Attached, Attribute, ConnectionFacts, Exchange, Kind, Outcome},
+    exchange::{Attached, Attribute, ConnectionFacts, Exchange, Kind},
     ledger::Counter,
     protocol::http::HttpExchange,
     redact::Redactor,
 };
-
-/// How spans are made of exchanges.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(default, deny_unknown_fields)]
-pub struct SpanConfig {
-    /// HTTP methods that are told by name; others become `_OTHER`.
-    pub known_methods: Vec<String>,
-    /// Patterns of paths, such as `/users/{id}` or `/files/*`: the first that matches becomes
-    /// `http.route` of server spans and `url.template` of client spans.
-    pub routes: Vec<String>,
-    /// Guess a name of low cardinality from paths that match no pattern.
-    pub route_guess: bool,
-    /// Different guessed names per service; beyond them a span is named by its method alone.
-    pub route_guess_limit: usize,
-    /// Query keys whose values are replaced by REDACTED, compared without case.
-    pub redact_query_keys: Vec<String>,
-    /// Request headers that become attributes. Credentials and cookies never do.
-    pub request_headers: Vec<String>,
-    /// Response headers that become attributes.
-    pub response_headers: Vec<String>,
-    /// Believe Forwarded and X-Forwarded-* headers: for services behind a proxy of one's own.
-    pub trust_forwarded: bool,
-}
-
-impl Default for SpanConfig {
-    fn default() -> Self {
-        let owned = |list: &[&str]| list.iter().map(|text| (*text).to_owned()).collect();
-        Self {
-            known_methods: owned(&[
-                "CONNECT", "DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT", "QUERY", "TRACE",
-            ]),
-            routes: Vec::new(),
-            route_guess: true,
-            route_guess_limit: 200,
-            redact_query_keys: owned(crate::redact::DEFAULT_KEYS),
-            request_headers: Vec::new(),
-            response_headers: Vec::new(),
-            trust_forwarded: false,
-        }
-    }
-}
 
 /// Turns `CLOCK_MONOTONIC` into Unix time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -225,28 +186,4 @@ fn describe(
         None => Status::Unset,
     };
     Described { name: exchange.payload.operation().into_owned().into(), status, is_unnamed: false }
-}
-
-/// What a person is told of exchanges that did not come to their end.
-pub(super) fn explanation(outcome: Outcome) -> &'static str {
-    match outcome {
-        Outcome::Complete | Outcome::OneWay => "",
-        Outcome::Timeout => "no response within the time limit",
-        Outcome::Reset => "the connection was reset before the response was complete",
-        Outcome::NoResponse => "the connection was closed without a response",
-        Outcome::Truncated => "the response ended before its announced length",
-        Outcome::Lost => "tracer lost bytes of this exchange: its end is not known",
-    }
-}
-
-/// `error.type` of exchanges that did not come to their end: the whole list.
-pub(super) fn failure(outcome: Outcome) -> Option<&'static str> {
-    match outcome {
-        Outcome::Complete | Outcome::OneWay => None,
-        Outcome::Timeout => Some("timeout"),
-        Outcome::Reset => Some("connection_reset"),
-        Outcome::NoResponse => Some("no_response"),
-        Outcome::Truncated => Some("truncated"),
-        Outcome::Lost => Some("lost"),
-    }
 }

@@ -5,10 +5,12 @@ use std::{borrow::Cow, net::IpAddr, sync::Arc};
 use rustc_hash::FxHashMap;
 
 use super::{
-    Attributes, Resource, Status, Text,
-    build::{SpanConfig, explanation, failure},
+    attributes::Attributes,
+    config::SpanConfig,
+    model::{Resource, Status},
+    outcome::{explanation, failure},
     semconv as names,
-    text::Recent,
+    text::{Recent, Text},
 };
 use crate::{
     endpoint::Endpoint,

@@ -3,9 +3,9 @@
 
 use aya_ebpf::{helpers::generated::bpf_map_update_elem, macros::map, maps::LruHashMap};
 
-use crate::{context::ids::REFUSED, http::traceparent::Ids, memory::words::copy, scratch::Scratch};
+use crate::{http::traceparent::Ids, ids::REFUSED, memory::words::copy, scratch::Scratch};
 
-/// The ids of client requests without a header, by [`wire_key`](super::ids::wire_key). The span id is 0 if the parent
+/// The ids of client requests without a header, by [`wire_key`](crate::ids::wire_key). The span id is 0 if the parent
 /// of the client request is unknown.
 #[map]
 pub(crate) static FILED: LruHashMap<u64, Ids> = LruHashMap::with_max_entries(8192, 0);

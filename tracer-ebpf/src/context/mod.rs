@@ -1,7 +1,6 @@
 //! Parents of client requests: the server requests that processes and threads work for.
 
 pub(crate) mod filed;
-pub(crate) mod ids;
 pub(crate) mod parent;
 pub(crate) mod process;
 pub(crate) mod read;

@@ -10,15 +10,14 @@ use tracer_common::{
 use crate::{
     context::{
         filed::FILED,
-        ids::{
-            CHILD, ClientRequest, OTHER_CONTEXT, REFUSED, ROOT, ROOT_IF_IDLE, ServedRequest, root_flags,
-            wire_key,
-        },
         process::{PROFILES, SERVING, UNSEEN_NS, is_idle},
         request::{LONG_HEADS, REQUESTS, Request, is_open},
         thread::{slot_of, working, works_for_another},
     },
     http::{Text as _, TextMut as _, head::Head, tracestate::join},
+    ids::{
+        CHILD, ClientRequest, OTHER_CONTEXT, REFUSED, ROOT, ROOT_IF_IDLE, ServedRequest, root_flags, wire_key,
+    },
     memory::{
         atomic,
         layout::{reads_other_contexts, samples_by_parent, trace_id},

@@ -10,10 +10,10 @@ use aya_ebpf::{
 use crate::{
     connection::Connection,
     context::{
-        ids::ServedRequest,
         request::{LONG_HEADS, REQUESTS, Request},
         thread::slot_of,
     },
+    ids::ServedRequest,
     memory::{
         atomic,
         words::{copy, read_now},

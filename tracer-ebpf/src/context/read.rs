@@ -5,11 +5,11 @@ use tracer_common::DataHeader;
 use crate::{
     connection::Connection,
     context::{
-        ids::ServedRequest,
         process::serves,
         request::{LONG, REQUESTS, Request, claim, claim_again, ends_head, is_method, keep, release},
         thread::set_working,
     },
+    ids::ServedRequest,
     memory::user::Buffers,
     select::Current,
 };

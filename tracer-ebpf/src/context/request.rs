@@ -11,7 +11,7 @@ use aya_ebpf::{
 
 use crate::{
     connection::Connection,
-    context::ids::ServedRequest,
+    ids::ServedRequest,
     memory::{atomic, words::bounded},
     scratch::{CAPACITY, LONGEST_HEAD},
 };

@@ -3,10 +3,8 @@
 use aya_ebpf::{macros::map, maps::Array};
 
 use crate::{
-    context::{
-        ids::ServedRequest,
-        request::{BUSY, is_open},
-    },
+    context::request::{BUSY, is_open},
+    ids::ServedRequest,
     memory::{
         atomic,
         words::{copy, read_now},

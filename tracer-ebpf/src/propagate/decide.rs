@@ -10,16 +10,13 @@ use tracer_common::InjectionOutcome;
 
 use crate::{
     connection::Connection,
-    context::{
-        filed::file,
-        ids::{CHILD, ClientRequest, FORWARDED, ids_of, refused, wire_key},
-        parent::tracer_parent,
-    },
+    context::{filed::file, parent::tracer_parent},
     http::{
         Text as _,
         head::Head,
         traceparent::{Ids, PARENT_LENGTH},
     },
+    ids::{CHILD, ClientRequest, FORWARDED, ids_of, refused, wire_key},
     memory::{
         layout::{load, offset},
         words::copy,

@@ -12,10 +12,10 @@ use aya_ebpf::{
 use crate::{
     connection::Connection,
     context::{
-        ids::ServedRequest,
         parent::of_thread,
         process::{is_idle, waits_again},
     },
+    ids::ServedRequest,
     select::Current,
 };
 

@@ -4,8 +4,8 @@ use tracer_common::{InjectionOutcome, InjectionRecord, KernelCounter, Kind};
 
 use crate::{
     connection::Connection,
-    context::ids::{NONE, ServedRequest},
     http::traceparent::Ids,
+    ids::{NONE, ServedRequest},
     memory::words::clear,
     propagate::outgoing::Outgoing,
     ring::{count, reserve, submit_flags},

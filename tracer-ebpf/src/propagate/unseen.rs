@@ -9,11 +9,8 @@ use tracer_common::SEND;
 
 use crate::{
     connection::{Connection, find},
-    context::{
-        filed::file,
-        ids::{ServedRequest, ids_of, wire_key},
-        parent::tracer_parent,
-    },
+    context::{filed::file, parent::tracer_parent},
+    ids::{ServedRequest, ids_of, wire_key},
     memory::{
         layout::{load, offset},
         words::copy,

@@ -10,11 +10,11 @@ use tracer_common::{InjectionOutcome, MAX_STATE, PARENT_BYTES};
 
 use crate::{
     connection::Connection,
-    context::ids::NONE,
     http::{
         Text as _,
         traceparent::{Ids, hex},
     },
+    ids::NONE,
     memory::{
         layout::{load, offset},
         words::store_at,

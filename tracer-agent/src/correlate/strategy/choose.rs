@@ -3,7 +3,7 @@
 use super::{Strategy, proxy::Proxy, threads::Threads};
 
 /// The strategy for a process that runs this executable.
-pub(in crate::correlate) fn for_program(executable: &str) -> Box<dyn Strategy> {
+pub(crate) fn for_program(executable: &str) -> Box<dyn Strategy> {
     match Proxy::known(executable) {
         Some(proxy) => Box::new(proxy),
         None => Box::new(Threads::default()),

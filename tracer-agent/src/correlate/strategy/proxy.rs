@@ -42,7 +42,7 @@ const MOST_UNCLEAR: usize = 32;
 
 /// A proxy: what its threads have read and not answered.
 #[derive(Debug)]
-pub(in crate::correlate) struct Proxy {
+pub(crate) struct Proxy {
     name: &'static str,
     order: Order,
     threads: FxHashMap<u32, Thread>,

@@ -15,7 +15,7 @@ use crate::{
 
 /// What is known of a process's threads.
 #[derive(Debug, Default)]
-pub(in crate::correlate) struct Threads {
+pub(crate) struct Threads {
     /// Exchanges whose thread read the request, sent a client request, and answered, while other requests were
     /// in flight.
     confirmed: u32,
@@ -33,7 +33,7 @@ struct Reader {
 }
 
 /// Confirmed exchanges that prove the strategy.
-pub(in crate::correlate) const ENOUGH: u32 = 32;
+pub(crate) const ENOUGH: u32 = 32;
 /// Threads that are remembered.
 const READERS: usize = 4096;
 

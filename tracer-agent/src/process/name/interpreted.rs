@@ -1,10 +1,13 @@
 //! Names of programs in JavaScript, Ruby, PHP, .NET, Perl, Erlang and shell.
 
 use super::{
-    Runtime, bracketed, folder, joined, named_by_directory, named_by_file, option_value, runtime, script,
-    stem,
+    arguments::{bracketed, option_value, script},
+    path::{folder, is_generic, joined, named_by_directory, named_by_file, stem},
 };
-use crate::process::facts::ProcessFacts;
+use crate::process::{
+    facts::ProcessFacts,
+    runtime::{Runtime, file_name, runtime},
+};
 
 const JAVASCRIPT: [&str; 6] = ["js", "mjs", "cjs", "ts", "mts", "tsx"];
 
@@ -63,7 +66,7 @@ fn by_script(path: &str, facts: &ProcessFacts) -> Option<String> {
     let full = joined(&facts.directory, path);
     let is_inside =
         full.strip_prefix(facts.directory.trim_end_matches('/')).is_some_and(|rest| rest.starts_with('/'));
-    if super::is_generic(stem(path, &JAVASCRIPT))
+    if is_generic(stem(path, &JAVASCRIPT))
         && is_inside
         && let Some(package) = package(facts)
     {
@@ -80,7 +83,7 @@ fn by_package(facts: &ProcessFacts) -> Option<String> {
 fn package(facts: &ProcessFacts) -> Option<String> {
     let name = facts.package.as_deref()?;
     let name = name.rsplit('/').next().unwrap_or(name);
-    (!super::is_generic(name) && !name.is_empty()).then(|| name.to_owned())
+    (!is_generic(name) && !name.is_empty()).then(|| name.to_owned())
 }
 
 /// Programs that load the application of the folder they work in.
@@ -125,9 +128,7 @@ pub(super) fn php(arguments: &[&str], title: &str, facts: &ProcessFacts) -> Opti
     if title.starts_with("php-fpm: ") {
         return title.split_once(": pool ").map(|(_, pool)| pool.to_owned());
     }
-    if runtime(super::file_name(&facts.exe)) == Runtime::Php
-        && super::file_name(&facts.exe).starts_with("php-fpm")
-    {
+    if runtime(file_name(&facts.exe)) == Runtime::Php && file_name(&facts.exe).starts_with("php-fpm") {
         return None;
     }
     if option_value(arguments, &["-S"]).is_some() {
@@ -173,15 +174,15 @@ pub(super) fn erlang(arguments: &[&str]) -> Option<String> {
 
 pub(super) fn shell(arguments: &[&str], title: &str, facts: &ProcessFacts) -> Option<String> {
     // Busybox is many programs; which one is the first word, or the second behind its own name.
-    let applet = match super::file_name(title) {
+    let applet = match file_name(title) {
         "busybox" => arguments.first().copied().unwrap_or_default(),
         called => called,
     };
-    let is_busybox = super::file_name(&facts.exe) == "busybox";
+    let is_busybox = file_name(&facts.exe) == "busybox";
     if is_busybox && runtime(applet) != Runtime::Shell {
         return Some(applet.to_owned());
     }
-    let arguments = match super::file_name(title) {
+    let arguments = match file_name(title) {
         "busybox" => arguments.get(1..)?,
         _ => arguments,
     };

@@ -1,6 +1,6 @@
 //! Names of Java programs: the application's own property, its jar, or its main class.
 
-use super::{folder, is_generic, joined, named_by_directory, parent, stem};
+use super::path::{folder, is_generic, joined, named_by_directory, parent, stem};
 use crate::process::facts::ProcessFacts;
 
 /// Properties that hold a service's name.

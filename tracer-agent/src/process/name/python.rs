@@ -1,6 +1,9 @@
 //! Names of Python programs: scripts, modules, and what an application server loads.
 
-use super::{bracketed, folder, is_generic, named_by_directory, named_by_file, option_value, stem};
+use super::{
+    arguments::{bracketed, option_value},
+    path::{folder, is_generic, named_by_directory, named_by_file, stem},
+};
 use crate::process::facts::ProcessFacts;
 
 /// Programs that load a module, which is the service.

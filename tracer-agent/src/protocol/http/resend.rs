@@ -2,7 +2,7 @@
 
 use std::any::Any;
 
-use super::HttpExchange;
+use super::exchange::HttpExchange;
 use crate::exchange::{ConnectionFacts, Exchange, Outcome, Repeatable};
 
 /// What a client request asks for.

@@ -1,6 +1,6 @@
 //! Bodies of HTTP/1 messages: where they end, told from bytes and from lengths alone.
 
-use super::super::Call;
+use crate::protocol::interface::Call;
 
 /// How a body is framed: RFC 9112 section 6.
 #[derive(Clone, Debug, PartialEq, Eq)]

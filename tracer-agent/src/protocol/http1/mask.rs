@@ -3,17 +3,17 @@
 use std::{collections::VecDeque, sync::Arc};
 
 use super::{
-    super::{
-        Call,
-        mask::{Mask, Masking},
-        proxy_header::ProxyHeader,
-        sniff::Sniffed,
-    },
     body::{Body, Chunks, Progress},
     head::{self, is_token},
     sniff::sniff,
 };
-use crate::redact::Redactor;
+use crate::{
+    protocol::{
+        interface::{Call, Mask, Masking, Sniffed},
+        proxy_header::ProxyHeader,
+    },
+    redact::Redactor,
+};
 
 /// Longest head that is followed, bytes.
 const MAX_HEAD: usize = 64 * 1024;

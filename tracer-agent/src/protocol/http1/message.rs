@@ -3,11 +3,10 @@
 use bytes::Bytes;
 
 use super::{
-    Call,
     body::Body,
     head::{self, Scanned},
 };
-use crate::protocol::proxy_header::ProxyHeader;
+use crate::protocol::{interface::Call, proxy_header::ProxyHeader};
 
 /// Where a direction stands.
 #[derive(Clone, Debug, Default)]

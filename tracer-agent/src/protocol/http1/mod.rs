@@ -9,6 +9,7 @@ mod mask;
 mod message;
 mod pairing;
 mod resync;
+mod segment;
 mod sniff;
 #[cfg(test)]
 mod tests;
@@ -24,8 +25,9 @@ use self::{
     message::{Collected, Phase, Reader},
     pairing::{Pending, Queue},
     resync::Resync,
+    segment::SegmentOf,
 };
-use super::{Call, End, Next, Parser, Protocol, Role, Side, Start, Want, Yield, sniff::Sniffed};
+use super::interface::{self, Call, End, Next, Parser, Protocol, Role, Side, Start, Want, Yield};
 use crate::{
     exchange::{Opened, Outcome},
     ledger::Counter,
@@ -39,7 +41,7 @@ pub(super) static PROTOCOL: Protocol = Protocol {
     sniff: sniff::sniff,
     server_may_begin: false,
     open: Some(|role, start, limits| {
-        let super::Limits { exchange_timeout_ns, formats } = *limits;
+        let interface::Limits { exchange_timeout_ns, formats } = *limits;
         let limits = Limits { exchange_timeout_ns, formats, ..Limits::default() };
         Box::new(Http1::new(start, role, limits))
     }),
@@ -389,49 +391,6 @@ impl Http1 {
         }
         // Whatever was made of it, the segment has gone by.
         self.reader(side).offset = after;
-    }
-}
-
-/// A segment of a stream.
-#[derive(Clone, Copy, Debug)]
-enum SegmentOf<'a> {
-    Bytes(&'a [u8]),
-    Unseen(u64),
-}
-
-impl SegmentOf<'_> {
-    fn length(&self) -> usize {
-        match self {
-            Self::Bytes(bytes) => bytes.len(),
-            Self::Unseen(length) => usize::try_from(*length).unwrap_or(usize::MAX),
-        }
-    }
-
-    fn from(self, taken: u64) -> Self {
-        match self {
-            Self::Bytes(bytes) => Self::Bytes(bytes.get(taken as usize..).unwrap_or_default()),
-            Self::Unseen(length) => Self::Unseen(length.saturating_sub(taken)),
-        }
-    }
-
-    /// Whether it looks like the start of a message of this side.
-    fn begins_message(&self, side: Side) -> bool {
-        self.recognised(side) == Some(true)
-    }
-
-    /// Whether it may be the start of a message of this side, as far as its bytes tell.
-    fn may_begin_message(&self, side: Side) -> bool {
-        self.recognised(side) != Some(false)
-    }
-
-    /// None if there are too few bytes to tell.
-    fn recognised(&self, side: Side) -> Option<bool> {
-        let Self::Bytes(bytes) = self else { return Some(false) };
-        match sniff::sniff_message(bytes) {
-            Sniffed::More => None,
-            Sniffed::Yes { sender } => Some(sender == side),
-            Sniffed::No => Some(false),
-        }
     }
 }
 

@@ -4,10 +4,13 @@ use std::{collections::VecDeque, sync::Arc};
 
 use bytes::Bytes;
 
-use super::{Call, Yield, head::RequestHead};
+use super::head::RequestHead;
 use crate::{
     exchange::{Exchange, Kind, Outcome, Payload, Unit},
-    protocol::http::HttpExchange,
+    protocol::{
+        http::HttpExchange,
+        interface::{Call, Yield},
+    },
 };
 
 /// A request, and what of its response has come.

@@ -8,11 +8,12 @@
 //! one before it has read a body.
 
 use super::{
-    Call, SegmentOf, Side,
     body::{Body, Chunks, Progress},
     head,
     message::{Collected, Phase, Reader},
+    segment::SegmentOf,
 };
+use crate::protocol::interface::{Call, Side};
 
 /// What is known so far.
 #[derive(Default)]

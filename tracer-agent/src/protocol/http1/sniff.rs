@@ -1,12 +1,9 @@
 //! Whether bytes begin a message of HTTP/1.0 or HTTP/1.1.
 
-use super::{
-    super::{
-        Side,
-        proxy_header::ProxyHeader,
-        sniff::{Sniffed, is_empty_line},
-    },
-    head::is_token,
+use super::head::is_token;
+use crate::protocol::{
+    interface::{Side, Sniffed},
+    proxy_header::ProxyHeader,
 };
 
 /// Longest first line that is waited for.
@@ -66,4 +63,9 @@ fn request(bytes: &[u8]) -> Sniffed {
         }
         _ => Sniffed::No,
     }
+}
+
+/// Whether a byte belongs to an empty line.
+const fn is_empty_line(byte: u8) -> bool {
+    matches!(byte, b'\r' | b'\n')
 }

@@ -222,5 +222,5 @@ fn a_new_protocol_is_a_folder_and_its_line_in_the_table() {
             mentions.extend(text.lines().filter(is_word).map(|line| format!("{name}: {}", line.trim())));
         }
     }
-    assert_eq!(mentions, ["protocol/mod.rs: mod toy;", "protocol/mod.rs: &toy::PROTOCOL,"]);
+    assert_eq!(mentions, ["protocol/mod.rs: mod toy;", "protocol/table.rs: &super::toy::PROTOCOL,"]);
 }

@@ -50,7 +50,7 @@ pub(super) fn understand(
         };
     };
     let message: String = find("grpc-message").unwrap_or_default().chars().take(200).collect();
-    let message = crate::process::identity::percent_decoded(&message);
+    let message = crate::percent::percent_decoded(&message);
     let error = format!("the OTLP receiver answered gRPC status {status}: {message}");
     let after = find("grpc-status-details-bin").and_then(retry_info);
     match status {

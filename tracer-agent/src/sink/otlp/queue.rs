@@ -8,8 +8,8 @@ use std::{
 
 use tokio::sync::Notify;
 
-use super::{ExportConfig, ExportStatistics};
-use crate::span::Resource;
+use super::config::ExportConfig;
+use crate::{sink::ExportStatistics, span::Resource};
 
 /// A span as it will be sent.
 pub(super) struct Encoded {

@@ -3,8 +3,8 @@
 use std::time::{Duration, Instant};
 
 use super::{
-    ExportConfig, Protocol,
     answer::Answer,
+    config::{ExportConfig, Protocol},
     queue::{DropReason, Encoded, Queue},
     transport::Transport,
 };

@@ -7,13 +7,13 @@ use std::{collections::BTreeMap, io, os::linux::fs::MetadataExt};
 use rustc_hash::FxHashSet;
 use tracer_common::{FileKey, Kind, ProcessRecord, Seeds};
 
-use super::{
-    facts::{Proc, ProcessFacts},
-    selector::{Decision, Selectors},
-};
 use crate::{
     event::{Event, Exec, Input, Malformed, Tell},
     kernel::{Plan, Selection, Switches},
+    process::{
+        facts::{Proc, ProcessFacts},
+        selector::{Decision, Selectors},
+    },
     trace_context::sample::SamplingConfig,
 };
 

@@ -1,0 +1,78 @@
+//! An HTTP exchange.
+
+#![forbid(unsafe_code)]
+
+use bytes::Bytes;
+
+use super::fields::{Noted, header_values};
+
+/// An HTTP exchange. Heads are kept as they were on the wire, start line included, up to the empty
+/// line; they parsed once and parse again with `httparse`.
+#[derive(Clone, Debug)]
+pub struct HttpExchange {
+    /// Head of the request.
+    pub request_head: Bytes,
+    /// Where in `request_head` the method stands.
+    pub method: std::ops::Range<usize>,
+    /// Where in `request_head` the request target stands.
+    pub target: std::ops::Range<usize>,
+    /// What was noted of the request's header fields.
+    pub noted: Noted,
+    /// 0 for HTTP/1.0, 1 for HTTP/1.1, of the request.
+    pub minor_version: u8,
+    /// Head of the final response.
+    pub response_head: Option<Bytes>,
+    /// Status code of the final response; 101 for an upgrade.
+    pub status: Option<u16>,
+    /// Size of the request's body without chunk framing, bytes; none if it is not known.
+    pub request_body_bytes: Option<u64>,
+    /// Size of the response's body without chunk framing, bytes; none if it is not known.
+    pub response_body_bytes: Option<u64>,
+}
+
+impl HttpExchange {
+    /// The method as it was sent.
+    pub fn method(&self) -> &[u8] {
+        self.request_head.get(self.method.clone()).unwrap_or_default()
+    }
+
+    /// The request target as it was sent.
+    pub fn target(&self) -> &[u8] {
+        self.request_head.get(self.target.clone()).unwrap_or_default()
+    }
+
+    /// Values of the request's header fields called `name` (compared without case), in order,
+    /// whitespace around them removed.
+    pub fn request_header<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a [u8]> {
+        header_values(&self.request_head, name)
+    }
+
+    /// Whether the request exports telemetry by OTLP over HTTP, and of which kind: the end of its path.
+    pub fn exported(&self) -> Option<&'static str> {
+        const KINDS: [&str; 3] = ["/v1/traces", "/v1/metrics", "/v1/logs"];
+        if self.method() != b"POST" {
+            return None;
+        }
+        let path = self.target().split(|byte| *byte == b'?').next().unwrap_or_default();
+        let kind = KINDS.into_iter().find(|kind| path.ends_with(kind.as_bytes()))?;
+        let is_otlp = |value: &[u8]| {
+            value.starts_with(b"application/x-protobuf") || value.starts_with(b"application/json")
+        };
+        self.request_header("content-type").any(is_otlp).then_some(kind)
+    }
+
+    /// The first `Host`.
+    pub fn host(&self) -> Option<&[u8]> {
+        self.noted.host.of(&self.request_head)
+    }
+
+    /// The first `User-Agent`.
+    pub fn user_agent(&self) -> Option<&[u8]> {
+        self.noted.user_agent.of(&self.request_head)
+    }
+
+    /// Values of the response's header fields called `name`; see [`Self::request_header`].
+    pub fn response_header<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a [u8]> {
+        header_values(self.response_head.as_deref().unwrap_or_default(), name)
+    }
+}

@@ -1,0 +1,38 @@
+//! An HTTP exchange as the payload of an exchange of any protocol.
+
+#![forbid(unsafe_code)]
+
+use std::{any::Any, borrow::Cow};
+
+use super::{exchange::HttpExchange, resend};
+use crate::exchange::{Attribute, ConnectionFacts, Exchange, Outcome, Payload, Repeatable};
+
+impl Payload for HttpExchange {
+    fn operation(&self) -> Cow<'_, str> {
+        String::from_utf8_lossy(self.method())
+    }
+
+    // `span/http.rs` describes it.
+    fn attributes(&self, _: &mut dyn FnMut(&'static str, Attribute<'_>)) {}
+
+    fn error(&self) -> Option<Cow<'_, str>> {
+        None
+    }
+
+    fn exports_spans(&self) -> bool {
+        self.status.is_some_and(|status| (200..300).contains(&status))
+            && self.exported() == Some("/v1/traces")
+    }
+
+    fn may_be_repeated(&self, outcome: Outcome) -> bool {
+        resend::may_be_followed(self, outcome)
+    }
+
+    fn repeatable(&self, exchange: &Exchange, facts: &ConnectionFacts) -> Option<Box<dyn Repeatable>> {
+        Some(Box::new(resend::Request::of(self, exchange, facts)?))
+    }
+
+    fn as_any(&self) -> &dyn Any {
+        self
+    }
+}

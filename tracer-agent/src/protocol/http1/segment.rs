@@ -1,0 +1,49 @@
+//! A segment of one side of a connection, copied or not.
+
+#![forbid(unsafe_code)]
+
+use super::sniff::sniff_message;
+use crate::protocol::interface::{Side, Sniffed};
+
+/// A segment of a stream.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum SegmentOf<'a> {
+    Bytes(&'a [u8]),
+    Unseen(u64),
+}
+
+impl SegmentOf<'_> {
+    pub(super) fn length(&self) -> usize {
+        match self {
+            Self::Bytes(bytes) => bytes.len(),
+            Self::Unseen(length) => usize::try_from(*length).unwrap_or(usize::MAX),
+        }
+    }
+
+    pub(super) fn from(self, taken: u64) -> Self {
+        match self {
+            Self::Bytes(bytes) => Self::Bytes(bytes.get(taken as usize..).unwrap_or_default()),
+            Self::Unseen(length) => Self::Unseen(length.saturating_sub(taken)),
+        }
+    }
+
+    /// Whether it looks like the start of a message of this side.
+    pub(super) fn begins_message(&self, side: Side) -> bool {
+        self.recognised(side) == Some(true)
+    }
+
+    /// Whether it may be the start of a message of this side, as far as its bytes tell.
+    pub(super) fn may_begin_message(&self, side: Side) -> bool {
+        self.recognised(side) != Some(false)
+    }
+
+    /// None if there are too few bytes to tell.
+    fn recognised(&self, side: Side) -> Option<bool> {
+        let Self::Bytes(bytes) = self else { return Some(false) };
+        match sniff_message(bytes) {
+            Sniffed::More => None,
+            Sniffed::Yes { sender } => Some(sender == side),
+            Sniffed::No => Some(false),
+        }
+    }
+}
