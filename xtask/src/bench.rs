@@ -41,7 +41,7 @@ pub(crate) fn run(flags: &Flags) -> Result<()> {
         guest(flags)
     } else if flags.growth {
         let program = build("tracer-bench", &[])?;
-        crate::compile_under_test()?;
+        crate::compile_for_tests()?;
         stage::command(Command::new(program).arg("growth").args(&flags.work).current_dir(stage::root()))
     } else {
         ensure!(flags.work.is_empty(), "only --vm and --growth take names of work: {}", flags.work.join(" "));

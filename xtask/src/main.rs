@@ -123,11 +123,11 @@ fn compile_release() -> Result<()> {
     stage::run("build", || stage::cargo(&["build", "--release", "--package", "tracer-agent"]))
 }
 
-/// The agent with the switches of the tests, which most end-to-end tests start.
-fn compile_under_test() -> Result<()> {
-    stage::run("build of the agent for tests", || {
-        stage::cargo(&["build", "--release", "--package", "tracer-under-test"])
-    })
+/// The agent, and the agent with the switches of the tests, which most end-to-end tests start.
+fn compile_for_tests() -> Result<()> {
+    ebpf::build(false)?;
+    let both = ["build", "--release", "--package", "tracer-agent", "--package", "tracer-under-test"];
+    stage::run("build", || stage::cargo(&both))
 }
 
 fn docs() -> Result<()> {
@@ -146,8 +146,7 @@ fn docs() -> Result<()> {
 fn test(flags: &TestFlags) -> Result<()> {
     let filter: Vec<&str> = flags.words.iter().map(String::as_str).collect();
     setup::all()?;
-    compile_release()?;
-    compile_under_test()?;
+    compile_for_tests()?;
     if flags.vm {
         return guest::test(&filter);
     }
