@@ -25,7 +25,13 @@ use anyhow::{Context, Result, anyhow, ensure};
 use proc_macro2::{Delimiter, Group, TokenStream, TokenTree};
 
 /// Crates that are checked: their root files.
-const ROOTS: &[&str] = &["tracer-common/src/lib.rs", "tracer-agent/src/lib.rs", "tracer-ebpf/src/main.rs"];
+const ROOTS: &[&str] = &[
+    "tracer-common/src/lib.rs",
+    "tracer-agent/src/lib.rs",
+    "tracer-ebpf/src/main.rs",
+    "bench/src/main.rs",
+    "xtask/src/main.rs",
+];
 
 /// Places of an edge that are printed.
 const PLACES: usize = 3;
@@ -285,6 +291,8 @@ impl Reader {
                 TokenTree::Punct(punct) if punct.as_char() == '#' => self.attribute(tokens, at),
                 TokenTree::Ident(ident) => match ident.to_string().as_str() {
                     "use" => self.import(tokens, at),
+                    // `pub(in path)` says who may see an item, and imports nothing.
+                    "pub" => 1 + usize::from(matches!(tokens.get(at + 1), Some(TokenTree::Group(_)))),
                     "mod" if is_top => self.child(tokens, at),
                     word => {
                         if is_top
@@ -534,6 +542,12 @@ mod tests {
         let behind =
             "mod a { #[cfg(test)] use crate::c::{B, C}; use crate::b::B; } mod b { use crate::a::A; }";
         assert_eq!(circles(behind).len(), 1);
+    }
+
+    #[test]
+    fn a_path_that_says_who_may_see_an_item_is_no_edge() {
+        let text = "mod a { pub struct Shared; fn f(p: child::Part) {} mod child { pub(in crate::a) struct Part; } }";
+        assert!(circles(text).is_empty(), "{:?}", circles(text));
     }
 
     #[test]

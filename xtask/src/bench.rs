@@ -7,7 +7,7 @@ use clap::Args;
 use serde_json::Value;
 
 use crate::{
-    setup, stage,
+    compile, setup, stage,
     vm::{self, Guest, Kernel, NANOSECONDS_AN_INSTRUCTION, quote},
 };
 
@@ -41,7 +41,7 @@ pub(crate) fn run(flags: &Flags) -> Result<()> {
         guest(flags)
     } else if flags.growth {
         let program = build("tracer-bench", &[])?;
-        crate::compile_for_tests()?;
+        compile::for_tests()?;
         stage::command(Command::new(program).arg("growth").args(&flags.work).current_dir(stage::root()))
     } else {
         ensure!(flags.work.is_empty(), "only --vm and --growth take names of work: {}", flags.work.join(" "));

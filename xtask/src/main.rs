@@ -2,6 +2,7 @@
 
 mod acyclic;
 mod bench;
+mod compile;
 mod cost;
 mod demo;
 mod ebpf;
@@ -81,24 +82,24 @@ fn run(command: Command) -> Result<()> {
         Command::Test(flags) => test(&flags),
         Command::Demo => {
             setup::all()?;
-            compile_release()?;
+            compile::release()?;
             stage::run("demo", demo::run)
         }
         Command::Record { names } => {
             setup::all()?;
-            compile_release()?;
+            compile::release()?;
             stage::run("record", || record::run(&names))
         }
         Command::Cost => {
             setup::all()?;
-            compile_release()?;
+            compile::release()?;
             stage::run("cost", cost::run)
         }
         Command::Acyclic => acyclic::run(),
         Command::Docs => docs(),
         Command::Bench(flags) => {
             setup::all()?;
-            compile_release()?;
+            compile::release()?;
             bench::run(&flags)
         }
         Command::Vm(flags) => {
@@ -111,23 +112,11 @@ fn run(command: Command) -> Result<()> {
 
 fn build() -> Result<()> {
     setup::building()?;
-    compile_release()?;
+    compile::release()?;
     let binary = stage::target().join("release/tracer");
     let size = std::fs::metadata(&binary)?.len();
     println!("{} ({:.1} MB)", binary.display(), size as f64 / 1e6);
     Ok(())
-}
-
-fn compile_release() -> Result<()> {
-    ebpf::build(false)?;
-    stage::run("build", || stage::cargo(&["build", "--release", "--package", "tracer-agent"]))
-}
-
-/// The agent, and the agent with the switches of the tests, which most end-to-end tests start.
-fn compile_for_tests() -> Result<()> {
-    ebpf::build(false)?;
-    let both = ["build", "--release", "--package", "tracer-agent", "--package", "tracer-under-test"];
-    stage::run("build", || stage::cargo(&both))
 }
 
 fn docs() -> Result<()> {
@@ -146,7 +135,7 @@ fn docs() -> Result<()> {
 fn test(flags: &TestFlags) -> Result<()> {
     let filter: Vec<&str> = flags.words.iter().map(String::as_str).collect();
     setup::all()?;
-    compile_for_tests()?;
+    compile::for_tests()?;
     if flags.vm {
         return guest::test(&filter);
     }
