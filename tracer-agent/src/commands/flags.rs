@@ -121,7 +121,7 @@ pub struct CommonFlags {
     /// Record the stream of kernel events, for `tracer replay`.
     #[arg(long, value_name = "FILE")]
     pub record: Option<PathBuf>,
-    /// Keep credentials and cookies in the recording.
+    /// Record every byte: credentials, bodies, and protocols that are not decoded.
     #[arg(long, requires = "record")]
     pub record_raw: bool,
     /// off, error, warn, info, debug or trace.

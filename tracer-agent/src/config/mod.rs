@@ -57,7 +57,7 @@ pub struct Config {
     pub socket: Option<PathBuf>,
     /// File that the stream of kernel events is recorded to.
     pub record: Option<PathBuf>,
-    /// Record values of sensitive headers too.
+    /// Record every byte: credentials, bodies, and protocols that are not decoded.
     pub record_raw: bool,
     /// The agent's own log.
     pub log: LogConfig,
