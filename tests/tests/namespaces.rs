@@ -189,7 +189,7 @@ fn a_connection_that_is_older_than_the_agent_gives_the_right_link_or_none() {
     let receiver = Receiver::start();
     let agent = Agent::tracing(&[service.pid(), world.backend.pid()], &receiver);
     world.ask(&service, 1000, 100, 8);
-    // Connections that were joined give no span before a boundary is certain.
+    // Connections seen from mid-stream on give no span before a boundary is certain.
     wait_until("most spans", || receiver.count() >= 400);
     let (_, _, log) = agent.stop();
     let spans = receiver.spans();

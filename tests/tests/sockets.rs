@@ -175,7 +175,7 @@ fn a_connection_that_was_there_before_is_traced_from_the_first_certain_boundary(
     let paths: Vec<String> = spans.iter().map(Received::path).collect();
     assert_eq!(paths, ["/after-1", "/after-2", "/after-3", "/after-4"]);
     assert!(spans.iter().all(Received::is_server));
-    wait_until("the joined connection is counted", || agent.count("connections.joined") == 1);
+    wait_until("the mid-stream connection is counted", || agent.count("connections.joined") == 1);
     agent.stop();
 }
 
