@@ -4,7 +4,7 @@
 use std::path::Path;
 
 use anyhow::{Context, Result, bail};
-use tracer_agent::bench::Replayed;
+use tracer_agent::bench::LoadedRecording;
 
 fn main() -> Result<()> {
     let words: Vec<String> = std::env::args().skip(1).collect();
@@ -20,7 +20,7 @@ fn main() -> Result<()> {
 
 /// From the kernel's records to spans.
 fn events(recording: &Path, rounds: usize) -> Result<()> {
-    let replayed = Replayed::open(recording).map_err(anyhow::Error::msg).context("the recording")?;
+    let replayed = LoadedRecording::open(recording).map_err(anyhow::Error::msg).context("the recording")?;
     let mut spans = 0;
     for _ in 0..rounds {
         spans = replayed.events_to_spans();
@@ -31,7 +31,8 @@ fn events(recording: &Path, rounds: usize) -> Result<()> {
 
 /// As [`events`], of requests that no span is made of, since they are not sampled.
 fn unsampled(recording: &Path, rounds: usize) -> Result<()> {
-    let mut replayed = Replayed::open(recording).map_err(anyhow::Error::msg).context("the recording")?;
+    let mut replayed =
+        LoadedRecording::open(recording).map_err(anyhow::Error::msg).context("the recording")?;
     let spans = replayed.events_to_spans();
     replayed.sample_nothing();
     for _ in 0..rounds {
@@ -43,7 +44,8 @@ fn unsampled(recording: &Path, rounds: usize) -> Result<()> {
 
 /// From spans to the bytes of OTLP requests.
 fn otlp(recording: &Path, rounds: usize) -> Result<()> {
-    let mut replayed = Replayed::open(recording).map_err(anyhow::Error::msg).context("the recording")?;
+    let mut replayed =
+        LoadedRecording::open(recording).map_err(anyhow::Error::msg).context("the recording")?;
     let spans = replayed.keep_spans();
     for _ in 0..rounds {
         std::hint::black_box(replayed.spans_to_otlp());

@@ -7,7 +7,7 @@ use std::{
 
 use tracer_agent::{
     endpoint::Endpoint,
-    sink::otlp::{ExportConfig, ExportStatistics, Exporter, Protocol, config::Compression},
+    sink::otlp::{ExportConfig, ExportStatistics, Exporter, OtlpProtocol, config::Compression},
     span::{Attributes, Resource, Span, SpanKind, Status, Value},
     units::{Size, Time},
 };
@@ -38,9 +38,9 @@ fn span(service: &str, n: usize) -> Span {
     }
 }
 
-fn config(receiver: &Receiver, protocol: Protocol) -> ExportConfig {
+fn config(receiver: &Receiver, protocol: OtlpProtocol) -> ExportConfig {
     let endpoint =
-        if protocol == Protocol::Grpc { receiver.grpc_endpoint() } else { receiver.http_endpoint() };
+        if protocol == OtlpProtocol::Grpc { receiver.grpc_endpoint() } else { receiver.http_endpoint() };
     ExportConfig {
         endpoint: Some(endpoint),
         protocol,
@@ -67,7 +67,7 @@ fn assert_balanced(s: &ExportStatistics) {
 
 #[test]
 fn spans_of_many_resources_arrive_by_every_protocol_and_compression() {
-    for protocol in [Protocol::Grpc, Protocol::HttpProtobuf] {
+    for protocol in [OtlpProtocol::Grpc, OtlpProtocol::HttpProtobuf] {
         for compression in [Compression::None, Compression::Gzip, Compression::Zstd] {
             let receiver = Receiver::start();
             let config = ExportConfig { compression, ..config(&receiver, protocol) };
@@ -83,8 +83,11 @@ fn spans_of_many_resources_arrive_by_every_protocol_and_compression() {
 #[test]
 fn what_may_be_tried_again_is_and_nothing_is_lost() {
     for (protocol, faults) in [
-        (Protocol::HttpProtobuf, vec![Fault::Status(503, None), Fault::Status(429, Some(0)), Fault::Hang]),
-        (Protocol::Grpc, vec![Fault::Status(14, None), Fault::Hang, Fault::Status(10, None)]),
+        (
+            OtlpProtocol::HttpProtobuf,
+            vec![Fault::Status(503, None), Fault::Status(429, Some(0)), Fault::Hang],
+        ),
+        (OtlpProtocol::Grpc, vec![Fault::Status(14, None), Fault::Hang, Fault::Status(10, None)]),
     ] {
         let receiver = Receiver::start();
         receiver.fail(faults);
@@ -99,7 +102,7 @@ fn retry_after_is_honoured() {
     let receiver = Receiver::start();
     receiver.fail([Fault::Status(503, Some(1))]);
     let exporter =
-        Exporter::start(&config(&receiver, Protocol::HttpProtobuf)).expect("valid").expect("an endpoint");
+        Exporter::start(&config(&receiver, OtlpProtocol::HttpProtobuf)).expect("valid").expect("an endpoint");
     let begin = Instant::now();
     exporter.sender().send(&span("s", 1));
     assert_eq!(receiver.wait_for(|spans| !spans.is_empty()).len(), 1);
@@ -111,11 +114,11 @@ fn retry_after_is_honoured() {
 fn what_is_refused_for_good_is_counted_and_not_tried_again() {
     let receiver = Receiver::start();
     receiver.fail([Fault::Status(400, None)]);
-    let statistics = export(&config(&receiver, Protocol::HttpProtobuf), 3);
+    let statistics = export(&config(&receiver, OtlpProtocol::HttpProtobuf), 3);
     assert_eq!((statistics.dropped_refused, statistics.retries, receiver.requests()), (3, 0, 1));
     let receiver = Receiver::start();
     receiver.fail([Fault::Partial(2)]);
-    let statistics = export(&config(&receiver, Protocol::HttpProtobuf), 3);
+    let statistics = export(&config(&receiver, OtlpProtocol::HttpProtobuf), 3);
     assert_eq!((statistics.sent, statistics.rejected, receiver.requests()), (1, 2, 1));
 }
 
@@ -123,11 +126,11 @@ fn what_is_refused_for_good_is_counted_and_not_tried_again() {
 fn too_large_a_request_is_halved() {
     let receiver = Receiver::start();
     receiver.fail([Fault::Status(413, None), Fault::Status(413, None)]);
-    let statistics = export(&config(&receiver, Protocol::HttpProtobuf), 8);
+    let statistics = export(&config(&receiver, OtlpProtocol::HttpProtobuf), 8);
     assert_eq!((statistics.sent, receiver.count()), (8, 8), "{statistics:?}");
     let receiver = Receiver::start();
     receiver.fail([Fault::Status(8, None)]);
-    let statistics = export(&config(&receiver, Protocol::Grpc), 8);
+    let statistics = export(&config(&receiver, OtlpProtocol::Grpc), 8);
     assert_eq!((statistics.sent, receiver.count()), (8, 8), "{statistics:?}");
 }
 
@@ -136,7 +139,7 @@ fn garbage_from_the_receiver_is_no_harm() {
     let receiver = Receiver::start();
     receiver.fail([Fault::Garbage]);
     // The status says that the spans were taken; what follows cannot be read.
-    let statistics = export(&config(&receiver, Protocol::HttpProtobuf), 2);
+    let statistics = export(&config(&receiver, OtlpProtocol::HttpProtobuf), 2);
     assert_eq!((statistics.queued, statistics.sent, receiver.requests()), (2, 2, 1), "{statistics:?}");
 }
 

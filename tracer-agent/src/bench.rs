@@ -20,13 +20,13 @@ use crate::{
 };
 
 /// A recording in memory, and the spans that it gave last.
-pub struct Replayed {
+pub struct LoadedRecording {
     inputs: Vec<OwnedInput>,
     config: Config,
     spans: Vec<Span>,
 }
 
-impl Replayed {
+impl LoadedRecording {
     /// Reads a recording.
     ///
     /// # Errors
@@ -50,7 +50,7 @@ impl Replayed {
 
     /// As [`Self::events_to_spans`], and keeps the spans for [`Self::spans_to_otlp`].
     pub fn keep_spans(&mut self) -> usize {
-        let mut kept = Kept(Vec::new());
+        let mut kept = LastSpans(Vec::new());
         self.feed(&mut kept);
         self.spans = kept.0;
         self.spans.len()
@@ -92,9 +92,9 @@ impl SpanSink for Counted {
     }
 }
 
-struct Kept(Vec<Span>);
+struct LastSpans(Vec<Span>);
 
-impl SpanSink for Kept {
+impl SpanSink for LastSpans {
     fn span(&mut self, span: &Outgoing<'_>) {
         self.0.push(span.span().clone());
     }

@@ -10,8 +10,8 @@ use std::{
 use serde::Serialize;
 
 use crate::{
-    agent::status::{Service, Status},
-    kernel::{DataHooks, FLOOR, PRE_SEND, Switches, TRACEPOINTS, Taken, parse_version},
+    agent::status::{ServiceStatus, StatusReport},
+    kernel::{DataHooks, FLOOR, LoadedPrograms, PRE_SEND, Switches, TRACEPOINTS, parse_version},
     process::facts::Proc,
 };
 
@@ -41,9 +41,9 @@ pub struct Finding {
 /// The kernel programs as the kernel took them.
 pub struct Probe {
     /// Those that capture.
-    pub programs: Taken,
+    pub programs: LoadedPrograms,
     /// The same with those that add trace headers to requests, or why those do not run.
-    pub with_headers: Result<Taken, String>,
+    pub with_headers: Result<LoadedPrograms, String>,
 }
 
 /// Loads and attaches the kernel programs, and lets them go.
@@ -91,13 +91,13 @@ fn finding(what: &'static str, verdict: Verdict, detail: &str) -> Finding {
     Finding { what, verdict, detail: detail.to_owned() }
 }
 
-fn size(taken: Taken) -> String {
-    let Taken { programs, instructions, verified, .. } = taken;
+fn size(taken: LoadedPrograms) -> String {
+    let LoadedPrograms { programs, instructions, verified, .. } = taken;
     format!("{programs} of them, {instructions} instructions (the verifier went through {verified})")
 }
 
 /// Whether requests can get trace headers.
-fn headers(environment: &Environment, loaded: Result<Taken, String>) -> Finding {
+fn headers(environment: &Environment, loaded: Result<LoadedPrograms, String>) -> Finding {
     const WHAT: &str = "trace headers";
     /// Inode of the initial cgroup namespace: `PROC_CGROUP_INIT_INO`, `include/linux/proc_ns.h`.
     const INITIAL: &str = "cgroup:[4026531835]";
@@ -275,7 +275,7 @@ pub fn text(findings: &[Finding]) -> String {
 }
 
 /// Why a process is not seen, as far as the agent and `/proc` tell.
-pub fn explain(pid: u32, proc: &Proc, agent: Option<&Status>) -> Vec<String> {
+pub fn explain(pid: u32, proc: &Proc, agent: Option<&StatusReport>) -> Vec<String> {
     let facts = match proc.facts(pid) {
         Ok(facts) => facts,
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
@@ -300,7 +300,7 @@ pub fn explain(pid: u32, proc: &Proc, agent: Option<&Status>) -> Vec<String> {
     };
     // A worker belongs to the instance of an ancestor.
     let mut ancestor = Some(pid);
-    let mut service: Option<&Service> = None;
+    let mut service: Option<&ServiceStatus> = None;
     for _ in 0..64 {
         let Some(current) = ancestor else { break };
         service = agent.services.iter().find(|service| service.pid == current);
@@ -362,7 +362,7 @@ mod tests {
     #[test]
     fn a_process_that_is_not_selected_is_told_so() {
         let pid = std::process::id();
-        let lines = explain(pid, &Proc::default(), Some(&Status::default())).join("\n");
+        let lines = explain(pid, &Proc::default(), Some(&StatusReport::default())).join("\n");
         assert!(lines.contains("no selector matches it"), "{lines}");
         assert_eq!(explain(u32::MAX, &Proc::default(), None), [format!("There is no process {}.", u32::MAX)]);
     }

@@ -218,14 +218,14 @@ pub struct InjectedHeader {
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Attached {
     /// Events in the order of their times: the statements of a transaction.
-    pub events: Vec<Event>,
+    pub events: Vec<ExchangeEvent>,
     /// Contexts that the exchange belongs to besides its parent: those of a batch's messages.
     pub links: Vec<Incoming>,
 }
 
 /// Something that happened at one moment of an exchange.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Event {
+pub struct ExchangeEvent {
     /// When, `CLOCK_MONOTONIC`.
     pub time_ns: u64,
     /// Name, one of few.

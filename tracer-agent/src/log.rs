@@ -102,7 +102,7 @@ pub fn start(config: &LogConfig) {
         Level::Debug => LevelFilter::DEBUG,
         Level::Trace => LevelFilter::TRACE,
     };
-    let layer = tracing_subscriber::fmt::layer().with_writer(|| Message).with_target(false);
+    let layer = tracing_subscriber::fmt::layer().with_writer(|| MessageFormat).with_target(false);
     let layer = match config.format {
         LogFormat::Text => layer.with_ansi(false).boxed(),
         LogFormat::Json => layer.json().boxed(),
@@ -133,9 +133,9 @@ fn write(message: &[u8]) {
 }
 
 /// Writes one message.
-struct Message;
+struct MessageFormat;
 
-impl Write for Message {
+impl Write for MessageFormat {
     fn write(&mut self, message: &[u8]) -> io::Result<usize> {
         write(message);
         Ok(message.len())
@@ -164,10 +164,10 @@ impl Write for StandardError {
 /// Lets each message through a few times a minute; how many were held back is said with the next.
 #[derive(Default)]
 struct Repeats {
-    seen: Mutex<FxHashMap<tracing::callsite::Identifier, Seen>>,
+    seen: Mutex<FxHashMap<tracing::callsite::Identifier, Repetition>>,
 }
 
-struct Seen {
+struct Repetition {
     since: Instant,
     count: u64,
 }
@@ -185,10 +185,10 @@ impl<S: Subscriber> Filter<S> for Repeats {
     fn event_enabled(&self, event: &Event<'_>, _: &Context<'_, S>) -> bool {
         let now = Instant::now();
         let mut seen = self.seen.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        let entry = seen.entry(event.metadata().callsite()).or_insert(Seen { since: now, count: 0 });
+        let entry = seen.entry(event.metadata().callsite()).or_insert(Repetition { since: now, count: 0 });
         if now.duration_since(entry.since) >= WINDOW {
             let held = entry.count.saturating_sub(BURST);
-            *entry = Seen { since: now, count: 0 };
+            *entry = Repetition { since: now, count: 0 };
             if held > 0 {
                 let text = format!("  ({held} more like the next message in the last minute)\n");
                 write(text.as_bytes());

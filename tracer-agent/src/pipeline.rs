@@ -322,7 +322,7 @@ struct Handler<'a, 'b> {
     out: &'a mut Out<'b>,
 }
 
-impl connection::Output for Handler<'_, '_> {
+impl connection::ConnectionOutput for Handler<'_, '_> {
     fn opened(&mut self, facts: &ConnectionFacts, opened: &mut Opened) {
         if self.stage.propagates && opened.kind == ExchangeKind::Call {
             let outcome =

@@ -42,7 +42,7 @@ impl Patterns {
 #[derive(Clone, Debug)]
 pub struct Guesses {
     limit: usize,
-    services: Vec<(String, Service)>,
+    services: Vec<(String, ServiceGuesses)>,
     /// Where each service stands.
     places: FxHashMap<String, usize>,
     /// The service that was asked for last.
@@ -53,7 +53,7 @@ pub struct Guesses {
 
 /// The guesses of a service, and where each stands.
 #[derive(Clone, Debug, Default)]
-struct Service {
+struct ServiceGuesses {
     guesses: Vec<Guess>,
     places: FxHashMap<Arc<str>, usize>,
 }
@@ -106,13 +106,13 @@ impl Guesses {
                 Some(place) => *place,
                 None if self.services.len() >= MAX_SERVICES => return None,
                 None => {
-                    self.services.push((service.to_owned(), Service::default()));
+                    self.services.push((service.to_owned(), ServiceGuesses::default()));
                     self.places.insert(service.to_owned(), self.services.len() - 1);
                     self.services.len() - 1
                 }
             };
         }
-        let (_, Service { guesses, places }) = self.services.get_mut(self.last)?;
+        let (_, ServiceGuesses { guesses, places }) = self.services.get_mut(self.last)?;
         let place = match places.get(self.buffer.as_str()) {
             Some(place) => *place,
             None if guesses.len() >= self.limit => return None,

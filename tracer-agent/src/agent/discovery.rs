@@ -9,7 +9,7 @@ use tracer_common::{FileKey, Kind, ProcessRecord, Seeds};
 
 use crate::{
     event::{Event, Exec, Input, Malformed, Tell},
-    kernel::{Plan, Selection, Switches},
+    kernel::{Plan, SelectionSwitch, Switches},
     process::{
         facts::{Proc, ProcessFacts},
         selector::{Decision, Selectors},
@@ -21,7 +21,7 @@ use crate::{
 pub struct Discovery {
     proc: Proc,
     selectors: Selectors,
-    selection: Selection,
+    selection: SelectionSwitch,
     own_pid: u32,
     alive: FxHashSet<u32>,
 }
@@ -88,7 +88,7 @@ fn kernel_device(device: u64) -> u64 {
 
 impl Discovery {
     /// Nothing is selected yet.
-    pub fn new(selectors: Selectors, selection: Selection) -> Self {
+    pub fn new(selectors: Selectors, selection: SelectionSwitch) -> Self {
         Self {
             proc: Proc::default(),
             selectors,

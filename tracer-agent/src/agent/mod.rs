@@ -24,8 +24,8 @@ use self::{
     discovery::Discovery,
     feedback::KernelFeedback,
     recorder::Recorder,
-    shared::{Command, State},
-    status::{Shared, Status},
+    shared::{SharedState, WorkerCommand},
+    status::{Shared, StatusReport},
     worker::{Feed, Worker},
 };
 pub use self::{host::kernel_release, pipeline::pipeline, replay::replay, shared::GRACE};
@@ -84,9 +84,9 @@ impl From<KernelError> for StartError {
 
 /// The running agent.
 pub struct Agent {
-    shared: Arc<State>,
+    shared: Arc<SharedState>,
     status: Shared,
-    commands: mpsc::Sender<Command>,
+    commands: mpsc::Sender<WorkerCommand>,
     /// Nothing is sent: it is closed when the pipeline's thread has ended.
     done: mpsc::Receiver<()>,
     shutdown: Duration,
@@ -102,8 +102,8 @@ impl Agent {
         config.check().map_err(|error| StartError::Config(error.to_string()))?;
         let selectors = Selectors::new(&config.select).map_err(StartError::Config)?;
         let ring_bytes = u32::try_from(config.limits.ring.0).unwrap_or(8 << 20);
-        let terminal = terminal::Settings { format: config.output, out, style, summary };
-        let mut settings = sink::Settings { export: config.export.clone(), terminal: Some(terminal) };
+        let terminal = terminal::TerminalSettings { format: config.output, out, style, summary };
+        let mut settings = sink::SinkSettings { export: config.export.clone(), terminal: Some(terminal) };
         let sinks = Sinks::start(sink::SINKS, &mut settings).map_err(StartError::Config)?;
         let seed = random_seed();
         let mut plan = discovery::plan(&selectors, ring_bytes, &switches);
@@ -129,7 +129,7 @@ impl Agent {
             None => None,
         };
         let status = Shared::default();
-        let shared = Arc::new(State::default());
+        let shared = Arc::new(SharedState::default());
         let (commands, inbox) = mpsc::channel();
         let feedback = KernelFeedback::new(kernel.policies(), kernel.take_propagation());
         let mut worker = Worker {
@@ -168,7 +168,7 @@ impl Agent {
     pub fn select(&self, pid: u32) -> Result<(), String> {
         let (answer, answered) = mpsc::channel();
         let gone = || "the agent has ended".to_owned();
-        self.commands.send(Command::Select(pid, answer)).map_err(|_| gone())?;
+        self.commands.send(WorkerCommand::Select(pid, answer)).map_err(|_| gone())?;
         answered.recv().map_err(|_| gone())?
     }
 
@@ -189,7 +189,7 @@ impl Agent {
 
     /// Ends: what was seen is sent within the configured time, and counted otherwise. Returns the last
     /// status, after `limits.shutdown` and [`GRACE`] at the latest, whatever is stuck.
-    pub fn stop(self) -> Status {
+    pub fn stop(self) -> StatusReport {
         /// What the pipeline's thread needs besides waiting.
         const MARGIN: Duration = Duration::from_millis(100);
         let deadline = self.shared.deadline.get_or_init(|| Instant::now() + self.shutdown);

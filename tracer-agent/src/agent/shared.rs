@@ -15,7 +15,7 @@ pub const GRACE: Duration = Duration::from_secs(1);
 
 /// What threads tell each other.
 #[derive(Default)]
-pub(super) struct State {
+pub(super) struct SharedState {
     pub(super) stop: AtomicBool,
     /// Set before `stop`: until when what waits may be sent.
     pub(super) deadline: OnceLock<Instant>,
@@ -23,7 +23,7 @@ pub(super) struct State {
     pub(super) output_closed: AtomicBool,
 }
 
-impl State {
+impl SharedState {
     /// Until when what waits may be sent; at once unless the end was asked for.
     pub(super) fn deadline(&self) -> Instant {
         self.deadline.get().copied().unwrap_or_else(Instant::now)
@@ -31,6 +31,6 @@ impl State {
 }
 
 /// What the pipeline's thread is asked to do.
-pub(super) enum Command {
+pub(super) enum WorkerCommand {
     Select(u32, mpsc::Sender<Result<(), String>>),
 }

@@ -12,8 +12,8 @@ use super::{
     feedback::KernelFeedback,
     host::kernel_release,
     recorder::Recorder,
-    shared::{Command, GRACE, State},
-    status::{self, Count, Service, Shared, Status},
+    shared::{GRACE, SharedState, WorkerCommand},
+    status::{self, Count, ServiceStatus, Shared, StatusReport},
 };
 use crate::{
     clock, correlate,
@@ -22,7 +22,7 @@ use crate::{
     ledger::{Counter, Counts},
     log,
     pipeline::{Out, Pipeline},
-    sink::{End, Sinks, SpanSink},
+    sink::{SinkEnd, Sinks, SpanSink},
 };
 
 /// The pipeline, what stands behind it, and the recording of what it is told.
@@ -66,7 +66,7 @@ impl Feed {
         }
         self.count_losses();
         let pipeline = &self.pipeline;
-        self.sinks.finish(&End {
+        self.sinks.finish(&SinkEnd {
             ledger: pipeline.ledger(),
             names: &|pid| pipeline.service_name(pid),
             time_left: deadline.saturating_duration_since(Instant::now()),
@@ -96,7 +96,7 @@ pub(super) struct Worker {
     pub(super) ring: Ring,
     pub(super) discovery: Discovery,
     pub(super) feed: Feed,
-    pub(super) shared: Arc<State>,
+    pub(super) shared: Arc<SharedState>,
     pub(super) status: Shared,
     pub(super) started: Instant,
     pub(super) clock_offset_ns: i64,
@@ -127,7 +127,7 @@ impl Worker {
         Ok(())
     }
 
-    pub(super) fn run(mut self, inbox: &mpsc::Receiver<Command>) {
+    pub(super) fn run(mut self, inbox: &mpsc::Receiver<WorkerCommand>) {
         let mut last_record = Instant::now();
         let mut last_tick = Instant::now();
         let mut last_second = Instant::now();
@@ -136,7 +136,7 @@ impl Worker {
             let quiet = last_record.elapsed() > Self::SECOND;
             self.feed.feedback.renew();
             self.ring.wait(if quiet { Self::IDLE } else { Self::ACTIVE });
-            while let Ok(Command::Select(pid, answer)) = inbox.try_recv() {
+            while let Ok(WorkerCommand::Select(pid, answer)) = inbox.try_recv() {
                 // The asker may have given up.
                 let selected = self.discovery.select(pid, &mut self.feed).map_err(|error| error.to_string());
                 let _ = answer.send(selected);
@@ -220,7 +220,7 @@ impl Worker {
             .processes()
             .instances()
             .into_iter()
-            .map(|(instance, processes)| Service {
+            .map(|(instance, processes)| ServiceStatus {
                 pid: instance.pid,
                 name: instance.resource.service_name.clone(),
                 executable: executable(&instance.resource),
@@ -230,7 +230,7 @@ impl Worker {
             })
             .collect();
         let mut status = self.status.lock().unwrap_or_else(PoisonError::into_inner);
-        *status = Status {
+        *status = StatusReport {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             pid: std::process::id(),
             uptime_seconds: self.started.elapsed().as_secs(),
@@ -247,12 +247,12 @@ impl Worker {
 
 /// The ways in which an instance's processes work, each once. Of those that differ only in how much was
 /// seen of them, the one that was seen most is told; those that served nothing tell nothing.
-fn profiles(mut of_processes: Vec<correlate::Profile>) -> Vec<status::Profile> {
+fn profiles(mut of_processes: Vec<correlate::Profile>) -> Vec<status::ProfileStatus> {
     of_processes.sort_unstable();
-    let mut told: Vec<status::Profile> = Vec::new();
+    let mut told: Vec<status::ProfileStatus> = Vec::new();
     for same in of_processes.chunk_by(correlate::Profile::is_like) {
         let Some(most) = same.last().filter(|profile| !profile.is_blank()) else { continue };
-        told.push(status::Profile {
+        told.push(status::ProfileStatus {
             profile: most.name().to_owned(),
             why: most.to_string(),
             processes: same.len(),

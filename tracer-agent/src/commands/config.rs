@@ -6,11 +6,11 @@ use std::process::ExitCode;
 
 use super::{
     flags::{ConfigFlags, ConfigOutput},
-    outcome::{Outcome, print_all},
+    outcome::{CommandOutcome, print_all},
 };
 use crate::config::reference;
 
-pub(super) fn run(flags: &ConfigFlags) -> Outcome {
+pub(super) fn run(flags: &ConfigFlags) -> CommandOutcome {
     print_all(&match flags.what {
         ConfigOutput::Reference => reference::markdown(),
         ConfigOutput::Schema => reference::schema(),

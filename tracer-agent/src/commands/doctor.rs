@@ -6,16 +6,16 @@ use std::process::ExitCode;
 
 use super::{
     flags::DoctorFlags,
-    outcome::{Outcome, UNSUPPORTED, print_all},
+    outcome::{CommandOutcome, UNSUPPORTED, print_all},
 };
 use crate::{
     agent::status,
     doctor,
-    kernel::{Kernel, Plan, Switches, Taken, propagation::PropagationPlan, taken},
+    kernel::{Kernel, LoadedPrograms, Plan, Switches, loaded_programs, propagation::PropagationPlan},
     process::facts::Proc,
 };
 
-pub(super) fn run(flags: &DoctorFlags, switches: &Switches) -> Outcome {
+pub(super) fn run(flags: &DoctorFlags, switches: &Switches) -> CommandOutcome {
     if let Some(pid) = flags.pid {
         let agent = status::ask(&flags.socket).ok();
         let lines = doctor::explain(pid, &Proc::default(), agent.as_ref());
@@ -42,8 +42,8 @@ pub(super) fn run(flags: &DoctorFlags, switches: &Switches) -> Outcome {
 fn probe(switches: &Switches) -> Result<doctor::Probe, String> {
     let selectors = crate::process::selector::Selectors::default();
     let mut plan = crate::agent::discovery::plan(&selectors, 1 << 16, switches);
-    let load = |plan: &Plan| -> Result<Taken, String> {
-        Kernel::load(plan).map(|kernel| taken(&kernel)).map_err(|error| error.to_string())
+    let load = |plan: &Plan| -> Result<LoadedPrograms, String> {
+        Kernel::load(plan).map(|kernel| loaded_programs(&kernel)).map_err(|error| error.to_string())
     };
     let programs = load(&plan)?;
     plan.propagation = Some(PropagationPlan::default());

@@ -12,7 +12,7 @@ use crate::{
     process::selector::{EXAMPLES, Rule},
     propagate::Mode,
     sink::{
-        otlp::Protocol,
+        otlp::OtlpProtocol,
         terminal::{Destination, Format},
     },
 };
@@ -114,7 +114,7 @@ pub struct CommonFlags {
     pub otlp_endpoint: Option<String>,
     /// http/protobuf, grpc or http/json.
     #[arg(long, value_name = "PROTOCOL")]
-    pub otlp_protocol: Option<Protocol>,
+    pub otlp_protocol: Option<OtlpProtocol>,
     /// Add trace headers to the HTTP/1 requests that traced processes send: off or headers.
     #[arg(long, value_name = "WHAT")]
     pub propagation: Option<Mode>,

@@ -12,7 +12,7 @@ pub(super) const USAGE: u8 = 2;
 pub(super) const UNSUPPORTED: u8 = 77;
 
 /// The code to exit with, or an error to show first.
-pub(super) type Outcome = Result<ExitCode, Failure>;
+pub(super) type CommandOutcome = Result<ExitCode, Failure>;
 
 /// An error that ends a command.
 pub(super) struct Failure {

@@ -6,14 +6,14 @@ use std::process::ExitCode;
 
 use super::{
     flags::ReplayFlags,
-    outcome::{FAILURE, Failure, Outcome},
+    outcome::{CommandOutcome, FAILURE, Failure},
 };
 use crate::{
     agent,
     sink::terminal::{Destination, Format},
 };
 
-pub(super) fn run(flags: &ReplayFlags) -> Outcome {
+pub(super) fn run(flags: &ReplayFlags) -> CommandOutcome {
     let destination = Destination::new(flags.output_file.as_deref(), false);
     let out = destination
         .open()

@@ -6,7 +6,7 @@ use std::{process::ExitCode, time::Duration};
 
 use super::{
     flags::RunFlags,
-    outcome::{FAILURE, Failure, Outcome, USAGE},
+    outcome::{CommandOutcome, FAILURE, Failure, USAGE},
     session::{finish, serve_status, start},
 };
 use crate::{
@@ -18,7 +18,7 @@ use crate::{
 };
 
 /// Starts a program and traces it until its last descendant has ended.
-pub(super) fn run(flags: &RunFlags, switches: &Switches) -> Outcome {
+pub(super) fn run(flags: &RunFlags, switches: &Switches) -> CommandOutcome {
     let mut config = flags.common.configuration().map_err(|error| Failure::new(USAGE, error))?;
     let destination = Destination::new(config.output_file.as_deref(), true);
     if flags.common.output.is_none() && config.output == Format::None {

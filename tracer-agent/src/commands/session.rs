@@ -6,7 +6,7 @@ use std::process::ExitCode;
 
 use super::{
     flags::CommonFlags,
-    outcome::{FAILURE, Failure, Outcome},
+    outcome::{CommandOutcome, FAILURE, Failure},
 };
 use crate::{
     agent::{Agent, Options, signals, status::Server},
@@ -66,7 +66,7 @@ pub(super) fn serve_status(config: &Config, agent: &Agent, needed: bool) -> Resu
     }
 }
 
-pub(super) fn finish(agent: Agent) -> Outcome {
+pub(super) fn finish(agent: Agent) -> CommandOutcome {
     let status = agent.stop();
     if let Some(export) = status.export
         && export.sent < export.queued

@@ -6,11 +6,11 @@ use std::process::ExitCode;
 
 use super::{
     flags::StatusFlags,
-    outcome::{FAILURE, Failure, Outcome, print_all},
+    outcome::{CommandOutcome, FAILURE, Failure, print_all},
 };
 use crate::agent::status;
 
-pub(super) fn run(flags: &StatusFlags) -> Outcome {
+pub(super) fn run(flags: &StatusFlags) -> CommandOutcome {
     let status = status::ask(&flags.socket).map_err(|error| {
         let path = flags.socket.display();
         Failure::new(

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::{
     flags::TraceFlags,
-    outcome::{Failure, Outcome, USAGE},
+    outcome::{CommandOutcome, Failure, USAGE},
     session::{finish, serve_status, start},
 };
 use crate::{
@@ -18,7 +18,7 @@ use crate::{
 
 /// Watches processes until a signal; in the foreground also until the last of those that pids named has
 /// ended.
-pub(super) fn run(flags: &TraceFlags, daemon: bool, switches: &Switches) -> Outcome {
+pub(super) fn run(flags: &TraceFlags, daemon: bool, switches: &Switches) -> CommandOutcome {
     let mut config = flags.configuration().map_err(|error| Failure::new(USAGE, error))?;
     let destination = Destination::new(config.output_file.as_deref(), false);
     if !daemon && flags.common.output.is_none() && config.output == Format::None {

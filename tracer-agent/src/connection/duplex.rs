@@ -2,8 +2,8 @@
 //! as soon as it can take them.
 
 use super::{
-    Output,
-    session::{Session, Taken},
+    ConnectionOutput,
+    session::{Consumed, Session},
     stream::{BOTH, Placed, Segment, Stream},
 };
 use crate::{exchange::Direction, ledger::Counter, protocol::End};
@@ -19,7 +19,7 @@ pub(super) struct Flow<'a> {
     pub(super) session: &'a mut Session,
     /// How the streams end, if they do.
     pub(super) end: End,
-    pub(super) out: &'a mut dyn Output,
+    pub(super) out: &'a mut dyn ConnectionOutput,
 }
 
 impl Duplex {
@@ -196,7 +196,13 @@ impl Duplex {
     }
 
     /// Of a segment in which the protocol changed, the rest is the next protocol's.
-    fn go_on(&mut self, direction: Direction, segment: &Segment<&[u8]>, taken: Taken, flow: &mut Flow<'_>) {
+    fn go_on(
+        &mut self,
+        direction: Direction,
+        segment: &Segment<&[u8]>,
+        taken: Consumed,
+        flow: &mut Flow<'_>,
+    ) {
         self.stream_mut(direction).advance_to(taken.to);
         if !taken.is_changed {
             return;

@@ -8,7 +8,7 @@ use tracer_common::{
 };
 
 use super::{
-    Output, counter_of,
+    ConnectionOutput, counter_of,
     duplex::Flow,
     injected::Injected,
     layer::Layer,
@@ -153,7 +153,13 @@ impl Entry {
     }
 
     /// A data record.
-    pub(super) fn data(&mut self, header: &DataHeader, head: &[u8], tail: &[u8], out: &mut dyn Output) {
+    pub(super) fn data(
+        &mut self,
+        header: &DataHeader,
+        head: &[u8],
+        tail: &[u8],
+        out: &mut dyn ConnectionOutput,
+    ) {
         self.pid = header.pid;
         self.last_ns = self.last_ns.max(header.time_ns);
         let direction = Direction::from_code(header.direction);
@@ -198,7 +204,7 @@ impl Entry {
         direction: Direction,
         offset: u64,
         head: &[u8],
-        out: &mut dyn Output,
+        out: &mut dyn ConnectionOutput,
     ) -> bool {
         let Self { transport, session, .. } = self;
         let length = u64::from(header.length);
@@ -236,7 +242,7 @@ impl Entry {
     }
 
     /// Bytes of the layer: see [`super::Table::decrypted`].
-    pub(super) fn decrypted(&mut self, header: &DataHeader, bytes: &[u8], out: &mut dyn Output) {
+    pub(super) fn decrypted(&mut self, header: &DataHeader, bytes: &[u8], out: &mut dyn ConnectionOutput) {
         self.pid = header.pid;
         self.last_ns = self.last_ns.max(header.time_ns);
         let direction = Direction::from_code(header.direction);
@@ -256,7 +262,7 @@ impl Entry {
     }
 
     /// What this end receives may be a request of which nobody is told.
-    fn tell_undecoded(&self, direction: Direction, header: &DataHeader, out: &mut dyn Output) {
+    fn tell_undecoded(&self, direction: Direction, header: &DataHeader, out: &mut dyn ConnectionOutput) {
         let role = self.session.role();
         let may_be = if self.session.is_opaque() {
             role == Some(Role::Server) || self.was_accepted
@@ -269,21 +275,21 @@ impl Entry {
     }
 
     /// This end has sent its last byte.
-    pub(super) fn send_closed(&mut self, record: &CloseRecord, out: &mut dyn Output) {
+    pub(super) fn send_closed(&mut self, record: &CloseRecord, out: &mut dyn ConnectionOutput) {
         self.transport.send_closed(record);
         self.drive(record.time_ns, out);
         self.settle(out);
     }
 
     /// The kernel has closed the connection.
-    pub(super) fn closed(&mut self, record: &CloseRecord, out: &mut dyn Output) {
+    pub(super) fn closed(&mut self, record: &CloseRecord, out: &mut dyn ConnectionOutput) {
         self.transport.close(record);
         self.drive(record.time_ns, out);
         self.settle(out);
     }
 
     /// Hands on what can be handed on. The end of a layer is that of the connection.
-    fn drive(&mut self, now_ns: u64, out: &mut dyn Output) {
+    fn drive(&mut self, now_ns: u64, out: &mut dyn ConnectionOutput) {
         if self.layer.is_none() {
             let Self { transport, session, .. } = self;
             let end = transport.end();
@@ -292,7 +298,7 @@ impl Entry {
     }
 
     /// Time has passed for segments that wait.
-    pub(super) fn hurry(&mut self, now_ns: u64, hold_ns: u64, out: &mut dyn Output) {
+    pub(super) fn hurry(&mut self, now_ns: u64, hold_ns: u64, out: &mut dyn ConnectionOutput) {
         let Self { transport, layer, session, .. } = self;
         let end = transport.end();
         let duplex = match layer {
@@ -304,7 +310,7 @@ impl Entry {
     }
 
     /// A second has passed.
-    pub(super) fn tick(&mut self, now_ns: u64, out: &mut dyn Output) {
+    pub(super) fn tick(&mut self, now_ns: u64, out: &mut dyn ConnectionOutput) {
         if self.session.tick(now_ns) {
             self.settle(out);
         }
@@ -312,7 +318,7 @@ impl Entry {
     }
 
     /// The connection leaves the table.
-    pub(super) fn finish(&mut self, out: &mut dyn Output) {
+    pub(super) fn finish(&mut self, out: &mut dyn ConnectionOutput) {
         if let Some((at_ns, end)) = self.transport.gone_at() {
             let Self { transport, layer, session, .. } = self;
             let mut flow = Flow { session, end, out };
@@ -327,7 +333,7 @@ impl Entry {
     }
 
     /// Tells the ledger of bytes.
-    pub(super) fn flush_counts(&mut self, out: &mut dyn Output) {
+    pub(super) fn flush_counts(&mut self, out: &mut dyn ConnectionOutput) {
         let Tally { seen, copied, skipped } = mem::take(&mut self.tally);
         if seen > 0 {
             out.count(self.pid, Counter::BytesSeen, seen);
@@ -337,7 +343,7 @@ impl Entry {
     }
 
     /// Hands out what the parser made, and publishes what it wants.
-    fn settle(&mut self, out: &mut dyn Output) {
+    fn settle(&mut self, out: &mut dyn ConnectionOutput) {
         let (mut yields, base) = self.session.take_yields();
         let mut call_ended = false;
         for made in &mut yields {
@@ -377,7 +383,7 @@ impl Entry {
         self.publish(out);
     }
 
-    fn opened(&mut self, opened: &mut Opened, out: &mut dyn Output) {
+    fn opened(&mut self, opened: &mut Opened, out: &mut dyn ConnectionOutput) {
         if let Some(layer) = &mut self.layer {
             opened.offset = layer.open(opened.kind.direction(), opened.offset);
         } else if opened.kind.is_outgoing()
@@ -397,7 +403,7 @@ impl Entry {
     }
 
     /// Nothing is open and nothing waits: the next byte that is sent begins a request.
-    fn tell_boundary(&self, out: &mut dyn Output) {
+    fn tell_boundary(&self, out: &mut dyn ConnectionOutput) {
         if self.session.is_between_exchanges()
             && self.layer.is_none()
             && !self.transport.is_gone()
@@ -409,7 +415,7 @@ impl Entry {
     }
 
     /// Tells the kernel what is wanted from here on, if that has changed; and the others, if that is nothing.
-    fn publish(&mut self, out: &mut dyn Output) {
+    fn publish(&mut self, out: &mut dyn ConnectionOutput) {
         let wants = BOTH.map(|direction| self.session.want(direction));
         if wants == [Want::Nothing; 2] {
             self.session.turn_opaque();

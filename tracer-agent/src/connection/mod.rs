@@ -37,7 +37,7 @@ pub struct Limits {
 }
 
 /// Where what is understood goes.
-pub trait Output {
+pub trait ConnectionOutput {
     /// The head of a request has come; what it carries may be taken.
     fn opened(&mut self, facts: &ConnectionFacts, opened: &mut Opened);
     /// The final response to the request at this offset has begun, which that process read.

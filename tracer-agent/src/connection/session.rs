@@ -13,7 +13,7 @@ use crate::{
 };
 
 /// What is known of the protocol.
-enum State {
+enum ProtocolState {
     /// Nothing yet.
     Unknown {
         /// Turns that said nothing, where the first bytes were not seen.
@@ -31,7 +31,7 @@ enum State {
 
 /// How far bytes were taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Taken {
+pub(super) struct Consumed {
     /// Offset behind the last byte that was taken.
     pub(super) to: u64,
     /// The protocol has changed: the bytes behind are the next one's.
@@ -41,7 +41,7 @@ pub(super) struct Taken {
 /// The protocol's part of a connection. It is told bytes by direction and offset, and yields what its parser makes of
 /// them. Offsets that it yields are those of the stream that it is told.
 pub(super) struct Session {
-    state: State,
+    state: ProtocolState,
     /// Which end the process is for the protocol; none if that is not known yet.
     role: Option<Role>,
     /// The first bytes of what is spoken are there to be seen.
@@ -69,7 +69,7 @@ impl Session {
     /// A session of which nothing is known, unless which end the process is.
     pub(super) fn new(role: Option<Role>, from_start: bool, limits: protocol::Limits) -> Self {
         Self {
-            state: State::Unknown { misses: 0 },
+            state: ProtocolState::Unknown { misses: 0 },
             role,
             from_start,
             begins: [0; 2],
@@ -93,24 +93,24 @@ impl Session {
     }
 
     pub(super) fn is_unknown(&self) -> bool {
-        matches!(self.state, State::Unknown { .. })
+        matches!(self.state, ProtocolState::Unknown { .. })
     }
 
     pub(super) fn is_opaque(&self) -> bool {
-        matches!(self.state, State::Opaque)
+        matches!(self.state, ProtocolState::Opaque)
     }
 
     /// Whether no exchange is open.
     pub(super) fn is_idle(&self) -> bool {
         match &self.state {
-            State::Parsing { parser, .. } => parser.is_idle(),
-            State::Unknown { .. } | State::Opaque => true,
+            ProtocolState::Parsing { parser, .. } => parser.is_idle(),
+            ProtocolState::Unknown { .. } | ProtocolState::Opaque => true,
         }
     }
 
     /// Whether a parser reads it, and no exchange is open.
     pub(super) fn is_between_exchanges(&self) -> bool {
-        matches!(&self.state, State::Parsing { parser, .. } if parser.is_idle())
+        matches!(&self.state, ProtocolState::Parsing { parser, .. } if parser.is_idle())
     }
 
     /// Whether the byte at this offset is still one of the protocol that was spoken before.
@@ -125,7 +125,7 @@ impl Session {
 
     /// Whether bytes at this offset, the first of a system call, can go to [`Session::data`].
     pub(super) fn is_usual(&self, direction: Direction, offset: u64) -> bool {
-        let State::Parsing { parser, began } = &self.state else { return false };
+        let ProtocolState::Parsing { parser, began } = &self.state else { return false };
         !self.in_call[direction.index()]
             && offset >= began[direction.index()]
             && parser.is_ready(side(self.role, direction))
@@ -134,7 +134,7 @@ impl Session {
     /// The usual segment: all bytes of a system call. [`Session::is_usual`] was asked. Returns whether the protocol
     /// changes with it: then [`Session::change`] is to be called.
     pub(super) fn data(&mut self, direction: Direction, bytes: &[u8], call: &Call) -> bool {
-        let State::Parsing { parser, .. } = &mut self.state else { return false };
+        let ProtocolState::Parsing { parser, .. } = &mut self.state else { return false };
         self.last_direction = Some(direction);
         parser.data(side(self.role, direction), bytes, call, &mut self.yields);
         matches!(self.yields.last(), Some(Yield::Changed { .. }))
@@ -143,9 +143,9 @@ impl Session {
     /// Whether the segment at this offset can be taken now, after it has waited.
     pub(super) fn takes(&self, direction: Direction, offset: u64) -> bool {
         match &self.state {
-            State::Opaque => true,
-            State::Parsing { parser, .. } => parser.is_ready(side(self.role, direction)),
-            State::Unknown { .. } => self.is_past(direction, offset),
+            ProtocolState::Opaque => true,
+            ProtocolState::Parsing { parser, .. } => parser.is_ready(side(self.role, direction)),
+            ProtocolState::Unknown { .. } => self.is_past(direction, offset),
         }
     }
 
@@ -153,9 +153,9 @@ impl Session {
     /// unknown, this finds out. `next` are the offsets at which the two streams stand.
     pub(super) fn is_ready(&mut self, direction: Direction, head: &[u8], turn: bool, next: [u64; 2]) -> bool {
         match &mut self.state {
-            State::Opaque => true,
-            State::Parsing { parser, .. } => parser.is_ready(side(self.role, direction)),
-            State::Unknown { misses } => {
+            ProtocolState::Opaque => true,
+            ProtocolState::Parsing { parser, .. } => parser.is_ready(side(self.role, direction)),
+            ProtocolState::Unknown { misses } => {
                 if !self.from_start {
                     *misses += u32::from(turn);
                     if turn {
@@ -213,7 +213,7 @@ impl Session {
             Side::Response => (role_of_request(direction.opposite()), Start::MidStream),
         };
         self.open(protocol, role, start, next);
-        let State::Parsing { parser, .. } = &self.state else { return true };
+        let ProtocolState::Parsing { parser, .. } = &self.state else { return true };
         parser.is_ready(side(Some(role), direction))
     }
 
@@ -226,7 +226,7 @@ impl Session {
             Recognition::Found(protocol, Side::Request) => (protocol, role_of_request(direction)),
             Recognition::Found(protocol, Side::Response) => (protocol, role_of_request(direction.opposite())),
             Recognition::More | Recognition::Unknown => {
-                if matches!(self.state, State::Unknown { misses } if misses > Self::MAX_MISSES) {
+                if matches!(self.state, ProtocolState::Unknown { misses } if misses > Self::MAX_MISSES) {
                     self.give_up(Counter::ConnectionsOther);
                 }
                 return;
@@ -236,7 +236,7 @@ impl Session {
         if self.role.is_none_or(|known| known == role) {
             self.open(protocol, role, Start::MidStream, next);
             let other = direction.opposite();
-            if let State::Parsing { parser, .. } = &mut self.state
+            if let ProtocolState::Parsing { parser, .. } = &mut self.state
                 && self.last_direction == Some(other)
             {
                 // The parser learns that the direction has just changed.
@@ -252,7 +252,7 @@ impl Session {
         };
         self.role = Some(role);
         let began = [next[0].max(self.begins[0]), next[1].max(self.begins[1])];
-        self.state = State::Parsing { parser, began };
+        self.state = ProtocolState::Parsing { parser, began };
     }
 
     /// Nothing reads the connection from here on.
@@ -267,16 +267,16 @@ impl Session {
         direction: Direction,
         segment: &Segment<&[u8]>,
         next: [u64; 2],
-    ) -> Taken {
+    ) -> Consumed {
         let to = segment.end();
         self.last_direction = Some(direction);
         let first = !mem::replace(&mut self.in_call[direction.index()], segment.continues);
         let begins = self.begins[direction.index()];
         if self.is_unknown() && segment.offset < begins && begins < to {
-            return Taken { to: begins, is_changed: true };
+            return Consumed { to: begins, is_changed: true };
         }
-        let State::Parsing { parser, began } = &mut self.state else {
-            return Taken { to, is_changed: false };
+        let ProtocolState::Parsing { parser, began } = &mut self.state else {
+            return Consumed { to, is_changed: false };
         };
         // What is still the old protocol's is nobody's.
         let segment = segment.from(began[direction.index()]);
@@ -304,14 +304,14 @@ impl Session {
                 break;
             }
         }
-        Taken { to, is_changed: false }
+        Consumed { to, is_changed: false }
     }
 
     /// Bytes of a direction went by unseen.
     pub(super) fn gap(&mut self, direction: Direction, length: u64, now_ns: u64) {
         self.yields.push(Yield::Count(Counter::BytesLost, length));
         self.in_call[direction.index()] = false;
-        if let State::Parsing { parser, .. } = &mut self.state {
+        if let ProtocolState::Parsing { parser, .. } = &mut self.state {
             parser.gap(side(self.role, direction), length, now_ns, &mut self.yields);
         } else {
             self.from_start = false;
@@ -321,21 +321,21 @@ impl Session {
     /// A direction carries no more bytes.
     pub(super) fn end(&mut self, direction: Direction, end: End, now_ns: u64) {
         let side = side(self.role, direction);
-        if let State::Parsing { parser, .. } = &mut self.state {
+        if let ProtocolState::Parsing { parser, .. } = &mut self.state {
             parser.end(side, end, now_ns, &mut self.yields);
         }
     }
 
     /// The connection is gone.
     pub(super) fn close(&mut self, end: End, now_ns: u64) {
-        if let State::Parsing { parser, .. } = &mut self.state {
+        if let ProtocolState::Parsing { parser, .. } = &mut self.state {
             parser.close(end, now_ns, &mut self.yields);
         }
     }
 
     /// Time has passed. Returns whether that can mean anything.
     pub(super) fn tick(&mut self, now_ns: u64) -> bool {
-        let State::Parsing { parser, .. } = &mut self.state else { return false };
+        let ProtocolState::Parsing { parser, .. } = &mut self.state else { return false };
         let waits = !parser.is_idle();
         if waits {
             parser.tick(now_ns, &mut self.yields);
@@ -346,9 +346,9 @@ impl Session {
     /// What is wanted next of a direction; the offset of a body's end is that of the stream.
     pub(super) fn want(&self, direction: Direction) -> Want {
         match &self.state {
-            State::Opaque => Want::Nothing,
-            State::Unknown { .. } => Want::Heads,
-            State::Parsing { parser, began } => match parser.want(side(self.role, direction)) {
+            ProtocolState::Opaque => Want::Nothing,
+            ProtocolState::Unknown { .. } => Want::Heads,
+            ProtocolState::Parsing { parser, began } => match parser.want(side(self.role, direction)) {
                 Want::BodyUntil(offset) => Want::BodyUntil(began[direction.index()].saturating_add(offset)),
                 want => want,
             },
@@ -357,14 +357,14 @@ impl Session {
 
     /// The parser wants nothing more.
     pub(super) fn turn_opaque(&mut self) {
-        self.state = State::Opaque;
+        self.state = ProtocolState::Opaque;
     }
 
     /// Takes what the parser has made since this was asked last, and what is to be added to its offsets, by
     /// direction.
     pub(super) fn take_yields(&mut self) -> (Vec<Yield>, [u64; 2]) {
         let mut base = [0; 2];
-        if let State::Parsing { began, .. } = &self.state {
+        if let ProtocolState::Parsing { began, .. } = &self.state {
             base = *began;
             if self.absolute > 0 {
                 self.make_absolute(base);
@@ -398,7 +398,9 @@ impl Session {
 
     /// Lets go of the parser; `close_ns` if what it has open ends with it.
     fn close_parser(&mut self, end: End, close_ns: Option<u64>) {
-        if let State::Parsing { mut parser, began } = mem::replace(&mut self.state, State::Opaque) {
+        if let ProtocolState::Parsing { mut parser, began } =
+            mem::replace(&mut self.state, ProtocolState::Opaque)
+        {
             if let Some(close_ns) = close_ns {
                 parser.close(end, close_ns, &mut self.yields);
             }
@@ -410,9 +412,9 @@ impl Session {
     /// begins where it said. `at` are the offsets at which the two streams stand, `to` is the end of the segment
     /// of this direction which told.
     #[cold]
-    pub(super) fn change(&mut self, direction: Direction, at: [u64; 2], to: u64, now_ns: u64) -> Taken {
-        let done = Taken { to, is_changed: false };
-        let State::Parsing { began, .. } = &self.state else { return done };
+    pub(super) fn change(&mut self, direction: Direction, at: [u64; 2], to: u64, now_ns: u64) -> Consumed {
+        let done = Consumed { to, is_changed: false };
+        let ProtocolState::Parsing { began, .. } = &self.state else { return done };
         let began = *began;
         let Some(Yield::Changed { next, request_offset, response_offset }) = self.yields.pop() else {
             return done;
@@ -436,14 +438,14 @@ impl Session {
             _ if is_last => return done,
             // What it carries is not looked at.
             Next::Opaque => return done,
-            Next::Sniff => self.state = State::Unknown { misses: 0 },
+            Next::Sniff => self.state = ProtocolState::Unknown { misses: 0 },
             Next::Protocol(protocol) => {
                 let start = if self.from_start { Start::Birth } else { Start::MidStream };
                 let role = self.role.unwrap_or(Role::Client);
                 self.open(protocol, role, start, at);
             }
         }
-        Taken { to: self.begins[direction.index()].clamp(at[direction.index()], to), is_changed: true }
+        Consumed { to: self.begins[direction.index()].clamp(at[direction.index()], to), is_changed: true }
     }
 }
 

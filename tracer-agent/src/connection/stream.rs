@@ -174,7 +174,7 @@ impl Stream {
         self.next = self.next.max(offset);
     }
 
-    /// Keeps a segment for later. Returns false if there is no room.
+    /// Keeps a segment for later. Returns false if there is no space.
     pub fn hold(&mut self, segment: Segment<Bytes>, now_ns: u64) -> bool {
         if self.held.len() >= Self::MAX_HELD {
             return false;

@@ -7,7 +7,7 @@ use tracer_common::{
     OPEN_CLIENT, OpenRecord, RECEIVE, SEND,
 };
 
-use super::{Limits, Output, entry::Entry, injected::Injected, peers::Peers, unit_of};
+use super::{ConnectionOutput, Limits, entry::Entry, injected::Injected, peers::Peers, unit_of};
 use crate::{
     endpoint::{Endpoint, PeerIdentity},
     exchange::{ConnectionFacts, Connector, Exchange, Kind},
@@ -41,7 +41,7 @@ pub struct Table {
     sends: SendTiming,
     /// Exchanges whose times wait for those of the other end, since the last tick and since the one
     /// before it.
-    waiting: [Vec<Waiting>; 2],
+    waiting: [Vec<HeldExchange>; 2],
     /// Connections that are over, and stay as long for the other end's exchanges.
     leaving: [Vec<u64>; 2],
     /// What became of trace headers on connections that are not known yet.
@@ -51,7 +51,7 @@ pub struct Table {
 }
 
 /// An exchange that waits for the times of the other end.
-struct Waiting {
+struct HeldExchange {
     facts: ConnectionFacts,
     exchange: Exchange,
     /// Number of the other end.
@@ -104,7 +104,7 @@ impl Table {
     }
 
     /// A connection carries its first bytes. `name` is that of its Unix socket: the bytes that follow the record.
-    pub fn open(&mut self, record: &OpenRecord, name: &[u8], out: &mut dyn Output) {
+    pub fn open(&mut self, record: &OpenRecord, name: &[u8], out: &mut dyn ConnectionOutput) {
         // Two threads may have met it at once.
         if self.connections.contains_key(&record.connection) {
             return;
@@ -156,7 +156,7 @@ impl Table {
     }
 
     /// Bytes moved. `head` and `tail` are the copied ones.
-    pub fn data(&mut self, header: &DataHeader, head: &[u8], tail: &[u8], out: &mut dyn Output) {
+    pub fn data(&mut self, header: &DataHeader, head: &[u8], tail: &[u8], out: &mut dyn ConnectionOutput) {
         if header.direction == SEND && self.sends != SendTiming::After {
             let before = header.flags & FLAG_PRE_SEND != 0;
             self.sends = if before { SendTiming::Before } else { SendTiming::After };
@@ -188,7 +188,7 @@ impl Table {
     /// Bytes of a layer moved, which have no positions of their own. They come in their order; `header.position` is
     /// that of the record on the wire which carried them, `header.length` their number, `bytes` those that were
     /// copied. Without [`Table::begin_layer`] the layer is met in the middle.
-    pub fn decrypted(&mut self, header: &DataHeader, bytes: &[u8], out: &mut dyn Output) {
+    pub fn decrypted(&mut self, header: &DataHeader, bytes: &[u8], out: &mut dyn ConnectionOutput) {
         self.with(header.connection, header.time_ns, out, |entry, out| {
             tell_read(entry, header, out);
             entry.decrypted(header, bytes, out);
@@ -212,7 +212,7 @@ impl Table {
     }
 
     /// A connection, or its sending half, was closed.
-    pub fn close(&mut self, record: &CloseRecord, out: &mut dyn Output) {
+    pub fn close(&mut self, record: &CloseRecord, out: &mut dyn ConnectionOutput) {
         self.with(record.connection, record.time_ns, out, |entry, out| {
             if record.state & !CLOSE_UNREAD == CLOSE_SEND {
                 entry.send_closed(record, out);
@@ -223,7 +223,7 @@ impl Table {
     }
 
     /// Time passes: what has waited long enough is taken as it is.
-    pub fn tick(&mut self, now_ns: u64, out: &mut dyn Output) {
+    pub fn tick(&mut self, now_ns: u64, out: &mut dyn ConnectionOutput) {
         self.release(now_ns, out);
         self.peers.tick();
         let urgent: Vec<u64> = self.urgent.iter().copied().collect();
@@ -247,7 +247,7 @@ impl Table {
     }
 
     /// No more records come. Requests that wait are not reported: nobody knows how they end.
-    pub fn finish(&mut self, now_ns: u64, out: &mut dyn Output) {
+    pub fn finish(&mut self, now_ns: u64, out: &mut dyn ConnectionOutput) {
         self.tick(now_ns.saturating_add(Self::HOLD_NS), out);
         self.release(now_ns, out);
         self.release(now_ns, out);
@@ -262,8 +262,8 @@ impl Table {
         &mut self,
         number: u64,
         now_ns: u64,
-        out: &mut dyn Output,
-        work: impl FnOnce(&mut Entry, &mut dyn Output),
+        out: &mut dyn ConnectionOutput,
+        work: impl FnOnce(&mut Entry, &mut dyn ConnectionOutput),
     ) -> bool {
         let keeps = self.sends != SendTiming::Before;
         let Some(entry) = self.connections.get_mut(&number) else { return false };
@@ -290,7 +290,7 @@ impl Table {
     /// A send that was seen after it was done looks later than the receive that it caused. When the
     /// other end is on this host, a byte left no later than it arrived there. That end's record may
     /// still be on its way, since two CPUs write to the ring: the exchange waits for it.
-    fn wait(&mut self, facts: &ConnectionFacts, exchange: Exchange, out: &mut dyn Output) {
+    fn wait(&mut self, facts: &ConnectionFacts, exchange: Exchange, out: &mut dyn ConnectionOutput) {
         let ends = self.connections.get(&facts.number).zip(self.peer_of(facts));
         let Some((own, peer)) = ends.filter(|_| self.waiting[0].len() < Self::MAX_WAITING) else {
             return out.exchange(facts, &exchange);
@@ -300,7 +300,7 @@ impl Table {
         } else {
             own.transport().sent().saturating_sub(1)
         };
-        self.waiting[0].push(Waiting { facts: facts.clone(), exchange, peer, offset });
+        self.waiting[0].push(HeldExchange { facts: facts.clone(), exchange, peer, offset });
     }
 
     /// Number of the connection at the other end, as long as that is here.
@@ -310,10 +310,10 @@ impl Table {
 
     /// Hands on the exchanges that have waited from one tick to the next, and lets go of the
     /// connections that stayed for them.
-    fn release(&mut self, now_ns: u64, out: &mut dyn Output) {
+    fn release(&mut self, now_ns: u64, out: &mut dyn ConnectionOutput) {
         self.waiting.swap(0, 1);
         let mut ripe = std::mem::take(&mut self.waiting[0]);
-        for Waiting { facts, mut exchange, peer, offset } in ripe.drain(..) {
+        for HeldExchange { facts, mut exchange, peer, offset } in ripe.drain(..) {
             if let Some(arrived_ns) =
                 self.connections.get(&peer).and_then(|peer| peer.transport().arrived_at(offset))
             {
@@ -340,7 +340,7 @@ impl Table {
         self.leaving[0] = gone;
     }
 
-    fn leave_if_done(&mut self, number: u64, now_ns: u64, out: &mut dyn Output) {
+    fn leave_if_done(&mut self, number: u64, now_ns: u64, out: &mut dyn ConnectionOutput) {
         if self.sends == SendTiming::Before {
             self.leave_now(number, now_ns, out);
         } else if self.connections.get(&number).is_some_and(|entry| entry.may_go(now_ns, Self::LINGER_NS)) {
@@ -348,7 +348,7 @@ impl Table {
         }
     }
 
-    fn leave_now(&mut self, number: u64, now_ns: u64, out: &mut dyn Output) {
+    fn leave_now(&mut self, number: u64, now_ns: u64, out: &mut dyn ConnectionOutput) {
         if self.connections.get(&number).is_some_and(|entry| entry.may_go(now_ns, Self::LINGER_NS))
             && let Some(mut entry) = self.connections.remove(&number)
         {
@@ -360,7 +360,7 @@ impl Table {
     }
 
     /// Makes space by forgetting a sixteenth of the connections: those that were quiet longest.
-    fn evict(&mut self, out: &mut dyn Output) {
+    fn evict(&mut self, out: &mut dyn ConnectionOutput) {
         let mut ages: Vec<(u64, u64)> =
             self.connections.iter().map(|(number, entry)| (entry.last_ns(), *number)).collect();
         let share = (ages.len() / 16).max(1).min(ages.len());
@@ -378,7 +378,7 @@ impl Table {
 }
 
 /// A thread has read from a connection.
-fn tell_read(entry: &Entry, header: &DataHeader, out: &mut dyn Output) {
+fn tell_read(entry: &Entry, header: &DataHeader, out: &mut dyn ConnectionOutput) {
     if header.direction == RECEIVE && header.length > 0 {
         out.read(entry.facts(), unit_of(header), header.time_ns);
     }

@@ -12,7 +12,7 @@ use crate::{exchange::Direction, protocol::End};
 
 /// A connection that is gone in the kernel.
 #[derive(Clone, Copy, Debug)]
-struct Gone {
+struct ClosedInKernel {
     at_ns: u64,
     end: End,
     /// Offset behind the last byte that was written and read, by direction; it may count the FIN.
@@ -25,7 +25,7 @@ struct Gone {
 #[derive(Debug)]
 pub(super) struct Transport {
     pub(super) duplex: Duplex,
-    gone: Option<Gone>,
+    gone: Option<ClosedInKernel>,
     /// When ranges of the received stream arrived, kept only where sends are seen after they were done.
     arrivals: VecDeque<(Range<u64>, u64)>,
 }
@@ -99,7 +99,7 @@ impl Transport {
             self.offset_of(Direction::Send, record.send_end),
         ];
         let unread = record.state & CLOSE_UNREAD != 0;
-        self.gone = Some(Gone { at_ns: record.time_ns, end, ends, unread });
+        self.gone = Some(ClosedInKernel { at_ns: record.time_ns, end, ends, unread });
     }
 
     /// The end of a direction, as a position that may count the FIN.
@@ -133,7 +133,7 @@ impl Transport {
 
     /// Nothing more comes of a connection that is gone: what waits is taken as it is, and what is missing is lost.
     pub(super) fn finish(&mut self, flow: &mut Flow<'_>) {
-        let Some(Gone { at_ns, ends, .. }) = self.gone else { return };
+        let Some(ClosedInKernel { at_ns, ends, .. }) = self.gone else { return };
         self.duplex.take_held_since(u64::MAX, at_ns, flow);
         for direction in BOTH {
             // Bytes that moved and whose records were lost. One alone may be the FIN.

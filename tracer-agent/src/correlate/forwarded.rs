@@ -6,7 +6,7 @@ use rustc_hash::FxHasher;
 
 use super::{
     link::Evidence,
-    open::{Key, OpenRequests, Request},
+    open::{Key, OpenRequest, OpenRequests},
     process::Process,
     strategy::ClientRequest,
 };
@@ -72,14 +72,14 @@ pub(super) fn source(
             None if process.received.has(*parent_id) => return Forwarded::FromEnded,
             None => {}
         }
-        let is_like = |request: &Request| came_with(request, trace_id, None);
+        let is_like = |request: &OpenRequest| came_with(request, trace_id, None);
         if let Some(found) = only_in_flight(process, open, client, hash(&[trace_id]), is_like) {
             return Forwarded::From(found, *format);
         }
     }
     let Some(id) = carries.request_id() else { return Forwarded::Nothing };
     let has_id = |carried: &Carried| carried.request_id.as_deref() == Some(id);
-    let is_like = |request: &Request| request.carried.as_deref().is_some_and(has_id);
+    let is_like = |request: &OpenRequest| request.carried.as_deref().is_some_and(has_id);
     match only_in_flight(process, open, client, hash(&[id]), is_like) {
         Some(found) => Forwarded::From(found, Some(HeaderFormat::XRequestId)),
         None => Forwarded::Nothing,
@@ -93,7 +93,7 @@ fn only_in_flight(
     open: &OpenRequests,
     client: &ClientRequest,
     what: [u8; 8],
-    is_like: impl Fn(&Request) -> bool,
+    is_like: impl Fn(&OpenRequest) -> bool,
 ) -> Option<Key> {
     if process.is_opaque() || process.ended.has(what) {
         return None;
@@ -104,7 +104,7 @@ fn only_in_flight(
 fn only(
     open: &OpenRequests,
     keys: impl Iterator<Item = Key>,
-    is_like: impl Fn(&Request) -> bool,
+    is_like: impl Fn(&OpenRequest) -> bool,
 ) -> Option<Key> {
     let mut found = None;
     for key in keys {
@@ -117,7 +117,7 @@ fn only(
 
 /// A server request has ended: its process may still forward what it came with.
 #[inline]
-pub(super) fn ended(process: &mut Process, request: &Request) {
+pub(super) fn ended(process: &mut Process, request: &OpenRequest) {
     let came = request.context.parent.filter(|(_, evidence)| *evidence == Evidence::Header);
     if came.is_some() || request.carried.is_some() {
         remember(process, request, came.map(|(parent, _)| parent));
@@ -125,8 +125,8 @@ pub(super) fn ended(process: &mut Process, request: &Request) {
 }
 
 /// Remembers the contexts and ids that a server request came with.
-fn remember(process: &mut Process, request: &Request, came: Option<[u8; 8]>) {
-    let Request { context, carried, .. } = request;
+fn remember(process: &mut Process, request: &OpenRequest, came: Option<[u8; 8]>) {
+    let OpenRequest { context, carried, .. } = request;
     let hashes = |trace: &[u8; 16], parent: &[u8; 8]| [hash(&[trace]), hash(&[trace, parent])];
     let mut all: Vec<[u8; 8]> = came.iter().flat_map(|parent| hashes(&context.trace_id, parent)).collect();
     for carried in carried.iter() {
@@ -142,7 +142,7 @@ fn remember(process: &mut Process, request: &Request, came: Option<[u8; 8]>) {
 }
 
 /// Whether a request came with this trace id, in any format; and with this id of its caller, if one is given.
-fn came_with(request: &Request, trace_id: &[u8; 16], parent_id: Option<&[u8; 8]>) -> bool {
+fn came_with(request: &OpenRequest, trace_id: &[u8; 16], parent_id: Option<&[u8; 8]>) -> bool {
     let is_that = |id: &[u8; 8]| parent_id.is_none_or(|parent_id| id == parent_id);
     let came = request.context.parent.filter(|(_, evidence)| *evidence == Evidence::Header);
     request.context.trace_id == *trace_id && came.is_some_and(|(id, _)| is_that(&id))

@@ -28,7 +28,7 @@ mod tests;
 use self::{
     contexts::Contexts,
     forwarded::Carries,
-    open::{Above, Key, OpenRequests, Request},
+    open::{Above, Key, OpenRequest, OpenRequests},
     placement::{Placement, Placer},
     process::Process,
     processes::Processes,
@@ -156,7 +156,7 @@ impl Correlator {
         let told = attempt.filter(|_| kind == Kind::Call).zip(process);
         let resends_told =
             told.and_then(|(attempt, process)| resend::resends_told(process, &self.open, attempt));
-        let request = Request {
+        let request = OpenRequest {
             kind,
             offset,
             wire,
@@ -367,7 +367,7 @@ impl Correlator {
         let Self { open, resends, contexts, .. } = self;
         let taken = open.take(key, |request| {
             let resend = resends.resend(request, facts, exchange);
-            let Request { is_suppressed, sent_trace, span_id, .. } = *request;
+            let OpenRequest { is_suppressed, sent_trace, span_id, .. } = *request;
             let context =
                 link::Context { state: std::mem::take(&mut request.context.state), ..request.context };
             let has_left_in_other_trace = sent_trace.is_some_and(|trace| trace != context.trace_id);

@@ -29,7 +29,7 @@ impl Key {
 
 /// A request whose span is still to be made: a server request, a client request, or a message.
 #[derive(Debug)]
-pub(super) struct Request {
+pub(super) struct OpenRequest {
     pub(super) kind: Kind,
     pub(super) offset: u64,
     /// The offset at which it begins on the wire: its own, and the bytes that were injected before it.
@@ -66,7 +66,7 @@ pub(super) struct Request {
     pub(super) sent_trace: Option<[u8; 16]>,
 }
 
-impl Request {
+impl OpenRequest {
     pub(super) fn key(&self, connection: u64) -> Key {
         Key { connection, direction: self.kind.direction(), offset: self.offset }
     }
@@ -85,9 +85,9 @@ impl Request {
 
 /// One end of a connection that carries requests.
 #[derive(Debug)]
-struct Connection {
+struct ConnectionEnd {
     /// In the order in which they were opened.
-    requests: Vec<Request>,
+    requests: Vec<OpenRequest>,
     /// The connection itself is gone.
     is_gone: bool,
     /// The addresses say that the other end is on this host.
@@ -123,7 +123,7 @@ pub(super) enum Above {
 /// All open requests, by connection.
 #[derive(Debug, Default)]
 pub(super) struct OpenRequests {
-    connections: FxHashMap<u64, Connection>,
+    connections: FxHashMap<u64, ConnectionEnd>,
 }
 
 impl OpenRequests {
@@ -138,7 +138,7 @@ impl OpenRequests {
         let seen = facts.peer.filter(|other| self.connections.contains_key(other));
         let connection = match self.connections.entry(facts.number) {
             Entry::Occupied(known) => known.into_mut(),
-            Entry::Vacant(new) => new.insert(Connection {
+            Entry::Vacant(new) => new.insert(ConnectionEnd {
                 requests: Vec::new(),
                 is_gone: false,
                 is_local: facts.remote.is_local_to(&facts.local),
@@ -160,39 +160,39 @@ impl OpenRequests {
 
     /// Adds a request to a connection that is registered.
     #[inline]
-    pub(super) fn insert(&mut self, connection: u64, request: Request) {
+    pub(super) fn insert(&mut self, connection: u64, request: OpenRequest) {
         if let Some(connection) = self.connections.get_mut(&connection) {
             connection.requests.push(request);
         }
     }
 
     #[inline]
-    pub(super) fn get(&self, key: Key) -> Option<&Request> {
+    pub(super) fn get(&self, key: Key) -> Option<&OpenRequest> {
         let requests = &self.connections.get(&key.connection)?.requests;
         requests.iter().find(|request| request.is_at(key))
     }
 
     #[inline]
-    pub(super) fn get_mut(&mut self, key: Key) -> Option<&mut Request> {
+    pub(super) fn get_mut(&mut self, key: Key) -> Option<&mut OpenRequest> {
         let requests = &mut self.connections.get_mut(&key.connection)?.requests;
         requests.iter_mut().find(|request| request.is_at(key))
     }
 
     /// The requests of a connection.
-    pub(super) fn on(&self, connection: u64) -> impl Iterator<Item = &Request> {
+    pub(super) fn on(&self, connection: u64) -> impl Iterator<Item = &OpenRequest> {
         self.connections.get(&connection).into_iter().flat_map(|connection| &connection.requests)
     }
 
     /// The request that begins at this offset of the wire, at one end of a connection.
     #[inline]
     pub(super) fn at_wire(&self, connection: u64, direction: Direction, wire: u64) -> Option<Key> {
-        let is_there = |request: &&Request| request.wire == wire && request.kind.direction() == direction;
+        let is_there = |request: &&OpenRequest| request.wire == wire && request.kind.direction() == direction;
         self.on(connection).find(is_there).map(|request| request.key(connection))
     }
 
     /// The server request that begins at this position of a connection.
     pub(super) fn server_request_at(&self, connection: u64, position: u32) -> Option<Key> {
-        let is_it = |request: &&Request| request.position == position && request.kind == Kind::Serve;
+        let is_it = |request: &&OpenRequest| request.position == position && request.kind == Kind::Serve;
         self.on(connection).find(is_it).map(|request| request.key(connection))
     }
 
@@ -370,7 +370,7 @@ impl OpenRequests {
 
     /// Takes a request out: its span is made. `read` takes what the span has of it.
     #[inline]
-    pub(super) fn take<T>(&mut self, key: Key, read: impl FnOnce(&mut Request) -> T) -> Option<T> {
+    pub(super) fn take<T>(&mut self, key: Key, read: impl FnOnce(&mut OpenRequest) -> T) -> Option<T> {
         let connection = self.connections.get_mut(&key.connection)?;
         let at = connection.requests.iter().position(|request| request.is_at(key))?;
         let taken = read(&mut connection.requests[at]);
@@ -387,7 +387,7 @@ impl OpenRequests {
     }
 
     /// A connection is gone. Returns the requests whose exchange has not ended: it will not be told.
-    pub(super) fn leave(&mut self, connection: u64) -> Vec<Request> {
+    pub(super) fn leave(&mut self, connection: u64) -> Vec<OpenRequest> {
         let Some(found) = self.connections.get_mut(&connection) else { return Vec::new() };
         found.is_gone = true;
         let dropped = found.requests.extract_if(.., |request| !request.is_closed).collect();
@@ -398,7 +398,7 @@ impl OpenRequests {
     }
 
     fn remove(&mut self, connection: u64) {
-        let Some(Connection { peer, .. }) = self.connections.remove(&connection) else { return };
+        let Some(ConnectionEnd { peer, .. }) = self.connections.remove(&connection) else { return };
         if let Some(other) = peer.and_then(|peer| self.connections.get_mut(&peer)) {
             other.peer = None;
         }

@@ -21,7 +21,7 @@ use crate::{
 #[derive(Debug)]
 pub(super) struct Placement {
     pub(super) context: Context,
-    /// See [`super::open::Request::attributed_to`].
+    /// See [`super::open::OpenRequest::attributed_to`].
     pub(super) attributed_to: Option<Key>,
     /// The span id that the application's own header names.
     pub(super) own_id: Option<[u8; 8]>,

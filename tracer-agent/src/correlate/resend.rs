@@ -8,7 +8,7 @@
 use rustc_hash::FxHashMap;
 
 use super::{
-    open::{Key, OpenRequests, Request},
+    open::{Key, OpenRequest, OpenRequests},
     process::Process,
 };
 use crate::exchange::{ConnectionFacts, Exchange, Kind, Repeatable};
@@ -150,7 +150,7 @@ impl Resends {
     }
 
     /// A client request is attributed to a server request.
-    pub(super) fn attributed(&mut self, server: Key, key: Key, client: &Request) {
+    pub(super) fn attributed(&mut self, server: Key, key: Key, client: &OpenRequest) {
         if client.kind == Kind::Call
             && let Some(attempts) = self.0.get_mut(&server)
         {
@@ -205,7 +205,7 @@ impl Resends {
     }
 
     /// A client request will not be seen to end.
-    pub(super) fn lost(&mut self, client: &Request, connection: u64) {
+    pub(super) fn lost(&mut self, client: &OpenRequest, connection: u64) {
         if let Some(attempts) = client.attributed_to.and_then(|server| self.0.get_mut(&server)) {
             let key = client.key(connection);
             attempts.dying.retain(|(dying, _)| *dying != key);
@@ -235,7 +235,7 @@ impl Resends {
     /// Ordinal of the resend that a client request is, whose span is made.
     pub(super) fn resend(
         &mut self,
-        client: &Request,
+        client: &OpenRequest,
         facts: &ConnectionFacts,
         exchange: &Exchange,
     ) -> Option<u32> {

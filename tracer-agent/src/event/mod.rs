@@ -22,7 +22,7 @@ pub enum Event<'a> {
     /// A syscall moved bytes on a connection.
     Data(Data<'a>),
     /// A connection before its first data.
-    Open(Open<'a>),
+    Open(OpenEvent<'a>),
     /// A connection, or this end of it, was closed.
     Close(CloseRecord),
     /// A process executed another program.
@@ -66,7 +66,7 @@ impl fmt::Debug for Data<'_> {
 
 /// A connection before its first data.
 #[derive(Clone, Copy, Debug)]
-pub struct Open<'a> {
+pub struct OpenEvent<'a> {
     /// The fixed part.
     pub record: OpenRecord,
     /// Name of a Unix socket; empty for IP.

@@ -3,7 +3,7 @@
 use tracer_common::{DataHeader, Kind};
 use zerocopy::{FromBytes, IntoBytes, Unalign};
 
-use super::{Data, Event, Exec, Open};
+use super::{Data, Event, Exec, OpenEvent};
 
 /// Why a record is no [`Event`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -31,7 +31,7 @@ impl<'a> Event<'a> {
         let event = match kind {
             Kind::Data => data(record).map(Self::Data),
             Kind::Open => fixed(record).and_then(|(record, rest): (tracer_common::OpenRecord, _)| {
-                Some(Self::Open(Open { record, name: rest.get(..usize::from(record.name_bytes))? }))
+                Some(Self::Open(OpenEvent { record, name: rest.get(..usize::from(record.name_bytes))? }))
             }),
             Kind::Close => fixed(record).map(|(record, _)| Self::Close(record)),
             Kind::Exec => fixed(record).map(|(process, file)| Self::Exec(Exec { process, file })),

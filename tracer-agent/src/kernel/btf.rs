@@ -68,7 +68,7 @@ pub struct Types {
 
 /// A place in a structure, in bits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Field {
+struct BtfField {
     bit: u32,
     type_id: u32,
 }
@@ -170,16 +170,16 @@ impl Types {
         found.ok_or(BtfError::Missing { structure: name, field: constant })
     }
 
-    fn find(&self, structure: &str, path: &str) -> Option<Field> {
-        let mut place = Field { bit: 0, type_id: *self.names.get(structure.as_bytes())? };
+    fn find(&self, structure: &str, path: &str) -> Option<BtfField> {
+        let mut place = BtfField { bit: 0, type_id: *self.names.get(structure.as_bytes())? };
         for name in path.split('.') {
             let found = self.member(place.type_id, name.as_bytes(), 0)?;
-            place = Field { bit: place.bit + found.bit, type_id: found.type_id };
+            place = BtfField { bit: place.bit + found.bit, type_id: found.type_id };
         }
         Some(place)
     }
 
-    fn member(&self, type_id: u32, name: &[u8], depth: u32) -> Option<Field> {
+    fn member(&self, type_id: u32, name: &[u8], depth: u32) -> Option<BtfField> {
         // Anonymous members nest a few levels in a real kernel; damaged BTF may loop.
         if depth > 16 {
             return None;
@@ -194,12 +194,12 @@ impl Types {
             let type_id = read_u32(&self.data, entry + 4)?;
             let member = self.string(read_u32(&self.data, entry)?);
             if member == name {
-                return Some(Field { bit, type_id });
+                return Some(BtfField { bit, type_id });
             }
             if member.is_empty()
                 && let Some(inner) = self.member(type_id, name, depth + 1)
             {
-                return Some(Field { bit: bit + inner.bit, type_id: inner.type_id });
+                return Some(BtfField { bit: bit + inner.bit, type_id: inner.type_id });
             }
         }
         None

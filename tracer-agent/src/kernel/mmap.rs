@@ -95,17 +95,17 @@ pub(super) fn recursion_misses(program: RawFd) -> Option<u64> {
     const FIELD: usize = 208;
     const LENGTH: usize = 232;
     #[repr(C)]
-    struct Attribute {
+    struct MmapAttribute {
         fd: u32,
         length: u32,
         info: u64,
     }
     let mut info = [0u8; LENGTH];
     let mut attribute =
-        Attribute { fd: program.try_into().ok()?, length: LENGTH as u32, info: info.as_mut_ptr() as u64 };
+        MmapAttribute { fd: program.try_into().ok()?, length: LENGTH as u32, info: info.as_mut_ptr() as u64 };
     // SAFETY: the kernel writes at most `length` bytes to `info`.
     let result = unsafe {
-        libc::syscall(libc::SYS_bpf, OBJ_GET_INFO_BY_FD, &raw mut attribute, size_of::<Attribute>())
+        libc::syscall(libc::SYS_bpf, OBJ_GET_INFO_BY_FD, &raw mut attribute, size_of::<MmapAttribute>())
     };
     if result != 0 {
         return None;

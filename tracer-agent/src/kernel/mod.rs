@@ -87,7 +87,7 @@ pub struct Plan {
 pub struct Kernel {
     ebpf: Ebpf,
     ring: Option<Ring>,
-    selected: Selection,
+    selected: SelectionSwitch,
     policies: Arc<Words>,
     counters: PerCpuArray<MapData, u64>,
     has_pre_send: bool,
@@ -96,9 +96,9 @@ pub struct Kernel {
 
 /// The switch that selects processes, for any thread.
 #[derive(Clone)]
-pub struct Selection(Arc<Words>);
+pub struct SelectionSwitch(Arc<Words>);
 
-impl Selection {
+impl SelectionSwitch {
     /// Selects a process or lets it go.
     pub fn set(&self, pid: u32, selected: bool) {
         let (word, bit) = (pid / 64, 1u64 << (pid % 64));
@@ -210,7 +210,7 @@ impl Kernel {
         for hook in hooks.chain(has_pre_send.then_some(PRE_SEND)) {
             attach(&mut ebpf, hook, &kernel_types)?;
         }
-        let selected = Selection(Arc::new(selected));
+        let selected = SelectionSwitch(Arc::new(selected));
         if let Some(propagation) = &mut propagation {
             let own = std::process::id();
             propagation.verify(|on| selected.set(own, on), plan.switches.trust_fionread)?;
@@ -240,7 +240,7 @@ impl Kernel {
     }
 
     /// The switch that selects processes.
-    pub fn selection(&self) -> Selection {
+    pub fn selection(&self) -> SelectionSwitch {
         self.selected.clone()
     }
 
@@ -314,7 +314,7 @@ fn fill_rules(ebpf: &mut Ebpf, plan: &Plan) -> Result<(), KernelError> {
 
 /// The programs as the kernel took them.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Taken {
+pub struct LoadedPrograms {
     /// How many.
     pub programs: u64,
     /// Their instructions after verification.
@@ -343,10 +343,10 @@ fn log_sizes(ebpf: &Ebpf) {
 }
 
 /// What the kernel tells of the programs that are loaded.
-pub fn taken(kernel: &Kernel) -> Taken {
+pub fn loaded_programs(kernel: &Kernel) -> LoadedPrograms {
     let infos = kernel.ebpf.programs().filter_map(|(_, program): (&str, &Program)| program.info().ok());
     let first_only = kernel.propagation.as_ref().is_some_and(Propagation::first_only);
-    infos.fold(Taken { first_only, ..Taken::default() }, |sum, info| Taken {
+    infos.fold(LoadedPrograms { first_only, ..LoadedPrograms::default() }, |sum, info| LoadedPrograms {
         first_only,
         programs: sum.programs + 1,
         instructions: sum.instructions + u64::from(info.size_translated().unwrap_or(0)) / INSTRUCTION,

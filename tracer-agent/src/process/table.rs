@@ -25,14 +25,14 @@ pub struct Instance {
 /// Processes by pid.
 pub struct ProcessTable {
     host: Host,
-    processes: FxHashMap<u32, Process>,
+    processes: FxHashMap<u32, TableEntry>,
     /// Processes that have ended, oldest first; their connections may still close.
     ended: VecDeque<(u64, u32)>,
     /// Instances that were forgotten since [`Self::expire`] was last asked.
     gone: Vec<u32>,
 }
 
-struct Process {
+struct TableEntry {
     instance: Option<Arc<Instance>>,
     /// When it ended.
     ended_ns: Option<u64>,
@@ -55,18 +55,18 @@ impl ProcessTable {
     pub fn facts(&mut self, facts: ProcessFacts, rule: Option<String>) {
         let resource = Arc::new(resource(&facts, rule.as_deref(), &self.host));
         let instance = Some(Arc::new(Instance { pid: facts.pid, resource }));
-        self.insert(facts.pid, Process { instance, ended_ns: None });
+        self.insert(facts.pid, TableEntry { instance, ended_ns: None });
     }
 
     /// A traced process made another: it belongs to the same instance until it executes a program.
     pub fn fork(&mut self, parent: u32, child: u32) {
         let instance = self.processes.get(&parent).and_then(|process| process.instance.clone());
-        self.insert(child, Process { instance, ended_ns: None });
+        self.insert(child, TableEntry { instance, ended_ns: None });
     }
 
     /// Remembers a process. When the table is full, the one that ended first makes room; if all of them
     /// live, the new one stays unknown, and so do what it says and, with the same pid, its predecessor.
-    fn insert(&mut self, pid: u32, process: Process) {
+    fn insert(&mut self, pid: u32, process: TableEntry) {
         self.processes.remove(&pid);
         while self.processes.len() >= Self::MAX {
             let Some((at, pid)) = self.ended.pop_front() else { return };
@@ -78,7 +78,7 @@ impl ProcessTable {
     /// A traced process executes another program; its facts follow, if it lives long enough.
     pub fn exec(&mut self, pid: u32) {
         if !self.processes.contains_key(&pid) {
-            self.insert(pid, Process { instance: None, ended_ns: None });
+            self.insert(pid, TableEntry { instance: None, ended_ns: None });
         }
     }
 

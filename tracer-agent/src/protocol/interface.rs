@@ -21,7 +21,7 @@ pub struct Protocol {
     /// Whether the server may speak first: then its first bytes are no answer to a request that went by unseen.
     pub server_may_begin: bool,
     /// Makes its parser; none for a protocol that is recognised and not read.
-    pub open: Option<Open>,
+    pub open: Option<OpenParser>,
     /// What hides its secrets in a recording; of a protocol without it only lengths are recorded.
     pub mask: Option<Masking>,
     /// What counts a connection of this protocol that is not read.
@@ -29,7 +29,7 @@ pub struct Protocol {
 }
 
 /// Makes a parser, for the role of the selected process.
-pub type Open = fn(Role, Start, &Limits) -> Box<dyn Parser>;
+pub type OpenParser = fn(Role, Start, &Limits) -> Box<dyn Parser>;
 
 /// Bounds of a connection's parser that the operator sets.
 #[derive(Clone, Copy, Debug)]

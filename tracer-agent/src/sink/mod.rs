@@ -2,7 +2,7 @@
 //!
 //! A sink is handed every span on the pipeline's thread and must not wait there: what may wait stands
 //! behind a bounded [`queue`] on a thread of its own, and spans that do not fit are dropped and counted.
-//! A new sink is one file with its configuration beside it, one field of [`Settings`] and one line of
+//! A new sink is one file with its configuration beside it, one field of [`SinkSettings`] and one line of
 //! [`SINKS`].
 
 #![forbid(unsafe_code)]
@@ -20,6 +20,6 @@ mod tests;
 
 pub use self::{
     outgoing::Outgoing,
-    span_sink::{Account, End, ExportStatistics, SpanSink},
-    table::{SINKS, Settings, Sinks, Start},
+    span_sink::{Account, ExportStatistics, SinkEnd, SpanSink},
+    table::{SINKS, SinkSettings, Sinks, StartSink},
 };

@@ -35,12 +35,12 @@ pub struct Progress {
 
 /// The queue.
 pub struct Queue<T> {
-    state: Mutex<State<T>>,
+    state: Mutex<QueueState<T>>,
     changed: Condvar,
     max_bytes: usize,
 }
 
-struct State<T> {
+struct QueueState<T> {
     waiting: VecDeque<(T, Weight)>,
     /// Of the entries that wait and of the one in the hands of the sink's thread.
     bytes: usize,
@@ -56,7 +56,7 @@ struct State<T> {
 impl<T> Queue<T> {
     /// A queue that holds at most so many bytes, or one entry.
     pub fn new(max_bytes: usize) -> Self {
-        let state = State {
+        let state = QueueState {
             waiting: VecDeque::new(),
             bytes: 0,
             progress: Progress::default(),
@@ -67,7 +67,7 @@ impl<T> Queue<T> {
         Self { state: Mutex::new(state), changed: Condvar::new(), max_bytes }
     }
 
-    fn lock(&self) -> MutexGuard<'_, State<T>> {
+    fn lock(&self) -> MutexGuard<'_, QueueState<T>> {
         // The counts are right even if a thread has panicked while it held the lock.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }

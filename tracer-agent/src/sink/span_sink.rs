@@ -15,7 +15,7 @@ pub trait SpanSink {
     fn tick(&mut self, _now_ns: u64) {}
     /// No more spans come: what waits is delivered until the deadline at most. [`Self::account`] tells
     /// how far that is.
-    fn finish(&mut self, _end: &End<'_>) {}
+    fn finish(&mut self, _end: &SinkEnd<'_>) {}
     /// The deadline has passed: spans that are still on their way count as dropped.
     fn give_up(&mut self) {}
     /// What became of the spans so far.
@@ -23,7 +23,7 @@ pub trait SpanSink {
 }
 
 /// The end, as sinks are told of it.
-pub struct End<'a> {
+pub struct SinkEnd<'a> {
     /// The ledger, complete but for what is lost from now on.
     pub ledger: &'a Ledger,
     /// Name of the service of an instance, by its first process.

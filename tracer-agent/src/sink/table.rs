@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use super::{
-    Account, End, ExportStatistics, Outgoing, SpanSink,
+    Account, ExportStatistics, Outgoing, SinkEnd, SpanSink,
     otlp::{self, ExportConfig},
     outlet::Ended,
     terminal,
@@ -12,18 +12,18 @@ use crate::ledger::{Counter, Ledger};
 
 /// What sinks are started with. Each takes its own part.
 #[derive(Default)]
-pub struct Settings {
+pub struct SinkSettings {
     /// Export by OTLP.
     pub export: ExportConfig,
     /// What is written for people and programs.
-    pub terminal: Option<terminal::Settings>,
+    pub terminal: Option<terminal::TerminalSettings>,
 }
 
 /// Starts a sink; none if it is not configured.
-pub type Start = fn(&mut Settings) -> Result<Option<Box<dyn SpanSink + Send>>, String>;
+pub type StartSink = fn(&mut SinkSettings) -> Result<Option<Box<dyn SpanSink + Send>>, String>;
 
 /// All sinks, in the order in which they are handed a span.
-pub const SINKS: &[Start] = &[
+pub const SINKS: &[StartSink] = &[
     |settings| otlp::start(&settings.export),
     |settings| settings.terminal.take().map_or(Ok(None), terminal::start),
 ];
@@ -45,7 +45,7 @@ impl Sinks {
     ///
     /// # Errors
     /// A configuration cannot be used, or there is no thread to have.
-    pub fn start(table: &[Start], settings: &mut Settings) -> Result<Self, String> {
+    pub fn start(table: &[StartSink], settings: &mut SinkSettings) -> Result<Self, String> {
         let mut list = Vec::new();
         for start in table {
             list.extend(start(settings)?.map(|sink| Started { sink, counted: 0 }));
@@ -110,7 +110,7 @@ impl SpanSink for Sinks {
         }
     }
 
-    fn finish(&mut self, end: &End<'_>) {
+    fn finish(&mut self, end: &SinkEnd<'_>) {
         for started in &mut self.list {
             started.sink.finish(end);
         }

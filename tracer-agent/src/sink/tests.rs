@@ -32,7 +32,7 @@ mod store {
         queue: Arc<Queue<Vec<Span>>>,
     }
 
-    pub(super) fn start(_: &mut Settings) -> Result<Option<Box<dyn SpanSink + Send>>, String> {
+    pub(super) fn start(_: &mut SinkSettings) -> Result<Option<Box<dyn SpanSink + Send>>, String> {
         let queue = queue::start("tracer-store", 1 << 20, |queue: &Queue<Vec<Span>>| {
             while let Some((trace, weight)) = queue.next() {
                 KEPT.lock().expect("free").push(rows(&trace));
@@ -74,7 +74,7 @@ mod store {
             self.assembly.tick(now_ns).into_iter().for_each(|trace| self.keep(trace));
         }
 
-        fn finish(&mut self, _: &End<'_>) {
+        fn finish(&mut self, _: &SinkEnd<'_>) {
             self.assembly.finish().into_iter().for_each(|trace| self.keep(trace));
             self.queue.close();
         }
@@ -88,7 +88,7 @@ mod store {
 
 fn end(sinks: &mut Sinks, patience: Duration) {
     let ledger = Ledger::default();
-    sinks.finish(&End { ledger: &ledger, names: &|_| None, time_left: patience });
+    sinks.finish(&SinkEnd { ledger: &ledger, names: &|_| None, time_left: patience });
     sinks.wait(Instant::now() + patience);
     sinks.give_up();
 }
@@ -96,7 +96,7 @@ fn end(sinks: &mut Sinks, patience: Duration) {
 #[test]
 fn a_store_is_one_file_and_one_line_of_the_table() {
     let table = [SINKS, &[store::start]].concat();
-    let mut sinks = Sinks::start(&table, &mut Settings::default()).expect("valid");
+    let mut sinks = Sinks::start(&table, &mut SinkSettings::default()).expect("valid");
     let served = span("b", SpanKind::Server, 2, Some((1, Evidence::Wire)), (10, 20));
     let called = span("a", SpanKind::Client, 1, None, (0, 30));
     for span in [&served, &called] {
@@ -109,8 +109,8 @@ fn a_store_is_one_file_and_one_line_of_the_table() {
 
 fn terminal(format: terminal::Format, out: Box<dyn std::io::Write + Send>) -> Sinks {
     let style = terminal::Style { color: false, ascii: false, columns: || 120 };
-    let terminal = terminal::Settings { format, out, style, summary: format.is_for_people() };
-    let mut settings = Settings { terminal: Some(terminal), ..Settings::default() };
+    let terminal = terminal::TerminalSettings { format, out, style, summary: format.is_for_people() };
+    let mut settings = SinkSettings { terminal: Some(terminal), ..SinkSettings::default() };
     Sinks::start(SINKS, &mut settings).expect("valid")
 }
 
@@ -159,8 +159,9 @@ fn an_output_that_has_failed_ends_the_agent_only_if_nothing_else_takes_spans() {
     wait(&alone);
     assert!(alone.is_over());
     let style = terminal::Style { color: false, ascii: false, columns: || 120 };
-    let out = terminal::Settings { format: terminal::Format::Json, out: full(), style, summary: false };
-    let mut settings = Settings { terminal: Some(out), ..Settings::default() };
+    let out =
+        terminal::TerminalSettings { format: terminal::Format::Json, out: full(), style, summary: false };
+    let mut settings = SinkSettings { terminal: Some(out), ..SinkSettings::default() };
     let table = [SINKS, &[store_that_drops]].concat();
     let mut beside = Sinks::start(&table, &mut settings).expect("valid");
     beside.span(&Outgoing::new(&of));
@@ -170,7 +171,7 @@ fn an_output_that_has_failed_ends_the_agent_only_if_nothing_else_takes_spans() {
 }
 
 /// A sink that takes spans and is never done for.
-fn store_that_drops(_: &mut Settings) -> Result<Option<Box<dyn SpanSink + Send>>, String> {
+fn store_that_drops(_: &mut SinkSettings) -> Result<Option<Box<dyn SpanSink + Send>>, String> {
     struct Sieve;
     impl SpanSink for Sieve {
         fn span(&mut self, _: &Outgoing<'_>) {}

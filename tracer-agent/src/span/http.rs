@@ -202,7 +202,7 @@ impl HttpNames {
         let target = Target::of(&whole, method == b"CONNECT");
         let serves = !exchange.kind.is_outgoing();
         let is_trusted = self.config.trust_forwarded && serves;
-        let forwarded = if is_trusted { Forwarded::of(http) } else { Forwarded::default() };
+        let forwarded = if is_trusted { ForwardedFields::of(http) } else { ForwardedFields::default() };
         let scheme = forwarded.scheme.map_or(target.scheme, Cow::Owned);
         let path = if target.is_plain { Cow::Borrowed(target.path) } else { self.redactor.path(target.path) };
         let is_plain = target.is_plain && !is_trusted;
@@ -408,13 +408,13 @@ fn lossy(bytes: &[u8]) -> Cow<'_, str> {
 /// What trusted proxies say of the request that the first of them got: Forwarded (RFC 7239), else
 /// X-Forwarded-*.
 #[derive(Default)]
-struct Forwarded {
+struct ForwardedFields {
     client: Option<String>,
     host: Option<String>,
     scheme: Option<String>,
 }
 
-impl Forwarded {
+impl ForwardedFields {
     fn of(http: &HttpExchange) -> Self {
         let standard = first(http, "forwarded");
         let parameter = |name: &str| {

@@ -25,7 +25,7 @@ pub struct Assembly {
     numbers: HashMap<[u8; 16], u64>,
     next: u64,
     spans: usize,
-    gone: Gone,
+    gone: RecentSpans,
 }
 
 struct Trace {
@@ -95,7 +95,7 @@ impl Assembly {
 }
 
 /// Whether every parent that must be seen here has come. One that a header names need not be.
-fn is_whole(spans: &[Span], gone: &Gone) -> bool {
+fn is_whole(spans: &[Span], gone: &RecentSpans) -> bool {
     let ids: HashSet<[u8; 8]> = spans.iter().map(|span| span.span_id).collect();
     spans.iter().filter(|span| span.evidence() != Some(Evidence::Header)).all(|span| {
         match span.parent_span_id {
@@ -107,12 +107,12 @@ fn is_whole(spans: &[Span], gone: &Gone) -> bool {
 
 /// The spans that came out last.
 #[derive(Default)]
-struct Gone {
+struct RecentSpans {
     ids: HashSet<[u8; 8]>,
     order: VecDeque<[u8; 8]>,
 }
 
-impl Gone {
+impl RecentSpans {
     fn add(&mut self, spans: &[Span]) {
         for span in spans {
             if self.ids.insert(span.span_id) {

@@ -37,14 +37,16 @@ impl Carried {
                 }
             };
             match said {
-                Some(Said::Context { trace_id, parent_id, sampled }) => this.contexts.push(Incoming {
-                    trace_id: trace_id.to_be_bytes(),
-                    parent_id: parent_id.to_be_bytes(),
-                    flags: sampled.map(|is| if is { SAMPLED } else { 0 }),
-                    state: String::new(),
-                    format: Some(format),
-                }),
-                Some(Said::Sampled(is)) => this.sampled = this.sampled.or(Some(is)),
+                Some(FormatContext::Context { trace_id, parent_id, sampled }) => {
+                    this.contexts.push(Incoming {
+                        trace_id: trace_id.to_be_bytes(),
+                        parent_id: parent_id.to_be_bytes(),
+                        flags: sampled.map(|is| if is { SAMPLED } else { 0 }),
+                        state: String::new(),
+                        format: Some(format),
+                    })
+                }
+                Some(FormatContext::Sampled(is)) => this.sampled = this.sampled.or(Some(is)),
                 None => {}
             }
         }
@@ -53,7 +55,7 @@ impl Carried {
 }
 
 /// What the headers of one format say.
-enum Said {
+enum FormatContext {
     /// A place in a trace; neither id is zero.
     Context { trace_id: u128, parent_id: u64, sampled: Option<bool> },
     /// Only whether it is sampled.
@@ -61,7 +63,7 @@ enum Said {
 }
 
 /// `{trace}-{span}`, `{trace}-{span}-{sampled}` or `{trace}-{span}-{sampled}-{parent}`; or only a decision.
-fn b3_single(fields: &impl Carrier) -> Option<Said> {
+fn b3_single(fields: &impl Carrier) -> Option<FormatContext> {
     let sampled = |text: &[u8]| match text {
         b"0" => Some(false),
         b"1" | b"d" => Some(true),
@@ -69,7 +71,7 @@ fn b3_single(fields: &impl Carrier) -> Option<Said> {
     };
     let value = fields.only("b3")?;
     if let Some(is) = sampled(value) {
-        return Some(Said::Sampled(is));
+        return Some(FormatContext::Sampled(is));
     }
     let mut parts = value.split(|byte| *byte == b'-');
     let (trace_id, parent_id) = b3_ids(parts.next()?, parts.next()?)?;
@@ -80,10 +82,10 @@ fn b3_single(fields: &impl Carrier) -> Option<Said> {
     if let Some(above) = parts.next() {
         hex(above, 16..=16)?;
     }
-    parts.next().is_none().then_some(Said::Context { trace_id, parent_id, sampled })
+    parts.next().is_none().then_some(FormatContext::Context { trace_id, parent_id, sampled })
 }
 
-fn b3_multi(fields: &impl Carrier) -> Option<Said> {
+fn b3_multi(fields: &impl Carrier) -> Option<FormatContext> {
     let sampled = match (fields.only("x-b3-flags"), fields.only("x-b3-sampled")) {
         // Debug implies it.
         (Some(b"1"), _) => Some(true),
@@ -95,9 +97,9 @@ fn b3_multi(fields: &impl Carrier) -> Option<Said> {
     match (fields.only("x-b3-traceid"), fields.only("x-b3-spanid")) {
         (Some(trace), Some(span)) => {
             let (trace_id, parent_id) = b3_ids(trace, span)?;
-            Some(Said::Context { trace_id, parent_id, sampled })
+            Some(FormatContext::Context { trace_id, parent_id, sampled })
         }
-        (None, None) => sampled.map(Said::Sampled),
+        (None, None) => sampled.map(FormatContext::Sampled),
         _ => None,
     }
 }
@@ -108,7 +110,7 @@ fn b3_ids(trace: &[u8], span: &[u8]) -> Option<(u128, u64)> {
 }
 
 /// `{trace}:{span}:{parent}:{flags}`, leading zeros left out or not, the colons URL-encoded or not.
-fn jaeger(fields: &impl Carrier) -> Option<Said> {
+fn jaeger(fields: &impl Carrier) -> Option<FormatContext> {
     const SAMPLED_BIT: u128 = 1;
     let value = std::str::from_utf8(fields.only("uber-trace-id")?).ok()?;
     let value = value.replace("%3A", ":").replace("%3a", ":");
@@ -117,12 +119,12 @@ fn jaeger(fields: &impl Carrier) -> Option<Said> {
     let parent_id = short(hex(parts.next()?, 1..=16)?)?;
     let (_above, flags) = (digits(parts.next()?, 1..=16)?, digits(parts.next()?, 1..=2)?);
     let sampled = Some(flags & SAMPLED_BIT != 0);
-    parts.next().is_none().then_some(Said::Context { trace_id, parent_id, sampled })
+    parts.next().is_none().then_some(FormatContext::Context { trace_id, parent_id, sampled })
 }
 
 /// Ids are decimal; `_dd.p.tid` among the tags is the upper half of the trace id, 16 hexadecimal digits. If
 /// that is malformed the lower half stands alone, as Datadog's libraries have it.
-fn datadog(fields: &impl Carrier) -> Option<Said> {
+fn datadog(fields: &impl Carrier) -> Option<FormatContext> {
     let lower = decimal(fields.only("x-datadog-trace-id")?)?;
     let parent_id = decimal(fields.only("x-datadog-parent-id")?)?;
     let tags = fields.only("x-datadog-tags").unwrap_or_default();
@@ -136,11 +138,11 @@ fn datadog(fields: &impl Carrier) -> Option<Said> {
         Some(b"0" | b"-1") => Some(false),
         _ => None,
     };
-    Some(Said::Context { trace_id: upper << 64 | u128::from(lower), parent_id, sampled })
+    Some(FormatContext::Context { trace_id: upper << 64 | u128::from(lower), parent_id, sampled })
 }
 
 /// `Root=1-{8 digits}-{24 digits};Parent={16 digits};Sampled={0 or 1}` in any order, with other keys between.
-fn xray(fields: &impl Carrier) -> Option<Said> {
+fn xray(fields: &impl Carrier) -> Option<FormatContext> {
     let (mut root, mut parent, mut sampled) = (None, None, None);
     for pair in fields.only("x-amzn-trace-id")?.split(|byte| *byte == b';') {
         let pair = pair.trim_ascii();
@@ -166,7 +168,7 @@ fn xray(fields: &impl Carrier) -> Option<Said> {
         Some(b"0") => Some(false),
         _ => None,
     };
-    (trace_id != 0).then_some(Said::Context { trace_id, parent_id, sampled })
+    (trace_id != 0).then_some(FormatContext::Context { trace_id, parent_id, sampled })
 }
 
 /// Whether a value is long enough to be one request's, and not too long to be kept.

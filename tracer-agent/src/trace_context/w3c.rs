@@ -119,9 +119,9 @@ mod tests {
     const VALID: &str = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
 
     /// Fields that stand apart.
-    struct Fields<'a>(&'a [&'a [u8]], &'a [&'a [u8]]);
+    struct FieldPair<'a>(&'a [&'a [u8]], &'a [&'a [u8]]);
 
-    impl Carrier for Fields<'_> {
+    impl Carrier for FieldPair<'_> {
         fn values<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a [u8]> {
             let values = match name {
                 "traceparent" => self.0,
@@ -135,7 +135,7 @@ mod tests {
     fn read(parents: &[&str], states: &[&str]) -> Option<Incoming> {
         let parents: Vec<&[u8]> = parents.iter().map(|text| text.as_bytes()).collect();
         let states: Vec<&[u8]> = states.iter().map(|text| text.as_bytes()).collect();
-        Incoming::of(&Fields(&parents, &states))
+        Incoming::of(&FieldPair(&parents, &states))
     }
 
     #[test]
@@ -203,7 +203,7 @@ mod tests {
     proptest::proptest! {
         #[test]
         fn garbage_is_no_panic(parent: Vec<u8>, state: Vec<u8>) {
-            let _ = Incoming::of(&Fields(&[&parent], &[&state]));
+            let _ = Incoming::of(&FieldPair(&[&parent], &[&state]));
         }
     }
 }

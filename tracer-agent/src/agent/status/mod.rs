@@ -39,7 +39,7 @@ const PATIENCE: Duration = Duration::from_secs(5);
 /// What the agent says of itself.
 #[derive(Clone, Debug, Default, Serialize, Deserialize, PartialEq)]
 #[serde(default)]
-pub struct Status {
+pub struct StatusReport {
     /// Version of the agent.
     pub version: String,
     /// Its process.
@@ -55,7 +55,7 @@ pub struct Status {
     /// Connections that are followed.
     pub connections: usize,
     /// Service instances.
-    pub services: Vec<Service>,
+    pub services: Vec<ServiceStatus>,
     /// Sums over all of them, and what belongs to none.
     pub totals: Vec<Count>,
     /// The exporter's account; none if nothing is exported.
@@ -65,7 +65,7 @@ pub struct Status {
 /// A service instance.
 #[derive(Clone, Debug, Default, Serialize, Deserialize, PartialEq)]
 #[serde(default)]
-pub struct Service {
+pub struct ServiceStatus {
     /// First process of it.
     pub pid: u32,
     /// `service.name`.
@@ -75,7 +75,7 @@ pub struct Service {
     /// Its processes that live, workers included.
     pub processes: usize,
     /// How they work for requests, each way once.
-    pub profiles: Vec<Profile>,
+    pub profiles: Vec<ProfileStatus>,
     /// Its part of the ledger.
     pub counts: Vec<Count>,
 }
@@ -83,7 +83,7 @@ pub struct Service {
 /// How processes work for requests: what decides which of their calls are linked.
 #[derive(Clone, Debug, Default, Serialize, Deserialize, PartialEq)]
 #[serde(default)]
-pub struct Profile {
+pub struct ProfileStatus {
     /// `threads`, `proxy` or `unknown`.
     pub profile: String,
     /// What it is known from, or why it is not.
@@ -103,7 +103,7 @@ pub struct Count {
     pub count: u64,
 }
 
-impl std::fmt::Display for Status {
+impl std::fmt::Display for StatusReport {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         writeln!(
             f,
@@ -118,14 +118,14 @@ impl std::fmt::Display for Status {
             self.connections
         )?;
         // Shell scripts leave many behind that have done nothing.
-        let is_shown = |service: &&Service| service.processes > 0 || !service.counts.is_empty();
+        let is_shown = |service: &&ServiceStatus| service.processes > 0 || !service.counts.is_empty();
         for service in self.services.iter().filter(is_shown) {
             writeln!(
                 f,
                 "\n{} (process {}, {}; {} alive)",
                 service.name, service.pid, service.executable, service.processes
             )?;
-            for Profile { profile, why, processes } in &service.profiles {
+            for ProfileStatus { profile, why, processes } in &service.profiles {
                 let of = if service.processes > 1 { format!(", {processes} of them") } else { String::new() };
                 match profile.as_str() {
                     "unknown" => writeln!(f, "  profile: unknown: {why}{of}")?,
@@ -163,7 +163,7 @@ impl std::fmt::Display for Status {
 }
 
 /// The status, as the pipeline's thread keeps it.
-pub type Shared = Arc<Mutex<Status>>;
+pub type Shared = Arc<Mutex<StatusReport>>;
 
 /// Answers on the socket until the process ends.
 pub struct Server {
@@ -224,7 +224,7 @@ impl Drop for Server {
 
 /// A request.
 #[derive(Serialize, Deserialize)]
-struct Request {
+struct StatusRequest {
     get: String,
 }
 
@@ -260,7 +260,7 @@ fn read_request(mut client: &UnixStream) -> io::Result<Vec<u8>> {
 }
 
 fn answer(client: &UnixStream, status: &Shared) -> io::Result<()> {
-    let answer = match serde_json::from_slice::<Request>(&read_request(client)?) {
+    let answer = match serde_json::from_slice::<StatusRequest>(&read_request(client)?) {
         Ok(request) if request.get == "status" => {
             let status = status.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
             serde_json::to_value(&*status).unwrap_or_default()
@@ -296,7 +296,7 @@ fn write_answer(mut client: &UnixStream, mut answer: &[u8]) -> io::Result<()> {
 ///
 /// # Errors
 /// None runs there, or it does not answer.
-pub fn ask(path: &Path) -> io::Result<Status> {
+pub fn ask(path: &Path) -> io::Result<StatusReport> {
     let mut client = UnixStream::connect(path)?;
     client.set_read_timeout(Some(PATIENCE))?;
     client.write_all(b"{\"get\":\"status\"}\n")?;
@@ -349,20 +349,20 @@ mod tests {
 
     #[test]
     fn each_service_shows_its_profiles_and_why() {
-        let profile = |profile: &str, why: &str, processes| Profile {
+        let profile = |profile: &str, why: &str, processes| ProfileStatus {
             profile: profile.to_owned(),
             why: why.to_owned(),
             processes,
         };
-        let service = |processes, profiles| Service { processes, profiles, ..Service::default() };
-        let status = Status {
+        let service = |processes, profiles| ServiceStatus { processes, profiles, ..ServiceStatus::default() };
+        let status = StatusReport {
             services: vec![
                 service(1, vec![profile("threads", "212 overlapping exchanges", 1)]),
                 service(3, vec![profile("unknown", "7 of 32 overlapping exchanges", 2)]),
                 // It has ended, and did nothing.
-                Service { name: "sleep".to_owned(), ..Service::default() },
+                ServiceStatus { name: "sleep".to_owned(), ..ServiceStatus::default() },
             ],
-            ..Status::default()
+            ..StatusReport::default()
         };
         let text = status.to_string();
         assert!(text.contains("\n  profile: threads (212 overlapping exchanges)\n"), "{text}");
@@ -417,7 +417,7 @@ mod tests {
         let _server = Server::start(&path, Shared::default()).expect("a free path");
         let idle = UnixStream::connect(&path).expect("connected");
         let begin = Instant::now();
-        assert_eq!(ask(&path).expect("an answer"), Status::default());
+        assert_eq!(ask(&path).expect("an answer"), StatusReport::default());
         assert!(begin.elapsed() < PATIENCE / 2);
         drop(idle);
         let mut long = UnixStream::connect(&path).expect("connected");

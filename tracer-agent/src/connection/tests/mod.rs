@@ -27,7 +27,7 @@ struct Seen {
     left: Vec<u64>,
 }
 
-impl Output for Seen {
+impl ConnectionOutput for Seen {
     fn opened(&mut self, _: &ConnectionFacts, _: &mut Opened) {
         self.opened += 1;
     }
@@ -443,7 +443,7 @@ fn a_first_request_that_its_server_read_before_the_client_was_seen_sending_start
 #[derive(Default)]
 struct Times(Vec<(Kind, u64)>);
 
-impl Output for Times {
+impl ConnectionOutput for Times {
     fn opened(&mut self, _: &ConnectionFacts, _: &mut Opened) {}
     fn answered(&mut self, _: &ConnectionFacts, _: Kind, _: u64, _: u32) {}
     fn closed(&mut self, _: &ConnectionFacts, _: &Exchange) {}

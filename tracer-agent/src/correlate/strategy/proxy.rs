@@ -61,7 +61,7 @@ struct Check {
 
 #[derive(Debug, Default)]
 struct Thread {
-    waiting: Vec<Waiting>,
+    waiting: Vec<PendingServerRequest>,
     /// Upstream requests without an attribution yet, in the order of their beginnings.
     unclear: Vec<Upstream>,
     /// It has read what may be a server request that is not known, and no other since.
@@ -74,7 +74,7 @@ struct Thread {
 
 /// A server request that is not answered.
 #[derive(Debug)]
-struct Waiting {
+struct PendingServerRequest {
     key: Key,
     /// Since when an upstream request may be sent for it: its head was read, or the response to an upstream request.
     since_ns: u64,
@@ -82,7 +82,7 @@ struct Waiting {
     target: u64,
     /// Target of the last upstream request for it; 0 if there was none, or it is not known.
     upstream_target: u64,
-    state: State,
+    state: UpstreamState,
     /// The response to its upstream request may have been read: another one may follow.
     may_continue: bool,
     /// An upstream request that may be its got no response: the next one follows in no order.
@@ -93,7 +93,7 @@ struct Waiting {
 
 /// Whether a server request has had its upstream request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum State {
+enum UpstreamState {
     /// It has had none, or may have another one.
     Waits,
     /// Not known: an upstream request may be its own, or another's.
@@ -102,24 +102,26 @@ enum State {
     Served,
 }
 
-impl Waiting {
+impl PendingServerRequest {
     fn may_send(&self, at_ns: u64) -> bool {
-        (self.state != State::Served || self.may_continue) && !self.is_queued && self.since_ns <= at_ns
+        (self.state != UpstreamState::Served || self.may_continue)
+            && !self.is_queued
+            && self.since_ns <= at_ns
     }
 
     /// Whether an upstream request that can be for no other one is for it.
     fn is_certain(&self) -> bool {
-        self.state == State::Waits && !self.may_continue
+        self.state == UpstreamState::Waits && !self.may_continue
     }
 
     fn resume(&mut self, since_ns: u64) {
-        self.state = State::Waits;
+        self.state = UpstreamState::Waits;
         self.may_continue = false;
         self.since_ns = since_ns;
     }
 
     fn served(&mut self, upstream_target: u64) {
-        self.state = State::Served;
+        self.state = UpstreamState::Served;
         self.may_continue = false;
         self.upstream_target = upstream_target;
     }
@@ -216,7 +218,7 @@ impl Proxy {
         thread.waiting.remove(at);
         if thread.has_missed && thread.waiting.len() <= MOST_WAITING {
             thread.has_missed = false;
-            thread.waiting.iter_mut().for_each(|waiting| waiting.state = State::Unclear);
+            thread.waiting.iter_mut().for_each(|waiting| waiting.state = UpstreamState::Unclear);
         }
         if let Some(next) = thread.waiting.iter_mut().find(|other| other.key.connection == key.connection) {
             next.is_queued = false;
@@ -256,12 +258,12 @@ impl Strategy for Proxy {
             Order::Batched => thread.waiting.last().map_or(0, |last| last.since_ns),
         };
         let is_queued = thread.waiting.iter().any(|other| other.key.connection == key.connection);
-        thread.waiting.push(Waiting {
+        thread.waiting.push(PendingServerRequest {
             key,
             since_ns: start_ns.max(after_ns),
             target,
             upstream_target: 0,
-            state: State::Waits,
+            state: UpstreamState::Waits,
             may_continue: false,
             may_have_lost: false,
             is_queued,
@@ -301,7 +303,7 @@ impl Strategy for Proxy {
             AnswerOf::Sure(Some(key)) => {
                 if let Some(waiting) = thread.find(key) {
                     waiting.may_continue = false;
-                    if waiting.state == State::Served {
+                    if waiting.state == UpstreamState::Served {
                         waiting.resume(time_ns);
                     }
                 }
@@ -333,16 +335,16 @@ impl Strategy for Proxy {
             candidates.into_iter().for_each(|at| thread.waiting[at].may_have_lost = true);
         }
         // If it is not known, any server request whose upstream request is not known may have lost it.
-        let may_be_its = |waiting: &&mut Waiting| match known {
+        let may_be_its = |waiting: &&mut PendingServerRequest| match known {
             Some(key) => waiting.key == key,
-            None => waiting.state != State::Waits && waiting.upstream_target == 0,
+            None => waiting.state != UpstreamState::Waits && waiting.upstream_target == 0,
         };
         for waiting in thread.waiting.iter_mut().filter(may_be_its) {
             waiting.may_have_lost = true;
             if known.is_some() {
                 waiting.resume(time_ns);
             } else {
-                waiting.state = State::Unclear;
+                waiting.state = UpstreamState::Unclear;
             }
         }
     }
@@ -375,7 +377,7 @@ impl Strategy for Proxy {
 }
 
 impl Thread {
-    fn find(&mut self, key: Key) -> Option<&mut Waiting> {
+    fn find(&mut self, key: Key) -> Option<&mut PendingServerRequest> {
         self.waiting.iter_mut().rfind(|waiting| waiting.key == key)
     }
 
@@ -387,7 +389,7 @@ impl Thread {
         }
         let led = self.waiting.iter().filter(|waiting| waiting.upstream_target == target);
         let led: Vec<u64> = led.map(|waiting| waiting.target).collect();
-        let fits = |waiting: &Waiting| waiting.target == target || led.contains(&waiting.target);
+        let fits = |waiting: &PendingServerRequest| waiting.target == target || led.contains(&waiting.target);
         let all = self.waiting.iter().enumerate();
         all.filter(|(_, waiting)| fits(waiting)).map(|(at, _)| at).collect()
     }
@@ -413,7 +415,7 @@ impl Thread {
     fn forget(&mut self, upstream: usize) {
         let upstream = self.unclear.remove(upstream);
         let candidates: Vec<usize> = self.candidates(&upstream).collect();
-        candidates.into_iter().for_each(|at| self.waiting[at].state = State::Unclear);
+        candidates.into_iter().for_each(|at| self.waiting[at].state = UpstreamState::Unclear);
     }
 
     /// A server request waits no longer. The upstream requests that may be for it, or share candidates with
@@ -435,7 +437,11 @@ impl Thread {
             candidates[upstream].iter().for_each(|at| is_concerned[*at] = true);
         }
         let count = |those: &[bool]| those.iter().filter(|is| **is).count();
-        let state = if count(&is_given_up) >= count(&is_concerned) { State::Served } else { State::Unclear };
+        let state = if count(&is_given_up) >= count(&is_concerned) {
+            UpstreamState::Served
+        } else {
+            UpstreamState::Unclear
+        };
         if is_given_up.contains(&true) {
             let those = self.waiting.iter_mut().zip(is_concerned).filter(|(_, is_concerned)| *is_concerned);
             those.for_each(|(waiting, _)| waiting.state = state);
@@ -479,7 +485,9 @@ impl Thread {
         let mut fitting = self.with_target(target);
         let is_rewritten = fitting.is_empty();
         if is_rewritten {
-            fitting = (0..self.waiting.len()).filter(|at| self.waiting[*at].state != State::Served).collect();
+            fitting = (0..self.waiting.len())
+                .filter(|at| self.waiting[*at].state != UpstreamState::Served)
+                .collect();
         }
         let is_one = |upstream: &&Upstream| match is_rewritten {
             true => self.with_target(upstream.target).is_empty(),
@@ -496,8 +504,9 @@ impl Thread {
         let is_clear = sent.len() == fitting.len()
             && !self.answers.iter().any(|answer_ns| (begin_ns..end_ns).contains(answer_ns))
             && sent.iter().all(is_in_batch)
-            && requests()
-                .all(|waiting| waiting.state == State::Waits && !waiting.may_have_lost && !waiting.is_queued);
+            && requests().all(|waiting| {
+                waiting.state == UpstreamState::Waits && !waiting.may_have_lost && !waiting.is_queued
+            });
         if !is_clear {
             return Vec::new();
         }

@@ -23,11 +23,11 @@ pub(crate) struct Threads {
     /// be shared again, also when nothing shows it.
     doubt: Option<Doubt>,
     /// Threads that have read requests.
-    readers: FxHashMap<u32, Reader>,
+    readers: FxHashMap<u32, ReaderThread>,
 }
 
 #[derive(Debug, Default)]
-struct Reader {
+struct ReaderThread {
     /// It may work for a request that is not known: one that ended without its doing, or was not seen.
     may_serve_unknown: bool,
 }

@@ -19,7 +19,7 @@ use crate::{
 
 /// The masks of all connections.
 pub struct Masks {
-    connections: FxHashMap<u64, Connection>,
+    connections: FxHashMap<u64, MaskedConnection>,
     /// Connections that were closed since the last turn, and since the one before it: what a process reads after
     /// that is recorded too.
     closed: [Vec<u64>; 2],
@@ -28,15 +28,15 @@ pub struct Masks {
 }
 
 /// One connection.
-struct Connection {
-    streams: [Stream; 2],
+struct MaskedConnection {
+    streams: [MaskedStream; 2],
     /// None while the protocol is not known.
     mask: Option<Box<dyn Mask>>,
 }
 
 /// One direction of a connection.
 #[derive(Clone, Copy)]
-struct Stream {
+struct MaskedStream {
     /// Position of the next byte, if it is known.
     next: Option<u32>,
     /// Nothing has gone by.
@@ -67,10 +67,11 @@ impl Masks {
             Event::Open(open) => {
                 let open = &open.record;
                 let is_birth = open.flags & OPEN_BIRTH != 0;
-                let stream = |first| Stream { next: is_birth.then_some(first), is_birth, continues: false };
+                let stream =
+                    |first| MaskedStream { next: is_birth.then_some(first), is_birth, continues: false };
                 if self.connections.len() < Self::MAX {
                     // Two threads may have met it at once: the first counts.
-                    self.connections.entry(open.connection).or_insert_with(|| Connection {
+                    self.connections.entry(open.connection).or_insert_with(|| MaskedConnection {
                         streams: [stream(open.receive_first), stream(open.send_first)],
                         mask: None,
                     });
@@ -108,7 +109,7 @@ impl Masks {
     }
 }
 
-impl Connection {
+impl MaskedConnection {
     /// Masks the copied bytes of a record.
     fn data(&mut self, data: &Data<'_>, bytes: &mut [u8], secrets: &Arc<Redactor>) {
         let (header, head) = (data.header(), data.head);

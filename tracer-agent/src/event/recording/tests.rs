@@ -414,7 +414,7 @@ fn masked_recordings_give_the_same_spans() {
         }
         writer.finish().expect("written");
         let spans = |path: &Path| {
-            let mut replayed = crate::bench::Replayed::open(path).expect("a recording");
+            let mut replayed = crate::bench::LoadedRecording::open(path).expect("a recording");
             let count = replayed.keep_spans();
             assert!(count > 0);
             format!("{:#?}", replayed.spans())

@@ -29,7 +29,7 @@ impl Payload for HttpExchange {
     }
 
     fn repeatable(&self, exchange: &Exchange, facts: &ConnectionFacts) -> Option<Box<dyn Repeatable>> {
-        Some(Box::new(resend::Request::of(self, exchange, facts)?))
+        Some(Box::new(resend::HttpRepeatable::of(self, exchange, facts)?))
     }
 
     fn as_any(&self) -> &dyn Any {

@@ -7,23 +7,23 @@ use crate::exchange::{ConnectionFacts, Exchange, Outcome, Repeatable};
 
 /// What a client request asks for.
 #[derive(Debug)]
-pub(super) struct Request {
+pub(super) struct HttpRepeatable {
     method: Box<[u8]>,
-    to: Destination,
+    to: RequestUri,
     /// What another attempt would ask for, and from when on.
-    next: Option<(Next, u64)>,
+    next: Option<(NextAttempt, u64)>,
 }
 
 /// What the next attempt would ask for.
 #[derive(Debug)]
-enum Next {
+enum NextAttempt {
     Same,
-    Redirected { to: Destination, status: u16 },
+    Redirected { to: RequestUri, status: u16 },
 }
 
 /// Host in lower case, with a port unless that is 80; path and query.
 #[derive(Clone, Debug, PartialEq, Eq)]
-struct Destination {
+struct RequestUri {
     host: Box<[u8]>,
     target: Box<[u8]>,
 }
@@ -43,18 +43,18 @@ fn is_redirect(status: u16) -> bool {
     matches!(status, 301 | 302 | 303 | 307 | 308)
 }
 
-impl Request {
+impl HttpRepeatable {
     /// None for what cannot be compared.
     pub(super) fn of(http: &HttpExchange, exchange: &Exchange, facts: &ConnectionFacts) -> Option<Self> {
-        let to = Destination::of_request(http, facts)?;
-        let next = Next::of(http, exchange, &to);
+        let to = RequestUri::of_request(http, facts)?;
+        let next = NextAttempt::of(http, exchange, &to);
         Some(Self { method: http.method().into(), to, next })
     }
 }
 
-impl Next {
+impl NextAttempt {
     /// What may follow an exchange, and from when on.
-    fn of(http: &HttpExchange, exchange: &Exchange, asked_of: &Destination) -> Option<(Self, u64)> {
+    fn of(http: &HttpExchange, exchange: &Exchange, asked_of: &RequestUri) -> Option<(Self, u64)> {
         match (http.status, exchange.outcome) {
             (None, Outcome::Timeout | Outcome::Reset | Outcome::NoResponse) => {
                 Some((Self::Same, exchange.end_ns))
@@ -70,13 +70,13 @@ impl Next {
     }
 }
 
-impl Repeatable for Request {
+impl Repeatable for HttpRepeatable {
     fn leads_to(&self, later: &dyn Repeatable) -> bool {
         let Some(later) = later.as_any().downcast_ref::<Self>() else { return false };
         match &self.next {
             None => false,
-            Some((Next::Same, _)) => self.method == later.method && self.to == later.to,
-            Some((Next::Redirected { to, status }, _)) => {
+            Some((NextAttempt::Same, _)) => self.method == later.method && self.to == later.to,
+            Some((NextAttempt::Redirected { to, status }, _)) => {
                 // RFC 9110 section 15.4.
                 let fits = match (status, &*later.method) {
                     (303, b"GET" | b"HEAD") => true,
@@ -98,7 +98,7 @@ impl Repeatable for Request {
     }
 }
 
-impl Destination {
+impl RequestUri {
     fn new(host: &[u8], target: Vec<u8>) -> Option<Self> {
         let host = host.rsplit(|byte| *byte == b'@').next()?;
         let host = host.strip_suffix(b":80").unwrap_or(host).to_ascii_lowercase();
@@ -190,7 +190,7 @@ mod tests {
 
     #[test]
     fn references_lead_where_the_rfc_says() {
-        let base = Destination::new(b"A.example:80", b"/b/c/d;p?q".to_vec()).expect("a destination");
+        let base = RequestUri::new(b"A.example:80", b"/b/c/d;p?q".to_vec()).expect("a destination");
         for (location, expected) in [
             // RFC 3986 section 5.4, as far as it is about HTTP.
             ("g", "a.example/b/c/g"),
@@ -234,7 +234,7 @@ mod tests {
             base in "(/[a-c]{0,2}){1,4}([?][a-c]?)?",
             reference in "([a-c]|[.]{1,2}|/|[?]){1,8}",
         ) {
-            let from = Destination::new(b"h", base.clone().into_bytes()).expect("a destination");
+            let from = RequestUri::new(b"h", base.clone().into_bytes()).expect("a destination");
             let found = from.resolve(reference.as_bytes());
             let found = found.map(|to| String::from_utf8_lossy(&[to.host, to.target].concat()).into_owned());
             proptest::prop_assert_eq!(found, oracle(&format!("http://h{base}"), &reference));
@@ -242,7 +242,7 @@ mod tests {
 
         #[test]
         fn garbage_is_no_panic(base: Vec<u8>, location: Vec<u8>) {
-            let base = Destination { host: b"h"[..].into(), target: [&b"/"[..], &base].concat().into() };
+            let base = RequestUri { host: b"h"[..].into(), target: [&b"/"[..], &base].concat().into() };
             let _ = base.resolve(&location);
         }
     }

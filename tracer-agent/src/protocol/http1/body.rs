@@ -15,7 +15,7 @@ pub(super) enum Body {
 
 /// What a segment of a body came to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Progress {
+pub(super) enum BodyProgress {
     /// All of it belongs to the body, which goes on.
     More,
     /// So many bytes of the segment end the body.
@@ -34,7 +34,7 @@ impl Body {
     }
 
     /// Bytes that were copied.
-    pub(super) fn data(&mut self, bytes: &[u8], call: &Call) -> Progress {
+    pub(super) fn data(&mut self, bytes: &[u8], call: &Call) -> BodyProgress {
         match self {
             Self::Chunked(chunks) => chunks.data(bytes, call),
             Self::Length { .. } | Self::UntilClose { .. } => self.skip(bytes.len() as u64, call),
@@ -42,29 +42,29 @@ impl Body {
     }
 
     /// As [`Self::data`]; of the bytes only what tells where the body ends stays, and all else becomes zero.
-    pub(super) fn mask(&mut self, bytes: &mut [u8], call: &Call) -> Progress {
+    pub(super) fn mask(&mut self, bytes: &mut [u8], call: &Call) -> BodyProgress {
         if let Self::Chunked(chunks) = self {
             return chunks.mask(bytes, call);
         }
         let progress = self.data(bytes, call);
         match progress {
-            Progress::Done(taken) => bytes.get_mut(..taken as usize).unwrap_or_default().fill(0),
-            Progress::More | Progress::Invalid => bytes.fill(0),
+            BodyProgress::Done(taken) => bytes.get_mut(..taken as usize).unwrap_or_default().fill(0),
+            BodyProgress::More | BodyProgress::Invalid => bytes.fill(0),
         }
         progress
     }
 
     /// Bytes that moved uncopied.
-    pub(super) fn skip(&mut self, length: u64, call: &Call) -> Progress {
+    pub(super) fn skip(&mut self, length: u64, call: &Call) -> BodyProgress {
         match self {
-            Self::Length { left, .. } if length >= *left => Progress::Done(std::mem::take(left)),
+            Self::Length { left, .. } if length >= *left => BodyProgress::Done(std::mem::take(left)),
             Self::Length { left, .. } => {
                 *left -= length;
-                Progress::More
+                BodyProgress::More
             }
             Self::UntilClose { size } => {
                 *size += length;
-                Progress::More
+                BodyProgress::More
             }
             Self::Chunked(chunks) => chunks.skip(length, call),
         }
@@ -133,7 +133,7 @@ impl Chunks {
         self.state = Chunk::Lost { window: [0; 7], tentative_ns: None };
     }
 
-    fn data(&mut self, bytes: &[u8], call: &Call) -> Progress {
+    fn data(&mut self, bytes: &[u8], call: &Call) -> BodyProgress {
         let mut at = 0;
         while let Some(byte) = bytes.get(at).copied() {
             match &mut self.state {
@@ -156,25 +156,25 @@ impl Chunks {
                     let alone = call.first && at == 0 && bytes == b"0\r\n\r\n";
                     let ends = call.after == 0 && (window == LAST_CHUNK || alone);
                     *tentative_ns = ends.then_some(call.end_ns);
-                    return Progress::More;
+                    return BodyProgress::More;
                 }
                 Chunk::Size { value, digits } => match (byte as char).to_digit(16) {
                     Some(digit) if *digits < 16 => {
                         *value = *value << 4 | u64::from(digit);
                         *digits += 1;
                     }
-                    Some(_) => return Progress::Invalid,
+                    Some(_) => return BodyProgress::Invalid,
                     None if *digits > 0 && matches!(byte, b';' | b'\r' | b'\n' | b' ' | b'\t') => {
                         let value = *value;
                         self.state = Chunk::Extension { value, length: 0 };
                         continue;
                     }
-                    None => return Progress::Invalid,
+                    None => return BodyProgress::Invalid,
                 },
                 Chunk::Extension { value, length } => {
                     *length += 1;
                     if *length > Self::MAX_LINE {
-                        return Progress::Invalid;
+                        return BodyProgress::Invalid;
                     }
                     if byte == b'\n' {
                         let value = *value;
@@ -188,28 +188,28 @@ impl Chunks {
                 Chunk::DataEnd => match byte {
                     b'\r' => {}
                     b'\n' => self.state = Chunk::Size { value: 0, digits: 0 },
-                    _ => return Progress::Invalid,
+                    _ => return BodyProgress::Invalid,
                 },
                 Chunk::Trailer { length, total } => {
                     *total += 1;
                     match byte {
-                        b'\n' if *length == 0 => return Progress::Done(at as u64 + 1),
+                        b'\n' if *length == 0 => return BodyProgress::Done(at as u64 + 1),
                         b'\n' => *length = 0,
                         b'\r' => {}
                         _ => *length += 1,
                     }
                     if *total > 4 * Self::MAX_LINE {
-                        return Progress::Invalid;
+                        return BodyProgress::Invalid;
                     }
                 }
             }
             at += 1;
         }
-        Progress::More
+        BodyProgress::More
     }
 
     /// See [`Body::mask`]: the lines' ends and the sizes stay.
-    fn mask(&mut self, bytes: &mut [u8], call: &Call) -> Progress {
+    fn mask(&mut self, bytes: &mut [u8], call: &Call) -> BodyProgress {
         let is_line_end = |byte: u8| matches!(byte, b'\r' | b'\n');
         let mut at = 0;
         while at < bytes.len() {
@@ -225,22 +225,22 @@ impl Chunks {
             let mut call = *call;
             call.first &= at == 0;
             let progress = self.data(part, &call);
-            if progress == Progress::Invalid {
+            if progress == BodyProgress::Invalid {
                 bytes.get_mut(at..).unwrap_or_default().fill(0);
                 return progress;
             }
             for byte in part.iter_mut().filter(|byte| !is_kept(**byte)) {
                 *byte = 0;
             }
-            if let Progress::Done(taken) = progress {
-                return Progress::Done(at as u64 + taken);
+            if let BodyProgress::Done(taken) = progress {
+                return BodyProgress::Done(at as u64 + taken);
             }
             at = end;
         }
-        Progress::More
+        BodyProgress::More
     }
 
-    fn skip(&mut self, length: u64, _call: &Call) -> Progress {
+    fn skip(&mut self, length: u64, _call: &Call) -> BodyProgress {
         match &mut self.state {
             Chunk::Data { left } if length < *left => *left -= length,
             Chunk::Data { left } if length == *left => self.state = Chunk::DataEnd,
@@ -248,7 +248,7 @@ impl Chunks {
             Chunk::Data { left } if length == *left + 2 => self.state = Chunk::Size { value: 0, digits: 0 },
             _ => self.lose(),
         }
-        Progress::More
+        BodyProgress::More
     }
 }
 
@@ -270,7 +270,7 @@ mod tests {
             let mut end = None;
             let mut before = 0;
             for part in [first, second] {
-                if let (Progress::Done(at), None) = (body.data(part, &call(true, 0)), end) {
+                if let (BodyProgress::Done(at), None) = (body.data(part, &call(true, 0)), end) {
                     end = Some(before + at);
                     break;
                 }
@@ -284,10 +284,10 @@ mod tests {
     #[test]
     fn data_of_a_chunk_may_go_by_uncopied() {
         let mut body = Body::Chunked(Chunks::new());
-        assert_eq!(body.data(b"1000\r\nabcdefgh", &call(true, 4100)), Progress::More);
-        assert_eq!(body.skip(4096 - 8 - 6, &call(false, 8)), Progress::More);
-        assert_eq!(body.data(b"uvwxyz\r\n", &call(false, 0)), Progress::More);
-        assert_eq!(body.data(b"0\r\n\r\n", &call(true, 0)), Progress::Done(5));
+        assert_eq!(body.data(b"1000\r\nabcdefgh", &call(true, 4100)), BodyProgress::More);
+        assert_eq!(body.skip(4096 - 8 - 6, &call(false, 8)), BodyProgress::More);
+        assert_eq!(body.data(b"uvwxyz\r\n", &call(false, 0)), BodyProgress::More);
+        assert_eq!(body.data(b"0\r\n\r\n", &call(true, 0)), BodyProgress::Done(5));
         assert_eq!(body.size(), Some(4096));
     }
 
@@ -308,15 +308,15 @@ mod tests {
     #[test]
     fn sizes_that_make_no_sense_are_refused() {
         for bad in [&b"x\r\n"[..], b"\r\n", b"11111111111111111\r\n", b"2\r\nabX"] {
-            assert_eq!(Chunks::new().data(bad, &call(true, 0)), Progress::Invalid, "{bad:?}");
+            assert_eq!(Chunks::new().data(bad, &call(true, 0)), BodyProgress::Invalid, "{bad:?}");
         }
     }
 
     #[test]
     fn lengths_count_down_over_copied_and_uncopied_bytes() {
         let mut body = Body::Length { left: 10, size: 10 };
-        assert_eq!(body.data(b"abc", &call(true, 0)), Progress::More);
-        assert_eq!(body.skip(6, &call(true, 0)), Progress::More);
-        assert_eq!(body.data(b"dGET", &call(true, 0)), Progress::Done(1));
+        assert_eq!(body.data(b"abc", &call(true, 0)), BodyProgress::More);
+        assert_eq!(body.skip(6, &call(true, 0)), BodyProgress::More);
+        assert_eq!(body.data(b"dGET", &call(true, 0)), BodyProgress::Done(1));
     }
 }

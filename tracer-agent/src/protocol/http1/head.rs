@@ -13,7 +13,7 @@ pub(super) struct RequestHead {
     pub(super) method: Range<usize>,
     pub(super) target: Range<usize>,
     pub(super) minor_version: u8,
-    pub(super) fields: Fields,
+    pub(super) fields: FramingFields,
     pub(super) noted: Noted,
 }
 
@@ -21,12 +21,12 @@ pub(super) struct RequestHead {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct ResponseHead {
     pub(super) status: u16,
-    pub(super) fields: Fields,
+    pub(super) fields: FramingFields,
 }
 
 /// Header fields that decide about framing.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct Fields {
+pub(super) struct FramingFields {
     pub(super) content_length: Option<u64>,
     /// `Transfer-Encoding` is there.
     pub(super) transfer_encoding: bool,
@@ -44,7 +44,7 @@ pub(super) struct Scanned {
     /// Length of its first line, without LF.
     line: usize,
     /// Its fields about framing, unless they contradict each other.
-    pub(super) fields: Option<Fields>,
+    pub(super) fields: Option<FramingFields>,
     noted: Noted,
 }
 
@@ -80,7 +80,7 @@ const BEGINS: [u8; 256] = {
 pub(super) fn scan(bytes: &[u8]) -> Option<Scanned> {
     let mut lines = Lines::new(bytes);
     let first = lines.next()?.len();
-    let mut fields = Some(Fields::default());
+    let mut fields = Some(FramingFields::default());
     let mut noted = Noted::default();
     loop {
         let at = lines.at();
@@ -239,7 +239,7 @@ impl Framing {
     }
 }
 
-impl Fields {
+impl FramingFields {
     /// Reads a line if it is about framing; `behind` are the lines after it. Other lines are passed
     /// over, whatever they hold, as servers do that ignore what they cannot read. None if the framing
     /// becomes a guess.

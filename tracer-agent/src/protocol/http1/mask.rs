@@ -3,7 +3,7 @@
 use std::{collections::VecDeque, sync::Arc};
 
 use super::{
-    body::{Body, Chunks, Progress},
+    body::{Body, BodyProgress, Chunks},
     head::{self, is_token},
     sniff::sniff,
 };
@@ -110,7 +110,7 @@ fn certain(bytes: &[u8]) -> bool {
 /// The mask of one HTTP/1 connection.
 struct Masked {
     secrets: Arc<Redactor>,
-    directions: [Direction; 2],
+    directions: [MaskState; 2],
     /// Methods of the requests whose responses have not come.
     requests: VecDeque<Method>,
     /// Responses that came before the requests that they answer: the records of two CPUs.
@@ -127,8 +127,8 @@ enum Method {
 
 /// Where one direction stands.
 #[derive(Default)]
-struct Direction {
-    phase: Phase,
+struct MaskState {
+    phase: MaskPhase,
     /// Nothing has gone by: a PROXY header may come.
     is_birth: bool,
     /// The head so far, as it was.
@@ -137,11 +137,11 @@ struct Direction {
     line: Vec<u8>,
     /// Bytes of `line` that were looked at again.
     work: usize,
-    field: Field,
+    field: LineKind,
 }
 
 #[derive(Default)]
-enum Phase {
+enum MaskPhase {
     /// Nobody knows.
     #[default]
     Unknown,
@@ -159,7 +159,7 @@ enum Phase {
 
 /// What a line is; the line before, for one that continues it (RFC 9112 section 5.2).
 #[derive(Clone, Copy, Default, PartialEq, Eq)]
-enum Field {
+enum LineKind {
     /// The first of a head.
     #[default]
     StartLine,
@@ -182,10 +182,10 @@ impl Masked {
 
     /// A mask for a connection; `is_birth` tells for each direction whether nothing of it has gone by.
     fn new(is_birth: [bool; 2], secrets: Arc<Redactor>) -> Self {
-        let directions = is_birth.map(|is_birth| Direction {
-            phase: if is_birth { Phase::Start } else { Phase::Unknown },
+        let directions = is_birth.map(|is_birth| MaskState {
+            phase: if is_birth { MaskPhase::Start } else { MaskPhase::Unknown },
             is_birth,
-            ..Direction::default()
+            ..MaskState::default()
         });
         Self { secrets, directions, requests: VecDeque::new(), early_responses: 0 }
     }
@@ -194,35 +194,35 @@ impl Masked {
     fn step(&mut self, direction: usize, bytes: &mut [u8], call: &Call, is_first: bool) -> usize {
         let this = &mut self.directions[direction];
         match &mut this.phase {
-            Phase::Unknown if is_first && call.first && certain(bytes) => {
-                *this = Direction { phase: Phase::Start, ..Direction::default() };
+            MaskPhase::Unknown if is_first && call.first && certain(bytes) => {
+                *this = MaskState { phase: MaskPhase::Start, ..MaskState::default() };
                 0
             }
-            Phase::Unknown | Phase::Tunnel => zero(bytes),
-            Phase::Start | Phase::Opening => this.open(bytes),
-            Phase::Head => {
+            MaskPhase::Unknown | MaskPhase::Tunnel => zero(bytes),
+            MaskPhase::Start | MaskPhase::Opening => this.open(bytes),
+            MaskPhase::Head => {
                 let (taken, is_complete) = this.head(bytes, &self.secrets);
                 if is_complete {
                     self.end_of_head(direction);
                 }
                 taken
             }
-            Phase::Body(body) => {
+            MaskPhase::Body(body) => {
                 if body.tentative_end().is_some() {
                     if is_first && certain(bytes) {
-                        this.phase = Phase::Start;
+                        this.phase = MaskPhase::Start;
                         return 0;
                     }
                     body.revoke();
                 }
                 match body.mask(bytes, call) {
-                    Progress::More => bytes.len(),
-                    Progress::Done(taken) => {
-                        this.phase = Phase::Start;
+                    BodyProgress::More => bytes.len(),
+                    BodyProgress::Done(taken) => {
+                        this.phase = MaskPhase::Start;
                         taken as usize
                     }
-                    Progress::Invalid => {
-                        this.phase = Phase::Unknown;
+                    BodyProgress::Invalid => {
+                        this.phase = MaskPhase::Unknown;
                         bytes.len()
                     }
                 }
@@ -233,18 +233,18 @@ impl Masked {
     fn end_of_head(&mut self, direction: usize) {
         let this = &mut self.directions[direction];
         let head = std::mem::take(&mut this.head);
-        this.field = Field::StartLine;
+        this.field = LineKind::StartLine;
         let next =
             if head.starts_with(b"HTTP/1.") { self.response(&head) } else { self.request(&head, direction) };
-        let next = next.unwrap_or(Phase::Unknown);
-        if matches!(next, Phase::Tunnel) {
-            self.directions[1 - direction].phase = Phase::Tunnel;
+        let next = next.unwrap_or(MaskPhase::Unknown);
+        if matches!(next, MaskPhase::Tunnel) {
+            self.directions[1 - direction].phase = MaskPhase::Tunnel;
         }
         self.directions[direction].phase = next;
     }
 
     /// What follows a request's head (RFC 9112 section 6.3).
-    fn request(&mut self, head: &[u8], direction: usize) -> Option<Phase> {
+    fn request(&mut self, head: &[u8], direction: usize) -> Option<MaskPhase> {
         let read = head::request(head, head::scan(head)?)?;
         let method = match head.get(read.method)? {
             b"HEAD" => Method::Head,
@@ -254,8 +254,8 @@ impl Masked {
         if self.early_responses > 0 {
             self.early_responses -= 1;
             let other = &mut self.directions[1 - direction];
-            if method == Method::Head && matches!(other.phase, Phase::Body(_)) {
-                other.phase = Phase::Start;
+            if method == Method::Head && matches!(other.phase, MaskPhase::Body(_)) {
+                other.phase = MaskPhase::Start;
             }
         } else if self.requests.len() < MAX_REQUESTS {
             self.requests.push_back(method);
@@ -263,34 +263,34 @@ impl Masked {
             return None;
         }
         match (read.fields.transfer_encoding, read.fields.content_length) {
-            (true, _) if read.fields.chunked => Some(Phase::Body(Body::Chunked(Chunks::new()))),
+            (true, _) if read.fields.chunked => Some(MaskPhase::Body(Body::Chunked(Chunks::new()))),
             (true, _) => None,
-            (false, None | Some(0)) => Some(Phase::Start),
-            (false, Some(size)) => Some(Phase::Body(Body::Length { left: size, size })),
+            (false, None | Some(0)) => Some(MaskPhase::Start),
+            (false, Some(size)) => Some(MaskPhase::Body(Body::Length { left: size, size })),
         }
     }
 
     /// What follows a response's head.
-    fn response(&mut self, head: &[u8]) -> Option<Phase> {
+    fn response(&mut self, head: &[u8]) -> Option<MaskPhase> {
         let read = head::response(head, head::scan(head)?)?;
         if read.status < 200 && read.status != 101 {
-            return Some(Phase::Start);
+            return Some(MaskPhase::Start);
         }
         let method = self.requests.pop_front().unwrap_or_else(|| {
             self.early_responses += 1;
             Method::Other
         });
         if read.status == 101 || method == Method::Connect && (200..300).contains(&read.status) {
-            return Some(Phase::Tunnel);
+            return Some(MaskPhase::Tunnel);
         }
         if method == Method::Head || matches!(read.status, 204 | 304) {
-            return Some(Phase::Start);
+            return Some(MaskPhase::Start);
         }
         Some(match (read.fields.transfer_encoding, read.fields.content_length) {
-            (true, _) if read.fields.chunked => Phase::Body(Body::Chunked(Chunks::new())),
-            (true, _) | (false, None) => Phase::Body(Body::UntilClose { size: 0 }),
-            (false, Some(0)) => Phase::Start,
-            (false, Some(size)) => Phase::Body(Body::Length { left: size, size }),
+            (true, _) if read.fields.chunked => MaskPhase::Body(Body::Chunked(Chunks::new())),
+            (true, _) | (false, None) => MaskPhase::Body(Body::UntilClose { size: 0 }),
+            (false, Some(0)) => MaskPhase::Start,
+            (false, Some(size)) => MaskPhase::Body(Body::Length { left: size, size }),
         })
     }
 }
@@ -308,31 +308,31 @@ impl Mask for Masked {
     fn skip(&mut self, direction: usize, length: u64, call: &Call) {
         let this = &mut self.directions[direction];
         match &mut this.phase {
-            Phase::Unknown | Phase::Tunnel => {}
+            MaskPhase::Unknown | MaskPhase::Tunnel => {}
             _ if length == 0 => {}
-            Phase::Body(body) => match body.skip(length, call) {
-                Progress::More => {}
-                Progress::Done(taken) if taken == length => this.phase = Phase::Start,
-                Progress::Done(_) | Progress::Invalid => this.lose(),
+            MaskPhase::Body(body) => match body.skip(length, call) {
+                BodyProgress::More => {}
+                BodyProgress::Done(taken) if taken == length => this.phase = MaskPhase::Start,
+                BodyProgress::Done(_) | BodyProgress::Invalid => this.lose(),
             },
-            Phase::Start | Phase::Opening | Phase::Head => this.lose(),
+            MaskPhase::Start | MaskPhase::Opening | MaskPhase::Head => this.lose(),
         }
     }
 
     fn gap(&mut self, direction: usize, length: u64) {
         let this = &mut self.directions[direction];
         match &mut this.phase {
-            Phase::Unknown | Phase::Tunnel => {}
-            Phase::Body(Body::Length { left, .. }) if length < *left => *left -= length,
-            Phase::Body(Body::Length { left, .. }) if length == *left => this.phase = Phase::Start,
-            Phase::Body(Body::UntilClose { .. }) => {}
-            Phase::Body(Body::Chunked(chunks)) => chunks.lose(),
+            MaskPhase::Unknown | MaskPhase::Tunnel => {}
+            MaskPhase::Body(Body::Length { left, .. }) if length < *left => *left -= length,
+            MaskPhase::Body(Body::Length { left, .. }) if length == *left => this.phase = MaskPhase::Start,
+            MaskPhase::Body(Body::UntilClose { .. }) => {}
+            MaskPhase::Body(Body::Chunked(chunks)) => chunks.lose(),
             _ => this.lose(),
         }
     }
 }
 
-impl Direction {
+impl MaskState {
     fn lose(&mut self) {
         *self = Self::default();
     }
@@ -345,7 +345,7 @@ impl Direction {
             match ProxyHeader::of(&self.line) {
                 ProxyHeader::None => {}
                 ProxyHeader::More if self.line.len() <= MAX_HEAD => {
-                    self.phase = Phase::Opening;
+                    self.phase = MaskPhase::Opening;
                     return bytes.len();
                 }
                 ProxyHeader::More => {
@@ -353,7 +353,7 @@ impl Direction {
                     return zero(bytes);
                 }
                 ProxyHeader::Bytes(length) => {
-                    *self = Self { phase: Phase::Start, ..Self::default() };
+                    *self = Self { phase: MaskPhase::Start, ..Self::default() };
                     return length.saturating_sub(before).min(bytes.len());
                 }
             }
@@ -370,11 +370,11 @@ impl Direction {
                 self.line.truncate(before);
                 self.line.drain(..empty.min(before));
                 self.head.clone_from(&self.line);
-                self.phase = Phase::Head;
+                self.phase = MaskPhase::Head;
                 empty.saturating_sub(before)
             }
             Opening::Prefix => {
-                self.phase = Phase::Opening;
+                self.phase = MaskPhase::Opening;
                 bytes.len()
             }
             Opening::Other => {
@@ -439,29 +439,29 @@ impl Direction {
 
 /// Masks the secrets of a line, which is complete or the first part of one. `above` is the line before it. Returns
 /// what it is.
-fn mask_line(above: Field, line: &mut [u8], is_whole: bool, secrets: &Redactor) -> Field {
+fn mask_line(above: LineKind, line: &mut [u8], is_whole: bool, secrets: &Redactor) -> LineKind {
     let end = line.len() - line.iter().rev().take_while(|byte| matches!(byte, b'\r' | b'\n')).count();
-    let Some(text) = line.get_mut(..end) else { return Field::Plain };
-    if above == Field::StartLine {
+    let Some(text) = line.get_mut(..end) else { return LineKind::Plain };
+    if above == LineKind::StartLine {
         start_line(text, is_whole, secrets);
-        return Field::Plain;
+        return LineKind::Plain;
     }
     let (field, value) = if matches!(text.first(), Some(b' ' | b'\t')) {
         (above, 0)
     } else {
         match text.iter().position(|byte| *byte == b':') {
             Some(colon) => (named(text.get(..colon).unwrap_or_default()), colon + 1),
-            None => (Field::Plain, 0),
+            None => (LineKind::Plain, 0),
         }
     };
     let value = text.get_mut(value..).unwrap_or_default();
     match field {
-        Field::Credential => hide(value),
-        Field::Url => {
+        LineKind::Credential => hide(value),
+        LineKind::Url => {
             let lead = value.iter().take_while(|byte| byte.is_ascii_whitespace()).count();
             secrets.mask_url(value.get_mut(lead..).unwrap_or_default(), is_whole);
         }
-        Field::Plain | Field::StartLine => {}
+        LineKind::Plain | LineKind::StartLine => {}
     }
     field
 }
@@ -481,16 +481,16 @@ fn start_line(text: &mut [u8], is_whole: bool, secrets: &Redactor) {
 }
 
 /// What a field is by its name. Servers pass over bytes that do not belong into one.
-fn named(name: &[u8]) -> Field {
+fn named(name: &[u8]) -> LineKind {
     let name: Vec<u8> =
         name.iter().copied().filter(|byte| is_token(*byte)).map(|byte| byte.to_ascii_lowercase()).collect();
     let has = |word: &&[u8]| memchr::memmem::find(&name, word).is_some();
     if CREDENTIALS.contains(&&name[..]) || CREDENTIAL_WORDS.iter().any(has) {
-        Field::Credential
+        LineKind::Credential
     } else if URLS.contains(&&name[..]) {
-        Field::Url
+        LineKind::Url
     } else {
-        Field::Plain
+        LineKind::Plain
     }
 }
 

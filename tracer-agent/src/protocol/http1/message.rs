@@ -32,7 +32,7 @@ pub(super) enum Collected {
 
 /// One direction of a connection.
 #[derive(Default)]
-pub(super) struct Reader {
+pub(super) struct MessageReader {
     pub(super) phase: Phase,
     /// Bytes that have gone by.
     pub(super) offset: u64,
@@ -46,7 +46,7 @@ pub(super) struct Reader {
     buffer: Vec<u8>,
 }
 
-impl Reader {
+impl MessageReader {
     /// Forgets the message in progress.
     pub(super) fn restart(&mut self) {
         self.phase = Phase::Start;

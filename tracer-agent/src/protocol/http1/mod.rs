@@ -20,10 +20,10 @@ use bytes::Bytes;
 use rustc_hash::FxHasher;
 
 use self::{
-    body::{Body, Chunks, Progress},
+    body::{Body, BodyProgress, Chunks},
     head::Scanned,
-    message::{Collected, Phase, Reader},
-    pairing::{Pending, Queue},
+    message::{Collected, MessageReader, Phase},
+    pairing::{Pending, PipelinedRequests},
     resync::Resync,
     segment::SegmentOf,
 };
@@ -86,9 +86,9 @@ impl Default for Limits {
 pub struct Http1 {
     role: Role,
     limits: Limits,
-    request: Reader,
-    response: Reader,
-    queue: Queue,
+    request: MessageReader,
+    response: MessageReader,
+    queue: PipelinedRequests,
     /// The boundary of messages is not certain.
     resync: Option<Resync>,
     /// Nothing more is read.
@@ -104,9 +104,9 @@ impl Http1 {
         Self {
             role,
             limits,
-            request: Reader::default(),
-            response: Reader::default(),
-            queue: Queue::new(role.of_request()),
+            request: MessageReader::default(),
+            response: MessageReader::default(),
+            queue: PipelinedRequests::new(role.of_request()),
             resync: (start == Start::MidStream).then(Resync::default),
             done: false,
             losses: 0,
@@ -114,7 +114,7 @@ impl Http1 {
         }
     }
 
-    fn reader(&mut self, side: Side) -> &mut Reader {
+    fn reader(&mut self, side: Side) -> &mut MessageReader {
         match side {
             Side::Request => &mut self.request,
             Side::Response => &mut self.response,
@@ -268,24 +268,24 @@ impl Http1 {
         let size = body.size();
         self.reader(side).last_ns = call.end_ns;
         match (progress, side) {
-            (Progress::Invalid, _) => {
+            (BodyProgress::Invalid, _) => {
                 self.lose(call.end_ns, Counter::ExchangesUnparsed, out);
                 length
             }
-            (Progress::More, Side::Request) => {
+            (BodyProgress::More, Side::Request) => {
                 self.queue.request_moved(call.end_ns);
                 length
             }
-            (Progress::More, Side::Response) => {
+            (BodyProgress::More, Side::Response) => {
                 self.queue.response_moved(call.end_ns);
                 length
             }
-            (Progress::Done(taken), Side::Request) => {
+            (BodyProgress::Done(taken), Side::Request) => {
                 self.request.phase = Phase::Start;
                 self.queue.request_done(call.end_ns, size);
                 taken
             }
-            (Progress::Done(taken), Side::Response) => {
+            (BodyProgress::Done(taken), Side::Response) => {
                 self.response.phase = Phase::Start;
                 self.complete(call.end_ns, size, out);
                 taken

@@ -23,13 +23,13 @@ pub(super) struct Pending {
     request_end_ns: u64,
     /// The body is still under way.
     body_open: bool,
-    response: Option<Answer>,
+    response: Option<ResponseStart>,
     /// It was given up and reported; its response must not be taken for another's.
     reported: bool,
 }
 
 #[derive(Clone, Copy)]
-struct Answer {
+struct ResponseStart {
     unit: Unit,
     start_ns: u64,
     last_ns: u64,
@@ -83,7 +83,7 @@ impl Pending {
             http.status = Some(status);
         }
         let (unit, start_ns) = (begin.unit, begin.start_ns);
-        self.response = Some(Answer { unit, start_ns, last_ns: begin.end_ns });
+        self.response = Some(ResponseStart { unit, start_ns, last_ns: begin.end_ns });
     }
 
     fn exchange(&self, kind: Kind, end_ns: u64, outcome: Outcome) -> Exchange {
@@ -113,7 +113,7 @@ impl Pending {
 }
 
 /// Requests in the order in which they were sent; responses come in the same.
-pub(super) struct Queue {
+pub(super) struct PipelinedRequests {
     /// The process's part in all of them.
     kind: Kind,
     waiting: VecDeque<Pending>,
@@ -121,7 +121,7 @@ pub(super) struct Queue {
     bytes: usize,
 }
 
-impl Queue {
+impl PipelinedRequests {
     pub(super) fn new(kind: Kind) -> Self {
         Self { kind, waiting: VecDeque::new(), bytes: 0 }
     }

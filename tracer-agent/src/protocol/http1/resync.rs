@@ -8,9 +8,9 @@
 //! one before it has read a body.
 
 use super::{
-    body::{Body, Chunks, Progress},
+    body::{Body, BodyProgress, Chunks},
     head,
-    message::{Collected, Phase, Reader},
+    message::{Collected, MessageReader, Phase},
     segment::SegmentOf,
 };
 use crate::protocol::interface::{Call, Side};
@@ -19,13 +19,13 @@ use crate::protocol::interface::{Call, Side};
 #[derive(Default)]
 pub(super) struct Resync {
     last: Option<Side>,
-    state: State,
-    reader: Reader,
+    state: ResyncState,
+    reader: MessageReader,
     messages: u64,
 }
 
 #[derive(Default, PartialEq)]
-enum State {
+enum ResyncState {
     /// No response has begun in sight.
     #[default]
     Watching,
@@ -56,17 +56,17 @@ impl Resync {
                 return false;
             }
             // A head that is cut proves itself later: nothing is reported before it is complete.
-            let found = self.state == State::Boundary && call.first && segment.may_begin_message(side);
+            let found = self.state == ResyncState::Boundary && call.first && segment.may_begin_message(side);
             self.reset();
             return found;
         }
         match self.state {
-            State::Watching if turned && call.first && segment.begins_message(side) => {
+            ResyncState::Watching if turned && call.first && segment.begins_message(side) => {
                 self.messages += 1;
-                self.state = State::Following;
+                self.state = ResyncState::Following;
             }
-            State::Following => {}
-            State::Watching | State::Boundary => {
+            ResyncState::Following => {}
+            ResyncState::Watching | ResyncState::Boundary => {
                 self.reset();
                 return false;
             }
@@ -76,7 +76,7 @@ impl Resync {
     }
 
     fn reset(&mut self) {
-        self.state = State::Watching;
+        self.state = ResyncState::Watching;
         self.reader.restart();
     }
 
@@ -113,10 +113,10 @@ impl Resync {
                         SegmentOf::Unseen(length) => body.skip(length, &call),
                     };
                     match progress {
-                        Progress::More => segment.length() as u64,
-                        Progress::Done(taken) if taken == segment.length() as u64 => return self.reach(),
+                        BodyProgress::More => segment.length() as u64,
+                        BodyProgress::Done(taken) if taken == segment.length() as u64 => return self.reach(),
                         // Bytes behind the end of the response: it was none.
-                        Progress::Done(_) | Progress::Invalid => return self.reset(),
+                        BodyProgress::Done(_) | BodyProgress::Invalid => return self.reset(),
                     }
                 }
             };
@@ -130,6 +130,6 @@ impl Resync {
 
     fn reach(&mut self) {
         self.reset();
-        self.state = State::Boundary;
+        self.state = ResyncState::Boundary;
     }
 }

@@ -3,7 +3,7 @@
 use std::{any::Any, borrow::Cow};
 
 use crate::{
-    exchange::{Attached, Attribute, Event, Payload},
+    exchange::{Attached, Attribute, ExchangeEvent, Payload},
     trace_context::{Carrier, Incoming},
 };
 
@@ -56,7 +56,7 @@ impl Carrier for Fields<'_> {
 /// The events that a message tells (`event=`), and the contexts that it belongs to (`link=`).
 pub(super) fn attached(text: &[u8], time_ns: u64) -> Option<Box<Attached>> {
     let fields = Fields(text);
-    let events = fields.values("event").map(|name| Event {
+    let events = fields.values("event").map(|name| ExchangeEvent {
         time_ns,
         name: String::from_utf8_lossy(name).into_owned().into(),
         attributes: vec![("of".into(), "a message".into())],

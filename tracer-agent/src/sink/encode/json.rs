@@ -50,7 +50,7 @@ pub(in crate::sink) fn span(span: &Span) -> Arc<[u8]> {
         const KEPT: usize = 64 * 1024;
         out.clear();
         out.shrink_to(KEPT);
-        write(out, &Fields::of(span));
+        write(out, &JsonFields::of(span));
         Arc::from(out.as_slice())
     })
 }
@@ -69,7 +69,7 @@ struct Scope {
 /// The fields of a span, in the order in which they are written.
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
-struct Fields<'a> {
+struct JsonFields<'a> {
     trace_id: Hex<'a>,
     span_id: Hex<'a>,
     name: &'a str,
@@ -90,7 +90,7 @@ struct Fields<'a> {
     links: Links<'a>,
 }
 
-impl<'a> Fields<'a> {
+impl<'a> JsonFields<'a> {
     fn of(span: &'a Span) -> Self {
         const ERROR: u8 = 2;
         Self {
@@ -133,7 +133,7 @@ impl Serialize for Events<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         #[derive(Serialize)]
         #[serde(rename_all = "camelCase")]
-        struct Event<'a> {
+        struct JsonEvent<'a> {
             time_unix_nano: AsText<u64>,
             name: &'a str,
             attributes: List<'a>,
@@ -141,7 +141,7 @@ impl Serialize for Events<'_> {
         let mut list = serializer.serialize_seq(Some(self.0.len()))?;
         for event in self.0 {
             let attributes = Attributes::from(&event.attributes[..]);
-            list.serialize_element(&Event {
+            list.serialize_element(&JsonEvent {
                 time_unix_nano: AsText(event.time_unix_ns),
                 name: &event.name,
                 attributes: List(&attributes),
@@ -164,14 +164,14 @@ impl Serialize for Links<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         #[derive(Serialize)]
         #[serde(rename_all = "camelCase")]
-        struct Link<'a> {
+        struct JsonLink<'a> {
             trace_id: Hex<'a>,
             span_id: Hex<'a>,
             #[serde(skip_serializing_if = "str::is_empty")]
             trace_state: &'a str,
             flags: u32,
         }
-        serializer.collect_seq(self.0.iter().map(|link| Link {
+        serializer.collect_seq(self.0.iter().map(|link| JsonLink {
             trace_id: Hex(&link.trace_id),
             span_id: Hex(&link.span_id),
             trace_state: &link.trace_state,
@@ -186,11 +186,12 @@ struct List<'a>(&'a Attributes);
 impl Serialize for List<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         #[derive(Serialize)]
-        struct Attribute<'a> {
+        struct JsonAttribute<'a> {
             key: &'a str,
             value: AnyValue<'a>,
         }
-        serializer.collect_seq(self.0.iter().map(|(key, value)| Attribute { key, value: AnyValue(value) }))
+        serializer
+            .collect_seq(self.0.iter().map(|(key, value)| JsonAttribute { key, value: AnyValue(value) }))
     }
 }
 

@@ -9,7 +9,7 @@ use crate::units::{Size, Time};
 
 /// The OTLP protocol.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-pub enum Protocol {
+pub enum OtlpProtocol {
     /// gRPC.
     #[serde(rename = "grpc")]
     Grpc,
@@ -22,7 +22,7 @@ pub enum Protocol {
     HttpJson,
 }
 
-impl std::str::FromStr for Protocol {
+impl std::str::FromStr for OtlpProtocol {
     type Err = String;
     fn from_str(text: &str) -> Result<Self, String> {
         match text {
@@ -68,7 +68,7 @@ pub struct ExportConfig {
     /// Address for traces, used as it stands.
     pub traces_endpoint: Option<String>,
     /// `http/protobuf`, `grpc` or `http/json`.
-    pub protocol: Protocol,
+    pub protocol: OtlpProtocol,
     /// Headers of each request.
     pub headers: BTreeMap<String, String>,
     /// How long a request may take.
@@ -94,7 +94,7 @@ impl Default for ExportConfig {
         Self {
             endpoint: None,
             traces_endpoint: None,
-            protocol: Protocol::default(),
+            protocol: OtlpProtocol::default(),
             headers: BTreeMap::new(),
             timeout: Time::from_ms(10_000),
             compression: Compression::default(),
@@ -126,7 +126,7 @@ impl ExportConfig {
             if configured.contains("://") { configured.clone() } else { format!("http://{configured}") };
         let base = with_scheme.trim_end_matches('/');
         let address = match (self.protocol, &self.traces_endpoint) {
-            (Protocol::Grpc, _) => format!("{base}{METHOD}"),
+            (OtlpProtocol::Grpc, _) => format!("{base}{METHOD}"),
             (_, Some(_)) => with_scheme.clone(),
             (_, None) => format!("{base}{PATH}"),
         };

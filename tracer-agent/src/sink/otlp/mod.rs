@@ -13,19 +13,19 @@ use std::{
     time::Duration,
 };
 
-pub use self::config::{ExportConfig, Protocol};
+pub use self::config::{ExportConfig, OtlpProtocol};
 use self::{
-    queue::{Encoded, Queue},
-    transport::Transport,
+    queue::{Encoded, ExportQueue},
+    transport::OtlpTransport,
 };
 pub use super::ExportStatistics;
-use super::{Account, End, Outgoing, SpanSink, encode::protobuf};
+use super::{Account, Outgoing, SinkEnd, SpanSink, encode::protobuf};
 use crate::{ledger::Counter, span::Span};
 
 /// The running exporter.
 pub struct Exporter {
-    queue: Arc<Queue>,
-    protocol: Protocol,
+    queue: Arc<ExportQueue>,
+    protocol: OtlpProtocol,
     worker: Option<JoinHandle<()>>,
     done: mpsc::Receiver<()>,
 }
@@ -33,8 +33,8 @@ pub struct Exporter {
 /// Hands spans to the exporter; never blocks.
 #[derive(Clone)]
 pub struct SpanSender {
-    queue: Arc<Queue>,
-    protocol: Protocol,
+    queue: Arc<ExportQueue>,
+    protocol: OtlpProtocol,
 }
 
 impl SpanSender {
@@ -45,8 +45,8 @@ impl SpanSender {
 
     fn queue(&self, span: &Outgoing<'_>) {
         let bytes = match self.protocol {
-            Protocol::HttpJson => span.otlp_json(),
-            Protocol::Grpc | Protocol::HttpProtobuf => span.otlp_protobuf(),
+            OtlpProtocol::HttpJson => span.otlp_json(),
+            OtlpProtocol::Grpc | OtlpProtocol::HttpProtobuf => span.otlp_protobuf(),
         };
         let resource = Arc::clone(&span.span().resource);
         self.queue.push(Encoded { resource, bytes: Arc::clone(bytes) });
@@ -70,7 +70,7 @@ impl SpanSink for Otlp {
         self.sender.queue(span);
     }
 
-    fn finish(&mut self, end: &End<'_>) {
+    fn finish(&mut self, end: &SinkEnd<'_>) {
         self.exporter.queue.close(end.time_left);
     }
 
@@ -111,8 +111,8 @@ impl Exporter {
     /// The endpoint cannot be used.
     pub fn start(config: &ExportConfig) -> Result<Option<Self>, String> {
         let Some(endpoint) = config.endpoint()? else { return Ok(None) };
-        let transport = Transport::new(config, endpoint)?;
-        let queue = Arc::new(Queue::new(config));
+        let transport = OtlpTransport::new(config, endpoint)?;
+        let queue = Arc::new(ExportQueue::new(config));
         let (finished, done) = mpsc::channel();
         let worker = std::thread::Builder::new()
             .name("tracer-export".to_owned())

@@ -27,8 +27,8 @@ pub(super) enum DropReason {
 }
 
 /// The queue between the pipeline's thread and the exporter's.
-pub(super) struct Queue {
-    state: Mutex<State>,
+pub(super) struct ExportQueue {
+    state: Mutex<ExportState>,
     wake: Notify,
     max_spans: usize,
     max_bytes: usize,
@@ -36,7 +36,7 @@ pub(super) struct Queue {
 }
 
 #[derive(Default)]
-struct State {
+struct ExportState {
     waiting: VecDeque<Encoded>,
     bytes: usize,
     statistics: ExportStatistics,
@@ -44,7 +44,7 @@ struct State {
     closed: Option<Instant>,
 }
 
-impl Queue {
+impl ExportQueue {
     pub(super) fn new(config: &ExportConfig) -> Self {
         Self {
             state: Mutex::default(),
@@ -55,7 +55,7 @@ impl Queue {
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, State> {
+    fn lock(&self) -> MutexGuard<'_, ExportState> {
         // Nothing panics while it holds the lock; the counts are right even if something did.
         self.state.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
     }

@@ -11,23 +11,23 @@ use hyper_util::{
     rt::{TokioExecutor, TokioTimer},
 };
 
-use super::{ExportConfig, Protocol, answer::Answer, config::Compression, grpc};
+use super::{ExportConfig, OtlpProtocol, answer::Answer, config::Compression, grpc};
 use crate::sink::encode::protobuf::partial_success;
 
 /// Longest answer that is read.
 const MAX_ANSWER: usize = 64 * 1024;
 
 /// The way to the receiver.
-pub(super) struct Transport {
+pub(super) struct OtlpTransport {
     client: Client<HttpConnector, Full<Bytes>>,
     uri: Uri,
-    protocol: Protocol,
+    protocol: OtlpProtocol,
     compression: Compression,
     headers: HeaderMap,
     timeout: Duration,
 }
 
-impl Transport {
+impl OtlpTransport {
     pub(super) fn new(config: &ExportConfig, uri: Uri) -> Result<Self, String> {
         let mut headers = HeaderMap::new();
         for (name, value) in &config.headers {
@@ -39,9 +39,9 @@ impl Transport {
             headers.insert(name, value);
         }
         let content = match config.protocol {
-            Protocol::Grpc => "application/grpc",
-            Protocol::HttpProtobuf => "application/x-protobuf",
-            Protocol::HttpJson => "application/json",
+            OtlpProtocol::Grpc => "application/grpc",
+            OtlpProtocol::HttpProtobuf => "application/x-protobuf",
+            OtlpProtocol::HttpJson => "application/json",
         };
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(content));
         let agent = concat!("tracer/", env!("CARGO_PKG_VERSION"));
@@ -51,7 +51,7 @@ impl Transport {
             Compression::Gzip => Some("gzip"),
             Compression::Zstd => Some("zstd"),
         };
-        let is_grpc = config.protocol == Protocol::Grpc;
+        let is_grpc = config.protocol == OtlpProtocol::Grpc;
         if let Some(encoding) = encoding {
             let name =
                 if is_grpc { HeaderName::from_static("grpc-encoding") } else { header::CONTENT_ENCODING };
@@ -82,7 +82,7 @@ impl Transport {
         })
     }
 
-    pub(super) fn protocol(&self) -> Protocol {
+    pub(super) fn protocol(&self) -> OtlpProtocol {
         self.protocol
     }
 
@@ -100,15 +100,15 @@ impl Transport {
             Err(error) => return Answer::Refused { error: format!("cannot compress: {error}") },
         };
         let body = match self.protocol {
-            Protocol::Grpc => grpc::frame(&compressed, self.compression != Compression::None),
-            Protocol::HttpProtobuf | Protocol::HttpJson => compressed,
+            OtlpProtocol::Grpc => grpc::frame(&compressed, self.compression != Compression::None),
+            OtlpProtocol::HttpProtobuf | OtlpProtocol::HttpJson => compressed,
         };
         let mut request = match Request::post(self.uri.clone()).body(Full::new(Bytes::from(body))) {
             Ok(request) => request,
             Err(error) => return Answer::Refused { error: error.to_string() },
         };
         request.headers_mut().extend(self.headers.clone());
-        if self.protocol == Protocol::Grpc
+        if self.protocol == OtlpProtocol::Grpc
             && let Ok(limit) = HeaderValue::from_str(&format!("{}m", self.timeout.as_millis()))
         {
             request.headers_mut().insert("grpc-timeout", limit);
@@ -126,7 +126,9 @@ impl Transport {
             }
             // The status says enough if the body is too long, cut, or never ends; gRPC has its own
             // status behind it.
-            _ if self.protocol != Protocol::Grpc => self.understand(head.status, &head.headers, None, &[]),
+            _ if self.protocol != OtlpProtocol::Grpc => {
+                self.understand(head.status, &head.headers, None, &[])
+            }
             Ok(Err(error)) => {
                 Answer::Again { error: format!("the answer cannot be read: {error}"), after: None }
             }
@@ -153,12 +155,12 @@ impl Transport {
         trailers: Option<&HeaderMap>,
         body: &[u8],
     ) -> Answer {
-        if self.protocol == Protocol::Grpc {
+        if self.protocol == OtlpProtocol::Grpc {
             return grpc::understand(status, headers, trailers, body);
         }
         if status.is_success() {
             let rejected = match self.protocol {
-                Protocol::HttpJson => json_rejected(body),
+                OtlpProtocol::HttpJson => json_rejected(body),
                 _ => partial_success(body).map_or(0, |(rejected, _)| rejected),
             };
             return Answer::Taken { rejected };
@@ -246,8 +248,8 @@ mod tests {
 
     #[test]
     fn errors_are_told_apart_as_otlp_says() {
-        let transport =
-            Transport::new(&ExportConfig::default(), Uri::from_static("http://a/v1/traces")).expect("valid");
+        let transport = OtlpTransport::new(&ExportConfig::default(), Uri::from_static("http://a/v1/traces"))
+            .expect("valid");
         let mut headers = HeaderMap::new();
         headers.insert(header::RETRY_AFTER, HeaderValue::from_static("7"));
         let answer = |status: u16| {

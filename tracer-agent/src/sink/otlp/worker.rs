@@ -4,9 +4,9 @@ use std::time::{Duration, Instant};
 
 use super::{
     answer::Answer,
-    config::{ExportConfig, Protocol},
-    queue::{DropReason, Encoded, Queue},
-    transport::Transport,
+    config::{ExportConfig, OtlpProtocol},
+    queue::{DropReason, Encoded, ExportQueue},
+    transport::OtlpTransport,
 };
 use crate::{
     sink::encode::{json, protobuf},
@@ -23,7 +23,7 @@ const FIRST_PAUSE: Duration = Duration::from_millis(200);
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 
 /// Runs until the queue is closed and empty, or its deadline has passed.
-pub(super) fn run(queue: &Queue, transport: Transport, config: &ExportConfig) {
+pub(super) fn run(queue: &ExportQueue, transport: OtlpTransport, config: &ExportConfig) {
     let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => {
@@ -31,20 +31,25 @@ pub(super) fn run(queue: &Queue, transport: Transport, config: &ExportConfig) {
             return;
         }
     };
-    let mut worker =
-        Worker { queue, transport, config, failing_since: None, jitter: crate::clock::monotonic_ns() | 1 };
+    let mut worker = ExportWorker {
+        queue,
+        transport,
+        config,
+        failing_since: None,
+        jitter: crate::clock::monotonic_ns() | 1,
+    };
     runtime.block_on(worker.serve());
 }
 
-struct Worker<'a> {
-    queue: &'a Queue,
-    transport: Transport,
+struct ExportWorker<'a> {
+    queue: &'a ExportQueue,
+    transport: OtlpTransport,
     config: &'a ExportConfig,
     failing_since: Option<Instant>,
     jitter: u64,
 }
 
-impl Worker<'_> {
+impl ExportWorker<'_> {
     async fn serve(&mut self) {
         loop {
             if self.queue.closing().is_none() && !self.queue.has_full_batch() {
@@ -72,22 +77,22 @@ impl Worker<'_> {
                 continue;
             }
             match self.try_until_done(&part).await {
-                Outcome::Done => {}
-                Outcome::TooLarge if part.len() > 1 => {
+                BatchOutcome::Done => {}
+                BatchOutcome::TooLarge if part.len() > 1 => {
                     // A receiver that is short of room gets time, one that has a limit loses little.
                     self.pause(FIRST_PAUSE).await;
                     let rest = part.split_off(part.len() / 2);
                     parts.extend([rest, part]);
                 }
-                Outcome::TooLarge => self.queue.dropped(part.len(), DropReason::TooLarge),
+                BatchOutcome::TooLarge => self.queue.dropped(part.len(), DropReason::TooLarge),
             }
         }
     }
 
-    async fn try_until_done(&mut self, batch: &[Encoded]) -> Outcome {
+    async fn try_until_done(&mut self, batch: &[Encoded]) -> BatchOutcome {
         let request = self.encode(batch);
         if request.len() > MAX_REQUEST {
-            return Outcome::TooLarge;
+            return BatchOutcome::TooLarge;
         }
         let begin = Instant::now();
         let mut pause = FIRST_PAUSE;
@@ -104,16 +109,16 @@ impl Worker<'_> {
                             "the OTLP receiver takes spans again"
                         );
                     }
-                    return Outcome::Done;
+                    return BatchOutcome::Done;
                 }
                 Answer::TooLarge => {
                     self.queue.failed("the request is too large for the OTLP receiver", false);
-                    return Outcome::TooLarge;
+                    return BatchOutcome::TooLarge;
                 }
                 Answer::Refused { error } => {
                     self.failed(&error, false);
                     self.queue.dropped(batch.len(), DropReason::Refused);
-                    return Outcome::Done;
+                    return BatchOutcome::Done;
                 }
                 Answer::Again { error, after } => (error, after),
             };
@@ -121,11 +126,11 @@ impl Worker<'_> {
             let deadline = self.queue.closing();
             if deadline.is_some_and(|deadline| Instant::now() >= deadline) {
                 self.queue.dropped(batch.len(), DropReason::Shutdown);
-                return Outcome::Done;
+                return BatchOutcome::Done;
             }
             if begin.elapsed() >= self.config.retry_for.0 {
                 self.queue.dropped(batch.len(), DropReason::RetriesExhausted);
-                return Outcome::Done;
+                return BatchOutcome::Done;
             }
             // Whatever the receiver says, there is a pause.
             let wait = after.unwrap_or_default().max(self.with_jitter(pause)).min(self.config.retry_for.0);
@@ -158,12 +163,12 @@ impl Worker<'_> {
     fn encode(&self, batch: &[Encoded]) -> Vec<u8> {
         let groups = by_resource(batch);
         match self.transport.protocol() {
-            Protocol::HttpJson => {
+            OtlpProtocol::HttpJson => {
                 let mut request = Vec::new();
                 json::request(&mut request, &groups);
                 request
             }
-            Protocol::Grpc | Protocol::HttpProtobuf => protobuf::request(&groups),
+            OtlpProtocol::Grpc | OtlpProtocol::HttpProtobuf => protobuf::request(&groups),
         }
     }
 
@@ -191,7 +196,7 @@ pub(super) fn by_resource(batch: &[Encoded]) -> Vec<(&Resource, Vec<&[u8]>)> {
 }
 
 /// What came of a batch.
-enum Outcome {
+enum BatchOutcome {
     /// It is accounted for.
     Done,
     /// It must be halved.

@@ -22,11 +22,11 @@ pub use self::{
     output::{AtOnce, Output},
     summary::Summary,
 };
-use super::{Account, End, Outgoing, SpanSink, outlet::Outlet, queue::Progress};
+use super::{Account, Outgoing, SinkEnd, SpanSink, outlet::Outlet, queue::Progress};
 use crate::ledger::{Counter, Ledger, write_ledger};
 
 /// What the terminal's sink is started with.
-pub struct Settings {
+pub struct TerminalSettings {
     /// What is written.
     pub format: Format,
     /// Where it goes.
@@ -41,8 +41,8 @@ pub struct Settings {
 const QUEUE_BYTES: usize = 4 << 20;
 
 /// Starts the sink; none if nothing is written.
-pub(super) fn start(settings: Settings) -> Result<Option<Box<dyn SpanSink + Send>>, String> {
-    let Settings { format, out, style, summary } = settings;
+pub(super) fn start(settings: TerminalSettings) -> Result<Option<Box<dyn SpanSink + Send>>, String> {
+    let TerminalSettings { format, out, style, summary } = settings;
     if format == Format::None && !summary {
         return Ok(None);
     }
@@ -75,7 +75,7 @@ impl SpanSink for Terminal {
         self.output.tick(now_ns);
     }
 
-    fn finish(&mut self, end: &End<'_>) {
+    fn finish(&mut self, end: &SinkEnd<'_>) {
         self.output.finish();
         if let Some(endpoints) = &self.summary {
             self.output.write(&summary(endpoints, end.ledger, end.names));

@@ -10,7 +10,7 @@ use super::{
     line_limit::LineLimit,
     row::Row,
     style::Palette,
-    text::Lines,
+    text::TextLines,
     waterfall::{self, Waterfall},
 };
 use crate::{
@@ -20,12 +20,12 @@ use crate::{
 };
 
 /// Takes chunks of text.
-pub trait Chunks {
+pub trait ChunkWriter {
     /// Takes a chunk that holds so many spans.
     fn take(&mut self, chunk: Vec<u8>, spans: u64);
 }
 
-impl Chunks for Outlet {
+impl ChunkWriter for Outlet {
     fn take(&mut self, chunk: Vec<u8>, spans: u64) {
         // What does not fit is counted there.
         let _ = self.push(chunk, spans);
@@ -45,7 +45,7 @@ impl AtOnce {
     }
 }
 
-impl Chunks for AtOnce {
+impl ChunkWriter for AtOnce {
     fn take(&mut self, chunk: Vec<u8>, _: u64) {
         if self.has_failed {
             return;
@@ -63,13 +63,13 @@ impl Chunks for AtOnce {
 pub struct Output {
     format: Format,
     style: Style,
-    lines: Lines,
+    lines: TextLines,
     waterfall: Waterfall,
     limit: LineLimit,
     assembly: Assembly,
     /// `CLOCK_MONOTONIC` of the last tick.
     now_ns: u64,
-    out: Box<dyn Chunks + Send>,
+    out: Box<dyn ChunkWriter + Send>,
     chunk: Vec<u8>,
     /// In the chunk.
     spans: u64,
@@ -83,11 +83,11 @@ impl Output {
     const WIDEST: usize = 160;
 
     /// Hands its chunks to `out`.
-    pub fn new(format: Format, style: Style, out: Box<dyn Chunks + Send>) -> Self {
+    pub fn new(format: Format, style: Style, out: Box<dyn ChunkWriter + Send>) -> Self {
         Self {
             format,
             style,
-            lines: Lines::new(Palette(style.color)),
+            lines: TextLines::new(Palette(style.color)),
             waterfall: Waterfall::new(Palette(style.color)),
             limit: LineLimit::new(if format == Format::Tree { " traces" } else { "" }),
             assembly: Assembly::default(),

@@ -19,13 +19,13 @@ const SHORTEST_FOR_RATE: f64 = 1.0;
 /// secret key.
 #[derive(Default)]
 pub struct Summary {
-    endpoints: HashMap<(String, bool, String), Endpoint>,
+    endpoints: HashMap<(String, bool, String), EndpointRow>,
     first_ns: u64,
     last_ns: u64,
     spans: u64,
 }
 
-struct Endpoint {
+struct EndpointRow {
     count: u64,
     errors: u64,
     /// Microseconds.
@@ -47,7 +47,7 @@ impl Summary {
         if self.endpoints.len() >= MAX_ENDPOINTS && !self.endpoints.contains_key(&key) {
             key = ("(other)".to_owned(), is_server, "(other)".to_owned());
         }
-        let endpoint = self.endpoints.entry(key).or_insert_with(Endpoint::new);
+        let endpoint = self.endpoints.entry(key).or_insert_with(EndpointRow::new);
         endpoint.count += 1;
         endpoint.errors += u64::from(matches!(span.status, Status::Error(_)));
         let taken_ns = span.end_unix_ns.saturating_sub(span.start_unix_ns);
@@ -117,7 +117,7 @@ impl Summary {
     }
 }
 
-impl Endpoint {
+impl EndpointRow {
     fn new() -> Self {
         Self { count: 0, errors: 0, latency: new_histogram(), longest_ns: 0 }
     }

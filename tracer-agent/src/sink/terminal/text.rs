@@ -15,13 +15,13 @@ const SERVICE_WIDTH: usize = 16;
 const TARGET_WIDTH: usize = 30;
 
 /// The lines' columns.
-pub(super) struct Lines {
+pub(super) struct TextLines {
     palette: Palette,
     /// Widest service so far, up to a limit: columns stay where they are.
     width: usize,
 }
 
-impl Lines {
+impl TextLines {
     pub(super) fn new(palette: Palette) -> Self {
         Self { palette, width: 8 }
     }
@@ -67,7 +67,7 @@ mod tests {
     };
 
     /// Writes an exchange that ended `end_ms` after the clock's zero.
-    fn write(lines: &mut Lines, kind: Kind, request: &str, status: Option<u16>, end_ms: u64) -> String {
+    fn write(lines: &mut TextLines, kind: Kind, request: &str, status: Option<u16>, end_ms: u64) -> String {
         let outcome = if status.is_some() { Outcome::Complete } else { Outcome::NoResponse };
         let method = 0..request.find(' ').expect("a method");
         let target = method.end + 1..request.rfind(' ').expect("a version");
@@ -123,7 +123,7 @@ mod tests {
 
     #[test]
     fn columns_stay_where_they_are_whatever_traffic_says() {
-        let mut text = Lines::new(Palette(false));
+        let mut text = TextLines::new(Palette(false));
         let lines = [
             write(&mut text, Kind::Serve, "GET /orders/42?token=abc HTTP/1.1", Some(200), 1),
             write(&mut text, Kind::Call, "DELETE /a\u{1b}[31m HTTP/1.1", None, 2),
