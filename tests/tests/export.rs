@@ -32,8 +32,7 @@ fn span(service: &str, n: usize) -> Span {
         start_unix_ns: 1,
         end_unix_ns: 2,
         attributes: Attributes::default(),
-        events: Vec::new(),
-        links: Vec::new(),
+        attachments: None,
         status: Status::Unset,
     }
 }

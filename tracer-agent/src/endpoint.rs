@@ -20,13 +20,17 @@ use tracer_common::{
 pub enum Endpoint {
     /// An IP address and a port.
     Ip(SocketAddr),
-    /// A Unix socket.
-    Unix {
-        /// What it is bound to.
-        name: UnixName,
-        /// Number of the socket, unique on the host.
-        socket: u64,
-    },
+    /// A Unix socket. Shared: every span has both ends of its connection, and most connections are IP.
+    Unix(Arc<UnixEndpoint>),
+}
+
+/// The address of a Unix socket.
+#[derive(Debug, PartialEq, Eq)]
+pub struct UnixEndpoint {
+    /// What it is bound to.
+    pub name: UnixName,
+    /// Number of the socket, unique on the host.
+    pub socket: u64,
 }
 
 /// What a Unix socket is bound to (`unix(7)`).
@@ -72,14 +76,15 @@ impl Endpoint {
         } else {
             (name.clone(), name)
         };
-        (Self::Unix { name: own_name, socket: own }, Self::Unix { name: other_name, socket: other })
+        let unix = |name, socket| Self::Unix(Arc::new(UnixEndpoint { name, socket }));
+        (unix(own_name, own), unix(other_name, other))
     }
 
     /// The IP address and port, if it has them.
     pub fn ip(&self) -> Option<SocketAddr> {
         match self {
             Self::Ip(address) => Some(*address),
-            Self::Unix { .. } => None,
+            Self::Unix(_) => None,
         }
     }
 
@@ -106,10 +111,10 @@ impl Endpoint {
         let mut hasher = FxHasher::default();
         match self {
             Self::Ip(address) => address.hash(&mut hasher),
-            Self::Unix { name: UnixName::Path(name) | UnixName::Abstract(name), .. } => {
-                name.hash(&mut hasher);
-            }
-            Self::Unix { name: UnixName::Unnamed, socket } => socket.hash(&mut hasher),
+            Self::Unix(unix) => match &unix.name {
+                UnixName::Path(name) | UnixName::Abstract(name) => name.hash(&mut hasher),
+                UnixName::Unnamed => unix.socket.hash(&mut hasher),
+            },
         }
         hasher.finish()
     }
@@ -126,11 +131,11 @@ impl fmt::Display for Endpoint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Ip(address) => address.fmt(f),
-            Self::Unix { name: UnixName::Path(path), .. } => String::from_utf8_lossy(path).fmt(f),
-            Self::Unix { name: UnixName::Abstract(name), .. } => {
-                write!(f, "@{}", String::from_utf8_lossy(name))
-            }
-            Self::Unix { name: UnixName::Unnamed, socket } => write!(f, "unix:[{socket}]"),
+            Self::Unix(unix) => match &unix.name {
+                UnixName::Path(path) => String::from_utf8_lossy(path).fmt(f),
+                UnixName::Abstract(name) => write!(f, "@{}", String::from_utf8_lossy(name)),
+                UnixName::Unnamed => write!(f, "unix:[{}]", unix.socket),
+            },
         }
     }
 }

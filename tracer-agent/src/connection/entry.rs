@@ -121,6 +121,11 @@ impl Entry {
         self.keeps_exchanges = keeps;
     }
 
+    /// Whether exchanges were kept.
+    pub(super) fn has_kept(&self) -> bool {
+        !self.exchanges.is_empty()
+    }
+
     /// The exchanges that were kept.
     pub(super) fn take_exchanges(&mut self) -> Vec<Exchange> {
         mem::take(&mut self.exchanges)

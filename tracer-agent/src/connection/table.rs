@@ -270,6 +270,16 @@ impl Table {
         entry.keep_exchanges(keeps);
         work(entry, out);
         entry.keep_exchanges(false);
+        if entry.has_kept() || entry.is_urgent() {
+            self.follow_up(number, now_ns, out);
+        }
+        true
+    }
+
+    /// Hands on the exchanges that a connection kept, and lets it go when it is done.
+    #[inline(never)]
+    fn follow_up(&mut self, number: u64, now_ns: u64, out: &mut dyn ConnectionOutput) {
+        let Some(entry) = self.connections.get_mut(&number) else { return };
         let kept = entry.take_exchanges();
         let (is_urgent, is_gone) = (entry.is_urgent(), entry.is_gone());
         if !kept.is_empty() {
@@ -284,7 +294,6 @@ impl Table {
         if is_gone {
             self.leave_if_done(number, now_ns, out);
         }
-        true
     }
 
     /// A send that was seen after it was done looks later than the receive that it caused. When the

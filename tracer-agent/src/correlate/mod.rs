@@ -329,10 +329,20 @@ impl Correlator {
     /// Whether the parent of an exchange, or of what caused it, may still become known. The record of a client
     /// request comes after it was sent, by as much as the scheduler likes; a strategy may know later.
     pub fn is_unsettled(&self, facts: &ConnectionFacts, exchange: &Exchange) -> bool {
+        let key = Key::of(facts, exchange);
+        match self.open.above(key) {
+            Above::Request(above) => self.is_any_unsettled(above),
+            Above::ToCome => true,
+            Above::Nothing => self.may_attribute_later(key),
+        }
+    }
+
+    /// As [`Correlator::is_unsettled`], for what caused it.
+    #[inline(never)]
+    fn is_any_unsettled(&self, mut key: Key) -> bool {
         /// Processes of this host that a request goes through.
         const LONGEST: usize = 32;
-        let mut key = Key::of(facts, exchange);
-        for _ in 0..LONGEST {
+        for _ in 1..LONGEST {
             key = match self.open.above(key) {
                 Above::Request(above) => above,
                 Above::ToCome => return true,

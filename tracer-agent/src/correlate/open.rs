@@ -197,7 +197,7 @@ impl OpenRequests {
     }
 
     /// What caused a request, as far as that is, or may come to be, an open request.
-    #[inline]
+    #[inline(always)]
     pub(super) fn above(&self, key: Key) -> Above {
         let Some(connection) = self.connections.get(&key.connection) else { return Above::Nothing };
         let mut requests = connection.requests.iter();

@@ -6,7 +6,7 @@ pub use super::config::SpanConfig;
 use super::{
     attributes::Attributes,
     http::{Described, HttpNames},
-    model::{Resource, Span, SpanEvent, SpanKind, SpanLink, Status},
+    model::{Attachments, Resource, Span, SpanEvent, SpanKind, SpanLink, Status},
     outcome::{explanation, failure},
     semconv,
     text::Text,
@@ -86,8 +86,6 @@ impl SpanBuilder {
             attributes.int(semconv::HTTP_REQUEST_RESEND_COUNT, i64::from(resend));
         }
         let start_unix_ns = clock.unix_ns(exchange.start_ns);
-        let (events, links) =
-            exchange.attached.as_deref().map(|all| attached(all, clock)).unwrap_or_default();
         Some(Span {
             resource: Arc::clone(resource),
             trace_id: link.trace_id,
@@ -107,8 +105,7 @@ impl SpanBuilder {
             start_unix_ns,
             end_unix_ns: clock.unix_ns(exchange.end_ns).max(start_unix_ns),
             attributes,
-            events,
-            links,
+            attachments: exchange.attached.as_deref().map(|all| attachments(all, clock)),
             status: described.status,
         })
     }
@@ -123,7 +120,8 @@ impl SpanBuilder {
 }
 
 /// Events and links of a span.
-fn attached(attached: &Attached, clock: &Clock) -> (Vec<SpanEvent>, Vec<SpanLink>) {
+#[cold]
+fn attachments(attached: &Attached, clock: &Clock) -> Box<Attachments> {
     /// OTLP's flags of a context that came from another process: it is known that it is remote, and it is.
     const REMOTE: u32 = 0x300;
     let text = |text: &Cow<'static, str>| match text {
@@ -145,7 +143,7 @@ fn attached(attached: &Attached, clock: &Clock) -> (Vec<SpanEvent>, Vec<SpanLink
         trace_state: context.state.clone(),
         flags: REMOTE | u32::from(context.flags.unwrap_or_default()),
     });
-    (events.collect(), links.collect())
+    Box::new(Attachments { events: events.collect(), links: links.collect() })
 }
 
 /// Describes an exchange by what its payload tells.

@@ -61,7 +61,7 @@ impl Addresses {
     fn text(&mut self, endpoint: &Endpoint) -> Text {
         let address = match endpoint {
             Endpoint::Ip(address) => address.ip(),
-            Endpoint::Unix { .. } => return Text::from(endpoint.to_string()),
+            Endpoint::Unix(_) => return Text::from(endpoint.to_string()),
         };
         if let Some((known, text)) = &self.last
             && *known == address

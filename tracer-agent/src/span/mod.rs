@@ -16,7 +16,7 @@ mod value;
 
 pub use self::{
     attributes::{Attributes, ValueRef},
-    model::{Resource, Span, SpanEvent, SpanKind, SpanLink, Status},
+    model::{Attachments, Resource, Span, SpanEvent, SpanKind, SpanLink, Status},
     semconv::SCHEMA_URL,
     text::Text,
     value::{KeyValue, Value},

@@ -78,6 +78,15 @@ pub struct SpanLink {
     pub flags: u32,
 }
 
+/// Events and links of a span.
+#[derive(Clone, Debug, Default)]
+pub struct Attachments {
+    /// What happened at moments of the span.
+    pub events: Vec<SpanEvent>,
+    /// Spans that it belongs to besides its parent.
+    pub links: Vec<SpanLink>,
+}
+
 /// One span.
 #[derive(Clone, Debug)]
 pub struct Span {
@@ -108,10 +117,8 @@ pub struct Span {
     pub end_unix_ns: u64,
     /// Attributes.
     pub attributes: Attributes,
-    /// What happened at moments of it; most spans have none.
-    pub events: Vec<SpanEvent>,
-    /// Spans that it belongs to besides its parent; most spans have none.
-    pub links: Vec<SpanLink>,
+    /// Its events and links; most spans have none.
+    pub attachments: Option<Box<Attachments>>,
     /// Status.
     pub status: Status,
 }
@@ -120,6 +127,16 @@ impl Span {
     /// How the parent is known; none for a root.
     pub fn evidence(&self) -> Option<Evidence> {
         self.text(semconv::TRACER_LINK_EVIDENCE).and_then(Evidence::from_name)
+    }
+
+    /// What happened at moments of it.
+    pub fn events(&self) -> &[SpanEvent] {
+        self.attachments.as_deref().map_or(&[], |all| &all.events)
+    }
+
+    /// Spans that it belongs to besides its parent.
+    pub fn links(&self) -> &[SpanLink] {
+        self.attachments.as_deref().map_or(&[], |all| &all.links)
     }
 
     /// From start to end; 0 for a span that ends before it starts.

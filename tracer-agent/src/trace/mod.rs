@@ -82,8 +82,7 @@ pub(crate) mod tests {
             start_unix_ns: (HOUR_US + start_us) * 1_000,
             end_unix_ns: (HOUR_US + end_us) * 1_000,
             attributes,
-            events: Vec::new(),
-            links: Vec::new(),
+            attachments: None,
             status: if said.is_error { Status::Error(String::new()) } else { Status::Unset },
         }
     }

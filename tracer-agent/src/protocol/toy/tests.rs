@@ -163,9 +163,9 @@ fn a_new_protocol_goes_from_bytes_to_spans() {
     assert_eq!(pushed.trace_id[15], 0x9c);
     assert_eq!(pushed.parent_span_id.map(|id| id[7]), Some(0x31));
     assert_eq!(published.text("messaging.destination.name"), Some("door"));
-    assert_eq!(published.events.len(), 1);
-    assert_eq!((&*published.events[0].name, published.events[0].time_unix_ns), ("opened", 22));
-    assert_eq!(published.links.iter().map(|link| link.span_id[7]).collect::<Vec<_>>(), [0x32]);
+    assert_eq!(published.events().len(), 1);
+    assert_eq!((&*published.events()[0].name, published.events()[0].time_unix_ns), ("opened", 22));
+    assert_eq!(published.links().iter().map(|link| link.span_id[7]).collect::<Vec<_>>(), [0x32]);
     assert_eq!(second.text("error.type"), None);
     assert_eq!(first.text("error.type"), Some("refused"));
     assert_eq!(third.text("error.type"), Some("no_response"));

@@ -108,8 +108,8 @@ impl<'a> JsonFields<'a> {
                 Status::Error(message) => Some(Failed { code: ERROR, message }),
                 Status::Unset => None,
             },
-            events: Events(&span.events),
-            links: Links(&span.links),
+            events: Events(span.events()),
+            links: Links(span.links()),
         }
     }
 }
@@ -248,7 +248,7 @@ mod tests {
     use serde_json::{Value as Json, json};
 
     use super::*;
-    use crate::span::{SpanKind, Value};
+    use crate::span::{Attachments, SpanKind, Value};
 
     fn span_named(name: &'static str) -> Span {
         let attributes = vec![("service.name".into(), Value::Str("\"spans\":[]".into()))];
@@ -275,17 +275,19 @@ mod tests {
                     ("s".into(), Value::Str("a\"\u{1}\u{2028}".into())),
                 ][..],
             ),
-            events: vec![SpanEvent {
-                time_unix_ns: 7,
-                name: "e".into(),
-                attributes: vec![("k".into(), Value::Int(1))],
-            }],
-            links: vec![SpanLink {
-                trace_id: [0xcd; 16],
-                span_id: [3; 8],
-                trace_state: String::new(),
-                flags: 0x301,
-            }],
+            attachments: Some(Box::new(Attachments {
+                events: vec![SpanEvent {
+                    time_unix_ns: 7,
+                    name: "e".into(),
+                    attributes: vec![("k".into(), Value::Int(1))],
+                }],
+                links: vec![SpanLink {
+                    trace_id: [0xcd; 16],
+                    span_id: [3; 8],
+                    trace_state: String::new(),
+                    flags: 0x301,
+                }],
+            })),
             status: Status::Error("why".to_owned()),
         }
     }
@@ -333,14 +335,14 @@ mod tests {
         if let Status::Error(description) = &span.status {
             object["status"] = json!({ "code": 2, "message": description });
         }
-        for event in &span.events {
+        for event in span.events() {
             object["events"] = json!([{
                 "timeUnixNano": event.time_unix_ns.to_string(),
                 "name": event.name,
                 "attributes": attributes(&event.attributes[..].into()),
             }]);
         }
-        for link in &span.links {
+        for link in span.links() {
             object["links"] = json!([{
                 "traceId": Hex(&link.trace_id).to_string(),
                 "spanId": Hex(&link.span_id).to_string(),

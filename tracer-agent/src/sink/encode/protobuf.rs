@@ -109,14 +109,14 @@ fn write_span(out: &mut Vec<u8>, span: &Span) {
     fixed64(out, 7, span.start_unix_ns);
     fixed64(out, 8, span.end_unix_ns);
     out.extend_from_slice(span.attributes.as_bytes());
-    for event in &span.events {
+    for event in span.events() {
         message(out, 11, |out| {
             fixed64(out, 1, event.time_unix_ns);
             bytes(out, 2, event.name.as_bytes());
             attributes(out, 3, &event.attributes);
         });
     }
-    for link in &span.links {
+    for link in span.links() {
         message(out, 13, |out| {
             bytes(out, 1, &link.trace_id);
             bytes(out, 2, &link.span_id);
@@ -236,7 +236,7 @@ mod tests {
     use prost::Message;
 
     use super::*;
-    use crate::span::{Attributes, SpanEvent, SpanKind, SpanLink, ValueRef};
+    use crate::span::{Attachments, Attributes, SpanEvent, SpanKind, SpanLink, ValueRef};
 
     fn values() -> impl Strategy<Value = Value> {
         prop_oneof![
@@ -291,23 +291,25 @@ mod tests {
                     start_unix_ns: start,
                     end_unix_ns: end,
                     attributes: Attributes::from(&attributes[..]),
-                    events: attributes
-                        .iter()
-                        .map(|attribute| SpanEvent {
-                            time_unix_ns: end,
-                            name: attribute.0.clone(),
-                            attributes: vec![attribute.clone()],
-                        })
-                        .collect(),
-                    links: parent_span_id
-                        .into_iter()
-                        .map(|span_id| SpanLink {
-                            trace_id,
-                            span_id,
-                            trace_state: attributes.iter().map(|(key, _)| key.to_string()).collect(),
-                            flags: flags.rotate_left(8),
-                        })
-                        .collect(),
+                    attachments: Some(Box::new(Attachments {
+                        events: attributes
+                            .iter()
+                            .map(|attribute| SpanEvent {
+                                time_unix_ns: end,
+                                name: attribute.0.clone(),
+                                attributes: vec![attribute.clone()],
+                            })
+                            .collect(),
+                        links: parent_span_id
+                            .into_iter()
+                            .map(|span_id| SpanLink {
+                                trace_id,
+                                span_id,
+                                trace_state: attributes.iter().map(|(key, _)| key.to_string()).collect(),
+                                flags: flags.rotate_left(8),
+                            })
+                            .collect(),
+                    })),
                     status: error.map_or(Status::Unset, Status::Error),
                 },
             )
@@ -359,14 +361,14 @@ mod tests {
                 prop_assert_eq!((theirs.start_time_unix_nano, theirs.end_time_unix_nano), (ours.start_unix_ns, ours.end_unix_ns));
                 prop_assert_eq!(theirs.flags, ours.flags);
                 prop_assert!(same(&ours.attributes, &theirs.attributes));
-                prop_assert_eq!(theirs.events.len(), ours.events.len());
-                for (ours, theirs) in ours.events.iter().zip(&theirs.events) {
+                prop_assert_eq!(theirs.events.len(), ours.events().len());
+                for (ours, theirs) in ours.events().iter().zip(&theirs.events) {
                     prop_assert_eq!(ours.time_unix_ns, theirs.time_unix_nano);
                     prop_assert_eq!(&*ours.name, theirs.name.as_str());
                     prop_assert!(same(&ours.attributes[..].into(), &theirs.attributes));
                 }
-                prop_assert_eq!(theirs.links.len(), ours.links.len());
-                for (ours, theirs) in ours.links.iter().zip(&theirs.links) {
+                prop_assert_eq!(theirs.links.len(), ours.links().len());
+                for (ours, theirs) in ours.links().iter().zip(&theirs.links) {
                     prop_assert_eq!(&theirs.trace_id[..], &ours.trace_id[..]);
                     prop_assert_eq!(&theirs.span_id[..], &ours.span_id[..]);
                     prop_assert_eq!((&theirs.trace_state, theirs.flags), (&ours.trace_state, ours.flags));

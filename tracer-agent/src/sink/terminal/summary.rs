@@ -155,8 +155,7 @@ mod tests {
             start_unix_ns,
             end_unix_ns: start_unix_ns + taken_us * 1000,
             attributes: crate::span::Attributes::default(),
-            events: Vec::new(),
-            links: Vec::new(),
+            attachments: None,
             status,
         }
     }
