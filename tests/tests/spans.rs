@@ -335,3 +335,51 @@ fn ten_requests_in_one_write_are_ten_spans_each_with_its_own_answer() {
     }
     agent.stop();
 }
+
+/// Runs `tests/apps/uploads.py`. Returns its spans, and the agent's status at the end as it is printed.
+fn uploads(count: u32, mode: &[&str]) -> (Vec<Received>, String) {
+    let receiver = Receiver::start();
+    let output = Command::new(tracer_tests::tracer())
+        .args([
+            "run",
+            "--output",
+            "text",
+            "--propagation",
+            "off",
+            "--otlp-endpoint",
+            &receiver.http_endpoint(),
+        ])
+        .args(["--", "/usr/bin/python3"])
+        .arg(root().join("tests/apps/uploads.py"))
+        .arg(count.to_string())
+        .args(mode)
+        .output()
+        .expect("tracer run");
+    let text = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(output.status.success(), "{text}");
+    let spans =
+        receiver.wait_for(|spans| spans.iter().filter(|span| !span.is_server()).count() >= count as usize);
+    (spans, text)
+}
+
+#[test]
+fn uploads_whose_chunks_are_read_in_large_pieces_each_have_both_spans() {
+    let (spans, said) = uploads(40, &[]);
+    for number in 0..40 {
+        for server in [false, true] {
+            one(&spans, &format!("/uploads/{number}"), server);
+        }
+    }
+    assert_eq!(spans.len(), 80, "{said}");
+}
+
+#[test]
+fn a_request_that_stands_in_the_middle_of_a_read_is_counted_as_one() {
+    let (spans, said) = uploads(40, &["early"]);
+    let servers = spans.iter().filter(|span| span.is_server());
+    assert!(servers.clone().all(|span| !span.path().ends_with("fake")), "{said}");
+    let missing = 40 - servers.count();
+    assert_eq!(spans.len(), 80 - missing);
+    let line = format!("{missing}  responses without a request");
+    assert!(missing == 0 || said.contains(&line), "{line}: {said}");
+}

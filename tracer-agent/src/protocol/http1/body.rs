@@ -25,6 +25,13 @@ pub(super) enum BodyProgress {
 }
 
 impl Body {
+    /// A body of which nobody knows where it ends.
+    pub(super) fn lost() -> Self {
+        let mut chunks = Chunks::new();
+        chunks.lose();
+        Self::Chunked(chunks)
+    }
+
     /// Bytes without framing, if they are known.
     pub(super) fn size(&self) -> Option<u64> {
         match self {

@@ -42,6 +42,8 @@ pub(super) struct MessageReader {
     pub(super) begin_offset: u64,
     /// When the last byte of a body moved.
     pub(super) last_ns: u64,
+    /// Bytes went by unseen since then.
+    pub(super) has_gap: bool,
     /// The head so far, when it came in several segments.
     buffer: Vec<u8>,
 }
@@ -50,12 +52,18 @@ impl MessageReader {
     /// Forgets the message in progress.
     pub(super) fn restart(&mut self) {
         self.phase = Phase::Start;
+        self.has_gap = false;
         self.buffer = Vec::new();
     }
 
     /// Whether a message is in progress.
     pub(super) fn is_busy(&self) -> bool {
         !matches!(self.phase, Phase::Start)
+    }
+
+    /// Whether it is in a body whose framing was lost from sight.
+    pub(super) fn is_body_lost(&self) -> bool {
+        matches!(&self.phase, Phase::Body(body) if body.is_lost())
     }
 
     /// Adds bytes to the head. Empty lines before it do not belong to it (RFC 9112 section 2.2), nor

@@ -96,6 +96,10 @@ pub struct Http1 {
     losses: u32,
     /// The first request may have a PROXY header before it.
     at_birth: bool,
+    /// The side that moved last.
+    last_side: Option<Side>,
+    /// The request of the response in progress was not seen.
+    is_unowned: bool,
 }
 
 impl Http1 {
@@ -111,6 +115,8 @@ impl Http1 {
             done: false,
             losses: 0,
             at_birth: start == Start::Birth,
+            last_side: None,
+            is_unowned: false,
         }
     }
 
@@ -213,7 +219,16 @@ impl Http1 {
         let begin = self.response.begin;
         let Some(pending) = self.queue.front() else {
             out.push(Yield::Count(Counter::ExchangesUnpaired, 1));
-            return self.lose(call.end_ns, Counter::ExchangesUnparsed, out);
+            if !self.request.is_body_lost() {
+                return self.lose(call.end_ns, Counter::ExchangesUnparsed, out);
+            }
+            // The head of its request went by uncopied, behind the body before it. Without the method nobody knows
+            // whether the response has a body.
+            if read.status >= 200 {
+                self.is_unowned = true;
+                self.response.phase = Phase::Body(Body::lost());
+            }
+            return;
         };
         let is_head = pending.is_method(b"HEAD");
         let is_connect = pending.is_method(b"CONNECT");
@@ -266,7 +281,9 @@ impl Http1 {
             SegmentOf::Unseen(length) => body.skip(length, call),
         };
         let size = body.size();
-        self.reader(side).last_ns = call.end_ns;
+        let reader = self.reader(side);
+        reader.last_ns = call.end_ns;
+        reader.has_gap = false;
         match (progress, side) {
             (BodyProgress::Invalid, _) => {
                 self.lose(call.end_ns, Counter::ExchangesUnparsed, out);
@@ -295,13 +312,47 @@ impl Http1 {
 
     /// A body that may have ended has: at its last byte.
     fn end_body(&mut self, side: Side, out: &mut Vec<Yield>) {
+        if side == Side::Response && std::mem::take(&mut self.is_unowned) {
+            self.response.phase = Phase::Start;
+            return;
+        }
         let reader = self.reader(side);
         let Phase::Body(body) = &reader.phase else { return };
         let (end_ns, size) = (body.tentative_end().unwrap_or(reader.last_ns), body.size());
+        let outcome = if reader.has_gap { Outcome::Lost } else { Outcome::Complete };
         reader.phase = Phase::Start;
+        reader.has_gap = false;
         match side {
             Side::Request => self.queue.request_done(end_ns, size),
-            Side::Response => self.complete(end_ns, size, out),
+            Side::Response => {
+                self.losses = 0;
+                self.queue.complete(end_ns.max(self.queue.last_response_ns()), size, outcome, out);
+            }
+        }
+    }
+
+    /// A body whose framing was lost from sight, and this side moves again after the other one did. A message that
+    /// begins here ends the body before it, if the messages so far say that the next one is due.
+    #[cold]
+    fn follow_turn(&mut self, side: Side, segment: &SegmentOf<'_>, call: &Call, out: &mut Vec<Yield>) {
+        match side {
+            // Every request is answered. A body that is still under way begins no call with a whole head, unless it
+            // is made to.
+            Side::Request => {
+                if self.queue.is_empty() && segment.is_request_head() {
+                    self.end_body(side, out);
+                }
+            }
+            // The next request was sent after the response's last byte was seen, or before.
+            Side::Response => {
+                let is_due = self.queue.len() > usize::from(!self.is_unowned) || self.request.is_body_lost();
+                if is_due && segment.begins_message(side) {
+                    self.end_body(side, out);
+                } else if is_due && !self.is_unowned {
+                    // The rest of the response, or the answer to the next request: nobody knows.
+                    self.lose(call.end_ns, Counter::ExchangesUnparsed, out);
+                }
+            }
         }
     }
 
@@ -333,6 +384,7 @@ impl Http1 {
 
     /// The boundary of messages is lost: what is open cannot be completed.
     fn lose(&mut self, now_ns: u64, counter: Counter, out: &mut Vec<Yield>) {
+        self.is_unowned = false;
         out.push(Yield::Count(counter, 1));
         self.queue.abandon(now_ns, Outcome::Lost, out);
         self.request.restart();
@@ -378,13 +430,9 @@ impl Http1 {
         if side == Side::Request && self.queue.len() == 1 {
             self.settle(Side::Response, out);
         }
-        // The next request, and nobody knows where the response before it ends: what comes next may
-        // be the rest of that one or the answer to this.
-        if side == Side::Request
-            && matches!(self.request.phase, Phase::Start)
-            && matches!(&self.response.phase, Phase::Body(body) if body.is_lost())
-        {
-            self.lose(call.end_ns, Counter::ExchangesUnparsed, out);
+        let turned = self.last_side.replace(side).is_some_and(|last| last != side);
+        if turned && call.first && self.reader(side).is_body_lost() {
+            self.follow_turn(side, &segment, call, out);
         }
         if self.resync.is_none() || self.look_for_boundary(side, &segment, call, out) {
             self.feed(side, segment, call, out);
@@ -425,6 +473,7 @@ impl Parser for Http1 {
             Phase::Body(Body::UntilClose { size }) => *size += length,
             Phase::Body(Body::Chunked(chunks)) => {
                 chunks.lose();
+                reader.has_gap = true;
                 // The gap may hold its end and the next response.
                 inside = side == Side::Request || waiting <= 1;
             }
@@ -484,7 +533,12 @@ impl Parser for Http1 {
         match side {
             Side::Request => true,
             Side::Response => {
-                self.done || self.resync.is_some() || !self.queue.is_empty() || self.response.is_busy()
+                self.done
+                    || self.resync.is_some()
+                    || !self.queue.is_empty()
+                    || self.response.is_busy()
+                    // A server's receive is recorded before the response that it causes: the request was hidden.
+                    || self.role == Role::Server && self.request.is_body_lost()
             }
         }
     }

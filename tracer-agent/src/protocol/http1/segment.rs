@@ -2,7 +2,7 @@
 
 #![forbid(unsafe_code)]
 
-use super::sniff::sniff_message;
+use super::{head, sniff::sniff_message};
 use crate::protocol::interface::{Side, Sniffed};
 
 /// A segment of a stream.
@@ -30,6 +30,14 @@ impl SegmentOf<'_> {
     /// Whether it looks like the start of a message of this side.
     pub(super) fn begins_message(&self, side: Side) -> bool {
         self.recognised(side) == Some(true)
+    }
+
+    /// Whether it begins with a whole head of a request.
+    pub(super) fn is_request_head(&self) -> bool {
+        let Self::Bytes(bytes) = self else { return false };
+        let empty = bytes.iter().take_while(|byte| matches!(byte, b'\r' | b'\n')).count();
+        let bytes = bytes.get(empty..).unwrap_or_default();
+        head::scan(bytes).is_some_and(|scanned| head::request(bytes, scanned).is_some())
     }
 
     /// Whether it may be the start of a message of this side, as far as its bytes tell.

@@ -508,6 +508,74 @@ fn chunks_that_went_by_uncopied_end_where_the_last_call_says() {
     assert_eq!(driver.seen()[1], seen("GET", "/next", 200, 0, 0));
 }
 
+/// An upload in a few large reads: most sizes of its chunks are not copied, and a trailer hides its end.
+fn upload(driver: &mut Driver, head: &[u8]) {
+    let chunk = [&b"400\r\n"[..], &[b'x'; 1024], b"\r\n"].concat();
+    driver.copied(Q, &[head, &chunk.repeat(8)].concat(), head.len() + 256, 8);
+    driver.copied(Q, &[&chunk.repeat(3)[..], b"0\r\nTrailer: x\r\n\r\n"].concat(), 256, 8);
+}
+
+#[test]
+fn an_upload_whose_chunks_went_by_uncopied_ends_where_the_next_request_begins() {
+    let mut driver = Driver::new(Start::Birth);
+    for n in 0..40 {
+        let head = format!("POST /{n} HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n");
+        upload(&mut driver, head.as_bytes());
+        driver.call(A, b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok");
+    }
+    driver.close(End::Closed);
+    let found = pairs(&driver);
+    assert_eq!(found, (0..40).map(|n| (format!("/{n}"), Some(200))).collect::<Vec<_>>());
+    assert_eq!(driver.count(Counter::ExchangesUnpaired) + driver.count(Counter::ExchangesUnparsed), 0);
+}
+
+#[test]
+fn a_request_that_is_hidden_behind_an_upload_costs_itself_alone() {
+    let mut driver = Driver::new(Start::Birth);
+    let head = b"POST /0 HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n";
+    // Answered before its body was read. The next request stands in the same call as the end of that body.
+    driver.call(Q, head);
+    driver.call(A, b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok");
+    upload(&mut driver, b"");
+    let chunk = [&b"400\r\n"[..], &[b'x'; 1024], b"\r\n"].concat();
+    driver.copied(Q, &[&chunk, &b"0\r\n\r\nHEAD /hidden HTTP/1.1\r\n\r\n"[..]].concat(), 16, 2);
+    driver.call(A, b"HTTP/1.1 201 OK\r\nContent-Length: 7\r\n\r\n");
+    driver.call(Q, b"GET /2 HTTP/1.1\r\n\r\n");
+    driver.call(A, b"HTTP/1.1 202 OK\r\nContent-Length: 2\r\n\r\nok");
+    assert_eq!(pairs(&driver), [("/0".to_owned(), Some(200)), ("/2".to_owned(), Some(202))]);
+    assert_eq!(driver.count(Counter::ExchangesUnpaired) + driver.count(Counter::ExchangesUnparsed), 1);
+}
+
+#[test]
+fn a_download_whose_chunks_went_by_uncopied_ends_where_the_next_response_begins() {
+    let mut driver = Driver::new(Start::Birth);
+    let chunk = [&b"400\r\n"[..], &[b'x'; 1024], b"\r\n"].concat();
+    for n in 0..40 {
+        driver.call(Q, format!("GET /{n} HTTP/1.1\r\n\r\n").as_bytes());
+        driver.call(A, b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n");
+        driver.copied(A, &chunk.repeat(8), 256, 8);
+        driver.copied(A, &[&chunk.repeat(3)[..], b"0\r\nTrailer: x\r\n\r\n"].concat(), 256, 8);
+    }
+    let ends: Vec<u64> = driver.exchanges().iter().map(|exchange| exchange.end_ns).collect();
+    assert_eq!(ends, (1..40).map(|n| n * 4).collect::<Vec<_>>(), "the last byte that was seen");
+    assert_eq!(pairs(&driver).len(), 39);
+    assert_eq!(driver.count(Counter::ExchangesUnparsed), 0);
+}
+
+#[test]
+fn an_answer_that_comes_before_the_body_ends_makes_no_request_of_that_body() {
+    let mut driver = Driver::new(Start::Birth);
+    driver.call(Q, b"POST /0 HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n");
+    driver.call(A, b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok");
+    // The framing is in sight: what looks like a request is data.
+    driver.call(Q, b"1a\r\n");
+    driver.call(Q, b"GET /fake HTTP/1.1\r\n\r\nABCD\r\n");
+    driver.call(Q, b"0\r\n\r\n");
+    driver.call(Q, b"GET /1 HTTP/1.1\r\n\r\n");
+    driver.call(A, b"HTTP/1.1 201 OK\r\nContent-Length: 0\r\n\r\n");
+    assert_eq!(pairs(&driver), [("/0".to_owned(), Some(200)), ("/1".to_owned(), Some(201))]);
+}
+
 #[test]
 fn a_quiet_second_makes_a_tentative_end_final() {
     let mut driver = Driver::new(Start::Birth);
