@@ -119,6 +119,8 @@ pub enum Outcome {
     NoResponse,
     /// The response ended before the length that it announced.
     Truncated,
+    /// The process closed the connection before it had read the whole response, which had come at least in part.
+    Left,
     /// Bytes of the response were lost to the agent: when it ended is not known exactly.
     Lost,
     /// No answer belongs to the message: the exchange is complete with its last byte.

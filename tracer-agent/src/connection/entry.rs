@@ -337,6 +337,15 @@ impl Entry {
         self.flush_counts(out);
     }
 
+    /// No more is told of the connection: tells the ledger of what is open.
+    pub(super) fn give_up(&mut self, out: &mut dyn ConnectionOutput) {
+        let open = self.session.open_exchanges();
+        if open > 0 {
+            out.count(self.pid, Counter::ExchangesOpen, open);
+        }
+        self.flush_counts(out);
+    }
+
     /// Tells the ledger of bytes.
     pub(super) fn flush_counts(&mut self, out: &mut dyn ConnectionOutput) {
         let Tally { seen, copied, skipped } = mem::take(&mut self.tally);

@@ -343,6 +343,14 @@ impl Session {
         waits
     }
 
+    /// Exchanges that were opened and have not ended.
+    pub(super) fn open_exchanges(&self) -> u64 {
+        match &self.state {
+            ProtocolState::Parsing { parser, .. } => parser.open_exchanges(),
+            ProtocolState::Unknown { .. } | ProtocolState::Opaque => 0,
+        }
+    }
+
     /// What is wanted next of a direction; the offset of a body's end is that of the stream.
     pub(super) fn want(&self, direction: Direction) -> Want {
         match &self.state {

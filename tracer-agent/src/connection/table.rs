@@ -246,13 +246,20 @@ impl Table {
         }
     }
 
-    /// No more records come. Requests that wait are not reported: nobody knows how they end.
+    /// No more records come. A connection that the kernel has closed ends as it is. Requests that wait on others are
+    /// counted: nobody knows how they end.
     pub fn finish(&mut self, now_ns: u64, out: &mut dyn ConnectionOutput) {
         self.tick(now_ns.saturating_add(Self::HOLD_NS), out);
+        let closed: Vec<u64> = self.urgent.iter().copied().collect();
+        for number in closed {
+            if self.connections.get(&number).is_some_and(Entry::is_gone) {
+                self.remove(number, out);
+            }
+        }
         self.release(now_ns, out);
         self.release(now_ns, out);
         for entry in self.connections.values_mut() {
-            entry.flush_counts(out);
+            entry.give_up(out);
         }
     }
 
@@ -358,9 +365,14 @@ impl Table {
     }
 
     fn leave_now(&mut self, number: u64, now_ns: u64, out: &mut dyn ConnectionOutput) {
-        if self.connections.get(&number).is_some_and(|entry| entry.may_go(now_ns, Self::LINGER_NS))
-            && let Some(mut entry) = self.connections.remove(&number)
-        {
+        if self.connections.get(&number).is_some_and(|entry| entry.may_go(now_ns, Self::LINGER_NS)) {
+            self.remove(number, out);
+        }
+    }
+
+    /// A connection that is gone leaves the table.
+    fn remove(&mut self, number: u64, out: &mut dyn ConnectionOutput) {
+        if let Some(mut entry) = self.connections.remove(&number) {
             self.urgent.remove(&number);
             self.peers.depart(entry.facts().identity, number);
             entry.finish(out);
@@ -378,7 +390,7 @@ impl Table {
             if let Some(mut entry) = self.connections.remove(&number) {
                 self.peers.depart(entry.facts().identity, number);
                 out.count(entry.pid(), Counter::ConnectionsEvicted, 1);
-                entry.flush_counts(out);
+                entry.give_up(out);
                 out.left(number);
             }
             self.urgent.remove(&number);

@@ -26,6 +26,8 @@ struct ClosedInKernel {
 pub(super) struct Transport {
     pub(super) duplex: Duplex,
     gone: Option<ClosedInKernel>,
+    /// The process has closed its sending half before.
+    is_send_closed: bool,
     /// When ranges of the received stream arrived, kept only where sends are seen after they were done.
     arrivals: VecDeque<(Range<u64>, u64)>,
 }
@@ -42,6 +44,7 @@ impl Transport {
         Self {
             duplex: Duplex::new(stream(record.receive_first), stream(record.send_first)),
             gone: None,
+            is_send_closed: false,
             arrivals: VecDeque::new(),
         }
     }
@@ -87,18 +90,26 @@ impl Transport {
 
     /// This end has sent its last byte.
     pub(super) fn send_closed(&mut self, record: &CloseRecord) {
+        self.is_send_closed = true;
         self.set_end(Direction::Send, record.send_end);
     }
 
     /// The kernel has closed the connection.
     pub(super) fn close(&mut self, record: &CloseRecord) {
         self.set_end(Direction::Send, record.send_end);
-        let end = if record.error == 0 { End::Closed } else { End::Reset };
+        // Without an error a connection ends before its sending half only if the process closes it with bytes unread:
+        // the kernel discards them. After an error, or a half-close, the process may still read them.
+        let is_unread = record.state & CLOSE_UNREAD != 0;
+        let end = match record.error {
+            0 if is_unread && !self.is_send_closed => End::Left,
+            0 => End::Closed,
+            _ => End::Reset,
+        };
+        let unread = is_unread && end != End::Left;
         let ends = [
             self.offset_of(Direction::Receive, record.receive_end),
             self.offset_of(Direction::Send, record.send_end),
         ];
-        let unread = record.state & CLOSE_UNREAD != 0;
         self.gone = Some(ClosedInKernel { at_ns: record.time_ns, end, ends, unread });
     }
 

@@ -288,6 +288,7 @@ impl Correlator {
                 | Outcome::Reset
                 | Outcome::NoResponse
                 | Outcome::Truncated
+                | Outcome::Left
                 | Outcome::Lost => {
                     self.open.answer_missed(key);
                     if resend::may_be_followed(exchange) {

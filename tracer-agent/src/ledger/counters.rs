@@ -47,6 +47,7 @@ counters! {
     ConnectionsEvicted "connections.evicted" "connections forgotten because the table was full";
     ExchangesPaired "exchanges.paired" "requests with their response";
     ExchangesUnanswered "exchanges.unanswered" "requests that never got a complete response";
+    ExchangesOpen "exchanges.open" "requests whose end was not seen: tracer ended before, or forgot their connection";
     ExchangesOneWay "exchanges.one_way" "messages that nobody answers";
     ExchangesUnpaired "exchanges.unpaired" "responses without a request";
     ExchangesUnparsed "exchanges.unparsed" "messages that could not be understood";

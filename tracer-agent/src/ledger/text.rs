@@ -16,6 +16,7 @@ const LOSSES: &[Counter] = &[
     Counter::BytesFault,
     Counter::ConnectionsUnknownStart,
     Counter::ConnectionsEvicted,
+    Counter::ExchangesOpen,
     Counter::ExchangesUnpaired,
     Counter::ExchangesUnparsed,
     Counter::AttachFailed,

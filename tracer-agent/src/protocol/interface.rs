@@ -126,6 +126,8 @@ pub trait Parser: Send {
     fn want(&self, side: Side) -> Want;
     /// Whether [`Parser::tick`] has anything to do in the future: false lets the caller skip it.
     fn is_idle(&self) -> bool;
+    /// Exchanges that were opened and have not been yielded.
+    fn open_exchanges(&self) -> u64;
 }
 
 /// Hides secrets at equal length in the bytes of one connection, in the order in which they are recorded. Bytes of
@@ -202,6 +204,8 @@ pub enum End {
     Closed,
     /// By a reset or a network error.
     Reset,
+    /// The process closed it, and did not read all that had come.
+    Left,
 }
 
 /// How a parser begins.

@@ -291,6 +291,9 @@ impl HttpNames {
         if exchange.outcome == Outcome::Lost {
             attributes.bool(names::TRACER_HTTP_END_UNKNOWN, true);
         }
+        if exchange.outcome == Outcome::Left {
+            attributes.bool(names::TRACER_HTTP_RESPONSE_UNREAD, true);
+        }
         let status = match (&error, failure(exchange.outcome)) {
             (None, _) => Status::Unset,
             (Some(error), Some(failure)) if error == failure => {

@@ -22,6 +22,8 @@ pub(crate) const TRACER_LINK_EVIDENCE: &str = "tracer.link.evidence";
 pub(crate) const TRACER_LINK_FORMAT: &str = "tracer.link.format";
 /// The agent lost bytes of the response: the span ends when that became known.
 pub(crate) const TRACER_HTTP_END_UNKNOWN: &str = "tracer.http.end_unknown";
+/// The process closed the connection before it had read the whole response.
+pub(crate) const TRACER_HTTP_RESPONSE_UNREAD: &str = "tracer.http.response_unread";
 /// A guess at the route, from the path.
 pub(crate) const TRACER_HTTP_ROUTE_GUESS: &str = "tracer.http.route_guess";
 /// Seconds from the first byte of the request to the first byte of the response.

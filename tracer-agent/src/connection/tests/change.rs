@@ -46,6 +46,9 @@ impl Parser for Greeting {
     fn is_idle(&self) -> bool {
         true
     }
+    fn open_exchanges(&self) -> u64 {
+        0
+    }
 }
 
 macro_rules! greeting {

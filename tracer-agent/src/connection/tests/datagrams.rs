@@ -34,6 +34,9 @@ impl Parser for Told {
     fn is_idle(&self) -> bool {
         true
     }
+    fn open_exchanges(&self) -> u64 {
+        0
+    }
 }
 
 static TOLD: Protocol = Protocol {

@@ -2,6 +2,7 @@
 
 mod change;
 mod datagrams;
+mod ends;
 mod layer;
 mod unix;
 

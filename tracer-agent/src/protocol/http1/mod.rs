@@ -558,11 +558,17 @@ impl Parser for Http1 {
     fn is_idle(&self) -> bool {
         self.done || self.resync.is_some() || self.queue.is_empty()
     }
+
+    fn open_exchanges(&self) -> u64 {
+        self.queue.unreported()
+    }
 }
 
 impl Http1 {
     /// No more of the response side comes.
     fn end_response(&mut self, end: End, now_ns: u64, out: &mut Vec<Yield>) {
+        // A server that leaves the rest of a request unread ends its response as it is.
+        let end = if self.role == Role::Server && end == End::Left { End::Closed } else { end };
         if let Phase::Body(Body::UntilClose { size }) = &self.response.phase
             && end == End::Closed
         {
@@ -575,6 +581,7 @@ impl Http1 {
         let outcome = match end {
             End::Closed => Outcome::NoResponse,
             End::Reset => Outcome::Reset,
+            End::Left => Outcome::Left,
         };
         self.queue.abandon(now_ns, outcome, out);
     }

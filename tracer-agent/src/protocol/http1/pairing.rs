@@ -139,6 +139,11 @@ impl PipelinedRequests {
         self.waiting.is_empty()
     }
 
+    /// Requests that were not yielded as exchanges.
+    pub(super) fn unreported(&self) -> u64 {
+        self.waiting.iter().filter(|pending| !pending.reported).count() as u64
+    }
+
     pub(super) fn push(&mut self, pending: Pending) {
         self.bytes += pending.http.request_head.len();
         self.waiting.push_back(pending);

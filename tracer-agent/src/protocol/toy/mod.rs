@@ -282,6 +282,7 @@ impl Parser for Toy {
         let outcome = match end {
             End::Closed => Outcome::NoResponse,
             End::Reset => Outcome::Reset,
+            End::Left => Outcome::Left,
         };
         self.end_questions(u64::MAX, outcome, now_ns, out);
     }
@@ -302,5 +303,9 @@ impl Parser for Toy {
 
     fn is_idle(&self) -> bool {
         self.questions.is_empty()
+    }
+
+    fn open_exchanges(&self) -> u64 {
+        self.questions.len() as u64
     }
 }

@@ -73,6 +73,9 @@ fn status(span: &Span, code: Option<i64>) -> String {
     if span.attributes.get(semconv::TRACER_HTTP_END_UNKNOWN).is_some() {
         return "lost".to_owned();
     }
+    if code.is_none() && span.attributes.get(semconv::TRACER_HTTP_RESPONSE_UNREAD).is_some() {
+        return "unread".to_owned();
+    }
     match (span.text(semconv::ERROR_TYPE), code) {
         (Some("timeout"), _) => "timeout".to_owned(),
         (Some("connection_reset"), _) => "reset".to_owned(),

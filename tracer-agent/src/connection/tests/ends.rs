@@ -1,0 +1,84 @@
+//! Connections that end before their exchanges do.
+
+use tracer_common::{CLOSE_ALL, CLOSE_SEND, CLOSE_UNREAD};
+
+use super::*;
+
+const HEAD: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Length: 200000\r\n\r\n";
+const SENT_BYTES: u32 = ASK.len() as u32;
+
+fn client() -> Driver {
+    let mut driver = Driver::new();
+    driver.open(1, OPEN_BIRTH | OPEN_CLIENT);
+    driver.data(1, SEND, 0, ASK, MS);
+    driver
+}
+
+fn outcomes(driver: &Driver) -> Vec<Outcome> {
+    driver.seen.exchanges.iter().map(|(_, exchange)| exchange.outcome).collect()
+}
+
+#[test]
+fn a_client_that_leaves_its_answer_unread_has_its_span_at_once() {
+    for answer in [&b""[..], HEAD] {
+        let mut driver = client();
+        if !answer.is_empty() {
+            driver.data(1, RECEIVE, 0, answer, 2 * MS);
+        }
+        driver.close(1, CLOSE_ALL | CLOSE_UNREAD, 0, SENT_BYTES, 3 * MS);
+        driver.tick(4 * MS);
+        driver.tick(200 * MS);
+        assert_eq!(outcomes(&driver), [Outcome::Left]);
+        assert_eq!(driver.seen.exchanges[0].1.end_ns, 3 * MS);
+    }
+}
+
+#[test]
+fn what_may_still_be_read_is_waited_for() {
+    // After a half-close and the server's end, and after a reset, the process may read what is there.
+    for (half_closed, error) in [(true, 0), (false, libc::ECONNRESET as u16)] {
+        let mut driver = client();
+        if half_closed {
+            driver.close(1, CLOSE_SEND, 0, SENT_BYTES, 2 * MS);
+        }
+        driver.close(1, CLOSE_ALL | CLOSE_UNREAD, error, SENT_BYTES, 3 * MS);
+        driver.tick(1000 * MS);
+        assert!(outcomes(&driver).is_empty());
+        driver.data(1, RECEIVE, 0, ANSWER, 1001 * MS);
+        assert_eq!(outcomes(&driver), [Outcome::Complete], "{half_closed} {error}");
+    }
+}
+
+#[test]
+fn a_server_that_leaves_the_rest_of_a_request_has_not_answered() {
+    let mut driver = Driver::new();
+    driver.open(1, OPEN_BIRTH);
+    driver.data(1, RECEIVE, 0, b"POST /a HTTP/1.1\r\nContent-Length: 9\r\n\r\n", MS);
+    driver.close(1, CLOSE_ALL | CLOSE_UNREAD, 0, 0, 2 * MS);
+    driver.tick(3 * MS);
+    driver.tick(200 * MS);
+    assert_eq!(outcomes(&driver), [Outcome::NoResponse]);
+}
+
+#[test]
+fn at_the_end_a_closed_connection_ends_as_it_is_and_an_open_request_is_counted() {
+    let mut driver = client();
+    driver.data(1, RECEIVE, 0, HEAD, 2 * MS);
+    driver.close(1, CLOSE_ALL | CLOSE_UNREAD, libc::ECONNRESET as u16, SENT_BYTES, 3 * MS);
+    driver.open(2, OPEN_BIRTH);
+    driver.data(2, RECEIVE, 0, ASK, 3 * MS);
+    driver.table.finish(4 * MS, &mut driver.seen);
+    assert_eq!(outcomes(&driver), [Outcome::Reset]);
+    assert_eq!(driver.seen.of(Counter::ExchangesOpen), 1);
+}
+
+#[test]
+fn open_requests_of_connections_that_are_forgotten_are_counted() {
+    let mut driver = Driver::new();
+    for connection in 1..=17 {
+        driver.open(connection, OPEN_BIRTH);
+        driver.data(connection, RECEIVE, 0, ASK, connection * MS);
+    }
+    assert_eq!(driver.seen.of(Counter::ConnectionsEvicted), 1);
+    assert_eq!(driver.seen.of(Counter::ExchangesOpen), 1);
+}
