@@ -7,7 +7,7 @@ use std::{ffi::OsString, path::PathBuf};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::{
-    config::{Config, ConfigError},
+    config::{Config, ConfigError, environment::own_variable},
     log::{Level, LogFormat},
     process::selector::{EXAMPLES, Rule},
     propagate::Mode,
@@ -289,44 +289,64 @@ impl CommonFlags {
     /// The configuration: file, then environment, then these flags.
     ///
     /// # Errors
-    /// The file or a variable makes no sense.
+    /// The file, a flag or a variable of ours makes no sense.
     pub fn configuration(&self) -> Result<Config, ConfigError> {
+        self.configuration_in(&own_variable)
+    }
+
+    fn configuration_in(&self, variable: &dyn Fn(&str) -> Option<String>) -> Result<Config, ConfigError> {
         let mut config = match &self.config {
             Some(path) => Config::from_file(path)?,
             None => Config::default(),
         };
-        config.apply_environment(&|name| std::env::var(name).ok())?;
+        let flagged = self.apply(&mut config);
+        config.check()?;
+        config.apply_environment(variable, &flagged)?;
+        Ok(config)
+    }
+
+    /// Sets the keys that flags set, and returns them.
+    fn apply(&self, config: &mut Config) -> Vec<&'static str> {
+        let mut flagged = Vec::new();
         if let Some(output) = self.output {
             config.output = output;
+            flagged.push("output");
         }
         if let Some(endpoint) = &self.otlp_endpoint {
             config.export.endpoint = Some(endpoint.clone());
             config.export.traces_endpoint = None;
+            config.export.disabled = false;
+            flagged.extend(["export.endpoint", "export.traces_endpoint", "export.disabled"]);
         }
         if let Some(protocol) = self.otlp_protocol {
             config.export.protocol = protocol;
+            flagged.push("export.protocol");
         }
         let paths = [
-            (&self.output_file, &mut config.output_file),
-            (&self.record, &mut config.record),
-            (&self.socket, &mut config.socket),
+            ("output_file", &self.output_file, &mut config.output_file),
+            ("record", &self.record, &mut config.record),
+            ("socket", &self.socket, &mut config.socket),
         ];
-        for (flag, field) in paths {
+        for (key, flag, field) in paths {
             if flag.is_some() {
                 field.clone_from(flag);
+                flagged.push(key);
             }
         }
         if self.propagation.is_some() {
             config.propagation.mode = self.propagation;
+            flagged.push("propagation.mode");
         }
         config.record_raw |= self.record_raw;
         if let Some(level) = self.log_level {
             config.log.level = level;
+            flagged.push("log.level");
         }
         if let Some(format) = self.log_format {
             config.log.format = format;
+            flagged.push("log.format");
         }
-        Ok(config)
+        flagged
     }
 }
 
@@ -366,6 +386,20 @@ mod tests {
         assert_eq!(config.select.include[0].exe, ["*/a", "*/b"]);
         assert_eq!(config.select.include[0].port, [80]);
         assert_eq!(config.select.exclude[0].pid, [7]);
+    }
+
+    #[test]
+    fn flags_win_over_the_environment() {
+        let Cli { watch, .. } = Cli::parse_from(["tracer", "--pid", "1", "--otlp-endpoint", "http://flag"]);
+        let variable = |name: &str| match name {
+            "OTEL_TRACES_EXPORTER" => Some("none".to_owned()),
+            "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT" => Some("http://variable".to_owned()),
+            _ => None,
+        };
+        let config = watch.common.configuration_in(&variable).expect("valid");
+        let address = config.export.address().expect("valid").map(|address| address.to_string());
+        assert_eq!(address.as_deref(), Some("http://flag/v1/traces"));
+        assert_eq!(config.export.why_not(), None);
     }
 
     #[test]

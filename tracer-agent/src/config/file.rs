@@ -4,7 +4,7 @@
 
 use std::path::Path;
 
-use super::{Config, ConfigError};
+use super::{Config, ConfigError, environment::own_variable};
 
 impl Config {
     /// Reads a file, with `${env:NAME}` and `${env:NAME:-default}` replaced.
@@ -15,7 +15,7 @@ impl Config {
         let text = std::fs::read_to_string(path).map_err(|error| {
             ConfigError(format!("cannot read the configuration {}: {error}", path.display()))
         })?;
-        Self::from_yaml(&text, &|name| std::env::var(name).ok())
+        Self::from_yaml(&text, &own_variable)
             .map_err(|error| ConfigError(format!("{}:{error}", path.display())))
     }
 
