@@ -197,6 +197,30 @@ fn an_endpoint_of_a_flag_or_a_file_that_cannot_be_used_is_refused_without_its_pa
 }
 
 #[test]
+fn errors_at_the_start_have_the_form_of_the_log() {
+    let dir = Dir::new("form");
+    let file = dir.file("tracer.yaml", "log: {format: json}\nlimits: {ring: many}\n");
+    let good = dir.file("good.yaml", "log: {format: json}\n");
+    let in_json: [(Output, &str); 4] = [
+        (with_config(&file), "limits.ring"),
+        (with_config(&good), "name the processes to trace"),
+        (run(["--log-format", "json", "--pid", "1", "--otlp-endpoint", "ftp://a"]), "export.endpoint"),
+        (run(["--log-format=json", "--prot", "1"]), "unexpected argument '--prot'"),
+    ];
+    for (output, part) in in_json {
+        let (code, error) = refused(&output);
+        assert_eq!((code, error.lines().count()), (Some(2), 1), "{error}");
+        let line: serde_json::Value = serde_json::from_str(&error).expect("JSON");
+        assert_eq!(line["level"], "ERROR");
+        assert!(line["fields"]["message"].as_str().is_some_and(|message| message.contains(part)), "{error}");
+        assert!(line["timestamp"].is_string());
+    }
+    let output =
+        tracer().args(["agent", "--log-format", "text", "--config"]).arg(&file).output().expect("it starts");
+    assert!(refused(&output).1.starts_with("tracer: "));
+}
+
+#[test]
 fn a_program_that_cannot_run_has_the_exit_code_of_a_shell() {
     for (program, code) in [("/no/such/program", 127), ("/etc/passwd", 126)] {
         let (found, error) = refused(&run(["run", "--", program]));

@@ -8,7 +8,8 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::{
     config::{Config, ConfigError, environment::own_variable},
-    log::{Level, LogFormat},
+    log::{self, Level, LogFormat},
+    ports::Ports,
     process::selector::{EXAMPLES, Rule},
     propagate::Mode,
     sink::{
@@ -77,16 +78,16 @@ pub struct SelectFlags {
     /// A process, by its id.
     #[arg(long, value_name = "N")]
     pub pid: Vec<u32>,
-    /// Whoever listens on this TCP port.
-    #[arg(long, value_name = "N")]
-    pub port: Vec<u16>,
+    /// Whoever listens on this TCP port: 8080, 8080-8090, or 80,443.
+    #[arg(long, value_name = "PORTS")]
+    pub port: Vec<Ports>,
     /// By the path of the executable.
     #[arg(long, value_name = "GLOB")]
     pub exe: Vec<String>,
     /// By the whole command line.
     #[arg(long, value_name = "GLOB")]
     pub command: Vec<String>,
-    /// Leave these out: pid=N, port=N, exe=GLOB or command=GLOB.
+    /// Leave these out: pid=N, port=PORTS, exe=GLOB or command=GLOB.
     #[arg(long, value_name = "KIND=VALUE", value_parser = parse_exclude)]
     pub exclude: Vec<Rule>,
     /// service.name of the selected processes.
@@ -118,6 +119,10 @@ pub struct CommonFlags {
     /// Add trace headers to the HTTP/1 requests that traced processes send: off or headers.
     #[arg(long, value_name = "WHAT")]
     pub propagation: Option<Mode>,
+    /// Ports that speak HTTP/1 from the first connection on, besides those of the configuration: 9090, 9000-9090,
+    /// or 80,9090.
+    #[arg(long, value_name = "PORTS")]
+    pub propagation_http_ports: Vec<Ports>,
     /// Record the stream of kernel events, for `tracer replay`.
     #[arg(long, value_name = "FILE")]
     pub record: Option<PathBuf>,
@@ -262,12 +267,19 @@ fn parse_exclude(text: &str) -> Result<Rule, String> {
     let mut rule = Rule::default();
     match kind {
         "pid" => rule.pid.push(number()?),
-        "port" => rule.port.push(value.parse().map_err(|_| format!("{value:?} is not a port"))?),
+        "port" => rule.port = value.parse()?,
         "exe" => rule.exe.push(value.to_owned()),
         "command" => rule.command.push(value.to_owned()),
         other => return Err(format!("{other:?} is not one of pid, port, exe, command")),
     }
     Ok(rule)
+}
+
+/// The ports of all repeats of a flag.
+fn all(repeats: &[Ports]) -> Ports {
+    let mut ports = Ports::default();
+    repeats.iter().for_each(|repeat| ports.extend(repeat));
+    ports
 }
 
 impl SelectFlags {
@@ -277,7 +289,7 @@ impl SelectFlags {
             !(self.pid.is_empty() && self.port.is_empty() && self.exe.is_empty() && self.command.is_empty());
         any.then(|| Rule {
             pid: self.pid.clone(),
-            port: self.port.clone(),
+            port: all(&self.port),
             exe: self.exe.clone(),
             command: self.command.clone(),
             service_name: self.service_name.clone(),
@@ -295,11 +307,14 @@ impl CommonFlags {
     }
 
     fn configuration_in(&self, variable: &dyn Fn(&str) -> Option<String>) -> Result<Config, ConfigError> {
-        let mut config = match &self.config {
-            Some(path) => Config::from_file(path)?,
-            None => Config::default(),
-        };
+        let read = self.config.as_deref().map_or_else(|| Ok(Config::default()), Config::from_file);
+        // The file has said it, and the flag wins.
+        if let Some(format) = self.log_format {
+            log::set_format(format);
+        }
+        let mut config = read?;
         let flagged = self.apply(&mut config);
+        log::set_format(config.log.format);
         config.check()?;
         config.apply_environment(variable, &flagged)?;
         Ok(config)
@@ -337,6 +352,7 @@ impl CommonFlags {
             config.propagation.mode = self.propagation;
             flagged.push("propagation.mode");
         }
+        config.propagation.http_ports.extend(&all(&self.propagation_http_ports));
         config.record_raw |= self.record_raw;
         if let Some(level) = self.log_level {
             config.log.level = level;
@@ -384,7 +400,7 @@ mod tests {
         let config = cli.watch.configuration().expect("valid");
         assert_eq!(config.select.include.len(), 1);
         assert_eq!(config.select.include[0].exe, ["*/a", "*/b"]);
-        assert_eq!(config.select.include[0].port, [80]);
+        assert_eq!(config.select.include[0].port, [80].into());
         assert_eq!(config.select.exclude[0].pid, [7]);
     }
 
@@ -400,6 +416,31 @@ mod tests {
         let address = config.export.address().expect("valid").map(|address| address.to_string());
         assert_eq!(address.as_deref(), Some("http://flag/v1/traces"));
         assert_eq!(config.export.why_not(), None);
+    }
+
+    #[test]
+    fn ports_are_one_a_range_or_a_list_in_every_flag() {
+        let cli = Cli::parse_from([
+            "tracer",
+            "--port",
+            "8080-8082",
+            "--port",
+            "80,443",
+            "--exclude",
+            "port=9000-9001",
+            "--propagation-http-ports",
+            "9090,9100-9101",
+        ]);
+        let config = cli.watch.configuration().expect("valid");
+        assert_eq!(config.select.include[0].port.iter().collect::<Vec<_>>(), [8080, 8081, 8082, 80, 443]);
+        assert_eq!(config.select.exclude[0].port.iter().collect::<Vec<_>>(), [9000, 9001]);
+        let http = &config.propagation.http_ports;
+        assert!([80, 9090, 9100, 9101].into_iter().all(|port| http.contains(port)) && !http.contains(9091));
+        for wrong in ["70000", "0", "abc", "90-80", ""] {
+            let parsed = Cli::try_parse_from(["tracer", "--port", wrong]);
+            let error = parsed.expect_err("no port").to_string();
+            assert!(error.contains("a port from 1 to 65535, a range such as 8080-8090"), "{error}");
+        }
     }
 
     #[test]

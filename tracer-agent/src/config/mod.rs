@@ -4,7 +4,9 @@
 
 pub mod environment;
 mod file;
+mod place;
 pub mod reference;
+mod wrong;
 
 use std::path::PathBuf;
 
@@ -148,6 +150,7 @@ impl Config {
         let mut problems: Vec<Problem> =
             self.export.problems().into_iter().map(|problem| problem.within("export")).collect();
         problems.extend(self.limits.problems().into_iter().map(|problem| problem.within("limits")));
+        problems.extend(self.select.problems());
         problems.extend(self.sampling.problem().map(|problem| problem.within("sampling")));
         problems
     }
@@ -261,13 +264,13 @@ mod tests {
         let read = |text: &str| Config::from_yaml(text, &variables);
         let config = read("export:\n  endpoint: ${env:HOST}/x\n").expect("valid");
         assert_eq!(config.export.endpoint.as_deref(), Some("http://a:4318/x"));
-        let config = read("export:\n  endpoint: ${env:EVIL}\n").expect("a string");
-        assert_eq!(config.export.endpoint.as_deref(), Some("x\nlimits:\n  connections: 1"));
+        let config = read("output_file: ${env:EVIL}\n").expect("a string");
+        assert_eq!(config.output_file, Some(PathBuf::from("x\nlimits:\n  connections: 1")));
         assert_eq!(config.limits, Limits::default());
         for inside in
             ["a${env:EVIL}", "a-${env:EVIL}", "a - ${env:EVIL}", "\"${env:EVIL}\"", "{a: ${env:EVIL}"]
         {
-            assert!(read(&format!("export:\n  endpoint: {inside}\n")).is_err(), "{inside}");
+            assert!(read(&format!("output_file: {inside}\n")).is_err(), "{inside}");
         }
         let config = read("select:\n  include:\n    - exe: [x]\n      command:\n        - ${env:EVIL}\n")
             .expect("an item");
