@@ -131,6 +131,39 @@ fn run_gives_back_the_programs_status_and_leaves_its_streams_alone() {
 }
 
 #[test]
+fn what_cannot_be_honoured_of_the_programs_variables_is_a_warning_and_the_program_starts() {
+    for (name, value) in [
+        ("OTEL_TRACES_EXPORTER", "console"),
+        ("OTEL_TRACES_EXPORTER", "console,otlp"),
+        ("OTEL_TRACES_EXPORTER", "zipkin"),
+        ("OTEL_EXPORTER_OTLP_ENDPOINT", "https://collector:4318"),
+        ("OTEL_EXPORTER_OTLP_TIMEOUT", "10s"),
+        ("OTEL_EXPORTER_OTLP_PROTOCOL", "http"),
+        ("OTEL_EXPORTER_OTLP_COMPRESSION", "deflate"),
+        ("OTEL_TRACES_SAMPLER", "xray"),
+    ] {
+        let output = Command::new(tracer())
+            .args(["run", "--output", "none", "--", "sh", "-c", &format!("printenv {name}; exit 3")])
+            .env(name, value)
+            .output()
+            .expect("started");
+        let log = stderr(&output);
+        let printed = String::from_utf8_lossy(&output.stdout);
+        assert_eq!((output.status.code(), printed.trim()), (Some(3), value), "{log}");
+        assert_eq!(log.matches(name).count(), 1, "{log}");
+        assert_eq!(log.matches(" WARN ").count(), 1, "{log}");
+    }
+    let receiver = Receiver::start();
+    let output = Command::new(tracer())
+        .args(["run", "--output", "none", "--otlp-endpoint", &receiver.http_endpoint(), "--", "true"])
+        .env("OTEL_TRACES_EXPORTER", "none")
+        .output()
+        .expect("started");
+    let log = stderr(&output);
+    assert!(output.status.success() && !log.contains("not exported"), "{log}");
+}
+
+#[test]
 fn under_sudo_the_program_runs_as_the_user_who_called() {
     let script = "id -un; id -gn; echo $HOME; id -Gn";
     let arguments = ["run", "--log-level", "off", "--output", "none"];

@@ -122,6 +122,22 @@ fn what_is_refused_for_good_is_counted_and_not_tried_again() {
 }
 
 #[test]
+fn a_receiver_that_is_not_there_is_named_without_the_password() {
+    let receiver = Receiver::start();
+    receiver.fail([Fault::Status(404, None)]);
+    let config = config(&receiver, OtlpProtocol::HttpProtobuf);
+    let url = receiver.http_endpoint();
+    let with_user = format!("{}?token=t0k3n", url.replace("http://", "http://me:s3cret@"));
+    let statistics = export(&ExportConfig { endpoint: Some(with_user), ..config }, 1);
+    let error = statistics.last_error.expect("an error");
+    assert!(
+        error.contains(&format!("{url}/v1/traces?…: ")) && error.contains("export.traces_endpoint"),
+        "{error}"
+    );
+    assert!(!error.contains("s3cret") && !error.contains("t0k3n"), "{error}");
+}
+
+#[test]
 fn too_large_a_request_is_halved() {
     let receiver = Receiver::start();
     receiver.fail([Fault::Status(413, None), Fault::Status(413, None)]);

@@ -20,6 +20,8 @@ pub mod ledger;
 pub mod log;
 pub mod percent;
 pub mod pipeline;
+pub mod ports;
+pub mod problem;
 pub mod process;
 pub mod propagate;
 pub mod protocol;

@@ -85,6 +85,27 @@ const LAST: Duration = Duration::from_millis(500);
 /// The way to the thread that writes.
 static OUTLET: OnceLock<Outlet> = OnceLock::new();
 
+/// The form of what is told before the log starts, and instead of it.
+static FORMAT: Mutex<LogFormat> = Mutex::new(LogFormat::Text);
+
+/// Sets the form of [`fatal`].
+pub fn set_format(format: LogFormat) {
+    *FORMAT.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = format;
+}
+
+/// Tells what ends the process, on standard error: as text for people, or as a line of the log.
+pub fn fatal(message: &str) {
+    let format = *FORMAT.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+    match format {
+        LogFormat::Text => eprintln!("tracer: {message}"),
+        LogFormat::Json => {
+            let layer = tracing_subscriber::fmt::layer().with_writer(io::stderr).with_target(false).json();
+            let subscriber = tracing_subscriber::registry().with(layer);
+            tracing::subscriber::with_default(subscriber, || tracing::error!("{message}"));
+        }
+    }
+}
+
 /// Starts logging; a second call changes nothing.
 pub fn start(config: &LogConfig) {
     if OUTLET.get().is_none() {

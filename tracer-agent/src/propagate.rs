@@ -11,7 +11,7 @@ use std::{
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::kernel::propagation::PropagationPlan;
+use crate::{kernel::propagation::PropagationPlan, ports::Ports};
 
 /// Whether requests get trace headers.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema, clap::ValueEnum)]
@@ -35,9 +35,9 @@ pub struct PropagationConfig {
     pub allow: Vec<Range>,
     /// Address ranges that headers must not go to. What calls its own address is not meant.
     pub deny: Vec<Range>,
-    /// Ports that speak HTTP/1 from the first connection on; others are learned from traffic. It matters
-    /// for sockets that block: they get headers only for such ports.
-    pub http_ports: Vec<u16>,
+    /// Ports that speak HTTP/1 from the first connection on: `8080`, `8080-8090`, or a list of such. Others are
+    /// learned from traffic. It matters for sockets that block: they get headers only for such ports.
+    pub http_ports: Ports,
 }
 
 impl Default for PropagationConfig {
@@ -59,7 +59,7 @@ impl Default for PropagationConfig {
                 v6(0xfe80, 10),
             ],
             deny: Vec::new(),
-            http_ports: vec![80, 3000, 5000, 8000, 8080, 8081, 8888, 9000],
+            http_ports: [80, 3000, 5000, 8000, 8080, 8081, 8888, 9000].into(),
         }
     }
 }
@@ -78,7 +78,7 @@ impl PropagationConfig {
         self.is_on().then(|| PropagationPlan {
             // Of the same range in both, the denial stays.
             destinations: [ranges(&self.allow, true), ranges(&self.deny, false)].concat(),
-            http_ports: self.http_ports.clone(),
+            http_ports: self.http_ports.iter().collect(),
         })
     }
 }

@@ -156,18 +156,68 @@ fn a_variable_in_a_comment_is_not_asked_for() {
 }
 
 #[test]
-fn a_variable_that_makes_no_sense_is_named() {
+fn a_variable_of_ours_that_makes_no_sense_is_named() {
     for (name, value) in [
-        ("OTEL_EXPORTER_OTLP_PROTOCOL", "smoke"),
-        ("OTEL_EXPORTER_OTLP_TIMEOUT", "soon"),
         ("TRACER_LOG", "loud"),
         ("TRACER_OUTPUT", "xml"),
+        ("TRACER_PROPAGATION", "on"),
+        ("TRACER_SDK", "ignore"),
+        ("TRACER_LINKS_HEADERS", "zipkin"),
     ] {
         let output = tracer().args(["--port", "1"]).env(name, value).output().expect("the binary starts");
         let (code, error) = refused(&output);
         assert_eq!(code, Some(2), "{error}");
         assert!(error.contains(name) && error.contains(value), "{error}");
     }
+}
+
+#[test]
+fn an_endpoint_of_a_flag_or_a_file_that_cannot_be_used_is_refused_without_its_password() {
+    let dir = Dir::new("endpoint");
+    for (url, part) in [
+        ("https://me:s3cret@a:4318", "TLS"),
+        ("http://me:s3cret@a:99999", "port 99999"),
+        ("http://me:s3cret@a:0/?token=s3cret", "port 0"),
+        ("ftp://me:s3cret@a", "ftp"),
+        ("http://", "no host"),
+    ] {
+        let flag =
+            tracer().args(["--port", "1", "--otlp-endpoint", url]).output().expect("the binary starts");
+        let file = dir.file(
+            "tracer.yaml",
+            &format!("select: {{include: [{{port: [1]}}]}}\nexport:\n  endpoint: '{url}'\n"),
+        );
+        for output in [flag, with_config(&file)] {
+            let (code, error) = refused(&output);
+            assert_eq!(code, Some(2), "{error}");
+            assert!(error.contains(part) && error.contains("endpoint"), "{error}");
+            assert!(!error.contains("s3cret"), "{error}");
+        }
+    }
+}
+
+#[test]
+fn errors_at_the_start_have_the_form_of_the_log() {
+    let dir = Dir::new("form");
+    let file = dir.file("tracer.yaml", "log: {format: json}\nlimits: {ring: many}\n");
+    let good = dir.file("good.yaml", "log: {format: json}\n");
+    let in_json: [(Output, &str); 4] = [
+        (with_config(&file), "limits.ring"),
+        (with_config(&good), "name the processes to trace"),
+        (run(["--log-format", "json", "--pid", "1", "--otlp-endpoint", "ftp://a"]), "export.endpoint"),
+        (run(["--log-format=json", "--prot", "1"]), "unexpected argument '--prot'"),
+    ];
+    for (output, part) in in_json {
+        let (code, error) = refused(&output);
+        assert_eq!((code, error.lines().count()), (Some(2), 1), "{error}");
+        let line: serde_json::Value = serde_json::from_str(&error).expect("JSON");
+        assert_eq!(line["level"], "ERROR");
+        assert!(line["fields"]["message"].as_str().is_some_and(|message| message.contains(part)), "{error}");
+        assert!(line["timestamp"].is_string());
+    }
+    let output =
+        tracer().args(["agent", "--log-format", "text", "--config"]).arg(&file).output().expect("it starts");
+    assert!(refused(&output).1.starts_with("tracer: "));
 }
 
 #[test]

@@ -100,7 +100,8 @@ impl Agent {
     pub fn start(options: Options) -> Result<Self, StartError> {
         let Options { mut config, out, style, summary, headers_are_optional, switches } = options;
         config.check().map_err(|error| StartError::Config(error.to_string()))?;
-        let selectors = Selectors::new(&config.select).map_err(StartError::Config)?;
+        let selectors =
+            Selectors::new(&config.select).map_err(|error| StartError::Config(error.to_string()))?;
         let ring_bytes = u32::try_from(config.limits.ring.0).unwrap_or(8 << 20);
         let terminal = terminal::TerminalSettings { format: config.output, out, style, summary };
         let mut settings = sink::SinkSettings { export: config.export.clone(), terminal: Some(terminal) };

@@ -7,8 +7,9 @@ use std::{ffi::OsString, path::PathBuf};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::{
-    config::{Config, ConfigError},
-    log::{Level, LogFormat},
+    config::{Config, ConfigError, environment::own_variable},
+    log::{self, Level, LogFormat},
+    ports::Ports,
     process::selector::{EXAMPLES, Rule},
     propagate::Mode,
     sink::{
@@ -77,16 +78,16 @@ pub struct SelectFlags {
     /// A process, by its id.
     #[arg(long, value_name = "N")]
     pub pid: Vec<u32>,
-    /// Whoever listens on this TCP port.
-    #[arg(long, value_name = "N")]
-    pub port: Vec<u16>,
+    /// Whoever listens on this TCP port: 8080, 8080-8090, or 80,443.
+    #[arg(long, value_name = "PORTS")]
+    pub port: Vec<Ports>,
     /// By the path of the executable.
     #[arg(long, value_name = "GLOB")]
     pub exe: Vec<String>,
     /// By the whole command line.
     #[arg(long, value_name = "GLOB")]
     pub command: Vec<String>,
-    /// Leave these out: pid=N, port=N, exe=GLOB or command=GLOB.
+    /// Leave these out: pid=N, port=PORTS, exe=GLOB or command=GLOB.
     #[arg(long, value_name = "KIND=VALUE", value_parser = parse_exclude)]
     pub exclude: Vec<Rule>,
     /// service.name of the selected processes.
@@ -118,6 +119,10 @@ pub struct CommonFlags {
     /// Add trace headers to the HTTP/1 requests that traced processes send: off or headers.
     #[arg(long, value_name = "WHAT")]
     pub propagation: Option<Mode>,
+    /// Ports that speak HTTP/1 from the first connection on, besides those of the configuration: 9090, 9000-9090,
+    /// or 80,9090.
+    #[arg(long, value_name = "PORTS")]
+    pub propagation_http_ports: Vec<Ports>,
     /// Record the stream of kernel events, for `tracer replay`.
     #[arg(long, value_name = "FILE")]
     pub record: Option<PathBuf>,
@@ -262,12 +267,19 @@ fn parse_exclude(text: &str) -> Result<Rule, String> {
     let mut rule = Rule::default();
     match kind {
         "pid" => rule.pid.push(number()?),
-        "port" => rule.port.push(value.parse().map_err(|_| format!("{value:?} is not a port"))?),
+        "port" => rule.port = value.parse()?,
         "exe" => rule.exe.push(value.to_owned()),
         "command" => rule.command.push(value.to_owned()),
         other => return Err(format!("{other:?} is not one of pid, port, exe, command")),
     }
     Ok(rule)
+}
+
+/// The ports of all repeats of a flag.
+fn all(repeats: &[Ports]) -> Ports {
+    let mut ports = Ports::default();
+    repeats.iter().for_each(|repeat| ports.extend(repeat));
+    ports
 }
 
 impl SelectFlags {
@@ -277,7 +289,7 @@ impl SelectFlags {
             !(self.pid.is_empty() && self.port.is_empty() && self.exe.is_empty() && self.command.is_empty());
         any.then(|| Rule {
             pid: self.pid.clone(),
-            port: self.port.clone(),
+            port: all(&self.port),
             exe: self.exe.clone(),
             command: self.command.clone(),
             service_name: self.service_name.clone(),
@@ -289,44 +301,68 @@ impl CommonFlags {
     /// The configuration: file, then environment, then these flags.
     ///
     /// # Errors
-    /// The file or a variable makes no sense.
+    /// The file, a flag or a variable of ours makes no sense.
     pub fn configuration(&self) -> Result<Config, ConfigError> {
-        let mut config = match &self.config {
-            Some(path) => Config::from_file(path)?,
-            None => Config::default(),
-        };
-        config.apply_environment(&|name| std::env::var(name).ok())?;
+        self.configuration_in(&own_variable)
+    }
+
+    fn configuration_in(&self, variable: &dyn Fn(&str) -> Option<String>) -> Result<Config, ConfigError> {
+        let read = self.config.as_deref().map_or_else(|| Ok(Config::default()), Config::from_file);
+        // The file has said it, and the flag wins.
+        if let Some(format) = self.log_format {
+            log::set_format(format);
+        }
+        let mut config = read?;
+        let flagged = self.apply(&mut config);
+        log::set_format(config.log.format);
+        config.check()?;
+        config.apply_environment(variable, &flagged)?;
+        Ok(config)
+    }
+
+    /// Sets the keys that flags set, and returns them.
+    fn apply(&self, config: &mut Config) -> Vec<&'static str> {
+        let mut flagged = Vec::new();
         if let Some(output) = self.output {
             config.output = output;
+            flagged.push("output");
         }
         if let Some(endpoint) = &self.otlp_endpoint {
             config.export.endpoint = Some(endpoint.clone());
             config.export.traces_endpoint = None;
+            config.export.disabled = false;
+            flagged.extend(["export.endpoint", "export.traces_endpoint", "export.disabled"]);
         }
         if let Some(protocol) = self.otlp_protocol {
             config.export.protocol = protocol;
+            flagged.push("export.protocol");
         }
         let paths = [
-            (&self.output_file, &mut config.output_file),
-            (&self.record, &mut config.record),
-            (&self.socket, &mut config.socket),
+            ("output_file", &self.output_file, &mut config.output_file),
+            ("record", &self.record, &mut config.record),
+            ("socket", &self.socket, &mut config.socket),
         ];
-        for (flag, field) in paths {
+        for (key, flag, field) in paths {
             if flag.is_some() {
                 field.clone_from(flag);
+                flagged.push(key);
             }
         }
         if self.propagation.is_some() {
             config.propagation.mode = self.propagation;
+            flagged.push("propagation.mode");
         }
+        config.propagation.http_ports.extend(&all(&self.propagation_http_ports));
         config.record_raw |= self.record_raw;
         if let Some(level) = self.log_level {
             config.log.level = level;
+            flagged.push("log.level");
         }
         if let Some(format) = self.log_format {
             config.log.format = format;
+            flagged.push("log.format");
         }
-        Ok(config)
+        flagged
     }
 }
 
@@ -364,8 +400,47 @@ mod tests {
         let config = cli.watch.configuration().expect("valid");
         assert_eq!(config.select.include.len(), 1);
         assert_eq!(config.select.include[0].exe, ["*/a", "*/b"]);
-        assert_eq!(config.select.include[0].port, [80]);
+        assert_eq!(config.select.include[0].port, [80].into());
         assert_eq!(config.select.exclude[0].pid, [7]);
+    }
+
+    #[test]
+    fn flags_win_over_the_environment() {
+        let Cli { watch, .. } = Cli::parse_from(["tracer", "--pid", "1", "--otlp-endpoint", "http://flag"]);
+        let variable = |name: &str| match name {
+            "OTEL_TRACES_EXPORTER" => Some("none".to_owned()),
+            "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT" => Some("http://variable".to_owned()),
+            _ => None,
+        };
+        let config = watch.common.configuration_in(&variable).expect("valid");
+        let address = config.export.address().expect("valid").map(|address| address.to_string());
+        assert_eq!(address.as_deref(), Some("http://flag/v1/traces"));
+        assert_eq!(config.export.why_not(), None);
+    }
+
+    #[test]
+    fn ports_are_one_a_range_or_a_list_in_every_flag() {
+        let cli = Cli::parse_from([
+            "tracer",
+            "--port",
+            "8080-8082",
+            "--port",
+            "80,443",
+            "--exclude",
+            "port=9000-9001",
+            "--propagation-http-ports",
+            "9090,9100-9101",
+        ]);
+        let config = cli.watch.configuration().expect("valid");
+        assert_eq!(config.select.include[0].port.iter().collect::<Vec<_>>(), [8080, 8081, 8082, 80, 443]);
+        assert_eq!(config.select.exclude[0].port.iter().collect::<Vec<_>>(), [9000, 9001]);
+        let http = &config.propagation.http_ports;
+        assert!([80, 9090, 9100, 9101].into_iter().all(|port| http.contains(port)) && !http.contains(9091));
+        for wrong in ["70000", "0", "abc", "90-80", ""] {
+            let parsed = Cli::try_parse_from(["tracer", "--port", wrong]);
+            let error = parsed.expect_err("no port").to_string();
+            assert!(error.contains("a port from 1 to 65535, a range such as 8080-8090"), "{error}");
+        }
     }
 
     #[test]

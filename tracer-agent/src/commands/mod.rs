@@ -20,11 +20,17 @@ use self::{
     flags::{Cli, Command},
     outcome::Failure,
 };
-use crate::{kernel::Switches, log};
+use crate::{
+    kernel::Switches,
+    log::{self, LogFormat},
+};
 
 /// Parses the command line and runs the command. Returns the exit code. `switches` are for tests.
 pub fn main(switches: &Switches) -> ExitCode {
-    let cli = Cli::parse();
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => return usage(&error),
+    };
     let outcome = match &cli.command {
         None => watch::run(&cli.watch, false, switches),
         Some(Command::Agent(flags)) => watch::run(&flags.trace, true, switches),
@@ -36,7 +42,23 @@ pub fn main(switches: &Switches) -> ExitCode {
     };
     log::finish();
     outcome.unwrap_or_else(|Failure { message, code }| {
-        eprintln!("tracer: {message}");
+        log::fatal(&message);
         ExitCode::from(code)
     })
+}
+
+/// Tells of a command line that cannot be parsed, or prints the help that it asks for.
+fn usage(error: &clap::Error) -> ExitCode {
+    let arguments: Vec<String> =
+        std::env::args_os().map(|argument| argument.to_string_lossy().into_owned()).collect();
+    let wants_json = arguments.windows(2).any(|pair| pair == ["--log-format", "json"])
+        || arguments.iter().any(|argument| argument == "--log-format=json");
+    if error.use_stderr() && wants_json {
+        log::set_format(LogFormat::Json);
+        log::fatal(error.to_string().trim().trim_start_matches("error: "));
+    } else {
+        // A reader that has gone away is no error.
+        let _ = error.print();
+    }
+    ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(outcome::USAGE))
 }

@@ -35,7 +35,7 @@ pub(super) fn start(
     let out = destination
         .open()
         .map_err(|error| Failure::new(FAILURE, format!("cannot write the output: {error}")))?;
-    let exports = config.export.endpoint().is_ok_and(|endpoint| endpoint.is_some());
+    let why_not = config.export.why_not();
     let style = destination.style(flags.color.resolve(destination));
     let summary = config.output.is_for_people();
     let agent = Agent::start(Options {
@@ -46,8 +46,8 @@ pub(super) fn start(
         headers_are_optional,
         switches: switches.clone(),
     })?;
-    if !exports {
-        tracing::info!("no OTLP endpoint is configured: spans are not exported");
+    if let Some(reason) = why_not {
+        tracing::info!("spans are not exported: {reason}");
     }
     Ok(agent)
 }

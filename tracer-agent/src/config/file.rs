@@ -4,7 +4,8 @@
 
 use std::path::Path;
 
-use super::{Config, ConfigError};
+use super::{Config, ConfigError, environment::own_variable, place::Values, wrong};
+use crate::log::{self, LogFormat};
 
 impl Config {
     /// Reads a file, with `${env:NAME}` and `${env:NAME:-default}` replaced.
@@ -15,11 +16,21 @@ impl Config {
         let text = std::fs::read_to_string(path).map_err(|error| {
             ConfigError(format!("cannot read the configuration {}: {error}", path.display()))
         })?;
-        Self::from_yaml(&text, &|name| std::env::var(name).ok())
-            .map_err(|error| ConfigError(format!("{}:{error}", path.display())))
+        Self::from_yaml(&text, &own_variable).map_err(|ConfigError(errors)| {
+            // Also a file that cannot be used says how errors are told.
+            if Values::of(&text)
+                .of_key("log.format")
+                .is_some_and(|format| format.text.as_deref() == Some("json"))
+            {
+                log::set_format(LogFormat::Json);
+            }
+            let lines: Vec<String> =
+                errors.lines().map(|error| format!("{}:{error}", path.display())).collect();
+            ConfigError(lines.join("\n"))
+        })
     }
 
-    /// Reads a text. Messages begin with line and column.
+    /// Reads a text. The messages, one a line, begin with line and column.
     ///
     /// # Errors
     /// See [`Self::from_file`].
@@ -28,31 +39,12 @@ impl Config {
         if text.lines().all(|line| line.trim().is_empty() || line.trim_start().starts_with('#')) {
             return Ok(Self::default());
         }
-        serde_saphyr::from_str(&text).map_err(|error| {
-            let place =
-                error.location().map_or_else(String::new, |at| format!("{}:{}: ", at.line(), at.column()));
-            let message = match error.without_snippet() {
-                serde_saphyr::Error::SerdeUnknownField { field, expected, .. } => {
-                    unknown_key(field, expected)
-                }
-                other => {
-                    let message = other.to_string();
-                    message.split(" at line ").next().unwrap_or(&message).to_owned()
-                }
-            };
-            ConfigError(format!("{place}{message}"))
-        })
-    }
-}
-
-/// Says that a key is unknown, with the nearest one that is known.
-fn unknown_key(unknown: &str, known: &[&str]) -> String {
-    /// Edits between a key and what may have been meant by it.
-    const NEAR: usize = 3;
-    let distance = |key: &&&str| strsim::damerau_levenshtein(key, unknown);
-    match known.iter().min_by_key(distance).filter(|key| distance(key) <= NEAR) {
-        Some(key) => format!("unknown key `{unknown}`, did you mean `{key}`?"),
-        None => format!("unknown key `{unknown}`, expected one of {}", known.join(", ")),
+        let config: Self =
+            serde_saphyr::from_str(&text).map_err(|error| ConfigError(wrong::read(&error, &text)))?;
+        match config.problems() {
+            problems if problems.is_empty() => Ok(config),
+            problems => Err(ConfigError(wrong::used(&problems, &text))),
+        }
     }
 }
 

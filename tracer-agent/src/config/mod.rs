@@ -4,7 +4,9 @@
 
 pub mod environment;
 mod file;
+mod place;
 pub mod reference;
+mod wrong;
 
 use std::path::PathBuf;
 
@@ -14,6 +16,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     correlate::Sdk,
     log::LogConfig,
+    problem::Problem,
     process::selector::Selection,
     propagate::PropagationConfig,
     sink::{otlp::ExportConfig, terminal::Format},
@@ -110,27 +113,52 @@ impl Default for Limits {
     }
 }
 
+impl Limits {
+    /// The values that cannot be used.
+    fn problems(&self) -> Vec<Problem> {
+        let mut problems = Vec::new();
+        let ring = self.ring.0;
+        if !ring.is_power_of_two() || !(1 << 16..=1 << 30).contains(&ring) {
+            problems.push(Problem::new("ring", "the size must be a power of two between 64KiB and 1GiB"));
+        }
+        if self.connections == 0 {
+            problems.push(Problem::new("connections", "at least 1 must be followed"));
+        }
+        problems
+    }
+}
+
 /// Why a configuration cannot be used.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
 pub struct ConfigError(pub String);
 
+impl ConfigError {
+    /// Problems as an error, one a line.
+    fn of(problems: &[Problem]) -> Result<(), Self> {
+        if problems.is_empty() {
+            return Ok(());
+        }
+        let lines: Vec<String> = problems.iter().map(ToString::to_string).collect();
+        Err(Self(lines.join("\n")))
+    }
+}
+
 impl Config {
-    /// What can only be judged as a whole.
-    ///
+    /// The values that cannot be used.
+    pub fn problems(&self) -> Vec<Problem> {
+        let mut problems: Vec<Problem> =
+            self.export.problems().into_iter().map(|problem| problem.within("export")).collect();
+        problems.extend(self.limits.problems().into_iter().map(|problem| problem.within("limits")));
+        problems.extend(self.select.problems());
+        problems.extend(self.sampling.problem().map(|problem| problem.within("sampling")));
+        problems
+    }
+
     /// # Errors
-    /// Values that do not fit.
+    /// The values that cannot be used, one a line.
     pub fn check(&self) -> Result<(), ConfigError> {
-        let ring = self.limits.ring.0;
-        if !ring.is_power_of_two() || !(1 << 16..=1 << 30).contains(&ring) {
-            return Err(ConfigError("limits.ring must be a power of two between 64KiB and 1GiB".to_owned()));
-        }
-        if self.limits.connections == 0 {
-            return Err(ConfigError("limits.connections must be at least 1".to_owned()));
-        }
-        self.sampling.check().map_err(ConfigError)?;
-        self.export.endpoint().map_err(ConfigError)?;
-        Ok(())
+        ConfigError::of(&self.problems())
     }
 
     /// The JSON Schema of a configuration file.
@@ -155,7 +183,7 @@ mod tests {
             "OTEL_TRACES_SAMPLER_ARG" => Some("0.25".to_owned()),
             _ => None,
         };
-        config.apply_environment(&variables).expect("valid");
+        config.apply_environment(&variables, &[]).expect("valid");
         assert_eq!(config.sampling.sampler().threshold(), 3 << 54);
         assert!(config.check().is_ok());
         // Those of the application that is run are no reason not to run it.
@@ -172,7 +200,7 @@ mod tests {
                 "OTEL_TRACES_SAMPLER_ARG" => Some(argument.to_owned()),
                 _ => None,
             };
-            config.apply_environment(&variables).expect("ignored");
+            config.apply_environment(&variables, &[]).expect("ignored");
             assert_eq!((config.warnings.len(), config.sampling.ratio), (warnings, 1.0), "{sampler}");
         }
         config.sampling.ratio = 2.0;
@@ -186,9 +214,9 @@ mod tests {
         assert_eq!(config.links.headers, [HeaderFormat::Xray, HeaderFormat::XRequestId]);
         let variable =
             |text: &'static str| move |name: &str| (name == "TRACER_LINKS_HEADERS").then(|| text.to_owned());
-        config.apply_environment(&variable("b3, jaeger")).expect("valid");
+        config.apply_environment(&variable("b3, jaeger"), &[]).expect("valid");
         assert_eq!(config.links.headers, [HeaderFormat::B3, HeaderFormat::Jaeger]);
-        let error = config.apply_environment(&variable("b3,zipkin")).expect_err("unknown").to_string();
+        let error = config.apply_environment(&variable("b3,zipkin"), &[]).expect_err("unknown").to_string();
         assert!(error.starts_with("TRACER_LINKS_HEADERS: \"zipkin\" is not one of b3,"), "{error}");
     }
 
@@ -197,9 +225,9 @@ mod tests {
         let mut config = Config::from_yaml("sdk: suppress\n", &none).expect("valid");
         assert_eq!((config.sdk, Config::default().sdk), (Sdk::Suppress, Sdk::Adopt));
         let variable = |text: &'static str| move |name: &str| (name == "TRACER_SDK").then(|| text.to_owned());
-        config.apply_environment(&variable("adopt")).expect("valid");
+        config.apply_environment(&variable("adopt"), &[]).expect("valid");
         assert_eq!(config.sdk, Sdk::Adopt);
-        let error = config.apply_environment(&variable("ignore")).expect_err("unknown").to_string();
+        let error = config.apply_environment(&variable("ignore"), &[]).expect_err("unknown").to_string();
         assert_eq!(error, "TRACER_SDK: \"ignore\" is neither adopt nor suppress");
     }
 
@@ -236,13 +264,13 @@ mod tests {
         let read = |text: &str| Config::from_yaml(text, &variables);
         let config = read("export:\n  endpoint: ${env:HOST}/x\n").expect("valid");
         assert_eq!(config.export.endpoint.as_deref(), Some("http://a:4318/x"));
-        let config = read("export:\n  endpoint: ${env:EVIL}\n").expect("a string");
-        assert_eq!(config.export.endpoint.as_deref(), Some("x\nlimits:\n  connections: 1"));
+        let config = read("output_file: ${env:EVIL}\n").expect("a string");
+        assert_eq!(config.output_file, Some(PathBuf::from("x\nlimits:\n  connections: 1")));
         assert_eq!(config.limits, Limits::default());
         for inside in
             ["a${env:EVIL}", "a-${env:EVIL}", "a - ${env:EVIL}", "\"${env:EVIL}\"", "{a: ${env:EVIL}"]
         {
-            assert!(read(&format!("export:\n  endpoint: {inside}\n")).is_err(), "{inside}");
+            assert!(read(&format!("output_file: {inside}\n")).is_err(), "{inside}");
         }
         let config = read("select:\n  include:\n    - exe: [x]\n      command:\n        - ${env:EVIL}\n")
             .expect("an item");

@@ -17,7 +17,9 @@ pub fn markdown() -> String {
     let mut text = "# Configuration\n\n\
         Made by `tracer config reference`; do not edit. A YAML file comes first, then environment\n\
         variables (`OTEL_*`, `TRACER_LINKS_HEADERS`, `TRACER_LOG`, `TRACER_OUTPUT`, `TRACER_PROPAGATION`,\n\
-        `TRACER_SDK`, `TRACER_SOCKET`), then flags. `${env:NAME}` and `${env:NAME:-default}` are replaced by variables, `$$`\n\
+        `TRACER_SDK`, `TRACER_SOCKET`), then flags. A value of an `OTEL_*` variable that cannot be honoured is a\n\
+        warning, since the variable may be meant for the traced program; a wrong value elsewhere is an error (exit\n\
+        code 2). `${env:NAME}` and `${env:NAME:-default}` in the file are replaced by variables, `$$`\n\
         is a dollar sign. Times are written `500ms`, `5s`, `5m`, `1h`; sizes `64KiB`, `8MiB`. An unknown key\n\
         is an error.\n\n\
         | key | default | meaning |\n|---|---|---|\n"

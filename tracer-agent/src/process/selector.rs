@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use tracer_common::NAME_BYTES;
 
 use super::{facts::ProcessFacts, glob::Glob};
+use crate::{ports::Ports, problem::Problem};
 
 /// Processes to trace, and processes to leave alone. Children of a traced process are traced.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -26,14 +27,25 @@ pub struct Selection {
 pub struct Rule {
     /// Process ids, in the initial pid namespace.
     pub pid: Vec<u32>,
-    /// TCP ports that the process listens on.
-    pub port: Vec<u16>,
+    /// TCP ports that the process listens on: `8080`, `8080-8090`, or a list of such.
+    pub port: Ports,
     /// Globs of the executable's path: `/usr/sbin/nginx`, `*/node`.
     pub exe: Vec<String>,
     /// Globs of the whole command line, arguments joined by spaces: `*gunicorn*shop*`.
     pub command: Vec<String>,
     /// `service.name` of the processes that match.
     pub service_name: Option<String>,
+}
+
+impl Selection {
+    /// The rules that cannot be used.
+    pub fn problems(&self) -> Vec<Problem> {
+        let lists = [(&self.include, "include"), (&self.exclude, "exclude")];
+        let rules = lists.into_iter().flat_map(|(rules, list)| {
+            rules.iter().enumerate().map(move |(index, rule)| compile(rule, list, index))
+        });
+        rules.filter_map(Result::err).map(|problem| problem.within("select")).collect()
+    }
 }
 
 impl Rule {
@@ -82,7 +94,7 @@ pub struct Selectors {
 #[derive(Clone, Debug)]
 struct Compiled {
     pid: Vec<u32>,
-    port: Vec<u16>,
+    port: Ports,
     exe: Vec<Glob>,
     command: Vec<Glob>,
     service_name: Option<String>,
@@ -93,20 +105,14 @@ impl Selectors {
     ///
     /// # Errors
     /// A rule without a kind, or a pattern that is not one.
-    pub fn new(selection: &Selection) -> Result<Self, String> {
-        let compile = |rules: &[Rule], list: &str| {
-            rules
-                .iter()
-                .enumerate()
-                .map(|(index, rule)| {
-                    compile(rule).map_err(|error| format!("select.{list}[{index}]: {error}"))
-                })
-                .collect::<Result<Vec<_>, _>>()
+    pub fn new(selection: &Selection) -> Result<Self, Problem> {
+        let compiled = |rules: &[Rule], list: &str| -> Result<Vec<Compiled>, Problem> {
+            let rules = rules.iter().enumerate().map(|(index, rule)| compile(rule, list, index));
+            rules.collect::<Result<_, _>>().map_err(|problem: Problem| problem.within("select"))
         };
-        Ok(Self {
-            include: compile(&selection.include, "include")?,
-            exclude: compile(&selection.exclude, "exclude")?,
-        })
+        let include = compiled(&selection.include, "include")?;
+        let exclude = compiled(&selection.exclude, "exclude")?;
+        Ok(Self { include, exclude })
     }
 
     /// Whether nothing can ever match.
@@ -116,7 +122,7 @@ impl Selectors {
 
     /// What is decided of a process; `ports` is asked for only if a rule names ports.
     pub fn decide(&self, facts: &ProcessFacts, ports: impl FnOnce() -> Vec<u16>) -> Decision {
-        let mut ports = Ports::Unasked(Some(ports));
+        let mut ports = ListeningPorts::Unasked(Some(ports));
         let command = facts.command_line.join(" ");
         if self.exclude.iter().any(|rule| rule.matches(facts, &command, &mut ports)) {
             return Decision::Excluded;
@@ -149,24 +155,26 @@ impl Selectors {
     }
 }
 
-fn compile(rule: &Rule) -> Result<Compiled, String> {
+/// Compiles one rule of a list. The key of a problem begins below `select`.
+fn compile(rule: &Rule, list: &str, index: usize) -> Result<Compiled, Problem> {
+    let wrong = |kind: &str, message: String| Problem::new(format!("{list}[{index}]{kind}"), message);
     if rule.is_empty() {
-        return Err("a rule needs at least one of pid, port, exe, command".to_owned());
+        return Err(wrong("", "a rule needs at least one of pid, port, exe, command".to_owned()));
     }
     if rule.service_name.as_deref().is_some_and(|name| name.trim().is_empty()) {
-        return Err("service_name is empty: give a name, or leave it out to have one derived".to_owned());
+        let message = "the name is empty: give one, or leave the key out to have a name derived";
+        return Err(wrong(".service_name", message.to_owned()));
     }
-    if rule.port.contains(&0) {
-        return Err("port: nobody listens on port 0: give a number from 1 to 65535".to_owned());
-    }
-    if rule.pid.contains(&0) {
-        return Err("pid: there is no process 0: give the number that `ps` shows".to_owned());
+    if let Some(at) = rule.pid.iter().position(|pid| *pid == 0) {
+        let message = "there is no process 0: give the number that `ps` shows";
+        return Err(wrong(&format!(".pid[{at}]"), message.to_owned()));
     }
     let globs = |patterns: &[String], kind: &str| {
-        patterns
-            .iter()
-            .map(|pattern| Glob::new(pattern).map_err(|error| format!("{kind}: {pattern:?}: {error}")))
-            .collect::<Result<Vec<_>, _>>()
+        let compile = |(at, pattern): (usize, &String)| {
+            Glob::new(pattern)
+                .map_err(|error| wrong(&format!(".{kind}[{at}]"), format!("{pattern:?}: {error}")))
+        };
+        patterns.iter().enumerate().map(compile).collect::<Result<Vec<_>, _>>()
     };
     Ok(Compiled {
         pid: rule.pid.clone(),
@@ -178,12 +186,12 @@ fn compile(rule: &Rule) -> Result<Compiled, String> {
 }
 
 /// Ports of a process, looked up when first needed.
-enum Ports<F> {
+enum ListeningPorts<F> {
     Unasked(Option<F>),
     Known(Vec<u16>),
 }
 
-impl<F: FnOnce() -> Vec<u16>> Ports<F> {
+impl<F: FnOnce() -> Vec<u16>> ListeningPorts<F> {
     fn get(&mut self) -> &[u16] {
         if let Self::Unasked(ask) = self {
             *self = Self::Known(ask.take().map(|ask| ask()).unwrap_or_default());
@@ -200,12 +208,12 @@ impl Compiled {
         &self,
         facts: &ProcessFacts,
         command: &str,
-        ports: &mut Ports<F>,
+        ports: &mut ListeningPorts<F>,
     ) -> bool {
         (self.pid.is_empty() || self.pid.contains(&facts.pid))
             && (self.exe.is_empty() || self.exe.iter().any(|glob| glob.matches(&facts.exe)))
             && (self.command.is_empty() || self.command.iter().any(|glob| glob.matches(command)))
-            && (self.port.is_empty() || ports.get().iter().any(|port| self.port.contains(port)))
+            && (self.port.is_empty() || ports.get().iter().any(|port| self.port.contains(*port)))
     }
 
     fn add_to(&self, rules: &mut KernelRules, select: bool) {
@@ -215,7 +223,7 @@ impl Compiled {
             !self.port.is_empty() && self.pid.is_empty() && self.exe.is_empty() && self.command.is_empty();
         // Before it listens nobody knows of a process whether it will: the kernel tells when it does,
         // and userspace looks at the rule's other kinds. It must be told of excluded ports as well.
-        rules.ports.extend(&self.port);
+        rules.ports.extend(self.port.iter());
         if only_port {
             return;
         }
@@ -276,7 +284,7 @@ mod tests {
 
     #[test]
     fn ports_are_asked_for_only_when_a_rule_names_them() {
-        let by_port = Rule { port: vec![80, 8080], ..Rule::default() };
+        let by_port = Rule { port: [80, 8080].into(), ..Rule::default() };
         let selectors =
             Selectors::new(&Selection { include: vec![by_port], ..Selection::default() }).expect("valid");
         assert_eq!(selectors.decide(&facts(1, "/x", "x"), || vec![443, 8080]), Decision::Included(0));
@@ -292,7 +300,7 @@ mod tests {
         let selection = Selection {
             include: vec![
                 rule(&["/usr/sbin/nginx", "*/node"], &[]),
-                Rule { port: vec![80], ..Rule::default() },
+                Rule { port: [80].into(), ..Rule::default() },
                 Rule { pid: vec![5], ..Rule::default() },
             ],
             exclude: vec![rule(&["*/curl"], &[])],
@@ -308,8 +316,8 @@ mod tests {
 
     #[test]
     fn listening_is_told_where_a_rule_has_other_kinds_too() {
-        let by_both = Rule { port: vec![80], ..rule(&["*/node"], &[]) };
-        let not_there = Rule { port: vec![81], ..Rule::default() };
+        let by_both = Rule { port: [80].into(), ..rule(&["*/node"], &[]) };
+        let not_there = Rule { port: [81].into(), ..Rule::default() };
         let selection = Selection { include: vec![by_both], exclude: vec![not_there] };
         let selectors = Selectors::new(&selection).expect("valid");
         let rules = selectors.kernel_rules();
@@ -323,17 +331,16 @@ mod tests {
     fn an_error_names_the_rule() {
         let selection =
             Selection { include: vec![rule(&["/a"], &[]), rule(&["[x"], &[])], ..Selection::default() };
-        let error = Selectors::new(&selection).expect_err("a set without end");
-        assert!(error.starts_with("select.include[1]: exe: \"[x\""), "{error}");
+        let error = Selectors::new(&selection).expect_err("a set without end").to_string();
+        assert!(error.starts_with("select.include[1].exe[0]: \"[x\""), "{error}");
         let empty = Selection { include: vec![Rule::default()], ..Selection::default() };
-        assert!(Selectors::new(&empty).expect_err("no kind").contains("at least one"));
+        assert!(Selectors::new(&empty).expect_err("no kind").message.contains("at least one"));
         let nameless = Rule { service_name: Some(" ".to_owned()), ..rule(&["/a"], &[]) };
         let nameless = Selection { exclude: vec![nameless], ..Selection::default() };
-        let error = Selectors::new(&nameless).expect_err("an empty name");
-        assert!(error.starts_with("select.exclude[0]: service_name is empty"), "{error}");
-        for zero in [Rule { port: vec![0], ..Rule::default() }, Rule { pid: vec![0], ..Rule::default() }] {
-            let zero = Selection { include: vec![zero], ..Selection::default() };
-            assert!(Selectors::new(&zero).expect_err("zero").contains("give"));
-        }
+        let error = Selectors::new(&nameless).expect_err("an empty name").to_string();
+        assert!(error.starts_with("select.exclude[0].service_name: the name is empty"), "{error}");
+        let zero = Rule { pid: vec![5, 0], ..Rule::default() };
+        let zero = Selection { include: vec![zero], ..Selection::default() };
+        assert_eq!(Selectors::new(&zero).expect_err("zero").key, "select.include[0].pid[1]");
     }
 }

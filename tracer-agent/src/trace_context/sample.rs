@@ -9,6 +9,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use tracer_common::RANDOM_BITS;
 
+use crate::problem::Problem;
+
 /// The samplers of the OpenTelemetry specification (`OTEL_TRACES_SAMPLER`).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
@@ -88,15 +90,10 @@ impl Default for SamplingConfig {
 }
 
 impl SamplingConfig {
-    /// What can be said against it.
-    ///
-    /// # Errors
-    /// The ratio is not a share.
-    pub fn check(&self) -> Result<(), String> {
-        if (0.0..=1.0).contains(&self.ratio) {
-            return Ok(());
-        }
-        Err(format!("sampling.ratio must be between 0 and 1, not {}", self.ratio))
+    /// A ratio that is not a share.
+    pub fn problem(&self) -> Option<Problem> {
+        let is_share = (0.0..=1.0).contains(&self.ratio);
+        (!is_share).then(|| Problem::new("ratio", format!("{} is not between 0 and 1", self.ratio)))
     }
 
     /// The sampler that it describes.

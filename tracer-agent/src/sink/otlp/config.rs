@@ -2,10 +2,15 @@
 
 use std::collections::BTreeMap;
 
+use http::{HeaderName, HeaderValue, header};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::units::{Size, Time};
+use super::address::{OtlpAddress, UrlKind};
+use crate::{
+    problem::Problem,
+    units::{Size, Time},
+};
 
 /// The OTLP protocol.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -63,7 +68,8 @@ impl std::str::FromStr for Compression {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct ExportConfig {
-    /// Base address of the receiver, such as `http://localhost:4318`; `/v1/traces` is added for HTTP.
+    /// Base address of the receiver, such as `http://localhost:4318`. For HTTP `/v1/traces` is added to its path,
+    /// unless the path ends so. A user and a password in it are sent as basic authorization.
     pub endpoint: Option<String>,
     /// Address for traces, used as it stands.
     pub traces_endpoint: Option<String>,
@@ -113,33 +119,67 @@ impl ExportConfig {
     ///
     /// # Errors
     /// The endpoint is not an address that can be used.
-    pub fn endpoint(&self) -> Result<Option<http::Uri>, String> {
-        const PATH: &str = "/v1/traces";
-        const METHOD: &str = "/opentelemetry.proto.collector.trace.v1.TraceService/Export";
-        let Some(configured) = self.traces_endpoint.as_ref().or(self.endpoint.as_ref()) else {
-            return Ok(None);
-        };
-        if self.disabled {
-            return Ok(None);
-        }
-        let with_scheme =
-            if configured.contains("://") { configured.clone() } else { format!("http://{configured}") };
-        let base = with_scheme.trim_end_matches('/');
-        let address = match (self.protocol, &self.traces_endpoint) {
-            (OtlpProtocol::Grpc, _) => format!("{base}{METHOD}"),
-            (_, Some(_)) => with_scheme.clone(),
-            (_, None) => format!("{base}{PATH}"),
-        };
-        let uri: http::Uri =
-            address.parse().map_err(|error| format!("the OTLP endpoint {configured:?}: {error}"))?;
-        match uri.scheme_str() {
-            Some("http") if uri.host().is_some_and(|host| !host.is_empty()) => Ok(Some(uri)),
-            Some("https") => Err(format!(
-                "the OTLP endpoint {configured:?}: TLS is not supported yet; send to a collector on this host by http"
-            )),
-            _ => Err(format!(
-                "the OTLP endpoint {configured:?} is not an address such as http://localhost:4318"
-            )),
+    pub fn address(&self) -> Result<Option<OtlpAddress>, String> {
+        let endpoints = [(&self.traces_endpoint, UrlKind::Traces), (&self.endpoint, UrlKind::Base)];
+        let mut given = endpoints.into_iter().filter_map(|(url, kind)| Some((url.as_ref()?, kind)));
+        match given.next() {
+            Some((url, kind)) if !self.disabled => OtlpAddress::new(url, kind, self.protocol).map(Some),
+            _ => Ok(None),
         }
     }
+
+    /// Why spans are not exported; none if they are.
+    pub fn why_not(&self) -> Option<&'static str> {
+        if self.endpoint.is_none() && self.traces_endpoint.is_none() {
+            return Some("no OTLP endpoint is configured");
+        }
+        self.disabled.then_some(
+            "the export is turned off (export.disabled, OTEL_TRACES_EXPORTER or OTEL_SDK_DISABLED)",
+        )
+    }
+
+    /// The values that cannot be used.
+    pub fn problems(&self) -> Vec<Problem> {
+        let mut problems = Vec::new();
+        let endpoints = [
+            ("endpoint", &self.endpoint, UrlKind::Base),
+            ("traces_endpoint", &self.traces_endpoint, UrlKind::Traces),
+        ];
+        for (key, url, kind) in endpoints {
+            let made = url.as_ref().map(|url| OtlpAddress::new(url, kind, self.protocol));
+            if let Some(Err(message)) = made {
+                problems.push(Problem::new(key, message));
+            }
+        }
+        for (name, value) in &self.headers {
+            if let Err(message) = header(name, value) {
+                problems.push(Problem::new(format!("headers.{name}"), message));
+            }
+        }
+        problems
+    }
+}
+
+/// A header of the requests. The message does not show the value.
+///
+/// # Errors
+/// It cannot be sent, or the exporter sets it.
+pub fn header(name: &str, value: &str) -> Result<(HeaderName, HeaderValue), String> {
+    /// What the exporter and the connection decide.
+    const OWN: [HeaderName; 6] = [
+        header::CONTENT_TYPE,
+        header::CONTENT_ENCODING,
+        header::CONTENT_LENGTH,
+        header::CONNECTION,
+        header::TRANSFER_ENCODING,
+        header::TE,
+    ];
+    let name: HeaderName = name.parse().map_err(|_| format!("{name:?} is not a name of a header"))?;
+    if OWN.contains(&name) || name.as_str().starts_with("grpc-") {
+        return Err(format!("{name} is set by the exporter"));
+    }
+    let mut value: HeaderValue =
+        value.parse().map_err(|_| format!("the value of {name} has characters that a header cannot have"))?;
+    value.set_sensitive(true);
+    Ok((name, value))
 }

@@ -1,5 +1,6 @@
 //! Spans to any OTLP backend: a bounded queue, batches, retries, and an account of every span.
 
+pub mod address;
 mod answer;
 pub mod config;
 mod grpc;
@@ -110,8 +111,8 @@ impl Exporter {
     /// # Errors
     /// The endpoint cannot be used.
     pub fn start(config: &ExportConfig) -> Result<Option<Self>, String> {
-        let Some(endpoint) = config.endpoint()? else { return Ok(None) };
-        let transport = OtlpTransport::new(config, endpoint)?;
+        let Some(address) = config.address()? else { return Ok(None) };
+        let transport = OtlpTransport::new(config, address)?;
         let queue = Arc::new(ExportQueue::new(config));
         let (finished, done) = mpsc::channel();
         let worker = std::thread::Builder::new()

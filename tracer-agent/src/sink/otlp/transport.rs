@@ -4,14 +4,20 @@
 use std::{io::Write, time::Duration};
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderName, HeaderValue, Request, StatusCode, Uri, header};
+use http::{HeaderMap, HeaderName, HeaderValue, Request, StatusCode, header};
 use http_body_util::{BodyExt, Full, Limited};
 use hyper_util::{
     client::legacy::{Client, connect::HttpConnector},
     rt::{TokioExecutor, TokioTimer},
 };
 
-use super::{ExportConfig, OtlpProtocol, answer::Answer, config::Compression, grpc};
+use super::{
+    ExportConfig, OtlpProtocol,
+    address::OtlpAddress,
+    answer::Answer,
+    config::{self, Compression},
+    grpc,
+};
 use crate::sink::encode::protobuf::partial_success;
 
 /// Longest answer that is read.
@@ -20,7 +26,7 @@ const MAX_ANSWER: usize = 64 * 1024;
 /// The way to the receiver.
 pub(super) struct OtlpTransport {
     client: Client<HttpConnector, Full<Bytes>>,
-    uri: Uri,
+    address: OtlpAddress,
     protocol: OtlpProtocol,
     compression: Compression,
     headers: HeaderMap,
@@ -28,14 +34,17 @@ pub(super) struct OtlpTransport {
 }
 
 impl OtlpTransport {
-    pub(super) fn new(config: &ExportConfig, uri: Uri) -> Result<Self, String> {
+    pub(super) fn new(config: &ExportConfig, address: OtlpAddress) -> Result<Self, String> {
         let mut headers = HeaderMap::new();
+        let agent = concat!("tracer/", env!("CARGO_PKG_VERSION"));
+        headers.insert(header::USER_AGENT, HeaderValue::from_static(agent));
+        if let Some(authorization) = address.authorization() {
+            headers.insert(header::AUTHORIZATION, authorization.clone());
+        }
+        // The operator's word replaces ours.
         for (name, value) in &config.headers {
-            let parsed = (name.parse::<HeaderName>(), value.parse::<HeaderValue>());
-            let (Ok(name), Ok(mut value)) = parsed else {
-                return Err(format!("the OTLP header {name:?} is not a valid header"));
-            };
-            value.set_sensitive(true);
+            let (name, value) =
+                config::header(name, value).map_err(|error| format!("export.headers: {error}"))?;
             headers.insert(name, value);
         }
         let content = match config.protocol {
@@ -44,8 +53,6 @@ impl OtlpTransport {
             OtlpProtocol::HttpJson => "application/json",
         };
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(content));
-        let agent = concat!("tracer/", env!("CARGO_PKG_VERSION"));
-        headers.insert(header::USER_AGENT, HeaderValue::from_static(agent));
         let encoding = match config.compression {
             Compression::None => None,
             Compression::Gzip => Some("gzip"),
@@ -74,7 +81,7 @@ impl OtlpTransport {
             .build(connector);
         Ok(Self {
             client,
-            uri,
+            address,
             protocol: config.protocol,
             compression: config.compression,
             headers,
@@ -89,8 +96,21 @@ impl OtlpTransport {
     /// Sends one encoded request.
     pub(super) async fn send(&self, request: &[u8]) -> Answer {
         match tokio::time::timeout(self.timeout, self.exchange(request)).await {
-            Ok(answer) => answer,
-            Err(_) => Answer::Again { error: format!("no answer within {:?}", self.timeout), after: None },
+            Ok(answer) => self.named(answer),
+            Err(_) => {
+                let error = format!("no answer within {:?}", self.timeout);
+                self.named(Answer::Again { error, after: None })
+            }
+        }
+    }
+
+    /// The answer, whose error names the address.
+    fn named(&self, answer: Answer) -> Answer {
+        let named = |error: String| format!("{}: {error}", self.address);
+        match answer {
+            Answer::Again { error, after } => Answer::Again { error: named(error), after },
+            Answer::Refused { error } => Answer::Refused { error: named(error) },
+            answer => answer,
         }
     }
 
@@ -103,7 +123,7 @@ impl OtlpTransport {
             OtlpProtocol::Grpc => grpc::frame(&compressed, self.compression != Compression::None),
             OtlpProtocol::HttpProtobuf | OtlpProtocol::HttpJson => compressed,
         };
-        let mut request = match Request::post(self.uri.clone()).body(Full::new(Bytes::from(body))) {
+        let mut request = match Request::post(self.address.uri().clone()).body(Full::new(Bytes::from(body))) {
             Ok(request) => request,
             Err(error) => return Answer::Refused { error: error.to_string() },
         };
@@ -155,7 +175,8 @@ impl OtlpTransport {
         trailers: Option<&HeaderMap>,
         body: &[u8],
     ) -> Answer {
-        if self.protocol == OtlpProtocol::Grpc {
+        let is_absent = matches!(status, StatusCode::NOT_FOUND | StatusCode::METHOD_NOT_ALLOWED);
+        if self.protocol == OtlpProtocol::Grpc && !is_absent {
             return grpc::understand(status, headers, trailers, body);
         }
         if status.is_success() {
@@ -165,7 +186,10 @@ impl OtlpTransport {
             };
             return Answer::Taken { rejected };
         }
-        let error = format!("the OTLP receiver answered {status}");
+        let mut error = format!("the OTLP receiver answered {status}");
+        if is_absent {
+            error = format!("{error}: {}", self.address.likely_mistake(self.protocol));
+        }
         match status.as_u16() {
             413 => Answer::TooLarge,
             429 | 502 | 503 | 504 => Answer::Again { error, after: retry_after(headers) },
@@ -228,6 +252,7 @@ fn http_date(text: &str) -> Option<u64> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::sink::otlp::address::UrlKind;
 
     #[test]
     fn dates_are_read() {
@@ -246,10 +271,44 @@ mod tests {
         }
     }
 
+    fn to(url: &str, config: &ExportConfig) -> OtlpTransport {
+        let address = OtlpAddress::new(url, UrlKind::Base, config.protocol).expect("valid");
+        OtlpTransport::new(config, address).expect("valid")
+    }
+
+    #[test]
+    fn no_receiver_at_the_address_is_told_with_the_likely_mistake() {
+        for (protocol, url, hint) in [
+            (OtlpProtocol::HttpProtobuf, "http://a/x/v1/traces", "set export.traces_endpoint"),
+            (OtlpProtocol::Grpc, "http://a/x/opentelemetry.proto", "set the protocol to http/protobuf"),
+        ] {
+            let config = ExportConfig { protocol, ..ExportConfig::default() };
+            let transport = to("http://me:pass@a/x", &config);
+            let answer = transport.understand(StatusCode::NOT_FOUND, &HeaderMap::new(), None, &[]);
+            let Answer::Refused { error } = transport.named(answer) else { panic!("refused") };
+            assert!(
+                error.contains(url) && error.contains("404 Not Found") && error.contains(hint),
+                "{error}"
+            );
+            assert!(!error.contains("pass@"), "{error}");
+        }
+    }
+
+    #[test]
+    fn headers_of_the_operator_replace_the_exporters_own() {
+        let headers = [("User-Agent", "mine"), ("authorization", "Bearer b")];
+        let headers = headers.map(|(name, value)| (name.to_owned(), value.to_owned()));
+        let config = ExportConfig { headers: headers.into(), ..ExportConfig::default() };
+        let transport = to("http://me:pass@a", &config);
+        assert_eq!(transport.headers[header::USER_AGENT], "mine");
+        assert_eq!(transport.headers[header::AUTHORIZATION], "Bearer b");
+        let transport = to("http://me:pass@a", &ExportConfig::default());
+        assert_eq!(transport.headers[header::AUTHORIZATION], "Basic bWU6cGFzcw==");
+    }
+
     #[test]
     fn errors_are_told_apart_as_otlp_says() {
-        let transport = OtlpTransport::new(&ExportConfig::default(), Uri::from_static("http://a/v1/traces"))
-            .expect("valid");
+        let transport = to("http://a", &ExportConfig::default());
         let mut headers = HeaderMap::new();
         headers.insert(header::RETRY_AFTER, HeaderValue::from_static("7"));
         let answer = |status: u16| {

@@ -1,0 +1,249 @@
+//! Errors of a configuration file, in words that name the key, its place and what is allowed.
+
+#![forbid(unsafe_code)]
+
+use serde_saphyr::Error;
+
+use super::place::{Place, Value, Values};
+use crate::problem::Problem;
+
+/// An error of the YAML reader: `LINE:COLUMN: KEY: MESSAGE`.
+pub(super) fn read(error: &Error, text: &str) -> String {
+    let error = cause(error);
+    let place = error.location().map(|location| Place::from(&location));
+    let values = Values::of(text);
+    let value = place.and_then(|place| values.at(place));
+    let message = message(error, value);
+    let message = match (value, place) {
+        _ if is_about_a_key(error) => message,
+        (Some(value), _) => format!("{}: {message}", value.key),
+        (None, Some(place)) => match place.last_key(text) {
+            Some(key) => format!("near `{key}`: {message}"),
+            None => message,
+        },
+        (None, None) => message,
+    };
+    place.map_or_else(|| message.clone(), |place| format!("{place}: {message}"))
+}
+
+/// The error without what surrounds it.
+fn cause(error: &Error) -> &Error {
+    match error.without_snippet() {
+        Error::AliasError { error, .. } => cause(error),
+        error => error,
+    }
+}
+
+/// Values that cannot be used: `LINE:COLUMN: KEY: MESSAGE`, one a line.
+pub(super) fn used(problems: &[Problem], text: &str) -> String {
+    let values = Values::of(text);
+    let line = |problem: &Problem| match values.of_key(&problem.key) {
+        Some(value) => format!("{}: {problem}", value.place),
+        None => problem.to_string(),
+    };
+    problems.iter().map(line).collect::<Vec<_>>().join("\n")
+}
+
+/// Whether the error names its key, which is not the key of a value that begins there.
+fn is_about_a_key(error: &Error) -> bool {
+    matches!(error, Error::SerdeUnknownField { .. } | Error::DuplicateMappingKey { .. })
+}
+
+fn message(error: &Error, value: Option<&Value>) -> String {
+    let text = value.and_then(|value| value.text.as_deref());
+    let wrong = |allowed: &str| match text {
+        Some("") => format!("the value is missing: {allowed} is expected"),
+        Some(text) => format!("{text:?} is not {allowed}"),
+        None => format!("{allowed} is expected here"),
+    };
+    match error {
+        Error::SerdeUnknownField { field, expected, .. } => unknown_key(field, expected),
+        Error::DuplicateMappingKey { key: Some(key), .. } => format!("the key `{key}` stands here twice"),
+        Error::DuplicateMappingKey { key: None, .. } => "a key stands here twice".to_owned(),
+        Error::InvalidScalar { ty: "boolean", .. } => match text {
+            Some(text) if !text.is_empty() => format!("{text:?} is neither true nor false"),
+            _ => wrong("true or false"),
+        },
+        Error::InvalidScalar { ty, .. } => wrong(&in_words(ty)),
+        Error::Unexpected { expected: "sequence start", .. } => match text {
+            Some(text) if !text.is_empty() => format!("a list is expected here: [{text}]"),
+            _ => "a list such as [a, b] is expected here".to_owned(),
+        },
+        Error::Unexpected { expected: "mapping start", .. } => wrong("a mapping of keys to values"),
+        Error::Unexpected { .. } | Error::ExternallyTaggedEnumExpectedScalarOrMapping { .. } => {
+            "one value is expected here, neither a list nor a mapping".to_owned()
+        }
+        Error::SerdeUnknownVariant { expected, .. } => wrong(&format!("one of {}", expected.join(", "))),
+        Error::SerdeInvalidType { expected, .. } | Error::SerdeInvalidValue { expected, .. } => {
+            wrong(&in_words(expected))
+        }
+        Error::NullIntoString { .. } => "the value is missing: a text is expected".to_owned(),
+        Error::Eof { .. } => "the file ends before a list or a mapping does".to_owned(),
+        Error::MultipleDocuments { .. } => "the file holds a second document (---)".to_owned(),
+        Error::UnknownAnchor { .. } => {
+            "there is no anchor (&) for this alias (*); quote a text that begins with *".to_owned()
+        }
+        Error::Message { msg, .. } => msg.clone(),
+        Error::ExternalMessage { msg, .. } => format!("this is not YAML: {msg}"),
+        other => {
+            let message = other.to_string();
+            message.split(" at line ").next().unwrap_or(&message).to_owned()
+        }
+    }
+}
+
+/// A type of Rust or of the YAML reader, for people.
+fn in_words(name: &str) -> String {
+    let whole = |least: i128, most: u128| format!("a whole number from {least} to {most}");
+    match name {
+        "u8" => whole(0, u8::MAX.into()),
+        "u16" => whole(0, u16::MAX.into()),
+        "u32" => whole(0, u32::MAX.into()),
+        "u64" | "usize" => whole(0, u64::MAX.into()),
+        "floating point" => "a number".to_owned(),
+        other if other.starts_with("struct ") => "a mapping of keys to values".to_owned(),
+        other => other.to_owned(),
+    }
+}
+
+/// Says that a key is unknown, with the nearest one that is known.
+fn unknown_key(unknown: &str, known: &[&str]) -> String {
+    /// Edits between a key and what may have been meant by it; fewer than it has letters.
+    const NEAR: usize = 3;
+    let most = NEAR.min(unknown.chars().count().saturating_sub(1));
+    let distance = |key: &&&str| strsim::damerau_levenshtein(key, unknown);
+    match known.iter().min_by_key(distance).filter(|key| distance(key) <= most) {
+        Some(key) => format!("unknown key `{unknown}`, did you mean `{key}`?"),
+        None => format!("unknown key `{unknown}`, expected one of {}", known.join(", ")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::config::Config;
+
+    const PORTS: &str =
+        "a port from 1 to 65535, a range such as 8080-8090, or a list such as [80, 8080-8090]";
+
+    fn error(text: &str) -> String {
+        Config::from_yaml(text, &|_| None).expect_err(text).to_string()
+    }
+
+    #[test]
+    fn a_wrong_port_is_told_with_its_key_its_place_and_what_is_allowed() {
+        for (port, expected) in [
+            ("[abc]", "3:14: select.include[0].port[0]: \"abc\" is not a port"),
+            ("[80, 70000]", "3:18: select.include[0].port[1]: there is no port 70000"),
+            ("70000", "3:13: select.include[0].port: there is no port 70000"),
+            ("-1", "3:13: select.include[0].port: there is no port -1"),
+            ("\"80,x\"", "3:13: select.include[0].port: \"80,x\": \"x\" is not a port"),
+            ("8090-8080", "3:13: select.include[0].port: the range 8090-8080 ends before it begins"),
+            (
+                "80-90-100",
+                "3:13: select.include[0].port: \"80-90-100\" is not a range: \"90-100\" is not a port",
+            ),
+            ("1.5", "3:13: select.include[0].port: there is no port 1.5"),
+            ("yes", "3:13: select.include[0].port: true is not a port"),
+        ] {
+            let text = format!("select:\n  include:\n    - port: {port}\n");
+            assert_eq!(error(&text), format!("{expected}; allowed is {PORTS}"));
+        }
+        let mapping = error("propagation:\n  http_ports: {a: 1}\n");
+        assert_eq!(mapping, format!("2:15: propagation.http_ports: {PORTS} is expected here"));
+    }
+
+    #[test]
+    fn ports_are_one_a_range_or_a_list_in_every_key() {
+        for port in
+            ["8080", "\"8080\"", "8080-8090", "80,8080", "[8080]", "[\"80\", 8080-8090]", "[80, '8080,90']"]
+        {
+            let text = format!(
+                "select: {{include: [{{port: {port}}}], exclude: [{{port: {port}}}]}}\npropagation: {{http_ports: {port}}}\n"
+            );
+            // A comma ends a value within braces.
+            let text = if port == "80,8080" { text.replace(port, "'80,8080'") } else { text };
+            let config = Config::from_yaml(&text, &|_| None).expect(&text);
+            let lists = [
+                &config.select.include[0].port,
+                &config.select.exclude[0].port,
+                &config.propagation.http_ports,
+            ];
+            assert!(lists.into_iter().all(|ports| ports.contains(8080) && !ports.contains(9000)), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_wrong_type_is_told_with_its_key_its_place_and_what_is_allowed() {
+        for (text, expected) in [
+            (
+                "select:\n  include:\n    - pid: 5\n",
+                "3:12: select.include[0].pid: a list is expected here: [5]",
+            ),
+            (
+                "select:\n  include:\n    - pid: [many]\n",
+                "3:13: select.include[0].pid[0]: \"many\" is not a whole number from 0 to 4294967295",
+            ),
+            ("select: 5\n", "1:9: select: \"5\" is not a mapping of keys to values"),
+            (
+                "limits:\n  connections: 99999999999999999999999\n",
+                "2:16: limits.connections: \"99999999999999999999999\" is not a whole number from 0 to 18446744073709551615",
+            ),
+            (
+                "limits: {connections: [1]}\n",
+                "1:23: limits.connections: one value is expected here, neither a list nor a mapping",
+            ),
+            (
+                "limits:\n  connections: \n",
+                "2:14: limits.connections: the value is missing: a whole number from 0 to 18446744073709551615 is expected",
+            ),
+            (
+                "limits:\n  exchange_timeout: soon\n",
+                "2:21: limits.exchange_timeout: \"soon\" is not a time such as 500ms, 5s, 5m or 1h",
+            ),
+            ("record_raw: maybe\n", "1:13: record_raw: \"maybe\" is neither true nor false"),
+            ("sampling:\n  ratio: half\n", "2:10: sampling.ratio: \"half\" is not a number"),
+            ("sampling:\n  ratio: 2\n", "2:10: sampling.ratio: 2 is not between 0 and 1"),
+            (
+                "export:\n  protocol: smoke\n",
+                "2:13: export.protocol: \"smoke\" is not one of grpc, http/protobuf, http/json",
+            ),
+            ("propagation:\n  mode: on\n", "2:9: propagation.mode: \"on\" is not one of off, headers"),
+            ("output: text\noutput: json\n", "2:1: the key `output` stands here twice"),
+            (
+                "export: &a {endpoint: x}\nlimits: *a\n",
+                "1:13: unknown key `endpoint`, expected one of ring, connections, exchange_timeout, shutdown",
+            ),
+        ] {
+            assert_eq!(error(text), expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn what_is_not_yaml_is_told_with_the_nearest_key() {
+        for (text, expected) in [
+            ("export:\n\tendpoint: a\n", "2:2: near `export`: this is not YAML: tabs disallowed"),
+            ("export:\n  endpoint: \"a\n", "2:13: near `endpoint`: this is not YAML: unclosed quote"),
+            ("export:\n  endpoint: *a\n", "2:13: near `endpoint`: there is no anchor (&) for this alias (*)"),
+            ("select: [\n", "1:9: near `select`: a mapping of keys to values is expected here"),
+            ("- a\n", "1:1: a mapping of keys to values is expected here"),
+        ] {
+            assert!(error(text).starts_with(expected), "{text}{}", error(text));
+        }
+    }
+
+    #[test]
+    fn every_value_that_cannot_be_used_is_told_with_its_place() {
+        let text = "export:\n  endpoint: https://a\nlimits:\n  ring: 3MiB\nselect:\n  include:\n    - exe: ['[x']\n    - {}\n";
+        let error = error(text);
+        let lines: Vec<&str> = error.lines().collect();
+        for (line, expected) in lines.iter().zip([
+            "2:13: export.endpoint: \"https://a\": TLS is not supported yet",
+            "4:9: limits.ring: the size must be a power of two",
+            "7:13: select.include[0].exe[0]: \"[x\": ",
+            "8:7: select.include[1]: a rule needs at least one of",
+        ]) {
+            assert!(line.starts_with(expected), "{line}");
+        }
+        assert_eq!(lines.len(), 4, "{error}");
+    }
+}
