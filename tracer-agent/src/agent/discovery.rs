@@ -4,14 +4,18 @@
 
 use std::{collections::BTreeMap, io, os::linux::fs::MetadataExt};
 
-use rustc_hash::FxHashSet;
+use rustc_hash::{FxHashMap, FxHashSet};
 use tracer_common::{FileKey, Kind, ProcessRecord, Seeds};
 
 use crate::{
+    clock,
     event::{Event, Exec, Input, Malformed, Tell},
     kernel::{Plan, SelectionSwitch, Switches},
     process::{
-        facts::{Proc, ProcessFacts},
+        candidate::Looked,
+        capabilities,
+        describer::Describer,
+        facts::{Proc, ProcessFacts, ProcessStat},
         selector::{Decision, Selectors},
     },
     trace_context::sample::SamplingConfig,
@@ -20,10 +24,13 @@ use crate::{
 /// Keeps the kernel's selection in step with the operator's.
 pub struct Discovery {
     proc: Proc,
+    describer: Describer,
     selectors: Selectors,
     selection: SelectionSwitch,
     own_pid: u32,
-    alive: FxHashSet<u32>,
+    /// Selected processes that live, with the time since which they are known ([`clock::boot_ticks`]). A process of the
+    /// same pid that started later is another one: the end of the first went by unseen.
+    alive: FxHashMap<u32, u64>,
 }
 
 /// Why a process cannot be selected.
@@ -43,6 +50,31 @@ pub enum DiscoveryError {
         /// Why.
         source: io::Error,
     },
+    /// A rule names a process that runs no program.
+    #[error("process {0} runs no program: it is a thread of the kernel, or has ended")]
+    NoProgram(u32),
+    /// A rule names a process of which the system calls are others.
+    #[error("process {0} cannot be traced: it is a 32-bit program")]
+    Is32Bit(u32),
+    /// The agent may not look at processes.
+    #[error(
+        "the processes to trace cannot be looked at: CAP_SYS_PTRACE is missing: run as root, or grant it \
+         (docker: --cap-add SYS_PTRACE)"
+    )]
+    NotPrivileged,
+    /// The agent may look at processes, but not at one that a rule names.
+    #[error(
+        "process {0} may not be looked at, though CAP_SYS_PTRACE is there: a security module (SELinux, AppArmor) may \
+         forbid it"
+    )]
+    Forbidden(u32),
+}
+
+impl DiscoveryError {
+    /// Whether privileges are missing.
+    pub fn is_unsupported(&self) -> bool {
+        matches!(self, Self::NotPrivileged | Self::Forbidden(_) | Self::Is32Bit(_))
+    }
 }
 
 /// What the kernel programs need to know of the selectors before they load.
@@ -89,12 +121,18 @@ fn kernel_device(device: u64) -> u64 {
 impl Discovery {
     /// Nothing is selected yet.
     pub fn new(selectors: Selectors, selection: SelectionSwitch) -> Self {
+        Self::of(Proc::default(), selectors, selection)
+    }
+
+    /// The same for a proc file system.
+    fn of(proc: Proc, selectors: Selectors, selection: SelectionSwitch) -> Self {
         Self {
-            proc: Proc::default(),
+            describer: Describer::new(&proc),
+            proc,
             selectors,
             selection,
             own_pid: std::process::id(),
-            alive: FxHashSet::default(),
+            alive: FxHashMap::default(),
         }
     }
 
@@ -106,27 +144,65 @@ impl Discovery {
     /// Selects what runs already: processes that match, and their descendants.
     ///
     /// # Errors
-    /// A pid that a rule names does not exist.
+    /// A pid that a rule names does not exist, or processes may not be looked at.
     pub fn scan(&mut self, tell: &mut dyn Tell) -> Result<(), DiscoveryError> {
         let pids = self.proc.pids().map_err(DiscoveryError::Proc)?;
-        for wanted in self.selectors.pids().collect::<Vec<_>>() {
+        for wanted in self.selectors.pids() {
             if !pids.contains(&wanted) {
                 return Err(DiscoveryError::NoProcess(wanted));
             }
         }
+        let mut denied = 0;
         for pid in pids {
             if pid == self.own_pid {
                 continue;
             }
-            // Kernel threads have no executable; others may be gone by now.
-            let Ok(facts) = self.proc.facts(pid) else { continue };
-            let decision = self.selectors.decide(&facts, || self.proc.listening_ports(pid));
+            let process = Looked::new(&self.proc, pid);
+            let decision = self.selectors.decide(&process, false);
+            let mut is_denied = process.is_denied();
             if let Decision::Included(rule) = decision {
-                self.take(facts, Some(rule), tell);
+                match self.proc.facts(pid) {
+                    Ok(facts) if facts.is_32_bit && self.selectors.pids().any(|wanted| wanted == pid) => {
+                        return Err(DiscoveryError::Is32Bit(pid));
+                    }
+                    Ok(facts) => self.take(facts, Some(rule), tell),
+                    Err(error) if error.kind() == io::ErrorKind::PermissionDenied => is_denied = true,
+                    Err(source) if self.selectors.pids().any(|wanted| wanted == pid) => {
+                        return Err(match source.kind() {
+                            io::ErrorKind::NotFound => DiscoveryError::NoProgram(pid),
+                            _ => DiscoveryError::Process { pid, source },
+                        });
+                    }
+                    // Kernel threads have no executable; others may be gone by now.
+                    Err(_) => {}
+                }
             }
+            denied += usize::from(is_denied);
+            if is_denied && self.selectors.pids().any(|wanted| wanted == pid) {
+                return Err(self.denial(pid));
+            }
+        }
+        if denied > 0 {
+            if !capabilities::has_ptrace() {
+                return Err(DiscoveryError::NotPrivileged);
+            }
+            tracing::warn!(
+                processes = denied,
+                "processes may not be looked at, and no selector can match them: a security module (SELinux, \
+                 AppArmor) may forbid it"
+            );
         }
         self.take_descendants(tell);
         Ok(())
+    }
+
+    /// Why a process that a rule names may not be looked at.
+    fn denial(&self, pid: u32) -> DiscoveryError {
+        if capabilities::has_ptrace() {
+            DiscoveryError::Forbidden(pid)
+        } else {
+            DiscoveryError::NotPrivileged
+        }
     }
 
     /// Selects one process, whatever the rules say.
@@ -146,15 +222,14 @@ impl Discovery {
         let mut looked_at = FxHashSet::default();
         loop {
             let Ok(pids) = self.proc.pids() else { return };
-            let parents: BTreeMap<u32, u32> =
-                pids.into_iter().filter_map(|pid| Some((pid, self.proc.parent(pid)?))).collect();
-            let found: Vec<(u32, u32)> = parents
-                .into_iter()
+            let stats: BTreeMap<u32, ProcessStat> =
+                pids.into_iter().filter_map(|pid| Some((pid, self.proc.stat(pid).ok()?))).collect();
+            let lives = |pid: u32| stats.get(&pid).is_some_and(|stat| self.is_alive(pid, stat.start_ticks));
+            let found: Vec<(u32, u32)> = stats
+                .iter()
+                .map(|(pid, stat)| (*pid, stat.parent))
                 .filter(|(pid, parent)| {
-                    self.alive.contains(parent)
-                        && !self.alive.contains(pid)
-                        && *pid != self.own_pid
-                        && !looked_at.contains(pid)
+                    lives(*parent) && !lives(*pid) && *pid != self.own_pid && !looked_at.contains(pid)
                 })
                 .collect();
             if found.is_empty() {
@@ -162,15 +237,13 @@ impl Discovery {
             }
             for (pid, parent) in found {
                 looked_at.insert(pid);
-                let Ok(facts) = self.proc.facts(pid) else { continue };
-                if self.decide(&facts) == Decision::Excluded {
+                if self.selectors.decide(&Looked::new(&self.proc, pid), true) == Decision::Excluded {
                     self.drop_excluded(pid, tell);
                     continue;
                 }
-                self.selection.set(pid, true);
-                self.alive.insert(pid);
-                let is_worker = self.proc.facts(parent).is_ok_and(|parent| parent.exe == facts.exe);
-                if is_worker {
+                let Ok(facts) = self.proc.facts(pid) else { continue };
+                self.select_bit(pid);
+                if self.is_worker(pid, parent) {
                     let process =
                         ProcessRecord { kind: Kind::Fork as u8, pid, parent, ..ProcessRecord::default() };
                     tell.tell(Input::Event(Event::Fork(process)));
@@ -181,15 +254,27 @@ impl Discovery {
         }
     }
 
+    /// Whether a process was forked by its parent and has executed no program since.
+    fn is_worker(&self, pid: u32, parent: u32) -> bool {
+        let layout = |pid| self.proc.stat(pid).ok().map(|stat| stat.layout);
+        let exe = |pid| self.proc.exe(pid).ok();
+        exe(pid).is_some() && exe(pid) == exe(parent) && layout(pid) == layout(parent)
+    }
+
     /// Records of processes were lost: whoever carries a bit and is not known is looked at.
     pub fn recover(&mut self, tell: &mut dyn Tell) {
+        // First those whose end went by unseen: their pids may be others' by now.
+        let (proc, selection) = (&self.proc, &self.selection);
+        self.alive.retain(|pid, since| {
+            let lives = proc.stat(*pid).is_ok_and(|stat| stat.start_ticks <= *since);
+            if !lives {
+                tell.tell(Input::Event(Event::Exit(ended(*pid))));
+            }
+            lives && selection.contains(*pid)
+        });
         for pid in self.proc.pids().unwrap_or_default() {
-            if pid != self.own_pid
-                && self.selection.contains(pid)
-                && !self.alive.contains(&pid)
-                && let Ok(facts) = self.proc.facts(pid)
-            {
-                let rule = match self.decide(&facts) {
+            if pid != self.own_pid && self.selection.contains(pid) && !self.alive.contains_key(&pid) {
+                let rule = match self.selectors.decide(&Looked::new(&self.proc, pid), true) {
                     Decision::Included(rule) => Some(rule),
                     Decision::Excluded => {
                         self.drop_excluded(pid, tell);
@@ -197,12 +282,11 @@ impl Discovery {
                     }
                     Decision::No => None,
                 };
-                self.take(facts, rule, tell);
+                if let Ok(facts) = self.proc.facts(pid) {
+                    self.take(facts, rule, tell);
+                }
             }
         }
-        // Those whose end went by unseen.
-        let (proc, selection) = (&self.proc, &self.selection);
-        self.alive.retain(|pid| selection.contains(*pid) && proc.parent(*pid).is_some());
     }
 
     /// What came out of the ring: the pipeline gets it, and what `/proc` adds.
@@ -211,7 +295,7 @@ impl Discovery {
             Ok(Event::Exec(exec)) => return self.executed(&exec, tell),
             Ok(Event::Listen(process)) => return self.listens(&process, tell),
             Ok(Event::Fork(process)) => {
-                self.alive.insert(process.pid);
+                self.alive.insert(process.pid, clock::boot_ticks());
             }
             Ok(Event::Exit(process)) => {
                 self.alive.remove(&process.pid);
@@ -219,6 +303,17 @@ impl Discovery {
             Ok(Event::Data(_) | Event::Open(_) | Event::Close(_) | Event::Injection(_)) | Err(_) => {}
         }
         tell.tell(decoded.into());
+    }
+
+    /// Whether a process is known to be selected, and not one before it that had its pid.
+    fn is_alive(&self, pid: u32, start_ticks: u64) -> bool {
+        self.alive.get(&pid).is_some_and(|since| start_ticks <= *since)
+    }
+
+    /// As [`Self::is_alive`], of the process that has the pid now. One that is gone was selected if its pid was.
+    fn is_still_alive(&self, pid: u32) -> bool {
+        self.alive.contains_key(&pid)
+            && self.proc.stat(pid).map_or(true, |stat| self.is_alive(pid, stat.start_ticks))
     }
 
     /// The kernel selects whoever listens on a port of the rules; whether the whole rule matches is
@@ -230,28 +325,23 @@ impl Discovery {
             self.selection.set(pid, false);
             return;
         }
-        let was_selected = self.alive.contains(&pid);
-        let Ok(facts) = self.proc.facts(pid) else {
+        let was_selected = self.is_still_alive(pid);
+        let Ok(stat) = self.proc.stat(pid) else {
             // Gone already: its exit is reported too.
-            self.alive.insert(pid);
+            self.alive.insert(pid, clock::boot_ticks());
             tell.tell(event);
             return;
         };
-        let decision = self.selectors.decide(&facts, || {
-            // In a container's proc file system the socket may not be seen yet, or at all.
-            let mut ports = self.proc.listening_ports(pid);
-            ports.push(process.port);
-            ports
-        });
         // A child whose fork record was lost, as the ring was full, is its parent's.
-        let inherited = was_selected || self.alive.contains(&facts.parent);
+        let inherits = was_selected || self.is_still_alive(stat.parent);
+        let decision = self.selectors.decide(&Looked::listening(&self.proc, pid, process.port), inherits);
         match decision {
             Decision::Excluded => return self.drop_excluded(pid, tell),
-            Decision::No if !inherited => return self.drop_excluded(pid, tell),
+            Decision::No if !inherits => return self.drop_excluded(pid, tell),
             Decision::No | Decision::Included(_) if was_selected => {}
-            Decision::No => self.take(facts, None, tell),
+            Decision::No => self.take_if_there(pid, None, tell),
             Decision::Included(rule) => {
-                self.take(facts, Some(rule), tell);
+                self.take_if_there(pid, Some(rule), tell);
                 self.take_descendants(tell);
             }
         }
@@ -261,28 +351,29 @@ impl Discovery {
     fn executed(&mut self, exec: &Exec<'_>, tell: &mut dyn Tell) {
         let event = Input::Event(Event::Exec(*exec));
         let process = &exec.process;
-        if process.pid == self.own_pid {
+        let pid = process.pid;
+        if pid == self.own_pid {
             return;
         }
         // The kernel has cleared the bit already of a process that executes an excluded file.
-        let was_selected = process.selected != 0 || self.alive.contains(&process.pid);
-        let found = self.proc.facts(process.pid);
+        let was_selected = process.selected != 0 || self.is_still_alive(pid);
+        let looked = Looked::new(&self.proc, pid);
+        let mut decision = self.selectors.decide(&looked, was_selected);
+        if decision == Decision::No && !was_selected {
+            return;
+        }
+        let found = self.proc.facts(pid);
         // A name or a file selected it in the kernel; the rule as a whole may not.
         let mistaken = process.selected == 2 && found.is_ok();
         let facts = found.unwrap_or_else(|_| {
             // Gone already: the kernel's name is what is left.
             let name = exec.file_name();
-            ProcessFacts {
-                pid: process.pid,
-                exe: name.clone(),
-                command_line: vec![name],
-                ..ProcessFacts::default()
-            }
+            decision = self.selectors.decide(&Looked::gone(&self.proc, pid, &name), was_selected);
+            ProcessFacts { pid, exe: name.clone(), command_line: vec![name], ..ProcessFacts::default() }
         });
-        let decision = self.decide(&facts);
         match decision {
-            Decision::No if mistaken => self.drop_excluded(process.pid, tell),
-            Decision::Excluded if was_selected => self.drop_excluded(process.pid, tell),
+            Decision::No if mistaken => self.drop_excluded(pid, tell),
+            Decision::Excluded if was_selected => self.drop_excluded(pid, tell),
             Decision::Excluded | Decision::No if !was_selected => {}
             Decision::Excluded => {}
             Decision::No => {
@@ -294,15 +385,17 @@ impl Discovery {
                 self.take(facts, Some(rule), tell);
                 if !was_selected {
                     // What it did between its exec and now went by.
-                    tell.tell(Input::SelectedLate { pid: process.pid });
+                    tell.tell(Input::SelectedLate { pid });
                     self.take_descendants(tell);
                 }
             }
         }
     }
 
-    fn decide(&self, facts: &ProcessFacts) -> Decision {
-        self.selectors.decide(facts, || self.proc.listening_ports(facts.pid))
+    fn take_if_there(&mut self, pid: u32, rule: Option<usize>, tell: &mut dyn Tell) {
+        if let Ok(facts) = self.proc.facts(pid) {
+            self.take(facts, rule, tell);
+        }
     }
 
     fn take(&mut self, facts: ProcessFacts, rule: Option<usize>, tell: &mut dyn Tell) {
@@ -318,18 +411,24 @@ impl Discovery {
             tell.tell(Input::AttachFailed { pid });
             return;
         }
-        self.selection.set(pid, true);
-        self.alive.insert(pid);
+        self.select_bit(pid);
         self.tell_facts(facts, rule, tell);
     }
 
-    fn tell_facts(&self, facts: ProcessFacts, rule: Option<usize>, tell: &mut dyn Tell) {
-        let ports = self.proc.listening_ports(facts.pid);
-        tracing::debug!(pid = facts.pid, exe = facts.exe, "traced");
+    fn select_bit(&mut self, pid: u32) {
+        self.selection.set(pid, true);
+        self.alive.insert(pid, clock::boot_ticks());
+    }
+
+    fn tell_facts(&mut self, mut facts: ProcessFacts, rule: Option<usize>, tell: &mut dyn Tell) {
+        let pid = facts.pid;
+        self.describer.describe(&mut facts);
+        tracing::debug!(pid, exe = facts.exe, "traced");
         let rule = rule.and_then(|rule| self.selectors.service_name(rule));
         tell.tell(Input::Facts { facts: &facts, rule });
+        let ports = self.proc.listening_ports(pid).unwrap_or_default();
         if !ports.is_empty() {
-            tell.tell(Input::Listening { pid: facts.pid, ports: &ports });
+            tell.tell(Input::Listening { pid, ports: &ports });
         }
     }
 
@@ -337,5 +436,181 @@ impl Discovery {
         self.selection.set(pid, false);
         self.alive.remove(&pid);
         tell.tell(Input::Excluded { pid });
+    }
+}
+
+/// The exit of a process whose record was lost.
+fn ended(pid: u32) -> ProcessRecord {
+    ProcessRecord { kind: Kind::Exit as u8, pid, time_ns: clock::monotonic_ns(), ..ProcessRecord::default() }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{fs, os::unix::fs::symlink, path::PathBuf};
+
+    use super::*;
+    use crate::{
+        event::input::OwnedInput,
+        process::selector::{Rule, Selection},
+    };
+
+    /// A proc file system of its own, removed with it.
+    struct Fake {
+        root: PathBuf,
+    }
+
+    impl Fake {
+        /// One with three processes: 7 and 8 are children of 1.
+        fn new(name: &str) -> Self {
+            let root = std::env::temp_dir().join(format!("tracer-discovery-{}-{name}", std::process::id()));
+            let fake = Self { root };
+            for (pid, parent, exe) in [(1, 0, "/sbin/init"), (7, 1, "/bin/shop"), (8, 1, "/bin/other")] {
+                fake.add(pid, parent, exe, 50);
+            }
+            fake
+        }
+
+        /// A process that began at this time, clock ticks since boot.
+        fn add(&self, pid: u32, parent: u32, exe: &str, start: u64) {
+            let folder = self.root.join(pid.to_string());
+            fs::create_dir_all(folder.join("fd")).expect("created");
+            let stat =
+                format!("{pid} (x) S {parent} 1 1 0 0 0 0 0 0 0 0 0 0 0 0 0 1 0 {start} 0 0 0 10 20 {pid}");
+            fs::write(folder.join("stat"), stat).expect("written");
+            fs::write(folder.join("cmdline"), format!("{exe}\0--serve\0")).expect("written");
+            fs::write(folder.join("environ"), "OTEL_SERVICE_NAME=named\0").expect("written");
+            symlink(exe, folder.join("exe")).expect("linked");
+        }
+
+        fn remove(&self, pid: u32) {
+            fs::remove_dir_all(self.root.join(pid.to_string())).expect("removed");
+        }
+
+        fn discovery(&self, include: Rule) -> Discovery {
+            let selection = Selection { include: vec![include], ..Selection::default() };
+            let selectors = Selectors::new(&selection).expect("valid");
+            Discovery::of(Proc::at(&self.root), selectors, SelectionSwitch::detached())
+        }
+    }
+
+    impl Drop for Fake {
+        fn drop(&mut self) {
+            let _ = fs::remove_dir_all(&self.root);
+        }
+    }
+
+    /// What was told, in short.
+    #[derive(Default)]
+    struct Told(Vec<String>);
+
+    impl Tell for Told {
+        fn tell(&mut self, input: Input<'_>) {
+            self.0.push(match OwnedInput::from(&input) {
+                OwnedInput::Facts(facts, _) => format!("{} is {}", facts.pid, facts.exe),
+                OwnedInput::Excluded(pid) => format!("{pid} is excluded"),
+                OwnedInput::SelectedLate(pid) => format!("{pid} is late"),
+                OwnedInput::Record(_) => match input {
+                    Input::Event(Event::Exit(process)) => format!("{} has ended", process.pid),
+                    Input::Event(Event::Fork(process)) => format!("{} made {}", process.parent, process.pid),
+                    other => format!("{other:?}"),
+                },
+                other => format!("{other:?}"),
+            });
+        }
+    }
+
+    fn looked_at(discovery: &Discovery) -> Vec<String> {
+        let mut paths = std::mem::take(&mut *discovery.proc.looked_at.lock().expect("free"));
+        paths.sort_unstable();
+        paths
+    }
+
+    /// What came out of the ring for an exec of `pid`.
+    fn exec(discovery: &mut Discovery, pid: u32, selected: u8, told: &mut Told) {
+        let process = ProcessRecord { kind: Kind::Exec as u8, selected, pid, ..ProcessRecord::default() };
+        let mut record = zerocopy::IntoBytes::as_bytes(&process).to_vec();
+        record.resize(record.len() + tracer_common::NAME_BYTES, 0);
+        discovery.record(Event::decode(&record), told);
+    }
+
+    #[test]
+    fn of_a_process_that_no_selector_names_only_its_parent_is_read() {
+        let fake = Fake::new("pid");
+        let mut discovery = fake.discovery(Rule { pid: vec![7], ..Rule::default() });
+        let mut told = Told::default();
+        discovery.scan(&mut told).expect("there");
+        assert_eq!(told.0, ["7 is /bin/shop"]);
+        let others: Vec<String> =
+            looked_at(&discovery).into_iter().filter(|path| !path.starts_with("7/")).collect();
+        assert!(others.iter().all(|path| path.ends_with("/stat")), "{others:?}");
+    }
+
+    #[test]
+    fn an_exec_costs_what_a_selector_asks_for() {
+        let fake = Fake::new("exec");
+        let mut discovery =
+            fake.discovery(Rule { command: vec!["*shop --serve*".to_owned()], ..Rule::default() });
+        let mut told = Told::default();
+        exec(&mut discovery, 8, 0, &mut told);
+        assert_eq!((looked_at(&discovery), told.0.len()), (vec!["8/cmdline".to_owned()], 0));
+        exec(&mut discovery, 7, 0, &mut told);
+        assert!(told.0.contains(&"7 is /bin/shop".to_owned()) && told.0.contains(&"7 is late".to_owned()));
+        assert!(looked_at(&discovery).contains(&"7/environ".to_owned()), "a selected process is described");
+    }
+
+    #[test]
+    fn the_successor_of_a_pid_is_not_selected_for_its_predecessor() {
+        let fake = Fake::new("successor");
+        let mut discovery = fake.discovery(Rule { exe: vec!["/bin/s*".to_owned()], ..Rule::default() });
+        let mut told = Told::default();
+        discovery.scan(&mut told).expect("readable");
+        assert_eq!(told.0, ["7 is /bin/shop"]);
+        // Its end was lost, and its pid is used again.
+        fake.remove(7);
+        fake.add(7, 1, "/bin/other", clock::boot_ticks() + 100);
+        fake.add(9, 7, "/bin/child", clock::boot_ticks() + 100);
+        told.0.clear();
+        exec(&mut discovery, 7, 0, &mut told);
+        discovery.take_descendants(&mut told);
+        assert_eq!(told.0, Vec::<String>::new());
+    }
+
+    #[test]
+    fn an_exit_that_was_lost_is_told_when_that_is_noticed() {
+        let fake = Fake::new("lost");
+        let mut discovery = fake.discovery(Rule { exe: vec!["/bin/*".to_owned()], ..Rule::default() });
+        let mut told = Told::default();
+        discovery.scan(&mut told).expect("readable");
+        assert_eq!(discovery.alive(), 2);
+        fake.remove(8);
+        fake.remove(7);
+        fake.add(7, 1, "/bin/third", clock::boot_ticks() + 100);
+        told.0.clear();
+        discovery.recover(&mut told);
+        told.0.sort_unstable();
+        assert_eq!(told.0, ["7 has ended", "7 is /bin/third", "8 has ended"]);
+    }
+
+    #[test]
+    fn a_child_that_executed_the_same_program_is_no_worker() {
+        let fake = Fake::new("worker");
+        fake.add(9, 7, "/bin/shop", 60);
+        fake.add(10, 7, "/bin/shop", 60);
+        // A fork has the layout of its parent.
+        let stat = "10 (x) S 7 1 1 0 0 0 0 0 0 0 0 0 0 0 0 0 1 0 60 0 0 0 10 20 7";
+        fs::write(fake.root.join("10/stat"), stat).expect("written");
+        let mut discovery = fake.discovery(Rule { pid: vec![7], ..Rule::default() });
+        let mut told = Told::default();
+        discovery.scan(&mut told).expect("there");
+        assert_eq!(told.0, ["7 is /bin/shop", "9 is /bin/shop", "7 made 10"]);
+    }
+
+    #[test]
+    fn a_pid_without_a_program_is_an_error() {
+        let fake = Fake::new("thread");
+        fs::remove_file(fake.root.join("7/exe")).expect("removed");
+        let mut discovery = fake.discovery(Rule { pid: vec![7], ..Rule::default() });
+        let error = discovery.scan(&mut Told::default()).expect_err("a kernel thread");
+        assert!(matches!(error, DiscoveryError::NoProgram(7)), "{error}");
     }
 }

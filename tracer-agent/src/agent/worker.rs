@@ -8,7 +8,7 @@ use std::{
 use tracer_common::KernelCounter;
 
 use super::{
-    discovery::Discovery,
+    discovery::{Discovery, DiscoveryError},
     feedback::KernelFeedback,
     host::kernel_release,
     recorder::Recorder,
@@ -119,9 +119,9 @@ impl Worker {
     const LAST: Duration = Duration::from_secs(1);
 
     /// Selects what runs already.
-    pub(super) fn begin(&mut self) -> Result<(), String> {
+    pub(super) fn begin(&mut self) -> Result<(), DiscoveryError> {
         self.set_clock();
-        self.discovery.scan(&mut self.feed).map_err(|error| error.to_string())?;
+        self.discovery.scan(&mut self.feed)?;
         self.shared.alive.store(self.discovery.alive(), Ordering::Relaxed);
         self.publish();
         Ok(())
