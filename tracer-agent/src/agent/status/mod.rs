@@ -110,12 +110,14 @@ impl std::fmt::Display for StatusReport {
             "tracer {} (process {}), up {} s, Linux {}",
             self.version, self.pid, self.uptime_seconds, self.kernel
         )?;
+        // Those of processes that have ended are told below, for their counts.
+        let services = self.services.iter().filter(|service| service.processes > 0).count();
         writeln!(
             f,
-            "{} processes of {} services, {} connections",
-            self.processes_alive,
-            self.services.len(),
-            self.connections
+            "{}, {}, {}",
+            counted(self.processes_alive, "process", "processes"),
+            counted(services, "service", "services"),
+            counted(self.connections, "connection", "connections")
         )?;
         // Shell scripts leave many behind that have done nothing.
         let is_shown = |service: &&ServiceStatus| service.processes > 0 || !service.counts.is_empty();
@@ -160,6 +162,11 @@ impl std::fmt::Display for StatusReport {
             }
         }
     }
+}
+
+/// A number, and what it is of.
+fn counted(count: usize, one: &str, more: &str) -> String {
+    format!("{count} {}", if count == 1 { one } else { more })
 }
 
 /// The status, as the pipeline's thread keeps it.
@@ -368,6 +375,14 @@ mod tests {
         assert!(text.contains("\n  profile: threads (212 overlapping exchanges)\n"), "{text}");
         assert!(text.contains("\n  profile: unknown: 7 of 32 overlapping exchanges, 2 of them\n"), "{text}");
         assert!(!text.contains("sleep"), "{text}");
+    }
+
+    #[test]
+    fn services_that_have_ended_are_not_counted() {
+        let service = |processes| ServiceStatus { processes, ..ServiceStatus::default() };
+        let services = vec![service(2), service(0), service(0)];
+        let status = StatusReport { processes_alive: 2, services, ..StatusReport::default() };
+        assert!(status.to_string().contains("\n2 processes, 1 service, 0 connections\n"), "{status}");
     }
 
     #[test]
