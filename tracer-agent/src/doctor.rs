@@ -12,6 +12,7 @@ use serde::Serialize;
 use crate::{
     agent::status::{ServiceStatus, StatusReport},
     kernel::{DataHooks, FLOOR, LoadedPrograms, PRE_SEND, Switches, TRACEPOINTS, parse_version},
+    outside::escaped,
     process::{capabilities, facts::Proc},
 };
 
@@ -288,7 +289,7 @@ pub fn explain(pid: u32, proc: &Proc, agent: Option<&StatusReport>) -> Vec<Strin
         }
     };
     let ports = proc.listening_ports(pid).unwrap_or_default();
-    let mut lines = vec![format!("Process {pid} is {} (parent {}).", facts.exe, facts.parent)];
+    let mut lines = vec![format!("Process {pid} is {} (parent {}).", escaped(&facts.exe), facts.parent)];
     if !ports.is_empty() {
         let ports: Vec<String> = ports.iter().map(u16::to_string).collect();
         lines.push(format!("It listens on TCP port {}.", ports.join(", ")));

@@ -222,8 +222,8 @@ impl Worker {
             .into_iter()
             .map(|(instance, processes)| ServiceStatus {
                 pid: instance.pid,
-                name: instance.resource.service_name.clone(),
-                executable: executable(&instance.resource),
+                name: instance.resource.service_name.as_str().into(),
+                executable: executable(&instance.resource).as_str().into(),
                 profiles: profiles(processes.iter().filter_map(|pid| pipeline.profile(*pid)).collect()),
                 processes: processes.len(),
                 counts: by_process.get(&instance.pid).map(|counts| nonzero(counts)).unwrap_or_default(),

@@ -20,7 +20,7 @@ use self::{
     flags::{Cli, Command},
     outcome::Failure,
 };
-use crate::{kernel::Switches, log};
+use crate::{kernel::Switches, log, outside::escaped_lines};
 
 /// Parses the command line and runs the command. Returns the exit code. `switches` are for tests.
 pub fn main(switches: &Switches) -> ExitCode {
@@ -36,7 +36,7 @@ pub fn main(switches: &Switches) -> ExitCode {
     };
     log::finish();
     outcome.unwrap_or_else(|Failure { message, code }| {
-        eprintln!("tracer: {message}");
+        eprintln!("tracer: {}", escaped_lines(&message));
         ExitCode::from(code)
     })
 }
