@@ -16,6 +16,7 @@ use crate::{
         capabilities,
         describer::Describer,
         facts::{Proc, ProcessFacts, ProcessStat},
+        holders::{Holder, mere_holders},
         selector::{Decision, Selectors},
     },
     trace_context::sample::SamplingConfig,
@@ -31,6 +32,12 @@ pub struct Discovery {
     /// Selected processes that live, with the time since which they are known ([`clock::boot_ticks`]). A process of the
     /// same pid that started later is another one: the end of the first went by unseen.
     alive: FxHashMap<u32, u64>,
+    /// Those of them that a port alone selected, and their children that serve with them.
+    by_port: FxHashSet<u32>,
+    /// Processes that hold a socket of a selected port for services that they start.
+    holders: FxHashSet<u32>,
+    /// Children of holders that hold no such socket, with their start.
+    strangers: FxHashMap<u32, u64>,
 }
 
 /// Why a process cannot be selected.
@@ -133,6 +140,9 @@ impl Discovery {
             selection,
             own_pid: std::process::id(),
             alive: FxHashMap::default(),
+            by_port: FxHashSet::default(),
+            holders: FxHashSet::default(),
+            strangers: FxHashMap::default(),
         }
     }
 
@@ -153,6 +163,7 @@ impl Discovery {
             }
         }
         let mut denied = 0;
+        let mut listening = Vec::new();
         for pid in pids {
             if pid == self.own_pid {
                 continue;
@@ -165,6 +176,7 @@ impl Discovery {
                     Ok(facts) if facts.is_32_bit && self.selectors.pids().any(|wanted| wanted == pid) => {
                         return Err(DiscoveryError::Is32Bit(pid));
                     }
+                    Ok(facts) if self.selectors.is_by_port_alone(rule) => listening.push((facts, rule)),
                     Ok(facts) => self.take(facts, Some(rule), tell),
                     Err(error) if error.kind() == io::ErrorKind::PermissionDenied => is_denied = true,
                     Err(source) if self.selectors.pids().any(|wanted| wanted == pid) => {
@@ -192,8 +204,84 @@ impl Discovery {
                  AppArmor) may forbid it"
             );
         }
+        self.take_servers(listening, tell);
         self.take_descendants(tell);
         Ok(())
+    }
+
+    /// Of the processes that listen on a selected port, takes those that serve on it.
+    fn take_servers(&mut self, listening: Vec<(ProcessFacts, usize)>, tell: &mut dyn Tell) {
+        let holders: Vec<Holder> =
+            listening.iter().map(|(facts, _)| self.holder(facts.pid, facts.exe.clone())).collect();
+        let mere = mere_holders(&holders, |pid| self.proc.parent(pid));
+        for (facts, rule) in listening {
+            let pid = facts.pid;
+            if mere.contains(&pid) {
+                tracing::info!(
+                    pid,
+                    exe = facts.exe,
+                    "not traced: it only holds the socket for another program"
+                );
+                self.holders.insert(pid);
+            } else {
+                self.by_port.insert(pid);
+                self.take(facts, Some(rule), tell);
+            }
+        }
+    }
+
+    fn holder(&self, pid: u32, exe: String) -> Holder {
+        let sockets = self.proc.listening(pid).unwrap_or_default();
+        Holder { pid, exe, sockets: sockets.into_iter().map(|(_, inode)| inode).collect() }
+    }
+
+    /// Services that a holder has started since: nothing tells that they use its socket. Called once a second.
+    pub fn look_at_holders(&mut self, tell: &mut dyn Tell) {
+        let Ok(pids) = self.proc.pids() else { return };
+        if self.holders.is_empty() {
+            return;
+        }
+        let mut found = Vec::new();
+        let mut strangers = FxHashMap::default();
+        for pid in pids {
+            let Ok(stat) = self.proc.stat(pid) else { continue };
+            if !self.holders.contains(&stat.parent) || self.is_alive(pid, stat.start_ticks) {
+                continue;
+            }
+            if self.strangers.get(&pid) == Some(&stat.start_ticks) {
+                strangers.insert(pid, stat.start_ticks);
+                continue;
+            }
+            match self.selectors.decide(&Looked::new(&self.proc, pid), false) {
+                Decision::Included(rule) => found.push((pid, stat.parent, rule)),
+                // Between its fork and its exec a service holds what its parent does.
+                _ if self.is_worker(pid, stat.parent) => {}
+                _ => {
+                    strangers.insert(pid, stat.start_ticks);
+                }
+            }
+        }
+        self.strangers = strangers;
+        for (pid, holder, rule) in found {
+            if !self.is_worker(pid, holder)
+                && let Ok(facts) = self.proc.facts(pid)
+            {
+                self.by_port.insert(pid);
+                self.take(facts, Some(rule), tell);
+                tell.tell(Input::SelectedLate { pid });
+                self.take_descendants(tell);
+            }
+        }
+    }
+
+    /// Whether a process that runs already serves with its parent, which a port selected: it runs the same program, or
+    /// uses the socket.
+    fn serves_with(&self, pid: u32, parent: u32) -> bool {
+        let holder = |pid| self.proc.exe(pid).ok().map(|(exe, _)| self.holder(pid, exe));
+        match (holder(pid), holder(parent)) {
+            (Some(child), Some(parent)) => child.exe == parent.exe || child.shares_with(&parent),
+            _ => false,
+        }
     }
 
     /// Why a process that a rule names may not be looked at.
@@ -237,12 +325,19 @@ impl Discovery {
             }
             for (pid, parent) in found {
                 looked_at.insert(pid);
+                let is_by_port = self.by_port.contains(&parent);
+                if is_by_port && !self.serves_with(pid, parent) {
+                    continue;
+                }
                 if self.selectors.decide(&Looked::new(&self.proc, pid), true) == Decision::Excluded {
                     self.drop_excluded(pid, tell);
                     continue;
                 }
                 let Ok(facts) = self.proc.facts(pid) else { continue };
                 self.select_bit(pid);
+                if is_by_port {
+                    self.by_port.insert(pid);
+                }
                 if self.is_worker(pid, parent) {
                     let process =
                         ProcessRecord { kind: Kind::Fork as u8, pid, parent, ..ProcessRecord::default() };
@@ -272,6 +367,8 @@ impl Discovery {
             }
             lives && selection.contains(*pid)
         });
+        let alive = &self.alive;
+        self.by_port.retain(|pid| alive.contains_key(pid));
         for pid in self.proc.pids().unwrap_or_default() {
             if pid != self.own_pid && self.selection.contains(pid) && !self.alive.contains_key(&pid) {
                 let rule = match self.selectors.decide(&Looked::new(&self.proc, pid), true) {
@@ -298,7 +395,7 @@ impl Discovery {
                 self.alive.insert(process.pid, clock::boot_ticks());
             }
             Ok(Event::Exit(process)) => {
-                self.alive.remove(&process.pid);
+                self.forget(process.pid);
             }
             Ok(Event::Data(_) | Event::Open(_) | Event::Close(_) | Event::Injection(_)) | Err(_) => {}
         }
@@ -341,11 +438,24 @@ impl Discovery {
             Decision::No | Decision::Included(_) if was_selected => {}
             Decision::No => self.take_if_there(pid, None, tell),
             Decision::Included(rule) => {
+                if self.selectors.is_by_port_alone(rule) {
+                    let exe = self.proc.exe(pid).map(|(exe, _)| exe).unwrap_or_default();
+                    if (Holder { pid, exe, sockets: Vec::new() }).is_init() {
+                        self.holders.insert(pid);
+                        return self.drop_excluded(pid, tell);
+                    }
+                    self.by_port.insert(pid);
+                }
                 self.take_if_there(pid, Some(rule), tell);
                 self.take_descendants(tell);
             }
         }
         tell.tell(event);
+    }
+
+    fn forget(&mut self, pid: u32) {
+        self.alive.remove(&pid);
+        self.by_port.remove(&pid);
     }
 
     fn executed(&mut self, exec: &Exec<'_>, tell: &mut dyn Tell) {
@@ -434,7 +544,7 @@ impl Discovery {
 
     fn drop_excluded(&mut self, pid: u32, tell: &mut dyn Tell) {
         self.selection.set(pid, false);
-        self.alive.remove(&pid);
+        self.forget(pid);
         tell.tell(Input::Excluded { pid });
     }
 }
@@ -445,172 +555,4 @@ fn ended(pid: u32) -> ProcessRecord {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::{fs, os::unix::fs::symlink, path::PathBuf};
-
-    use super::*;
-    use crate::{
-        event::input::OwnedInput,
-        process::selector::{Rule, Selection},
-    };
-
-    /// A proc file system of its own, removed with it.
-    struct Fake {
-        root: PathBuf,
-    }
-
-    impl Fake {
-        /// One with three processes: 7 and 8 are children of 1.
-        fn new(name: &str) -> Self {
-            let root = std::env::temp_dir().join(format!("tracer-discovery-{}-{name}", std::process::id()));
-            let fake = Self { root };
-            for (pid, parent, exe) in [(1, 0, "/sbin/init"), (7, 1, "/bin/shop"), (8, 1, "/bin/other")] {
-                fake.add(pid, parent, exe, 50);
-            }
-            fake
-        }
-
-        /// A process that began at this time, clock ticks since boot.
-        fn add(&self, pid: u32, parent: u32, exe: &str, start: u64) {
-            let folder = self.root.join(pid.to_string());
-            fs::create_dir_all(folder.join("fd")).expect("created");
-            let stat =
-                format!("{pid} (x) S {parent} 1 1 0 0 0 0 0 0 0 0 0 0 0 0 0 1 0 {start} 0 0 0 10 20 {pid}");
-            fs::write(folder.join("stat"), stat).expect("written");
-            fs::write(folder.join("cmdline"), format!("{exe}\0--serve\0")).expect("written");
-            fs::write(folder.join("environ"), "OTEL_SERVICE_NAME=named\0").expect("written");
-            symlink(exe, folder.join("exe")).expect("linked");
-        }
-
-        fn remove(&self, pid: u32) {
-            fs::remove_dir_all(self.root.join(pid.to_string())).expect("removed");
-        }
-
-        fn discovery(&self, include: Rule) -> Discovery {
-            let selection = Selection { include: vec![include], ..Selection::default() };
-            let selectors = Selectors::new(&selection).expect("valid");
-            Discovery::of(Proc::at(&self.root), selectors, SelectionSwitch::detached())
-        }
-    }
-
-    impl Drop for Fake {
-        fn drop(&mut self) {
-            let _ = fs::remove_dir_all(&self.root);
-        }
-    }
-
-    /// What was told, in short.
-    #[derive(Default)]
-    struct Told(Vec<String>);
-
-    impl Tell for Told {
-        fn tell(&mut self, input: Input<'_>) {
-            self.0.push(match OwnedInput::from(&input) {
-                OwnedInput::Facts(facts, _) => format!("{} is {}", facts.pid, facts.exe),
-                OwnedInput::Excluded(pid) => format!("{pid} is excluded"),
-                OwnedInput::SelectedLate(pid) => format!("{pid} is late"),
-                OwnedInput::Record(_) => match input {
-                    Input::Event(Event::Exit(process)) => format!("{} has ended", process.pid),
-                    Input::Event(Event::Fork(process)) => format!("{} made {}", process.parent, process.pid),
-                    other => format!("{other:?}"),
-                },
-                other => format!("{other:?}"),
-            });
-        }
-    }
-
-    fn looked_at(discovery: &Discovery) -> Vec<String> {
-        let mut paths = std::mem::take(&mut *discovery.proc.looked_at.lock().expect("free"));
-        paths.sort_unstable();
-        paths
-    }
-
-    /// What came out of the ring for an exec of `pid`.
-    fn exec(discovery: &mut Discovery, pid: u32, selected: u8, told: &mut Told) {
-        let process = ProcessRecord { kind: Kind::Exec as u8, selected, pid, ..ProcessRecord::default() };
-        let mut record = zerocopy::IntoBytes::as_bytes(&process).to_vec();
-        record.resize(record.len() + tracer_common::NAME_BYTES, 0);
-        discovery.record(Event::decode(&record), told);
-    }
-
-    #[test]
-    fn of_a_process_that_no_selector_names_only_its_parent_is_read() {
-        let fake = Fake::new("pid");
-        let mut discovery = fake.discovery(Rule { pid: vec![7], ..Rule::default() });
-        let mut told = Told::default();
-        discovery.scan(&mut told).expect("there");
-        assert_eq!(told.0, ["7 is /bin/shop"]);
-        let others: Vec<String> =
-            looked_at(&discovery).into_iter().filter(|path| !path.starts_with("7/")).collect();
-        assert!(others.iter().all(|path| path.ends_with("/stat")), "{others:?}");
-    }
-
-    #[test]
-    fn an_exec_costs_what_a_selector_asks_for() {
-        let fake = Fake::new("exec");
-        let mut discovery =
-            fake.discovery(Rule { command: vec!["*shop --serve*".to_owned()], ..Rule::default() });
-        let mut told = Told::default();
-        exec(&mut discovery, 8, 0, &mut told);
-        assert_eq!((looked_at(&discovery), told.0.len()), (vec!["8/cmdline".to_owned()], 0));
-        exec(&mut discovery, 7, 0, &mut told);
-        assert!(told.0.contains(&"7 is /bin/shop".to_owned()) && told.0.contains(&"7 is late".to_owned()));
-        assert!(looked_at(&discovery).contains(&"7/environ".to_owned()), "a selected process is described");
-    }
-
-    #[test]
-    fn the_successor_of_a_pid_is_not_selected_for_its_predecessor() {
-        let fake = Fake::new("successor");
-        let mut discovery = fake.discovery(Rule { exe: vec!["/bin/s*".to_owned()], ..Rule::default() });
-        let mut told = Told::default();
-        discovery.scan(&mut told).expect("readable");
-        assert_eq!(told.0, ["7 is /bin/shop"]);
-        // Its end was lost, and its pid is used again.
-        fake.remove(7);
-        fake.add(7, 1, "/bin/other", clock::boot_ticks() + 100);
-        fake.add(9, 7, "/bin/child", clock::boot_ticks() + 100);
-        told.0.clear();
-        exec(&mut discovery, 7, 0, &mut told);
-        discovery.take_descendants(&mut told);
-        assert_eq!(told.0, Vec::<String>::new());
-    }
-
-    #[test]
-    fn an_exit_that_was_lost_is_told_when_that_is_noticed() {
-        let fake = Fake::new("lost");
-        let mut discovery = fake.discovery(Rule { exe: vec!["/bin/*".to_owned()], ..Rule::default() });
-        let mut told = Told::default();
-        discovery.scan(&mut told).expect("readable");
-        assert_eq!(discovery.alive(), 2);
-        fake.remove(8);
-        fake.remove(7);
-        fake.add(7, 1, "/bin/third", clock::boot_ticks() + 100);
-        told.0.clear();
-        discovery.recover(&mut told);
-        told.0.sort_unstable();
-        assert_eq!(told.0, ["7 has ended", "7 is /bin/third", "8 has ended"]);
-    }
-
-    #[test]
-    fn a_child_that_executed_the_same_program_is_no_worker() {
-        let fake = Fake::new("worker");
-        fake.add(9, 7, "/bin/shop", 60);
-        fake.add(10, 7, "/bin/shop", 60);
-        // A fork has the layout of its parent.
-        let stat = "10 (x) S 7 1 1 0 0 0 0 0 0 0 0 0 0 0 0 0 1 0 60 0 0 0 10 20 7";
-        fs::write(fake.root.join("10/stat"), stat).expect("written");
-        let mut discovery = fake.discovery(Rule { pid: vec![7], ..Rule::default() });
-        let mut told = Told::default();
-        discovery.scan(&mut told).expect("there");
-        assert_eq!(told.0, ["7 is /bin/shop", "9 is /bin/shop", "7 made 10"]);
-    }
-
-    #[test]
-    fn a_pid_without_a_program_is_an_error() {
-        let fake = Fake::new("thread");
-        fs::remove_file(fake.root.join("7/exe")).expect("removed");
-        let mut discovery = fake.discovery(Rule { pid: vec![7], ..Rule::default() });
-        let error = discovery.scan(&mut Told::default()).expect_err("a kernel thread");
-        assert!(matches!(error, DiscoveryError::NoProgram(7)), "{error}");
-    }
-}
+mod tests;

@@ -160,6 +160,7 @@ impl Worker {
                     lost_processes = lost;
                     self.discovery.recover(&mut self.feed);
                 }
+                self.discovery.look_at_holders(&mut self.feed);
                 self.feed.count_losses();
                 self.publish();
             }

@@ -261,6 +261,17 @@ impl Proc {
     /// # Errors
     /// The process is gone, or may not be looked at.
     pub fn listening_ports(&self, pid: u32) -> io::Result<Vec<u16>> {
+        let mut ports: Vec<u16> = self.listening(pid)?.into_iter().map(|(port, _)| port).collect();
+        ports.sort_unstable();
+        ports.dedup();
+        Ok(ports)
+    }
+
+    /// Ports and inodes of the TCP sockets that the process listens on.
+    ///
+    /// # Errors
+    /// As [`Self::listening_ports`].
+    pub fn listening(&self, pid: u32) -> io::Result<Vec<(u16, u64)>> {
         let sockets = self.socket_inodes(pid)?;
         if sockets.is_empty() {
             return Ok(Vec::new());
@@ -276,15 +287,8 @@ impl Proc {
             // and may take a twentieth of the time at most.
             Listeners { until: Instant::now() + begin.elapsed() * 20, listeners }
         });
-        let mut ports: Vec<u16> = listeners
-            .listeners
-            .iter()
-            .filter(|(_, inode)| sockets.contains(inode))
-            .map(|(port, _)| *port)
-            .collect();
-        ports.sort_unstable();
-        ports.dedup();
-        Ok(ports)
+        let own = listeners.listeners.iter().filter(|(_, inode)| sockets.contains(inode));
+        Ok(own.copied().collect())
     }
 
     /// Ports and inodes of all listeners in the process's network namespace.

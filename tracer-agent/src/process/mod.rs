@@ -5,6 +5,7 @@ pub mod capabilities;
 pub mod describer;
 pub mod facts;
 pub mod glob;
+pub mod holders;
 pub mod identity;
 #[expect(unsafe_code, reason = "between fork and exec only system calls are allowed")]
 pub mod launch;

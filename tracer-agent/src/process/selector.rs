@@ -139,6 +139,13 @@ impl Selectors {
         included.map_or(Decision::No, Decision::Included)
     }
 
+    /// Whether a rule of `include` selects by the port alone.
+    pub fn is_by_port_alone(&self, index: usize) -> bool {
+        self.include.get(index).is_some_and(|rule| {
+            !rule.port.is_empty() && rule.pid.is_empty() && rule.exe.is_empty() && rule.command.is_empty()
+        })
+    }
+
     /// Service name of a rule of `include`.
     pub fn service_name(&self, index: usize) -> Option<&str> {
         self.include.get(index)?.service_name.as_deref()
