@@ -9,6 +9,11 @@ pub fn monotonic_ns() -> u64 {
     read(ClockId::Monotonic)
 }
 
+/// `CLOCK_BOOTTIME` in the ticks of `/proc/PID/stat` (`USER_HZ`, 100 a second on all architectures that are here).
+pub fn boot_ticks() -> u64 {
+    read(ClockId::Boottime) / 10_000_000
+}
+
 /// Unix time minus `CLOCK_MONOTONIC`, nanoseconds: the best of a few readings.
 pub fn offset_ns() -> i64 {
     const READINGS: usize = 5;

@@ -12,7 +12,8 @@ use serde::Serialize;
 use crate::{
     agent::status::{ServiceStatus, StatusReport},
     kernel::{DataHooks, FLOOR, LoadedPrograms, PRE_SEND, Switches, TRACEPOINTS, parse_version},
-    process::facts::Proc,
+    outside::escaped,
+    process::{capabilities, facts::Proc},
 };
 
 /// How a check came out.
@@ -124,18 +125,20 @@ fn headers(environment: &Environment, loaded: Result<LoadedPrograms, String>) ->
 }
 
 /// `include/uapi/linux/capability.h`.
-const NEEDED: [(&str, u32); 4] =
-    [("CAP_BPF", 39), ("CAP_PERFMON", 38), ("CAP_SYS_PTRACE", 19), ("CAP_NET_ADMIN", 12)];
+const NEEDED: [(&str, u32); 4] = [
+    ("CAP_BPF", 39),
+    ("CAP_PERFMON", 38),
+    ("CAP_SYS_PTRACE", capabilities::SYS_PTRACE),
+    ("CAP_NET_ADMIN", 12),
+];
 const CAP_SYS_ADMIN: u32 = 21;
 
 fn capabilities(environment: &Environment) -> Finding {
     const WHAT: &str = "privileges";
     let status = environment.read("proc/self/status").unwrap_or_default();
-    let mask = status
-        .lines()
-        .find_map(|line| line.strip_prefix("CapEff:"))
-        .and_then(|hex| u64::from_str_radix(hex.trim(), 16).ok());
-    let Some(mask) = mask else { return finding(WHAT, Verdict::Less, "cannot read /proc/self/status") };
+    let Some(mask) = capabilities::effective(&status) else {
+        return finding(WHAT, Verdict::Less, "cannot read /proc/self/status");
+    };
     let has = |bit: u32| mask >> bit & 1 != 0;
     let missing: Vec<&str> = NEEDED
         .iter()
@@ -285,8 +288,8 @@ pub fn explain(pid: u32, proc: &Proc, agent: Option<&StatusReport>) -> Vec<Strin
             return vec![format!("Process {pid} cannot be looked at: {error}. Run the doctor as root.")];
         }
     };
-    let ports = proc.listening_ports(pid);
-    let mut lines = vec![format!("Process {pid} is {} (parent {}).", facts.exe, facts.parent)];
+    let ports = proc.listening_ports(pid).unwrap_or_default();
+    let mut lines = vec![format!("Process {pid} is {} (parent {}).", escaped(&facts.exe), facts.parent)];
     if !ports.is_empty() {
         let ports: Vec<String> = ports.iter().map(u16::to_string).collect();
         lines.push(format!("It listens on TCP port {}.", ports.join(", ")));

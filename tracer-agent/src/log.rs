@@ -4,6 +4,7 @@
 #![forbid(unsafe_code)]
 
 use std::{
+    borrow::Cow,
     io::{self, Write},
     str::FromStr,
     sync::{Mutex, OnceLock},
@@ -20,7 +21,10 @@ use tracing_subscriber::{
     util::SubscriberInitExt,
 };
 
-use crate::sink::outlet::Outlet;
+use crate::{
+    outside::{escaped, escaped_json, escaped_lines},
+    sink::outlet::Outlet,
+};
 
 /// How the agent logs.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -97,7 +101,7 @@ pub fn set_format(format: LogFormat) {
 pub fn fatal(message: &str) {
     let format = *FORMAT.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
     match format {
-        LogFormat::Text => eprintln!("tracer: {message}"),
+        LogFormat::Text => eprintln!("tracer: {}", escaped_lines(message)),
         LogFormat::Json => {
             let layer = tracing_subscriber::fmt::layer().with_writer(io::stderr).with_target(false).json();
             let subscriber = tracing_subscriber::registry().with(layer);
@@ -123,7 +127,11 @@ pub fn start(config: &LogConfig) {
         Level::Debug => LevelFilter::DEBUG,
         Level::Trace => LevelFilter::TRACE,
     };
-    let layer = tracing_subscriber::fmt::layer().with_writer(|| MessageFormat).with_target(false);
+    let escape = match config.format {
+        LogFormat::Text => escaped,
+        LogFormat::Json => escaped_json,
+    };
+    let layer = tracing_subscriber::fmt::layer().with_writer(move || LineWriter(escape)).with_target(false);
     let layer = match config.format {
         LogFormat::Text => layer.with_ansi(false).boxed(),
         LogFormat::Json => layer.json().boxed(),
@@ -153,12 +161,20 @@ fn write(message: &[u8]) {
     }
 }
 
-/// Writes one message.
-struct MessageFormat;
+/// Writes one message on one line: it may tell texts from outside.
+struct LineWriter(fn(&str) -> Cow<'_, str>);
 
-impl Write for MessageFormat {
+impl LineWriter {
+    fn line(&self, message: &[u8]) -> String {
+        let message = String::from_utf8_lossy(message);
+        let line = message.strip_suffix('\n').unwrap_or(&message);
+        format!("{}\n", (self.0)(line))
+    }
+}
+
+impl Write for LineWriter {
     fn write(&mut self, message: &[u8]) -> io::Result<usize> {
-        write(message);
+        write(self.line(message).as_bytes());
         Ok(message.len())
     }
 
@@ -217,5 +233,18 @@ impl<S: Subscriber> Filter<S> for Repeats {
         }
         entry.count += 1;
         entry.count <= BURST
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_message_is_one_line_without_what_controls_a_terminal() {
+        let message = "WARN x error=a\n2026 ERROR forged \u{1b}[2J\n".as_bytes();
+        assert_eq!(LineWriter(escaped).line(message), "WARN x error=a\\u{a}2026 ERROR forged \\u{1b}[2J\n");
+        let json = "{\"a\":\"\u{9b}1m\"}\n".as_bytes();
+        assert_eq!(LineWriter(escaped_json).line(json), "{\"a\":\"\\u009b1m\"}\n");
     }
 }

@@ -209,10 +209,13 @@ impl Pipeline {
             }
             Event::Exec(exec) => handler.stage.processes.exec(exec.process.pid),
             Event::Fork(process) => {
+                // Its pid may have been that of a process that was excluded.
+                handler.stage.excluded.remove(&process.pid);
                 handler.stage.processes.fork(process.parent, process.pid);
                 handler.stage.correlator.fork(process.parent, process.pid);
             }
             Event::Exit(process) => {
+                handler.stage.excluded.remove(&process.pid);
                 handler.stage.processes.exit(process.pid, process.time_ns);
                 handler.stage.correlator.forget_process(process.pid);
             }

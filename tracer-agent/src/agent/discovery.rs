@@ -4,14 +4,19 @@
 
 use std::{collections::BTreeMap, io, os::linux::fs::MetadataExt};
 
-use rustc_hash::FxHashSet;
+use rustc_hash::{FxHashMap, FxHashSet};
 use tracer_common::{FileKey, Kind, ProcessRecord, Seeds};
 
 use crate::{
+    clock,
     event::{Event, Exec, Input, Malformed, Tell},
     kernel::{Plan, SelectionSwitch, Switches},
     process::{
-        facts::{Proc, ProcessFacts},
+        candidate::Looked,
+        capabilities,
+        describer::Describer,
+        facts::{Proc, ProcessFacts, ProcessStat},
+        holders::{Holder, mere_holders},
         selector::{Decision, Selectors},
     },
     trace_context::sample::SamplingConfig,
@@ -20,10 +25,19 @@ use crate::{
 /// Keeps the kernel's selection in step with the operator's.
 pub struct Discovery {
     proc: Proc,
+    describer: Describer,
     selectors: Selectors,
     selection: SelectionSwitch,
     own_pid: u32,
-    alive: FxHashSet<u32>,
+    /// Selected processes that live, with the time since which they are known ([`clock::boot_ticks`]). A process of the
+    /// same pid that started later is another one: the end of the first went by unseen.
+    alive: FxHashMap<u32, u64>,
+    /// Those of them that a port alone selected, and their children that serve with them.
+    by_port: FxHashSet<u32>,
+    /// Processes that hold a socket of a selected port for services that they start.
+    holders: FxHashSet<u32>,
+    /// Children of holders that hold no such socket, with their start.
+    strangers: FxHashMap<u32, u64>,
 }
 
 /// Why a process cannot be selected.
@@ -43,6 +57,31 @@ pub enum DiscoveryError {
         /// Why.
         source: io::Error,
     },
+    /// A rule names a process that runs no program.
+    #[error("process {0} runs no program: it is a thread of the kernel, or has ended")]
+    NoProgram(u32),
+    /// A rule names a process of which the system calls are others.
+    #[error("process {0} cannot be traced: it is a 32-bit program")]
+    Is32Bit(u32),
+    /// The agent may not look at processes.
+    #[error(
+        "the processes to trace cannot be looked at: CAP_SYS_PTRACE is missing: run as root, or grant it \
+         (docker: --cap-add SYS_PTRACE)"
+    )]
+    NotPrivileged,
+    /// The agent may look at processes, but not at one that a rule names.
+    #[error(
+        "process {0} may not be looked at, though CAP_SYS_PTRACE is there: a security module (SELinux, AppArmor) may \
+         forbid it"
+    )]
+    Forbidden(u32),
+}
+
+impl DiscoveryError {
+    /// Whether privileges are missing.
+    pub fn is_unsupported(&self) -> bool {
+        matches!(self, Self::NotPrivileged | Self::Forbidden(_) | Self::Is32Bit(_))
+    }
 }
 
 /// What the kernel programs need to know of the selectors before they load.
@@ -89,12 +128,21 @@ fn kernel_device(device: u64) -> u64 {
 impl Discovery {
     /// Nothing is selected yet.
     pub fn new(selectors: Selectors, selection: SelectionSwitch) -> Self {
+        Self::of(Proc::default(), selectors, selection)
+    }
+
+    /// The same for a proc file system.
+    fn of(proc: Proc, selectors: Selectors, selection: SelectionSwitch) -> Self {
         Self {
-            proc: Proc::default(),
+            describer: Describer::new(&proc),
+            proc,
             selectors,
             selection,
             own_pid: std::process::id(),
-            alive: FxHashSet::default(),
+            alive: FxHashMap::default(),
+            by_port: FxHashSet::default(),
+            holders: FxHashSet::default(),
+            strangers: FxHashMap::default(),
         }
     }
 
@@ -106,27 +154,143 @@ impl Discovery {
     /// Selects what runs already: processes that match, and their descendants.
     ///
     /// # Errors
-    /// A pid that a rule names does not exist.
+    /// A pid that a rule names does not exist, or processes may not be looked at.
     pub fn scan(&mut self, tell: &mut dyn Tell) -> Result<(), DiscoveryError> {
         let pids = self.proc.pids().map_err(DiscoveryError::Proc)?;
-        for wanted in self.selectors.pids().collect::<Vec<_>>() {
+        for wanted in self.selectors.pids() {
             if !pids.contains(&wanted) {
                 return Err(DiscoveryError::NoProcess(wanted));
             }
         }
+        let mut denied = 0;
+        let mut listening = Vec::new();
         for pid in pids {
             if pid == self.own_pid {
                 continue;
             }
-            // Kernel threads have no executable; others may be gone by now.
-            let Ok(facts) = self.proc.facts(pid) else { continue };
-            let decision = self.selectors.decide(&facts, || self.proc.listening_ports(pid));
+            let process = Looked::new(&self.proc, pid);
+            let decision = self.selectors.decide(&process, false);
+            let mut is_denied = process.is_denied();
             if let Decision::Included(rule) = decision {
+                match self.proc.facts(pid) {
+                    Ok(facts) if facts.is_32_bit && self.selectors.pids().any(|wanted| wanted == pid) => {
+                        return Err(DiscoveryError::Is32Bit(pid));
+                    }
+                    Ok(facts) if self.selectors.is_by_port_alone(rule) => listening.push((facts, rule)),
+                    Ok(facts) => self.take(facts, Some(rule), tell),
+                    Err(error) if error.kind() == io::ErrorKind::PermissionDenied => is_denied = true,
+                    Err(source) if self.selectors.pids().any(|wanted| wanted == pid) => {
+                        return Err(match source.kind() {
+                            io::ErrorKind::NotFound => DiscoveryError::NoProgram(pid),
+                            _ => DiscoveryError::Process { pid, source },
+                        });
+                    }
+                    // Kernel threads have no executable; others may be gone by now.
+                    Err(_) => {}
+                }
+            }
+            denied += usize::from(is_denied);
+            if is_denied && self.selectors.pids().any(|wanted| wanted == pid) {
+                return Err(self.denial(pid));
+            }
+        }
+        if denied > 0 {
+            if !capabilities::has_ptrace() {
+                return Err(DiscoveryError::NotPrivileged);
+            }
+            tracing::warn!(
+                processes = denied,
+                "processes may not be looked at, and no selector can match them: a security module (SELinux, \
+                 AppArmor) may forbid it"
+            );
+        }
+        self.take_servers(listening, tell);
+        self.take_descendants(tell);
+        Ok(())
+    }
+
+    /// Of the processes that listen on a selected port, takes those that serve on it.
+    fn take_servers(&mut self, listening: Vec<(ProcessFacts, usize)>, tell: &mut dyn Tell) {
+        let holders: Vec<Holder> =
+            listening.iter().map(|(facts, _)| self.holder(facts.pid, facts.exe.clone())).collect();
+        let mere = mere_holders(&holders, |pid| self.proc.parent(pid));
+        for (facts, rule) in listening {
+            let pid = facts.pid;
+            if mere.contains(&pid) {
+                tracing::info!(
+                    pid,
+                    exe = facts.exe,
+                    "not traced: it only holds the socket for another program"
+                );
+                self.holders.insert(pid);
+            } else {
+                self.by_port.insert(pid);
                 self.take(facts, Some(rule), tell);
             }
         }
-        self.take_descendants(tell);
-        Ok(())
+    }
+
+    fn holder(&self, pid: u32, exe: String) -> Holder {
+        let sockets = self.proc.listening(pid).unwrap_or_default();
+        Holder { pid, exe, sockets: sockets.into_iter().map(|(_, inode)| inode).collect() }
+    }
+
+    /// Services that a holder has started since: nothing tells that they use its socket. Called once a second.
+    pub fn look_at_holders(&mut self, tell: &mut dyn Tell) {
+        let Ok(pids) = self.proc.pids() else { return };
+        if self.holders.is_empty() {
+            return;
+        }
+        let mut found = Vec::new();
+        let mut strangers = FxHashMap::default();
+        for pid in pids {
+            let Ok(stat) = self.proc.stat(pid) else { continue };
+            if !self.holders.contains(&stat.parent) || self.is_alive(pid, stat.start_ticks) {
+                continue;
+            }
+            if self.strangers.get(&pid) == Some(&stat.start_ticks) {
+                strangers.insert(pid, stat.start_ticks);
+                continue;
+            }
+            match self.selectors.decide(&Looked::new(&self.proc, pid), false) {
+                Decision::Included(rule) => found.push((pid, stat.parent, rule)),
+                // Between its fork and its exec a service holds what its parent does.
+                _ if self.is_worker(pid, stat.parent) => {}
+                _ => {
+                    strangers.insert(pid, stat.start_ticks);
+                }
+            }
+        }
+        self.strangers = strangers;
+        for (pid, holder, rule) in found {
+            if !self.is_worker(pid, holder)
+                && let Ok(facts) = self.proc.facts(pid)
+            {
+                self.by_port.insert(pid);
+                self.take(facts, Some(rule), tell);
+                tell.tell(Input::SelectedLate { pid });
+                self.take_descendants(tell);
+            }
+        }
+    }
+
+    /// Whether a process that runs already serves with its parent, which a port selected: it runs the same program, or
+    /// uses the socket.
+    fn serves_with(&self, pid: u32, parent: u32) -> bool {
+        let holder = |pid| self.proc.exe(pid).ok().map(|(exe, _)| self.holder(pid, exe));
+        match (holder(pid), holder(parent)) {
+            (Some(child), Some(parent)) => child.exe == parent.exe || child.shares_with(&parent),
+            _ => false,
+        }
+    }
+
+    /// Why a process that a rule names may not be looked at.
+    fn denial(&self, pid: u32) -> DiscoveryError {
+        if capabilities::has_ptrace() {
+            DiscoveryError::Forbidden(pid)
+        } else {
+            DiscoveryError::NotPrivileged
+        }
     }
 
     /// Selects one process, whatever the rules say.
@@ -146,15 +310,14 @@ impl Discovery {
         let mut looked_at = FxHashSet::default();
         loop {
             let Ok(pids) = self.proc.pids() else { return };
-            let parents: BTreeMap<u32, u32> =
-                pids.into_iter().filter_map(|pid| Some((pid, self.proc.parent(pid)?))).collect();
-            let found: Vec<(u32, u32)> = parents
-                .into_iter()
+            let stats: BTreeMap<u32, ProcessStat> =
+                pids.into_iter().filter_map(|pid| Some((pid, self.proc.stat(pid).ok()?))).collect();
+            let lives = |pid: u32| stats.get(&pid).is_some_and(|stat| self.is_alive(pid, stat.start_ticks));
+            let found: Vec<(u32, u32)> = stats
+                .iter()
+                .map(|(pid, stat)| (*pid, stat.parent))
                 .filter(|(pid, parent)| {
-                    self.alive.contains(parent)
-                        && !self.alive.contains(pid)
-                        && *pid != self.own_pid
-                        && !looked_at.contains(pid)
+                    lives(*parent) && !lives(*pid) && *pid != self.own_pid && !looked_at.contains(pid)
                 })
                 .collect();
             if found.is_empty() {
@@ -162,15 +325,20 @@ impl Discovery {
             }
             for (pid, parent) in found {
                 looked_at.insert(pid);
-                let Ok(facts) = self.proc.facts(pid) else { continue };
-                if self.decide(&facts) == Decision::Excluded {
+                let is_by_port = self.by_port.contains(&parent);
+                if is_by_port && !self.serves_with(pid, parent) {
+                    continue;
+                }
+                if self.selectors.decide(&Looked::new(&self.proc, pid), true) == Decision::Excluded {
                     self.drop_excluded(pid, tell);
                     continue;
                 }
-                self.selection.set(pid, true);
-                self.alive.insert(pid);
-                let is_worker = self.proc.facts(parent).is_ok_and(|parent| parent.exe == facts.exe);
-                if is_worker {
+                let Ok(facts) = self.proc.facts(pid) else { continue };
+                self.select_bit(pid);
+                if is_by_port {
+                    self.by_port.insert(pid);
+                }
+                if self.is_worker(pid, parent) {
                     let process =
                         ProcessRecord { kind: Kind::Fork as u8, pid, parent, ..ProcessRecord::default() };
                     tell.tell(Input::Event(Event::Fork(process)));
@@ -181,15 +349,29 @@ impl Discovery {
         }
     }
 
+    /// Whether a process was forked by its parent and has executed no program since.
+    fn is_worker(&self, pid: u32, parent: u32) -> bool {
+        let layout = |pid| self.proc.stat(pid).ok().map(|stat| stat.layout);
+        let exe = |pid| self.proc.exe(pid).ok();
+        exe(pid).is_some() && exe(pid) == exe(parent) && layout(pid) == layout(parent)
+    }
+
     /// Records of processes were lost: whoever carries a bit and is not known is looked at.
     pub fn recover(&mut self, tell: &mut dyn Tell) {
+        // First those whose end went by unseen: their pids may be others' by now.
+        let (proc, selection) = (&self.proc, &self.selection);
+        self.alive.retain(|pid, since| {
+            let lives = proc.stat(*pid).is_ok_and(|stat| stat.start_ticks <= *since);
+            if !lives {
+                tell.tell(Input::Event(Event::Exit(ended(*pid))));
+            }
+            lives && selection.contains(*pid)
+        });
+        let alive = &self.alive;
+        self.by_port.retain(|pid| alive.contains_key(pid));
         for pid in self.proc.pids().unwrap_or_default() {
-            if pid != self.own_pid
-                && self.selection.contains(pid)
-                && !self.alive.contains(&pid)
-                && let Ok(facts) = self.proc.facts(pid)
-            {
-                let rule = match self.decide(&facts) {
+            if pid != self.own_pid && self.selection.contains(pid) && !self.alive.contains_key(&pid) {
+                let rule = match self.selectors.decide(&Looked::new(&self.proc, pid), true) {
                     Decision::Included(rule) => Some(rule),
                     Decision::Excluded => {
                         self.drop_excluded(pid, tell);
@@ -197,12 +379,11 @@ impl Discovery {
                     }
                     Decision::No => None,
                 };
-                self.take(facts, rule, tell);
+                if let Ok(facts) = self.proc.facts(pid) {
+                    self.take(facts, rule, tell);
+                }
             }
         }
-        // Those whose end went by unseen.
-        let (proc, selection) = (&self.proc, &self.selection);
-        self.alive.retain(|pid| selection.contains(*pid) && proc.parent(*pid).is_some());
     }
 
     /// What came out of the ring: the pipeline gets it, and what `/proc` adds.
@@ -211,14 +392,25 @@ impl Discovery {
             Ok(Event::Exec(exec)) => return self.executed(&exec, tell),
             Ok(Event::Listen(process)) => return self.listens(&process, tell),
             Ok(Event::Fork(process)) => {
-                self.alive.insert(process.pid);
+                self.alive.insert(process.pid, clock::boot_ticks());
             }
             Ok(Event::Exit(process)) => {
-                self.alive.remove(&process.pid);
+                self.forget(process.pid);
             }
             Ok(Event::Data(_) | Event::Open(_) | Event::Close(_) | Event::Injection(_)) | Err(_) => {}
         }
         tell.tell(decoded.into());
+    }
+
+    /// Whether a process is known to be selected, and not one before it that had its pid.
+    fn is_alive(&self, pid: u32, start_ticks: u64) -> bool {
+        self.alive.get(&pid).is_some_and(|since| start_ticks <= *since)
+    }
+
+    /// As [`Self::is_alive`], of the process that has the pid now. One that is gone was selected if its pid was.
+    fn is_still_alive(&self, pid: u32) -> bool {
+        self.alive.contains_key(&pid)
+            && self.proc.stat(pid).map_or(true, |stat| self.is_alive(pid, stat.start_ticks))
     }
 
     /// The kernel selects whoever listens on a port of the rules; whether the whole rule matches is
@@ -230,59 +422,68 @@ impl Discovery {
             self.selection.set(pid, false);
             return;
         }
-        let was_selected = self.alive.contains(&pid);
-        let Ok(facts) = self.proc.facts(pid) else {
+        let was_selected = self.is_still_alive(pid);
+        let Ok(stat) = self.proc.stat(pid) else {
             // Gone already: its exit is reported too.
-            self.alive.insert(pid);
+            self.alive.insert(pid, clock::boot_ticks());
             tell.tell(event);
             return;
         };
-        let decision = self.selectors.decide(&facts, || {
-            // In a container's proc file system the socket may not be seen yet, or at all.
-            let mut ports = self.proc.listening_ports(pid);
-            ports.push(process.port);
-            ports
-        });
         // A child whose fork record was lost, as the ring was full, is its parent's.
-        let inherited = was_selected || self.alive.contains(&facts.parent);
+        let inherits = was_selected || self.is_still_alive(stat.parent);
+        let decision = self.selectors.decide(&Looked::listening(&self.proc, pid, process.port), inherits);
         match decision {
             Decision::Excluded => return self.drop_excluded(pid, tell),
-            Decision::No if !inherited => return self.drop_excluded(pid, tell),
+            Decision::No if !inherits => return self.drop_excluded(pid, tell),
             Decision::No | Decision::Included(_) if was_selected => {}
-            Decision::No => self.take(facts, None, tell),
+            Decision::No => self.take_if_there(pid, None, tell),
             Decision::Included(rule) => {
-                self.take(facts, Some(rule), tell);
+                if self.selectors.is_by_port_alone(rule) {
+                    let exe = self.proc.exe(pid).map(|(exe, _)| exe).unwrap_or_default();
+                    if (Holder { pid, exe, sockets: Vec::new() }).is_init() {
+                        self.holders.insert(pid);
+                        return self.drop_excluded(pid, tell);
+                    }
+                    self.by_port.insert(pid);
+                }
+                self.take_if_there(pid, Some(rule), tell);
                 self.take_descendants(tell);
             }
         }
         tell.tell(event);
     }
 
+    fn forget(&mut self, pid: u32) {
+        self.alive.remove(&pid);
+        self.by_port.remove(&pid);
+    }
+
     fn executed(&mut self, exec: &Exec<'_>, tell: &mut dyn Tell) {
         let event = Input::Event(Event::Exec(*exec));
         let process = &exec.process;
-        if process.pid == self.own_pid {
+        let pid = process.pid;
+        if pid == self.own_pid {
             return;
         }
         // The kernel has cleared the bit already of a process that executes an excluded file.
-        let was_selected = process.selected != 0 || self.alive.contains(&process.pid);
-        let found = self.proc.facts(process.pid);
+        let was_selected = process.selected != 0 || self.is_still_alive(pid);
+        let looked = Looked::new(&self.proc, pid);
+        let mut decision = self.selectors.decide(&looked, was_selected);
+        if decision == Decision::No && !was_selected {
+            return;
+        }
+        let found = self.proc.facts(pid);
         // A name or a file selected it in the kernel; the rule as a whole may not.
         let mistaken = process.selected == 2 && found.is_ok();
         let facts = found.unwrap_or_else(|_| {
             // Gone already: the kernel's name is what is left.
             let name = exec.file_name();
-            ProcessFacts {
-                pid: process.pid,
-                exe: name.clone(),
-                command_line: vec![name],
-                ..ProcessFacts::default()
-            }
+            decision = self.selectors.decide(&Looked::gone(&self.proc, pid, &name), was_selected);
+            ProcessFacts { pid, exe: name.clone(), command_line: vec![name], ..ProcessFacts::default() }
         });
-        let decision = self.decide(&facts);
         match decision {
-            Decision::No if mistaken => self.drop_excluded(process.pid, tell),
-            Decision::Excluded if was_selected => self.drop_excluded(process.pid, tell),
+            Decision::No if mistaken => self.drop_excluded(pid, tell),
+            Decision::Excluded if was_selected => self.drop_excluded(pid, tell),
             Decision::Excluded | Decision::No if !was_selected => {}
             Decision::Excluded => {}
             Decision::No => {
@@ -294,15 +495,17 @@ impl Discovery {
                 self.take(facts, Some(rule), tell);
                 if !was_selected {
                     // What it did between its exec and now went by.
-                    tell.tell(Input::SelectedLate { pid: process.pid });
+                    tell.tell(Input::SelectedLate { pid });
                     self.take_descendants(tell);
                 }
             }
         }
     }
 
-    fn decide(&self, facts: &ProcessFacts) -> Decision {
-        self.selectors.decide(facts, || self.proc.listening_ports(facts.pid))
+    fn take_if_there(&mut self, pid: u32, rule: Option<usize>, tell: &mut dyn Tell) {
+        if let Ok(facts) = self.proc.facts(pid) {
+            self.take(facts, rule, tell);
+        }
     }
 
     fn take(&mut self, facts: ProcessFacts, rule: Option<usize>, tell: &mut dyn Tell) {
@@ -318,24 +521,38 @@ impl Discovery {
             tell.tell(Input::AttachFailed { pid });
             return;
         }
-        self.selection.set(pid, true);
-        self.alive.insert(pid);
+        self.select_bit(pid);
         self.tell_facts(facts, rule, tell);
     }
 
-    fn tell_facts(&self, facts: ProcessFacts, rule: Option<usize>, tell: &mut dyn Tell) {
-        let ports = self.proc.listening_ports(facts.pid);
-        tracing::debug!(pid = facts.pid, exe = facts.exe, "traced");
+    fn select_bit(&mut self, pid: u32) {
+        self.selection.set(pid, true);
+        self.alive.insert(pid, clock::boot_ticks());
+    }
+
+    fn tell_facts(&mut self, mut facts: ProcessFacts, rule: Option<usize>, tell: &mut dyn Tell) {
+        let pid = facts.pid;
+        self.describer.describe(&mut facts);
+        tracing::debug!(pid, exe = facts.exe, "traced");
         let rule = rule.and_then(|rule| self.selectors.service_name(rule));
         tell.tell(Input::Facts { facts: &facts, rule });
+        let ports = self.proc.listening_ports(pid).unwrap_or_default();
         if !ports.is_empty() {
-            tell.tell(Input::Listening { pid: facts.pid, ports: &ports });
+            tell.tell(Input::Listening { pid, ports: &ports });
         }
     }
 
     fn drop_excluded(&mut self, pid: u32, tell: &mut dyn Tell) {
         self.selection.set(pid, false);
-        self.alive.remove(&pid);
+        self.forget(pid);
         tell.tell(Input::Excluded { pid });
     }
 }
+
+/// The exit of a process whose record was lost.
+fn ended(pid: u32) -> ProcessRecord {
+    ProcessRecord { kind: Kind::Exit as u8, pid, time_ns: clock::monotonic_ns(), ..ProcessRecord::default() }
+}
+
+#[cfg(test)]
+mod tests;

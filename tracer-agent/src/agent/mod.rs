@@ -21,7 +21,7 @@ use std::{
 use rustix::rand::{GetRandomFlags, getrandom};
 
 use self::{
-    discovery::Discovery,
+    discovery::{Discovery, DiscoveryError},
     feedback::KernelFeedback,
     recorder::Recorder,
     shared::{SharedState, WorkerCommand},
@@ -78,6 +78,16 @@ impl From<KernelError> for StartError {
         match error {
             KernelError::NoObject => Self::Other(error.to_string()),
             _ => Self::Unsupported(error.to_string()),
+        }
+    }
+}
+
+impl From<DiscoveryError> for StartError {
+    fn from(error: DiscoveryError) -> Self {
+        if error.is_unsupported() {
+            Self::Unsupported(error.to_string())
+        } else {
+            Self::Config(error.to_string())
         }
     }
 }
@@ -150,7 +160,7 @@ impl Agent {
             started: Instant::now(),
             clock_offset_ns: 0,
         };
-        worker.begin().map_err(StartError::Config)?;
+        worker.begin()?;
         let (finished, done) = mpsc::channel();
         std::thread::Builder::new()
             .name("tracer-pipeline".to_owned())

@@ -8,7 +8,7 @@ use std::{
 use tracer_common::KernelCounter;
 
 use super::{
-    discovery::Discovery,
+    discovery::{Discovery, DiscoveryError},
     feedback::KernelFeedback,
     host::kernel_release,
     recorder::Recorder,
@@ -119,9 +119,9 @@ impl Worker {
     const LAST: Duration = Duration::from_secs(1);
 
     /// Selects what runs already.
-    pub(super) fn begin(&mut self) -> Result<(), String> {
+    pub(super) fn begin(&mut self) -> Result<(), DiscoveryError> {
         self.set_clock();
-        self.discovery.scan(&mut self.feed).map_err(|error| error.to_string())?;
+        self.discovery.scan(&mut self.feed)?;
         self.shared.alive.store(self.discovery.alive(), Ordering::Relaxed);
         self.publish();
         Ok(())
@@ -160,6 +160,7 @@ impl Worker {
                     lost_processes = lost;
                     self.discovery.recover(&mut self.feed);
                 }
+                self.discovery.look_at_holders(&mut self.feed);
                 self.feed.count_losses();
                 self.publish();
             }
@@ -222,8 +223,8 @@ impl Worker {
             .into_iter()
             .map(|(instance, processes)| ServiceStatus {
                 pid: instance.pid,
-                name: instance.resource.service_name.clone(),
-                executable: executable(&instance.resource),
+                name: instance.resource.service_name.as_str().into(),
+                executable: executable(&instance.resource).as_str().into(),
                 profiles: profiles(processes.iter().filter_map(|pid| pipeline.profile(*pid)).collect()),
                 processes: processes.len(),
                 counts: by_process.get(&instance.pid).map(|counts| nonzero(counts)).unwrap_or_default(),

@@ -6,14 +6,14 @@ use std::process::ExitCode;
 
 use super::{
     flags::{ConfigFlags, ConfigOutput},
-    outcome::{CommandOutcome, print_all},
+    outcome::{CommandOutcome, print_json, print_lines},
 };
 use crate::config::reference;
 
 pub(super) fn run(flags: &ConfigFlags) -> CommandOutcome {
-    print_all(&match flags.what {
-        ConfigOutput::Reference => reference::markdown(),
-        ConfigOutput::Schema => reference::schema(),
-    });
+    match flags.what {
+        ConfigOutput::Reference => print_lines(&reference::markdown()),
+        ConfigOutput::Schema => print_json(&reference::schema()),
+    }
     Ok(ExitCode::SUCCESS)
 }

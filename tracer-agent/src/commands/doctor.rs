@@ -6,7 +6,7 @@ use std::process::ExitCode;
 
 use super::{
     flags::DoctorFlags,
-    outcome::{CommandOutcome, UNSUPPORTED, print_all},
+    outcome::{CommandOutcome, UNSUPPORTED, print_json, print_lines},
 };
 use crate::{
     agent::status,
@@ -19,21 +19,21 @@ pub(super) fn run(flags: &DoctorFlags, switches: &Switches) -> CommandOutcome {
     if let Some(pid) = flags.pid {
         let agent = status::ask(&flags.socket).ok();
         let lines = doctor::explain(pid, &Proc::default(), agent.as_ref());
-        print_all(&if flags.json {
-            format!("{}\n", serde_json::json!({ "pid": pid, "lines": lines }))
+        if flags.json {
+            print_json(&format!("{}\n", serde_json::json!({ "pid": pid, "lines": lines })));
         } else {
-            lines.join("\n") + "\n"
-        });
+            print_lines(&(lines.join("\n") + "\n"));
+        }
         return Ok(ExitCode::SUCCESS);
     }
     let environment =
         doctor::Environment { root: "/".into(), probe: Some(probe), switches: switches.clone() };
     let findings = doctor::check(&environment);
-    print_all(&if flags.json {
-        format!("{}\n", serde_json::to_string_pretty(&findings).unwrap_or_default())
+    if flags.json {
+        print_json(&format!("{}\n", serde_json::to_string_pretty(&findings).unwrap_or_default()));
     } else {
-        doctor::text(&findings)
-    });
+        print_lines(&doctor::text(&findings));
+    }
     let works = findings.iter().all(|finding| finding.verdict != doctor::Verdict::Missing);
     Ok(if works { ExitCode::SUCCESS } else { ExitCode::from(UNSUPPORTED) })
 }

@@ -2,9 +2,15 @@
 
 #![forbid(unsafe_code)]
 
-use std::process::ExitCode;
+use std::{
+    io::{self, Write},
+    process::ExitCode,
+};
 
-use crate::agent::StartError;
+use crate::{
+    agent::StartError,
+    outside::{escaped_json, escaped_lines},
+};
 
 /// Exit codes: see `--help`.
 pub(super) const FAILURE: u8 = 1;
@@ -37,8 +43,17 @@ impl From<StartError> for Failure {
     }
 }
 
-/// Writes to standard output; a reader that has gone away is no error.
-pub(super) fn print_all(text: &str) {
-    use std::io::Write;
-    let _ = std::io::stdout().write_all(text.as_bytes());
+/// Writes lines for people to standard output; a reader that has gone away is no error.
+pub(super) fn print_lines(text: &str) {
+    print(&escaped_lines(text));
+}
+
+/// As [`print_lines`], for JSON.
+pub(super) fn print_json(json: &str) {
+    print(&escaped_json(json));
+}
+
+fn print(text: &str) {
+    // Who has gone away reads nothing.
+    let _ = io::stdout().write_all(text.as_bytes());
 }

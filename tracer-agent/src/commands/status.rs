@@ -6,7 +6,7 @@ use std::process::ExitCode;
 
 use super::{
     flags::StatusFlags,
-    outcome::{CommandOutcome, FAILURE, Failure, print_all},
+    outcome::{CommandOutcome, FAILURE, Failure, print_json, print_lines},
 };
 use crate::agent::status;
 
@@ -18,10 +18,10 @@ pub(super) fn run(flags: &StatusFlags) -> CommandOutcome {
             format!("no agent answers on {path}: {error}; is it running, and are you its user?"),
         )
     })?;
-    print_all(&if flags.json {
-        format!("{}\n", serde_json::to_string_pretty(&status).unwrap_or_default())
+    if flags.json {
+        print_json(&format!("{}\n", serde_json::to_string_pretty(&status).unwrap_or_default()));
     } else {
-        status.to_string()
-    });
+        print_lines(&status.to_string());
+    }
     Ok(ExitCode::SUCCESS)
 }

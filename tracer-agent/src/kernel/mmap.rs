@@ -47,6 +47,24 @@ impl Words {
         Ok(Self { start, count })
     }
 
+    /// Words that nobody shares.
+    #[cfg(test)]
+    pub(super) fn detached(count: u32) -> Self {
+        // SAFETY: a new mapping, without a file.
+        let start = unsafe {
+            libc::mmap(
+                std::ptr::null_mut(),
+                count as usize * size_of::<u64>(),
+                libc::PROT_READ | libc::PROT_WRITE,
+                libc::MAP_PRIVATE | libc::MAP_ANONYMOUS,
+                -1,
+                0,
+            )
+        };
+        assert_ne!(start, libc::MAP_FAILED);
+        Self { start: NonNull::new(start.cast()).expect("not null"), count }
+    }
+
     fn word(&self, index: u32) -> Option<&AtomicU64> {
         // SAFETY: inside the mapping, which lives as long as `self`.
         (index < self.count).then(|| unsafe { self.start.add(index as usize).as_ref() })

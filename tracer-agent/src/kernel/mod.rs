@@ -99,6 +99,12 @@ pub struct Kernel {
 pub struct SelectionSwitch(Arc<Words>);
 
 impl SelectionSwitch {
+    /// A switch that no kernel program sees.
+    #[cfg(test)]
+    pub fn detached() -> Self {
+        Self(Arc::new(Words::detached(tracer_common::SELECTION_WORDS)))
+    }
+
     /// Selects a process or lets it go.
     pub fn set(&self, pid: u32, selected: bool) {
         let (word, bit) = (pid / 64, 1u64 << (pid % 64));

@@ -6,6 +6,7 @@ use super::{
     counters::Counter,
     counts::{Counts, Ledger},
 };
+use crate::outside::escaped;
 
 /// Counters that mean that something is missing.
 const LOSSES: &[Counter] = &[
@@ -89,7 +90,8 @@ fn by_service(ledger: &Ledger, counter: Counter, names: &dyn Fn(u32) -> Option<S
     if parts.is_empty() {
         return String::new();
     }
-    let shown: Vec<String> = parts.iter().take(4).map(|(count, name)| format!("{name} {count}")).collect();
+    let shown: Vec<String> =
+        parts.iter().take(4).map(|(count, name)| format!("{} {count}", escaped(name))).collect();
     format!(" ({}{})", shown.join(", "), if parts.len() > 4 { ", …" } else { "" })
 }
 
@@ -108,5 +110,13 @@ mod tests {
         let text = write_ledger(&ledger, &names);
         assert!(text.contains("10  bytes that moved unseen") && text.contains("(shop 10)"), "{text}");
         assert!(text.contains("2  records for which the ring had no space\n"), "{text}");
+    }
+
+    #[test]
+    fn the_name_of_a_service_forges_no_line() {
+        let mut ledger = Ledger::default();
+        ledger.add(7, Counter::EventsLost, 2);
+        let text = write_ledger(&ledger, &|_| Some("x 1)\nNothing was lost.\u{1b}[2J".to_owned()));
+        assert!(!text.contains('\u{1b}') && !text.lines().any(|line| line.starts_with("Nothing")), "{text}");
     }
 }

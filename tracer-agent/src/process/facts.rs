@@ -2,19 +2,23 @@
 
 #![forbid(unsafe_code)]
 
+#[cfg(test)]
+use std::sync::{Arc, Mutex};
 use std::{
     cell::RefCell,
     collections::BTreeMap,
-    fs::{self, File, OpenOptions},
+    fs::{self, File},
     io::{self, Read},
-    os::unix::fs::OpenOptionsExt,
     path::{Path, PathBuf},
     time::Instant,
 };
 
 use serde::{Deserialize, Serialize};
 
-use super::runtime::{Runtime, file_name, runtime};
+use super::{
+    named_file::{self, Credentials},
+    runtime::{Runtime, file_name, runtime},
+};
 
 /// Bytes read of a command line or an environment: both may be megabytes.
 const MAX_READ: u64 = 256 * 1024;
@@ -63,6 +67,9 @@ pub struct Proc {
     root: PathBuf,
     /// By network namespace, as its link says.
     listeners: RefCell<BTreeMap<PathBuf, Listeners>>,
+    /// The paths that were looked at, in tests.
+    #[cfg(test)]
+    pub(crate) looked_at: Arc<Mutex<Vec<String>>>,
 }
 
 /// Who listens in a network namespace.
@@ -74,6 +81,18 @@ struct Listeners {
     listeners: Vec<(u16, u64)>,
 }
 
+/// What `stat` tells of a process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ProcessStat {
+    /// Parent.
+    pub parent: u32,
+    /// When it started, clock ticks since boot.
+    pub start_ticks: u64,
+    /// Where code begins and ends, and the stack begins. A fork keeps these addresses, an exec draws new ones
+    /// (address space layout randomization). Zeros if they may not be read.
+    pub layout: [u64; 3],
+}
+
 impl Default for Proc {
     fn default() -> Self {
         Self::at(Path::new("/proc"))
@@ -83,10 +102,17 @@ impl Default for Proc {
 impl Proc {
     /// Another root, for tests.
     pub fn at(root: &Path) -> Self {
-        Self { root: root.to_owned(), listeners: RefCell::default() }
+        Self {
+            root: root.to_owned(),
+            listeners: RefCell::default(),
+            #[cfg(test)]
+            looked_at: Arc::default(),
+        }
     }
 
     fn path(&self, pid: u32, name: &str) -> PathBuf {
+        #[cfg(test)]
+        self.looked_at.lock().expect("no panic before").push(format!("{pid}/{name}"));
         self.root.join(pid.to_string()).join(name)
     }
 
@@ -96,64 +122,84 @@ impl Proc {
         Ok(entries.flatten().filter_map(|entry| entry.file_name().to_str()?.parse().ok()).collect())
     }
 
-    /// Everything about one process.
+    /// What the kernel knows of a process by itself: of the files that the process names, none is opened.
     ///
     /// # Errors
     /// The process is gone, or may not be looked at.
     pub fn facts(&self, pid: u32) -> io::Result<ProcessFacts> {
-        let (parent, start_ticks) = self.status(pid)?;
-        let exe = fs::read_link(self.path(pid, "exe"))?;
-        let exe = exe.to_string_lossy();
-        let (exe, exe_deleted) = match exe.strip_suffix(" (deleted)") {
-            Some(exe) => (exe, true),
-            None => (&*exe, false),
-        };
-        let cgroups = bounded(&self.path(pid, "cgroup")).unwrap_or_default();
-        let cgroups = String::from_utf8_lossy(&cgroups);
-        // The unit around a container is its runtime's, not the service's.
-        let container = cgroups.lines().find_map(container_of);
+        let ProcessStat { parent, start_ticks, .. } = self.stat(pid)?;
+        let (exe, exe_deleted) = self.exe(pid)?;
         Ok(ProcessFacts {
             pid,
             parent,
             start_ticks,
-            exe: exe.to_owned(),
+            exe,
             exe_deleted,
             command_line: self.command_line(pid)?,
-            directory: fs::read_link(self.path(pid, "cwd"))
-                .map(|path| path.to_string_lossy().into_owned())
-                .unwrap_or_default(),
-            package: matches!(runtime(file_name(exe)), Runtime::Node | Runtime::Deno)
-                .then(|| self.package(pid))
-                .flatten(),
             is_32_bit: self.is_32_bit(pid),
-            environment: self.environment(pid),
-            unit: container.is_none().then(|| cgroups.lines().find_map(unit_of)).flatten(),
-            container,
+            ..ProcessFacts::default()
         })
     }
 
-    /// Parent and start time: fields 4 and 22 of `stat`, behind the name in parentheses, which may
-    /// hold anything.
-    fn status(&self, pid: u32) -> io::Result<(u32, u64)> {
+    /// Adds what names the service of a selected process, from its part of the proc file system.
+    pub fn describe(&self, facts: &mut ProcessFacts) {
+        let pid = facts.pid;
+        let cgroups = bounded(&self.path(pid, "cgroup")).unwrap_or_default();
+        let cgroups = String::from_utf8_lossy(&cgroups);
+        // The unit around a container is its runtime's, not the service's.
+        facts.container = cgroups.lines().find_map(container_of);
+        facts.unit = facts.container.is_none().then(|| cgroups.lines().find_map(unit_of)).flatten();
+        facts.directory = fs::read_link(self.path(pid, "cwd"))
+            .map(|path| path.to_string_lossy().into_owned())
+            .unwrap_or_default();
+        facts.environment = self.environment(pid);
+    }
+
+    /// Adds what names the service of a selected process, from files that the process or its owner chose. This can
+    /// take any time: a file system may not answer.
+    pub fn describe_by_files(&self, facts: &mut ProcessFacts) {
+        if matches!(runtime(file_name(&facts.exe)), Runtime::Node | Runtime::Deno) {
+            facts.package = self.package(facts.pid);
+        }
+    }
+
+    /// Path of the executable, and whether its file has been removed or replaced since.
+    pub fn exe(&self, pid: u32) -> io::Result<(String, bool)> {
+        let exe = fs::read_link(self.path(pid, "exe"))?;
+        let exe = exe.to_string_lossy();
+        Ok(match exe.strip_suffix(" (deleted)") {
+            Some(exe) => (exe.to_owned(), true),
+            None => (exe.into_owned(), false),
+        })
+    }
+
+    /// Some fields of `stat`, which stand behind the name in parentheses. The name may hold anything.
+    pub fn stat(&self, pid: u32) -> io::Result<ProcessStat> {
         let text = bounded(&self.path(pid, "stat"))?;
         let text = String::from_utf8_lossy(&text);
         let fields: Vec<&str> =
             text.rsplit_once(')').map_or("", |(_, rest)| rest).split_whitespace().collect();
+        // Numbered from 1 with the pid, as in proc_pid_stat(5); the list begins with the third.
+        let field = |number: usize| fields.get(number - 3)?.parse().ok();
         let parent = fields.get(1).and_then(|field| field.parse().ok());
-        let start = fields.get(19).and_then(|field| field.parse().ok());
         parent
-            .zip(start)
+            .zip(field(22))
+            .map(|(parent, start_ticks)| ProcessStat {
+                parent,
+                start_ticks,
+                layout: [26, 27, 28].map(|number| field(number).unwrap_or_default()),
+            })
             .ok_or_else(|| io::Error::other(format!("cannot understand the stat file of process {pid}")))
     }
 
     /// Parent of a process.
     pub fn parent(&self, pid: u32) -> Option<u32> {
-        self.status(pid).ok().map(|(parent, _)| parent)
+        self.stat(pid).ok().map(|stat| stat.parent)
     }
 
     /// The command line. A program that has written a title over it may have filled the rest with
     /// zeros; they are no arguments.
-    fn command_line(&self, pid: u32) -> io::Result<Vec<String>> {
+    pub fn command_line(&self, pid: u32) -> io::Result<Vec<String>> {
         let bytes = bounded(&self.path(pid, "cmdline"))?;
         let end = bytes.iter().rposition(|byte| *byte != 0).map_or(0, |last| last + 1);
         let text = bytes.get(..end).unwrap_or_default();
@@ -174,35 +220,61 @@ impl Proc {
             .collect()
     }
 
-    /// Name of the package in the process's directory, as the process sees it.
+    /// Name of the package in the process's directory.
     fn package(&self, pid: u32) -> Option<String> {
         #[derive(Deserialize)]
         struct Package {
             name: String,
         }
-        let path = self.path(pid, "cwd").join("package.json");
-        // Without O_NONBLOCK a pipe of that name would hold the agent for ever.
-        let file = OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK).open(path).ok()?;
-        if !file.metadata().ok()?.is_file() {
-            return None;
-        }
-        let mut bytes = Vec::new();
-        file.take(MAX_PACKAGE).read_to_end(&mut bytes).ok()?;
+        let reader = self.credentials(pid)?;
+        let bytes = named_file::read(&self.path(pid, "cwd"), "package.json", &reader, MAX_PACKAGE)?;
         let package: Package = serde_json::from_slice(&bytes).ok()?;
         (package.name.len() <= MAX_VALUE).then_some(package.name)
     }
 
+    /// Whom the process acts for when it opens a file.
+    fn credentials(&self, pid: u32) -> Option<Credentials> {
+        let status = bounded(&self.path(pid, "status")).ok()?;
+        let status = String::from_utf8_lossy(&status);
+        let numbers = |name: &str| {
+            let line = status.lines().find_map(|line| line.strip_prefix(name))?;
+            Some(line.split_whitespace().filter_map(|number| number.parse().ok()).collect::<Vec<u32>>())
+        };
+        // Real, effective, saved, and of the file system.
+        let mut groups = numbers("Groups:").unwrap_or_default();
+        groups.push(*numbers("Gid:")?.get(3)?);
+        let map = bounded(&self.path(pid, "uid_map")).unwrap_or_default();
+        let root = String::from_utf8_lossy(&map).lines().find_map(mapped_root).unwrap_or_default();
+        Some(Credentials { user: *numbers("Uid:")?.get(3)?, groups, root })
+    }
+
+    /// Whether the program is a 32-bit one. The auxiliary vector shows it: the kernel has made it, and it consists of
+    /// pairs of words of the program's width. In the first pair neither number is 0, and the first is small.
     fn is_32_bit(&self, pid: u32) -> bool {
-        let mut ident = [0; 5];
-        let read = File::open(self.path(pid, "exe")).and_then(|mut file| file.read_exact(&mut ident));
-        read.is_ok() && ident == *b"\x7fELF\x01"
+        let mut pair = [0; 8];
+        let read = File::open(self.path(pid, "auxv")).and_then(|mut file| file.read_exact(&mut pair));
+        read.is_ok() && u64::from_ne_bytes(pair) >> 32 != 0
     }
 
     /// TCP ports that the process listens on.
-    pub fn listening_ports(&self, pid: u32) -> Vec<u16> {
-        let sockets = self.socket_inodes(pid);
+    ///
+    /// # Errors
+    /// The process is gone, or may not be looked at.
+    pub fn listening_ports(&self, pid: u32) -> io::Result<Vec<u16>> {
+        let mut ports: Vec<u16> = self.listening(pid)?.into_iter().map(|(port, _)| port).collect();
+        ports.sort_unstable();
+        ports.dedup();
+        Ok(ports)
+    }
+
+    /// Ports and inodes of the TCP sockets that the process listens on.
+    ///
+    /// # Errors
+    /// As [`Self::listening_ports`].
+    pub fn listening(&self, pid: u32) -> io::Result<Vec<(u16, u64)>> {
+        let sockets = self.socket_inodes(pid)?;
         if sockets.is_empty() {
-            return Vec::new();
+            return Ok(Vec::new());
         }
         // A namespace that is not told is the process's own.
         let namespace = fs::read_link(self.path(pid, "ns/net")).unwrap_or_else(|_| pid.to_string().into());
@@ -215,15 +287,8 @@ impl Proc {
             // and may take a twentieth of the time at most.
             Listeners { until: Instant::now() + begin.elapsed() * 20, listeners }
         });
-        let mut ports: Vec<u16> = listeners
-            .listeners
-            .iter()
-            .filter(|(_, inode)| sockets.contains(inode))
-            .map(|(port, _)| *port)
-            .collect();
-        ports.sort_unstable();
-        ports.dedup();
-        ports
+        let own = listeners.listeners.iter().filter(|(_, inode)| sockets.contains(inode));
+        Ok(own.copied().collect())
     }
 
     /// Ports and inodes of all listeners in the process's network namespace.
@@ -235,16 +300,30 @@ impl Proc {
             .collect()
     }
 
-    fn socket_inodes(&self, pid: u32) -> Vec<u64> {
-        let Ok(entries) = fs::read_dir(self.path(pid, "fd")) else { return Vec::new() };
-        entries
-            .flatten()
-            .filter_map(|entry| {
-                let link = fs::read_link(entry.path()).ok()?;
-                link.to_str()?.strip_prefix("socket:[")?.strip_suffix(']')?.parse().ok()
-            })
-            .collect()
+    fn socket_inodes(&self, pid: u32) -> io::Result<Vec<u64>> {
+        let mut inodes = Vec::new();
+        for entry in fs::read_dir(self.path(pid, "fd"))?.flatten() {
+            match fs::read_link(entry.path()) {
+                Ok(link) => inodes.extend(link.to_str().and_then(socket_inode)),
+                // Who may list the descriptors need not be one who may read them.
+                Err(error) if error.kind() == io::ErrorKind::PermissionDenied => return Err(error),
+                // It was closed by now.
+                Err(_) => {}
+            }
+        }
+        Ok(inodes)
     }
+}
+
+/// The inode in the link of a descriptor that is a socket.
+fn socket_inode(link: &str) -> Option<u64> {
+    link.strip_prefix("socket:[")?.strip_suffix(']')?.parse().ok()
+}
+
+/// Root of a user namespace as the reader sees it, if this line of `uid_map` tells it.
+fn mapped_root(line: &str) -> Option<u32> {
+    let mut fields = line.split_whitespace();
+    (fields.next()? == "0").then(|| fields.next()?.parse().ok())?
 }
 
 /// Port and inode of a line of `/proc/net/tcp` that is a listener (state 0A).
@@ -290,6 +369,8 @@ fn unit_of(line: &str) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
     use super::*;
 
     #[test]
@@ -308,7 +389,7 @@ mod tests {
     fn a_listener_of_this_process_is_found() {
         let socket = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
         let port = socket.local_addr().expect("bound").port();
-        assert!(Proc::default().listening_ports(std::process::id()).contains(&port));
+        assert!(Proc::default().listening_ports(std::process::id()).expect("our own").contains(&port));
     }
 
     #[test]
@@ -355,7 +436,11 @@ mod tests {
         }
 
         fn facts(&self) -> ProcessFacts {
-            Proc::at(&self.0).facts(7).expect("readable")
+            let proc = Proc::at(&self.0);
+            let mut facts = proc.facts(7).expect("readable");
+            proc.describe(&mut facts);
+            proc.describe_by_files(&mut facts);
+            facts
         }
     }
 
@@ -416,10 +501,39 @@ mod tests {
         fs::create_dir(&home).expect("created");
         fake.link("exe", Path::new("/usr/bin/node"));
         fake.link("cwd", &home);
-        fs::write(home.join("package.json"), r#"{"name": "@acme/shop", "version": "1"}"#).expect("written");
+        fake.write("status", b"Name:\tnode\nUid:\t1\t1\t1\t12345\nGid:\t1\t1\t1\t12345\nGroups:\t7 8 \n");
+        let package = home.join("package.json");
+        fs::write(&package, r#"{"name": "@acme/shop", "version": "1"}"#).expect("written");
+        fs::set_permissions(&package, PermissionsExt::from_mode(0o604)).expect("ours");
+        let is_ours_or_roots = rustix::process::getuid().is_root();
+        assert_eq!(fake.facts().package.as_deref(), is_ours_or_roots.then_some("@acme/shop"));
+        fs::set_permissions(&package, PermissionsExt::from_mode(0o600)).expect("ours");
+        assert_eq!(fake.facts().package, None, "the process may not read it");
+        let own = rustix::process::getuid().as_raw();
+        fake.write("status", format!("Uid:\t1\t1\t1\t{own}\nGid:\t1\t1\t1\t1\n").as_bytes());
         assert_eq!(fake.facts().package.as_deref(), Some("@acme/shop"));
-        fs::remove_file(home.join("package.json")).expect("removed");
-        std::os::unix::fs::symlink("/dev/zero", home.join("package.json")).expect("linked");
+        fs::remove_file(&package).expect("removed");
+        std::os::unix::fs::symlink("/dev/zero", &package).expect("linked");
         assert_eq!(fake.facts().package, None);
+    }
+
+    #[test]
+    fn facts_open_no_file_that_the_process_names() {
+        let fake = Fake::new("basics");
+        fake.link("exe", Path::new("/usr/bin/node"));
+        let proc = Proc::at(&fake.0);
+        proc.facts(7).expect("readable");
+        let looked_at = proc.looked_at.lock().expect("free").clone();
+        assert_eq!(looked_at, ["7/stat", "7/exe", "7/cmdline", "7/auxv"]);
+    }
+
+    #[test]
+    fn the_auxiliary_vector_tells_the_width_of_a_program() {
+        let fake = Fake::new("width");
+        fake.link("exe", Path::new("/bin/x"));
+        fake.write("auxv", &[33, 0, 0, 0, 0, 0, 0, 0, 0, 0x10, 0xff, 0xf7, 0xff, 0x7f, 0, 0]);
+        assert!(!fake.facts().is_32_bit);
+        fake.write("auxv", &[32, 0, 0, 0, 0x10, 0x55, 0xff, 0xf7, 33, 0, 0, 0, 0, 0x50, 0xff, 0xf7]);
+        assert!(fake.facts().is_32_bit);
     }
 }

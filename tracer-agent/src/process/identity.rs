@@ -10,6 +10,7 @@ use super::{
     runtime::{file_name, runtime},
 };
 use crate::{
+    outside::clean_name,
     percent::percent_decoded,
     span::{KeyValue, Resource, Value},
 };
@@ -48,12 +49,14 @@ impl Host {
 
 /// The service's name: the operator's, else the target's own, else what a person would call it.
 pub fn service_name(facts: &ProcessFacts, rule: Option<&str>) -> String {
-    let own = facts.environment.get("OTEL_SERVICE_NAME").filter(|name| !name.is_empty()).cloned();
+    let cleaned = |name: &str| Some(clean_name(name)).filter(|name| !name.is_empty());
+    let own = facts.environment.get("OTEL_SERVICE_NAME").and_then(|name| cleaned(name));
     rule.filter(|name| !name.is_empty())
         .map(str::to_owned)
         .or(own)
         .or_else(|| {
-            own_attributes(facts).into_iter().find(|(key, _)| key == "service.name").map(|(_, value)| value)
+            let name = own_attributes(facts).into_iter().find(|(key, _)| key == "service.name");
+            name.and_then(|(_, name)| cleaned(&name))
         })
         .unwrap_or_else(|| derived(facts))
 }
@@ -161,6 +164,18 @@ mod tests {
         assert_eq!(made.attributes[0], ("service.name".into(), text("own")));
         assert!(made.attributes.contains(&("deployment.environment".into(), text("prod"))));
         assert_eq!(made.attributes.iter().filter(|(key, _)| key == "service.name").count(), 1);
+    }
+
+    #[test]
+    fn a_name_from_the_target_holds_nothing_that_controls_a_terminal() {
+        let mut target = facts("/usr/bin/node", "node x.js", "/");
+        let list = "service.name=in%0A%1B[31mlist".to_owned();
+        target.environment.insert("OTEL_RESOURCE_ATTRIBUTES".to_owned(), list);
+        assert_eq!(service_name(&target, None), "in[31mlist");
+        target.environment.insert("OTEL_SERVICE_NAME".to_owned(), "own\n\u{1b}[2J".to_owned());
+        assert_eq!(service_name(&target, None), "own[2J");
+        target.environment.insert("OTEL_SERVICE_NAME".to_owned(), "\u{1b}\n".to_owned());
+        assert_eq!(service_name(&target, None), "in[31mlist", "nothing is left of it");
     }
 
     #[test]

@@ -1,11 +1,16 @@
 //! Processes: what is known of them, which are selected, and whose service they are.
 
+pub mod candidate;
+pub mod capabilities;
+pub mod describer;
 pub mod facts;
 pub mod glob;
+pub mod holders;
 pub mod identity;
 #[expect(unsafe_code, reason = "between fork and exec only system calls are allowed")]
 pub mod launch;
 mod name;
+mod named_file;
 mod runtime;
 pub mod selector;
 pub mod table;

@@ -8,7 +8,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use tracer_common::NAME_BYTES;
 
-use super::{facts::ProcessFacts, glob::Glob};
+use super::glob::Glob;
 use crate::{ports::Ports, problem::Problem};
 
 /// Processes to trace, and processes to leave alone. Children of a traced process are traced.
@@ -59,6 +59,18 @@ pub const EXAMPLES: &str = "name the processes to trace, for example:
   tracer run -- python3 app.py      start a program and trace it
   tracer --port 8080                trace whoever listens on port 8080
   tracer --exe '*/nginx'            trace every nginx";
+
+/// What rules ask of a process. It is not asked for more than it takes to decide.
+pub trait Candidate {
+    /// Its id.
+    fn pid(&self) -> u32;
+    /// Path of its executable; none if that cannot be told.
+    fn exe(&self) -> Option<&str>;
+    /// Its whole command line, joined by spaces.
+    fn command(&self) -> Option<&str>;
+    /// TCP ports that it listens on.
+    fn ports(&self) -> &[u16];
+}
 
 /// What is decided of a process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -120,17 +132,24 @@ impl Selectors {
         self.include.is_empty()
     }
 
-    /// What is decided of a process; `ports` is asked for only if a rule names ports.
-    pub fn decide(&self, facts: &ProcessFacts, ports: impl FnOnce() -> Vec<u16>) -> Decision {
-        let mut ports = ListeningPorts::Unasked(Some(ports));
-        let command = facts.command_line.join(" ");
-        if self.exclude.iter().any(|rule| rule.matches(facts, &command, &mut ports)) {
+    /// What is decided of a process; `inherits` if it is traced unless a rule excludes it, as the child of a traced
+    /// process is.
+    pub fn decide(&self, process: &impl Candidate, inherits: bool) -> Decision {
+        let included = self.include.iter().position(|rule| rule.matches(process));
+        if included.is_none() && !inherits {
+            return Decision::No;
+        }
+        if self.exclude.iter().any(|rule| rule.matches(process)) {
             return Decision::Excluded;
         }
-        match self.include.iter().position(|rule| rule.matches(facts, &command, &mut ports)) {
-            Some(index) => Decision::Included(index),
-            None => Decision::No,
-        }
+        included.map_or(Decision::No, Decision::Included)
+    }
+
+    /// Whether a rule of `include` selects by the port alone.
+    pub fn is_by_port_alone(&self, index: usize) -> bool {
+        self.include.get(index).is_some_and(|rule| {
+            !rule.port.is_empty() && rule.pid.is_empty() && rule.exe.is_empty() && rule.command.is_empty()
+        })
     }
 
     /// Service name of a rule of `include`.
@@ -185,35 +204,16 @@ fn compile(rule: &Rule, list: &str, index: usize) -> Result<Compiled, Problem> {
     })
 }
 
-/// Ports of a process, looked up when first needed.
-enum ListeningPorts<F> {
-    Unasked(Option<F>),
-    Known(Vec<u16>),
-}
-
-impl<F: FnOnce() -> Vec<u16>> ListeningPorts<F> {
-    fn get(&mut self) -> &[u16] {
-        if let Self::Unasked(ask) = self {
-            *self = Self::Known(ask.take().map(|ask| ask()).unwrap_or_default());
-        }
-        match self {
-            Self::Known(ports) => ports,
-            Self::Unasked(_) => &[],
-        }
-    }
-}
-
 impl Compiled {
-    fn matches<F: FnOnce() -> Vec<u16>>(
-        &self,
-        facts: &ProcessFacts,
-        command: &str,
-        ports: &mut ListeningPorts<F>,
-    ) -> bool {
-        (self.pid.is_empty() || self.pid.contains(&facts.pid))
-            && (self.exe.is_empty() || self.exe.iter().any(|glob| glob.matches(&facts.exe)))
-            && (self.command.is_empty() || self.command.iter().any(|glob| glob.matches(command)))
-            && (self.port.is_empty() || ports.get().iter().any(|port| self.port.contains(*port)))
+    /// Kinds that cost nothing to ask for come first.
+    fn matches(&self, process: &impl Candidate) -> bool {
+        let is_any = |globs: &[Glob], text: Option<&str>| {
+            text.is_some_and(|text| globs.iter().any(|glob| glob.matches(text)))
+        };
+        (self.pid.is_empty() || self.pid.contains(&process.pid()))
+            && (self.exe.is_empty() || is_any(&self.exe, process.exe()))
+            && (self.command.is_empty() || is_any(&self.command, process.command()))
+            && (self.port.is_empty() || process.ports().iter().any(|port| self.port.contains(*port)))
     }
 
     fn add_to(&self, rules: &mut KernelRules, select: bool) {
@@ -250,13 +250,36 @@ impl Compiled {
 mod tests {
     use super::*;
 
-    fn facts(pid: u32, exe: &str, command: &str) -> ProcessFacts {
-        ProcessFacts {
-            pid,
-            exe: exe.to_owned(),
-            command_line: command.split(' ').map(str::to_owned).collect(),
-            ..ProcessFacts::default()
+    /// A process, with what rules may ask for.
+    struct Known<'a> {
+        pid: u32,
+        exe: &'a str,
+        command: &'a str,
+        /// None if they must not be asked for.
+        ports: Option<&'a [u16]>,
+    }
+
+    impl Candidate for Known<'_> {
+        fn pid(&self) -> u32 {
+            self.pid
         }
+        fn exe(&self) -> Option<&str> {
+            Some(self.exe)
+        }
+        fn command(&self) -> Option<&str> {
+            Some(self.command)
+        }
+        fn ports(&self) -> &[u16] {
+            self.ports.expect("no rule that matches names a port")
+        }
+    }
+
+    fn known<'a>(exe: &'a str, command: &'a str) -> Known<'a> {
+        Known { pid: 1, exe, command, ports: None }
+    }
+
+    fn listening<'a>(exe: &'a str, ports: &'a [u16]) -> Known<'a> {
+        Known { pid: 1, exe, command: "x", ports: Some(ports) }
     }
 
     fn rule(exe: &[&str], command: &[&str]) -> Rule {
@@ -274,12 +297,14 @@ mod tests {
             exclude: vec![rule(&[], &["*--internal*"])],
         })
         .expect("valid");
-        let decide = |facts: &ProcessFacts| selectors.decide(facts, Vec::new);
-        assert_eq!(decide(&facts(1, "/usr/bin/python3.11", "python3 app.py")), Decision::Included(0));
-        assert_eq!(decide(&facts(1, "/usr/bin/node", "node app.js")), Decision::Included(0));
-        assert_eq!(decide(&facts(1, "/usr/bin/node", "node other.js")), Decision::No);
-        assert_eq!(decide(&facts(1, "/usr/bin/ruby", "ruby app.rb")), Decision::No);
-        assert_eq!(decide(&facts(1, "/usr/bin/node", "node app.js --internal")), Decision::Excluded);
+        let decide = |exe, command| selectors.decide(&known(exe, command), false);
+        assert_eq!(decide("/usr/bin/python3.11", "python3 app.py"), Decision::Included(0));
+        assert_eq!(decide("/usr/bin/node", "node app.js"), Decision::Included(0));
+        assert_eq!(decide("/usr/bin/node", "node other.js"), Decision::No);
+        assert_eq!(decide("/usr/bin/ruby", "ruby app.rb"), Decision::No);
+        assert_eq!(decide("/usr/bin/node", "node app.js --internal"), Decision::Excluded);
+        let inherited = selectors.decide(&known("/usr/bin/ruby", "ruby --internal"), true);
+        assert_eq!(inherited, Decision::Excluded);
     }
 
     #[test]
@@ -287,12 +312,21 @@ mod tests {
         let by_port = Rule { port: [80, 8080].into(), ..Rule::default() };
         let selectors =
             Selectors::new(&Selection { include: vec![by_port], ..Selection::default() }).expect("valid");
-        assert_eq!(selectors.decide(&facts(1, "/x", "x"), || vec![443, 8080]), Decision::Included(0));
-        assert_eq!(selectors.decide(&facts(1, "/x", "x"), || vec![443]), Decision::No);
+        assert_eq!(selectors.decide(&listening("/x", &[443, 8080]), false), Decision::Included(0));
+        assert_eq!(selectors.decide(&listening("/x", &[443]), false), Decision::No);
         let by_exe = Selection { include: vec![rule(&["/x"], &[])], ..Selection::default() };
         let selectors = Selectors::new(&by_exe).expect("valid");
-        let decision = selectors.decide(&facts(1, "/x", "x"), || unreachable!("no rule names a port"));
-        assert_eq!(decision, Decision::Included(0));
+        assert_eq!(selectors.decide(&known("/x", "x"), false), Decision::Included(0));
+    }
+
+    #[test]
+    fn a_process_that_no_rule_includes_is_not_asked_for_what_excludes_it() {
+        let other = Rule { pid: vec![7], ..Rule::default() };
+        let listeners = Rule { port: [80].into(), ..Rule::default() };
+        let selection = Selection { include: vec![other], exclude: vec![listeners] };
+        let selectors = Selectors::new(&selection).expect("valid");
+        assert_eq!(selectors.decide(&known("/x", "x"), false), Decision::No);
+        assert_eq!(selectors.decide(&listening("/x", &[80]), true), Decision::Excluded);
     }
 
     #[test]
@@ -322,9 +356,9 @@ mod tests {
         let selectors = Selectors::new(&selection).expect("valid");
         let rules = selectors.kernel_rules();
         assert_eq!((rules.ports.as_slice(), rules.needs_every_exec), ([80, 81].as_slice(), false));
-        assert_eq!(selectors.decide(&facts(1, "/bin/node", "node"), || vec![80]), Decision::Included(0));
-        assert_eq!(selectors.decide(&facts(1, "/bin/other", "x"), || vec![80]), Decision::No);
-        assert_eq!(selectors.decide(&facts(1, "/bin/node", "node"), || vec![80, 81]), Decision::Excluded);
+        assert_eq!(selectors.decide(&listening("/bin/node", &[80]), false), Decision::Included(0));
+        assert_eq!(selectors.decide(&listening("/bin/other", &[80]), false), Decision::No);
+        assert_eq!(selectors.decide(&listening("/bin/node", &[80, 81]), false), Decision::Excluded);
     }
 
     #[test]

@@ -129,6 +129,10 @@ impl ProcessTable {
         for (pid, process) in &self.processes {
             let Some(instance) = &process.instance else { continue };
             let entry = instances.entry(instance.pid).or_insert_with(|| (Arc::clone(instance), Vec::new()));
+            // Workers that were made before their parent executed another program still belong to the first.
+            if *pid == instance.pid {
+                entry.0 = Arc::clone(instance);
+            }
             entry.1.extend(process.ended_ns.is_none().then_some(pid));
         }
         let mut instances: Vec<_> = instances.into_values().collect();
@@ -168,6 +172,22 @@ mod tests {
         table.exit(10, 0);
         assert_eq!(table.expire(ProcessTable::GRACE_NS), [10]);
         assert_eq!(name(&table, 11), Some((10, "master")));
+    }
+
+    #[test]
+    fn an_instance_is_what_its_first_process_executed_last() {
+        for workers in 1..20 {
+            let mut table = ProcessTable::new(Host::default());
+            table.facts(facts(10, "/bin/first"), None);
+            for worker in 0..workers {
+                table.fork(10, 11 + worker);
+            }
+            table.facts(facts(10, "/bin/second"), None);
+            table.exit(10, 0);
+            let instances = table.instances();
+            assert_eq!(instances.len(), 1);
+            assert_eq!(instances[0].0.resource.service_name, "second");
+        }
     }
 
     #[test]

@@ -16,7 +16,10 @@ use std::{
 use rustix::{fs::Mode, process::umask};
 use serde::{Deserialize, Serialize};
 
-use crate::sink::otlp::ExportStatistics;
+use crate::{
+    outside::{OutsideText, escaped},
+    sink::otlp::ExportStatistics,
+};
 
 /// Where the agent answers unless it is told otherwise.
 pub const DEFAULT_SOCKET: &str = "/run/tracer.sock";
@@ -69,9 +72,9 @@ pub struct ServiceStatus {
     /// First process of it.
     pub pid: u32,
     /// `service.name`.
-    pub name: String,
+    pub name: OutsideText,
     /// Executable.
-    pub executable: String,
+    pub executable: OutsideText,
     /// Its processes that live, workers included.
     pub processes: usize,
     /// How they work for requests, each way once.
@@ -110,12 +113,14 @@ impl std::fmt::Display for StatusReport {
             "tracer {} (process {}), up {} s, Linux {}",
             self.version, self.pid, self.uptime_seconds, self.kernel
         )?;
+        // Those of processes that have ended are told below, for their counts.
+        let services = self.services.iter().filter(|service| service.processes > 0).count();
         writeln!(
             f,
-            "{} processes of {} services, {} connections",
-            self.processes_alive,
-            self.services.len(),
-            self.connections
+            "{}, {}, {}",
+            counted(self.processes_alive, "process", "processes"),
+            counted(services, "service", "services"),
+            counted(self.connections, "connection", "connections")
         )?;
         // Shell scripts leave many behind that have done nothing.
         let is_shown = |service: &&ServiceStatus| service.processes > 0 || !service.counts.is_empty();
@@ -154,12 +159,17 @@ impl std::fmt::Display for StatusReport {
                     export.failures
                 )?;
                 match &export.last_error {
-                    Some(error) => writeln!(f, "  last error: {error}"),
+                    Some(error) => writeln!(f, "  last error: {}", escaped(error)),
                     None => Ok(()),
                 }
             }
         }
     }
+}
+
+/// A number, and what it is of.
+fn counted(count: usize, one: &str, more: &str) -> String {
+    format!("{count} {}", if count == 1 { one } else { more })
 }
 
 /// The status, as the pipeline's thread keeps it.
@@ -360,7 +370,7 @@ mod tests {
                 service(1, vec![profile("threads", "212 overlapping exchanges", 1)]),
                 service(3, vec![profile("unknown", "7 of 32 overlapping exchanges", 2)]),
                 // It has ended, and did nothing.
-                ServiceStatus { name: "sleep".to_owned(), ..ServiceStatus::default() },
+                ServiceStatus { name: "sleep".into(), ..ServiceStatus::default() },
             ],
             ..StatusReport::default()
         };
@@ -368,6 +378,32 @@ mod tests {
         assert!(text.contains("\n  profile: threads (212 overlapping exchanges)\n"), "{text}");
         assert!(text.contains("\n  profile: unknown: 7 of 32 overlapping exchanges, 2 of them\n"), "{text}");
         assert!(!text.contains("sleep"), "{text}");
+    }
+
+    #[test]
+    fn names_and_errors_from_outside_forge_no_lines() {
+        let hostile = "x\n\nAll together\u{1b}[2J\u{9b}1m";
+        let service = ServiceStatus {
+            name: hostile.into(),
+            executable: hostile.into(),
+            processes: 1,
+            ..ServiceStatus::default()
+        };
+        let export = ExportStatistics { last_error: Some(hostile.to_owned()), ..ExportStatistics::default() };
+        let status =
+            StatusReport { services: vec![service], export: Some(export), ..StatusReport::default() };
+        let text = status.to_string();
+        assert!(!text.chars().any(|c| c != '\n' && c.is_control()), "{text:?}");
+        assert_eq!(text.lines().filter(|line| line.starts_with("All together")).count(), 1, "{text}");
+        assert!(text.contains(r"x\u{a}\u{a}All together\u{1b}[2J\u{9b}1m (process 0, x\u{a}"), "{text}");
+    }
+
+    #[test]
+    fn services_that_have_ended_are_not_counted() {
+        let service = |processes| ServiceStatus { processes, ..ServiceStatus::default() };
+        let services = vec![service(2), service(0), service(0)];
+        let status = StatusReport { processes_alive: 2, services, ..StatusReport::default() };
+        assert!(status.to_string().contains("\n2 processes, 1 service, 0 connections\n"), "{status}");
     }
 
     #[test]

@@ -2,6 +2,8 @@
 
 use unicode_width::UnicodeWidthChar;
 
+use crate::outside::controls;
+
 /// The text without what could move a cursor or change a colour, at most `limit` characters.
 pub(super) fn printable(text: &str, limit: usize) -> String {
     let mut shown = String::with_capacity(text.len().min(limit + 8));
@@ -10,9 +12,7 @@ pub(super) fn printable(text: &str, limit: usize) -> String {
             shown.push('…');
             break;
         }
-        // Bidirectional controls reorder what a person reads.
-        let hidden = matches!(c, '\u{61c}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}');
-        if c.is_control() || hidden {
+        if controls(c) {
             shown.extend(c.escape_unicode());
         } else {
             shown.push(c);

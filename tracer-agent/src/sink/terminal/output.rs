@@ -1,6 +1,6 @@
 //! Spans as text, in chunks.
 
-use std::io;
+use std::{borrow::Cow, io};
 
 use super::{
     destination::Style,
@@ -14,6 +14,7 @@ use super::{
     waterfall::{self, Waterfall},
 };
 use crate::{
+    outside::escaped_json,
     sink::{Outgoing, encode, outlet::Outlet},
     span::Span,
     trace::assembly::Assembly,
@@ -180,6 +181,12 @@ impl Output {
         let mut chunk = std::mem::replace(&mut self.chunk, Vec::with_capacity(room));
         if self.style.ascii && self.format.is_for_people() {
             chunk = escape::ascii(&String::from_utf8_lossy(&chunk)).into_bytes();
+        }
+        if !self.format.is_for_people()
+            && let Ok(json) = std::str::from_utf8(&chunk)
+            && let Cow::Owned(escaped) = escaped_json(json)
+        {
+            chunk = escaped.into_bytes();
         }
         self.out.take(chunk, std::mem::take(&mut self.spans));
     }
