@@ -20,7 +20,8 @@ pub struct SpanConfig {
     pub route_guess: bool,
     /// Different guessed names per service; beyond them a span is named by its method alone.
     pub route_guess_limit: usize,
-    /// Query keys whose values are replaced by REDACTED, compared without case.
+    /// Query keys whose values are replaced by REDACTED, compared by their words: an entry hides each key that ends in
+    /// it, with `=` before it only that key (`output.md`).
     pub redact_query_keys: Vec<String>,
     /// Request headers that become attributes. Credentials and cookies never do.
     pub request_headers: Vec<String>,
