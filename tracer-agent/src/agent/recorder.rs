@@ -9,6 +9,7 @@ use crate::{
         recording::{Masks, Preamble, RecordSizes, RecordingError, VERSION, Writer, create},
     },
     process::identity::Host,
+    protocol::mask::MaskRules,
     redact::Redactor,
     sink::{
         otlp::ExportConfig,
@@ -59,7 +60,12 @@ impl Recorder {
         // The next write tells of it.
         let outlet = Outlet::start("tracer-record", QUEUE_BYTES, file, |_| {}).map_err(failed)?;
         let out = Box::new(OutletWriter(outlet.clone()));
-        let masks = (!config.record_raw).then(|| Masks::new(Redactor::new(&config.spans.redact_query_keys)));
+        let masks = (!config.record_raw).then(|| {
+            Masks::new(MaskRules {
+                redactor: Redactor::new(&config.spans.redact_query_keys),
+                fields: config.spans.fields_read(),
+            })
+        });
         let writer = Writer::to(out, path, &header, masks).map_err(|error| error.to_string())?;
         Ok(Self { writer: Some(writer), outlet, missing: 0, counted: 0 })
     }

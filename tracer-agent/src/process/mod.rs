@@ -5,7 +5,7 @@ pub mod glob;
 pub mod identity;
 #[expect(unsafe_code, reason = "between fork and exec only system calls are allowed")]
 pub mod launch;
-mod name;
+pub(crate) mod name;
 mod runtime;
 pub mod selector;
 pub mod table;

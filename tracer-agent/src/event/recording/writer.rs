@@ -6,7 +6,10 @@ use std::{
 };
 
 use super::{Facts, MAGIC, Masks, Preamble, RecordingError, file, frame};
-use crate::event::{Input, Malformed};
+use crate::{
+    event::{Input, Malformed},
+    process::name::reduced,
+};
 
 /// Writes a recording.
 pub struct Writer {
@@ -78,7 +81,10 @@ impl Writer {
                 frame::MALFORMED
             }
             Input::Facts { facts, rule } => {
-                let facts = Facts { facts: (**facts).clone(), rule: rule.map(str::to_owned) };
+                let mut facts = Facts { facts: (**facts).clone(), rule: rule.map(str::to_owned) };
+                if self.masks.is_some() {
+                    facts.facts.command_line = reduced(&facts.facts);
+                }
                 serde_json::to_writer(&mut self.bytes, &facts).map_err(|error| self.failed(error.into()))?;
                 frame::FACTS
             }
