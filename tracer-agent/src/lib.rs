@@ -20,6 +20,7 @@ pub mod ledger;
 pub mod log;
 pub mod percent;
 pub mod pipeline;
+pub mod private_file;
 pub mod process;
 pub mod propagate;
 pub mod protocol;

@@ -14,6 +14,6 @@ pub(super) fn run(flags: &ConfigFlags) -> CommandOutcome {
     print_all(&match flags.what {
         ConfigOutput::Reference => reference::markdown(),
         ConfigOutput::Schema => reference::schema(),
-    });
+    })?;
     Ok(ExitCode::SUCCESS)
 }

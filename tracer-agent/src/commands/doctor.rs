@@ -23,7 +23,7 @@ pub(super) fn run(flags: &DoctorFlags, switches: &Switches) -> CommandOutcome {
             format!("{}\n", serde_json::json!({ "pid": pid, "lines": lines }))
         } else {
             lines.join("\n") + "\n"
-        });
+        })?;
         return Ok(ExitCode::SUCCESS);
     }
     let environment =
@@ -33,7 +33,7 @@ pub(super) fn run(flags: &DoctorFlags, switches: &Switches) -> CommandOutcome {
         format!("{}\n", serde_json::to_string_pretty(&findings).unwrap_or_default())
     } else {
         doctor::text(&findings)
-    });
+    })?;
     let works = findings.iter().all(|finding| finding.verdict != doctor::Verdict::Missing);
     Ok(if works { ExitCode::SUCCESS } else { ExitCode::from(UNSUPPORTED) })
 }

@@ -38,7 +38,13 @@ impl From<StartError> for Failure {
 }
 
 /// Writes to standard output; a reader that has gone away is no error.
-pub(super) fn print_all(text: &str) {
-    use std::io::Write;
-    let _ = std::io::stdout().write_all(text.as_bytes());
+pub(super) fn print_all(text: &str) -> Result<(), Failure> {
+    use std::io::{ErrorKind, Write};
+    let mut out = std::io::stdout();
+    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        Err(error) if error.kind() != ErrorKind::BrokenPipe => {
+            Err(Failure::new(FAILURE, format!("cannot write to standard output: {error}")))
+        }
+        _ => Ok(()),
+    }
 }

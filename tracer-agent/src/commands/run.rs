@@ -45,6 +45,7 @@ pub(super) fn run(flags: &RunFlags, switches: &Switches) -> CommandOutcome {
         signals::wait(Duration::from_millis(20));
     };
     signals::stop_relaying();
-    finish(agent)?;
+    // Whatever became of the output, the exit status is that of the program.
+    let _ = finish(agent)?;
     Ok(ExitCode::from(u8::try_from(status.0).unwrap_or(FAILURE)))
 }

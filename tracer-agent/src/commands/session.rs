@@ -32,9 +32,7 @@ pub(super) fn start(
         tracing::warn!("{warning}");
     }
     signals::install();
-    let out = destination
-        .open()
-        .map_err(|error| Failure::new(FAILURE, format!("cannot write the output: {error}")))?;
+    let out = destination.open().map_err(|error| Failure::new(FAILURE, error))?;
     let exports = config.export.endpoint().is_ok_and(|endpoint| endpoint.is_some());
     let style = destination.style(flags.color.resolve(destination));
     let summary = config.output.is_for_people();
@@ -66,8 +64,9 @@ pub(super) fn serve_status(config: &Config, agent: &Agent, needed: bool) -> Resu
     }
 }
 
+/// Ends the agent. The exit code is 1 if the output or the recording is not complete.
 pub(super) fn finish(agent: Agent) -> CommandOutcome {
-    let status = agent.stop();
+    let (status, problems) = agent.stop();
     if let Some(export) = status.export
         && export.sent < export.queued
     {
@@ -80,5 +79,8 @@ pub(super) fn finish(agent: Agent) -> CommandOutcome {
             "not every span was delivered"
         );
     }
-    Ok(ExitCode::SUCCESS)
+    for problem in &problems {
+        tracing::error!("{problem}");
+    }
+    Ok(if problems.is_empty() { ExitCode::SUCCESS } else { ExitCode::from(FAILURE) })
 }

@@ -22,6 +22,6 @@ pub(super) fn run(flags: &StatusFlags) -> CommandOutcome {
         format!("{}\n", serde_json::to_string_pretty(&status).unwrap_or_default())
     } else {
         status.to_string()
-    });
+    })?;
     Ok(ExitCode::SUCCESS)
 }

@@ -278,6 +278,79 @@ fn a_cut_or_damaged_file_is_an_error_and_gives_what_is_before() {
 }
 
 #[test]
+fn what_stands_behind_the_end_is_an_error() {
+    let dir = Dir::new("goes-on");
+    let path = dir.file("a");
+    let mut writer = Writer::create(&path, &preamble(), None).expect("a temporary file");
+    writer.write(&Input::Tick { now_ns: 6 }).expect("written");
+    writer.finish().expect("written");
+    let whole = fs::read(&path).expect("readable");
+    let frame = zstd::encode_all(&b"more"[..], 1).expect("compressed");
+    for behind in [&whole[..], &frame, b"more bytes than a checksum"] {
+        fs::write(&path, [&whole, behind].concat()).expect("written");
+        let (inputs, _, error) = read_all(&path);
+        assert!(matches!(inputs[..], [OwnedInput::Tick(6)]), "{inputs:?}");
+        assert!(matches!(error, Some(RecordingError::GoesOn(_))), "{error:?}");
+    }
+}
+
+/// A file that takes so many bytes and then no more: a disk that runs full, also in the middle of a write.
+struct Disk {
+    file: fs::File,
+    left: usize,
+}
+
+impl io::Write for Disk {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let part = &bytes[..bytes.len().min(self.left)];
+        if part.is_empty() && !bytes.is_empty() {
+            return Err(io::ErrorKind::StorageFull.into());
+        }
+        self.left -= part.len();
+        self.file.write_all(part)?;
+        Ok(part.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+#[test]
+fn a_recording_on_a_full_disk_is_read_up_to_its_last_second() {
+    let dir = Dir::new("full");
+    let path = dir.file("a");
+    let second = 1_000_000_000;
+    for room in [600, 2_000, 9_000, 40_000] {
+        let disk = Disk { file: create(&path).expect("created"), left: room };
+        let mut writer = Writer::to(Box::new(disk), &path, &preamble(), None).expect("there is room");
+        let mut noise = 1u64;
+        // Ten records a second, each of them hard to compress.
+        let written = (1u64..).find_map(|n| {
+            let bytes: Vec<u8> = (0..40)
+                .map(|_| {
+                    noise = noise.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+                    (noise >> 33) as u8
+                })
+                .collect();
+            let record = data(3, SEND, 0, 0, &bytes);
+            let event = Event::decode(&record).expect("a record");
+            let outcome = writer
+                .write(&Input::Event(event))
+                .and_then(|()| writer.write(&Input::Tick { now_ns: n * second / 10 }));
+            outcome.err().map(|error| (n, error.to_string()))
+        });
+        let (written, error) = written.expect("the disk is full");
+        assert!(error.contains("no storage space"), "{error}");
+        drop(writer);
+        let (inputs, _, error) = read_all(&path);
+        assert!(matches!(error, Some(RecordingError::Cut { .. })), "{error:?}");
+        // What was not flushed was at most a second.
+        assert!(inputs.len() as u64 + 2 * 12 >= 2 * written, "{} of {written} twice", inputs.len());
+    }
+}
+
+#[test]
 fn the_file_is_private_whatever_was_there() {
     let dir = Dir::new("private");
     let path = dir.file("a");

@@ -5,7 +5,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use super::{Facts, MAGIC, Masks, Preamble, RecordingError, file, frame};
+use super::{Facts, MAGIC, Masks, Preamble, RecordingError, create, frame};
 use crate::{
     event::{Input, Malformed},
     process::name::reduced,
@@ -33,7 +33,7 @@ impl Writer {
     /// # Errors
     /// The file cannot be written, or is no regular file.
     pub fn create(path: &Path, preamble: &Preamble, masks: Option<Masks>) -> Result<Self, RecordingError> {
-        Self::to(Box::new(file::create(path)?), path, preamble, masks)
+        Self::to(Box::new(create(path)?), path, preamble, masks)
     }
 
     /// As [`Writer::create`], into what was opened already; `path` is for messages.
