@@ -30,7 +30,7 @@ pub(super) fn run(flags: &RunFlags, switches: &Switches) -> CommandOutcome {
     config.select.include =
         vec![Rule { pid: vec![launched.pid()], service_name: flags.service_name.clone(), ..Rule::default() }];
     let agent = start(config.clone(), &flags.common, &destination, Mode::Headers, switches)?;
-    let _server = serve_status(&config, &agent, false)?;
+    let _server = serve_status(&config, &agent)?;
     signals::relay();
     launched
         .release()

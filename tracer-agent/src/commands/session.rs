@@ -2,14 +2,17 @@
 
 #![forbid(unsafe_code)]
 
-use std::process::ExitCode;
+use std::{io, path::Path, process::ExitCode};
 
 use super::{
     flags::CommonFlags,
     outcome::{CommandOutcome, FAILURE, Failure},
 };
 use crate::{
-    agent::{Agent, Options, signals, status::Server},
+    agent::{
+        Agent, Options, signals,
+        status::{self, Server},
+    },
     config::Config,
     kernel::Switches,
     log,
@@ -31,6 +34,9 @@ pub(super) fn start(
     for warning in &config.warnings {
         tracing::warn!("{warning}");
     }
+    if let Some(path) = &config.socket {
+        status::check_place(path).map_err(|error| cannot_answer(path, &error))?;
+    }
     signals::install();
     let out = destination.open().map_err(|error| Failure::new(FAILURE, error))?;
     let exports = config.export.endpoint().is_ok_and(|endpoint| endpoint.is_some());
@@ -50,24 +56,20 @@ pub(super) fn start(
     Ok(agent)
 }
 
-pub(super) fn serve_status(config: &Config, agent: &Agent, needed: bool) -> Result<Option<Server>, Failure> {
+/// Answers on the socket, if one is named.
+pub(super) fn serve_status(config: &Config, agent: &Agent) -> Result<Option<Server>, Failure> {
     let Some(path) = &config.socket else { return Ok(None) };
-    match Server::start(path, agent.status()) {
-        Ok(server) => Ok(Some(server)),
-        Err(error) if needed => {
-            Err(Failure::new(FAILURE, format!("cannot answer on {}: {error}", path.display())))
-        }
-        Err(error) => {
-            tracing::warn!(%error, path = %path.display(), "`tracer status` will not work");
-            Ok(None)
-        }
-    }
+    Server::start(path, agent.status()).map(Some).map_err(|error| cannot_answer(path, &error))
+}
+
+fn cannot_answer(path: &Path, error: &io::Error) -> Failure {
+    Failure::new(FAILURE, format!("cannot answer on {}: {error}", path.display()))
 }
 
 /// Ends the agent. The exit code is 1 if the output or the recording is not complete.
 pub(super) fn finish(agent: Agent) -> CommandOutcome {
-    let (status, problems) = agent.stop();
-    if let Some(export) = status.export
+    let (last, problems) = agent.stop();
+    if let Some(export) = last.export
         && export.sent < export.queued
     {
         let left = export.queued - export.sent;

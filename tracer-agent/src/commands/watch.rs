@@ -29,7 +29,7 @@ pub(super) fn run(flags: &TraceFlags, daemon: bool, switches: &Switches) -> Comm
     }
     let only_pids = config.select.include.iter().all(|rule| !rule.pid.is_empty());
     let agent = start(config.clone(), &flags.common, &destination, Mode::Off, switches)?;
-    let _server = serve_status(&config, &agent, daemon)?;
+    let _server = serve_status(&config, &agent)?;
     if daemon {
         signals::notify_ready();
     }
