@@ -211,7 +211,8 @@ fn a_recording_on_a_full_disk_says_so_and_is_replayed_up_to_its_end() {
     let log = std::fs::read_to_string(log).expect("text");
     assert_eq!(status.code(), Some(1), "{log}");
     assert!(log.contains("is not complete: No space left on device"), "{log}");
-    let replay = Command::new(tracer()).args(["replay", "--output", "json"]).arg(&record).output().expect("it runs");
+    let replay =
+        Command::new(tracer()).args(["replay", "--output", "json"]).arg(&record).output().expect("it runs");
     let (spans, said) = (String::from_utf8_lossy(&replay.stdout), String::from_utf8_lossy(&replay.stderr));
     assert_eq!(replay.status.code(), Some(1), "{said}");
     assert!(said.contains("is cut at byte"), "{said}");

@@ -34,9 +34,6 @@ pub(super) fn start(
     for warning in &config.warnings {
         tracing::warn!("{warning}");
     }
-    if let Some(path) = &config.socket {
-        status::check_place(path).map_err(|error| cannot_answer(path, &error))?;
-    }
     signals::install();
     let out = destination.open().map_err(|error| Failure::new(FAILURE, error))?;
     let exports = config.export.endpoint().is_ok_and(|endpoint| endpoint.is_some());
@@ -54,6 +51,12 @@ pub(super) fn start(
         tracing::info!("no OTLP endpoint is configured: spans are not exported");
     }
     Ok(agent)
+}
+
+/// Whether this agent can answer on its socket, if one is named: before anything is traced.
+pub(super) fn check_socket(config: &Config) -> Result<(), Failure> {
+    let Some(path) = &config.socket else { return Ok(()) };
+    status::check_place(path).map_err(|error| cannot_answer(path, &error))
 }
 
 /// Answers on the socket, if one is named.
