@@ -388,7 +388,15 @@ fn a_request_that_stands_in_the_middle_of_a_read_is_counted_as_one() {
 fn a_client_that_leaves_its_answer_unread_has_a_span_and_nothing_ends_in_silence() {
     let receiver = Receiver::start();
     let output = Command::new(tracer_tests::tracer())
-        .args(["run", "--output", "text", "--propagation", "off", "--otlp-endpoint", &receiver.http_endpoint()])
+        .args([
+            "run",
+            "--output",
+            "text",
+            "--propagation",
+            "off",
+            "--otlp-endpoint",
+            &receiver.http_endpoint(),
+        ])
         .args(["--", "/usr/bin/python3"])
         .arg(root().join("tests/apps/unread.py"))
         .output()
@@ -398,7 +406,11 @@ fn a_client_that_leaves_its_answer_unread_has_a_span_and_nothing_ends_in_silence
     for (name, status) in [("none", None), ("head", Some("200")), ("part", Some("200"))] {
         let path = format!("/unread/{name}");
         let client = one(&spans, &path, false);
-        assert_eq!(client.attribute("tracer.http.response_unread").as_deref(), Some("true"), "{path}: {said}");
+        assert_eq!(
+            client.attribute("tracer.http.response_unread").as_deref(),
+            Some("true"),
+            "{path}: {said}"
+        );
         assert_eq!(client.attribute("error.type"), None, "{path}");
         assert_eq!(client.attribute("http.response.status_code").as_deref(), status, "{path}");
         let server = one(&spans, &path, true);
@@ -407,5 +419,8 @@ fn a_client_that_leaves_its_answer_unread_has_a_span_and_nothing_ends_in_silence
     }
     // The last request: its end is a span, or counted, on both sides.
     let ended = spans.iter().filter(|span| span.path() == "/unread/open").count();
-    assert!(ended == 2 || said.contains(&format!("{}  requests whose end was not seen", 2 - ended)), "{said}");
+    assert!(
+        ended == 2 || said.contains(&format!("{}  requests whose end was not seen", 2 - ended)),
+        "{said}"
+    );
 }

@@ -18,8 +18,9 @@ use tracer_tests::{
 const ANSWERS: &str = "location / { return 200 \"hello\\n\"; }";
 /// Requests whose lines of JSON are more than the output's queue and a pipe hold.
 const MANY: u64 = 12_000;
-/// `limits.shutdown`, a second, and what a busy machine takes besides.
-const DEADLINE: Duration = Duration::from_secs(5 + 1 + 4);
+/// The second that a blocked output gets at the end, and what a busy machine takes besides: less than
+/// `limits.shutdown`, which only exports have.
+const DEADLINE: Duration = Duration::from_millis(1_000 + 3_500);
 
 /// An agent whose streams the test chooses.
 struct Agent {
@@ -97,12 +98,16 @@ fn an_output_that_nobody_reads_does_not_stop_the_tracing_and_a_signal_ends_the_a
     let nginx = Program::nginx(ANSWERS);
     let pid = nginx.pid().to_string();
     let (stdout, _reader) = unread();
-    let agent = Agent::start(&folder, &["--pid", &pid, "--output", "json"], stdout, Stdio::null());
+    let log = folder.file("log");
+    let stderr = std::fs::File::create(&log).expect("created");
+    let agent = Agent::start(&folder, &["--pid", &pid, "--output", "json"], stdout, stderr.into());
     requests(&nginx, MANY);
     wait_until("all requests are seen", || agent.count("exchanges.paired") == MANY);
     wait_until("the ledger knows what is missing", || agent.count("spans.not_written") > 0);
     let (status, taken) = agent.stop();
-    assert!(status.success() && taken < DEADLINE, "{status} after {taken:?}");
+    assert!(status.code() == Some(1) && taken < DEADLINE, "{status} after {taken:?}");
+    let log = std::fs::read_to_string(log).expect("text");
+    assert!(log.contains("the output is not complete") && log.contains("its reader is too slow"), "{log}");
 }
 
 #[test]
@@ -140,5 +145,94 @@ fn a_full_disk_and_a_log_that_nobody_reads_leave_the_export_alone() {
     wait_until("the receiver has all spans", || receiver.count() as u64 == REQUESTS);
     wait_until("the ledger knows what is missing", || agent.count("spans.not_written") == REQUESTS);
     let (status, taken) = agent.stop();
-    assert!(status.success() && taken < DEADLINE, "{status} after {taken:?}");
+    assert!(status.code() == Some(1) && taken < DEADLINE, "{status} after {taken:?}");
+}
+
+#[test]
+fn a_second_agent_on_the_socket_is_refused_and_names_the_first() {
+    let folder = Folder::new();
+    let nginx = Program::nginx(ANSWERS);
+    let pid = nginx.pid().to_string();
+    let agent = Agent::start(&folder, &["--pid", &pid, "--output", "none"], Stdio::null(), Stdio::null());
+    let second = Command::new(tracer())
+        .args(["--pid", &pid, "--output", "none", "--socket"])
+        .arg(&agent.socket)
+        .output()
+        .expect("it runs");
+    let message = String::from_utf8_lossy(&second.stderr).into_owned();
+    assert_eq!(second.status.code(), Some(1), "{message}");
+    assert!(message.contains(&format!("process {} answers there already", agent.child.id())), "{message}");
+    let missing = folder.file("none").join("socket");
+    let refused = Command::new(tracer())
+        .args(["--pid", &pid, "--output", "none", "--socket"])
+        .arg(&missing)
+        .output()
+        .expect("it runs");
+    assert_eq!(refused.status.code(), Some(1));
+    assert!(!folder.file("none").exists());
+}
+
+/// A disk of so many KiB in a folder.
+struct Disk(PathBuf);
+
+impl Disk {
+    fn mount(path: PathBuf, kib: u32) -> Self {
+        std::fs::create_dir(&path).expect("created");
+        let size = format!("size={kib}k");
+        let status = Command::new("mount").args(["-t", "tmpfs", "-o", &size, "tmpfs"]).arg(&path).status();
+        assert!(status.expect("mount runs").success());
+        Self(path)
+    }
+}
+
+impl Drop for Disk {
+    fn drop(&mut self) {
+        let _ = Command::new("umount").arg(&self.0).status();
+    }
+}
+
+#[test]
+fn a_recording_on_a_full_disk_says_so_and_is_replayed_up_to_its_end() {
+    let folder = Folder::new();
+    let disk = Disk::mount(folder.file("disk"), 32);
+    let (record, log) = (disk.0.join("a.rec"), folder.file("log"));
+    let nginx = Program::nginx(ANSWERS);
+    let pid = nginx.pid().to_string();
+    let stderr = std::fs::File::create(&log).expect("created");
+    let arguments = ["--pid", &pid, "--output", "none", "--record", record.to_str().expect("text")];
+    let agent = Agent::start(&folder, &arguments, Stdio::null(), stderr.into());
+    requests(&nginx, 10);
+    wait_until("the requests are seen", || agent.count("exchanges.paired") >= 10);
+    wait_until("the disk is full", || {
+        requests(&nginx, 500);
+        agent.count("events.not_recorded") > 0
+    });
+    let (status, _) = agent.stop();
+    let log = std::fs::read_to_string(log).expect("text");
+    assert_eq!(status.code(), Some(1), "{log}");
+    assert!(log.contains("is not complete: No space left on device"), "{log}");
+    let replay =
+        Command::new(tracer()).args(["replay", "--output", "json"]).arg(&record).output().expect("it runs");
+    let (spans, said) = (String::from_utf8_lossy(&replay.stdout), String::from_utf8_lossy(&replay.stderr));
+    assert_eq!(replay.status.code(), Some(1), "{said}");
+    assert!(said.contains("is cut at byte"), "{said}");
+    assert!(spans.lines().count() >= 10, "{said}");
+}
+
+#[test]
+fn a_replay_that_cannot_be_written_says_so() {
+    let recording = tracer_tests::root().join("tests/recordings/curl.rec");
+    for arguments in [&["--output-file", "/dev/full"][..], &[]] {
+        let full = std::fs::OpenOptions::new().write(true).open("/dev/full").expect("it is there");
+        let replay = Command::new(tracer())
+            .args(["replay", "--output", "json"])
+            .args(arguments)
+            .arg(&recording)
+            .stdout(full)
+            .output()
+            .expect("it runs");
+        let said = String::from_utf8_lossy(&replay.stderr);
+        assert_eq!(replay.status.code(), Some(1), "{said}");
+        assert!(said.contains("cannot write the output: No space left on device"), "{said}");
+    }
 }

@@ -22,6 +22,7 @@ pub mod outside;
 pub mod percent;
 pub mod pipeline;
 pub mod ports;
+pub mod private_file;
 pub mod problem;
 pub mod process;
 pub mod propagate;

@@ -199,18 +199,21 @@ impl Agent {
     }
 
     /// Ends: what was seen is sent within the configured time, and counted otherwise. Returns the last
-    /// status, after `limits.shutdown` and [`GRACE`] at the latest, whatever is stuck.
-    pub fn stop(self) -> StatusReport {
+    /// status, after `limits.shutdown` and [`GRACE`] at the latest, whatever is stuck; and why the output or the
+    /// recording is not complete, if it is not.
+    pub fn stop(self) -> (StatusReport, Vec<String>) {
         /// What the pipeline's thread needs besides waiting.
         const MARGIN: Duration = Duration::from_millis(100);
         let deadline = self.shared.deadline.get_or_init(|| Instant::now() + self.shutdown);
         self.shared.stop.store(true, Ordering::Release);
         let left = (*deadline + GRACE + MARGIN).saturating_duration_since(Instant::now());
         // A panic there was reported where it happened; a thread that is stuck ends with the process.
-        if self.done.recv_timeout(left) == Err(mpsc::RecvTimeoutError::Timeout) {
-            tracing::error!("the pipeline is stuck: what it still had is lost");
-        }
-        self.status.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        let _ = self.done.recv_timeout(left);
+        let problems = self.shared.problems.get().cloned();
+        let problems = problems.unwrap_or_else(|| {
+            vec!["the pipeline is stuck or has failed: what it still had is lost".to_owned()]
+        });
+        (self.status.lock().unwrap_or_else(PoisonError::into_inner).clone(), problems)
     }
 }
 

@@ -1,6 +1,10 @@
 //! The recording of a running agent, behind a queue and a thread of its own.
 
-use std::{io::Write, path::Path, time::Instant};
+use std::{
+    io::Write,
+    path::{Path, PathBuf},
+    time::Instant,
+};
 
 use crate::{
     config::Config,
@@ -9,6 +13,7 @@ use crate::{
         recording::{Masks, Preamble, RecordSizes, RecordingError, VERSION, Writer, create},
     },
     process::identity::Host,
+    protocol::mask::MaskRules,
     redact::Redactor,
     sink::{
         otlp::ExportConfig,
@@ -23,6 +28,7 @@ const QUEUE_BYTES: usize = 16 << 20;
 /// its file takes too little, or fails, and the rest is counted.
 pub(super) struct Recorder {
     writer: Option<Writer>,
+    path: PathBuf,
     outlet: Outlet,
     missing: u64,
     /// Of these the ledger knows.
@@ -59,9 +65,14 @@ impl Recorder {
         // The next write tells of it.
         let outlet = Outlet::start("tracer-record", QUEUE_BYTES, file, |_| {}).map_err(failed)?;
         let out = Box::new(OutletWriter(outlet.clone()));
-        let masks = (!config.record_raw).then(|| Masks::new(Redactor::new(&config.spans.redact_query_keys)));
+        let masks = (!config.record_raw).then(|| {
+            Masks::new(MaskRules {
+                redactor: Redactor::new(&config.spans.redact_query_keys),
+                fields: config.spans.fields_read(),
+            })
+        });
         let writer = Writer::to(out, path, &header, masks).map_err(|error| error.to_string())?;
-        Ok(Self { writer: Some(writer), outlet, missing: 0, counted: 0 })
+        Ok(Self { writer: Some(writer), path: path.to_owned(), outlet, missing: 0, counted: 0 })
     }
 
     /// Records an input, or counts it.
@@ -92,10 +103,22 @@ impl Recorder {
         self.outlet.close();
     }
 
-    /// Waits until all is written, until the deadline at most. Returns whether it is.
-    pub(super) fn wait(&self, deadline: Instant) -> bool {
+    /// Bytes that are not written yet.
+    pub(super) fn bytes_waiting(&self) -> usize {
+        self.outlet.bytes_waiting()
+    }
+
+    /// Waits until all is written, until the deadline at most. Returns why it is not complete, if it is not.
+    pub(super) fn wait(&self, deadline: Instant) -> Option<String> {
         self.outlet.finish(deadline);
-        self.outlet.is_delivered()
+        let path = self.path.display();
+        match self.outlet.error() {
+            Some(error) => Some(format!("the recording {path} is not complete: {error}")),
+            None if self.missing > 0 || !self.outlet.is_delivered() => {
+                Some(format!("the recording {path} is not complete: its file takes too little"))
+            }
+            None => None,
+        }
     }
 }
 
@@ -119,7 +142,7 @@ mod tests {
 
     /// Records into what may keep its writer waiting, which is refused where a file is named.
     fn start_over(path: &Path) -> Recorder {
-        let file = crate::sink::outlet::create(path, 0o600).expect("it opens");
+        let file = crate::sink::outlet::create(path).expect("it opens");
         let config = Config { record_raw: true, ..Config::default() };
         Recorder::over(file, path, &config, &Host::default(), 1).expect("it starts")
     }
@@ -159,7 +182,8 @@ mod tests {
         assert!(recorder.take_missing() > 0, "40 MiB do not fit into 16 MiB");
         assert_eq!(recorder.take_missing(), 0);
         recorder.finish();
-        assert!(!recorder.wait(Instant::now() + Duration::from_millis(50)));
+        let problem = recorder.wait(Instant::now() + Duration::from_millis(50)).expect("it is not complete");
+        assert!(problem.ends_with("its file takes too little"), "{problem}");
         assert!(begin.elapsed() < Duration::from_secs(30), "{:?}", begin.elapsed());
         std::fs::remove_file(path).expect("removed");
     }
@@ -178,7 +202,8 @@ mod tests {
         recorder.tell(&Input::Tick { now_ns: 1 });
         assert_eq!(recorder.take_missing(), 1);
         recorder.finish();
-        assert!(!recorder.wait(deadline));
+        let problem = recorder.wait(deadline).expect("it is not complete");
+        assert!(problem.contains("No space left on device"), "{problem}");
     }
 
     #[test]
@@ -187,7 +212,7 @@ mod tests {
         let mut recorder = start(&path);
         recorder.tell(&Input::Tick { now_ns: 7 });
         recorder.finish();
-        assert!(recorder.wait(Instant::now() + Duration::from_secs(30)));
+        assert_eq!(recorder.wait(Instant::now() + Duration::from_secs(30)), None);
         assert_eq!(recorder.take_missing(), 0);
         let mut reader = Reader::open(&path).expect("a recording");
         assert!(matches!(reader.next_input().expect("whole"), Some(OwnedInput::Tick(7))));

@@ -1,6 +1,10 @@
 //! A recording, told to the same pipeline.
 
-use std::{io, path::Path};
+use std::{
+    io,
+    path::Path,
+    sync::{Arc, OnceLock},
+};
 
 use super::pipeline::pipeline;
 use crate::{
@@ -21,7 +25,7 @@ use crate::{
 /// Feeds a recording through the same pipeline. It waits for whoever reads the output.
 ///
 /// # Errors
-/// The recording cannot be read; what came before the damage was written.
+/// The recording cannot be read; what came before the damage was written. The output cannot be written.
 pub fn replay(
     path: &Path,
     format: Format,
@@ -37,11 +41,15 @@ pub fn replay(
     }
     let (host, _) = lenient::<Host>(&preamble.host);
     let mut pipeline = pipeline(&config, host, preamble.seed);
-    let output = Output::new(format, style, Box::new(AtOnce::new(out)));
+    let write_error = Arc::new(OnceLock::new());
+    let output = Output::new(format, style, Box::new(AtOnce::new(out, Arc::clone(&write_error))));
     let mut sink = Replayed { output, summary: Summary::default() };
     let mut out = Out { spans: &mut sink, feedback: &mut () };
     let mut now_ns = 0;
     let outcome = loop {
+        if write_error.get().is_some() {
+            break Ok(());
+        }
         match reader.next_input() {
             Ok(Some(input)) => {
                 let input = input.as_input();
@@ -64,7 +72,13 @@ pub fn replay(
     if !reader.unusable().is_empty() {
         eprintln!("tracer: {}: this version cannot use {}", path.display(), reader.unusable());
     }
-    outcome
+    match write_error.get() {
+        // Whoever has read enough closes the pipe.
+        Some(error) if error.kind() != io::ErrorKind::BrokenPipe => {
+            Err(format!("cannot write the output: {error}"))
+        }
+        _ => outcome,
+    }
 }
 
 struct Replayed {

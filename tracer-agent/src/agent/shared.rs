@@ -9,8 +9,8 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// What is local has so long to be written after [`crate::config::Limits::shutdown`]: the output, the
-/// recording, the log. A signal ends the agent within the sum of both, whatever is stuck.
+/// How long what is local may take nothing at the end before it is given up: the output, the recording, the log. A
+/// signal ends the agent within this and [`crate::config::Limits::shutdown`], whatever is stuck.
 pub const GRACE: Duration = Duration::from_secs(1);
 
 /// What threads tell each other.
@@ -21,6 +21,8 @@ pub(super) struct SharedState {
     pub(super) deadline: OnceLock<Instant>,
     pub(super) alive: AtomicUsize,
     pub(super) output_closed: AtomicBool,
+    /// Set at the end: why the output or the recording is not complete.
+    pub(super) problems: OnceLock<Vec<String>>,
 }
 
 impl SharedState {

@@ -73,17 +73,30 @@ impl Feed {
         });
     }
 
-    /// Waits until all is delivered: until `deadline` for what goes to the network, and [`GRACE`] longer
-    /// for what stays on this host.
-    fn wait(&mut self, deadline: Instant) {
-        if let Some(recorder) = &self.recorder
-            && !recorder.wait(deadline + GRACE)
-        {
-            tracing::error!("the recording is not complete");
+    /// Waits until all is delivered: until `deadline` for what goes to the network; for what stays on this host as
+    /// long as that takes something, which is until it has taken nothing for [`GRACE`], and [`GRACE`] longer than
+    /// `deadline` at most. Returns why what stays here is not complete, if it is not.
+    fn wait(&mut self, deadline: Instant) -> Vec<String> {
+        const STEP: Duration = Duration::from_millis(2);
+        let (mut left, mut since) = (usize::MAX, Instant::now());
+        loop {
+            let now = Instant::now();
+            let recorded = self.recorder.as_ref().map_or(0, Recorder::bytes_waiting);
+            let waiting = recorded + self.sinks.bytes_waiting();
+            if waiting < left {
+                (left, since) = (waiting, now);
+            }
+            let is_exporting = now < deadline && self.sinks.is_exporting();
+            let is_writing = waiting > 0 && now < (since + GRACE).min(deadline + GRACE);
+            if !is_exporting && !is_writing {
+                break;
+            }
+            std::thread::sleep(STEP);
         }
-        self.sinks.wait(deadline + GRACE);
+        let recording = self.recorder.as_ref().and_then(|recorder| recorder.wait(Instant::now()));
         self.sinks.give_up();
         self.count_losses();
+        recording.into_iter().chain(self.sinks.problems()).collect()
     }
 }
 
@@ -201,8 +214,10 @@ impl Worker {
         // Nobody is traced while we wait.
         self.kernel = None;
         self.feed.feedback.end();
-        self.feed.wait(self.shared.deadline());
+        let problems = self.feed.wait(self.shared.deadline());
         self.publish();
+        // Nobody else sets it.
+        let _ = self.shared.problems.set(problems);
     }
 
     /// Tells the pipeline what the kernel programs have counted. Returns the processes that were lost.

@@ -14,6 +14,6 @@ pub(super) fn run(flags: &ConfigFlags) -> CommandOutcome {
     match flags.what {
         ConfigOutput::Reference => print_lines(&reference::markdown()),
         ConfigOutput::Schema => print_json(&reference::schema()),
-    }
+    }?;
     Ok(ExitCode::SUCCESS)
 }

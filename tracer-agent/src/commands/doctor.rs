@@ -20,9 +20,9 @@ pub(super) fn run(flags: &DoctorFlags, switches: &Switches) -> CommandOutcome {
         let agent = status::ask(&flags.socket).ok();
         let lines = doctor::explain(pid, &Proc::default(), agent.as_ref());
         if flags.json {
-            print_json(&format!("{}\n", serde_json::json!({ "pid": pid, "lines": lines })));
+            print_json(&format!("{}\n", serde_json::json!({ "pid": pid, "lines": lines })))?;
         } else {
-            print_lines(&(lines.join("\n") + "\n"));
+            print_lines(&(lines.join("\n") + "\n"))?;
         }
         return Ok(ExitCode::SUCCESS);
     }
@@ -30,9 +30,9 @@ pub(super) fn run(flags: &DoctorFlags, switches: &Switches) -> CommandOutcome {
         doctor::Environment { root: "/".into(), probe: Some(probe), switches: switches.clone() };
     let findings = doctor::check(&environment);
     if flags.json {
-        print_json(&format!("{}\n", serde_json::to_string_pretty(&findings).unwrap_or_default()));
+        print_json(&format!("{}\n", serde_json::to_string_pretty(&findings).unwrap_or_default()))?;
     } else {
-        print_lines(&doctor::text(&findings));
+        print_lines(&doctor::text(&findings))?;
     }
     let works = findings.iter().all(|finding| finding.verdict != doctor::Verdict::Missing);
     Ok(if works { ExitCode::SUCCESS } else { ExitCode::from(UNSUPPORTED) })

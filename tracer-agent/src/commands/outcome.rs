@@ -44,16 +44,21 @@ impl From<StartError> for Failure {
 }
 
 /// Writes lines for people to standard output; a reader that has gone away is no error.
-pub(super) fn print_lines(text: &str) {
-    print(&escaped_lines(text));
+pub(super) fn print_lines(text: &str) -> Result<(), Failure> {
+    print(&escaped_lines(text))
 }
 
 /// As [`print_lines`], for JSON.
-pub(super) fn print_json(json: &str) {
-    print(&escaped_json(json));
+pub(super) fn print_json(json: &str) -> Result<(), Failure> {
+    print(&escaped_json(json))
 }
 
-fn print(text: &str) {
-    // Who has gone away reads nothing.
-    let _ = io::stdout().write_all(text.as_bytes());
+fn print(text: &str) -> Result<(), Failure> {
+    let mut out = io::stdout();
+    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
+            Err(Failure::new(FAILURE, format!("cannot write to standard output: {error}")))
+        }
+        _ => Ok(()),
+    }
 }

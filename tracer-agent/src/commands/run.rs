@@ -30,7 +30,11 @@ pub(super) fn run(flags: &RunFlags, switches: &Switches) -> CommandOutcome {
     config.select.include =
         vec![Rule { pid: vec![launched.pid()], service_name: flags.service_name.clone(), ..Rule::default() }];
     let agent = start(config.clone(), &flags.common, &destination, Mode::Headers, switches)?;
-    let _server = serve_status(&config, &agent, false)?;
+    // COMMAND is not refused because of a socket that the environment may have named.
+    let _server = serve_status(&config, &agent).unwrap_or_else(|Failure { message, .. }| {
+        tracing::warn!("{message}");
+        None
+    });
     signals::relay();
     launched
         .release()
@@ -45,6 +49,7 @@ pub(super) fn run(flags: &RunFlags, switches: &Switches) -> CommandOutcome {
         signals::wait(Duration::from_millis(20));
     };
     signals::stop_relaying();
-    finish(agent)?;
+    // Whatever became of the output, the exit status is that of the program.
+    let _ = finish(agent)?;
     Ok(ExitCode::from(u8::try_from(status.0).unwrap_or(FAILURE)))
 }

@@ -2,14 +2,17 @@
 
 #![forbid(unsafe_code)]
 
-use std::process::ExitCode;
+use std::{io, path::Path, process::ExitCode};
 
 use super::{
     flags::CommonFlags,
     outcome::{CommandOutcome, FAILURE, Failure},
 };
 use crate::{
-    agent::{Agent, Options, signals, status::Server},
+    agent::{
+        Agent, Options, signals,
+        status::{self, Server},
+    },
     config::Config,
     kernel::Switches,
     log,
@@ -32,9 +35,7 @@ pub(super) fn start(
         tracing::warn!("{warning}");
     }
     signals::install();
-    let out = destination
-        .open()
-        .map_err(|error| Failure::new(FAILURE, format!("cannot write the output: {error}")))?;
+    let out = destination.open().map_err(|error| Failure::new(FAILURE, error))?;
     let why_not = config.export.why_not();
     let style = destination.style(flags.color.resolve(destination));
     let summary = config.output.is_for_people();
@@ -52,23 +53,26 @@ pub(super) fn start(
     Ok(agent)
 }
 
-pub(super) fn serve_status(config: &Config, agent: &Agent, needed: bool) -> Result<Option<Server>, Failure> {
-    let Some(path) = &config.socket else { return Ok(None) };
-    match Server::start(path, agent.status()) {
-        Ok(server) => Ok(Some(server)),
-        Err(error) if needed => {
-            Err(Failure::new(FAILURE, format!("cannot answer on {}: {error}", path.display())))
-        }
-        Err(error) => {
-            tracing::warn!(%error, path = %path.display(), "`tracer status` will not work");
-            Ok(None)
-        }
-    }
+/// Whether this agent can answer on its socket, if one is named: before anything is traced.
+pub(super) fn check_socket(config: &Config) -> Result<(), Failure> {
+    let Some(path) = &config.socket else { return Ok(()) };
+    status::check_place(path).map_err(|error| cannot_answer(path, &error))
 }
 
+/// Answers on the socket, if one is named.
+pub(super) fn serve_status(config: &Config, agent: &Agent) -> Result<Option<Server>, Failure> {
+    let Some(path) = &config.socket else { return Ok(None) };
+    Server::start(path, agent.status()).map(Some).map_err(|error| cannot_answer(path, &error))
+}
+
+fn cannot_answer(path: &Path, error: &io::Error) -> Failure {
+    Failure::new(FAILURE, format!("cannot answer on {}: {error}", path.display()))
+}
+
+/// Ends the agent. The exit code is 1 if the output or the recording is not complete.
 pub(super) fn finish(agent: Agent) -> CommandOutcome {
-    let status = agent.stop();
-    if let Some(export) = status.export
+    let (last, problems) = agent.stop();
+    if let Some(export) = last.export
         && export.sent < export.queued
     {
         let left = export.queued - export.sent;
@@ -80,5 +84,8 @@ pub(super) fn finish(agent: Agent) -> CommandOutcome {
             "not every span was delivered"
         );
     }
-    Ok(ExitCode::SUCCESS)
+    for problem in &problems {
+        tracing::error!("{problem}");
+    }
+    Ok(if problems.is_empty() { ExitCode::SUCCESS } else { ExitCode::from(FAILURE) })
 }

@@ -19,9 +19,9 @@ pub(super) fn run(flags: &StatusFlags) -> CommandOutcome {
         )
     })?;
     if flags.json {
-        print_json(&format!("{}\n", serde_json::to_string_pretty(&status).unwrap_or_default()));
+        print_json(&format!("{}\n", serde_json::to_string_pretty(&status).unwrap_or_default()))?;
     } else {
-        print_lines(&status.to_string());
+        print_lines(&status.to_string())?;
     }
     Ok(ExitCode::SUCCESS)
 }

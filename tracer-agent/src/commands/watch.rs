@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::{
     flags::TraceFlags,
     outcome::{CommandOutcome, Failure, USAGE},
-    session::{finish, serve_status, start},
+    session::{check_socket, finish, serve_status, start},
 };
 use crate::{
     agent::{signals, status::DEFAULT_SOCKET},
@@ -28,8 +28,9 @@ pub(super) fn run(flags: &TraceFlags, daemon: bool, switches: &Switches) -> Comm
         config.socket = Some(DEFAULT_SOCKET.into());
     }
     let only_pids = config.select.include.iter().all(|rule| !rule.pid.is_empty());
+    check_socket(&config)?;
     let agent = start(config.clone(), &flags.common, &destination, Mode::Off, switches)?;
-    let _server = serve_status(&config, &agent, daemon)?;
+    let _server = serve_status(&config, &agent)?;
     if daemon {
         signals::notify_ready();
     }

@@ -273,7 +273,8 @@ fn verify_one(
     let rest = format!("{rest}{pad}\r\n\r\n{}", "b".repeat(body));
     let mut client = TcpStream::connect_timeout(&address, PATIENCE).map_err(cannot_verify)?;
     client.set_nonblocking(true).map_err(cannot_verify)?;
-    let (mut server, _) = listener.accept().map_err(cannot_verify)?;
+    let own = client.local_addr().map_err(cannot_verify)?;
+    let mut server = accept_from(listener, own).map_err(cannot_verify)?;
     server.set_read_timeout(Some(PATIENCE)).map_err(cannot_verify)?;
     let message = [LINE, &rest].concat();
     let sent = client.write(message.as_bytes()).map_err(cannot_verify)?;
@@ -296,6 +297,19 @@ fn verify_one(
             received.len()
         ))),
     }
+}
+
+/// Accepts the connection of this peer, which has connected; strangers that came before it are hung up on.
+fn accept_from(listener: &TcpListener, peer: std::net::SocketAddr) -> io::Result<TcpStream> {
+    /// More than a backlog holds.
+    const STRANGERS: usize = 10_000;
+    for _ in 0..STRANGERS {
+        let (stream, from) = listener.accept()?;
+        if from == peer {
+            return Ok(stream);
+        }
+    }
+    Err(io::Error::other("others connect to its port all the time"))
 }
 
 /// Whether this is the line that the kernel programs push.
@@ -355,5 +369,26 @@ fn mounted_cgroup() -> io::Result<OwnedFd> {
         checked(libc::syscall(libc::SYS_fsconfig, context.as_raw_fd(), FSCONFIG_CMD_CREATE, none, none, 0))?;
         let mount = libc::syscall(libc::SYS_fsmount, context.as_raw_fd(), FSMOUNT_CLOEXEC, 0);
         Ok(OwnedFd::from_raw_fd(checked(mount)?))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn strangers_that_connect_first_are_not_taken_for_the_client() {
+        use std::io::Read;
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+        let address = listener.local_addr().expect("bound");
+        let mut strangers: Vec<TcpStream> =
+            (0..3).map(|_| TcpStream::connect(address).expect("connected")).collect();
+        let client = TcpStream::connect(address).expect("connected");
+        let own = client.local_addr().expect("connected");
+        let server = accept_from(&listener, own).expect("it has connected");
+        assert_eq!(server.peer_addr().expect("connected"), own);
+        for stranger in &mut strangers {
+            assert_eq!(stranger.read(&mut [0]).expect("closed"), 0);
+        }
     }
 }

@@ -145,13 +145,22 @@ pub trait Mask: Send {
     fn gap(&mut self, direction: usize, length: u64);
 }
 
+/// What the configuration says of what is recorded.
+#[derive(Clone, Debug)]
+pub struct MaskRules {
+    /// Finds the secrets in URLs.
+    pub redactor: Redactor,
+    /// Header fields, in lower case, whose values are recorded besides those that a protocol reads.
+    pub fields: Vec<String>,
+}
+
 /// How a protocol offers its mask.
 #[derive(Clone, Copy, Debug)]
 pub struct Masking {
     /// Whether bytes are the first of a message; `is_birth` says that nothing has gone by before them.
     pub begins_with: fn(bytes: &[u8], is_birth: bool) -> bool,
     /// The mask of a connection; `is_birth` tells for each direction whether nothing of it has gone by.
-    pub open: fn(is_birth: [bool; 2], secrets: Arc<Redactor>) -> Box<dyn Mask>,
+    pub open: fn(is_birth: [bool; 2], rules: Arc<MaskRules>) -> Box<dyn Mask>,
 }
 
 /// Which end of a connection a process is, for a protocol with requests and responses.

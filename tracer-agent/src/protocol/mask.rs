@@ -2,9 +2,8 @@
 
 use std::sync::Arc;
 
-pub use super::interface::{Mask, Masking};
+pub use super::interface::{Mask, MaskRules, Masking};
 use super::{interface::Sniffed, table::PROTOCOLS};
-use crate::redact::Redactor;
 
 /// The mask of the protocol that a connection speaks, by the first bytes of a direction; none if they are not those
 /// of a protocol with a mask. `is_birth` tells for each direction whether nothing of it has gone by.
@@ -12,11 +11,11 @@ pub fn of(
     bytes: &[u8],
     direction: usize,
     is_birth: [bool; 2],
-    secrets: &Arc<Redactor>,
+    rules: &Arc<MaskRules>,
 ) -> Option<Box<dyn Mask>> {
     let mut offers = PROTOCOLS.iter().filter_map(|protocol| protocol.mask);
     let offer = offers.find(|offer| (offer.begins_with)(bytes, is_birth[direction]))?;
-    Some((offer.open)(is_birth, Arc::clone(secrets)))
+    Some((offer.open)(is_birth, Arc::clone(rules)))
 }
 
 /// How many of the first bytes tell a protocol that is recognised and not read. They are the same on every connection.

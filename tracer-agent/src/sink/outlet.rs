@@ -5,14 +5,12 @@ use std::{
     io::{self, Write},
     os::unix::fs::{FileTypeExt, OpenOptionsExt},
     path::{Path, PathBuf},
-    sync::{
-        Arc,
-        atomic::{AtomicU8, Ordering},
-    },
+    sync::{Arc, OnceLock},
     time::Instant,
 };
 
 use super::queue::{self, Progress, Queue, Weight};
+use crate::private_file::{self, CreateError};
 
 /// Why nothing is written any more.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -27,15 +25,13 @@ pub enum Ended {
 #[derive(Clone)]
 pub struct Outlet {
     queue: Arc<Queue<Vec<u8>>>,
-    ended: Arc<AtomicU8>,
+    /// The error that ended the writing.
+    error: Arc<OnceLock<io::Error>>,
 }
-
-const READER_GONE: u8 = 1;
-const FAILED: u8 = 2;
 
 impl Outlet {
     /// Starts the thread. Its queue holds at most so many bytes. The first error ends the writing: it is
-    /// told to `failed`, unless the reader has only gone away.
+    /// told to `failed`, unless the reader has only gone away, and kept.
     ///
     /// # Errors
     /// There is no thread to have.
@@ -43,33 +39,32 @@ impl Outlet {
         name: &str,
         max_bytes: usize,
         mut out: Box<dyn Write + Send>,
-        failed: impl FnOnce(io::Error) + Send + 'static,
+        failed: impl FnOnce(&io::Error) + Send + 'static,
     ) -> io::Result<Self> {
-        let ended = Arc::new(AtomicU8::new(0));
-        let seen = Arc::clone(&ended);
+        let error = Arc::new(OnceLock::new());
+        let seen = Arc::clone(&error);
         let queue = queue::start(name, max_bytes, move |queue: &Queue<Vec<u8>>| {
             // Opens what is opened late.
             let mut result = out.flush();
+            let mut lost = Weight::default();
             while result.is_ok()
                 && let Some((bytes, weight)) = queue.next()
             {
                 result = out.write_all(&bytes).and_then(|()| out.flush());
                 match &result {
                     Ok(()) => queue.delivered(weight),
-                    Err(error) => {
-                        // Before anybody sees that nothing waits any more.
-                        seen.store(why(error), Ordering::Release);
-                        queue.lost(weight);
-                    }
+                    Err(_) => lost = weight,
                 }
             }
             let Err(error) = result else { return };
-            seen.store(why(&error), Ordering::Release);
-            if why(&error) == FAILED {
+            // Before anybody sees that nothing waits any more.
+            let error = seen.get_or_init(|| error);
+            queue.lost(lost);
+            if why(error) == Ended::Failed {
                 failed(error);
             }
         })?;
-        Ok(Self { queue, ended })
+        Ok(Self { queue, error })
     }
 
     /// Hands over bytes that hold so many items. Returns whether they will be written; they are counted
@@ -91,11 +86,17 @@ impl Outlet {
 
     /// Why nothing is written any more, if nothing is.
     pub fn ended(&self) -> Option<Ended> {
-        match self.ended.load(Ordering::Acquire) {
-            READER_GONE => Some(Ended::ReaderGone),
-            FAILED => Some(Ended::Failed),
-            _ => None,
-        }
+        self.error.get().map(why)
+    }
+
+    /// The error that ended the writing, if one has.
+    pub fn error(&self) -> Option<&io::Error> {
+        self.error.get()
+    }
+
+    /// Bytes that are not written yet.
+    pub fn bytes_waiting(&self) -> usize {
+        self.queue.bytes_waiting()
     }
 
     /// Nothing more comes.
@@ -124,8 +125,8 @@ impl Outlet {
     }
 }
 
-fn why(error: &io::Error) -> u8 {
-    if error.kind() == io::ErrorKind::BrokenPipe { READER_GONE } else { FAILED }
+fn why(error: &io::Error) -> Ended {
+    if error.kind() == io::ErrorKind::BrokenPipe { Ended::ReaderGone } else { Ended::Failed }
 }
 
 /// An [`Outlet`] as something to write to. A write that finds no room in the queue is an error.
@@ -136,9 +137,8 @@ impl Write for OutletWriter {
         if self.0.push(bytes.to_vec(), 0) {
             return Ok(bytes.len());
         }
-        Err(match self.0.ended() {
-            Some(Ended::ReaderGone) => io::ErrorKind::BrokenPipe.into(),
-            Some(Ended::Failed) => io::Error::other("an earlier write has failed"),
+        Err(match self.0.error() {
+            Some(error) => io::Error::new(error.kind(), error.to_string()),
             None => io::Error::other("it takes less than there is to write"),
         })
     }
@@ -148,18 +148,27 @@ impl Write for OutletWriter {
     }
 }
 
-/// Creates a file, or empties it. A FIFO is opened by the first flush or write, since that waits for its
-/// reader.
+/// Opens what a person has named for the output. A file is made, or emptied, as [`private_file::create`] says; a link
+/// to one is refused. A FIFO is opened by the first flush or write, since that waits for its reader. A device, and what
+/// `/dev/stdout` and its like lead to, is written to as it is.
 ///
 /// # Errors
-/// The file cannot be created.
-pub fn create(path: &Path, mode: u32) -> io::Result<Box<dyn Write + Send>> {
-    let is_fifo = std::fs::metadata(path).is_ok_and(|found| found.file_type().is_fifo());
-    if is_fifo {
+/// It cannot be opened or made.
+pub fn create(path: &Path) -> io::Result<Box<dyn Write + Send>> {
+    let found = std::fs::symlink_metadata(path).map(|metadata| metadata.file_type()).ok();
+    let is_stream = ["/dev/stdout", "/dev/stderr"].iter().any(|stream| path == Path::new(stream))
+        || ["/dev/fd", "/proc/self/fd"].iter().any(|folder| path.parent() == Some(Path::new(folder)));
+    if is_stream || found.is_some_and(|kind| kind.is_char_device()) {
+        return Ok(Box::new(OpenOptions::new().append(true).open(path)?));
+    }
+    if found.is_some_and(|kind| kind.is_fifo()) {
         return Ok(Box::new(Fifo { path: path.to_owned(), file: None }));
     }
-    let file = OpenOptions::new().write(true).create(true).truncate(true).mode(mode).open(path)?;
-    Ok(Box::new(file))
+    match private_file::create(path) {
+        Ok(file) => Ok(Box::new(file)),
+        Err(CreateError::Io(error)) => Err(error),
+        Err(error @ CreateError::Found(_)) => Err(io::Error::new(io::ErrorKind::AlreadyExists, error)),
+    }
 }
 
 /// A FIFO that is opened when it must be.
@@ -172,7 +181,10 @@ impl Fifo {
     fn file(&mut self) -> io::Result<&mut File> {
         match &mut self.file {
             Some(file) => Ok(file),
-            none => Ok(none.insert(OpenOptions::new().write(true).open(&self.path)?)),
+            none => {
+                let open = OpenOptions::new().write(true).custom_flags(libc::O_NOFOLLOW).open(&self.path)?;
+                Ok(none.insert(open))
+            }
         }
     }
 }
@@ -232,8 +244,8 @@ pub(crate) mod tests {
         assert_eq!(outlet.ended(), Some(Ended::ReaderGone));
 
         let (sender, receiver) = mpsc::channel();
-        let out = create(Path::new("/dev/full"), 0o600).expect("it is there");
-        let failed = move |error: io::Error| sender.send(error.kind()).expect("somebody listens");
+        let out = create(Path::new("/dev/full")).expect("it is there");
+        let failed = move |error: &io::Error| sender.send(error.kind()).expect("somebody listens");
         let outlet = Outlet::start("tracer-test", 1 << 20, out, failed).expect("a thread");
         outlet.push(b"text".to_vec(), 1);
         assert_eq!(outlet.finish(soon()).dropped, 1);
@@ -244,11 +256,33 @@ pub(crate) mod tests {
     }
 
     #[test]
+    fn an_output_file_is_private_and_no_link_is_followed() {
+        use std::os::unix::fs::{PermissionsExt, symlink};
+        let folder = std::env::temp_dir().join(format!("tracer-outlet-{}", std::process::id()));
+        std::fs::create_dir_all(&folder).expect("created");
+        let (file, link, second) = (folder.join("file"), folder.join("link"), folder.join("second"));
+        std::fs::write(&file, "what was there").expect("written");
+        std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o666)).expect("set");
+        symlink(&file, &link).expect("linked");
+        let error = create(&link).err().expect("refused").to_string();
+        assert!(error.contains("a symbolic link"), "{error}");
+        assert_eq!(std::fs::read_to_string(&file).expect("there"), "what was there");
+        create(&file).expect("a file").write_all(b"new").expect("written");
+        assert_eq!(std::fs::read_to_string(&file).expect("there"), "new");
+        assert_eq!(std::fs::metadata(&file).expect("there").permissions().mode() & 0o777, 0o600);
+        std::fs::hard_link(&file, &second).expect("linked");
+        let error = create(&file).err().expect("refused").to_string();
+        assert!(error.contains("hard links"), "{error}");
+        assert!(create(Path::new("/dev/stdout")).is_ok() && create(Path::new("/dev/null")).is_ok());
+        std::fs::remove_dir_all(folder).expect("removed");
+    }
+
+    #[test]
     fn a_fifo_waits_for_its_reader_on_the_thread_only() {
         let path = std::env::temp_dir().join(format!("tracer-fifo-{}", std::process::id()));
         let status = std::process::Command::new("mkfifo").arg(&path).status().expect("mkfifo runs");
         assert!(status.success());
-        let out = create(&path, 0o600).expect("it is not opened");
+        let out = create(&path).expect("it is not opened");
         let outlet = Outlet::start("tracer-test", 1 << 20, out, |_| {}).expect("a thread");
         assert!(outlet.push(b"text".to_vec(), 1));
         assert_eq!(outlet.progress().waiting, 1);

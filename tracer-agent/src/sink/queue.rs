@@ -163,6 +163,11 @@ impl<T> Queue<T> {
         !state.has_dropped && state.bytes == 0
     }
 
+    /// Bytes of entries that wait, or are in the hands of the sink's thread.
+    pub fn bytes_waiting(&self) -> usize {
+        self.lock().bytes
+    }
+
     /// What became of the items so far.
     pub fn progress(&self) -> Progress {
         self.lock().progress

@@ -20,6 +20,10 @@ pub trait SpanSink {
     fn give_up(&mut self) {}
     /// What became of the spans so far.
     fn account(&self) -> Account;
+    /// Why what was written on this host is not complete, if it is not: for the end.
+    fn problem(&self) -> Option<String> {
+        None
+    }
 }
 
 /// The end, as sinks are told of it.
@@ -43,6 +47,8 @@ pub struct Account {
     pub dropped: u64,
     /// Still on their way.
     pub waiting: u64,
+    /// Bytes that are still on their way to a file, a pipe or a terminal: of spans, or of a summary.
+    pub bytes_waiting: usize,
     /// The ledger's counter for `dropped`.
     pub dropped_as: Counter,
     /// Why nothing is delivered any more, if nothing is.
@@ -54,7 +60,16 @@ pub struct Account {
 impl Account {
     /// Of a sink that was handed nothing.
     pub fn new(dropped_as: Counter) -> Self {
-        Self { taken: 0, delivered: 0, dropped: 0, waiting: 0, dropped_as, ended: None, export: None }
+        Self {
+            taken: 0,
+            delivered: 0,
+            dropped: 0,
+            waiting: 0,
+            bytes_waiting: 0,
+            dropped_as,
+            ended: None,
+            export: None,
+        }
     }
 }
 

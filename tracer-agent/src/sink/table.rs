@@ -1,7 +1,5 @@
 //! All sinks, and those that are configured.
 
-use std::time::{Duration, Instant};
-
 use super::{
     Account, ExportStatistics, Outgoing, SinkEnd, SpanSink,
     otlp::{self, ExportConfig},
@@ -88,12 +86,19 @@ impl Sinks {
         }
     }
 
-    /// Waits until nothing waits any more, until the deadline at most.
-    pub fn wait(&self, deadline: Instant) {
-        const STEP: Duration = Duration::from_millis(2);
-        while self.accounts().any(|account| account.waiting > 0) && Instant::now() < deadline {
-            std::thread::sleep(STEP);
-        }
+    /// Whether spans are on their way to another host.
+    pub fn is_exporting(&self) -> bool {
+        self.accounts().any(|account| account.export.is_some() && account.waiting > 0)
+    }
+
+    /// Bytes that are on their way to files, pipes and terminals of this host.
+    pub fn bytes_waiting(&self) -> usize {
+        self.accounts().map(|account| account.bytes_waiting).sum()
+    }
+
+    /// Why what was written on this host is not complete, if it is not.
+    pub fn problems(&self) -> impl Iterator<Item = String> {
+        self.list.iter().filter_map(|started| started.sink.problem())
     }
 }
 
@@ -124,6 +129,7 @@ impl SpanSink for Sinks {
             sum.delivered += account.delivered;
             sum.dropped += account.dropped;
             sum.waiting += account.waiting;
+            sum.bytes_waiting += account.bytes_waiting;
         }
         sum
     }

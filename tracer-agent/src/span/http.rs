@@ -44,9 +44,6 @@ pub(super) struct Described {
     pub(super) is_unnamed: bool,
 }
 
-/// Headers that never become attributes, even when asked for.
-const NEVER: [&str; 4] = ["authorization", "cookie", "set-cookie", "proxy-authorization"];
-
 /// Addresses as texts. Peers are many, and each comes again and again.
 #[derive(Default)]
 struct Addresses {
@@ -160,13 +157,9 @@ struct Target<'a> {
 
 impl HttpNames {
     pub(super) fn new(config: SpanConfig, redactor: Redactor) -> Self {
-        let headers = |list: &[String]| -> Vec<String> {
-            let lower = list.iter().map(|name| name.to_ascii_lowercase());
-            lower.filter(|name| !NEVER.contains(&name.as_str())).collect()
-        };
         Self {
-            request_headers: headers(&config.request_headers),
-            response_headers: headers(&config.response_headers),
+            request_headers: SpanConfig::allowed(&config.request_headers),
+            response_headers: SpanConfig::allowed(&config.response_headers),
             methods: config.known_methods.iter().map(|name| name.as_str().into()).collect(),
             patterns: Patterns::new(&config.routes),
             guesses: Guesses::new(config.route_guess_limit),

@@ -9,11 +9,11 @@ use std::{
         net::{UnixListener, UnixStream},
     },
     path::{Path, PathBuf},
-    sync::{Arc, Mutex},
+    sync::{Arc, Mutex, mpsc},
     time::{Duration, Instant},
 };
 
-use rustix::{fs::Mode, process::umask};
+use rustix::{fs::Mode, net::sockopt::socket_peercred, process::umask};
 use serde::{Deserialize, Serialize};
 
 use crate::{
@@ -186,13 +186,8 @@ impl Server {
     /// # Errors
     /// Another agent answers there, or the socket cannot be made.
     pub fn start(path: &Path, status: Shared) -> io::Result<Self> {
-        if UnixStream::connect(path).is_ok() {
-            return Err(io::Error::new(io::ErrorKind::AddrInUse, "another tracer answers there"));
-        }
+        check_place(path)?;
         remove_stale(path)?;
-        if let Some(folder) = path.parent() {
-            std::fs::create_dir_all(folder)?;
-        }
         // Bound beside its place and moved there: whoever finds it is answered.
         let mut beside = path.to_owned().into_os_string();
         beside.push("~");
@@ -206,22 +201,73 @@ impl Server {
         let listener = listener?;
         std::fs::set_permissions(&beside, std::fs::Permissions::from_mode(0o600))?;
         std::fs::rename(&beside, path)?;
-        std::thread::Builder::new().name("tracer-status".to_owned()).spawn(move || {
-            let clients = Arc::new(());
-            for client in listener.incoming().flatten() {
-                // Those beyond the bound are hung up on.
-                if Arc::strong_count(&clients) > MAX_CLIENTS {
-                    continue;
-                }
-                let (status, served) = (Arc::clone(&status), Arc::clone(&clients));
-                // A client that fails is its own problem; without a thread it is hung up on.
-                let _ = std::thread::Builder::new().name("tracer-client".to_owned()).spawn(move || {
-                    let _ = answer(&client, &status);
-                    drop(served);
-                });
-            }
-        })?;
+        std::thread::Builder::new()
+            .name("tracer-status".to_owned())
+            .spawn(move || serve(&listener, &status))?;
         Ok(Self { path: path.to_owned() })
+    }
+}
+
+/// Whether a server can be started there.
+///
+/// # Errors
+/// Another process answers on the socket, or its folder does not exist.
+pub fn check_place(path: &Path) -> io::Result<()> {
+    if let Ok(other) = UnixStream::connect(path) {
+        let process = socket_peercred(&other).map(|peer| peer.pid.as_raw_nonzero());
+        let process = process.map_or_else(|_| "a process".to_owned(), |pid| format!("process {pid}"));
+        let message = format!("{process} answers there already; is another tracer running?");
+        return Err(io::Error::new(io::ErrorKind::AddrInUse, message));
+    }
+    match path.parent() {
+        Some(folder) if !folder.as_os_str().is_empty() && !folder.is_dir() => {
+            let message = format!("the folder {} does not exist", folder.display());
+            Err(io::Error::new(io::ErrorKind::NotFound, message))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Answers clients, each on a thread of its own. Those beyond [`MAX_CLIENTS`] wait until another one has been served,
+/// which takes at most twice [`PATIENCE`].
+fn serve(listener: &UnixListener, status: &Shared) {
+    /// How long to wait when the process has no descriptor or no memory to have.
+    const PAUSE: Duration = Duration::from_millis(200);
+    let (give_back, free) = mpsc::channel();
+    for _ in 0..MAX_CLIENTS {
+        // The receiver is there.
+        let _ = give_back.send(());
+    }
+    loop {
+        // This thread keeps a sender, so that there is always one.
+        if free.recv().is_err() {
+            return;
+        }
+        let client = loop {
+            match listener.accept() {
+                Ok((client, _)) => break client,
+                Err(error) => {
+                    tracing::warn!(%error, "cannot answer on the status socket");
+                    std::thread::sleep(PAUSE);
+                }
+            }
+        };
+        let (status, place) = (Arc::clone(status), Place(give_back.clone()));
+        // A client that fails is its own problem; without a thread it is hung up on.
+        let _ = std::thread::Builder::new().name("tracer-client".to_owned()).spawn(move || {
+            let _ = answer(&client, &status);
+            drop(place);
+        });
+    }
+}
+
+/// The place of a client that is served; given back when the client's thread ends, or cannot be started.
+struct Place(mpsc::Sender<()>);
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        // The server lives as long as the process.
+        let _ = self.0.send(());
     }
 }
 
@@ -307,8 +353,10 @@ fn write_answer(mut client: &UnixStream, mut answer: &[u8]) -> io::Result<()> {
 /// # Errors
 /// None runs there, or it does not answer.
 pub fn ask(path: &Path) -> io::Result<StatusReport> {
+    // As long as those before it may take.
+    const TURN: Duration = Duration::from_secs(3 * PATIENCE.as_secs());
     let mut client = UnixStream::connect(path)?;
-    client.set_read_timeout(Some(PATIENCE))?;
+    client.set_read_timeout(Some(TURN))?;
     client.write_all(b"{\"get\":\"status\"}\n")?;
     let mut answer = Vec::new();
     client.take(MAX_MESSAGE).read_to_end(&mut answer)?;
@@ -333,7 +381,11 @@ mod tests {
         let mut text = String::new();
         client.read_to_string(&mut text).expect("an answer");
         assert!(text.contains("not a request"), "{text}");
-        assert!(Server::start(&path, status).is_err());
+        let error = Server::start(&path, status).err().expect("refused").to_string();
+        assert!(
+            error.starts_with(&format!("process {} answers there already", std::process::id())),
+            "{error}"
+        );
         drop(server);
         assert!(!path.exists());
     }
@@ -445,6 +497,31 @@ mod tests {
         });
         assert!(answered.is_some());
         drop(stuck);
+    }
+
+    #[test]
+    fn clients_beyond_the_bound_wait_for_their_turn() {
+        let path = std::env::temp_dir().join(format!("tracer-status-turn-{}.sock", std::process::id()));
+        let _server = Server::start(&path, Shared::default()).expect("a free path");
+        let idle: Vec<UnixStream> =
+            (0..MAX_CLIENTS).map(|_| UnixStream::connect(&path).expect("connected")).collect();
+        let begin = Instant::now();
+        let ninth = std::thread::spawn({
+            let path = path.clone();
+            move || ask(&path)
+        });
+        assert_eq!(ninth.join().expect("no panic").expect("an answer"), StatusReport::default());
+        assert!(begin.elapsed() < 2 * PATIENCE, "{:?}", begin.elapsed());
+        drop(idle);
+    }
+
+    #[test]
+    fn no_folder_is_made_for_the_socket() {
+        let folder = std::env::temp_dir().join(format!("tracer-status-none-{}", std::process::id()));
+        let error =
+            Server::start(&folder.join("a").join("socket"), Shared::default()).err().expect("refused");
+        assert!(error.to_string().ends_with("a does not exist"), "{error}");
+        assert!(!folder.exists());
     }
 
     #[test]

@@ -12,9 +12,8 @@ use crate::{
     exchange::Unit,
     protocol::{
         Call,
-        mask::{self, Mask},
+        mask::{self, Mask, MaskRules},
     },
-    redact::Redactor,
 };
 
 /// The masks of all connections.
@@ -24,7 +23,7 @@ pub struct Masks {
     /// that is recorded too.
     closed: [Vec<u64>; 2],
     turned_ns: u64,
-    secrets: Arc<Redactor>,
+    rules: Arc<MaskRules>,
 }
 
 /// One connection.
@@ -51,13 +50,13 @@ impl Masks {
     /// How long a connection that was closed is followed, at least: longer than the pipeline does.
     const CLOSED_NS: u64 = 15_000_000_000;
 
-    /// None yet; `secrets` knows the keys of queries whose values are hidden.
-    pub fn new(secrets: Redactor) -> Self {
+    /// None yet.
+    pub fn new(rules: MaskRules) -> Self {
         Self {
             connections: FxHashMap::default(),
             closed: [Vec::new(), Vec::new()],
             turned_ns: 0,
-            secrets: Arc::new(secrets),
+            rules: Arc::new(rules),
         }
     }
 
@@ -84,7 +83,7 @@ impl Masks {
                     return;
                 };
                 match self.connections.get_mut(&data.header().connection) {
-                    Some(connection) => connection.data(data, bytes, &self.secrets),
+                    Some(connection) => connection.data(data, bytes, &self.rules),
                     None => keep_signature(bytes),
                 }
             }
@@ -111,7 +110,7 @@ impl Masks {
 
 impl MaskedConnection {
     /// Masks the copied bytes of a record.
-    fn data(&mut self, data: &Data<'_>, bytes: &mut [u8], secrets: &Arc<Redactor>) {
+    fn data(&mut self, data: &Data<'_>, bytes: &mut [u8], rules: &Arc<MaskRules>) {
         let (header, head) = (data.header(), data.head);
         if header.flags & FLAG_END != 0 {
             return bytes.fill(0);
@@ -138,7 +137,7 @@ impl MaskedConnection {
             self.gap(direction, distance as u64);
         }
         if self.mask.is_none() && header.prefix_offset == 0 && first && distance == 0 {
-            self.mask = mask::of(head, direction, is_birth, secrets);
+            self.mask = mask::of(head, direction, is_birth, rules);
         }
         let Some(mask) = &mut self.mask else { return keep_signature(bytes) };
         let (head, tail) = bytes.split_at_mut(head.len());

@@ -6,7 +6,6 @@
 //! not know is skipped and counted, a record that is longer or shorter than the reader's is fitted
 //! ([`RecordSizes`]): additions need no new [`VERSION`].
 
-mod file;
 mod lenient;
 mod mask;
 mod reader;
@@ -14,15 +13,22 @@ mod reader;
 mod tests;
 mod writer;
 
-use std::{collections::BTreeMap, io, path::PathBuf};
+use std::{
+    collections::BTreeMap,
+    fs::File,
+    io,
+    path::{Path, PathBuf},
+};
 
 use serde::{Deserialize, Serialize};
 use tracer_common::Kind;
 
-use crate::process::facts::ProcessFacts;
+use crate::{
+    private_file::{self, CreateError},
+    process::facts::ProcessFacts,
+};
 
 pub use self::{
-    file::create,
     lenient::lenient,
     mask::Masks,
     reader::{Reader, Unusable},
@@ -132,6 +138,11 @@ pub enum RecordingError {
         /// Where the last complete frame ends.
         offset: u64,
     },
+    /// Something stands behind its end.
+    #[error(
+        "{0} goes on behind the end of its recording: what is there was ignored; recordings are replayed one by one"
+    )]
+    GoesOn(PathBuf),
     /// Its content makes no sense from here on.
     #[error("{path} is damaged at byte {offset} of its uncompressed content: {reason}")]
     Damaged {
@@ -159,6 +170,17 @@ pub enum Damage {
     /// The compressed stream is broken.
     #[error(transparent)]
     Stream(io::Error),
+}
+
+/// Makes the file of a recording.
+///
+/// # Errors
+/// See [`private_file::create`].
+pub fn create(path: &Path) -> Result<File, RecordingError> {
+    private_file::create(path).map_err(|error| match error {
+        CreateError::Io(source) => RecordingError::Io { path: path.to_owned(), source },
+        CreateError::Found(found) => RecordingError::Target { path: path.to_owned(), found },
+    })
 }
 
 /// What a frame holds.

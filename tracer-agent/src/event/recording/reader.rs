@@ -109,6 +109,7 @@ impl Reader {
             let (kind, bytes) = self.frame()?;
             if kind == frame::END {
                 self.done = true;
+                self.expect_end()?;
             } else if kind == frame::RECORD {
                 match bytes.first() {
                     Some(byte) if Kind::from_byte(*byte).is_none() => {
@@ -123,6 +124,15 @@ impl Reader {
             }
         }
         Ok(None)
+    }
+
+    /// Whether the file ends behind the recording; its last bytes, a checksum, may be cut.
+    fn expect_end(&mut self) -> Result<(), RecordingError> {
+        match self.input.read(&mut [0]) {
+            Ok(0) => Ok(()),
+            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Ok(()),
+            _ => Err(RecordingError::GoesOn(self.path.clone())),
+        }
     }
 
     fn frame(&mut self) -> Result<(u8, Vec<u8>), RecordingError> {

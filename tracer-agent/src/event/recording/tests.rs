@@ -10,6 +10,8 @@ use zerocopy::IntoBytes;
 use super::*;
 use crate::{
     event::{Event, Input, Malformed, input::OwnedInput},
+    process::facts::ProcessFacts,
+    protocol::mask::MaskRules,
     redact::{DEFAULT_KEYS, Redactor},
 };
 
@@ -48,7 +50,7 @@ fn preamble() -> Preamble {
 
 fn masks() -> Masks {
     let keys: Vec<String> = DEFAULT_KEYS.iter().map(|key| (*key).to_owned()).collect();
-    Masks::new(Redactor::new(&keys))
+    Masks::new(MaskRules { redactor: Redactor::new(&keys), fields: vec!["x-listed".to_owned()] })
 }
 
 /// A record of bytes on a connection.
@@ -276,6 +278,79 @@ fn a_cut_or_damaged_file_is_an_error_and_gives_what_is_before() {
 }
 
 #[test]
+fn what_stands_behind_the_end_is_an_error() {
+    let dir = Dir::new("goes-on");
+    let path = dir.file("a");
+    let mut writer = Writer::create(&path, &preamble(), None).expect("a temporary file");
+    writer.write(&Input::Tick { now_ns: 6 }).expect("written");
+    writer.finish().expect("written");
+    let whole = fs::read(&path).expect("readable");
+    let frame = zstd::encode_all(&b"more"[..], 1).expect("compressed");
+    for behind in [&whole[..], &frame, b"more bytes than a checksum"] {
+        fs::write(&path, [&whole, behind].concat()).expect("written");
+        let (inputs, _, error) = read_all(&path);
+        assert!(matches!(inputs[..], [OwnedInput::Tick(6)]), "{inputs:?}");
+        assert!(matches!(error, Some(RecordingError::GoesOn(_))), "{error:?}");
+    }
+}
+
+/// A file that takes so many bytes and then no more: a disk that runs full, also in the middle of a write.
+struct Disk {
+    file: fs::File,
+    left: usize,
+}
+
+impl io::Write for Disk {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let part = &bytes[..bytes.len().min(self.left)];
+        if part.is_empty() && !bytes.is_empty() {
+            return Err(io::ErrorKind::StorageFull.into());
+        }
+        self.left -= part.len();
+        self.file.write_all(part)?;
+        Ok(part.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+#[test]
+fn a_recording_on_a_full_disk_is_read_up_to_its_last_second() {
+    let dir = Dir::new("full");
+    let path = dir.file("a");
+    let second = 1_000_000_000;
+    for room in [600, 2_000, 9_000, 40_000] {
+        let disk = Disk { file: create(&path).expect("created"), left: room };
+        let mut writer = Writer::to(Box::new(disk), &path, &preamble(), None).expect("there is room");
+        let mut noise = 1u64;
+        // Ten records a second, each of them hard to compress.
+        let written = (1u64..).find_map(|n| {
+            let bytes: Vec<u8> = (0..40)
+                .map(|_| {
+                    noise = noise.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+                    (noise >> 33) as u8
+                })
+                .collect();
+            let record = data(3, SEND, 0, 0, &bytes);
+            let event = Event::decode(&record).expect("a record");
+            let outcome = writer
+                .write(&Input::Event(event))
+                .and_then(|()| writer.write(&Input::Tick { now_ns: n * second / 10 }));
+            outcome.err().map(|error| (n, error.to_string()))
+        });
+        let (written, error) = written.expect("the disk is full");
+        assert!(error.contains("no storage space"), "{error}");
+        drop(writer);
+        let (inputs, _, error) = read_all(&path);
+        assert!(matches!(error, Some(RecordingError::Cut { .. })), "{error:?}");
+        // What was not flushed was at most a second.
+        assert!(inputs.len() as u64 + 2 * 12 >= 2 * written, "{} of {written} twice", inputs.len());
+    }
+}
+
+#[test]
 fn the_file_is_private_whatever_was_there() {
     let dir = Dir::new("private");
     let path = dir.file("a");
@@ -312,9 +387,9 @@ fn only_a_regular_file_becomes_a_recording() {
 #[test]
 fn credentials_are_masked_at_equal_length_however_cut() {
     const HEAD: &str = "GET /a?x=1&token=abc&y=2 HTTP/1.1\r\nAuthorization: Bearer abc\r\n folded\r\nAccept: x\r\n\
-                        COOKIE : a=b\r\nReferer: http://me:pw@h/?sig=1\r\n\r\n";
-    const EXPECTED: &str = "GET /a?x=1&token=***&y=2 HTTP/1.1\r\nAuthorization: ****** ***\r\n ******\r\nAccept: x\r\n\
-                            COOKIE : ***\r\nReferer: http://*****@h/?sig=*\r\n\r\n";
+                        COOKIE : a=b\r\nLocation: http://me:pw@h/?sig=1\r\n\r\n";
+    const EXPECTED: &str = "GET /a?x=1&token=***&y=2 HTTP/1.1\r\nAuthorization: ****** ***\r\n ******\r\nAccept: *\r\n\
+                            COOKIE : ***\r\nLocation: http://*****@h/?sig=*\r\n\r\n";
     assert_eq!(masked_parts(&[HEAD.as_bytes()]), EXPECTED);
     for cut in 6..HEAD.len() {
         let (first, second) = HEAD.as_bytes().split_at(cut);
@@ -326,9 +401,84 @@ fn credentials_are_masked_at_equal_length_however_cut() {
     let bytes: Vec<&[u8]> = HEAD.as_bytes().chunks(1).collect();
     let masked = masked_parts(&bytes);
     assert!(
-        masked.starts_with("GET /a?x=1&token=***&y=2 HTTP/1.1\r\nAuthorization: ****** ***\r\n"),
+        // Of a name that may become another, only the beginning of one that is read stays.
+        masked.starts_with("GET /a?x=1&token=***&y=2 HTTP/1.1\r\nA************: ****** ***\r\n"),
         "{masked}"
     );
+}
+
+#[test]
+fn only_fields_that_are_read_keep_their_values() {
+    for (line, expected) in [
+        ("X-Vault-Token: secret", "X-Vault-Token: ******"),
+        ("Private-Token:secret", "Private-Token:******"),
+        ("X-Amz-Security-Token \t: a b", "X-Amz-Security-Token \t: * *"),
+        ("X-Anything: secret", "X-Anything: ******"),
+        ("Referer: http://me:pw@h/", "Referer: ***************"),
+        ("no colon secret", "** ***** ******"),
+        ("a b secret: x", "* * ******: *"),
+        ("X\u{1}Token: secret", "*******: ******"),
+        ("\tsecret", "\t******"),
+        ("Host: me:secret@h:8080", "Host: *********@h:8080"),
+        ("Host: h:8080", "Host: h:8080"),
+        ("User-Agent: curl/8", "User-Agent: curl/8"),
+        ("Host: a\rX: secret", "Host: a\r** ******"),
+        ("Location: /a#access_token=secret", "Location: /a#access_token=******"),
+        ("Location: //me:secret@h/a;sid=1", "Location: //*********@h/a;sid=*"),
+        ("X-Listed: /a?x=1&token=secret", "X-Listed: /a?x=1&token=******"),
+        ("traceparent: 00-1", "traceparent: 00-1"),
+        ("Content-Length : 0", "Content-Length : 0"),
+        ("Content-\u{1}Length: 0", "Content-\u{1}Length: *"),
+        ("Transfer-Encoding: gzip,\r\n chunked", "Transfer-Encoding: gzip,\r\n chunked"),
+    ] {
+        let head = |line: &str| format!("GET / HTTP/1.1\r\n{line}\r\n\r\n");
+        assert_eq!(masked_parts(&[head(line).as_bytes()]), head(expected));
+    }
+    for (first, expected) in [
+        ("GET me:secret@h/a HTTP/1.1", "GET **:******@h/a HTTP/1.1"),
+        ("GET //me:secret@h/a HTTP/1.1", "GET //*********@h/a HTTP/1.1"),
+        ("GET /a#idToken=secret HTTP/1.1", "GET /a#idToken=****** HTTP/1.1"),
+        ("GET /a b?token=secret x HTTP/1.1", "GET /a b?token=****** * HTTP/1.1"),
+        ("CONNECT me:secret@h:443 HTTP/1.1", "CONNECT *********@h:443 HTTP/1.1"),
+        ("HTTP/1.1 200 secret reason", "HTTP/1.1 200 ****** ******"),
+    ] {
+        let head = |line: &str| format!("{line}\r\nHost: a\r\n\r\n");
+        assert_eq!(masked_parts(&[head(first).as_bytes()]), head(expected));
+    }
+}
+
+#[test]
+fn a_small_body_with_a_password_is_not_recorded() {
+    let request = "POST /login HTTP/1.1\r\nHost: a\r\nContent-Length: 27\r\n\r\nuser=me&password=correct-ho";
+    assert!(!masked_parts(&[request.as_bytes()]).contains("password"));
+    let (head, body) = request.split_once("\r\n\r\n").expect("a body");
+    let apart = masked_parts(&[head.as_bytes(), b"\r\n\r\n", body.as_bytes()]);
+    assert_eq!(apart, format!("{head}\r\n\r\n{}", "\0".repeat(27)));
+}
+
+#[test]
+fn of_a_command_line_the_name_stays() {
+    let dir = Dir::new("command-line");
+    let facts = ProcessFacts {
+        pid: 5,
+        exe: "/usr/bin/python3".to_owned(),
+        command_line: ["python3", "/srv/shop.py", "--password=hunter2", "hunter2"]
+            .map(str::to_owned)
+            .to_vec(),
+        ..ProcessFacts::default()
+    };
+    for (masks, expected) in [
+        (Some(masks()), ["*", "*/shop.py", "--*", "*"].map(str::to_owned).to_vec()),
+        (None, facts.command_line.clone()),
+    ] {
+        let path = dir.file("a");
+        let mut writer = Writer::create(&path, &preamble(), masks).expect("created");
+        writer.write(&Input::Facts { facts: &facts, rule: None }).expect("written");
+        writer.finish().expect("written");
+        let (inputs, ..) = read_all(&path);
+        let [OwnedInput::Facts(read, None)] = &inputs[..] else { panic!("{inputs:?}") };
+        assert_eq!(**read, ProcessFacts { command_line: expected, ..facts.clone() });
+    }
 }
 
 #[test]
@@ -362,7 +512,8 @@ fn of_other_protocols_and_behind_an_upgrade_only_lengths_stay() {
             data(1, RECEIVE, request.len() as u32, FLAG_TURN, b"GET /secret HTTP/1.1\r\n\r\n"),
         ],
     );
-    assert_eq!(masked[..2], [request.to_vec(), response.to_vec()]);
+    assert_eq!(masked[0], request);
+    assert_eq!(masked[1], b"HTTP/1.1 101 ********* *********\r\n\r\n");
     assert_eq!(masked[2..], [vec![0; 6], vec![0; 24]]);
 }
 
@@ -436,9 +587,19 @@ fn secret_head(place: usize, secret: &str) -> String {
         7 => ("http://user:SECRET@host/a?x", String::new()),
         8 => ("/a?next=%2Fb%3Fpassword%3DSECRET&y=2", String::new()),
         9 => ("/a;jsessionid=SECRET/b", String::new()),
+        10 => ("/a", format!("X-Vault-Token: {secret}")),
+        11 => ("/a", format!("X-Whatever: {secret}")),
+        12 => ("/a#idToken=SECRET", String::new()),
+        13 => ("//user:SECRET@host/a", String::new()),
+        14 => ("user:SECRET@host/a", String::new()),
+        15 => ("/a b?clientSecret=SECRET c", String::new()),
+        16 => ("/a", format!("Host: user:{secret}@host")),
+        17 => ("/a", secret.to_owned()),
+        18 => ("/a", format!("Accept: */*\r\n {secret}: x")),
+        19 => ("/a", format!("Location: /a?x=1&SAMLResponse={secret}")),
         _ => ("/a", format!("Content-Length: {}\r\n\r\n{secret}", secret.len())),
     };
-    let end = if place > 9 { "" } else { "\r\n\r\n" };
+    let end = if place > 19 { "" } else { "\r\n\r\n" };
     let field = if field.is_empty() { "Accept: */*" } else { &field };
     format!("POST {target} HTTP/1.1\r\nHost: a\r\n{field}{end}").replace("SECRET", secret)
 }
@@ -446,7 +607,7 @@ fn secret_head(place: usize, secret: &str) -> String {
 proptest::proptest! {
     #[test]
     fn a_secret_never_reaches_the_file(
-        place in 0usize..11,
+        place in 0usize..21,
         secret in "[A-Za-z0-9._~+-]{1,8}[QZ]{12}[A-Za-z0-9]{0,8}",
         cuts in proptest::collection::vec(0usize..200, 0..6),
         lost in proptest::option::of(0usize..6),

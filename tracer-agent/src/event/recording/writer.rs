@@ -5,8 +5,11 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use super::{Facts, MAGIC, Masks, Preamble, RecordingError, file, frame};
-use crate::event::{Input, Malformed};
+use super::{Facts, MAGIC, Masks, Preamble, RecordingError, create, frame};
+use crate::{
+    event::{Input, Malformed},
+    process::name::reduced,
+};
 
 /// Writes a recording.
 pub struct Writer {
@@ -30,7 +33,7 @@ impl Writer {
     /// # Errors
     /// The file cannot be written, or is no regular file.
     pub fn create(path: &Path, preamble: &Preamble, masks: Option<Masks>) -> Result<Self, RecordingError> {
-        Self::to(Box::new(file::create(path)?), path, preamble, masks)
+        Self::to(Box::new(create(path)?), path, preamble, masks)
     }
 
     /// As [`Writer::create`], into what was opened already; `path` is for messages.
@@ -78,7 +81,10 @@ impl Writer {
                 frame::MALFORMED
             }
             Input::Facts { facts, rule } => {
-                let facts = Facts { facts: (**facts).clone(), rule: rule.map(str::to_owned) };
+                let mut facts = Facts { facts: (**facts).clone(), rule: rule.map(str::to_owned) };
+                if self.masks.is_some() {
+                    facts.facts.command_line = reduced(&facts.facts);
+                }
                 serde_json::to_writer(&mut self.bytes, &facts).map_err(|error| self.failed(error.into()))?;
                 frame::FACTS
             }

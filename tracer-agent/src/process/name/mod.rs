@@ -8,10 +8,12 @@ mod interpreted;
 mod java;
 mod path;
 mod python;
+mod reduced;
 #[cfg(test)]
 mod tests;
 
 use self::path::{folder, is_generic, parent};
+pub use self::reduced::reduced;
 use super::{
     facts::ProcessFacts,
     runtime::{Runtime, file_name, runtime},

@@ -101,6 +101,13 @@ impl ExportQueue {
         batch
     }
 
+    /// Whether three quarters of what it holds are taken.
+    pub(super) fn is_nearly_full(&self) -> bool {
+        let state = self.lock();
+        state.waiting.len() >= self.max_spans - self.max_spans / 4
+            || state.bytes >= self.max_bytes - self.max_bytes / 4
+    }
+
     pub(super) fn has_full_batch(&self) -> bool {
         self.lock().waiting.len() >= self.batch_spans
     }

@@ -21,6 +21,8 @@ const SHORTEST_DELAY: Duration = Duration::from_millis(10);
 const FIRST_PAUSE: Duration = Duration::from_millis(200);
 /// Longest pause.
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
+/// Longest pause that a receiver may ask for. `docs/operations.md` says it.
+const LONGEST_ASKED: Duration = Duration::from_secs(60);
 
 /// Runs until the queue is closed and empty, or its deadline has passed.
 pub(super) fn run(queue: &ExportQueue, transport: OtlpTransport, config: &ExportConfig) {
@@ -133,17 +135,29 @@ impl ExportWorker<'_> {
                 return BatchOutcome::Done;
             }
             // Whatever the receiver says, there is a pause.
-            let wait = after.unwrap_or_default().max(self.with_jitter(pause)).min(self.config.retry_for.0);
+            let own = self.with_jitter(pause).min(self.config.retry_for.0);
             pause = (pause * 2).min(LONGEST_PAUSE);
-            self.pause(wait).await;
+            self.pause(own).await;
+            let asked = after.unwrap_or_default().min(LONGEST_ASKED).min(self.config.retry_for.0);
+            self.pause_if_there_is_room(asked.saturating_sub(own)).await;
         }
     }
 
     /// Waits, but not beyond the end.
     async fn pause(&self, wait: Duration) {
+        self.pause_while(wait, || true).await;
+    }
+
+    /// Waits, but not beyond the end, nor until spans are dropped because the queue is full: a receiver may ask for
+    /// more time than the queue has.
+    async fn pause_if_there_is_room(&self, wait: Duration) {
+        self.pause_while(wait, || !self.queue.is_nearly_full()).await;
+    }
+
+    async fn pause_while(&self, wait: Duration, goes_on: impl Fn() -> bool) {
         const STEP: Duration = Duration::from_millis(100);
         let until = Instant::now() + wait;
-        while Instant::now() < until {
+        while Instant::now() < until && goes_on() {
             let left = until.saturating_duration_since(Instant::now());
             if let Some(deadline) = self.queue.closing() {
                 let end = deadline.saturating_duration_since(Instant::now());
@@ -201,4 +215,69 @@ enum BatchOutcome {
     Done,
     /// It must be halved.
     TooLarge,
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        io::{Read, Write},
+        net::TcpListener,
+        sync::{Arc, mpsc},
+    };
+
+    use super::*;
+    use crate::{
+        sink::otlp::{
+            OtlpProtocol,
+            address::{OtlpAddress, UrlKind},
+        },
+        units::Time,
+    };
+
+    /// A receiver that asks for an hour, and tells of each request that it gets.
+    fn hostile_receiver() -> (OtlpAddress, mpsc::Receiver<Instant>) {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+        let url = format!("http://{}", listener.local_addr().expect("bound"));
+        let address = OtlpAddress::new(&url, UrlKind::Base, OtlpProtocol::HttpProtobuf).expect("an address");
+        let (sender, asked) = mpsc::channel();
+        std::thread::spawn(move || {
+            for mut client in listener.incoming().flatten() {
+                let mut request = [0; 4096];
+                while client.read(&mut request).is_ok_and(|length| length > 0) {
+                    let answer = "HTTP/1.1 503 Busy\r\nRetry-After: 3600\r\nContent-Length: 0\r\n\r\n";
+                    if sender.send(Instant::now()).is_err() || client.write_all(answer.as_bytes()).is_err() {
+                        break;
+                    }
+                }
+            }
+        });
+        (address, asked)
+    }
+
+    #[test]
+    fn a_receiver_that_asks_for_an_hour_is_asked_again_before_the_queue_is_full() {
+        const SPANS: usize = 100;
+        let (address, asked) = hostile_receiver();
+        let config = ExportConfig { queue_spans: SPANS, delay: Time::from_ms(10), ..ExportConfig::default() };
+        let transport = OtlpTransport::new(&config, address).expect("valid");
+        let queue = Arc::new(ExportQueue::new(&config));
+        let resource = Arc::new(Resource { service_name: "a".to_owned(), pid: 1, attributes: Vec::new() });
+        let push = || queue.push(Encoded { resource: Arc::clone(&resource), bytes: Arc::from(&b"span"[..]) });
+        push();
+        let thread = std::thread::spawn({
+            let queue = Arc::clone(&queue);
+            move || run(&queue, transport, &config)
+        });
+        let soon = Duration::from_secs(20);
+        asked.recv_timeout(soon).expect("a first request");
+        // Its own pause is shorter than this; what the receiver asked for is not over.
+        assert!(asked.recv_timeout(Duration::from_millis(700)).is_err(), "it was asked again at once");
+        for _ in 0..SPANS * 8 / 10 {
+            push();
+        }
+        asked.recv_timeout(soon).expect("a second request, long before an hour");
+        assert_eq!(queue.statistics().dropped(), 0);
+        queue.close(Duration::ZERO);
+        thread.join().expect("no panic");
+    }
 }

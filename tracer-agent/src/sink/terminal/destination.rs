@@ -9,8 +9,6 @@ use terminal_size::{Width, terminal_size_of};
 
 use crate::sink::outlet;
 
-/// Mode of a file that is made, less what the umask takes away.
-const MODE: u32 = 0o666;
 /// Columns of a terminal that does not tell, and of what is none.
 const COLUMNS: usize = 120;
 
@@ -39,9 +37,10 @@ impl Destination {
     ///
     /// # Errors
     /// The file cannot be made.
-    pub fn open(&self) -> io::Result<Box<dyn Write + Send>> {
+    pub fn open(&self) -> Result<Box<dyn Write + Send>, String> {
         Ok(match self {
-            Self::File(path) => outlet::create(path, MODE)?,
+            Self::File(path) => outlet::create(path)
+                .map_err(|error| format!("cannot write the output to {}: {error}", path.display()))?,
             Self::StandardOutput => Box::new(io::stdout()),
             Self::StandardError => Box::new(io::stderr()),
         })

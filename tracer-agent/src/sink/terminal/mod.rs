@@ -22,7 +22,11 @@ pub use self::{
     output::{AtOnce, Output},
     summary::Summary,
 };
-use super::{Account, Outgoing, SinkEnd, SpanSink, outlet::Outlet, queue::Progress};
+use super::{
+    Account, Outgoing, SinkEnd, SpanSink,
+    outlet::{Ended, Outlet},
+    queue::Progress,
+};
 use crate::ledger::{Counter, Ledger, write_ledger};
 
 /// What the terminal's sink is started with.
@@ -46,7 +50,7 @@ pub(super) fn start(settings: TerminalSettings) -> Result<Option<Box<dyn SpanSin
     if format == Format::None && !summary {
         return Ok(None);
     }
-    let failed = |error| tracing::warn!(%error, "cannot write the output: it ends here");
+    let failed = |error: &io::Error| tracing::warn!(%error, "cannot write the output: it ends here");
     let outlet = Outlet::start("tracer-output", QUEUE_BYTES, out, failed)
         .map_err(|error| format!("cannot start a thread: {error}"))?;
     Ok(Some(Box::new(Terminal {
@@ -94,8 +98,26 @@ impl SpanSink for Terminal {
             delivered,
             dropped,
             waiting,
+            bytes_waiting: self.outlet.bytes_waiting(),
             ended: self.outlet.ended(),
             ..Account::new(Counter::SpansNotWritten)
+        }
+    }
+
+    fn problem(&self) -> Option<String> {
+        let dropped = self.outlet.progress().dropped;
+        let missing = match dropped {
+            0 => "its end is missing".to_owned(),
+            1 => "1 span is missing".to_owned(),
+            dropped => format!("{dropped} spans are missing"),
+        };
+        match (self.outlet.ended(), self.outlet.error()) {
+            (Some(Ended::ReaderGone), _) => None,
+            (_, Some(error)) => Some(format!("the output is not complete, {missing}: {error}")),
+            (_, None) if self.outlet.is_delivered() => None,
+            (_, None) => {
+                Some(format!("the output is not complete, {missing}: its reader is too slow or has stopped"))
+            }
         }
     }
 }

@@ -1,6 +1,10 @@
 //! Spans as text, in chunks.
 
-use std::{borrow::Cow, io};
+use std::{
+    borrow::Cow,
+    io,
+    sync::{Arc, OnceLock},
+};
 
 use super::{
     destination::Style,
@@ -36,26 +40,22 @@ impl ChunkWriter for Outlet {
 /// Writes at once, and waits as long as that takes: for a replay.
 pub struct AtOnce {
     out: Box<dyn io::Write + Send>,
-    has_failed: bool,
+    error: Arc<OnceLock<io::Error>>,
 }
 
 impl AtOnce {
-    /// Writes to `out`, until that fails.
-    pub fn new(out: Box<dyn io::Write + Send>) -> Self {
-        Self { out, has_failed: false }
+    /// Writes to `out`, until that fails: `error` then tells why.
+    pub fn new(out: Box<dyn io::Write + Send>, error: Arc<OnceLock<io::Error>>) -> Self {
+        Self { out, error }
     }
 }
 
 impl ChunkWriter for AtOnce {
     fn take(&mut self, chunk: Vec<u8>, _: u64) {
-        if self.has_failed {
-            return;
-        }
-        if let Err(error) = self.out.write_all(&chunk).and_then(|()| self.out.flush()) {
-            self.has_failed = true;
-            if error.kind() != io::ErrorKind::BrokenPipe {
-                tracing::warn!(%error, "cannot write the output: it ends here");
-            }
+        if self.error.get().is_none()
+            && let Err(error) = self.out.write_all(&chunk).and_then(|()| self.out.flush())
+        {
+            self.error.get_or_init(|| error);
         }
     }
 }

@@ -1,24 +1,35 @@
-//! The file of a recording: readable by the agent's user only, and never another file than the one that was named.
+//! A file that only the agent's user can read, and never another file than the one that was named: whoever can write to
+//! the folder could have put something else there.
+
+#![forbid(unsafe_code)]
 
 use std::{
     fs::{File, FileType, OpenOptions, Permissions},
+    io,
     os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt, PermissionsExt},
     path::Path,
 };
 
-use super::RecordingError;
-
 /// Readable and writable by its owner.
 const MODE: u32 = 0o600;
+
+/// Why there is no file.
+#[derive(Debug, thiserror::Error)]
+pub enum CreateError {
+    /// It cannot be made.
+    #[error(transparent)]
+    Io(#[from] io::Error),
+    /// Something else is there: this.
+    #[error("it is {0}; a regular file of its own is needed")]
+    Found(&'static str),
+}
 
 /// Makes the file, or empties the one that is there. Whatever was there before, the file then belongs to this
 /// process's user and has mode 0600.
 ///
 /// # Errors
-/// A symbolic link, a directory, a device or a FIFO is there, or the file cannot be made.
-pub fn create(path: &Path) -> Result<File, RecordingError> {
-    let failed = |source| RecordingError::Io { path: path.to_owned(), source };
-    let refused = |found| RecordingError::Target { path: path.to_owned(), found };
+/// A symbolic link, a directory, a device, a FIFO or a file with a second name is there, or the file cannot be made.
+pub fn create(path: &Path) -> Result<File, CreateError> {
     // Without O_NONBLOCK the call would wait for the reader of a FIFO.
     let opened = OpenOptions::new()
         .write(true)
@@ -29,27 +40,30 @@ pub fn create(path: &Path) -> Result<File, RecordingError> {
         .open(path);
     let file = match opened {
         Ok(file) => file,
-        Err(source) => {
+        Err(error) => {
             let there = std::fs::symlink_metadata(path).ok().and_then(|metadata| other(metadata.file_type()));
-            return Err(there.map_or_else(|| failed(source), refused));
+            return Err(there.map_or(CreateError::Io(error), CreateError::Found));
         }
     };
-    let metadata = file.metadata().map_err(failed)?;
+    let metadata = file.metadata()?;
     if let Some(found) = other(metadata.file_type()) {
-        return Err(refused(found));
+        return Err(CreateError::Found(found));
+    }
+    if metadata.nlink() > 1 {
+        return Err(CreateError::Found("a file with more than one name (hard links)"));
     }
     // The owner first: with the file's old owner the new mode would be undone at any time.
-    let own = std::fs::metadata("/proc/self").map_err(failed)?.uid();
+    let own = std::fs::metadata("/proc/self")?.uid();
     if metadata.uid() != own {
-        std::os::unix::fs::fchown(&file, Some(own), None).map_err(failed)?;
+        std::os::unix::fs::fchown(&file, Some(own), None)?;
     }
-    file.set_permissions(Permissions::from_mode(MODE)).map_err(failed)?;
-    file.set_len(0).map_err(failed)?;
+    file.set_permissions(Permissions::from_mode(MODE))?;
+    file.set_len(0)?;
     Ok(file)
 }
 
 /// What is no regular file, in words.
-fn other(kind: FileType) -> Option<&'static str> {
+pub fn other(kind: FileType) -> Option<&'static str> {
     if kind.is_file() {
         None
     } else if kind.is_symlink() {

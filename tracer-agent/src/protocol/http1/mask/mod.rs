@@ -1,18 +1,18 @@
-//! Where the secrets of HTTP/1 stand: in the values of some fields, in targets and other URLs, and in bodies.
+//! What is recorded of HTTP/1: the lines of heads without their secrets ([`line`]), lengths of bodies, sizes of chunks.
+
+mod line;
 
 use std::{collections::VecDeque, sync::Arc};
 
+use self::line::{LineKind, hide, mask_line};
 use super::{
     body::{Body, BodyProgress, Chunks},
-    head::{self, is_token},
+    head,
     sniff::sniff,
 };
-use crate::{
-    protocol::{
-        interface::{Call, Mask, Masking, Sniffed},
-        proxy_header::ProxyHeader,
-    },
-    redact::Redactor,
+use crate::protocol::{
+    interface::{Call, Mask, MaskRules, Masking, Sniffed},
+    proxy_header::ProxyHeader,
 };
 
 /// Longest head that is followed, bytes.
@@ -22,35 +22,6 @@ const MAX_WORK: usize = 1 << 20;
 /// Most requests that wait for their responses.
 const MAX_REQUESTS: usize = 1024;
 
-/// Fields whose values are credentials.
-const CREDENTIALS: [&[u8]; 9] = [
-    b"authorization",
-    b"proxy-authorization",
-    b"authentication-info",
-    b"cookie",
-    b"cookie2",
-    b"set-cookie",
-    b"set-cookie2",
-    b"x-api-key",
-    b"x-auth-token",
-];
-/// Words that make a field's value a credential, wherever they stand in its name.
-const CREDENTIAL_WORDS: [&[u8]; 6] = [b"token", b"secret", b"password", b"api-key", b"apikey", b"credential"];
-/// Fields whose values are URLs, or hold some.
-const URLS: [&[u8]; 12] = [
-    b"referer",
-    b"location",
-    b"content-location",
-    b"origin",
-    b"link",
-    b"refresh",
-    b"destination",
-    b"x-original-url",
-    b"x-rewrite-url",
-    b"x-original-uri",
-    b"x-forwarded-uri",
-    b"x-forwarded-url",
-];
 /// Methods by which a request is known before its first line has come whole.
 const METHODS: [&[u8]; 9] =
     [b"GET", b"HEAD", b"POST", b"PUT", b"DELETE", b"CONNECT", b"OPTIONS", b"TRACE", b"PATCH"];
@@ -58,7 +29,7 @@ const METHODS: [&[u8]; 9] =
 /// HTTP/1's mask in the table of protocols.
 pub(super) const MASKING: Masking = Masking {
     begins_with: Masked::begins_with,
-    open: |is_birth, secrets| Box::new(Masked::new(is_birth, secrets)),
+    open: |is_birth, rules| Box::new(Masked::new(is_birth, rules)),
 };
 
 /// What the first bytes of a message are.
@@ -109,7 +80,7 @@ fn certain(bytes: &[u8]) -> bool {
 
 /// The mask of one HTTP/1 connection.
 struct Masked {
-    secrets: Arc<Redactor>,
+    rules: Arc<MaskRules>,
     directions: [MaskState; 2],
     /// Methods of the requests whose responses have not come.
     requests: VecDeque<Method>,
@@ -157,17 +128,6 @@ enum MaskPhase {
     Tunnel,
 }
 
-/// What a line is; the line before, for one that continues it (RFC 9112 section 5.2).
-#[derive(Clone, Copy, Default, PartialEq, Eq)]
-enum LineKind {
-    /// The first of a head.
-    #[default]
-    StartLine,
-    Plain,
-    Credential,
-    Url,
-}
-
 impl Masked {
     /// Whether bytes are the first of a message of HTTP/1.
     fn begins_with(bytes: &[u8], is_birth: bool) -> bool {
@@ -181,13 +141,13 @@ impl Masked {
     }
 
     /// A mask for a connection; `is_birth` tells for each direction whether nothing of it has gone by.
-    fn new(is_birth: [bool; 2], secrets: Arc<Redactor>) -> Self {
+    fn new(is_birth: [bool; 2], rules: Arc<MaskRules>) -> Self {
         let directions = is_birth.map(|is_birth| MaskState {
             phase: if is_birth { MaskPhase::Start } else { MaskPhase::Unknown },
             is_birth,
             ..MaskState::default()
         });
-        Self { secrets, directions, requests: VecDeque::new(), early_responses: 0 }
+        Self { rules, directions, requests: VecDeque::new(), early_responses: 0 }
     }
 
     /// Masks the first bytes of a segment. Returns how many.
@@ -201,7 +161,7 @@ impl Masked {
             MaskPhase::Unknown | MaskPhase::Tunnel => zero(bytes),
             MaskPhase::Start | MaskPhase::Opening => this.open(bytes),
             MaskPhase::Head => {
-                let (taken, is_complete) = this.head(bytes, &self.secrets);
+                let (taken, is_complete) = this.head(bytes, &self.rules);
                 if is_complete {
                     self.end_of_head(direction);
                 }
@@ -385,7 +345,7 @@ impl MaskState {
     }
 
     /// In a head. Returns how many bytes it took, and whether the head is complete.
-    fn head(&mut self, bytes: &mut [u8], secrets: &Redactor) -> (usize, bool) {
+    fn head(&mut self, bytes: &mut [u8], rules: &MaskRules) -> (usize, bool) {
         let mut at = 0;
         while at < bytes.len() {
             let rest = bytes.get_mut(at..).unwrap_or_default();
@@ -398,7 +358,7 @@ impl MaskState {
             let length = end.unwrap_or(rest.len());
             let part = rest.get_mut(..length).unwrap_or_default();
             self.head.extend_from_slice(part);
-            let is_empty = self.part(part, end.is_some(), secrets);
+            let is_empty = self.part(part, end.is_some(), rules);
             at += length;
             if is_empty {
                 return (at, true);
@@ -408,20 +368,20 @@ impl MaskState {
     }
 
     /// A line, or a part of one that goes up to its end if `is_end`. Returns whether the line is empty.
-    fn part(&mut self, part: &mut [u8], is_end: bool, secrets: &Redactor) -> bool {
+    fn part(&mut self, part: &mut [u8], is_end: bool, rules: &MaskRules) -> bool {
         let is_empty = is_end && matches!((&self.line[..], &*part), ([], b"\n" | b"\r\n") | (b"\r", b"\n"));
         let field = if self.line.is_empty() {
             if !is_end {
                 self.line.extend_from_slice(part);
             }
-            mask_line(self.field, part, is_end, secrets)
+            mask_line(self.field, part, is_end, rules)
         } else {
             // The line is judged as a whole; what was recorded of it stays.
             let before = self.line.len();
             self.line.extend_from_slice(part);
             self.work += self.line.len();
             let mut whole = self.line.clone();
-            let field = mask_line(self.field, &mut whole, is_end, secrets);
+            let field = mask_line(self.field, &mut whole, is_end, rules);
             match whole.get(before..) {
                 Some(masked) if self.work <= MAX_WORK => part.copy_from_slice(masked),
                 _ => hide(part),
@@ -434,70 +394,6 @@ impl MaskState {
             self.field = field;
         }
         is_empty
-    }
-}
-
-/// Masks the secrets of a line, which is complete or the first part of one. `above` is the line before it. Returns
-/// what it is.
-fn mask_line(above: LineKind, line: &mut [u8], is_whole: bool, secrets: &Redactor) -> LineKind {
-    let end = line.len() - line.iter().rev().take_while(|byte| matches!(byte, b'\r' | b'\n')).count();
-    let Some(text) = line.get_mut(..end) else { return LineKind::Plain };
-    if above == LineKind::StartLine {
-        start_line(text, is_whole, secrets);
-        return LineKind::Plain;
-    }
-    let (field, value) = if matches!(text.first(), Some(b' ' | b'\t')) {
-        (above, 0)
-    } else {
-        match text.iter().position(|byte| *byte == b':') {
-            Some(colon) => (named(text.get(..colon).unwrap_or_default()), colon + 1),
-            None => (LineKind::Plain, 0),
-        }
-    };
-    let value = text.get_mut(value..).unwrap_or_default();
-    match field {
-        LineKind::Credential => hide(value),
-        LineKind::Url => {
-            let lead = value.iter().take_while(|byte| byte.is_ascii_whitespace()).count();
-            secrets.mask_url(value.get_mut(lead..).unwrap_or_default(), is_whole);
-        }
-        LineKind::Plain | LineKind::StartLine => {}
-    }
-    field
-}
-
-/// The target of a request line stands between the first spaces.
-fn start_line(text: &mut [u8], is_whole: bool, secrets: &Redactor) {
-    if text.starts_with(b"HTTP/") {
-        return;
-    }
-    let Some(method) = text.iter().position(|byte| *byte == b' ') else { return };
-    let Some(rest) = text.get_mut(method..) else { return };
-    let lead = rest.iter().take_while(|byte| **byte == b' ').count();
-    let Some(rest) = rest.get_mut(lead..) else { return };
-    let end = rest.iter().position(|byte| *byte == b' ');
-    let length = end.unwrap_or(rest.len());
-    secrets.mask_url(rest.get_mut(..length).unwrap_or_default(), is_whole || end.is_some());
-}
-
-/// What a field is by its name. Servers pass over bytes that do not belong into one.
-fn named(name: &[u8]) -> LineKind {
-    let name: Vec<u8> =
-        name.iter().copied().filter(|byte| is_token(*byte)).map(|byte| byte.to_ascii_lowercase()).collect();
-    let has = |word: &&[u8]| memchr::memmem::find(&name, word).is_some();
-    if CREDENTIALS.contains(&&name[..]) || CREDENTIAL_WORDS.iter().any(has) {
-        LineKind::Credential
-    } else if URLS.contains(&&name[..]) {
-        LineKind::Url
-    } else {
-        LineKind::Plain
-    }
-}
-
-/// Hides a value but for its white space.
-fn hide(value: &mut [u8]) {
-    for byte in value.iter_mut().filter(|byte| !byte.is_ascii_whitespace()) {
-        *byte = b'*';
     }
 }
 
