@@ -173,6 +173,11 @@ impl Agent {
         self.child.id()
     }
 
+    /// The socket on which it answers.
+    pub fn socket(&self) -> PathBuf {
+        self.folder.file("socket")
+    }
+
     /// What `tracer status --json` says.
     pub fn status(&self) -> Value {
         let output = Command::new(tracer())

@@ -34,8 +34,8 @@ pub struct Discovery {
     alive: FxHashMap<u32, u64>,
     /// Those of them that a port alone selected, and their children that serve with them.
     by_port: FxHashSet<u32>,
-    /// Processes that hold a socket of a selected port for services that they start.
-    holders: FxHashSet<u32>,
+    /// Processes that hold a socket of a selected port for services that they start, with their start.
+    holders: FxHashMap<u32, u64>,
     /// Children of holders that hold no such socket, with their start.
     strangers: FxHashMap<u32, u64>,
 }
@@ -141,7 +141,7 @@ impl Discovery {
             own_pid: std::process::id(),
             alive: FxHashMap::default(),
             by_port: FxHashSet::default(),
-            holders: FxHashSet::default(),
+            holders: FxHashMap::default(),
             strangers: FxHashMap::default(),
         }
     }
@@ -168,31 +168,28 @@ impl Discovery {
             if pid == self.own_pid {
                 continue;
             }
+            let is_named = self.selectors.pids().any(|named| named == pid);
             let process = Looked::new(&self.proc, pid);
             let decision = self.selectors.decide(&process, false);
             let mut is_denied = process.is_denied();
             if let Decision::Included(rule) = decision {
                 match self.proc.facts(pid) {
-                    Ok(facts) if facts.is_32_bit && self.selectors.pids().any(|wanted| wanted == pid) => {
-                        return Err(DiscoveryError::Is32Bit(pid));
-                    }
+                    Ok(facts) if facts.is_32_bit && is_named => return Err(DiscoveryError::Is32Bit(pid)),
                     Ok(facts) if self.selectors.is_by_port_alone(rule) => listening.push((facts, rule)),
                     Ok(facts) => self.take(facts, Some(rule), tell),
                     Err(error) if error.kind() == io::ErrorKind::PermissionDenied => is_denied = true,
-                    Err(source) if self.selectors.pids().any(|wanted| wanted == pid) => {
-                        return Err(match source.kind() {
-                            io::ErrorKind::NotFound => DiscoveryError::NoProgram(pid),
-                            _ => DiscoveryError::Process { pid, source },
-                        });
+                    Err(error) if is_named && error.kind() == io::ErrorKind::NotFound => {
+                        return Err(DiscoveryError::NoProgram(pid));
                     }
+                    Err(source) if is_named => return Err(DiscoveryError::Process { pid, source }),
                     // Kernel threads have no executable; others may be gone by now.
                     Err(_) => {}
                 }
             }
-            denied += usize::from(is_denied);
-            if is_denied && self.selectors.pids().any(|wanted| wanted == pid) {
+            if is_denied && is_named {
                 return Err(self.denial(pid));
             }
+            denied += usize::from(is_denied);
         }
         if denied > 0 {
             if !capabilities::has_ptrace() {
@@ -222,7 +219,7 @@ impl Discovery {
                     exe = facts.exe,
                     "not traced: it only holds the socket for another program"
                 );
-                self.holders.insert(pid);
+                self.holders.insert(pid, facts.start_ticks);
             } else {
                 self.by_port.insert(pid);
                 self.take(facts, Some(rule), tell);
@@ -237,15 +234,17 @@ impl Discovery {
 
     /// Services that a holder has started since: nothing tells that they use its socket. Called once a second.
     pub fn look_at_holders(&mut self, tell: &mut dyn Tell) {
-        let Ok(pids) = self.proc.pids() else { return };
+        let proc = &self.proc;
+        self.holders.retain(|pid, start| proc.stat(*pid).is_ok_and(|stat| stat.start_ticks == *start));
         if self.holders.is_empty() {
             return;
         }
+        let Ok(pids) = self.proc.pids() else { return };
         let mut found = Vec::new();
         let mut strangers = FxHashMap::default();
         for pid in pids {
             let Ok(stat) = self.proc.stat(pid) else { continue };
-            if !self.holders.contains(&stat.parent) || self.is_alive(pid, stat.start_ticks) {
+            if !self.holders.contains_key(&stat.parent) || self.is_alive(pid, stat.start_ticks) {
                 continue;
             }
             if self.strangers.get(&pid) == Some(&stat.start_ticks) {
@@ -441,7 +440,7 @@ impl Discovery {
                 if self.selectors.is_by_port_alone(rule) {
                     let exe = self.proc.exe(pid).map(|(exe, _)| exe).unwrap_or_default();
                     if (Holder { pid, exe, sockets: Vec::new() }).is_init() {
-                        self.holders.insert(pid);
+                        self.holders.insert(pid, stat.start_ticks);
                         return self.drop_excluded(pid, tell);
                     }
                     self.by_port.insert(pid);
