@@ -6,7 +6,7 @@ use rustc_hash::FxHashMap;
 
 use super::{
     attributes::Attributes,
-    config::SpanConfig,
+    config::{CREDENTIAL_HEADERS, SpanConfig},
     model::{Resource, Status},
     outcome::{explanation, failure},
     semconv as names,
@@ -43,9 +43,6 @@ pub(super) struct Described {
     /// A name was wanted, and the service has too many already.
     pub(super) is_unnamed: bool,
 }
-
-/// Headers that never become attributes, even when asked for.
-const NEVER: [&str; 4] = ["authorization", "cookie", "set-cookie", "proxy-authorization"];
 
 /// Addresses as texts. Peers are many, and each comes again and again.
 #[derive(Default)]
@@ -162,7 +159,7 @@ impl HttpNames {
     pub(super) fn new(config: SpanConfig, redactor: Redactor) -> Self {
         let headers = |list: &[String]| -> Vec<String> {
             let lower = list.iter().map(|name| name.to_ascii_lowercase());
-            lower.filter(|name| !NEVER.contains(&name.as_str())).collect()
+            lower.filter(|name| !CREDENTIAL_HEADERS.contains(&name.as_str())).collect()
         };
         Self {
             request_headers: headers(&config.request_headers),
