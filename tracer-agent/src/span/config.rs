@@ -56,7 +56,7 @@ impl Default for SpanConfig {
 impl SpanConfig {
     /// The values that cannot be used.
     pub fn problems(&self) -> Vec<Problem> {
-        let routes = problems_of("routes", &self.routes, |pattern| pattern_problem(pattern));
+        let routes = problems_of("routes", &self.routes, pattern_problem);
         let methods = problems_of("known_methods", &self.known_methods, |method| {
             let is_method = http::Method::from_bytes(method.as_bytes()).is_ok();
             (!is_method).then(|| format!("{method:?} is not a method"))
