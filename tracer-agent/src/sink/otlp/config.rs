@@ -6,38 +6,14 @@ use http::{HeaderName, HeaderValue, header};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::address::{OtlpAddress, UrlKind};
+use super::{
+    address::{OtlpAddress, UrlKind},
+    protocol::OtlpProtocol,
+};
 use crate::{
     problem::Problem,
     units::{Size, Time},
 };
-
-/// The OTLP protocol.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-pub enum OtlpProtocol {
-    /// gRPC.
-    #[serde(rename = "grpc")]
-    Grpc,
-    /// Protobuf in HTTP requests.
-    #[default]
-    #[serde(rename = "http/protobuf")]
-    HttpProtobuf,
-    /// JSON in HTTP requests.
-    #[serde(rename = "http/json")]
-    HttpJson,
-}
-
-impl std::str::FromStr for OtlpProtocol {
-    type Err = String;
-    fn from_str(text: &str) -> Result<Self, String> {
-        match text {
-            "grpc" => Ok(Self::Grpc),
-            "http/protobuf" => Ok(Self::HttpProtobuf),
-            "http/json" => Ok(Self::HttpJson),
-            other => Err(format!("{other:?} is not one of grpc, http/protobuf, http/json")),
-        }
-    }
-}
 
 /// Compression of requests.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
