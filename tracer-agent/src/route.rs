@@ -37,6 +37,34 @@ impl Patterns {
     }
 }
 
+/// Why a text cannot be a pattern; none if it can.
+pub fn pattern_problem(pattern: &str) -> Option<String> {
+    if pattern.contains(['?', '#']) {
+        return Some(format!("{pattern:?} has a query or a fragment: patterns are of paths"));
+    }
+    let Some(path) = pattern.strip_prefix('/') else {
+        return Some(format!("{pattern:?} does not begin with /"));
+    };
+    let last = path.split('/').count() - 1;
+    for (index, segment) in path.split('/').enumerate() {
+        if segment == "*" {
+            let message = "* stands for all that is left, and must be the last segment";
+            if index != last {
+                return Some(format!("{pattern:?}: {message}"));
+            }
+            continue;
+        }
+        let name = segment.strip_prefix('{').and_then(|rest| rest.strip_suffix('}'));
+        let text = name.unwrap_or(segment);
+        if name == Some("") || text.contains(['{', '}', '*']) {
+            return Some(format!(
+                "{pattern:?}: the segment {segment:?} is neither a text, nor {{name}}, nor a last *"
+            ));
+        }
+    }
+    None
+}
+
 /// Guessed names, of which each service has a bounded number: too few for a hash that traffic could
 /// foresee to slow anything down.
 #[derive(Clone, Debug)]

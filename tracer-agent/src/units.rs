@@ -22,27 +22,51 @@ pub struct Size(pub u64);
 const TIMES: [(&str, u64); 4] = [("ms", 1), ("s", 1_000), ("m", 60_000), ("h", 3_600_000)];
 const SIZES: [(&str, u64); 4] = [("KiB", 1 << 10), ("MiB", 1 << 20), ("GiB", 1 << 30), ("", 1)];
 
+/// Longest time, milliseconds: a year. Instants can be that far apart.
+const LONGEST: u64 = 365 * 24 * 3_600_000;
+/// Largest size: what the address space of a process holds.
+const LARGEST: u64 = 1 << 47;
+
 /// The number before a unit, times the unit.
-fn scaled(text: &str, units: &[(&str, u64)]) -> Option<u64> {
+fn scaled(text: &str, units: &[(&str, u64)], most: u64) -> Result<u64, Scaling> {
     let digits = text.bytes().take_while(u8::is_ascii_digit).count();
-    let (number, unit) = text.split_at_checked(digits)?;
-    let scale = units.iter().find(|(name, _)| *name == unit.trim())?.1;
-    number.parse::<u64>().ok()?.checked_mul(scale)
+    let (number, unit) = text.split_at(digits);
+    let unit = units.iter().find(|(name, _)| *name == unit.trim());
+    let (_, scale) = unit.filter(|_| !number.is_empty()).ok_or(Scaling::Malformed)?;
+    // A number of digits that does not fit is too large.
+    let value = number.parse::<u64>().ok().and_then(|number| number.checked_mul(*scale));
+    value.filter(|value| *value <= most).ok_or(Scaling::TooLarge)
+}
+
+/// Why a text is no value.
+enum Scaling {
+    Malformed,
+    TooLarge,
 }
 
 impl FromStr for Time {
     type Err = String;
     fn from_str(text: &str) -> Result<Self, String> {
-        let value = scaled(text.trim(), &TIMES).map(|ms| Self(Duration::from_millis(ms)));
-        value.ok_or_else(|| format!("{text:?} is not a time such as 500ms, 5s, 5m or 1h"))
+        match scaled(text.trim(), &TIMES, LONGEST) {
+            Ok(ms) => Ok(Self(Duration::from_millis(ms))),
+            Err(Scaling::Malformed) => Err(format!("{text:?} is not a time such as 500ms, 5s, 5m or 1h")),
+            Err(Scaling::TooLarge) => {
+                Err(format!("{text:?} is too long: at most {} is allowed", Self::LONGEST))
+            }
+        }
     }
 }
 
 impl FromStr for Size {
     type Err = String;
     fn from_str(text: &str) -> Result<Self, String> {
-        let value = scaled(text.trim(), &SIZES).map(Self);
-        value.ok_or_else(|| format!("{text:?} is not a size such as 65536, 64KiB or 8MiB"))
+        match scaled(text.trim(), &SIZES, LARGEST) {
+            Ok(bytes) => Ok(Self(bytes)),
+            Err(Scaling::Malformed) => Err(format!("{text:?} is not a size such as 65536, 64KiB or 8MiB")),
+            Err(Scaling::TooLarge) => {
+                Err(format!("{text:?} is too large: at most {} is allowed", Self(LARGEST)))
+            }
+        }
     }
 }
 
@@ -94,6 +118,9 @@ impl From<Size> for String {
 }
 
 impl Time {
+    /// The longest that is allowed.
+    pub const LONGEST: Self = Self::from_ms(LONGEST);
+
     /// From milliseconds.
     pub const fn from_ms(ms: u64) -> Self {
         Self(Duration::from_millis(ms))
@@ -119,8 +146,16 @@ mod tests {
         assert_eq!("8MiB".parse(), Ok(Size(8 << 20)));
         assert_eq!(Size(65_537).to_string(), "65537");
         assert_eq!(Size(1 << 16).to_string(), "64KiB");
-        for bad in ["", "5", "s", "-1s", "5 weeks", "99999999999999999999h"] {
-            assert!(bad.parse::<Time>().is_err(), "{bad}");
+        for bad in ["", "5", "s", "-1s", "5 weeks", "ä"] {
+            assert!(bad.parse::<Time>().expect_err(bad).contains("not a time such as"), "{bad}");
+        }
+        for long in ["8761h", "99999999999999999999h", "18446744073709551615ms"] {
+            let error = long.parse::<Time>().expect_err(long);
+            assert_eq!(error, format!("{long:?} is too long: at most 8760h is allowed"));
+        }
+        for large in ["1000000GiB", "99999999999999999999"] {
+            let error = large.parse::<Size>().expect_err(large);
+            assert_eq!(error, format!("{large:?} is too large: at most 131072GiB is allowed"));
         }
     }
 }

@@ -197,6 +197,33 @@ fn an_endpoint_of_a_flag_or_a_file_that_cannot_be_used_is_refused_without_its_pa
 }
 
 #[test]
+fn a_configuration_file_can_be_checked() {
+    let dir = Dir::new("check");
+    let check = |content: &str| {
+        let file = dir.file("tracer.yaml", content);
+        let output = tracer().args(["config", "check"]).arg(&file).output().expect("the binary starts");
+        (output, file.display().to_string())
+    };
+    let (output, file) =
+        check("select: {include: [{port: 8080-8090}]}\nexport: {endpoint: 'http://a:4318'}\n");
+    let said = (output.status.code(), text(&output.stdout), text(&output.stderr));
+    assert_eq!(said, (Some(0), format!("{file}: no errors\n"), String::new()));
+    let (output, _) = check("# nothing\n");
+    let said = text(&output.stdout);
+    assert!(said.contains("No process is selected") && said.contains("Spans are not exported"), "{said}");
+    let (output, file) =
+        check("export:\n  timeout: 0s\n  queue_spans: 0\nspans:\n  request_headers: [authorization]\n");
+    let (code, error) = refused(&output);
+    assert_eq!(code, Some(2), "{error}");
+    for part in
+        [":2:12: export.timeout: ", ":3:16: export.queue_spans: ", ":5:21: spans.request_headers[0]: "]
+    {
+        assert!(error.contains(&format!("{file}{part}")), "{error}");
+    }
+    assert_eq!(run(["config", "check", "/no/such/file"]).status.code(), Some(2));
+}
+
+#[test]
 fn errors_at_the_start_have_the_form_of_the_log() {
     let dir = Dir::new("form");
     let file = dir.file("tracer.yaml", "log: {format: json}\nlimits: {ring: many}\n");

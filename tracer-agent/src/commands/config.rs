@@ -1,19 +1,33 @@
-//! `tracer config`: print the reference or the JSON Schema of the configuration.
+//! `tracer config`: check a configuration file, print the reference or the JSON Schema.
 
 #![forbid(unsafe_code)]
 
-use std::process::ExitCode;
+use std::{path::Path, process::ExitCode};
 
 use super::{
-    flags::{ConfigFlags, ConfigOutput},
-    outcome::{CommandOutcome, print_json, print_lines},
+    flags::{ConfigCommand, ConfigFlags},
+    outcome::{CommandOutcome, Failure, USAGE, print_json, print_lines},
 };
-use crate::config::reference;
+use crate::config::{Config, reference};
 
 pub(super) fn run(flags: &ConfigFlags) -> CommandOutcome {
-    match flags.what {
-        ConfigOutput::Reference => print_lines(&reference::markdown()),
-        ConfigOutput::Schema => print_json(&reference::schema()),
+    match &flags.command {
+        ConfigCommand::Check { file } => print_lines(&checked(file)?),
+        ConfigCommand::Reference => print_lines(&reference::markdown()),
+        ConfigCommand::Schema => print_json(&reference::schema()),
     }?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// What there is to say of a file without errors.
+fn checked(file: &Path) -> Result<String, Failure> {
+    let config = Config::from_file(file).map_err(|error| Failure::new(USAGE, error))?;
+    let mut text = format!("{}: no errors\n", file.display());
+    if config.select.include.is_empty() {
+        text += "No process is selected: flags must, or select.include.\n";
+    }
+    if let Some(reason) = config.export.why_not() {
+        text += &format!("Spans are not exported: {reason}.\n");
+    }
+    Ok(text)
 }

@@ -67,7 +67,7 @@ pub enum Command {
     Status(StatusFlags),
     /// Make spans from a recording: needs neither privileges nor a kernel.
     Replay(ReplayFlags),
-    /// Print the reference or the JSON Schema of the configuration.
+    /// Check a configuration file, or print the reference or the JSON Schema of the configuration.
     Config(ConfigFlags),
 }
 
@@ -223,16 +223,22 @@ pub struct ReplayFlags {
 /// Flags of `tracer config`.
 #[derive(Clone, Debug, Args)]
 pub struct ConfigFlags {
-    /// What to print.
-    pub what: ConfigOutput,
+    #[command(subcommand)]
+    /// What to do.
+    pub command: ConfigCommand,
 }
 
-/// What `tracer config` prints.
-#[derive(Clone, Copy, Debug, ValueEnum)]
-pub enum ConfigOutput {
-    /// The reference, as Markdown.
+/// What `tracer config` does.
+#[derive(Clone, Debug, Subcommand)]
+pub enum ConfigCommand {
+    /// Check a configuration file: exit code 0, or 2 with every error.
+    Check {
+        /// The file.
+        file: PathBuf,
+    },
+    /// Print the reference, as Markdown.
     Reference,
-    /// The JSON Schema.
+    /// Print the JSON Schema.
     Schema,
 }
 
@@ -373,6 +379,7 @@ impl TraceFlags {
     /// As [`CommonFlags::configuration`]; no process is named.
     pub fn configuration(&self) -> Result<Config, ConfigError> {
         let mut config = self.common.configuration()?;
+        config.warn_of_own_identity(&own_variable);
         config.select.include.extend(self.select.rule());
         config.select.exclude.extend(self.select.exclude.iter().cloned());
         if config.select.include.is_empty() {

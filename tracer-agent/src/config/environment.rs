@@ -10,7 +10,12 @@ use clap::ValueEnum;
 
 use super::{Config, ConfigError};
 use crate::{
-    correlate::Sdk, percent::percent_decoded, propagate::Mode, sink::otlp::config::header, units::Time,
+    correlate::Sdk,
+    percent::percent_decoded,
+    process::identity::{parse_attributes, why_not_for_all},
+    propagate::Mode,
+    sink::otlp::config::header,
+    units::Time,
 };
 
 /// A variable that sets a key of the configuration.
@@ -131,6 +136,9 @@ pub const VARIABLES: &[Variable] = &[
     }),
 ];
 
+/// Attributes that name the process in whose environment they stand.
+const IDENTITY: [&str; 2] = ["service.name", "service.instance.id"];
+
 /// The value of a variable of this process. Bytes that are not UTF-8 become U+FFFD.
 pub fn own_variable(name: &str) -> Option<String> {
     std::env::var_os(name).map(|value| value.to_string_lossy().into_owned())
@@ -168,6 +176,17 @@ impl Config {
             }
         }
         Ok(())
+    }
+
+    /// Warns of what names the agent in its environment and is not given to the processes that it traces, unless
+    /// these have the same environment.
+    pub fn warn_of_own_identity(&mut self, variable: &dyn Fn(&str) -> Option<String>) {
+        const NAME: &str = "OTEL_RESOURCE_ATTRIBUTES";
+        for (key, _) in parse_attributes(&variable(NAME).unwrap_or_default()) {
+            if let Some(reason) = why_not_for_all(&key).filter(|_| IDENTITY.contains(&key.as_str())) {
+                self.warnings.push(format!("{key} in {NAME} is ignored: {reason}"));
+            }
+        }
     }
 
     /// The configuration with the value of a variable, if it is valid then.
@@ -239,8 +258,9 @@ fn in_part(taken: usize, left_out: Vec<String>) -> Result<Honoured, String> {
 }
 
 fn milliseconds(value: &str) -> Result<Time, String> {
-    let number = value.parse().map_err(|_| format!("{value:?} is not a number of milliseconds"))?;
-    Ok(Time::from_ms(number))
+    let digits = value.bytes().all(|byte| byte.is_ascii_digit());
+    let time = format!("{value}ms").parse();
+    if digits { time } else { Err(format!("{value:?} is not a number of milliseconds")) }
 }
 
 fn number(value: &str) -> Result<usize, String> {
@@ -265,12 +285,17 @@ fn exporters(config: &mut Config, value: &str) -> Result<Honoured, String> {
     in_part(usize::from(has("otlp") || has("none")), others)
 }
 
-/// `service.name` is left out: in the agent's environment it would name the agent, not a traced process.
+/// `service.name` and `service.instance.id` would name the agent, not a traced process: they are left out, and a
+/// program that has the same variable gets them.
 fn resource_attributes(config: &mut Config, value: &str) -> Result<Honoured, String> {
     entries(value, |key, value| {
-        if key != "service.name" {
-            config.resource_attributes.insert(key, value);
+        if IDENTITY.contains(&key.as_str()) {
+            return Ok(());
         }
+        if let Some(reason) = why_not_for_all(&key) {
+            return Err(format!("{key}: {reason}"));
+        }
+        config.resource_attributes.insert(key, value);
         Ok(())
     })
 }
@@ -368,6 +393,10 @@ mod tests {
             ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "https://a/v1/traces", "TLS is not supported yet"),
             ("OTEL_EXPORTER_OTLP_TIMEOUT", "10s", "\"10s\" is not a number of milliseconds"),
             ("OTEL_EXPORTER_OTLP_TRACES_TIMEOUT", "-1", "is not a number of milliseconds"),
+            ("OTEL_EXPORTER_OTLP_TIMEOUT", "0", "a request needs time"),
+            ("OTEL_EXPORTER_OTLP_TIMEOUT", "99999999999999999999", "is too long: at most 8760h"),
+            ("OTEL_BSP_MAX_QUEUE_SIZE", "0", "at least 1 span"),
+            ("OTEL_BSP_MAX_EXPORT_BATCH_SIZE", "0", "at least 1 span"),
             ("OTEL_EXPORTER_OTLP_PROTOCOL", "http", "\"http\" is not one of grpc, http/protobuf, http/json"),
             ("OTEL_EXPORTER_OTLP_COMPRESSION", "deflate", "\"deflate\" is not one of none, gzip, zstd"),
             ("OTEL_EXPORTER_OTLP_HEADERS", "secret", "entry 1 is not key=value"),
@@ -379,6 +408,8 @@ mod tests {
             ("OTEL_BSP_MAX_EXPORT_BATCH_SIZE", "-1", "is not a number of spans"),
             ("OTEL_SDK_DISABLED", "yes", "\"yes\" is neither true nor false"),
             ("OTEL_RESOURCE_ATTRIBUTES", "nonsense", "entry 1 is not key=value"),
+            ("OTEL_RESOURCE_ATTRIBUTES", "process.pid=1", "process.pid: the agent tells it of each process"),
+            ("OTEL_RESOURCE_ATTRIBUTES", "telemetry.sdk.name=me", "telemetry.sdk.name: it names what made"),
             ("OTEL_INSTRUMENTATION_HTTP_KNOWN_METHODS", "GET POST", "\"GET POST\" is not a method"),
             ("OTEL_TRACES_SAMPLER", "xray", "\"xray\" is not one of always_on"),
             ("OTEL_TRACES_SAMPLER", "\u{fffd}", "is not UTF-8"),
@@ -416,6 +447,18 @@ mod tests {
                 r#"OTEL_INSTRUMENTATION_HTTP_KNOWN_METHODS is honoured in part: "P T" is not a method"#,
             ]
         );
+    }
+
+    #[test]
+    fn what_names_the_agent_is_not_given_to_the_processes_that_it_traces() {
+        let variable = ("OTEL_RESOURCE_ATTRIBUTES", "service.name=a,service.instance.id=b,host.name=c");
+        let mut config = applied(&[variable]);
+        assert_eq!(config.resource_attributes.keys().collect::<Vec<_>>(), ["host.name"]);
+        assert_eq!(config.warnings, [""; 0], "`tracer run` gives them to the program");
+        config.warn_of_own_identity(&|name| (name == variable.0).then(|| variable.1.to_owned()));
+        let starts = ["service.name in OTEL_RESOURCE_ATTRIBUTES is ignored", "service.instance.id in OTEL_"];
+        assert!(config.warnings.iter().zip(starts).all(|(warning, start)| warning.starts_with(start)));
+        assert_eq!(config.warnings.len(), 2);
     }
 
     #[test]

@@ -17,7 +17,7 @@ use crate::{
     correlate::Sdk,
     log::LogConfig,
     problem::Problem,
-    process::selector::Selection,
+    process::{identity::why_not_for_all, selector::Selection},
     propagate::PropagationConfig,
     sink::{otlp::ExportConfig, terminal::Format},
     span::build::SpanConfig,
@@ -52,7 +52,9 @@ pub struct Config {
     pub output: Format,
     /// File that the output goes to; standard error for `tracer run`, else standard output.
     pub output_file: Option<PathBuf>,
-    /// Attributes that every resource gets.
+    /// Attributes that every resource gets, in place of what the process says itself or the agent finds out, such
+    /// as `host.name`. Those that name one process or the agent are refused: `service.name`, `service.instance.id`,
+    /// `process.pid`, `process.executable.*`, `telemetry.sdk.*`, `telemetry.distro.*`.
     pub resource_attributes: std::collections::BTreeMap<String, String>,
     /// Bounds of what is kept in memory.
     pub limits: Limits,
@@ -124,6 +126,10 @@ impl Limits {
         if self.connections == 0 {
             problems.push(Problem::new("connections", "at least 1 must be followed"));
         }
+        if self.exchange_timeout.0.is_zero() {
+            let message = "0 would end every request before its response";
+            problems.push(Problem::new("exchange_timeout", message));
+        }
         problems
     }
 }
@@ -150,7 +156,11 @@ impl Config {
         let mut problems: Vec<Problem> =
             self.export.problems().into_iter().map(|problem| problem.within("export")).collect();
         problems.extend(self.limits.problems().into_iter().map(|problem| problem.within("limits")));
+        problems.extend(self.spans.problems().into_iter().map(|problem| problem.within("spans")));
         problems.extend(self.select.problems());
+        problems.extend(self.resource_attributes.keys().filter_map(|key| {
+            Some(Problem::new(format!("resource_attributes.{key}"), why_not_for_all(key)?))
+        }));
         problems.extend(self.sampling.problem().map(|problem| problem.within("sampling")));
         problems
     }

@@ -66,7 +66,13 @@ fn message(error: &Error, value: Option<&Value>) -> String {
         },
         Error::InvalidScalar { ty, .. } => wrong(&in_words(ty)),
         Error::Unexpected { expected: "sequence start", .. } => match text {
-            Some(text) if !text.is_empty() => format!("a list is expected here: [{text}]"),
+            Some(text) if text.bytes().all(|byte| byte.is_ascii_alphanumeric()) && !text.is_empty() => {
+                format!("a list is expected here: [{text}]")
+            }
+            // Unquoted, `*` would be an alias.
+            Some(text) if !text.is_empty() && !text.contains('\'') => {
+                format!("a list is expected here: ['{text}']")
+            }
             _ => "a list such as [a, b] is expected here".to_owned(),
         },
         Error::Unexpected { expected: "mapping start", .. } => wrong("a mapping of keys to values"),
@@ -182,6 +188,10 @@ mod tests {
             (
                 "select:\n  include:\n    - pid: [many]\n",
                 "3:13: select.include[0].pid[0]: \"many\" is not a whole number from 0 to 4294967295",
+            ),
+            (
+                "select:\n  include:\n    - exe: '*/nginx'\n",
+                "3:12: select.include[0].exe: a list is expected here: ['*/nginx']",
             ),
             ("select: 5\n", "1:9: select: \"5\" is not a mapping of keys to values"),
             (

@@ -76,14 +76,45 @@ pub fn parse_attributes(text: &str) -> Vec<(String, String)> {
         .collect()
 }
 
+/// Attributes that tell what made the spans: the agent.
+fn is_of_the_agent(key: &str) -> bool {
+    key.starts_with("telemetry.sdk.") || key.starts_with("telemetry.distro.")
+}
+
+/// Attributes that the agent knows of each process.
+fn is_of_a_process(key: &str) -> bool {
+    key == "process.pid" || key.starts_with("process.executable.")
+}
+
+/// Why an attribute cannot be given to every resource; none if it can.
+pub fn why_not_for_all(key: &str) -> Option<&'static str> {
+    match key {
+        "" => Some("an attribute needs a name"),
+        "service.name" => Some(
+            "it names one service: use select.include[].service_name, or OTEL_SERVICE_NAME of the process",
+        ),
+        "service.instance.id" => {
+            Some("it names one process: use OTEL_RESOURCE_ATTRIBUTES in the environment of that process")
+        }
+        key if is_of_a_process(key) => Some("the agent tells it of each process"),
+        key if is_of_the_agent(key) => Some("it names what made the spans: the agent"),
+        _ => None,
+    }
+}
+
 /// The resource that the spans of a service instance share. Command lines are left out: they hold
 /// secrets.
 pub fn resource(facts: &ProcessFacts, rule: Option<&str>, host: &Host) -> Resource {
     let service_name = service_name(facts, rule);
     let mut attributes: Vec<KeyValue> = vec![("service.name".into(), text(&service_name))];
+    let own = own_attributes(facts);
+    let own = own.iter().filter(|(key, _)| !is_of_the_agent(key) && !is_of_a_process(key));
+    // The operator first, then the target, then what is found out.
+    let given: Vec<&(String, String)> = host.attributes.iter().chain(own).collect();
     let mut add = |key: &str, value: Value| {
         if !attributes.iter().any(|(known, _)| known == key) {
-            attributes.push((key.to_owned().into(), value));
+            let given = given.iter().find(|(known, _)| known == key).map(|(_, value)| text(value));
+            attributes.push((key.to_owned().into(), given.unwrap_or(value)));
         }
     };
     let runtime = runtime(file_name(&facts.exe));
@@ -110,7 +141,7 @@ pub fn resource(facts: &ProcessFacts, rule: Option<&str>, host: &Host) -> Resour
     add("telemetry.sdk.version", text(env!("CARGO_PKG_VERSION")));
     add("telemetry.distro.name", text("tracer"));
     add("telemetry.distro.version", text(env!("CARGO_PKG_VERSION")));
-    for (key, value) in host.attributes.iter().chain(&own_attributes(facts)) {
+    for (key, value) in &given {
         add(key, text(value));
     }
     Resource { service_name, pid: facts.pid, attributes }
@@ -176,6 +207,38 @@ mod tests {
         assert_eq!(service_name(&target, None), "own[2J");
         target.environment.insert("OTEL_SERVICE_NAME".to_owned(), "\u{1b}\n".to_owned());
         assert_eq!(service_name(&target, None), "in[31mlist", "nothing is left of it");
+    }
+
+    #[test]
+    fn attributes_of_the_operator_replace_those_of_the_target_and_these_what_is_found_out() {
+        let mut target = facts("/usr/bin/node", "node x.js", "/");
+        target.environment.insert(
+            "OTEL_RESOURCE_ATTRIBUTES".to_owned(),
+            "host.name=pod,service.instance.id=one,team=a,process.pid=1,telemetry.sdk.name=own,container.id=c"
+                .to_owned(),
+        );
+        let given = [("host.name", "node-7"), ("team", "b"), ("os.type", "beos")];
+        let host = Host {
+            name: "found".to_owned(),
+            attributes: given.map(|(key, value)| (key.to_owned(), value.to_owned())).to_vec(),
+            ..Host::default()
+        };
+        let made = resource(&target, None, &host);
+        let value = |key: &str| {
+            let mut values = made.attributes.iter().filter(|(known, _)| known == key).map(|(_, value)| value);
+            (values.next().cloned(), values.count())
+        };
+        for (key, expected) in [
+            ("host.name", text("node-7")),
+            ("team", text("b")),
+            ("os.type", text("beos")),
+            ("service.instance.id", text("one")),
+            ("container.id", text("c")),
+            ("process.pid", Value::Int(7)),
+            ("telemetry.sdk.name", text("tracer")),
+        ] {
+            assert_eq!(value(key), (Some(expected), 0), "{key}");
+        }
     }
 
     #[test]

@@ -146,7 +146,10 @@ impl std::fmt::Display for StatusReport {
             writeln!(f, "  {:>12}  {}", count.count, count.meaning)?;
         }
         match &self.export {
-            None => writeln!(f, "\nNothing is exported: no OTLP endpoint is configured."),
+            None => writeln!(
+                f,
+                "\nNothing is exported: no OTLP endpoint is configured, or the export is turned off."
+            ),
             Some(export) => {
                 writeln!(
                     f,

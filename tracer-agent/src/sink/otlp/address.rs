@@ -6,7 +6,7 @@ use base64::{Engine, prelude::BASE64_STANDARD};
 use fluent_uri::{Uri, component::Authority};
 use http::HeaderValue;
 
-use super::config::OtlpProtocol;
+use super::protocol::OtlpProtocol;
 use crate::percent::percent_decoded;
 
 /// Path of the receiver of traces, by HTTP.

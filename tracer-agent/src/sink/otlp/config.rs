@@ -6,38 +6,14 @@ use http::{HeaderName, HeaderValue, header};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::address::{OtlpAddress, UrlKind};
+use super::{
+    address::{OtlpAddress, UrlKind},
+    protocol::OtlpProtocol,
+};
 use crate::{
     problem::Problem,
     units::{Size, Time},
 };
-
-/// The OTLP protocol.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-pub enum OtlpProtocol {
-    /// gRPC.
-    #[serde(rename = "grpc")]
-    Grpc,
-    /// Protobuf in HTTP requests.
-    #[default]
-    #[serde(rename = "http/protobuf")]
-    HttpProtobuf,
-    /// JSON in HTTP requests.
-    #[serde(rename = "http/json")]
-    HttpJson,
-}
-
-impl std::str::FromStr for OtlpProtocol {
-    type Err = String;
-    fn from_str(text: &str) -> Result<Self, String> {
-        match text {
-            "grpc" => Ok(Self::Grpc),
-            "http/protobuf" => Ok(Self::HttpProtobuf),
-            "http/json" => Ok(Self::HttpJson),
-            other => Err(format!("{other:?} is not one of grpc, http/protobuf, http/json")),
-        }
-    }
-}
 
 /// Compression of requests.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -114,6 +90,9 @@ impl Default for ExportConfig {
     }
 }
 
+/// Bytes that an encoded span may have.
+const SPAN_BYTES: u64 = 64 << 10;
+
 impl ExportConfig {
     /// The address that requests go to; none if nothing is exported.
     ///
@@ -156,6 +135,18 @@ impl ExportConfig {
                 problems.push(Problem::new(format!("headers.{name}"), message));
             }
         }
+        let checks = [
+            ("timeout", self.timeout.0.is_zero(), "a request needs time: 0 would end each before its answer"),
+            ("batch_spans", self.batch_spans == 0, "at least 1 span must fit into a request"),
+            (
+                "queue_spans",
+                self.queue_spans == 0,
+                "at least 1 span must be able to wait; disabled exports none",
+            ),
+            ("queue_bytes", self.queue_bytes.0 < SPAN_BYTES, "at least 64KiB are needed: a span must fit"),
+        ];
+        let wrong = checks.into_iter().filter(|(_, is_wrong, _)| *is_wrong);
+        problems.extend(wrong.map(|(key, _, message)| Problem::new(key, message)));
         problems
     }
 }

@@ -4,6 +4,7 @@ pub mod address;
 mod answer;
 pub mod config;
 mod grpc;
+mod protocol;
 mod queue;
 mod transport;
 mod worker;
@@ -14,7 +15,7 @@ use std::{
     time::Duration,
 };
 
-pub use self::config::{ExportConfig, OtlpProtocol};
+pub use self::{config::ExportConfig, protocol::OtlpProtocol};
 use self::{
     queue::{Encoded, ExportQueue},
     transport::OtlpTransport,

@@ -4,7 +4,8 @@ use std::time::{Duration, Instant};
 
 use super::{
     answer::Answer,
-    config::{ExportConfig, OtlpProtocol},
+    config::ExportConfig,
+    protocol::OtlpProtocol,
     queue::{DropReason, Encoded, ExportQueue},
     transport::OtlpTransport,
 };
