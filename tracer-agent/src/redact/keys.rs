@@ -123,15 +123,81 @@ impl SecretKey {
     }
 }
 
-/// The entry that hides a key, whose escapes are decoded. What stands in brackets is a key of its own:
-/// `user[password]`.
-pub(super) fn entry_of<'a>(list: &'a [SecretKey], key: &str) -> Option<&'a SecretKey> {
-    key.split(['[', ']']).filter(|part| !part.is_empty()).find_map(|part| {
-        let words = words(part);
+/// The list.
+#[derive(Clone, Debug)]
+pub(super) struct SecretKeys {
+    entries: Vec<SecretKey>,
+    /// How entries end: a bit for each two letters, so that most keys need no search.
+    endings: [u32; 32],
+}
+
+impl SecretKeys {
+    pub(super) fn new<'a>(entries: impl Iterator<Item = &'a str>) -> Self {
+        let entries: Vec<SecretKey> = entries.filter_map(SecretKey::new).collect();
+        let mut endings = [0; 32];
+        for entry in &entries {
+            let mut letters = entry.glued.bytes().rev().map(letter);
+            match (letters.next(), letters.next()) {
+                (Some(last), Some(before)) => endings[last] |= 1 << before,
+                // It may end what ends in any two letters.
+                (Some(last), None) => endings[last] = u32::MAX,
+                (None, _) => {}
+            }
+        }
+        Self { entries, endings }
+    }
+
+    /// The entry that hides a key, whose escapes are decoded. What stands in brackets is a key of its own:
+    /// `user[password]`.
+    pub(super) fn entry_of(&self, key: &str) -> Option<&SecretKey> {
+        let mut rest = key;
+        while !rest.is_empty() {
+            let end = rest.bytes().position(|byte| matches!(byte, b'[' | b']'));
+            let part = rest.get(..end.unwrap_or(rest.len())).unwrap_or_default();
+            if self.may_hide(part)
+                && let Some(entry) = self.search(part)
+            {
+                return Some(entry);
+            }
+            rest = end.and_then(|end| rest.get(end + 1..)).unwrap_or_default();
+        }
+        None
+    }
+
+    /// Whether an entry ends as a key does, with the digits at its end or without them.
+    fn may_hide(&self, key: &str) -> bool {
+        if !key.is_ascii() {
+            return true;
+        }
+        let ends_alike = |digits_count: bool| {
+            let mut letters = key
+                .bytes()
+                .rev()
+                .skip_while(|byte| !byte.is_ascii_alphanumeric() || !digits_count && byte.is_ascii_digit())
+                .filter(u8::is_ascii_alphanumeric)
+                .map(letter);
+            let Some(last) = letters.next() else { return false };
+            match letters.next() {
+                Some(before) => self.endings[last] & 1 << before != 0,
+                None => self.endings[last] == u32::MAX,
+            }
+        };
+        let ends_in_digit =
+            key.bytes().rev().find(u8::is_ascii_alphanumeric).is_some_and(|byte| byte.is_ascii_digit());
+        ends_alike(true) || ends_in_digit && ends_alike(false)
+    }
+
+    fn search(&self, key: &str) -> Option<&SecretKey> {
+        let words = words(key);
         let unnumbered = words.trim_end_matches(|c: char| c == '_' || c.is_ascii_digit());
-        list.iter()
-            .find(|entry| entry.hides(&words) || unnumbered.len() < words.len() && entry.hides(unnumbered))
-    })
+        let has_number = unnumbered.len() < words.len();
+        self.entries.iter().find(|entry| entry.hides(&words) || has_number && entry.hides(unnumbered))
+    }
+}
+
+/// A letter in either case, or a digit, as one of 32 values; some digits and letters share one.
+fn letter(byte: u8) -> usize {
+    usize::from(byte & 31)
 }
 
 /// The words of a name in lower case, each behind a line: `accessToken`, `access-token` and `Access.Token` are
@@ -159,8 +225,8 @@ fn words(name: &str) -> String {
 mod tests {
     use super::*;
 
-    fn default_keys() -> Vec<SecretKey> {
-        DEFAULT_KEYS.iter().filter_map(|entry| SecretKey::new(entry)).collect()
+    fn default_keys() -> SecretKeys {
+        SecretKeys::new(DEFAULT_KEYS.iter().copied())
     }
 
     #[test]
@@ -200,7 +266,7 @@ mod tests {
                      authorization Authorization auth_token bearer jwt JWT id_jwt session sessionid session_id \
                      sessionId JSESSIONID jsessionid PHPSESSID sid connect.sid _csrf xsrf g-recaptcha-response";
         for name in names.split_whitespace() {
-            assert!(entry_of(&list, name).is_some(), "{name} is shown");
+            assert!(list.entry_of(name).is_some(), "{name} is shown");
         }
     }
 
@@ -213,14 +279,13 @@ mod tests {
                      authors authority oauth2_provider signed sigma design side aside page q state nonce \
                      user id user_id response request otps pins user[name] a[0] 1 [] _ -";
         for name in names.split_whitespace() {
-            assert!(entry_of(&list, name).is_none(), "{name} is hidden");
+            assert!(list.entry_of(name).is_none(), "{name} is hidden");
         }
     }
 
     #[test]
     fn an_entry_hides_what_ends_in_its_words_or_only_itself() {
-        let list: Vec<SecretKey> =
-            ["ssn", "=plate", "a b"].iter().filter_map(|entry| SecretKey::new(entry)).collect();
+        let list = SecretKeys::new(["ssn", "=plate", "a b"].into_iter());
         for (key, is_hidden) in [
             ("ssn", true),
             ("customerSsn", true),
@@ -234,7 +299,7 @@ mod tests {
             ("x-a-b", true),
             ("token", false),
         ] {
-            assert_eq!(entry_of(&list, key).is_some(), is_hidden, "{key}");
+            assert_eq!(list.entry_of(key).is_some(), is_hidden, "{key}");
         }
         assert!(SecretKey::new("=").is_none() && SecretKey::new("--").is_none());
     }

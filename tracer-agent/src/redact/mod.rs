@@ -8,7 +8,7 @@ pub mod mask;
 use std::borrow::Cow;
 
 pub use self::keys::DEFAULT_KEYS;
-use self::keys::{SecretKey, entry_of};
+use self::keys::{SecretKey, SecretKeys};
 use crate::percent::percent_decoded;
 
 /// What stands in place of a secret.
@@ -19,13 +19,13 @@ pub const CREDENTIALS: &str = "REDACTED:REDACTED@";
 /// Replaces secrets.
 #[derive(Clone, Debug)]
 pub struct Redactor {
-    keys: Vec<SecretKey>,
+    keys: SecretKeys,
 }
 
 impl Redactor {
     /// Hides the values of these keys; see [`DEFAULT_KEYS`] for what an entry may be.
     pub fn new(keys: &[String]) -> Self {
-        Self { keys: keys.iter().filter_map(|entry| SecretKey::new(entry)).collect() }
+        Self { keys: SecretKeys::new(keys.iter().map(String::as_str)) }
     }
 
     /// A query string (without its question mark) without the values of secret keys. Escapes in a
@@ -113,10 +113,10 @@ impl Redactor {
         // An authority is no part of a key: its user may be masked.
         let key = key.split(BEFORE_AUTHORITY).next().unwrap_or_default();
         if !key.contains('%') {
-            return entry_of(&self.keys, key);
+            return self.keys.entry_of(key);
         }
         // Twice: some servers decode twice.
-        entry_of(&self.keys, &percent_decoded(&percent_decoded(key)))
+        self.keys.entry_of(&percent_decoded(&percent_decoded(key)))
     }
 }
 
