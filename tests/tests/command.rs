@@ -221,7 +221,7 @@ fn the_daemon_works_by_its_configuration_and_exports_by_grpc() {
     let config = folder.file("tracer.yaml");
     let text = format!(
         "select:\n  include:\n    - pid: [{}]\n      service_name: edge\nexport:\n  endpoint: {}\n  protocol: grpc\n  compression: gzip\n\
-         spans:\n  routes: [\"/users/{{id}}\"]\n  request_headers: [X-Tenant, Cookie]\nresource_attributes:\n  deployment.environment.name: test\n",
+         spans:\n  routes: [\"/users/{{id}}\"]\n  request_headers: [X-Tenant]\nresource_attributes:\n  deployment.environment.name: test\n",
         nginx.pid(),
         receiver.grpc_endpoint()
     );

@@ -277,19 +277,41 @@ pub fn text(findings: &[Finding]) -> String {
     text
 }
 
+/// Why a process is seen or not.
+pub struct Explanation {
+    /// Sentences for a person.
+    pub lines: Vec<String>,
+    /// The agent traces it.
+    pub is_traced: bool,
+}
+
 /// Why a process is not seen, as far as the agent and `/proc` tell.
-pub fn explain(pid: u32, proc: &Proc, agent: Option<&StatusReport>) -> Vec<String> {
+pub fn explain(pid: u32, proc: &Proc, agent: Option<&StatusReport>) -> Explanation {
+    let mut lines = Vec::new();
+    let is_traced = explain_in(&mut lines, pid, proc, agent);
+    Explanation { lines, is_traced }
+}
+
+/// Returns whether the agent traces the process.
+fn explain_in(lines: &mut Vec<String>, pid: u32, proc: &Proc, agent: Option<&StatusReport>) -> bool {
     let facts = match proc.facts(pid) {
         Ok(facts) => facts,
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-            return vec![format!("There is no process {pid}.")];
+            let is_there = proc.parent(pid).is_some();
+            lines.push(if is_there {
+                format!("Process {pid} executes no file: it is a kernel thread, or it has ended.")
+            } else {
+                format!("There is no process {pid}.")
+            });
+            return false;
         }
         Err(error) => {
-            return vec![format!("Process {pid} cannot be looked at: {error}. Run the doctor as root.")];
+            lines.push(format!("Process {pid} cannot be looked at: {error}. Run the doctor as root."));
+            return false;
         }
     };
     let ports = proc.listening_ports(pid).unwrap_or_default();
-    let mut lines = vec![format!("Process {pid} is {} (parent {}).", escaped(&facts.exe), facts.parent)];
+    lines.push(format!("Process {pid} is {} (parent {}).", escaped(&facts.exe), facts.parent));
     if !ports.is_empty() {
         let ports: Vec<String> = ports.iter().map(u16::to_string).collect();
         lines.push(format!("It listens on TCP port {}.", ports.join(", ")));
@@ -299,7 +321,7 @@ pub fn explain(pid: u32, proc: &Proc, agent: Option<&StatusReport>) -> Vec<Strin
     }
     let Some(agent) = agent else {
         lines.push("No agent answers here: start one, or name its socket with --socket.".to_owned());
-        return lines;
+        return false;
     };
     // A worker belongs to the instance of an ancestor.
     let mut ancestor = Some(pid);
@@ -314,7 +336,7 @@ pub fn explain(pid: u32, proc: &Proc, agent: Option<&StatusReport>) -> Vec<Strin
     }
     let Some(service) = service else {
         lines.push("The agent does not trace it: no selector matches it, or one excludes it.".to_owned());
-        return lines;
+        return false;
     };
     lines.push(format!("The agent traces it, as service {:?} (process {}).", service.name, service.pid));
     if service.counts.is_empty() {
@@ -323,7 +345,7 @@ pub fn explain(pid: u32, proc: &Proc, agent: Option<&StatusReport>) -> Vec<Strin
     for count in &service.counts {
         lines.push(format!("  {:>10}  {}", count.count, count.meaning));
     }
-    lines
+    true
 }
 
 #[cfg(test)]
@@ -365,8 +387,11 @@ mod tests {
     #[test]
     fn a_process_that_is_not_selected_is_told_so() {
         let pid = std::process::id();
-        let lines = explain(pid, &Proc::default(), Some(&StatusReport::default())).join("\n");
+        let lines = explain(pid, &Proc::default(), Some(&StatusReport::default())).lines.join("\n");
         assert!(lines.contains("no selector matches it"), "{lines}");
-        assert_eq!(explain(u32::MAX, &Proc::default(), None), [format!("There is no process {}.", u32::MAX)]);
+        assert_eq!(
+            explain(u32::MAX, &Proc::default(), None).lines,
+            [format!("There is no process {}.", u32::MAX)]
+        );
     }
 }

@@ -141,6 +141,7 @@ impl Agent {
         };
         let status = Shared::default();
         let shared = Arc::new(SharedState::default());
+        shared.output_has_account.store(summary, Ordering::Relaxed);
         let (commands, inbox) = mpsc::channel();
         let feedback = KernelFeedback::new(kernel.policies(), kernel.take_propagation());
         let mut worker = Worker {
@@ -199,9 +200,8 @@ impl Agent {
     }
 
     /// Ends: what was seen is sent within the configured time, and counted otherwise. Returns the last
-    /// status, after `limits.shutdown` and [`GRACE`] at the latest, whatever is stuck; and why the output or the
-    /// recording is not complete, if it is not.
-    pub fn stop(self) -> (StatusReport, Vec<String>) {
+    /// status, after `limits.shutdown` and [`GRACE`] at the latest, whatever is stuck.
+    pub fn stop(self) -> Ended {
         /// What the pipeline's thread needs besides waiting.
         const MARGIN: Duration = Duration::from_millis(100);
         let deadline = self.shared.deadline.get_or_init(|| Instant::now() + self.shutdown);
@@ -213,8 +213,19 @@ impl Agent {
         let problems = problems.unwrap_or_else(|| {
             vec!["the pipeline is stuck or has failed: what it still had is lost".to_owned()]
         });
-        (self.status.lock().unwrap_or_else(PoisonError::into_inner).clone(), problems)
+        let status = self.status.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        Ended { status, problems, account: self.shared.account.get().cloned() }
     }
+}
+
+/// How an agent ended.
+pub struct Ended {
+    /// Its last status.
+    pub status: StatusReport,
+    /// Why the output or the recording is not complete; empty if both are.
+    pub problems: Vec<String>,
+    /// What was seen and what is missing, in lines; none if the output has told it.
+    pub account: Option<String>,
 }
 
 fn random_seed() -> u64 {

@@ -23,6 +23,10 @@ pub(super) struct SharedState {
     pub(super) output_closed: AtomicBool,
     /// Set at the end: why the output or the recording is not complete.
     pub(super) problems: OnceLock<Vec<String>>,
+    /// Set at the end, if the output tells nothing of it: what was seen and what is missing.
+    pub(super) account: OnceLock<String>,
+    /// The output ends with that account.
+    pub(super) output_has_account: AtomicBool,
 }
 
 impl SharedState {

@@ -19,7 +19,7 @@ use crate::{
     clock, correlate,
     event::{Input, Tell},
     kernel::{Kernel, ring::Ring},
-    ledger::{Counter, Counts},
+    ledger::{Counter, Counts, write_ledger},
     log,
     pipeline::{Out, Pipeline},
     sink::{SinkEnd, Sinks, SpanSink},
@@ -217,6 +217,11 @@ impl Worker {
         let problems = self.feed.wait(self.shared.deadline());
         self.publish();
         // Nobody else sets it.
+        if !self.shared.output_has_account.load(Ordering::Relaxed) {
+            let pipeline = &self.feed.pipeline;
+            let account = write_ledger(pipeline.ledger(), &|pid| pipeline.service_name(pid));
+            let _ = self.shared.account.set(account);
+        }
         let _ = self.shared.problems.set(problems);
     }
 

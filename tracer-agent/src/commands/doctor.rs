@@ -6,7 +6,7 @@ use std::process::ExitCode;
 
 use super::{
     flags::DoctorFlags,
-    outcome::{CommandOutcome, UNSUPPORTED, print_json, print_lines},
+    outcome::{CommandOutcome, FAILURE, UNSUPPORTED, print_json, print_lines},
 };
 use crate::{
     agent::status,
@@ -18,13 +18,16 @@ use crate::{
 pub(super) fn run(flags: &DoctorFlags, switches: &Switches) -> CommandOutcome {
     if let Some(pid) = flags.pid {
         let agent = status::ask(&flags.socket).ok();
-        let lines = doctor::explain(pid, &Proc::default(), agent.as_ref());
+        let doctor::Explanation { lines, is_traced } = doctor::explain(pid, &Proc::default(), agent.as_ref());
         if flags.json {
-            print_json(&format!("{}\n", serde_json::json!({ "pid": pid, "lines": lines })))?;
+            print_json(&format!(
+                "{}\n",
+                serde_json::json!({ "pid": pid, "traced": is_traced, "lines": lines })
+            ))?;
         } else {
             print_lines(&(lines.join("\n") + "\n"))?;
         }
-        return Ok(ExitCode::SUCCESS);
+        return Ok(if is_traced { ExitCode::SUCCESS } else { ExitCode::from(FAILURE) });
     }
     let environment =
         doctor::Environment { root: "/".into(), probe: Some(probe), switches: switches.clone() };

@@ -10,7 +10,7 @@ use super::{
 };
 use crate::{
     agent::{
-        Agent, Options, signals,
+        Agent, Ended, Options, signals,
         status::{self, Server},
     },
     config::Config,
@@ -71,8 +71,11 @@ fn cannot_answer(path: &Path, error: &io::Error) -> Failure {
 
 /// Ends the agent. The exit code is 1 if the output or the recording is not complete.
 pub(super) fn finish(agent: Agent) -> CommandOutcome {
-    let (last, problems) = agent.stop();
-    if let Some(export) = last.export
+    let Ended { status, problems, account } = agent.stop();
+    for line in account.iter().flat_map(|account| account.lines()) {
+        tracing::info!("{line}");
+    }
+    if let Some(export) = status.export
         && export.sent < export.queued
     {
         let left = export.queued - export.sent;

@@ -15,7 +15,10 @@ pub(super) fn run(flags: &StatusFlags) -> CommandOutcome {
         let path = flags.socket.display();
         Failure::new(
             FAILURE,
-            format!("no agent answers on {path}: {error}; is it running, and are you its user?"),
+            format!(
+                "no agent answers on {path}: {error}; is it running, and are you its user? \
+                 Without --socket only `tracer agent` answers"
+            ),
         )
     })?;
     if flags.json {

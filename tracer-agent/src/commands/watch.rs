@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::{
     flags::TraceFlags,
-    outcome::{CommandOutcome, Failure, USAGE},
+    outcome::{CommandOutcome, FAILURE, Failure, USAGE},
     session::{check_socket, finish, serve_status, start},
 };
 use crate::{
@@ -34,9 +34,16 @@ pub(super) fn run(flags: &TraceFlags, daemon: bool, switches: &Switches) -> Comm
     if daemon {
         signals::notify_ready();
     }
+    if only_pids && !daemon && agent.targets_alive() == 0 {
+        finish(agent)?;
+        return Err(Failure::new(
+            FAILURE,
+            "nothing is traced: the processes that --pid names have ended, or do not match the other selectors too",
+        ));
+    }
     while !signals::received() && !agent.output_closed() {
         if only_pids && !daemon && agent.targets_alive() == 0 {
-            tracing::info!("the last process that was named has ended");
+            tracing::info!("no process that was named is traced any more");
             break;
         }
         signals::wait(Duration::from_millis(200));

@@ -309,6 +309,10 @@ impl Session {
 
     /// Bytes of a direction went by unseen.
     pub(super) fn gap(&mut self, direction: Direction, length: u64, now_ns: u64) {
+        // The kernel does not show what nobody reads.
+        if self.is_opaque() {
+            return;
+        }
         self.yields.push(Yield::Count(Counter::BytesLost, length));
         self.in_call[direction.index()] = false;
         if let ProtocolState::Parsing { parser, .. } = &mut self.state {

@@ -43,6 +43,8 @@ pub(crate) const NOT_DATA: i32 = MSG_OOB | MSG_PEEK | MSG_ERRQUEUE;
 
 const AF_UNIX: u16 = 1;
 
+const AF_NETLINK: u16 = 16;
+
 const SOCK_DGRAM: u16 = 2;
 
 const TCP_CLOSE: u8 = 7;
@@ -388,6 +390,10 @@ unsafe fn count_other(sk: *const c_void) {
     // SAFETY: as the caller's.
     let (family, kind): (u16, u16) =
         unsafe { (load(sk, offset!(sock_family)), load(sk, offset!(sock_type))) };
+    // Talk with the kernel, not with a service.
+    if family == AF_NETLINK {
+        return;
+    }
     let counter = if family == AF_UNIX {
         KernelCounter::UnixSocket
     } else if kind == SOCK_DGRAM {

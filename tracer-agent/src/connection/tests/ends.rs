@@ -82,3 +82,16 @@ fn open_requests_of_connections_that_are_forgotten_are_counted() {
     assert_eq!(driver.seen.of(Counter::ConnectionsEvicted), 1);
     assert_eq!(driver.seen.of(Counter::ExchangesOpen), 1);
 }
+
+#[test]
+fn what_an_opaque_connection_carries_is_not_lost() {
+    let mut driver = Driver::new();
+    driver.open(1, OPEN_BIRTH);
+    driver.data(1, RECEIVE, 0, b"SSH-2.0-OpenSSH_9.2\r\n", MS);
+    assert_eq!(driver.seen.opaque, 1);
+    driver.close(1, CLOSE_ALL, 0, 5000, 2 * MS);
+    driver.tick(3 * MS);
+    driver.tick(200 * MS);
+    driver.table.finish(300 * MS, &mut driver.seen);
+    assert_eq!(driver.seen.of(Counter::BytesLost), 0);
+}

@@ -514,6 +514,10 @@ impl Parser for Http1 {
         }
         self.settle(Side::Request, out);
         self.settle(Side::Response, out);
+        if matches!(self.request.phase, Phase::Head) {
+            // The head of a request that never became whole.
+            out.push(Yield::Count(Counter::ExchangesUnparsed, 1));
+        }
         self.end_response(end, now_ns, out);
         self.done = true;
     }

@@ -880,3 +880,15 @@ fn a_request_carries_the_contexts_of_the_formats_that_are_configured() {
         assert_eq!(found, (formats == [HeaderFormat::B3]).then_some([7; 16]), "{formats:?}");
     }
 }
+
+#[test]
+fn a_head_that_never_becomes_whole_is_counted() {
+    let mut driver = Driver::new(Start::Birth);
+    driver.call(Side::Request, b"GET /half HTTP/1.1\r\nHost: x");
+    driver.close(End::Closed);
+    assert_eq!(driver.count(Counter::ExchangesUnparsed), 1);
+    let mut driver = Driver::new(Start::Birth);
+    driver.call(Side::Request, b"GET /whole HTTP/1.1\r\nHost: x\r\n\r\n");
+    driver.close(End::Closed);
+    assert_eq!(driver.count(Counter::ExchangesUnparsed), 0);
+}

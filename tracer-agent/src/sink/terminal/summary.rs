@@ -65,7 +65,7 @@ impl Summary {
     pub fn table(&self) -> String {
         let mut text = String::new();
         if self.endpoints.is_empty() {
-            return "No request was seen.\n".to_owned();
+            return "There are no spans.\n".to_owned();
         }
         let seconds = self.last_ns.saturating_sub(self.first_ns) as f64 / 1e9;
         let rate = |count: u64| {
