@@ -113,8 +113,9 @@ fn headers(environment: &Environment, loaded: Result<LoadedPrograms, String>) ->
         Ok(taken) if taken.first_only => finding(
             WHAT,
             Verdict::Less,
-            "only on the first request of a connection, to ports that are known to speak HTTP/1: this kernel \
-             tells programs wrongly what they can read (FIONREAD) while later ones could get one",
+            "only on the first request of a connection, and only to ports known to speak HTTP/1 \
+             (--propagation-http-ports adds some): on this kernel FIONREAD is wrong for a socket while headers can be \
+             added to its requests",
         ),
         Ok(taken) => finding(
             WHAT,
@@ -270,7 +271,7 @@ pub fn text(findings: &[Finding]) -> String {
     text += if findings.iter().any(|finding| finding.verdict == Verdict::Missing) {
         "\ntracer cannot work here: the lines with ✗ say what is missing.\n"
     } else if findings.iter().any(|finding| finding.verdict == Verdict::Less) {
-        "\ntracer works here, with what the lines with – say.\n"
+        "\ntracer works here; the lines with – name its limits.\n"
     } else {
         "\ntracer works here.\n"
     };

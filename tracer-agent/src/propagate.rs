@@ -33,10 +33,11 @@ pub struct PropagationConfig {
     pub mode: Option<Mode>,
     /// Address ranges that headers may go to, besides this host itself. The narrowest range decides.
     pub allow: Vec<Range>,
-    /// Address ranges that headers must not go to. What calls its own address is not meant.
+    /// Address ranges that headers must not go to. Requests of a host to its own addresses are exempt.
     pub deny: Vec<Range>,
     /// Ports that speak HTTP/1 from the first connection on: `8080`, `8080-8090`, or a list of such. Others are
-    /// learned from traffic. It matters for sockets that block: they get headers only for such ports.
+    /// learned from traffic. Requests of blocking sockets get headers only to such ports, and on kernels with a wrong
+    /// FIONREAD all requests do (`traces.md`).
     pub http_ports: Ports,
 }
 

@@ -24,7 +24,7 @@ fn checked(file: &Path) -> Result<String, Failure> {
     let config = Config::from_file(file).map_err(|error| Failure::new(USAGE, error))?;
     let mut text = format!("{}: no errors\n", file.display());
     if config.select.include.is_empty() {
-        text += "No process is selected: flags must, or select.include.\n";
+        text += "select.include is empty: without flags that select processes, nothing is traced.\n";
     }
     if let Some(reason) = config.export.why_not() {
         text += &format!("Spans are not exported: {reason}.\n");

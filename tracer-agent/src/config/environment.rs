@@ -408,7 +408,7 @@ mod tests {
             ("OTEL_BSP_MAX_EXPORT_BATCH_SIZE", "-1", "is not a number of spans"),
             ("OTEL_SDK_DISABLED", "yes", "\"yes\" is neither true nor false"),
             ("OTEL_RESOURCE_ATTRIBUTES", "nonsense", "entry 1 is not key=value"),
-            ("OTEL_RESOURCE_ATTRIBUTES", "process.pid=1", "process.pid: the agent tells it of each process"),
+            ("OTEL_RESOURCE_ATTRIBUTES", "process.pid=1", "process.pid: the agent sets it for each process"),
             ("OTEL_RESOURCE_ATTRIBUTES", "telemetry.sdk.name=me", "telemetry.sdk.name: it names what made"),
             ("OTEL_INSTRUMENTATION_HTTP_KNOWN_METHODS", "GET POST", "\"GET POST\" is not a method"),
             ("OTEL_TRACES_SAMPLER", "xray", "\"xray\" is not one of always_on"),

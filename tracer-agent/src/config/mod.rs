@@ -38,17 +38,17 @@ pub struct Config {
     pub spans: SpanConfig,
     /// How spans become traces.
     pub links: LinkConfig,
-    /// `adopt`, or `suppress`: what is done where an application traces itself. With `adopt` a call that
-    /// carries a trace header of the application's own gets the ids of that header, and no span if its process was seen
-    /// to export spans by OTLP over HTTP, nor do that process's requests if their traces go on in such headers; with
-    /// `suppress` such a call gets no span, nor does anything of such a process.
+    /// How applications that trace themselves are treated. `adopt`: a client request with the application's own trace
+    /// header gets the ids of that header. If the process was also seen to export spans by OTLP over HTTP, that client
+    /// request gets no span here, and neither does the server request whose trace it continues. `suppress`: neither
+    /// such client requests nor any request of such a process get a span.
     pub sdk: Sdk,
     /// Which traces are kept.
     pub sampling: SamplingConfig,
     /// Trace headers in the requests that traced processes send.
     pub propagation: PropagationConfig,
     /// What is written of exchanges: `text`, `tree`, `json`, `otlp-json` or `none`. Without it, `tracer run`
-    /// and a watch write `tree` on a terminal, else `text`.
+    /// and a watch (`tracer` without a command) write `tree` on a terminal, else `text`.
     pub output: Format,
     /// File that the output goes to; standard error for `tracer run`, else standard output.
     pub output_file: Option<PathBuf>,

@@ -131,8 +131,9 @@ impl Propagation {
         self.lease.store(1, u64::from(self.first_only));
         if self.first_only {
             tracing::warn!(
-                "this kernel tells programs wrongly what they can read (FIONREAD) while requests can get headers: \
-                 only the first request on a connection gets one, to ports that are known to speak HTTP/1"
+                "trace headers are limited on this kernel: FIONREAD is wrong for a socket while headers can be added \
+                 to its requests. To keep programs safe, only the first request of a connection gets a header, and \
+                 only to ports known to speak HTTP/1 (--propagation-http-ports adds some)"
             );
         }
         Ok(())

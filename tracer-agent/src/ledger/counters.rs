@@ -28,8 +28,8 @@ macro_rules! counters {
 
 counters! {
     BytesSeen "bytes.seen" "bytes that moved on traced connections";
-    BytesCopied "bytes.copied" "bytes of those that were copied to the agent";
-    BytesSkipped "bytes.skipped" "bytes of those that were left out on purpose: bodies";
+    BytesCopied "bytes.copied" "of these bytes, those that were copied to the agent";
+    BytesSkipped "bytes.skipped" "of these bytes, those that were left out on purpose: bodies";
     BytesLost "bytes.lost" "bytes that moved unseen: a splice, a full ring, or another reader";
     BytesOverlapping "bytes.overlapping" "bytes reported twice: several threads on one socket at once";
     BytesIoUring "bytes.io_uring" "bytes moved by io_uring: lengths only";
@@ -68,7 +68,7 @@ counters! {
     HeadersForwarded "headers.forwarded" "calls whose forwarded trace header was made to name them";
     HeadersOwn "headers.own" "calls without one of ours: they carry the application's own trace header";
     HeadersBlocking "headers.blocking" "calls without a trace header: later request of a blocking socket";
-    HeadersUnknownPort "headers.unknown_port" "calls without a trace header: blocking socket to a port not known to speak HTTP/1";
+    HeadersUnknownPort "headers.unknown_port" "calls without a trace header: port not known to speak HTTP/1 (--propagation-http-ports), and the socket blocks or the kernel is limited";
     HeadersQueue "headers.queue" "calls without a trace header: send queue not empty, or small";
     HeadersBoundary "headers.boundary" "calls without a trace header: boundary unknown";
     HeadersTooLong "headers.too_long" "calls without a trace header: head too long";
@@ -84,7 +84,7 @@ counters! {
     HeadersFailed "headers.failed" "calls without a trace header: no space, or spliced bytes";
     HeadersOtherContext "headers.other_context" "calls without a trace header: their request's trace is told by another header";
     HeadersLater "headers.later" "calls without a trace header: their request is known only later, or not at all";
-    HeadersOnlyFirst "headers.only_first" "calls without a trace header: later request on a connection, and this kernel misleads who reads in a sockmap";
+    HeadersOnlyFirst "headers.only_first" "calls without a trace header: later request of a connection, on a kernel with a wrong FIONREAD (tracer doctor)";
     HeadersNotEntered "headers.not_entered" "calls without a trace header: connection not seen to be opened";
     SpansUnnamed "spans.unnamed" "spans named by their method alone: the service has too many different paths";
     SpansNotSampled "spans.not_sampled" "spans that the sampler left out";

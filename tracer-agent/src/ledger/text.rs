@@ -35,10 +35,13 @@ pub fn write_ledger(ledger: &Ledger, names: &dyn Fn(u32) -> Option<String>) -> S
     // Writing to a string does not fail.
     let _ = writeln!(
         text,
-        "Seen: {} exchanges on {} connections; {} bytes moved, {} copied, {} left out as bodies.",
-        n(Counter::ExchangesPaired) + n(Counter::ExchangesUnanswered) + n(Counter::ExchangesOneWay),
-        n(Counter::Connections),
-        n(Counter::BytesSeen),
+        "Seen: {} on {}; {} moved, {} copied, {} left out as bodies.",
+        counted(
+            n(Counter::ExchangesPaired) + n(Counter::ExchangesUnanswered) + n(Counter::ExchangesOneWay),
+            "exchange"
+        ),
+        counted(n(Counter::Connections), "connection"),
+        counted(n(Counter::BytesSeen), "byte"),
         n(Counter::BytesCopied),
         n(Counter::BytesSkipped),
     );
@@ -78,6 +81,11 @@ pub fn write_ledger(ledger: &Ledger, names: &dyn Fn(u32) -> Option<String>) -> S
     text
 }
 
+/// `1 byte`, `2 bytes`.
+fn counted(number: u64, what: &str) -> String {
+    if number == 1 { format!("1 {what}") } else { format!("{number} {what}s") }
+}
+
 fn by_service(ledger: &Ledger, counter: Counter, names: &dyn Fn(u32) -> Option<String>) -> String {
     let mut parts: Vec<(u64, String)> = ledger
         .processes()
@@ -104,7 +112,10 @@ mod tests {
         let mut ledger = Ledger::default();
         ledger.add(7, Counter::ExchangesPaired, 3);
         let names = |pid| (pid == 7).then(|| "shop".to_owned());
-        assert!(write_ledger(&ledger, &names).contains("Nothing was lost."));
+        ledger.add(7, Counter::Connections, 1);
+        let text = write_ledger(&ledger, &names);
+        assert!(text.starts_with("Seen: 3 exchanges on 1 connection; 0 bytes moved, "), "{text}");
+        assert!(text.contains("Nothing was lost."), "{text}");
         ledger.add(7, Counter::BytesLost, 10);
         ledger.add(0, Counter::EventsLost, 2);
         let text = write_ledger(&ledger, &names);

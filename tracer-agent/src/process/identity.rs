@@ -96,7 +96,7 @@ pub fn why_not_for_all(key: &str) -> Option<&'static str> {
         "service.instance.id" => {
             Some("it names one process: use OTEL_RESOURCE_ATTRIBUTES in the environment of that process")
         }
-        key if is_of_a_process(key) => Some("the agent tells it of each process"),
+        key if is_of_a_process(key) => Some("the agent sets it for each process"),
         key if is_of_the_agent(key) => Some("it names what made the spans: the agent"),
         _ => None,
     }

@@ -47,7 +47,7 @@ pub struct ExportConfig {
     /// Base address of the receiver, such as `http://localhost:4318`. For HTTP `/v1/traces` is added to its path,
     /// unless the path ends so. A user and a password in it are sent as basic authorization.
     pub endpoint: Option<String>,
-    /// Address for traces, used as it stands.
+    /// Address for traces. Nothing is added to its path.
     pub traces_endpoint: Option<String>,
     /// `http/protobuf`, `grpc` or `http/json`.
     pub protocol: OtlpProtocol,
@@ -141,7 +141,7 @@ impl ExportConfig {
             (
                 "queue_spans",
                 self.queue_spans == 0,
-                "at least 1 span must be able to wait; disabled exports none",
+                "at least 1 span must fit into the queue; `disabled` turns the export off",
             ),
             ("queue_bytes", self.queue_bytes.0 < SPAN_BYTES, "at least 64KiB are needed: a span must fit"),
         ];
