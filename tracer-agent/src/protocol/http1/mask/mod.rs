@@ -1,4 +1,4 @@
-//! What is recorded of HTTP/1: the lines of heads without their secrets ([`line`]), lengths of bodies, sizes of chunks.
+//! What is recorded of HTTP/1: the lines of heads without their secrets ([`mod@line`]), lengths of bodies, sizes of chunks.
 
 mod line;
 
