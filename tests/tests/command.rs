@@ -227,7 +227,19 @@ fn the_daemon_works_by_its_configuration_and_exports_by_grpc() {
     );
     std::fs::write(&config, text).expect("written");
     let name = config.to_string_lossy().into_owned();
-    let agent = Agent::start(&["agent", "--config", &name]);
+    let socket = folder.file("notify.sock");
+    let systemd = std::os::unix::net::UnixDatagram::bind(&socket).expect("bound");
+    systemd.set_read_timeout(Some(std::time::Duration::from_secs(20))).expect("set");
+    let told = || {
+        let mut word = [0; 64];
+        let length = systemd.recv(&mut word).expect("a word to systemd");
+        String::from_utf8_lossy(&word[..length]).into_owned()
+    };
+    let environment = [("NOTIFY_SOCKET", &*socket.to_string_lossy())];
+    let agent = Agent::start_in(&environment, &["agent", "--config", &name]);
+    assert_eq!(told(), "READY=1");
+    // It means nothing to the agent.
+    agent.signal(libc::SIGUSR1);
     curl(&["--header", "X-Tenant: blue", "--header", "Cookie: secret", &nginx.url("/users/42?token=abc")]);
     curl(&[&other.url("/other")]);
     let spans = receiver.wait_for(|spans| !spans.is_empty());
@@ -242,6 +254,17 @@ fn the_daemon_works_by_its_configuration_and_exports_by_grpc() {
     assert!(!format!("{span:?}").contains("secret") && !format!("{span:?}").contains("token=abc"));
     let (status, _, log) = agent.stop();
     assert!(status.success(), "{log}");
+    assert_eq!(told(), "STOPPING=1");
+    for line in [
+        format!("traces processes with pid {}", nginx.pid()),
+        format!("exports spans to {}", receiver.grpc_endpoint()),
+        "adds trace headers to requests: no".to_owned(),
+        "the agent ends: a signal".to_owned(),
+        "Seen: 1 exchange on 1 connection".to_owned(),
+        "Nothing was lost.".to_owned(),
+    ] {
+        assert!(log.contains(&line), "{line}: {log}");
+    }
 }
 
 #[test]

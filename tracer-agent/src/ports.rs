@@ -41,6 +41,11 @@ impl Ports {
         self.0.iter().flat_map(|range| range.first..=range.last)
     }
 
+    /// Each port or range as text.
+    pub fn texts(&self) -> Vec<String> {
+        self.0.iter().map(PortRange::to_string).collect()
+    }
+
     /// Adds others.
     pub fn extend(&mut self, other: &Self) {
         self.0.extend(&other.0);

@@ -40,9 +40,10 @@ extern "C" fn remember(signal: libc::c_int, info: *mut libc::siginfo_t, _: *mut 
     }
 }
 
-/// Remembers SIGINT, SIGTERM and SIGHUP from now on; SIGHUP stays ignored under `nohup`.
+/// Remembers SIGINT, SIGTERM and SIGHUP from now on; SIGHUP stays ignored under `nohup`. SIGUSR1 and SIGUSR2 mean
+/// nothing to the agent, and do not end it.
 pub fn install() {
-    ENDING.into_iter().for_each(handle);
+    ENDING.into_iter().chain([libc::SIGUSR1, libc::SIGUSR2]).for_each(handle);
 }
 
 fn handle(signal: libc::c_int) {
@@ -100,9 +101,18 @@ pub fn wait(limit: Duration) {
 
 /// Tells systemd that the service is ready: `sd_notify(3)`.
 pub fn notify_ready() {
+    notify("READY=1");
+}
+
+/// Tells systemd that the service ends.
+pub fn notify_stopping() {
+    notify("STOPPING=1");
+}
+
+fn notify(state: &str) {
     let Some(path) = std::env::var_os("NOTIFY_SOCKET") else { return };
-    let sent = UnixDatagram::unbound().and_then(|socket| socket.send_to(b"READY=1", path));
+    let sent = UnixDatagram::unbound().and_then(|socket| socket.send_to(state.as_bytes(), path));
     if let Err(error) = sent {
-        tracing::warn!(%error, "cannot tell systemd that the agent is ready");
+        tracing::warn!(%error, state, "cannot tell systemd the state of the agent");
     }
 }

@@ -11,6 +11,7 @@ use super::{
 };
 use crate::{
     agent::{signals, status::DEFAULT_SOCKET},
+    config::Config,
     kernel::Switches,
     propagate::Mode,
     sink::terminal::{Destination, Format},
@@ -32,7 +33,9 @@ pub(super) fn run(flags: &TraceFlags, daemon: bool, switches: &Switches) -> Comm
     let agent = start(config.clone(), &flags.common, &destination, Mode::Off, switches)?;
     let _server = serve_status(&config, &agent)?;
     if daemon {
+        announce(&config);
         signals::notify_ready();
+        tracing::info!("ready; {} processes are selected", agent.targets_alive());
     }
     if only_pids && !daemon && agent.targets_alive() == 0 {
         finish(agent)?;
@@ -48,5 +51,30 @@ pub(super) fn run(flags: &TraceFlags, daemon: bool, switches: &Switches) -> Comm
         }
         signals::wait(Duration::from_millis(200));
     }
+    if daemon {
+        let reason = if signals::received() { "a signal" } else { "the output was closed" };
+        tracing::info!("the agent ends: {reason}");
+        signals::notify_stopping();
+    }
     finish(agent)
+}
+
+/// Says what the daemon does, and what is off.
+fn announce(config: &Config) {
+    tracing::info!("tracer {}, process {}", env!("CARGO_PKG_VERSION"), std::process::id());
+    for rule in &config.select.include {
+        tracing::info!("traces processes with {rule}");
+    }
+    for rule in &config.select.exclude {
+        tracing::info!("leaves out processes with {rule}");
+    }
+    // Why nothing is exported was said before.
+    if let Ok(Some(address)) = config.export.address() {
+        tracing::info!("exports spans to {address}");
+    }
+    let adds_headers = config.propagation.mode == Some(Mode::Headers);
+    tracing::info!(
+        "adds trace headers to requests: {}",
+        if adds_headers { "yes" } else { "no (propagation.mode)" }
+    );
 }

@@ -2,14 +2,14 @@
 
 #![forbid(unsafe_code)]
 
-use std::path::PathBuf;
+use std::{fmt, path::PathBuf};
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use tracer_common::NAME_BYTES;
 
 use super::glob::Glob;
-use crate::{ports::Ports, problem::Problem};
+use crate::{outside::escaped, ports::Ports, problem::Problem};
 
 /// Processes to trace, and processes to leave alone. Children of a traced process are traced.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -35,6 +35,25 @@ pub struct Rule {
     pub command: Vec<String>,
     /// `service.name` of the processes that match.
     pub service_name: Option<String>,
+}
+
+/// `port 8080, exe */nginx`: all kinds must match.
+impl fmt::Display for Rule {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let pids = self.pid.iter().map(u32::to_string).collect();
+        let kinds: [(&str, Vec<String>); 4] = [
+            ("pid", pids),
+            ("port", self.port.texts()),
+            ("exe", self.exe.clone()),
+            ("command", self.command.clone()),
+        ];
+        let mut separator = "";
+        for (kind, values) in kinds.iter().filter(|(_, values)| !values.is_empty()) {
+            write!(f, "{separator}{kind} {}", escaped(&values.join(" or ")))?;
+            separator = ", ";
+        }
+        Ok(())
+    }
 }
 
 impl Selection {
@@ -288,6 +307,16 @@ mod tests {
             command: command.iter().map(|text| (*text).to_owned()).collect(),
             ..Rule::default()
         }
+    }
+
+    #[test]
+    fn a_rule_is_told_in_words() {
+        let rule = Rule {
+            port: [80, 8080].into(),
+            exe: vec!["*/nginx".to_owned(), "/a\nb".to_owned()],
+            ..Rule::default()
+        };
+        assert_eq!(rule.to_string(), "port 80 or 8080, exe */nginx or /a\\u{a}b");
     }
 
     #[test]

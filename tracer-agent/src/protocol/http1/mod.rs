@@ -581,6 +581,11 @@ impl Http1 {
             self.response.restart();
             self.complete(end_ns, Some(size), out);
         }
+        if self.response.is_body_lost() && !self.is_unowned && end == End::Closed {
+            // Whether the last byte was that of the response, its uncopied framing would tell.
+            let end_ns = self.queue.last_response_ns().max(self.response.last_ns);
+            self.queue.complete(end_ns, None, Outcome::Lost, out);
+        }
         self.response.restart();
         let outcome = match end {
             End::Closed => Outcome::NoResponse,

@@ -563,6 +563,20 @@ fn a_download_whose_chunks_went_by_uncopied_ends_where_the_next_response_begins(
 }
 
 #[test]
+fn a_response_whose_framing_was_lost_is_not_truncated_by_the_close() {
+    let mut driver = Driver::new(Start::Birth);
+    driver.call(Q, b"GET / HTTP/1.1\r\n\r\n");
+    driver.call(A, b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n");
+    // Trailers that are longer than what is copied.
+    driver.copied(A, &[&b"A: b\r\n".repeat(20_000)[..], b"\r\n"].concat(), 256, 8);
+    let ended_at = driver.now;
+    driver.close(End::Closed);
+    let found = driver.exchanges();
+    assert_eq!((found[0].end_ns, found[0].outcome), (ended_at, Outcome::Lost));
+    assert_eq!(http(found[0]).status, Some(200));
+}
+
+#[test]
 fn an_answer_that_comes_before_the_body_ends_makes_no_request_of_that_body() {
     let mut driver = Driver::new(Start::Birth);
     driver.call(Q, b"POST /0 HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n");
