@@ -210,7 +210,7 @@ fn a_configuration_file_can_be_checked() {
     assert_eq!(said, (Some(0), format!("{file}: no errors\n"), String::new()));
     let (output, _) = check("# nothing\n");
     let said = text(&output.stdout);
-    assert!(said.contains("No process is selected") && said.contains("Spans are not exported"), "{said}");
+    assert!(said.contains("select.include is empty") && said.contains("Spans are not exported"), "{said}");
     let (output, file) =
         check("export:\n  timeout: 0s\n  queue_spans: 0\nspans:\n  request_headers: [authorization]\n");
     let (code, error) = refused(&output);
