@@ -1,18 +1,21 @@
 """Clients that close without reading their whole answers, and one request that is open when the program ends."""
 
 import os
+import select
 import socket
 import threading
-import time
 
 BODY = b"x" * 200000
+HAS_READ = threading.Event()
 ANSWER = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % len(BODY) + BODY
 
 
 def serve(listener):
     while True:
         connection, _ = listener.accept()
-        if b"/open" not in connection.recv(4096):
+        if b"/open" in connection.recv(4096):
+            HAS_READ.set()
+        else:
             connection.sendall(ANSWER)
             threading.Timer(0.3, connection.close).start()
 
@@ -23,11 +26,14 @@ def main():
     for name, read in [("none", 0), ("head", 1000), ("part", 65536), ("open", 0)]:
         client = socket.create_connection(listener.getsockname())
         client.sendall(b"GET /unread/%s HTTP/1.1\r\nHost: x\r\n\r\n" % name.encode())
-        time.sleep(0.1)
+        if name == "open":
+            HAS_READ.wait()
+            break
+        # The answer is there, and stays unread until the client wants a part of it.
+        select.select([client], [], [])
         if read:
             client.recv(read)
-        if name != "open":
-            client.close()
+        client.close()
     # Without closing anything in order.
     os._exit(0)
 

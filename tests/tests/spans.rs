@@ -336,35 +336,32 @@ fn ten_requests_in_one_write_are_ten_spans_each_with_its_own_answer() {
     agent.stop();
 }
 
-/// Runs `tests/apps/uploads.py`. Returns its spans, and the agent's status at the end as it is printed.
-fn uploads(count: u32, mode: &[&str]) -> (Vec<Received>, String) {
-    let receiver = Receiver::start();
+/// Runs a program of `tests/apps/` under `tracer run`. Returns what was said on standard error, the account of losses
+/// among it.
+fn run_traced(program: &str, arguments: &[&str], receiver: &Receiver) -> String {
     let output = Command::new(tracer_tests::tracer())
-        .args([
-            "run",
-            "--output",
-            "text",
-            "--propagation",
-            "off",
-            "--otlp-endpoint",
-            &receiver.http_endpoint(),
-        ])
-        .args(["--", "/usr/bin/python3"])
-        .arg(root().join("tests/apps/uploads.py"))
-        .arg(count.to_string())
-        .args(mode)
+        .args(["run", "--output", "text", "--propagation", "off"])
+        .args(["--otlp-endpoint", &receiver.http_endpoint(), "--", "/usr/bin/python3"])
+        .arg(root().join("tests/apps").join(program))
+        .args(arguments)
         .output()
         .expect("tracer run");
-    let text = String::from_utf8_lossy(&output.stderr).into_owned();
-    assert!(output.status.success(), "{text}");
-    let spans =
-        receiver.wait_for(|spans| spans.iter().filter(|span| !span.is_server()).count() >= count as usize);
-    (spans, text)
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(output.status.success(), "{said}");
+    said
+}
+
+/// 40 uploads, in a mode of `tests/apps/uploads.py`: their spans, and what was said.
+fn uploads(mode: &[&str]) -> (Vec<Received>, String) {
+    let receiver = Receiver::start();
+    let said = run_traced("uploads.py", &[&["40"], mode].concat(), &receiver);
+    let spans = receiver.wait_for(|spans| spans.iter().filter(|span| !span.is_server()).count() >= 40);
+    (spans, said)
 }
 
 #[test]
 fn uploads_whose_chunks_are_read_in_large_pieces_each_have_both_spans() {
-    let (spans, said) = uploads(40, &[]);
+    let (spans, said) = uploads(&[]);
     for number in 0..40 {
         for server in [false, true] {
             one(&spans, &format!("/uploads/{number}"), server);
@@ -375,7 +372,7 @@ fn uploads_whose_chunks_are_read_in_large_pieces_each_have_both_spans() {
 
 #[test]
 fn a_request_that_stands_in_the_middle_of_a_read_is_counted_as_one() {
-    let (spans, said) = uploads(40, &["early"]);
+    let (spans, said) = uploads(&["early"]);
     let servers = spans.iter().filter(|span| span.is_server());
     assert!(servers.clone().all(|span| !span.path().ends_with("fake")), "{said}");
     let missing = 40 - servers.count();
@@ -387,21 +384,7 @@ fn a_request_that_stands_in_the_middle_of_a_read_is_counted_as_one() {
 #[test]
 fn a_client_that_leaves_its_answer_unread_has_a_span_and_nothing_ends_in_silence() {
     let receiver = Receiver::start();
-    let output = Command::new(tracer_tests::tracer())
-        .args([
-            "run",
-            "--output",
-            "text",
-            "--propagation",
-            "off",
-            "--otlp-endpoint",
-            &receiver.http_endpoint(),
-        ])
-        .args(["--", "/usr/bin/python3"])
-        .arg(root().join("tests/apps/unread.py"))
-        .output()
-        .expect("tracer run");
-    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    let said = run_traced("unread.py", &[], &receiver);
     let spans = receiver.wait_for(|spans| spans.len() >= 6);
     for (name, status) in [("none", None), ("head", Some("200")), ("part", Some("200"))] {
         let path = format!("/unread/{name}");

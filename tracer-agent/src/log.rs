@@ -209,6 +209,9 @@ struct Repetition {
     count: u64,
 }
 
+/// Target of messages that are all written, however many are alike: lines of one text, of which there are few.
+pub const EVERY_LINE: &str = "tracer::every_line";
+
 /// Times that one message is written in [`WINDOW`].
 const BURST: u64 = 10;
 /// See [`BURST`].
@@ -220,6 +223,9 @@ impl<S: Subscriber> Filter<S> for Repeats {
     }
 
     fn event_enabled(&self, event: &Event<'_>, _: &Context<'_, S>) -> bool {
+        if event.metadata().target() == EVERY_LINE {
+            return true;
+        }
         let now = Instant::now();
         let mut seen = self.seen.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         let entry = seen.entry(event.metadata().callsite()).or_insert(Repetition { since: now, count: 0 });
@@ -239,6 +245,23 @@ impl<S: Subscriber> Filter<S> for Repeats {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_message_that_repeats_is_held_back_and_the_lines_of_one_text_are_not() {
+        // A pipe holds all of it.
+        let (reader, writer) = io::pipe().expect("a pipe");
+        let layer = tracing_subscriber::fmt::layer().with_writer(Mutex::new(writer));
+        let subscriber = tracing_subscriber::registry().with(layer.with_filter(Repeats::default()));
+        tracing::subscriber::with_default(subscriber, || {
+            for number in 0..3 * BURST {
+                tracing::info!("alike {number}");
+                tracing::info!(target: EVERY_LINE, "line {number}");
+            }
+        });
+        let text = io::read_to_string(reader).expect("text");
+        let count = |word: &str| text.matches(word).count() as u64;
+        assert_eq!((count("alike "), count("line ")), (BURST, 3 * BURST), "{text}");
+    }
 
     #[test]
     fn a_message_is_one_line_without_what_controls_a_terminal() {

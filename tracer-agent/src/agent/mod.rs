@@ -28,7 +28,12 @@ use self::{
     status::{Shared, StatusReport},
     worker::{Feed, Worker},
 };
-pub use self::{host::kernel_release, pipeline::pipeline, replay::replay, shared::GRACE};
+pub use self::{
+    host::kernel_release,
+    pipeline::pipeline,
+    replay::replay,
+    shared::{FinalLedger, GRACE},
+};
 use crate::{
     clock,
     config::Config,
@@ -141,7 +146,7 @@ impl Agent {
         };
         let status = Shared::default();
         let shared = Arc::new(SharedState::default());
-        shared.output_has_account.store(summary, Ordering::Relaxed);
+        shared.output_has_ledger.store(summary, Ordering::Relaxed);
         let (commands, inbox) = mpsc::channel();
         let feedback = KernelFeedback::new(kernel.policies(), kernel.take_propagation());
         let mut worker = Worker {
@@ -214,7 +219,7 @@ impl Agent {
             vec!["the pipeline is stuck or has failed: what it still had is lost".to_owned()]
         });
         let status = self.status.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        Ended { status, problems, account: self.shared.account.get().cloned() }
+        Ended { status, problems, ledger: self.shared.ledger.get().cloned() }
     }
 }
 
@@ -224,8 +229,8 @@ pub struct Ended {
     pub status: StatusReport,
     /// Why the output or the recording is not complete; empty if both are.
     pub problems: Vec<String>,
-    /// What was seen and what is missing, in lines; none if the output has told it.
-    pub account: Option<String>,
+    /// What the ledger says; none if the output has told it.
+    pub ledger: Option<FinalLedger>,
 }
 
 fn random_seed() -> u64 {

@@ -23,10 +23,19 @@ pub(super) struct SharedState {
     pub(super) output_closed: AtomicBool,
     /// Set at the end: why the output or the recording is not complete.
     pub(super) problems: OnceLock<Vec<String>>,
-    /// Set at the end, if the output tells nothing of it: what was seen and what is missing.
-    pub(super) account: OnceLock<String>,
-    /// The output ends with that account.
-    pub(super) output_has_account: AtomicBool,
+    /// Set at the end, unless the output tells it.
+    pub(super) ledger: OnceLock<FinalLedger>,
+    /// The output ends with what the ledger says.
+    pub(super) output_has_ledger: AtomicBool,
+}
+
+/// What the ledger says at the end.
+#[derive(Clone, Debug)]
+pub struct FinalLedger {
+    /// What was seen and what is missing, in lines.
+    pub text: String,
+    /// Something is missing.
+    pub has_losses: bool,
 }
 
 impl SharedState {

@@ -12,14 +12,14 @@ use super::{
     feedback::KernelFeedback,
     host::kernel_release,
     recorder::Recorder,
-    shared::{GRACE, SharedState, WorkerCommand},
+    shared::{FinalLedger, GRACE, SharedState, WorkerCommand},
     status::{self, Count, ServiceStatus, Shared, StatusReport},
 };
 use crate::{
     clock, correlate,
     event::{Input, Tell},
     kernel::{Kernel, ring::Ring},
-    ledger::{Counter, Counts, write_ledger},
+    ledger::{Counter, Counts, has_losses, write_ledger},
     log,
     pipeline::{Out, Pipeline},
     sink::{SinkEnd, Sinks, SpanSink},
@@ -217,10 +217,11 @@ impl Worker {
         let problems = self.feed.wait(self.shared.deadline());
         self.publish();
         // Nobody else sets it.
-        if !self.shared.output_has_account.load(Ordering::Relaxed) {
+        if !self.shared.output_has_ledger.load(Ordering::Relaxed) {
             let pipeline = &self.feed.pipeline;
-            let account = write_ledger(pipeline.ledger(), &|pid| pipeline.service_name(pid));
-            let _ = self.shared.account.set(account);
+            let text = write_ledger(pipeline.ledger(), &|pid| pipeline.service_name(pid));
+            let has_losses = has_losses(pipeline.ledger());
+            let _ = self.shared.ledger.set(FinalLedger { text, has_losses });
         }
         let _ = self.shared.problems.set(problems);
     }

@@ -10,12 +10,12 @@ use super::{
 };
 use crate::{
     agent::{
-        Agent, Ended, Options, signals,
+        Agent, Ended, FinalLedger, Options, signals,
         status::{self, Server},
     },
     config::Config,
     kernel::Switches,
-    log,
+    log::{self, EVERY_LINE},
     propagate::Mode,
     sink::terminal::Destination,
 };
@@ -71,9 +71,15 @@ fn cannot_answer(path: &Path, error: &io::Error) -> Failure {
 
 /// Ends the agent. The exit code is 1 if the output or the recording is not complete.
 pub(super) fn finish(agent: Agent) -> CommandOutcome {
-    let Ended { status, problems, account } = agent.stop();
-    for line in account.iter().flat_map(|account| account.lines()) {
-        tracing::info!("{line}");
+    let Ended { status, problems, ledger } = agent.stop();
+    if let Some(FinalLedger { text, has_losses }) = ledger {
+        for line in text.lines() {
+            if has_losses {
+                tracing::warn!(target: EVERY_LINE, "{line}");
+            } else {
+                tracing::info!(target: EVERY_LINE, "{line}");
+            }
+        }
     }
     if let Some(export) = status.export
         && export.sent < export.queued

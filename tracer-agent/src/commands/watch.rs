@@ -13,6 +13,7 @@ use crate::{
     agent::{signals, status::DEFAULT_SOCKET},
     config::Config,
     kernel::Switches,
+    log::EVERY_LINE,
     propagate::Mode,
     sink::terminal::{Destination, Format},
 };
@@ -63,10 +64,10 @@ pub(super) fn run(flags: &TraceFlags, daemon: bool, switches: &Switches) -> Comm
 fn announce(config: &Config) {
     tracing::info!("tracer {}, process {}", env!("CARGO_PKG_VERSION"), std::process::id());
     for rule in &config.select.include {
-        tracing::info!("traces processes with {rule}");
+        tracing::info!(target: EVERY_LINE, "traces processes with {rule}");
     }
     for rule in &config.select.exclude {
-        tracing::info!("leaves out processes with {rule}");
+        tracing::info!(target: EVERY_LINE, "leaves out processes with {rule}");
     }
     // Why nothing is exported was said before.
     if let Ok(Some(address)) = config.export.address() {

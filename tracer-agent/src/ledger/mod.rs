@@ -9,5 +9,5 @@ mod text;
 pub use self::{
     counters::Counter,
     counts::{Counts, Ledger},
-    text::write_ledger,
+    text::{has_losses, write_ledger},
 };

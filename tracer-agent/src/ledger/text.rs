@@ -27,6 +27,12 @@ const LOSSES: &[Counter] = &[
     Counter::MessagesLost,
 ];
 
+/// Whether anything is missing.
+pub fn has_losses(ledger: &Ledger) -> bool {
+    let total = ledger.total();
+    LOSSES.iter().any(|counter| total.get(*counter) > 0)
+}
+
 /// What was seen and what is missing, as sentences. `names` tells the service of an instance.
 pub fn write_ledger(ledger: &Ledger, names: &dyn Fn(u32) -> Option<String>) -> String {
     let total = ledger.total();
@@ -115,8 +121,9 @@ mod tests {
         ledger.add(7, Counter::Connections, 1);
         let text = write_ledger(&ledger, &names);
         assert!(text.starts_with("Seen: 3 exchanges on 1 connection; 0 bytes moved, "), "{text}");
-        assert!(text.contains("Nothing was lost."), "{text}");
+        assert!(text.contains("Nothing was lost.") && !has_losses(&ledger), "{text}");
         ledger.add(7, Counter::BytesLost, 10);
+        assert!(has_losses(&ledger));
         ledger.add(0, Counter::EventsLost, 2);
         let text = write_ledger(&ledger, &names);
         assert!(text.contains("10  bytes that moved unseen") && text.contains("(shop 10)"), "{text}");
