@@ -4,7 +4,7 @@ use std::{
     io::{Read, Write},
     net::{TcpListener, TcpStream},
     process::Command,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use tracer_tests::{
@@ -365,4 +365,34 @@ fn the_end_of_a_stream_is_where_it_is_however_it_is_read() {
         assert!(attributes["error.type"].is_null(), "{way}: {spans}");
     }
     server.join().expect("the server");
+}
+
+#[test]
+fn an_answer_that_comes_at_once_hides_no_connections_beginning() {
+    const CONNECTIONS: usize = 4000;
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let port = listener.local_addr().expect("bound").port().to_string();
+    // The server does not sleep: its answer arrives while the client's kernel side looks at the request that was sent.
+    let server = std::thread::spawn(move || {
+        for _ in 0..CONNECTIONS {
+            let (mut stream, _) = listener.accept().expect("a client");
+            stream.set_nonblocking(true).expect("set");
+            let deadline = Instant::now() + Duration::from_secs(10);
+            while stream.read(&mut [0; 1024]).is_err() {
+                assert!(Instant::now() < deadline, "no request");
+            }
+            stream.write_all(b"HTTP/1.1 200 OK\r\nConnection: close\r\n\r\nhello").expect("sent");
+        }
+    });
+    let output = Command::new(tracer_under_test())
+        .args(["run", "--output", "none", "--", "/usr/bin/python3"])
+        .arg(root().join("tests/apps/raw/connections.py"))
+        .args([&port, &CONNECTIONS.to_string()])
+        .output()
+        .expect("tracer run");
+    let told = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{told}");
+    server.join().expect("the server");
+    let seen = format!("{CONNECTIONS} exchanges on {CONNECTIONS} connections");
+    assert!(told.contains(&seen) && !told.contains("mid-stream"), "{told}");
 }

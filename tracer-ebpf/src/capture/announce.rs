@@ -54,9 +54,7 @@ pub(crate) unsafe fn announce(
         // `snd_nxt` counts the FIN once it is sent; `bytes_sent` and `bytes_retrans` never do.
         let fin_sent = has_sent_fin(state) && next == written;
         record.send_first = next.wrapping_sub(sent).wrapping_sub(u32::from(fin_sent));
-        // `bytes_received` counts the FIN as `rcv_nxt` does (tcp_rcv_nxt_update).
-        record.receive_first = load::<u32>(tcp, offset!(tcp_sock_rcv_nxt))
-            .wrapping_sub(load::<u64>(tcp, offset!(tcp_sock_bytes_received)) as u32);
+        record.receive_first = first_received(tcp, if receiving { position } else { copied });
         // The kernel increases `bytes_sent` before `snd_nxt`, and softirq can send between the two loads. For the first
         // call of an end that connected, the position of the call is exact.
         if !receiving && connection.turn == 0 && connection.connect_ns != 0 {
@@ -90,4 +88,30 @@ pub(crate) unsafe fn announce(
     }
     entry.submit(submit_flags(false));
     connection.flags |= Connection::ANNOUNCED;
+}
+
+/// How often [`first_received`] reads the two counters.
+const ATTEMPTS: u32 = 3;
+
+/// The position of the first byte that the peer has sent. The kernel increases `bytes_received` before `rcv_nxt`, and
+/// softirq can receive between the two loads: the difference is then too small. A value other than `expected`, the
+/// position at the birth of a connection, is read again. Bytes that the process has read before make `expected` larger
+/// than every value that is read, so a connection from mid-stream on is never taken for a new one.
+///
+/// # Safety
+/// `tcp` is a socket from the kernel.
+#[inline(always)]
+unsafe fn first_received(tcp: *const c_void, expected: u32) -> u32 {
+    let mut first = 0;
+    for _ in 0..ATTEMPTS {
+        // SAFETY: as the caller's. `bytes_received` counts the FIN as `rcv_nxt` does (tcp_rcv_nxt_update).
+        unsafe {
+            first = load::<u32>(tcp, offset!(tcp_sock_rcv_nxt))
+                .wrapping_sub(load::<u64>(tcp, offset!(tcp_sock_bytes_received)) as u32);
+        }
+        if first == expected {
+            break;
+        }
+    }
+    first
 }
