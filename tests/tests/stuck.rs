@@ -1,7 +1,8 @@
 //! Whatever takes nothing, tracing goes on, what is missing is counted, and a signal ends the agent.
 
 use std::{
-    io::{self, PipeReader},
+    io::{self, PipeReader, Write},
+    net::TcpStream,
     path::PathBuf,
     process::{Child, Command, ExitStatus, Stdio},
     time::{Duration, Instant},
@@ -10,9 +11,9 @@ use std::{
 use serde_json::Value;
 use tracer_tests::{
     Folder, count_of,
-    programs::{Program, curl},
+    programs::{Program, curl, free_port},
     receiver::Receiver,
-    tracer, wait_until,
+    root, tracer, wait_until,
 };
 
 const ANSWERS: &str = "location / { return 200 \"hello\\n\"; }";
@@ -235,4 +236,57 @@ fn a_replay_that_cannot_be_written_says_so() {
         assert_eq!(replay.status.code(), Some(1), "{said}");
         assert!(said.contains("cannot write the output: No space left on device"), "{said}");
     }
+}
+
+#[test]
+fn clients_that_never_end_their_heads_cannot_fill_the_agents_memory() {
+    const CLIENTS: usize = 800;
+    const HEAD_BYTES: usize = 60_000;
+    const BOUND: u64 = 4 << 20;
+    let folder = Folder::new();
+    let config = folder.file("config");
+    std::fs::write(&config, format!("limits:\n  message_memory: {BOUND}\n")).expect("written");
+    let port = free_port();
+    let server = Program::start("swallow", port, |_| {
+        let mut command = Command::new("/usr/bin/python3");
+        command.arg(root().join("tests/apps/raw/swallow.py")).arg(port.to_string());
+        command
+    });
+    let pid = server.pid().to_string();
+    let config = config.to_string_lossy();
+    let agent = Agent::start(
+        &folder,
+        &["agent", "--pid", &pid, "--output", "none", "--config", &config],
+        Stdio::null(),
+        Stdio::null(),
+    );
+    let before = resident_bytes(agent.child.id());
+    let mut head = b"GET / HTTP/1.1\r\nX: ".to_vec();
+    head.resize(HEAD_BYTES, b'x');
+    let mut clients = Vec::new();
+    for _ in 0..CLIENTS {
+        let mut client = TcpStream::connect(("127.0.0.1", port)).expect("it listens");
+        client.write_all(&head).expect("sent");
+        clients.push(client);
+    }
+    let all = (CLIENTS * HEAD_BYTES) as u64;
+    wait_until("every byte is seen", || agent.count("bytes.seen") + agent.count("bytes.lost") >= all);
+    let grown = resident_bytes(agent.child.id()).saturating_sub(before);
+    assert!(grown < all / 2, "{grown} bytes more, for {all} of heads");
+    let kept = BOUND / HEAD_BYTES as u64 + 1;
+    wait_until("those given up are counted", || agent.count("exchanges.forgotten") >= CLIENTS as u64 - kept);
+    drop(clients);
+    wait_until("each is counted once", || {
+        agent.count("exchanges.forgotten") + agent.count("exchanges.unparsed") == CLIENTS as u64
+    });
+    let (status, _) = agent.stop();
+    assert!(status.success(), "{status}");
+}
+
+/// Memory of a process that is in use now.
+fn resident_bytes(pid: u32) -> u64 {
+    let text = std::fs::read_to_string(format!("/proc/{pid}/status")).expect("it runs");
+    let line = text.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("it has memory");
+    let kib: u64 = line.trim().trim_end_matches(" kB").parse().expect("a number");
+    kib << 10
 }

@@ -15,6 +15,7 @@ use crate::{
 pub fn pipeline(config: &Config, host: Host, seed: u64) -> Pipeline {
     let limits = connection::Limits {
         connections: config.limits.connections,
+        message_memory: usize::try_from(config.limits.message_memory.0).unwrap_or(usize::MAX),
         protocol: protocol::Limits {
             exchange_timeout_ns: config.limits.exchange_timeout.as_ns(),
             formats: HeaderFormats::new(&config.links.headers),

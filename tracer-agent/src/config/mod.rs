@@ -98,6 +98,8 @@ pub struct Limits {
     pub ring: Size,
     /// Connections that are followed at once.
     pub connections: usize,
+    /// Memory for messages that are not complete or wait for their response, of all connections together.
+    pub message_memory: Size,
     /// How long a request waits for its response.
     pub exchange_timeout: Time,
     /// How long the agent takes to send what is left when it ends.
@@ -109,6 +111,7 @@ impl Default for Limits {
         Self {
             ring: Size(8 << 20),
             connections: 65_536,
+            message_memory: Size(64 << 20),
             exchange_timeout: Time::from_ms(300_000),
             shutdown: Time::from_ms(5_000),
         }
@@ -125,6 +128,9 @@ impl Limits {
         }
         if self.connections == 0 {
             problems.push(Problem::new("connections", "at least 1 must be followed"));
+        }
+        if self.message_memory.0 < 1 << 20 {
+            problems.push(Problem::new("message_memory", "1MiB is the least"));
         }
         if self.exchange_timeout.0.is_zero() {
             let message = "0 would end every request before its response";

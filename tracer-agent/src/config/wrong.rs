@@ -221,7 +221,7 @@ mod tests {
             ("output: text\noutput: json\n", "2:1: the key `output` stands here twice"),
             (
                 "export: &a {endpoint: x}\nlimits: *a\n",
-                "1:13: unknown key `endpoint`, expected one of ring, connections, exchange_timeout, shutdown",
+                "1:13: unknown key `endpoint`, expected one of ring, connections, message_memory, exchange_timeout, shutdown",
             ),
         ] {
             assert_eq!(error(text), expected, "{text}");

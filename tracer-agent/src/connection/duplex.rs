@@ -51,6 +51,11 @@ impl Duplex {
         self.streams.iter().any(|stream| stream.first_held().is_some())
     }
 
+    /// Bytes of memory that the segments which wait take.
+    pub(super) fn retained_bytes(&self) -> usize {
+        self.streams.iter().map(Stream::retained_bytes).sum()
+    }
+
     /// A segment as it came: it is next, or waits.
     pub(super) fn take(&mut self, direction: Direction, segment: Segment<&[u8]>, flow: &mut Flow<'_>) {
         let stream = &mut self.streams[direction.index()];

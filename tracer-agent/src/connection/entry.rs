@@ -40,6 +40,10 @@ pub(super) struct Entry {
     policies: [CapturePolicy; 2],
     last_ns: u64,
     tally: Tally,
+    /// Bytes of memory that messages took when they were counted last.
+    retained: usize,
+    /// They may take more or less now.
+    is_retained_stale: bool,
     /// What became of trace headers, if client requests get some.
     injected: Option<Box<Injected>>,
     /// Exchanges are kept for [`Entry::take_exchanges`].
@@ -58,6 +62,8 @@ struct Tally {
 impl Entry {
     /// Bodies shorter than this end before a policy about them would arrive.
     const SHORT_BODY: u64 = 4096;
+    /// Only a segment longer than this may hold a complete message whose memory is worth a count.
+    const LARGE_SEGMENT: u64 = 1024;
 
     pub(super) fn new(
         facts: ConnectionFacts,
@@ -78,6 +84,8 @@ impl Entry {
             policies: [CapturePolicy::Heads; 2],
             last_ns: record.time_ns,
             tally: Tally::default(),
+            retained: 0,
+            is_retained_stale: false,
             injected: None,
             keeps_exchanges: false,
             exchanges: Vec::new(),
@@ -141,6 +149,31 @@ impl Entry {
         self.transport.is_gone()
     }
 
+    /// Whether the memory that messages take is to be counted again.
+    pub(super) fn is_retained_stale(&self) -> bool {
+        self.is_retained_stale
+    }
+
+    /// Counts the memory that messages take. Returns the number of bytes now and at the last count.
+    pub(super) fn count_retained(&mut self) -> (usize, usize) {
+        self.is_retained_stale = false;
+        let layer = self.layer.as_ref().map_or(0, |layer| layer.duplex.retained_bytes());
+        let now = self.session.retained_bytes() + self.transport.duplex.retained_bytes() + layer;
+        (now, mem::replace(&mut self.retained, now))
+    }
+
+    /// Bytes of memory that messages took when they were counted last.
+    pub(super) fn retained(&self) -> usize {
+        self.retained
+    }
+
+    /// Memory is short: the messages in progress are given up.
+    pub(super) fn release(&mut self, now_ns: u64, out: &mut dyn ConnectionOutput) {
+        self.hurry(now_ns, 0, out);
+        self.session.release(now_ns);
+        self.hurry(now_ns, 0, out);
+    }
+
     fn has_held(&self) -> bool {
         self.transport.duplex.has_held() || self.layer.as_ref().is_some_and(|layer| layer.duplex.has_held())
     }
@@ -170,6 +203,7 @@ impl Entry {
         let direction = Direction::from_code(header.direction);
         let copied = (head.len() + tail.len()) as u64;
         let length = u64::from(header.length);
+        self.is_retained_stale |= length > Self::LARGE_SEGMENT;
         self.tally.seen += length;
         self.tally.copied += copied;
         if header.reason == 0 {
@@ -358,6 +392,7 @@ impl Entry {
 
     /// Hands out what the parser made, and publishes what it wants.
     fn settle(&mut self, out: &mut dyn ConnectionOutput) {
+        self.is_retained_stale |= self.retained > 0 || self.session.is_silent();
         let (mut yields, base) = self.session.take_yields();
         let mut call_ended = false;
         for made in &mut yields {

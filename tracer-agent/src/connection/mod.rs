@@ -32,6 +32,9 @@ use crate::{
 pub struct Limits {
     /// Connections that are remembered at once.
     pub connections: usize,
+    /// Bytes of memory for messages of all connections: those that are not complete, and requests that wait for their
+    /// responses. Beyond it, the connections that were quiet longest give up theirs.
+    pub message_memory: usize,
     /// Those of each connection's parser.
     pub protocol: protocol::Limits,
 }

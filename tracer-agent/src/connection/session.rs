@@ -108,6 +108,24 @@ impl Session {
         }
     }
 
+    /// Bytes of memory that the parser retains.
+    pub(super) fn retained_bytes(&self) -> usize {
+        match &self.state {
+            ProtocolState::Parsing { parser, .. } => parser.retained_bytes(),
+            ProtocolState::Unknown { .. } | ProtocolState::Opaque => 0,
+        }
+    }
+
+    /// Memory is short: the parser gives up the messages that it retains. Without a parser, nothing reads the
+    /// connection from here on.
+    pub(super) fn release(&mut self, now_ns: u64) {
+        match &mut self.state {
+            ProtocolState::Parsing { parser, .. } => parser.release(now_ns, &mut self.yields),
+            ProtocolState::Unknown { .. } => self.give_up(Counter::ConnectionsOther),
+            ProtocolState::Opaque => {}
+        }
+    }
+
     /// Whether a parser reads it, and no exchange is open.
     pub(super) fn is_between_exchanges(&self) -> bool {
         matches!(&self.state, ProtocolState::Parsing { parser, .. } if parser.is_idle())
@@ -138,6 +156,11 @@ impl Session {
         self.last_direction = Some(direction);
         parser.data(side(self.role, direction), bytes, call, &mut self.yields);
         matches!(self.yields.last(), Some(Yield::Changed { .. }))
+    }
+
+    /// Whether the parser has yielded nothing since the yields were taken.
+    pub(super) fn is_silent(&self) -> bool {
+        self.yields.is_empty()
     }
 
     /// Whether the segment at this offset can be taken now, after it has waited.

@@ -197,6 +197,13 @@ impl Stream {
         self.held.is_empty() && (self.end.is_none() || self.ended)
     }
 
+    /// Bytes of memory that those which wait take.
+    pub fn retained_bytes(&self) -> usize {
+        let size =
+            |segment: &Segment<Bytes>| segment.head.len() + segment.tail.len() + size_of::<Segment<Bytes>>();
+        self.held.iter().map(size).sum()
+    }
+
     /// All that wait, in order.
     pub fn held(&self) -> impl Iterator<Item = &Segment<Bytes>> {
         self.held.iter()

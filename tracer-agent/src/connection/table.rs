@@ -46,6 +46,8 @@ pub struct Table {
     leaving: [Vec<u64>; 2],
     /// What became of trace headers on connections that are not known yet.
     early_injections: FxHashMap<u64, Vec<InjectionRecord>>,
+    /// Bytes of memory that messages take: see [`Limits::message_memory`].
+    retained: usize,
     limits: Limits,
     last_sweep_ns: u64,
 }
@@ -83,6 +85,7 @@ impl Table {
             waiting: [Vec::new(), Vec::new()],
             leaving: [Vec::new(), Vec::new()],
             early_injections: FxHashMap::default(),
+            retained: 0,
             limits,
             last_sweep_ns: 0,
         }
@@ -91,6 +94,11 @@ impl Table {
     /// Connections that are known.
     pub fn len(&self) -> usize {
         self.connections.len()
+    }
+
+    /// Bytes of memory that messages take.
+    pub fn retained(&self) -> usize {
+        self.retained
     }
 
     /// Whether there are none.
@@ -242,7 +250,10 @@ impl Table {
             self.last_sweep_ns = now_ns;
             for entry in self.connections.values_mut() {
                 entry.tick(now_ns, out);
+                let (retained, before) = entry.count_retained();
+                self.retained = self.retained + retained - before;
             }
+            self.relieve(now_ns, out);
         }
     }
 
@@ -277,9 +288,14 @@ impl Table {
         entry.keep_exchanges(keeps);
         work(entry, out);
         entry.keep_exchanges(false);
+        if entry.is_retained_stale() {
+            let (retained, before) = entry.count_retained();
+            self.retained = self.retained + retained - before;
+        }
         if entry.has_kept() || entry.is_urgent() {
             self.follow_up(number, now_ns, out);
         }
+        self.relieve(now_ns, out);
         true
     }
 
@@ -373,10 +389,39 @@ impl Table {
     /// A connection that is gone leaves the table.
     fn remove(&mut self, number: u64, out: &mut dyn ConnectionOutput) {
         if let Some(mut entry) = self.connections.remove(&number) {
+            self.retained -= entry.retained();
             self.urgent.remove(&number);
             self.peers.depart(entry.facts().identity, number);
             entry.finish(out);
             out.left(number);
+        }
+    }
+
+    /// Keeps the bound of the memory that messages take: the connections that were quiet longest give up theirs, until
+    /// an eighth of the bound is free.
+    #[inline]
+    fn relieve(&mut self, now_ns: u64, out: &mut dyn ConnectionOutput) {
+        if self.retained > self.limits.message_memory {
+            self.release_messages(now_ns, out);
+        }
+    }
+
+    #[cold]
+    fn release_messages(&mut self, now_ns: u64, out: &mut dyn ConnectionOutput) {
+        let holders = self.connections.iter().filter(|(_, entry)| entry.retained() > 0);
+        let mut holders: Vec<(u64, u64)> =
+            holders.map(|(number, entry)| (entry.last_ns(), *number)).collect();
+        holders.sort_unstable();
+        let aim = self.limits.message_memory / 8 * 7;
+        for (_, number) in holders {
+            if self.retained <= aim {
+                break;
+            }
+            if let Some(entry) = self.connections.get_mut(&number) {
+                entry.release(now_ns, out);
+                let (retained, before) = entry.count_retained();
+                self.retained = self.retained + retained - before;
+            }
         }
     }
 
@@ -388,6 +433,7 @@ impl Table {
         ages.select_nth_unstable(share - 1);
         for (_, number) in ages.into_iter().take(share) {
             if let Some(mut entry) = self.connections.remove(&number) {
+                self.retained -= entry.retained();
                 self.peers.depart(entry.facts().identity, number);
                 out.count(entry.pid(), Counter::ConnectionsEvicted, 1);
                 entry.give_up(out);

@@ -40,6 +40,10 @@ counters! {
     ConnectionsMidStream "connections.joined" "connections seen from mid-stream on: traced from the first certain boundary";
     ConnectionsTls "connections.tls" "connections that speak TLS: not read";
     ConnectionsHttp2 "connections.http2" "connections that speak HTTP/2: not read";
+    ConnectionsFastCgi "connections.fastcgi" "connections that speak FastCGI: not read";
+    ConnectionsUwsgi "connections.uwsgi" "connections that speak uwsgi: not read";
+    ConnectionsAjp "connections.ajp" "connections that speak AJP: not read";
+    ConnectionsMySql "connections.mysql" "connections that speak MySQL: not read";
     ConnectionsOther "connections.other" "connections whose protocol is not known";
     ConnectionsTunnel "connections.tunnel" "connections that became a tunnel: an upgrade or CONNECT";
     ConnectionsGivenUp "connections.given_up" "connections whose messages were lost sight of again and again: no longer read";
@@ -51,6 +55,7 @@ counters! {
     ExchangesOneWay "exchanges.one_way" "messages that nobody answers";
     ExchangesUnpaired "exchanges.unpaired" "responses without a request";
     ExchangesUnparsed "exchanges.unparsed" "messages that could not be understood";
+    ExchangesForgotten "exchanges.forgotten" "messages given up to stay within limits.message_memory";
     ExchangesBeforeBoundary "exchanges.before_boundary" "messages seen before a boundary was certain: not reported";
     ExchangesOwnExport "exchanges.own_export" "the service's own OTLP export calls: not spans";
     EventsLost "events.lost" "records for which the ring had no space";

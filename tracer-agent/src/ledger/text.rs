@@ -20,6 +20,7 @@ const LOSSES: &[Counter] = &[
     Counter::ExchangesOpen,
     Counter::ExchangesUnpaired,
     Counter::ExchangesUnparsed,
+    Counter::ExchangesForgotten,
     Counter::AttachFailed,
     Counter::SpansNotExported,
     Counter::SpansNotWritten,

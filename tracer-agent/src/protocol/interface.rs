@@ -128,6 +128,10 @@ pub trait Parser: Send {
     fn is_idle(&self) -> bool;
     /// Exchanges that were opened and have not been yielded.
     fn open_exchanges(&self) -> u64;
+    /// Bytes of memory that hold messages: those that are not complete, and requests that wait for their responses.
+    fn retained_bytes(&self) -> usize;
+    /// Memory is short: the parser gives up the messages that it retains. Each that it loses is counted.
+    fn release(&mut self, now_ns: u64, out: &mut Vec<Yield>);
 }
 
 /// Hides secrets at equal length in the bytes of one connection, in the order in which they are recorded. Bytes of

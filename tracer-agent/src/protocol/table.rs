@@ -10,6 +10,10 @@ pub(super) static PROTOCOLS: &[&Protocol] = &[
     &super::opaque::TLS,
     &super::opaque::HTTP2,
     &super::http1::PROTOCOL,
+    &super::opaque::FASTCGI,
+    &super::opaque::UWSGI,
+    &super::opaque::AJP,
     #[cfg(test)]
     &super::toy::PROTOCOL,
+    &super::opaque::MYSQL,
 ];

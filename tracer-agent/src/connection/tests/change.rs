@@ -49,6 +49,12 @@ impl Parser for Greeting {
     fn open_exchanges(&self) -> u64 {
         0
     }
+
+    fn retained_bytes(&self) -> usize {
+        0
+    }
+
+    fn release(&mut self, _: u64, _: &mut Vec<Yield>) {}
 }
 
 macro_rules! greeting {

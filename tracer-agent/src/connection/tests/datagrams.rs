@@ -37,6 +37,12 @@ impl Parser for Told {
     fn open_exchanges(&self) -> u64 {
         0
     }
+
+    fn retained_bytes(&self) -> usize {
+        0
+    }
+
+    fn release(&mut self, _: u64, _: &mut Vec<Yield>) {}
 }
 
 static TOLD: Protocol = Protocol {

@@ -4,6 +4,7 @@ mod change;
 mod datagrams;
 mod ends;
 mod layer;
+mod memory;
 mod unix;
 
 use std::net::SocketAddr;
@@ -88,7 +89,7 @@ impl Driver {
             exchange_timeout_ns: 1_000_000_000_000,
             formats: crate::trace_context::HeaderFormats::default(),
         };
-        let limits = Limits { connections: 16, protocol };
+        let limits = Limits { connections: 16, message_memory: 256 << 10, protocol };
         Self { table: Table::new(limits), seen: Seen::default() }
     }
 

@@ -56,6 +56,11 @@ impl MessageReader {
         self.buffer = Vec::new();
     }
 
+    /// Bytes of memory that the head so far takes.
+    pub(super) fn retained_bytes(&self) -> usize {
+        self.buffer.capacity()
+    }
+
     /// Whether a message is in progress.
     pub(super) fn is_busy(&self) -> bool {
         !matches!(self.phase, Phase::Start)

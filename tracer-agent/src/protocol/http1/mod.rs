@@ -566,6 +566,19 @@ impl Parser for Http1 {
     fn open_exchanges(&self) -> u64 {
         self.queue.unreported()
     }
+
+    fn retained_bytes(&self) -> usize {
+        let readers = self.request.retained_bytes() + self.response.retained_bytes();
+        readers + self.queue.bytes() + self.resync.as_ref().map_or(0, Resync::retained_bytes)
+    }
+
+    fn release(&mut self, now_ns: u64, out: &mut Vec<Yield>) {
+        if let Some(resync) = &mut self.resync {
+            resync.gap();
+        } else if !self.done && self.retained_bytes() > 0 {
+            self.lose(now_ns, Counter::ExchangesForgotten, out);
+        }
+    }
 }
 
 impl Http1 {

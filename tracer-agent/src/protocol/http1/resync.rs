@@ -42,6 +42,11 @@ impl Resync {
         self.last = None;
     }
 
+    /// Bytes of memory that the head in progress takes.
+    pub(super) fn retained_bytes(&self) -> usize {
+        self.reader.retained_bytes()
+    }
+
     /// Messages that went by without being reported.
     pub(super) fn take_messages(&mut self) -> u64 {
         std::mem::take(&mut self.messages)

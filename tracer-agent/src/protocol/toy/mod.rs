@@ -308,4 +308,14 @@ impl Parser for Toy {
     fn open_exchanges(&self) -> u64 {
         self.questions.len() as u64
     }
+
+    fn retained_bytes(&self) -> usize {
+        self.request.bytes.len() + self.response.bytes.len()
+    }
+
+    fn release(&mut self, now_ns: u64, out: &mut Vec<Yield>) {
+        self.lose(now_ns, out);
+        self.request = Frames::default();
+        self.response = Frames::default();
+    }
 }
