@@ -2,9 +2,9 @@
 
 #![forbid(unsafe_code)]
 
-use std::sync::Arc;
+use std::{hash::BuildHasher, sync::Arc};
 
-use rustc_hash::FxHashMap;
+use rustc_hash::{FxBuildHasher, FxHashMap};
 
 /// Configured patterns: `{name}` stands for one segment, a last `*` for all that is left.
 #[derive(Clone, Debug, Default)]
@@ -65,8 +65,9 @@ pub fn pattern_problem(pattern: &str) -> Option<String> {
     None
 }
 
-/// Guessed names, of which each service has a bounded number: too few for a hash that traffic could
-/// foresee to slow anything down.
+/// Guessed names. Each service has a bounded number, those of the paths that it uses most: a name is earned by a
+/// response that shows that the path exists, and given back when it is not used. So few names need no hash that
+/// traffic cannot foresee.
 #[derive(Clone, Debug)]
 pub struct Guesses {
     limit: usize,
@@ -84,6 +85,10 @@ pub struct Guesses {
 struct ServiceGuesses {
     guesses: Vec<Guess>,
     places: FxHashMap<Arc<str>, usize>,
+    /// Uses since names were given back last.
+    uses: u32,
+    /// How often paths without a name were used since then, by their hash.
+    candidates: FxHashMap<u64, u32>,
 }
 
 /// A name that was guessed.
@@ -93,9 +98,31 @@ pub struct Guess {
     pub route: Arc<str>,
     /// Names of spans: method and route.
     names: Vec<Arc<str>>,
+    /// How often it was used lately.
+    uses: u32,
+}
+
+/// Whether a path gets a name.
+#[derive(Debug)]
+pub enum Guessed<'a> {
+    /// This one.
+    Named(&'a mut Guess),
+    /// None: nothing shows that the path exists.
+    Unearned,
+    /// None: the service uses as many other paths more.
+    TooMany,
+}
+
+/// Whether a response shows that its path exists. A client that tries paths gets these answers to those that do not.
+pub fn earns_name(status: Option<u16>) -> bool {
+    status.is_some_and(|status| !matches!(status, 400 | 404 | 405))
 }
 
 impl Guess {
+    fn new(route: Arc<str>, uses: u32) -> Self {
+        Self { route, names: Vec::new(), uses }
+    }
+
     /// The name of spans of this method: `GET /users/{id}`.
     pub fn name(&mut self, method: &str) -> Arc<str> {
         /// Methods are few; a client that invents them gets names that nobody keeps.
@@ -116,8 +143,75 @@ impl Guess {
 
 /// Segments that are kept; deeper ones are cut.
 const MAX_SEGMENTS: usize = 8;
-/// Services whose guesses are remembered.
+/// Services whose guesses are remembered. Beyond them all begin anew: each earns its names by its next responses.
 const MAX_SERVICES: usize = 4096;
+
+impl ServiceGuesses {
+    /// Uses after which the names that were not used are given back.
+    const ROUND: u32 = 4096;
+    /// Paths without a name whose uses are counted, for each place.
+    const CANDIDATES: usize = 4;
+
+    /// The place of a route; none if the service uses `limit` others more.
+    fn place(&mut self, route: &str, limit: usize) -> Option<usize> {
+        self.uses += 1;
+        if self.uses >= Self::ROUND {
+            self.give_back();
+        }
+        if let Some(place) = self.places.get(route) {
+            if let Some(guess) = self.guesses.get_mut(*place) {
+                guess.uses += 1;
+            }
+            return Some(*place);
+        }
+        let (place, uses) =
+            if self.guesses.len() < limit { (self.guesses.len(), 1) } else { self.win(route, limit)? };
+        let route: Arc<str> = route.into();
+        self.places.insert(Arc::clone(&route), place);
+        let guess = Guess::new(route, uses);
+        match self.guesses.get_mut(place) {
+            Some(least) => {
+                let least = std::mem::replace(least, guess);
+                self.places.remove(&least.route);
+            }
+            None => self.guesses.push(guess),
+        }
+        Some(place)
+    }
+
+    /// The place that is used least, and the uses of a route without a name, if they are more.
+    #[cold]
+    fn win(&mut self, route: &str, limit: usize) -> Option<(usize, u32)> {
+        let key = FxBuildHasher.hash_one(route);
+        if self.candidates.len() >= limit.saturating_mul(Self::CANDIDATES)
+            && !self.candidates.contains_key(&key)
+        {
+            self.candidates.clear();
+        }
+        let uses = self.candidates.entry(key).or_default();
+        *uses += 1;
+        let uses = *uses;
+        let (place, least) = self.guesses.iter().enumerate().min_by_key(|(_, guess)| guess.uses)?;
+        if uses <= least.uses {
+            return None;
+        }
+        self.candidates.remove(&key);
+        Some((place, uses))
+    }
+
+    /// Uses that are long ago count less, and a name that was not used is free.
+    #[cold]
+    fn give_back(&mut self) {
+        self.uses = 0;
+        self.candidates.clear();
+        self.guesses.retain_mut(|guess| {
+            guess.uses /= 2;
+            guess.uses > 0
+        });
+        let places = self.guesses.iter().enumerate();
+        self.places = places.map(|(place, guess)| (Arc::clone(&guess.route), place)).collect();
+    }
+}
 
 impl Guesses {
     /// At most `limit` names per service.
@@ -125,33 +219,37 @@ impl Guesses {
         Self { limit, services: Vec::new(), places: FxHashMap::default(), last: 0, buffer: String::new() }
     }
 
-    /// A name for the path; none when the service has too many.
-    pub fn guess(&mut self, service: &str, path: &str) -> Option<&mut Guess> {
+    /// A name for the path; `is_earned` if its response shows that the path exists.
+    pub fn guess(&mut self, service: &str, path: &str, is_earned: bool) -> Guessed<'_> {
         self.buffer.clear();
         guess_into(path, &mut self.buffer);
         if self.services.get(self.last).is_none_or(|(name, _)| name != service) {
             self.last = match self.places.get(service) {
                 Some(place) => *place,
-                None if self.services.len() >= MAX_SERVICES => return None,
+                None if !is_earned => return Guessed::Unearned,
                 None => {
+                    if self.services.len() >= MAX_SERVICES {
+                        self.services.clear();
+                        self.places.clear();
+                    }
                     self.services.push((service.to_owned(), ServiceGuesses::default()));
                     self.places.insert(service.to_owned(), self.services.len() - 1);
                     self.services.len() - 1
                 }
             };
         }
-        let (_, ServiceGuesses { guesses, places }) = self.services.get_mut(self.last)?;
-        let place = match places.get(self.buffer.as_str()) {
-            Some(place) => *place,
-            None if guesses.len() >= self.limit => return None,
-            None => {
-                let route: Arc<str> = self.buffer.as_str().into();
-                places.insert(Arc::clone(&route), guesses.len());
-                guesses.push(Guess { route, names: Vec::new() });
-                guesses.len() - 1
-            }
+        let Some((_, service)) = self.services.get_mut(self.last) else { return Guessed::Unearned };
+        let place = match is_earned {
+            true => service.place(&self.buffer, self.limit),
+            false => match service.places.get(self.buffer.as_str()) {
+                Some(place) => Some(*place),
+                None => return Guessed::Unearned,
+            },
         };
-        guesses.get_mut(place)
+        match place.and_then(|place| service.guesses.get_mut(place)) {
+            Some(guess) => Guessed::Named(guess),
+            None => Guessed::TooMany,
+        }
     }
 }
 
@@ -331,16 +429,78 @@ mod tests {
         }
     }
 
+    /// The name of spans of GET, if the path has one.
+    fn name(guesses: &mut Guesses, path: &str, status: u16) -> Option<String> {
+        match guesses.guess("s", path, earns_name(Some(status))) {
+            Guessed::Named(guess) => Some(guess.name("GET").to_string()),
+            Guessed::Unearned | Guessed::TooMany => None,
+        }
+    }
+
     #[test]
     fn a_service_has_a_bounded_number_of_names() {
         let mut guesses = Guesses::new(2);
-        assert!(guesses.guess("s", "/a").is_some());
-        assert!(guesses.guess("s", "/b").is_some());
-        assert!(guesses.guess("s", "/c").is_none());
-        let known = guesses.guess("s", "/a").expect("known");
-        assert_eq!(&*known.route, "/a");
-        assert_eq!(&*known.name("GET"), "GET /a");
-        assert!(guesses.guess("t", "/c").is_some());
+        assert_eq!(name(&mut guesses, "/a", 200).as_deref(), Some("GET /a"));
+        assert!(name(&mut guesses, "/b", 200).is_some());
+        assert!(matches!(guesses.guess("s", "/c", true), Guessed::TooMany));
+        assert_eq!(name(&mut guesses, "/a", 200).as_deref(), Some("GET /a"));
+        assert!(matches!(guesses.guess("t", "/c", true), Guessed::Named(_)));
+    }
+
+    #[test]
+    fn paths_that_do_not_exist_get_no_name_and_take_none() {
+        let mut guesses = Guesses::new(2);
+        for status in [400, 404, 405] {
+            for n in 0..1000 {
+                assert_eq!(name(&mut guesses, &format!("/wp-admin/{n}/x{status}"), status), None);
+            }
+        }
+        assert!(matches!(guesses.guess("s", "/none", earns_name(None)), Guessed::Unearned));
+        for path in ["/a", "/b"] {
+            assert!(name(&mut guesses, path, 200).is_some());
+            assert!(name(&mut guesses, path, 404).is_some(), "the path is known");
+        }
+    }
+
+    #[test]
+    fn what_is_used_more_gets_the_name_of_what_is_used_less() {
+        let mut guesses = Guesses::new(2);
+        // A client that tries paths of a service which answers all of them.
+        for path in ["/junk-a", "/junk-b"] {
+            assert!(name(&mut guesses, path, 200).is_some());
+        }
+        assert_eq!(name(&mut guesses, "/orders", 200), None);
+        assert!(name(&mut guesses, "/orders", 200).is_some());
+        assert_eq!(name(&mut guesses, "/users", 200), None);
+        assert!(name(&mut guesses, "/users", 200).is_some());
+        for n in 0..100 {
+            name(&mut guesses, &format!("/junk/x{n}"), 200);
+        }
+        assert!(name(&mut guesses, "/orders", 200).is_some() && name(&mut guesses, "/users", 200).is_some());
+    }
+
+    #[test]
+    fn names_that_are_not_used_are_given_back() {
+        let mut guesses = Guesses::new(2);
+        for path in ["/old", "/new"] {
+            assert!(name(&mut guesses, path, 200).is_some());
+        }
+        for _ in 0..2 * ServiceGuesses::ROUND {
+            assert!(name(&mut guesses, "/new", 200).is_some());
+        }
+        assert!(name(&mut guesses, "/other", 200).is_some(), "the place of /old is free");
+        assert!(name(&mut guesses, "/new", 200).is_some());
+        assert_eq!(name(&mut guesses, "/old", 404), None);
+    }
+
+    #[test]
+    fn services_beyond_their_number_begin_anew() {
+        let mut guesses = Guesses::new(2);
+        for n in 0..2 * MAX_SERVICES {
+            assert!(matches!(guesses.guess(&n.to_string(), "/a", true), Guessed::Named(_)));
+        }
+        assert!(matches!(guesses.guess("0", "/a", false), Guessed::Unearned));
+        assert!(matches!(guesses.guess("0", "/a", true), Guessed::Named(_)));
     }
 
     #[test]

@@ -135,9 +135,7 @@ pub fn resource(facts: &ProcessFacts, rule: Option<&str>, host: &Host) -> Resour
     }
     add("os.type", text("linux"));
     add("telemetry.sdk.name", text("tracer"));
-    if let Some(language) = runtime.language() {
-        add("telemetry.sdk.language", text(language));
-    }
+    add("telemetry.sdk.language", text("rust"));
     add("telemetry.sdk.version", text(env!("CARGO_PKG_VERSION")));
     add("telemetry.distro.name", text("tracer"));
     add("telemetry.distro.version", text(env!("CARGO_PKG_VERSION")));

@@ -38,27 +38,21 @@ pub(super) fn runtime(name: &str) -> Runtime {
 }
 
 impl Runtime {
-    /// `telemetry.sdk.language` in OpenTelemetry's words.
-    pub(super) fn language(self) -> Option<&'static str> {
-        match self {
-            Self::Python => Some("python"),
-            Self::Node => Some("nodejs"),
-            Self::Java => Some("java"),
-            Self::Ruby => Some("ruby"),
-            Self::Php => Some("php"),
-            Self::Dotnet => Some("dotnet"),
-            Self::Erlang => Some("erlang"),
-            Self::Deno | Self::Perl | Self::Shell | Self::Other => None,
-        }
-    }
-
-    /// `process.runtime.name`, where the executable's name tells it.
+    /// `process.runtime.name` of an executable of this name, in OpenTelemetry's words where they have one.
     pub(super) fn name(self, exe: &str) -> Option<&'static str> {
         match self {
             Self::Python if exe.starts_with("pypy") => Some("pypy"),
             Self::Python => Some("cpython"),
             Self::Node => Some("nodejs"),
-            _ => None,
+            Self::Deno if exe.starts_with("bun") => Some("bun"),
+            Self::Deno => Some("deno"),
+            Self::Java => Some("java"),
+            Self::Ruby => Some("ruby"),
+            Self::Php => Some("php"),
+            Self::Dotnet => Some("dotnet"),
+            Self::Perl => Some("perl"),
+            Self::Erlang => Some("BEAM"),
+            Self::Shell | Self::Other => None,
         }
     }
 }

@@ -17,7 +17,7 @@ use crate::{
     exchange::{ConnectionFacts, Exchange, Kind, Outcome},
     protocol::http::HttpExchange,
     redact::{CREDENTIALS, Redactor},
-    route::{Guesses, Patterns},
+    route::{Guessed, Guesses, Patterns, earns_name},
 };
 
 /// What makes a span of HTTP's side of an exchange.
@@ -312,19 +312,16 @@ impl HttpNames {
             attributes.str(name, pattern);
             named = Some(Text::from(format!("{method} {pattern}")));
         } else if self.config.route_guess && path.starts_with('/') {
-            match self.guesses.guess(&resource.service_name, &path) {
-                Some(guess) => {
+            match self.guesses.guess(&resource.service_name, &path, earns_name(http.status)) {
+                Guessed::Named(guess) => {
                     attributes.str(names::TRACER_HTTP_ROUTE_GUESS, &guess.route);
                     named = Some((&guess.name(method)).into());
                 }
-                None => is_unnamed = true,
+                Guessed::Unearned => {}
+                Guessed::TooMany => is_unnamed = true,
             }
         }
-        let name = match (named, known) {
-            (Some(named), Some(_)) => named,
-            (_, Some(name)) => name.into(),
-            (_, None) => "HTTP".into(),
-        };
+        let name = named.unwrap_or_else(|| known.map_or("HTTP".into(), |name| name.into()));
         self.add_headers(http, attributes);
         Described { name, status, is_unnamed }
     }
