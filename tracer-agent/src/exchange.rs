@@ -182,6 +182,8 @@ pub struct Opened {
     pub offset: u64,
     /// Hash of what it asks for: method and target, as they were sent. Never 0, which is not known.
     pub target: u64,
+    /// It exports telemetry: spans of it would be telemetry of telemetry.
+    pub is_export: bool,
     /// The W3C trace context that it carries.
     pub incoming: Option<Box<Incoming>>,
     /// Trace contexts and ids of other formats that it carries, of those that are configured.

@@ -304,6 +304,9 @@ impl Stage {
         let own = if instance.pid == pid { pid } else { processes.instance(pid).map_or(pid, |own| own.pid) };
         ledger.add(own, paired, 1);
         let mut count = |counter, n| ledger.add(instance.pid, counter, n);
+        if let Some(counter) = builder.left_out(exchange) {
+            return count(counter, 1);
+        }
         if link.has_left_in_other_trace {
             count(Counter::LinksOtherTrace, 1);
         }

@@ -114,7 +114,7 @@ impl Correlator {
 
     /// The head of a request has come; what it carries is taken.
     pub fn opened(&mut self, facts: &ConnectionFacts, opened: &mut Opened) {
-        let Opened { kind, unit, start_ns, offset, target, attempt, inserted, .. } = *opened;
+        let Opened { kind, unit, start_ns, offset, target, is_export, attempt, inserted, .. } = *opened;
         let (incoming, carried, header) =
             (opened.incoming.take(), opened.carried.take(), opened.injection.take());
         self.now_ns = self.now_ns.max(start_ns);
@@ -150,6 +150,7 @@ impl Correlator {
         let Placement { context, attributed_to, own_id, is_suppressed, sent_trace } = placement;
         let process = self.processes.get(unit.pid);
         let is_suppressed = is_suppressed
+            || is_export && !self.rules.otlp_exports
             || process.is_some_and(|process| {
                 self_instrumented::is_suppressed(process, self.rules.sdk, kind, is_sampled)
             });

@@ -12,6 +12,8 @@ pub struct Rules {
     pub sole_request: bool,
     /// What is done where an application traces itself.
     pub sdk: Sdk,
+    /// OTLP exports get spans.
+    pub otlp_exports: bool,
     /// Client requests get trace headers: the kernel programs decide on some links before the agent can.
     pub propagates: bool,
     /// Which traces are kept.

@@ -52,7 +52,8 @@ counters! {
     ExchangesUnpaired "exchanges.unpaired" "responses without a request";
     ExchangesUnparsed "exchanges.unparsed" "messages that could not be understood";
     ExchangesBeforeBoundary "exchanges.before_boundary" "messages seen before a boundary was certain: not reported";
-    ExchangesOwnExport "exchanges.own_export" "the service's own OTLP export calls: not spans";
+    ExchangesOwnExport "exchanges.own_export" "OTLP exports that services sent or passed on: no spans (spans.otlp_exports)";
+    ExchangesExportReceived "exchanges.export_received" "OTLP exports that services received: no spans (spans.otlp_exports)";
     EventsLost "events.lost" "records for which the ring had no space";
     EventsSkipped "events.skipped" "calls that the kernel did not show: a program was running already";
     SocketsUnix "sockets.unix" "calls on Unix sockets: not read yet";

@@ -16,6 +16,7 @@ fn open(world: &mut World, end: &End, kind: Kind, offset: u64) -> Pending {
         incoming: None,
         carried: None,
         attempt: None,
+        is_export: false,
         injection: None,
         inserted: 0,
     };

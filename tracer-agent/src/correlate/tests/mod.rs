@@ -27,6 +27,8 @@ struct World {
     now_ns: u64,
     /// What requests ask for that are opened now.
     target: u64,
+    /// Requests that are opened now export telemetry.
+    is_export: bool,
 }
 
 /// One end of a connection.
@@ -53,6 +55,7 @@ impl World {
                 Rules {
                     sole_request: true,
                     sdk: Sdk::default(),
+                    otlp_exports: false,
                     propagates: false,
                     sampler: crate::trace_context::sample::SamplingConfig::default().sampler(),
                 },
@@ -61,6 +64,7 @@ impl World {
             formats: HeaderFormats::default(),
             now_ns: 1000,
             target: 1,
+            is_export: false,
         }
     }
 
@@ -134,6 +138,7 @@ impl World {
             incoming,
             carried: carried.map(Box::new),
             attempt: None,
+            is_export: self.is_export,
             injection: None,
             inserted: 0,
         };

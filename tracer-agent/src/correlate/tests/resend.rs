@@ -45,6 +45,7 @@ impl App {
             incoming: None,
             carried: None,
             attempt,
+            is_export: false,
             injection: None,
             inserted: 0,
         };
@@ -249,6 +250,7 @@ fn an_attempt_that_says_its_number_is_believed_unless_it_was_passed_on() {
         start_ns: app.world.now(),
         offset: 0,
         target: 1,
+        is_export: false,
         incoming: None,
         carried: None,
         attempt: Some(2),

@@ -266,3 +266,24 @@ fn an_export_within_a_request_is_the_process_s_own_unless_the_request_was_one() 
         assert_eq!(world.close(&next).is_suppressed, expected);
     }
 }
+
+#[test]
+fn what_a_receiver_calls_for_an_export_hangs_on_the_next_span_above_the_export() {
+    for (otlp_exports, hidden) in [(false, true), (true, false)] {
+        let mut world = World::new();
+        world.correlator.rules.otlp_exports = otlp_exports;
+        let (_, one) = world.connection(1);
+        let (export, receiver) = world.connection(2);
+        let request = world.open(&one, APP, 0, None);
+        world.is_export = true;
+        let sent = world.open(&export, APP, 0, None);
+        let received = world.open(&receiver, NEXT, 0, None);
+        world.is_export = false;
+        let below = world.call(NEXT);
+        let links = [&received, &sent, &request].map(|pending| world.close(pending));
+        assert_eq!(links.each_ref().map(|link| link.is_suppressed), [hidden, hidden, false]);
+        let above = if hidden { &links[2] } else { &links[0] };
+        assert_eq!(below.parent, Some((above.span_id, Evidence::SoleRequest)));
+        assert!(links.iter().all(|link| link.trace_id == below.trace_id));
+    }
+}

@@ -4,7 +4,10 @@
 
 use bytes::Bytes;
 
-use super::fields::{Noted, header_values};
+use super::{
+    fields::{Noted, header_values},
+    otlp::Signal,
+};
 
 /// An HTTP exchange. Heads are kept as they were on the wire, start line included, up to the empty
 /// line; they parsed once and parse again with `httparse`.
@@ -47,18 +50,10 @@ impl HttpExchange {
         header_values(&self.request_head, name)
     }
 
-    /// Whether the request exports telemetry by OTLP over HTTP, and of which kind: the end of its path.
-    pub fn exported(&self) -> Option<&'static str> {
-        const KINDS: [&str; 3] = ["/v1/traces", "/v1/metrics", "/v1/logs"];
-        if self.method() != b"POST" {
-            return None;
-        }
-        let path = self.target().split(|byte| *byte == b'?').next().unwrap_or_default();
-        let kind = KINDS.into_iter().find(|kind| path.ends_with(kind.as_bytes()))?;
-        let is_otlp = |value: &[u8]| {
-            value.starts_with(b"application/x-protobuf") || value.starts_with(b"application/json")
-        };
-        self.request_header("content-type").any(is_otlp).then_some(kind)
+    /// What the request exports by OTLP over HTTP, if it does.
+    pub fn exported(&self) -> Option<Signal> {
+        let content_types = self.request_header("content-type");
+        Signal::of_request(self.method(), self.target(), content_types, self.user_agent())
     }
 
     /// The first `Host`.

@@ -4,7 +4,7 @@
 
 use std::{any::Any, borrow::Cow};
 
-use super::{exchange::HttpExchange, resend};
+use super::{exchange::HttpExchange, otlp::Signal, resend};
 use crate::exchange::{Attribute, ConnectionFacts, Exchange, Outcome, Payload, Repeatable};
 
 impl Payload for HttpExchange {
@@ -21,7 +21,7 @@ impl Payload for HttpExchange {
 
     fn exports_spans(&self) -> bool {
         self.status.is_some_and(|status| (200..300).contains(&status))
-            && self.exported() == Some("/v1/traces")
+            && self.exported() == Some(Signal::Traces)
     }
 
     fn may_be_repeated(&self, outcome: Outcome) -> bool {

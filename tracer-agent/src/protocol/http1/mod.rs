@@ -186,30 +186,27 @@ impl Http1 {
             _ => None,
         };
         let request = &mut self.request;
-        let head = Head(&bytes);
+        let (begin, offset) = (request.begin, request.begin_offset);
+        let pending = Pending::new(bytes, &read, begin, offset, call.end_ns, body.is_some());
+        request.phase = body.map_or(Phase::Start, Phase::Body);
+        let bytes = pending.head();
+        let head = Head(bytes);
         let incoming = read.noted.has_trace_context().then(|| Incoming::of(&head)).flatten();
         let carried = read.noted.may_link().then(|| Carried::of(&head, self.limits.formats)).flatten();
         out.push(Yield::Opened(Opened {
             kind: self.role.of_request(),
-            unit: request.begin.unit,
-            start_ns: request.begin.start_ns,
-            offset: request.begin_offset,
+            unit: begin.unit,
+            start_ns: begin.start_ns,
+            offset,
             target: hash(bytes.get(..read.target.end).unwrap_or_default()).max(1),
+            is_export: pending.exported().is_some(),
             incoming: incoming.map(Box::new),
             carried: carried.map(Box::new),
-            attempt: read.noted.has_attempt().then(|| attempt(&bytes)).flatten(),
+            attempt: read.noted.has_attempt().then(|| attempt(bytes)).flatten(),
             injection: None,
             inserted: 0,
         }));
-        self.queue.push(Pending::new(
-            bytes,
-            &read,
-            request.begin,
-            request.begin_offset,
-            call.end_ns,
-            body.is_some(),
-        ));
-        request.phase = body.map_or(Phase::Start, Phase::Body);
+        self.queue.push(pending);
     }
 
     fn response_head(&mut self, bytes: Bytes, scanned: Scanned, call: &Call, out: &mut Vec<Yield>) {

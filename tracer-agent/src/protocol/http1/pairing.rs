@@ -8,7 +8,7 @@ use super::head::RequestHead;
 use crate::{
     exchange::{Exchange, Kind, Outcome, Payload, Unit},
     protocol::{
-        http::HttpExchange,
+        http::{HttpExchange, Signal},
         interface::{Call, Yield},
     },
 };
@@ -70,6 +70,16 @@ impl Pending {
     /// Where it begins, and which process moved its first byte.
     pub(super) fn origin(&self) -> (u64, u32) {
         (self.offset, self.unit.pid)
+    }
+
+    /// Head of the request.
+    pub(super) fn head(&self) -> &[u8] {
+        &self.http.request_head
+    }
+
+    /// See [`HttpExchange::exported`].
+    pub(super) fn exported(&self) -> Option<Signal> {
+        self.http.exported()
     }
 
     pub(super) fn is_method(&self, method: &[u8]) -> bool {

@@ -192,6 +192,7 @@ impl Toy {
             incoming: Incoming::of(&fields).map(Box::new),
             carried: Carried::of(&fields, self.limits.formats).map(Box::new),
             attempt: None,
+            is_export: false,
             injection: None,
             inserted: 0,
         }));
