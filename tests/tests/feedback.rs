@@ -1,9 +1,10 @@
-//! Exports of telemetry that pass through traced processes: the export of a span must not make the next span.
+//! Exports of telemetry that pass through traced processes, where the export of a span must not make the next span, and
+//! two agents on one process.
 
 use std::{fs, time::Duration};
 
 use tracer_tests::{
-    Agent, Folder, count_for, let_pass,
+    Agent, Folder, count_for, count_of, let_pass,
     programs::{Program, curl},
     receiver::{Received, Receiver},
     wait_until,
@@ -143,4 +144,54 @@ fn an_export_by_grpc_makes_no_spans() {
     let opaque = ["connections.http2", "connections.other"].map(|name| count_for(&status, own, name));
     assert!(opaque.iter().sum::<u64>() > 0, "{:#}", status["services"]);
     agent.stop();
+}
+
+/// Spans of the agent that exports there, of one request: nginx's server span and its call, and the server behind it.
+fn chain(receiver: &Receiver, path: &str, proxy: &Program) -> [Received; 3] {
+    let spans = receiver.wait_for(|spans| spans.iter().filter(|span| span.path() == path).count() >= 3);
+    let spans: Vec<Received> = spans.into_iter().filter(|span| span.path() == path).collect();
+    assert_eq!(spans.len(), 3, "{path}: {spans:#?}");
+    let pid = proxy.pid().to_string();
+    let is_of_proxy = |span: &Received| span.resource_attribute("process.pid").as_deref() == Some(&pid);
+    let find = |is_server: bool, of_proxy: bool| {
+        let found = spans.iter().find(|span| span.is_server() == is_server && is_of_proxy(span) == of_proxy);
+        found.unwrap_or_else(|| panic!("{path}: {spans:#?}")).clone()
+    };
+    [find(true, true), find(false, true), find(true, false)]
+}
+
+#[test]
+fn the_second_agent_on_a_process_says_so_and_has_the_ids_that_left() {
+    let upstream = Program::noting();
+    let keeps = "proxy_http_version 1.1; proxy_set_header Connection '';";
+    let upstreams = format!("upstream behind {{ server 127.0.0.1:{}; keepalive 4; }}", upstream.port);
+    // A connection for each request, and one for all.
+    for server in [
+        format!("location / {{ proxy_pass {}; }}", upstream.url("")),
+        format!("location / {{ proxy_pass http://behind; {keeps} }}"),
+    ] {
+        for propagation in ["headers", "off"] {
+            let proxy = Program::nginx_with(&upstreams, &server);
+            let pids = [proxy.pid(), upstream.pid()];
+            let receivers = [Receiver::start(), Receiver::start()];
+            let first = Agent::tracing_with(&pids, &receivers[0], &["--propagation", "headers"]);
+            let second = Agent::tracing_with(&pids, &receivers[1], &["--propagation", propagation]);
+            for n in 0..4 {
+                let path = format!("/page/{n}");
+                curl(&["--fail", &proxy.url(&path)]);
+                let [_, sent, _] = chain(&receivers[0], &path, &proxy);
+                let [served, call, behind] = chain(&receivers[1], &path, &proxy);
+                assert_eq!(call.span.span_id, sent.span.span_id, "{path}: the ids that left");
+                assert_eq!(behind.span.parent_span_id, call.span.span_id, "{path}");
+                assert_eq!(call.span.parent_span_id, served.span.span_id, "{path}");
+                let traces = [served, call, behind].map(|span| span.span.trace_id);
+                assert!(traces.iter().all(|trace| *trace == sent.span.trace_id), "{path}");
+            }
+            second.wait_for("its count", |status| count_of(status, "headers.other_program") == 4);
+            assert_eq!(first.count("headers.other_program"), 0);
+            let (_, _, log) = second.stop();
+            assert_eq!(log.matches("writes trace headers into the requests").count(), 1, "{log}");
+            first.stop();
+        }
+    }
 }

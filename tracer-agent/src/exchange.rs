@@ -194,6 +194,8 @@ pub struct Opened {
     pub injection: Option<Box<Injection>>,
     /// Bytes that were pushed into the stream before it: the other end sees it so much later.
     pub inserted: u32,
+    /// It left longer than its process sent it: another program inserted bytes.
+    pub is_lengthened: bool,
 }
 
 /// What became of the trace header of a call.

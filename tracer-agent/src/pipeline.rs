@@ -71,6 +71,8 @@ struct Stage {
     excluded: FxHashSet<u32>,
     /// Whether calls get trace headers.
     propagates: bool,
+    /// It was said that another program writes trace headers.
+    has_warned_of_other: bool,
     kernel: [u64; KERNEL_COUNTERS as usize],
 }
 
@@ -94,6 +96,7 @@ impl Pipeline {
                 ledger: Ledger::default(),
                 excluded: FxHashSet::default(),
                 propagates,
+                has_warned_of_other: false,
                 kernel: [0; KERNEL_COUNTERS as usize],
             },
         }
@@ -307,6 +310,12 @@ impl Stage {
         if let Some(counter) = builder.left_out(exchange) {
             return count(counter, 1);
         }
+        if link.has_other_header {
+            count(Counter::HeadersOtherProgram, 1);
+            if !std::mem::replace(&mut self.has_warned_of_other, true) {
+                warn_of_other(pid, &instance.resource.service_name);
+            }
+        }
         if link.has_left_in_other_trace {
             count(Counter::LinksOtherTrace, 1);
         }
@@ -320,6 +329,18 @@ impl Stage {
             builder.recycle(span);
         }
     }
+}
+
+/// Two programs that add trace headers to one process are hardly meant.
+#[cold]
+fn warn_of_other(pid: u32, service: &str) {
+    tracing::warn!(
+        pid,
+        service = %crate::outside::escaped(service),
+        "another agent or program writes trace headers into the requests of this process. The spans of such requests \
+         get the ids of those headers if the servers are traced here too; headers.other_program counts the requests. \
+         Let one of the two programs trace the process"
+    );
 }
 
 /// Lends the stage and what it gives out to the table of connections.

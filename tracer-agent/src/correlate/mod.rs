@@ -13,6 +13,7 @@ mod forwarded;
 mod ids;
 mod link;
 mod open;
+mod other_program;
 mod placement;
 mod process;
 mod processes;
@@ -114,10 +115,13 @@ impl Correlator {
 
     /// The head of a request has come; what it carries is taken.
     pub fn opened(&mut self, facts: &ConnectionFacts, opened: &mut Opened) {
-        let Opened { kind, unit, start_ns, offset, target, is_export, attempt, inserted, .. } = *opened;
+        let Opened {
+            kind, unit, start_ns, offset, target, is_export, attempt, inserted, is_lengthened, ..
+        } = *opened;
         let (incoming, carried, header) =
             (opened.incoming.take(), opened.carried.take(), opened.injection.take());
         self.now_ns = self.now_ns.max(start_ns);
+        let traceparent = incoming.as_ref().map(|incoming| incoming.parent_id);
         let carries = Carries { traceparent: incoming.as_deref(), others: carried.as_deref() };
         let is_sampled = carries.is_sampled();
         let direction = kind.direction();
@@ -127,6 +131,10 @@ impl Correlator {
         let hop = Hop::of(facts, direction, wire);
         let peer = self.open.register(facts);
         let other = peer.and_then(|peer| self.open.at_wire(peer, direction.opposite(), wire));
+        if let (false, Some(client), Some(header)) = (kind.is_outgoing(), other, &incoming) {
+            let context = self.contexts.of_header(header);
+            other_program::arrived(&mut self.open, client, header.parent_id, &context);
+        }
         let placer = Placer {
             rules: &self.rules,
             contexts: &self.contexts,
@@ -147,7 +155,13 @@ impl Correlator {
         } else {
             placer.received((unit.pid, key, position, hop), other, incoming, carried.as_deref())
         };
-        let Placement { context, attributed_to, own_id, is_suppressed, sent_trace } = placement;
+        let Placement { mut context, mut attributed_to, own_id, is_suppressed, sent_trace } = placement;
+        // The other end came first, and caused what this is attributed to: that is not its parent.
+        if let (Some(_), Some(server), Some(above)) = (own_id, other, attributed_to)
+            && self.open.is_below(above, server)
+        {
+            (context.parent, attributed_to) = (None, None);
+        }
         let process = self.processes.get(unit.pid);
         let is_suppressed = is_suppressed
             || is_export && !self.rules.otlp_exports
@@ -169,6 +183,7 @@ impl Correlator {
             context,
             attempt,
             resends_told,
+            traceparent,
             carried,
             attributed_to,
             children: Vec::new(),
@@ -176,6 +191,7 @@ impl Correlator {
             is_answer_read: false,
             is_closed: false,
             has_own_id: own_id.is_some(),
+            has_other_header: is_lengthened,
             is_suppressed,
             sent_trace,
         };
@@ -197,6 +213,11 @@ impl Correlator {
             Kind::Call | Kind::Publish => {
                 // The other end's record may have come first.
                 if let Some(server) = other {
+                    let arrived = self.open.get(server);
+                    let arrived = arrived.and_then(|it| Some((it.traceparent?, it.context.clone())));
+                    if let Some((span_id, context)) = arrived {
+                        other_program::arrived(&mut self.open, key, span_id, &context);
+                    }
                     self.open.adopt(server, key, Evidence::Wire);
                 }
             }
@@ -379,11 +400,17 @@ impl Correlator {
         let Self { open, resends, contexts, .. } = self;
         let taken = open.take(key, |request| {
             let resend = resends.resend(request, facts, exchange);
-            let OpenRequest { is_suppressed, sent_trace, span_id, .. } = *request;
+            let OpenRequest { is_suppressed, has_other_header, sent_trace, span_id, .. } = *request;
             let context =
                 link::Context { state: std::mem::take(&mut request.context.state), ..request.context };
             let has_left_in_other_trace = sent_trace.is_some_and(|trace| trace != context.trace_id);
-            Link { is_suppressed, resend, has_left_in_other_trace, ..Link::new(span_id, context) }
+            Link {
+                is_suppressed,
+                resend,
+                has_other_header,
+                has_left_in_other_trace,
+                ..Link::new(span_id, context)
+            }
         });
         taken.unwrap_or_else(|| {
             let position = position(facts, key.direction, key.offset);

@@ -110,6 +110,7 @@ fn build_by(
         is_export: http.exported().is_some(),
         injection: None,
         inserted: 0,
+        is_lengthened: false,
     };
     let mut correlator = Correlator::new(
         Rules {

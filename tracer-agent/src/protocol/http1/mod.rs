@@ -205,6 +205,7 @@ impl Http1 {
             attempt: read.noted.has_attempt().then(|| attempt(bytes)).flatten(),
             injection: None,
             inserted: 0,
+            is_lengthened: false,
         }));
         self.queue.push(pending);
     }

@@ -195,6 +195,7 @@ impl Toy {
             is_export: false,
             injection: None,
             inserted: 0,
+            is_lengthened: false,
         }));
         Exchange {
             kind,
