@@ -365,6 +365,9 @@ impl connection::ConnectionOutput for Handler<'_, '_> {
 
     fn closed(&mut self, facts: &ConnectionFacts, exchange: &Exchange) {
         self.stage.correlator.closed(facts, exchange);
+        if let Some((pid, name)) = self.stage.correlator.take_name() {
+            self.stage.processes.named_by_sdk(pid, name.as_deref());
+        }
     }
 
     fn read(&mut self, facts: &ConnectionFacts, unit: Unit, time_ns: u64) {

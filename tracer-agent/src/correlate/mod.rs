@@ -53,6 +53,8 @@ pub struct Correlator {
     processes: Processes,
     seen: FirstSeen,
     resends: Resends,
+    /// See [`Correlator::take_name`].
+    named: Option<(u32, Option<String>)>,
     /// The latest time that was told, of `CLOCK_MONOTONIC`.
     now_ns: u64,
 }
@@ -67,6 +69,7 @@ impl Correlator {
             processes: Processes::default(),
             seen: FirstSeen::default(),
             resends: Resends::default(),
+            named: None,
             now_ns: 0,
         }
     }
@@ -85,6 +88,12 @@ impl Correlator {
     /// A process is gone.
     pub fn forget_process(&mut self, pid: u32) {
         self.processes.forget(pid, &self.rules);
+    }
+
+    /// A process, and the `service.name` of the spans that it exports, if the exchange that was closed last told it; no
+    /// name if it exports spans of several services.
+    pub fn take_name(&mut self) -> Option<(u32, Option<String>)> {
+        self.named.take()
     }
 
     /// How a process works; none if it has neither served nor sent requests.
@@ -201,7 +210,9 @@ impl Correlator {
         self.open.insert(facts.number, request);
         match kind {
             Kind::Serve => {
-                self.processes.of(unit.pid, &self.rules).server_opened(unit, key, target, start_ns);
+                let process = self.processes.of(unit.pid, &self.rules);
+                process.receives_exports |= is_export;
+                process.server_opened(unit, key, target, start_ns);
                 self.processes.tell(unit.pid, &self.rules, self.now_ns);
             }
             // Messaging comes here: when the work on a message ends is not known from the message itself. Until a
@@ -295,7 +306,8 @@ impl Correlator {
     fn client_closed(&mut self, facts: &ConnectionFacts, exchange: &Exchange) {
         let key = Key::of(facts, exchange);
         if let Some(process) = self.processes.get_mut(exchange.request_unit.pid) {
-            self_instrumented::client_closed(process, &self.open, key, exchange);
+            let name = self_instrumented::client_closed(process, &self.open, key, exchange);
+            self.named = name.map(|name| (exchange.request_unit.pid, name));
         }
         // A message has no response, and is not sent again for want of one.
         if exchange.kind != Kind::Call {

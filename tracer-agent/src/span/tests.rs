@@ -47,6 +47,7 @@ fn exchange(request: &str, response: Option<&str>, outcome: Outcome) -> Exchange
             noted: Noted::of(request.as_bytes()),
             minor_version: u8::from(!request.contains("HTTP/1.0\r\n")),
             status: response.as_deref().and_then(|head| head.get(9..12)?.parse().ok()),
+            export_body: None,
             request_body_bytes: Some(0),
             response_body_bytes: response.is_some().then_some(12),
             request_head: Bytes::from(request),

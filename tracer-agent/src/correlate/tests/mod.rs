@@ -180,6 +180,7 @@ impl World {
                 minor_version: 1,
                 response_head: None,
                 status: Some(200),
+                export_body: None,
                 request_body_bytes: None,
                 response_body_bytes: None,
             }),
@@ -360,7 +361,8 @@ fn a_call_with_the_trace_id_of_one_open_request_belongs_to_it() {
     assert_eq!(evidence(&world.close(&again)), None, "two are open, and neither has this trace");
     let third = world.open(&two, thread(1, 1), 200, Some(incoming(7)));
     let both = world.open(&call, thread(1, 9), 200, Some(incoming(7)));
-    assert_eq!(evidence(&world.close(&both)), None, "two have this trace");
+    // Two have this trace, and came with this span: it is above both.
+    assert_eq!(world.close(&both).parent, Some(([7; 8], Evidence::Header)));
     for pending in [first, second, third] {
         world.close(&pending);
     }

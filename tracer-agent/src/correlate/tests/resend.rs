@@ -76,6 +76,7 @@ impl App {
             response_head,
             status,
             minor_version: 1,
+            export_body: None,
             request_body_bytes: None,
             response_body_bytes: None,
         });

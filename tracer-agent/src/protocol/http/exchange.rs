@@ -6,8 +6,9 @@ use bytes::Bytes;
 
 use super::{
     fields::{Noted, header_values},
-    otlp::Signal,
+    otlp::{self, Signal},
 };
+use crate::exchange::ExportedSpans;
 
 /// An HTTP exchange. Heads are kept as they were on the wire, start line included, up to the empty
 /// line; they parsed once and parse again with `httparse`.
@@ -27,6 +28,8 @@ pub struct HttpExchange {
     pub response_head: Option<Bytes>,
     /// Status code of the final response; 101 for an upgrade.
     pub status: Option<u16>,
+    /// The first bytes of the body of a request that exports spans, as they were sent.
+    pub export_body: Option<Bytes>,
     /// Size of the request's body without chunk framing, bytes; none if it is not known.
     pub request_body_bytes: Option<u64>,
     /// Size of the response's body without chunk framing, bytes; none if it is not known.
@@ -54,6 +57,22 @@ impl HttpExchange {
     pub fn exported(&self) -> Option<Signal> {
         let content_types = self.request_header("content-type");
         Signal::of_request(self.method(), self.target(), content_types, self.user_agent())
+    }
+
+    /// What the spans say that the request exports, if its body was kept and can be read.
+    pub(super) fn exported_spans(&self) -> Option<ExportedSpans> {
+        let body = self.export_body.as_ref()?;
+        let is = |name: &str, value: &str| {
+            self.request_header(name).any(|field| field.eq_ignore_ascii_case(value.as_bytes()))
+        };
+        let is_gzip = is("content-encoding", "gzip");
+        let is_packed_otherwise = !is_gzip && self.request_header("content-encoding").next().is_some();
+        let form = otlp::Form {
+            is_chunked: is("transfer-encoding", "chunked"),
+            is_gzip,
+            is_json: self.request_header("content-type").any(otlp::is_json),
+        };
+        (!is_packed_otherwise).then(|| otlp::read(body, form))
     }
 
     /// The first `Host`.

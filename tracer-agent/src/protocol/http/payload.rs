@@ -5,7 +5,7 @@
 use std::{any::Any, borrow::Cow};
 
 use super::{exchange::HttpExchange, otlp::Signal, resend};
-use crate::exchange::{Attribute, ConnectionFacts, Exchange, Outcome, Payload, Repeatable};
+use crate::exchange::{Attribute, ConnectionFacts, Exchange, ExportedSpans, Outcome, Payload, Repeatable};
 
 impl Payload for HttpExchange {
     fn operation(&self) -> Cow<'_, str> {
@@ -22,6 +22,10 @@ impl Payload for HttpExchange {
     fn exports_spans(&self) -> bool {
         self.status.is_some_and(|status| (200..300).contains(&status))
             && self.exported() == Some(Signal::Traces)
+    }
+
+    fn exported_spans(&self) -> Option<ExportedSpans> {
+        self.exported_spans()
     }
 
     fn may_be_repeated(&self, outcome: Outcome) -> bool {

@@ -2,6 +2,12 @@
 
 #![forbid(unsafe_code)]
 
+mod body;
+mod json;
+mod protobuf;
+
+pub(crate) use self::body::{Form, read};
+
 /// What an export carries. The path of its request ends in the name (OTLP specification, OTLP/HTTP request).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Signal {
@@ -28,9 +34,8 @@ impl Signal {
         let path = target.split(|byte| *byte == b'?').next().unwrap_or_default();
         let signal = Self::of_path(path)?;
         let content_type = content_types.next()?;
-        let media_type = content_type.split(|byte| *byte == b';').next().unwrap_or_default().trim_ascii();
-        let is_otlp = media_type.eq_ignore_ascii_case(b"application/x-protobuf")
-            || media_type.eq_ignore_ascii_case(b"application/json") && user_agent.is_some_and(is_exporter);
+        let is_otlp = media_type(content_type).eq_ignore_ascii_case(b"application/x-protobuf")
+            || is_json(content_type) && user_agent.is_some_and(is_exporter);
         is_otlp.then_some(signal)
     }
 
@@ -45,6 +50,16 @@ impl Signal {
             None
         }
     }
+}
+
+/// A content type without its parameters.
+fn media_type(content_type: &[u8]) -> &[u8] {
+    content_type.split(|byte| *byte == b';').next().unwrap_or_default().trim_ascii()
+}
+
+/// Whether a content type is JSON's.
+pub(crate) fn is_json(content_type: &[u8]) -> bool {
+    media_type(content_type).eq_ignore_ascii_case(b"application/json")
 }
 
 /// Whether a user agent is an exporter's: `OTel-OTLP-Exporter-Python/1.30` and `OTel OTLP Exporter Go/1.30` (OTLP
