@@ -141,16 +141,18 @@ impl Program {
 
     /// The same with OpenTelemetry's SDK in it, which exports there, if anywhere, and one worker.
     pub fn flask_with_sdk(prices: &str, endpoint: Option<&str>) -> Self {
+        let mut environment = vec![("OTEL_SERVICE_NAME", "shop")];
+        environment.extend(endpoint.map(|endpoint| ("OTEL_EXPORTER_OTLP_ENDPOINT", endpoint)));
+        Self::flask_with_sdk_in(prices, &environment)
+    }
+
+    /// The same with these variables in its environment.
+    pub fn flask_with_sdk_in(prices: &str, environment: &[(&str, &str)]) -> Self {
         let path =
             ["tests/apps/sdk", ".tools/python-sdk"].map(|path| root().join(path).display().to_string());
         let path = path.join(":");
-        let mut environment = vec![
-            ("PYTHONPATH", path.as_str()),
-            ("OTEL_SERVICE_NAME", "shop"),
-            ("OTEL_BSP_SCHEDULE_DELAY", "200"),
-        ];
-        environment.extend(endpoint.map(|endpoint| ("OTEL_EXPORTER_OTLP_ENDPOINT", endpoint)));
-        Self::shop("traced:app", "1", prices, &environment)
+        let own = [("PYTHONPATH", path.as_str()), ("OTEL_BSP_SCHEDULE_DELAY", "200")];
+        Self::shop("traced:app", "1", prices, &[&own, environment].concat())
     }
 
     fn shop(module: &str, workers: &str, prices: &str, environment: &[(&str, &str)]) -> Self {

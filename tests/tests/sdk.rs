@@ -1,12 +1,12 @@
 //! Services that trace themselves, with OpenTelemetry's own SDK, which exports to where the agent does.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, process::Command};
 
 use tracer_tests::{
-    Agent,
-    programs::{Program, curl},
+    Agent, Folder,
+    programs::{PYTHON, Program, curl, free_port, run},
     receiver::{Received, Receiver},
-    wait_until,
+    root, wait_until,
 };
 
 /// Requests of each way.
@@ -125,4 +125,99 @@ fn the_ids_of_a_service_that_exports_nothing_are_those_of_its_calls() {
         }
     }
     chain.agent.stop();
+}
+
+/// Asks a shop for pages for which it makes no calls. Returns the spans of each.
+fn echoes(shop: &Program, receiver: &Receiver, first: usize) -> Vec<Vec<Received>> {
+    let paths: Vec<String> = (first..first + REQUESTS).map(|n| format!("/echo/{n}")).collect();
+    for path in &paths {
+        curl(&["--fail", &shop.url(path)]);
+    }
+    let path_of = |span: &Received| span.attribute("http.target").unwrap_or_else(|| span.path());
+    let of = |spans: &[Received], path: &String| -> Vec<Received> {
+        spans.iter().filter(|span| path_of(span) == *path).cloned().collect()
+    };
+    // The SDK's come with its next export, and the agent's, if there are some, before or with them.
+    let is_whole =
+        |spans: &[Received]| paths.iter().all(|path| of(spans, path).iter().any(|span| !is_agents(span)));
+    receiver.wait_for(is_whole);
+    tracer_tests::let_pass(std::time::Duration::from_millis(700));
+    let spans = receiver.spans();
+    paths.iter().map(|path| of(&spans, path)).collect()
+}
+
+#[test]
+fn a_service_that_exports_and_makes_no_calls_is_told_once_and_by_its_own_name() {
+    for compression in ["none", "gzip"] {
+        let receiver = Receiver::start();
+        let endpoint = receiver.http_endpoint();
+        let shop = Program::flask_with_sdk_in(
+            "http://127.0.0.1:9",
+            &[
+                ("SHOP_NAME", "corner shop"),
+                ("OTEL_EXPORTER_OTLP_ENDPOINT", &endpoint),
+                ("OTEL_EXPORTER_OTLP_COMPRESSION", compression),
+            ],
+        );
+        let agent = Agent::tracing(&[shop.pid()], &receiver);
+        let mut first = 0;
+        wait_until("the agent to know", || {
+            first += 1000;
+            !echoes(&shop, &receiver, first).iter().flatten().any(is_agents)
+        });
+        for spans in echoes(&shop, &receiver, 100_000) {
+            let found: Vec<_> = spans.iter().map(|span| (span.service.as_str(), is_agents(span))).collect();
+            assert_eq!(found, [("corner shop", false)], "{spans:#?}");
+        }
+        // Whatever it makes of it from now on has the same name.
+        let names = |agent: &Agent| agent.status()["services"][0]["name"].as_str().map(str::to_owned);
+        assert_eq!(names(&agent).as_deref(), Some("corner shop"));
+        agent.stop();
+    }
+}
+
+#[test]
+fn a_call_with_a_header_is_in_its_trace_also_beside_tls() {
+    let folder = Folder::new();
+    let [certificate, key] = ["c.pem", "k.pem"].map(|name| folder.file(name).display().to_string());
+    run(Command::new("openssl").args([
+        "req",
+        "-x509",
+        "-newkey",
+        "rsa:2048",
+        "-nodes",
+        "-subj",
+        "/CN=x",
+        "-keyout",
+        &key,
+        "-out",
+        &certificate,
+    ]));
+    let prices = Program::noting();
+    let (port, secret) = (free_port(), free_port());
+    let app = Program::start("beside_tls", port, |_| {
+        let mut command = Command::new(PYTHON);
+        command
+            .arg(root().join("tests/apps/sdk/beside_tls.py"))
+            .args([&port.to_string(), &secret.to_string(), &certificate, &key])
+            .env("PRICES_URL", prices.url(""));
+        command
+    });
+    let receiver = Receiver::start();
+    let agent = Agent::tracing(&[app.pid(), prices.pid()], &receiver);
+    curl(&["--fail", "--insecure", &format!("https://127.0.0.1:{secret}/secret")]);
+    for n in 0..REQUESTS {
+        let path = format!("/page/{n}");
+        let header = curl(&["--fail", &app.url(&path)]);
+        let [_, trace, parent, _] = header.split('-').collect::<Vec<_>>()[..] else { panic!("{header}") };
+        let spans = receiver.wait_for(|spans| spans.iter().filter(|span| span.path() == path).count() >= 3);
+        let spans: Vec<Received> = spans.into_iter().filter(|span| span.path() == path).collect();
+        let hex = |bytes: &[u8]| bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
+        let of_trace = || spans.iter().filter(|span| hex(&span.span.trace_id) == trace);
+        assert_eq!(of_trace().count(), 2, "the call and the request behind it: {spans:#?}");
+        for span in of_trace() {
+            assert_eq!(hex(&span.span.parent_span_id), parent, "{span:#?}");
+        }
+    }
+    agent.stop();
 }

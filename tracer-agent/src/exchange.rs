@@ -182,6 +182,8 @@ pub struct Opened {
     pub offset: u64,
     /// Hash of what it asks for: method and target, as they were sent. Never 0, which is not known.
     pub target: u64,
+    /// It exports telemetry: spans of it would be telemetry of telemetry.
+    pub is_export: bool,
     /// The W3C trace context that it carries.
     pub incoming: Option<Box<Incoming>>,
     /// Trace contexts and ids of other formats that it carries, of those that are configured.
@@ -192,6 +194,8 @@ pub struct Opened {
     pub injection: Option<Box<Injection>>,
     /// Bytes that were pushed into the stream before it: the other end sees it so much later.
     pub inserted: u32,
+    /// It left longer than its process sent it: another program inserted bytes.
+    pub is_lengthened: bool,
 }
 
 /// What became of the trace header of a call.
@@ -260,6 +264,10 @@ pub trait Payload: Any + Debug + Send + Sync {
     fn exports_spans(&self) -> bool {
         false
     }
+    /// What the spans say that it exported, as far as its bytes were copied; none if that is not known.
+    fn exported_spans(&self) -> Option<ExportedSpans> {
+        None
+    }
     /// Whether another attempt of the same client may follow an exchange that ended so.
     fn may_be_repeated(&self, _: Outcome) -> bool {
         false
@@ -270,6 +278,48 @@ pub trait Payload: Any + Debug + Send + Sync {
     }
     /// Itself, for the rules of its own protocol.
     fn as_any(&self) -> &dyn Any;
+}
+
+/// What an export of spans, or its first part, tells of the process that made them.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ExportedSpans {
+    /// `service.name` of its resources, each once.
+    pub service_names: Vec<String>,
+    /// Its first spans.
+    pub spans: Vec<ExportedSpan>,
+}
+
+/// A span that an application made and exported.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ExportedSpan {
+    /// Its id.
+    pub span_id: [u8; 8],
+    /// That of its parent; none for a root.
+    pub parent_id: Option<[u8; 8]>,
+    /// It stands for a server request.
+    pub is_server: bool,
+}
+
+impl ExportedSpans {
+    /// Spans that are kept.
+    const MOST_SPANS: usize = 256;
+    /// Names that are kept: two already tell that the spans are those of several services.
+    const MOST_NAMES: usize = 2;
+
+    /// Adds a span, if there is room.
+    pub(crate) fn add(&mut self, span: ExportedSpan) {
+        if self.spans.len() < Self::MOST_SPANS {
+            self.spans.push(span);
+        }
+    }
+
+    /// Adds the name of a service, if there is room.
+    pub(crate) fn name(&mut self, name: &str) {
+        let is_new = !name.is_empty() && self.service_names.iter().all(|known| known != name);
+        if is_new && self.service_names.len() < Self::MOST_NAMES {
+            self.service_names.push(name.to_owned());
+        }
+    }
 }
 
 /// A client request that may be sent again.

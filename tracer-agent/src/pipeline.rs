@@ -71,6 +71,8 @@ struct Stage {
     excluded: FxHashSet<u32>,
     /// Whether calls get trace headers.
     propagates: bool,
+    /// It was said that another program writes trace headers.
+    has_warned_of_other: bool,
     kernel: [u64; KERNEL_COUNTERS as usize],
 }
 
@@ -94,6 +96,7 @@ impl Pipeline {
                 ledger: Ledger::default(),
                 excluded: FxHashSet::default(),
                 propagates,
+                has_warned_of_other: false,
                 kernel: [0; KERNEL_COUNTERS as usize],
             },
         }
@@ -304,6 +307,15 @@ impl Stage {
         let own = if instance.pid == pid { pid } else { processes.instance(pid).map_or(pid, |own| own.pid) };
         ledger.add(own, paired, 1);
         let mut count = |counter, n| ledger.add(instance.pid, counter, n);
+        if let Some(counter) = builder.left_out(exchange) {
+            return count(counter, 1);
+        }
+        if link.has_other_header {
+            count(Counter::HeadersOtherProgram, 1);
+            if !std::mem::replace(&mut self.has_warned_of_other, true) {
+                warn_of_other(pid, &instance.resource.service_name);
+            }
+        }
         if link.has_left_in_other_trace {
             count(Counter::LinksOtherTrace, 1);
         }
@@ -317,6 +329,18 @@ impl Stage {
             builder.recycle(span);
         }
     }
+}
+
+/// Two programs that add trace headers to one process are hardly meant.
+#[cold]
+fn warn_of_other(pid: u32, service: &str) {
+    tracing::warn!(
+        pid,
+        service = %crate::outside::escaped(service),
+        "another agent or program writes trace headers into the requests of this process. The spans of such requests \
+         get the ids of those headers if the servers are traced here too; headers.other_program counts the requests. \
+         Let one of the two programs trace the process"
+    );
 }
 
 /// Lends the stage and what it gives out to the table of connections.
@@ -341,6 +365,9 @@ impl connection::ConnectionOutput for Handler<'_, '_> {
 
     fn closed(&mut self, facts: &ConnectionFacts, exchange: &Exchange) {
         self.stage.correlator.closed(facts, exchange);
+        if let Some((pid, name)) = self.stage.correlator.take_name() {
+            self.stage.processes.named_by_sdk(pid, name.as_deref());
+        }
     }
 
     fn read(&mut self, facts: &ConnectionFacts, unit: Unit, time_ns: u64) {

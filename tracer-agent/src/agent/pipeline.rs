@@ -23,7 +23,13 @@ pub fn pipeline(config: &Config, host: Host, seed: u64) -> Pipeline {
     };
     let propagates = config.propagation.is_on();
     let sampler = config.sampling.sampler();
-    let rules = Rules { sole_request: config.links.sole_request, sdk: config.sdk, propagates, sampler };
+    let rules = Rules {
+        sole_request: config.links.sole_request,
+        sdk: config.sdk,
+        otlp_exports: config.spans.otlp_exports,
+        propagates,
+        sampler,
+    };
     let correlator = Correlator::new(rules, Ids::new(seed));
     let builder = SpanBuilder::new(config.spans.clone());
     Pipeline::new(limits, ProcessTable::new(host), correlator, builder, propagates)

@@ -40,7 +40,7 @@ pub struct Config {
     pub links: LinkConfig,
     /// How applications that trace themselves are treated. `adopt`: a client request with the application's own trace
     /// header gets the ids of that header. If the process was also seen to export spans by OTLP over HTTP, that client
-    /// request gets no span here, and neither does the server request whose trace it continues. `suppress`: neither
+    /// request gets no span here, and neither do its server requests if it was seen to trace them. `suppress`: neither
     /// such client requests nor any request of such a process get a span.
     pub sdk: Sdk,
     /// Which traces are kept.

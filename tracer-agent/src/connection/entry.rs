@@ -20,7 +20,10 @@ use super::{
 use crate::{
     exchange::{ConnectionFacts, Direction, Exchange, Kind, Opened, Outcome},
     ledger::Counter,
-    protocol::{self, Call, Role, Want, Yield},
+    protocol::{
+        self, Call, Protocol, Role, Side, Want, Yield,
+        sniff::{Recognition, sniff},
+    },
 };
 
 /// One connection of the table.
@@ -34,6 +37,8 @@ pub(super) struct Entry {
     is_unclear: bool,
     /// The other end called `connect`.
     was_accepted: bool,
+    /// Another program inserts bytes into its requests.
+    is_lengthened: bool,
     /// It carries nothing that is read; told once.
     is_opaque: bool,
     /// What the kernel was told last, by direction.
@@ -80,6 +85,7 @@ impl Entry {
             session: Session::new(role, from_birth, limits),
             is_unclear: !from_birth,
             was_accepted: from_birth && role.is_none(),
+            is_lengthened: false,
             is_opaque: false,
             policies: [CapturePolicy::Heads; 2],
             last_ns: record.time_ns,
@@ -121,7 +127,8 @@ impl Entry {
     /// Bytes that were injected into what is sent before this offset.
     pub(super) fn inserted_before(&self, offset: u64) -> u32 {
         let position = self.transport.position_of(Direction::Send, offset);
-        self.injected.as_ref().map_or(0, |injected| injected.inserted_before(position))
+        let own = self.injected.as_ref().map_or(0, |injected| injected.inserted_before(position));
+        own.wrapping_add(self.transport.inserted_before(offset))
     }
 
     /// Whether exchanges that end are kept, until [`Entry::take_exchanges`], instead of handed on.
@@ -219,7 +226,13 @@ impl Entry {
             out.policy(self.facts.number, direction, CapturePolicy::Ignore);
             return;
         }
-        let offset = self.transport.offset_of(direction, header.position);
+        let mut offset = self.transport.offset_of(direction, header.position);
+        if direction == Direction::Send
+            && let Some(bytes) = self.inserted_by_another(header, offset, head)
+        {
+            self.follow_insertion(bytes);
+            offset = self.transport.offset_of(direction, header.position);
+        }
         if self.data_at_once(header, direction, offset, head, out) {
             return self.settle(out);
         }
@@ -233,6 +246,40 @@ impl Entry {
         }
         self.drive(header.time_ns, out);
         self.settle(out);
+    }
+
+    /// Bytes that another program has inserted into the request that begins with this record, which moved before it as
+    /// it seems: the position that the kernel tells is that behind the call, without the length that its process gave.
+    /// Only at a place where nothing else can have moved unseen: the first bytes of a connection whose beginning was
+    /// seen, or a request after a response on a connection on which that has happened before.
+    fn inserted_by_another(&self, header: &DataHeader, offset: u64, head: &[u8]) -> Option<u32> {
+        /// A `traceparent`, and a `tracestate` of usual length.
+        const MOST: u64 = 1024;
+        let duplex = &self.transport.duplex;
+        let sent = duplex.stream(Direction::Send);
+        let bytes = offset.checked_sub(sent.next()).filter(|bytes| (1..=MOST).contains(bytes))?;
+        let is_first = !sent.is_started() && !duplex.stream(Direction::Receive).is_started();
+        let is_next = self.is_lengthened && header.flags & FLAG_TURN != 0;
+        let is_request =
+            || matches!(sniff(head), Recognition::Found(Protocol { open: Some(_), .. }, Side::Request));
+        let is_inserted = self.facts.connect_ns.is_some()
+            && self.layer.is_none()
+            && (is_first || is_next)
+            && sent.is_quiet()
+            && is_request();
+        is_inserted.then_some(bytes as u32)
+    }
+
+    /// Another program has inserted so many bytes into the request that comes next.
+    #[cold]
+    fn follow_insertion(&mut self, bytes: u32) {
+        if !self.transport.duplex.stream(Direction::Send).is_started() {
+            BOTH.iter().for_each(|direction| self.transport.duplex.stream_mut(*direction).begin());
+            self.session.restart(true);
+            self.is_unclear = false;
+        }
+        self.is_lengthened = true;
+        self.transport.insert(bytes);
     }
 
     /// The usual record: the next bytes of a connection on which nothing waits, all of them copied, and
@@ -435,12 +482,13 @@ impl Entry {
     fn opened(&mut self, opened: &mut Opened, out: &mut dyn ConnectionOutput) {
         if let Some(layer) = &mut self.layer {
             opened.offset = layer.open(opened.kind.direction(), opened.offset);
-        } else if opened.kind.is_outgoing()
-            && let Some(injected) = &mut self.injected
-        {
-            let position = self.transport.position_of(Direction::Send, opened.offset);
-            opened.inserted = injected.inserted_before(position);
-            opened.injection = Some(Box::new(injected.take(position)));
+        } else if opened.kind.is_outgoing() {
+            opened.is_lengthened = self.is_lengthened;
+            opened.inserted = self.inserted_before(opened.offset);
+            if let Some(injected) = &mut self.injected {
+                let position = self.transport.position_of(Direction::Send, opened.offset);
+                opened.injection = Some(Box::new(injected.take(position)));
+            }
         }
         self.is_unclear = false;
         out.opened(&self.facts, opened);
@@ -455,6 +503,7 @@ impl Entry {
     fn tell_boundary(&self, out: &mut dyn ConnectionOutput) {
         if self.session.is_between_exchanges()
             && self.layer.is_none()
+            && !self.is_lengthened
             && !self.transport.is_gone()
             && self.transport.duplex.is_quiet()
         {

@@ -127,6 +127,16 @@ impl Stream {
         Self { first, started: from_birth, ..Self::default() }
     }
 
+    /// Whether a byte of it was seen, or its birth.
+    pub fn is_started(&self) -> bool {
+        self.started
+    }
+
+    /// It turns out that no byte of it was missed.
+    pub fn begin(&mut self) {
+        self.started = true;
+    }
+
     /// Extends a sequence number to an offset: the one nearest to where the stream stands.
     pub fn offset_of(&self, position: u32) -> u64 {
         if !self.started {

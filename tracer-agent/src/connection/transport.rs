@@ -28,6 +28,10 @@ pub(super) struct Transport {
     gone: Option<ClosedInKernel>,
     /// The process has closed its sending half before.
     is_send_closed: bool,
+    /// Bytes that another program has inserted into what is sent. Offsets leave them out, positions count them.
+    inserted: u32,
+    /// Where the request begins into which it inserted last, and how many of these bytes.
+    last_inserted: (u64, u32),
     /// When ranges of the received stream arrived, kept only where sends are seen after they were done.
     arrivals: VecDeque<(Range<u64>, u64)>,
 }
@@ -45,18 +49,37 @@ impl Transport {
             duplex: Duplex::new(stream(record.receive_first), stream(record.send_first)),
             gone: None,
             is_send_closed: false,
+            inserted: 0,
+            last_inserted: (0, 0),
             arrivals: VecDeque::new(),
         }
     }
 
     /// Offset of a position.
     pub(super) fn offset_of(&self, direction: Direction, position: u32) -> u64 {
-        self.duplex.stream(direction).offset_of(position)
+        self.duplex.stream(direction).offset_of(position.wrapping_sub(self.inserted_into(direction)))
     }
 
     /// Position of an offset.
     pub(super) fn position_of(&self, direction: Direction, offset: u64) -> u32 {
-        self.duplex.stream(direction).position_of(offset)
+        self.duplex.stream(direction).position_of(offset).wrapping_add(self.inserted_into(direction))
+    }
+
+    /// Bytes that another program has inserted into a direction.
+    fn inserted_into(&self, direction: Direction) -> u32 {
+        if direction == Direction::Send { self.inserted } else { 0 }
+    }
+
+    /// Another program has inserted so many bytes into the request that begins with the next byte that is sent.
+    pub(super) fn insert(&mut self, bytes: u32) {
+        self.inserted = self.inserted.wrapping_add(bytes);
+        self.last_inserted = (self.sent(), bytes);
+    }
+
+    /// Bytes that another program has inserted into what is sent before the request at this offset.
+    pub(super) fn inserted_before(&self, offset: u64) -> u32 {
+        let (at, bytes) = self.last_inserted;
+        if offset <= at { self.inserted.wrapping_sub(bytes) } else { self.inserted }
     }
 
     /// Bytes that this end has sent.
@@ -115,8 +138,8 @@ impl Transport {
 
     /// The end of a direction, as a position that may count the FIN.
     fn set_end(&mut self, direction: Direction, position: u32) {
+        let end = self.offset_of(direction, position);
         let stream = self.duplex.stream_mut(direction);
-        let end = stream.offset_of(position);
         let held_to = stream.held().last().map_or(0, Segment::end).max(stream.next());
         stream.set_end(if end == held_to + 1 { held_to } else { end });
     }

@@ -47,6 +47,17 @@ impl Contexts {
         if incoming.flags.is_some() { flags } else { flags & SAMPLED }
     }
 
+    /// The context that a header carries, without a parent.
+    pub(super) fn of_header(&self, header: &Incoming) -> Context {
+        Context {
+            trace_id: header.trace_id,
+            parent: None,
+            flags: self.flags_of(header),
+            state: header.state.clone(),
+            format: header.format,
+        }
+    }
+
     /// The context of a request that comes to a process. `client` is the request at the other end, if that was
     /// seen.
     pub(super) fn of_received(

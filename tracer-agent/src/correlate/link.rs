@@ -67,6 +67,8 @@ pub struct Link {
     pub is_suppressed: bool,
     /// Ordinal of the resend that a client request is; none if it is none, or if that is not proven.
     pub resend: Option<u32>,
+    /// Another program wrote the trace header that left with the request.
+    pub has_other_header: bool,
     /// The trace header that left with the request names another trace: the parent became known too late.
     pub has_left_in_other_trace: bool,
 }

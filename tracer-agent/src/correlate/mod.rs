@@ -13,6 +13,7 @@ mod forwarded;
 mod ids;
 mod link;
 mod open;
+mod other_program;
 mod placement;
 mod process;
 mod processes;
@@ -52,6 +53,8 @@ pub struct Correlator {
     processes: Processes,
     seen: FirstSeen,
     resends: Resends,
+    /// See [`Correlator::take_name`].
+    named: Option<(u32, Option<String>)>,
     /// The latest time that was told, of `CLOCK_MONOTONIC`.
     now_ns: u64,
 }
@@ -66,6 +69,7 @@ impl Correlator {
             processes: Processes::default(),
             seen: FirstSeen::default(),
             resends: Resends::default(),
+            named: None,
             now_ns: 0,
         }
     }
@@ -84,6 +88,12 @@ impl Correlator {
     /// A process is gone.
     pub fn forget_process(&mut self, pid: u32) {
         self.processes.forget(pid, &self.rules);
+    }
+
+    /// A process, and the `service.name` of the spans that it exports, if the exchange that was closed last told it; no
+    /// name if it exports spans of several services.
+    pub fn take_name(&mut self) -> Option<(u32, Option<String>)> {
+        self.named.take()
     }
 
     /// How a process works; none if it has neither served nor sent requests.
@@ -114,10 +124,13 @@ impl Correlator {
 
     /// The head of a request has come; what it carries is taken.
     pub fn opened(&mut self, facts: &ConnectionFacts, opened: &mut Opened) {
-        let Opened { kind, unit, start_ns, offset, target, attempt, inserted, .. } = *opened;
+        let Opened {
+            kind, unit, start_ns, offset, target, is_export, attempt, inserted, is_lengthened, ..
+        } = *opened;
         let (incoming, carried, header) =
             (opened.incoming.take(), opened.carried.take(), opened.injection.take());
         self.now_ns = self.now_ns.max(start_ns);
+        let traceparent = incoming.as_ref().map(|incoming| incoming.parent_id);
         let carries = Carries { traceparent: incoming.as_deref(), others: carried.as_deref() };
         let is_sampled = carries.is_sampled();
         let direction = kind.direction();
@@ -127,6 +140,10 @@ impl Correlator {
         let hop = Hop::of(facts, direction, wire);
         let peer = self.open.register(facts);
         let other = peer.and_then(|peer| self.open.at_wire(peer, direction.opposite(), wire));
+        if let (false, Some(client), Some(header)) = (kind.is_outgoing(), other, &incoming) {
+            let context = self.contexts.of_header(header);
+            other_program::arrived(&mut self.open, client, header.parent_id, &context);
+        }
         let placer = Placer {
             rules: &self.rules,
             contexts: &self.contexts,
@@ -147,9 +164,16 @@ impl Correlator {
         } else {
             placer.received((unit.pid, key, position, hop), other, incoming, carried.as_deref())
         };
-        let Placement { context, attributed_to, own_id, is_suppressed, sent_trace } = placement;
+        let Placement { mut context, mut attributed_to, own_id, is_suppressed, sent_trace } = placement;
+        // The other end came first, and caused what this is attributed to: that is not its parent.
+        if let (Some(_), Some(server), Some(above)) = (own_id, other, attributed_to)
+            && self.open.is_below(above, server)
+        {
+            (context.parent, attributed_to) = (None, None);
+        }
         let process = self.processes.get(unit.pid);
         let is_suppressed = is_suppressed
+            || is_export && !self.rules.otlp_exports
             || process.is_some_and(|process| {
                 self_instrumented::is_suppressed(process, self.rules.sdk, kind, is_sampled)
             });
@@ -168,6 +192,7 @@ impl Correlator {
             context,
             attempt,
             resends_told,
+            traceparent,
             carried,
             attributed_to,
             children: Vec::new(),
@@ -175,6 +200,7 @@ impl Correlator {
             is_answer_read: false,
             is_closed: false,
             has_own_id: own_id.is_some(),
+            has_other_header: is_lengthened,
             is_suppressed,
             sent_trace,
         };
@@ -184,7 +210,9 @@ impl Correlator {
         self.open.insert(facts.number, request);
         match kind {
             Kind::Serve => {
-                self.processes.of(unit.pid, &self.rules).server_opened(unit, key, target, start_ns);
+                let process = self.processes.of(unit.pid, &self.rules);
+                process.receives_exports |= is_export;
+                process.server_opened(unit, key, target, start_ns);
                 self.processes.tell(unit.pid, &self.rules, self.now_ns);
             }
             // Messaging comes here: when the work on a message ends is not known from the message itself. Until a
@@ -196,6 +224,11 @@ impl Correlator {
             Kind::Call | Kind::Publish => {
                 // The other end's record may have come first.
                 if let Some(server) = other {
+                    let arrived = self.open.get(server);
+                    let arrived = arrived.and_then(|it| Some((it.traceparent?, it.context.clone())));
+                    if let Some((span_id, context)) = arrived {
+                        other_program::arrived(&mut self.open, key, span_id, &context);
+                    }
                     self.open.adopt(server, key, Evidence::Wire);
                 }
             }
@@ -273,7 +306,8 @@ impl Correlator {
     fn client_closed(&mut self, facts: &ConnectionFacts, exchange: &Exchange) {
         let key = Key::of(facts, exchange);
         if let Some(process) = self.processes.get_mut(exchange.request_unit.pid) {
-            self_instrumented::client_closed(process, &self.open, key, exchange);
+            let name = self_instrumented::client_closed(process, &self.open, key, exchange);
+            self.named = name.map(|name| (exchange.request_unit.pid, name));
         }
         // A message has no response, and is not sent again for want of one.
         if exchange.kind != Kind::Call {
@@ -378,11 +412,17 @@ impl Correlator {
         let Self { open, resends, contexts, .. } = self;
         let taken = open.take(key, |request| {
             let resend = resends.resend(request, facts, exchange);
-            let OpenRequest { is_suppressed, sent_trace, span_id, .. } = *request;
+            let OpenRequest { is_suppressed, has_other_header, sent_trace, span_id, .. } = *request;
             let context =
                 link::Context { state: std::mem::take(&mut request.context.state), ..request.context };
             let has_left_in_other_trace = sent_trace.is_some_and(|trace| trace != context.trace_id);
-            Link { is_suppressed, resend, has_left_in_other_trace, ..Link::new(span_id, context) }
+            Link {
+                is_suppressed,
+                resend,
+                has_other_header,
+                has_left_in_other_trace,
+                ..Link::new(span_id, context)
+            }
         });
         taken.unwrap_or_else(|| {
             let position = position(facts, key.direction, key.offset);

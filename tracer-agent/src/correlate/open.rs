@@ -46,6 +46,8 @@ pub(super) struct OpenRequest {
     pub(super) attempt: Option<u32>,
     /// Of a client request: the number of resends before it, by its headers.
     pub(super) resends_told: Option<u32>,
+    /// Span id in the `traceparent` that it carries, as its process moved it.
+    pub(super) traceparent: Option<[u8; 8]>,
     /// What it carries besides a `traceparent`, of what is configured.
     pub(super) carried: Option<Box<Carried>>,
     /// Of a client request: the server request that it is attributed to.
@@ -60,6 +62,8 @@ pub(super) struct OpenRequest {
     pub(super) is_closed: bool,
     /// Its span id is that of the application's own header.
     pub(super) has_own_id: bool,
+    /// See [`super::Link::has_other_header`].
+    pub(super) has_other_header: bool,
     /// See [`super::Link::is_suppressed`].
     pub(super) is_suppressed: bool,
     /// The trace that the injected header names.
@@ -284,6 +288,25 @@ impl OpenRequests {
         self.adopt(client_request, server_request, evidence);
         if let Some(found) = self.get_mut(client_request) {
             found.attributed_to = Some(server_request);
+        }
+        true
+    }
+
+    /// Whether a request is a descendant of another one, or may be.
+    pub(super) fn is_below(&self, request: Key, other: Key) -> bool {
+        self.descendants(other).is_none_or(|all| all.contains(&request))
+    }
+
+    /// A request and its descendants go to another trace. Returns whether they could.
+    pub(super) fn move_to(&mut self, request: Key, trace_id: [u8; 16]) -> bool {
+        let Some(all) = self.descendants(request) else { return false };
+        if !all.iter().all(|key| self.can_follow(*key)) {
+            return false;
+        }
+        for key in all {
+            if let Some(request) = self.get_mut(key) {
+                request.context.trace_id = trace_id;
+            }
         }
         true
     }

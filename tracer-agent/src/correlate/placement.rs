@@ -99,16 +99,30 @@ impl Placer<'_> {
         };
         let process = self.processes.of(pid, self.rules);
         let sdk = self.rules.sdk;
-        let is_suppressed =
-            own.is_some_and(|(own, _)| self_instrumented::is_own_suppressed(process, sdk, own));
-        if let Some((own, true)) = own {
-            let context = self_instrumented::context_of(process, self.open, self.contexts, key, own, found);
+        let is_suppressed = own.is_some_and(|own| self_instrumented::is_own_suppressed(process, sdk, &own));
+        if let Some(own) = own.filter(|own| own.is_of_request()) {
+            let (open, contexts) = (&mut *self.open, self.contexts);
+            let context = self_instrumented::context_of(process, open, contexts, key, own.context, found);
             let placement = Placement::new(context, found.map(|(server, _)| server));
-            return Placement { own_id: Some(own.parent_id), is_suppressed, ..placement };
+            return Placement { own_id: Some(own.context.parent_id), is_suppressed, ..placement };
         }
+        // Without a proof, a server request of another trace did not cause what carries this one.
+        let is_of_trace = |server: Key| {
+            own.is_none_or(|own| {
+                self.open.get(server).is_some_and(|it| it.context.trace_id == own.context.trace_id)
+            })
+        };
+        let found =
+            found.filter(|(server, evidence)| *evidence == Evidence::ForwardedHeader || is_of_trace(*server));
         let context = found.and_then(|(server, evidence)| self.open.child_of(server, key, evidence));
-        let placement = match (context, found) {
-            (Some(context), Some((server, _))) => Placement::new(Context { format, ..context }, Some(server)),
+        let placement = match (context, found, own) {
+            (Some(context), Some((server, _)), _) => {
+                Placement::new(Context { format, ..context }, Some(server))
+            }
+            (.., Some(own)) => {
+                let context = self_instrumented::context_below(process, self.open, self.contexts, &own);
+                Placement::new(context, None)
+            }
             _ => Placement::new(self.contexts.root(key, position, carries.decision()), None),
         };
         Placement { is_suppressed, ..placement }

@@ -32,8 +32,24 @@ pub(super) struct Process {
     pub(super) ended: RecentIds,
     /// It exports spans itself.
     pub(super) exports: bool,
-    /// The traces of its server requests continue in headers of its own.
-    pub(super) continues_traces: bool,
+    /// It makes spans of server requests: their traces continue in headers of its own, or it was seen to export some.
+    pub(super) traces_requests: bool,
+    /// It receives exports: those that it sends may be other processes' spans.
+    pub(super) receives_exports: bool,
+    /// `service.name` of the spans that it exports.
+    pub(super) own_name: OwnName,
+}
+
+/// The name of a service, by the spans that a process exports.
+#[derive(Debug, Default)]
+pub(super) enum OwnName {
+    /// It has not told one.
+    #[default]
+    Unknown,
+    /// This one, always.
+    One(String),
+    /// Several: the process is several services.
+    Several,
 }
 
 impl Process {
@@ -60,7 +76,9 @@ impl Process {
             sent: RecentIds::default(),
             ended: RecentIds::default(),
             exports: false,
-            continues_traces: false,
+            traces_requests: false,
+            receives_exports: false,
+            own_name: OwnName::Unknown,
         }
     }
 

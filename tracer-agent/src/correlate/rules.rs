@@ -12,6 +12,8 @@ pub struct Rules {
     pub sole_request: bool,
     /// What is done where an application traces itself.
     pub sdk: Sdk,
+    /// OTLP exports get spans.
+    pub otlp_exports: bool,
     /// Client requests get trace headers: the kernel programs decide on some links before the agent can.
     pub propagates: bool,
     /// Which traces are kept.
@@ -23,7 +25,8 @@ pub struct Rules {
 #[serde(rename_all = "lowercase")]
 pub enum Sdk {
     /// A call that carries a trace header of the application's own gets the ids of that header. It gets no span if its
-    /// process was seen to export spans itself, nor do that process's requests if their traces go on in such headers.
+    /// process was seen to export spans itself, nor do that process's requests if it exports spans of them, or if their
+    /// traces go on in such headers.
     #[default]
     Adopt,
     /// Such a call gets no span, nor does anything of a process that was seen to export spans itself.

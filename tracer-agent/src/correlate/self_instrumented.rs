@@ -6,7 +6,7 @@ use super::{
     forwarded::Carries,
     link::{Context, Evidence},
     open::{Key, OpenRequests},
-    process::Process,
+    process::{OwnName, Process},
     rules::Sdk,
     seen::{FirstSeen, Hop},
 };
@@ -23,35 +23,62 @@ pub(super) fn received(process: &mut Process, seen: &mut FirstSeen, hop: Hop, ca
     }
 }
 
-/// The context that a client request carries, if its application made that for it, and has not just forwarded
-/// what a request came with, to this process or another one of the host; and whether it is the first with it:
-/// attempts of one client request may have one header. Where server requests come unseen this is not known.
+/// The context that a client request carries, and whose it is.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct OwnContext<'a> {
+    pub(super) context: &'a Incoming,
+    maker: Maker,
+    /// No other request of this host carried it before, as far as requests are seen. Attempts of one client request may
+    /// have one header.
+    is_first: bool,
+}
+
+/// Who made a context.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Maker {
+    /// The application that sends it.
+    Application,
+    /// The application has just forwarded what a server request in flight came with.
+    Caller,
+    /// Nobody knows: server requests of the process come unseen, or another process of the host had it before.
+    Unknown,
+}
+
+impl OwnContext<'_> {
+    /// Whether its span is that of the client request.
+    pub(super) fn is_of_request(&self) -> bool {
+        self.maker == Maker::Application && self.is_first
+    }
+}
+
+/// The context that a client request carries.
 pub(super) fn own_context<'a>(
     process: &mut Process,
     open: &OpenRequests,
     seen: &mut FirstSeen,
     hop: Hop,
     carries: Carries<'a>,
-) -> Option<(&'a Incoming, bool)> {
-    let own = carries.contexts().next()?;
-    let is_first = seen.add(own.parent_id, hop);
-    if process.is_opaque() || process.is_crowded() || !is_first && !process.sent.has(own.parent_id) {
-        return None;
+) -> Option<OwnContext<'a>> {
+    let context = carries.contexts().next()?;
+    let is_first = seen.add(context.parent_id, hop);
+    let named = Some((context.parent_id, Evidence::Header));
+    let came_with_it = |key: Key| open.get(key).is_some_and(|request| request.context.parent == named);
+    let is_elsewhere = !is_first && !process.sent.has(context.parent_id);
+    let maker = if !process.is_crowded() && process.in_flight().any(came_with_it) {
+        Maker::Caller
+    } else if process.is_opaque() || process.is_crowded() || is_elsewhere {
+        Maker::Unknown
+    } else {
+        Maker::Application
+    };
+    if is_first && maker != Maker::Caller {
+        process.sent.add(context.parent_id);
     }
-    let named = Some((own.parent_id, Evidence::Header));
-    let is_forwarded =
-        process.in_flight().any(|key| open.get(key).is_some_and(|request| request.context.parent == named));
-    if is_forwarded {
-        return None;
-    }
-    if is_first {
-        process.sent.add(own.parent_id);
-    }
-    Some((own, is_first))
+    Some(OwnContext { context, maker, is_first })
 }
 
-/// Trace and parent of a client request with such a context. The server request that it is attributed to is its
-/// parent if that is of the same trace: then its application is taken to have spans for server requests too.
+/// Trace and parent of a client request with a context that was made for it. The server request that it is attributed
+/// to is its parent if that is of the same trace: then its application is taken to have spans for server requests too.
 pub(super) fn context_of(
     process: &mut Process,
     open: &mut OpenRequests,
@@ -62,38 +89,81 @@ pub(super) fn context_of(
 ) -> Context {
     let parent = attributed_to.and_then(|(server, evidence)| {
         open.get(server).filter(|server| server.context.trace_id == own.trace_id)?;
-        process.continues_traces = true;
+        process.traces_requests = true;
         open.child_of(server, client, evidence)?.parent
     });
-    Context {
-        trace_id: own.trace_id,
-        parent,
-        flags: contexts.flags_of(own),
-        state: own.state.clone(),
-        format: own.format,
+    Context { parent, ..contexts.of_header(own) }
+}
+
+/// A client request carries a context whose span may be its own, or that of another request. In both cases the trace is
+/// its trace, and the span its parent, or a span around it. If the trace is that of a server request in flight, and no
+/// request carried the span before, the application has made one.
+pub(super) fn context_below(
+    process: &mut Process,
+    open: &OpenRequests,
+    contexts: &Contexts,
+    own: &OwnContext<'_>,
+) -> Context {
+    let is_of_trace =
+        |key: Key| open.get(key).is_some_and(|request| request.context.trace_id == own.context.trace_id);
+    let is_new = own.maker == Maker::Unknown && own.is_first;
+    if is_new && !process.is_crowded() && process.in_flight().any(is_of_trace) {
+        process.traces_requests = true;
     }
+    let context = contexts.of_header(own.context);
+    Context { parent: Some((own.context.parent_id, Evidence::Header)), ..context }
 }
 
 /// Whether no span is made of a client request with such a context: its application exports one, if that is
 /// sampled.
-pub(super) fn is_own_suppressed(process: &Process, sdk: Sdk, own: &Incoming) -> bool {
-    sdk == Sdk::Suppress || own.is_sampled() && process.exports
+pub(super) fn is_own_suppressed(process: &Process, sdk: Sdk, own: &OwnContext<'_>) -> bool {
+    let is_exported = own.context.is_sampled() && process.exports;
+    match own.maker {
+        Maker::Application => sdk == Sdk::Suppress || is_exported,
+        Maker::Caller => false,
+        Maker::Unknown => own.is_first && is_exported,
+    }
 }
 
 /// Whether no span is made of a process's request, which carries a context that is sampled, or none.
 pub(super) fn is_suppressed(process: &Process, sdk: Sdk, kind: Kind, is_sampled: bool) -> bool {
-    let has_its_own = kind == Kind::Serve && is_sampled && process.continues_traces;
+    let has_its_own = kind == Kind::Serve && is_sampled && process.traces_requests;
     process.exports && (sdk == Sdk::Suppress || has_its_own)
 }
 
 /// A client request has ended. If it exported spans, of its process's own, and they were accepted, the process
-/// instruments itself. Spans that it forwards, of a server request with the same target, are not its own.
-pub(super) fn client_closed(process: &mut Process, open: &OpenRequests, client: Key, exchange: &Exchange) {
+/// instruments itself. Spans that it forwards are not its own: those of a server request with the same target, and those
+/// of several services. Returns the name of its service, if that is new, or none if it turns out to be several services.
+pub(super) fn client_closed(
+    process: &mut Process,
+    open: &OpenRequests,
+    client: Key,
+    exchange: &Exchange,
+) -> Option<Option<String>> {
     if !exchange.payload.exports_spans() || process.is_proxy() {
-        return;
+        return None;
     }
-    let Some(client) = open.get(client) else { return };
+    let client = open.get(client)?;
     let server = client.attributed_to.and_then(|server| open.get(server));
-    let is_forwarded = server.is_some_and(|server| server.target == client.target);
-    process.exports |= !is_forwarded;
+    let exported = exchange.payload.exported_spans().unwrap_or_default();
+    if server.is_some_and(|server| server.target == client.target) || exported.service_names.len() > 1 {
+        return None;
+    }
+    process.exports = true;
+    // Spans of requests that were seen here.
+    let is_proven = exported.spans.iter().any(|span| {
+        process.sent.has(span.span_id) || span.parent_id.is_some_and(|parent| process.received.has(parent))
+    });
+    if !is_proven && (process.receives_exports || process.is_opaque()) {
+        return None;
+    }
+    process.traces_requests |= exported.spans.iter().any(|span| span.is_server);
+    let name = exported.service_names.into_iter().next()?;
+    let (own, told) = match &process.own_name {
+        OwnName::Unknown => (OwnName::One(name.clone()), Some(name)),
+        OwnName::One(known) if *known != name => (OwnName::Several, None),
+        OwnName::One(_) | OwnName::Several => return None,
+    };
+    process.own_name = own;
+    Some(told)
 }

@@ -57,7 +57,8 @@ counters! {
     ExchangesUnparsed "exchanges.unparsed" "messages that could not be understood";
     ExchangesForgotten "exchanges.forgotten" "messages given up to stay within limits.message_memory";
     ExchangesBeforeBoundary "exchanges.before_boundary" "messages seen before a boundary was certain: not reported";
-    ExchangesOwnExport "exchanges.own_export" "the service's own OTLP export calls: not spans";
+    ExchangesOwnExport "exchanges.own_export" "OTLP exports that services sent or passed on: no spans (spans.otlp_exports)";
+    ExchangesExportReceived "exchanges.export_received" "OTLP exports that services received: no spans (spans.otlp_exports)";
     EventsLost "events.lost" "records for which the ring had no space";
     EventsSkipped "events.skipped" "calls that the kernel did not show: a program was running already";
     SocketsUnix "sockets.unix" "calls on Unix sockets: not read yet";
@@ -83,6 +84,7 @@ counters! {
     HeadersDestination "headers.destination" "calls without a trace header: destination not allowed";
     HeadersTunnel "headers.tunnel" "calls without a trace header: upgraded connection or tunnel";
     HeadersZeroCopy "headers.zero_copy" "calls without a trace header: socket sends without copying";
+    HeadersOtherProgram "headers.other_program" "calls into which another agent or program wrote a trace header: their spans have its ids where the other end is traced too";
     HeadersInUse "headers.in_use" "calls without a trace header: an upper layer protocol or another program has the socket";
     HeadersForeign "headers.foreign" "calls without a trace header: a process that is not selected sends on the socket";
     HeadersLease "headers.lease" "calls without a trace header: the agent was late";

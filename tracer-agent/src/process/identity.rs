@@ -12,7 +12,7 @@ use super::{
 use crate::{
     outside::clean_name,
     percent::percent_decoded,
-    span::{KeyValue, Resource, Value},
+    span::{KeyValue, Resource, Value, semconv},
 };
 
 /// What is the same for all processes of a host.
@@ -47,18 +47,57 @@ impl Host {
     }
 }
 
+/// Where the name of a service comes from: values of `tracer.service.name_source`.
+mod source {
+    /// `service_name` of a selector.
+    pub(super) const RULE: &str = "rule";
+    /// The resource of the spans that the process exports itself.
+    pub(super) const SDK: &str = "sdk";
+    /// `OTEL_SERVICE_NAME` or `OTEL_RESOURCE_ATTRIBUTES` of the process.
+    pub(super) const ENVIRONMENT: &str = "environment";
+    /// Executable, script, module, jar.
+    pub(super) const DERIVED: &str = "derived";
+}
+
 /// The service's name: the operator's, else the target's own, else what a person would call it.
 pub fn service_name(facts: &ProcessFacts, rule: Option<&str>) -> String {
+    name_and_source(facts, rule).0
+}
+
+fn name_and_source(facts: &ProcessFacts, rule: Option<&str>) -> (String, &'static str) {
     let cleaned = |name: &str| Some(clean_name(name)).filter(|name| !name.is_empty());
+    if let Some(name) = rule.filter(|name| !name.is_empty()) {
+        return (name.to_owned(), source::RULE);
+    }
     let own = facts.environment.get("OTEL_SERVICE_NAME").and_then(|name| cleaned(name));
-    rule.filter(|name| !name.is_empty())
-        .map(str::to_owned)
-        .or(own)
-        .or_else(|| {
-            let name = own_attributes(facts).into_iter().find(|(key, _)| key == "service.name");
-            name.and_then(|(_, name)| cleaned(&name))
-        })
-        .unwrap_or_else(|| derived(facts))
+    let own = own.or_else(|| {
+        let name = own_attributes(facts).into_iter().find(|(key, _)| key == "service.name");
+        name.and_then(|(_, name)| cleaned(&name))
+    });
+    own.map_or_else(|| (derived(facts), source::DERIVED), |name| (name, source::ENVIRONMENT))
+}
+
+/// The resource of a service whose process exports spans under this name; none if it has that name already, or one that
+/// the operator gave.
+pub fn renamed(resource: &Resource, name: &str) -> Option<Resource> {
+    let name = clean_name(name);
+    let is_given = resource.attributes.iter().any(|(key, value)| {
+        key == semconv::TRACER_SERVICE_NAME_SOURCE && *value == Value::Str(source::RULE.into())
+    });
+    // What an SDK says that was given no name: `unknown_service`, or `unknown_service:java`.
+    let is_none = name.is_empty() || name.starts_with("unknown_service");
+    if is_none || is_given || resource.service_name == name {
+        return None;
+    }
+    let mut attributes = resource.attributes.clone();
+    for (key, value) in &mut attributes {
+        if key == "service.name" {
+            *value = text(&name);
+        } else if key == semconv::TRACER_SERVICE_NAME_SOURCE {
+            *value = Value::Str(source::SDK.into());
+        }
+    }
+    Some(Resource { service_name: name, pid: resource.pid, attributes })
 }
 
 /// `OTEL_RESOURCE_ATTRIBUTES` of the target: a list of `key=value`, values percent-encoded; what does
@@ -105,7 +144,7 @@ pub fn why_not_for_all(key: &str) -> Option<&'static str> {
 /// The resource that the spans of a service instance share. Command lines are left out: they hold
 /// secrets.
 pub fn resource(facts: &ProcessFacts, rule: Option<&str>, host: &Host) -> Resource {
-    let service_name = service_name(facts, rule);
+    let (service_name, source) = name_and_source(facts, rule);
     let mut attributes: Vec<KeyValue> = vec![("service.name".into(), text(&service_name))];
     let own = own_attributes(facts);
     let own = own.iter().filter(|(key, _)| !is_of_the_agent(key) && !is_of_a_process(key));
@@ -139,6 +178,7 @@ pub fn resource(facts: &ProcessFacts, rule: Option<&str>, host: &Host) -> Resour
     add("telemetry.sdk.version", text(env!("CARGO_PKG_VERSION")));
     add("telemetry.distro.name", text("tracer"));
     add("telemetry.distro.version", text(env!("CARGO_PKG_VERSION")));
+    add(semconv::TRACER_SERVICE_NAME_SOURCE, Value::Str(source.into()));
     for (key, value) in &given {
         add(key, text(value));
     }

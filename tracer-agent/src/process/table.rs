@@ -9,7 +9,7 @@ use rustc_hash::FxHashMap;
 
 use super::{
     facts::ProcessFacts,
-    identity::{Host, resource},
+    identity::{Host, renamed, resource},
 };
 use crate::span::Resource;
 
@@ -20,6 +20,8 @@ pub struct Instance {
     pub pid: u32,
     /// What its spans share.
     pub resource: Arc<Resource>,
+    /// The same before the spans that it exports itself told its name.
+    given: Arc<Resource>,
 }
 
 /// Processes by pid.
@@ -54,8 +56,25 @@ impl ProcessTable {
     /// A process was selected, or executes another program; `rule` is the operator's name for it.
     pub fn facts(&mut self, facts: ProcessFacts, rule: Option<String>) {
         let resource = Arc::new(resource(&facts, rule.as_deref(), &self.host));
-        let instance = Some(Arc::new(Instance { pid: facts.pid, resource }));
+        let instance = Some(Arc::new(Instance { pid: facts.pid, given: Arc::clone(&resource), resource }));
         self.insert(facts.pid, TableEntry { instance, ended_ns: None });
+    }
+
+    /// A process exports spans of its own under this name of its service, or under several: its instance has that name
+    /// from here on, unless the operator gave one, or the name that it had before.
+    pub fn named_by_sdk(&mut self, pid: u32, name: Option<&str>) {
+        let Some(instance) = self.instance(pid).cloned() else { return };
+        let resource = match name {
+            Some(name) => renamed(&instance.given, name).map(Arc::new),
+            None => Some(Arc::clone(&instance.given)),
+        };
+        let Some(resource) = resource else { return };
+        let renamed = Arc::new(Instance { pid: instance.pid, resource, given: Arc::clone(&instance.given) });
+        for process in self.processes.values_mut() {
+            if process.instance.as_ref().is_some_and(|known| Arc::ptr_eq(known, &instance)) {
+                process.instance = Some(Arc::clone(&renamed));
+            }
+        }
     }
 
     /// A traced process made another: it belongs to the same instance until it executes a program.
@@ -172,6 +191,33 @@ mod tests {
         table.exit(10, 0);
         assert_eq!(table.expire(ProcessTable::GRACE_NS), [10]);
         assert_eq!(name(&table, 11), Some((10, "master")));
+    }
+
+    #[test]
+    fn the_name_of_exported_spans_is_that_of_the_whole_instance_until_it_executes_another_program() {
+        let mut table = ProcessTable::new(Host::default());
+        table.facts(facts(10, "/bin/all"), None);
+        table.facts(facts(20, "/bin/other"), Some("rule".to_owned()));
+        table.fork(10, 11);
+        table.named_by_sdk(11, Some("frontend"));
+        table.named_by_sdk(20, Some("own"));
+        assert_eq!(name(&table, 10), Some((10, "frontend")));
+        assert_eq!(name(&table, 11), Some((10, "frontend")));
+        assert_eq!(name(&table, 20), Some((20, "rule")), "the operator's word");
+        let source = |table: &ProcessTable, pid| {
+            let attributes = table.instance(pid).map(|it| it.resource.attributes.clone()).unwrap_or_default();
+            attributes
+                .into_iter()
+                .find(|(key, _)| key == "tracer.service.name_source")
+                .map(|(_, value)| value)
+        };
+        let text = |text: &'static str| Some(crate::span::Value::Str(text.into()));
+        assert_eq!([10, 20].map(|pid| source(&table, pid)), [text("sdk"), text("rule")]);
+        table.named_by_sdk(11, None);
+        assert_eq!((name(&table, 11), source(&table, 10)), (Some((10, "all")), text("derived")));
+        table.named_by_sdk(11, Some("frontend"));
+        table.facts(facts(10, "/bin/next"), None);
+        assert_eq!((name(&table, 10), source(&table, 10)), (Some((10, "next")), text("derived")));
     }
 
     #[test]

@@ -48,8 +48,17 @@ impl SpanBuilder {
         Self { names: HttpNames::new(config, redactor), spare: Attributes::default() }
     }
 
-    /// The span of an exchange; none for one that is not to be seen: the target's own export of
-    /// telemetry, or what the target makes spans of itself.
+    /// What counts an exchange that exports telemetry and gets no span: [`SpanConfig::otlp_exports`].
+    pub fn left_out(&self, exchange: &Exchange) -> Option<Counter> {
+        let http: &HttpExchange = exchange.payload()?;
+        let is_export = http.exported().is_some() && !self.names.has_otlp_exports();
+        is_export.then_some(match exchange.kind.is_outgoing() {
+            true => Counter::ExchangesOwnExport,
+            false => Counter::ExchangesExportReceived,
+        })
+    }
+
+    /// The span of an exchange that is not left out; none if the target makes one itself.
     pub fn build(
         &mut self,
         exchange: &Exchange,
@@ -60,10 +69,6 @@ impl SpanBuilder {
         count: &mut dyn FnMut(Counter, u64),
     ) -> Option<Span> {
         let http: Option<&HttpExchange> = exchange.payload();
-        if exchange.kind == Kind::Call && http.is_some_and(|http| http.exported().is_some()) {
-            count(Counter::ExchangesOwnExport, 1);
-            return None;
-        }
         if link.is_suppressed {
             count(Counter::SpansSdk, 1);
             return None;

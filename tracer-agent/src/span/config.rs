@@ -32,6 +32,9 @@ pub struct SpanConfig {
     pub request_headers: Vec<String>,
     /// Response headers that become attributes.
     pub response_headers: Vec<String>,
+    /// Make spans of OTLP exports over HTTP too, on both sides. Without it they are only counted: the export of a span
+    /// would make the next one, without end, if the receiver or a proxy before it is traced.
+    pub otlp_exports: bool,
     /// Believe Forwarded and X-Forwarded-* headers: for services behind a proxy of one's own.
     pub trust_forwarded: bool,
 }
@@ -71,6 +74,7 @@ impl Default for SpanConfig {
             redact_query_keys: owned(DEFAULT_KEYS),
             request_headers: Vec::new(),
             response_headers: Vec::new(),
+            otlp_exports: false,
             trust_forwarded: false,
         }
     }

@@ -172,6 +172,11 @@ impl HttpNames {
         }
     }
 
+    /// Whether OTLP exports get spans.
+    pub(super) fn has_otlp_exports(&self) -> bool {
+        self.config.otlp_exports
+    }
+
     /// Fills `attributes`, which are empty.
     pub(super) fn describe(
         &mut self,

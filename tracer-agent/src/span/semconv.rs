@@ -24,6 +24,8 @@ pub(crate) const TRACER_LINK_FORMAT: &str = "tracer.link.format";
 pub(crate) const TRACER_HTTP_END_UNKNOWN: &str = "tracer.http.end_unknown";
 /// The process closed the connection before it had read the whole response.
 pub(crate) const TRACER_HTTP_RESPONSE_UNREAD: &str = "tracer.http.response_unread";
+/// Of a resource: where the name of the service comes from (`process/identity.rs`).
+pub(crate) const TRACER_SERVICE_NAME_SOURCE: &str = "tracer.service.name_source";
 /// A guess at the route, from the path.
 pub(crate) const TRACER_HTTP_ROUTE_GUESS: &str = "tracer.http.route_guess";
 /// Seconds from the first byte of the request to the first byte of the response.

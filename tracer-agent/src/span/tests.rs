@@ -47,6 +47,7 @@ fn exchange(request: &str, response: Option<&str>, outcome: Outcome) -> Exchange
             noted: Noted::of(request.as_bytes()),
             minor_version: u8::from(!request.contains("HTTP/1.0\r\n")),
             status: response.as_deref().and_then(|head| head.get(9..12)?.parse().ok()),
+            export_body: None,
             request_body_bytes: Some(0),
             response_body_bytes: response.is_some().then_some(12),
             request_head: Bytes::from(request),
@@ -107,13 +108,16 @@ fn build_by(
         incoming: incoming.map(Box::new),
         carried: Carried::of(&head, formats).map(Box::new),
         attempt: attempt(&http.request_head),
+        is_export: http.exported().is_some(),
         injection: None,
         inserted: 0,
+        is_lengthened: false,
     };
     let mut correlator = Correlator::new(
         Rules {
             sole_request: true,
             sdk,
+            otlp_exports: builder.left_out(exchange).is_none(),
             propagates: false,
             sampler: crate::trace_context::sample::SamplingConfig::default().sampler(),
         },
@@ -123,6 +127,9 @@ fn build_by(
     correlator.closed(&facts, exchange);
     let link = correlator.link(&facts, exchange);
     let mut count = |counter, _| counted.push(counter);
+    if let Some(counter) = builder.left_out(exchange) {
+        return (None, vec![counter]);
+    }
     let span = builder.build(exchange, &facts, &resource, &clock, link, &mut count);
     (span, counted)
 }
@@ -390,18 +397,23 @@ fn a_doubled_or_broken_context_is_no_parent() {
 }
 
 #[test]
-fn the_service_s_own_export_is_counted_and_no_span() {
+fn an_export_is_counted_on_both_sides_and_no_span_unless_that_is_wanted() {
     let request = |kind: &str| {
         let request = format!("POST /v1/traces HTTP/1.1\nHost: collector:4318\nContent-Type: {kind}");
         exchange(&request, Some("HTTP/1.1 200 OK"), Outcome::Complete)
     };
+    let mut all = builder(|config| config.otlp_exports = true);
     let mut builder = builder(|_| {});
-    let (span, counted) = build_with(&mut builder, Kind::Call, &request("application/x-protobuf"));
-    assert!(span.is_none());
-    assert_eq!(counted, [Counter::ExchangesOwnExport]);
-    // A collector that is traced serves such requests, and other types are not OTLP.
-    assert!(build_with(&mut builder, Kind::Serve, &request("application/x-protobuf")).0.is_some());
-    assert!(build_with(&mut builder, Kind::Call, &request("text/plain")).0.is_some());
+    for (kind, counter) in
+        [(Kind::Call, Counter::ExchangesOwnExport), (Kind::Serve, Counter::ExchangesExportReceived)]
+    {
+        let export = request("application/x-protobuf");
+        let (span, counted) = build_with(&mut builder, kind, &export);
+        assert!(span.is_none());
+        assert_eq!(counted, [counter]);
+        assert!(build_with(&mut all, kind, &export).0.is_some());
+        assert!(build_with(&mut builder, kind, &request("text/plain")).0.is_some());
+    }
 }
 
 #[test]

@@ -58,7 +58,14 @@ pub(crate) unsafe fn announce(
         // The kernel increases `bytes_sent` before `snd_nxt`, and softirq can send between the two loads. For the first
         // call of an end that connected, the position of the call is exact.
         if !receiving && connection.turn == 0 && connection.connect_ns != 0 {
-            record.send_first = position;
+            // Unless another program has inserted bytes before it: then the bytes that were acknowledged, of which the
+            // SYN is one, tell the same first position. The kernel changes the two pairs of counters one after the
+            // other, so one of them is right.
+            let acknowledged = (load::<u64>(tcp, offset!(tcp_sock_bytes_acked)) as u32).wrapping_sub(1);
+            let first = load::<u32>(tcp, offset!(tcp_sock_snd_una)).wrapping_sub(acknowledged);
+            if record.send_first != first {
+                record.send_first = position;
+            }
         }
         let at_birth = if receiving {
             position == record.receive_first && written == record.send_first

@@ -4,6 +4,7 @@ mod change;
 mod datagrams;
 mod ends;
 mod layer;
+mod lengthened;
 mod memory;
 mod unix;
 
@@ -26,12 +27,15 @@ struct Seen {
     opaque: usize,
     undecoded: usize,
     opened: usize,
+    /// Of each request, the bytes inserted before it, and whether another program did that.
+    requests: Vec<(u32, bool)>,
     left: Vec<u64>,
 }
 
 impl ConnectionOutput for Seen {
-    fn opened(&mut self, _: &ConnectionFacts, _: &mut Opened) {
+    fn opened(&mut self, _: &ConnectionFacts, opened: &mut Opened) {
         self.opened += 1;
+        self.requests.push((opened.inserted, opened.is_lengthened));
     }
     fn answered(&mut self, _: &ConnectionFacts, _: Kind, _: u64, _: u32) {}
     fn closed(&mut self, _: &ConnectionFacts, _: &Exchange) {}

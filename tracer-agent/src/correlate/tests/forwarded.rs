@@ -127,7 +127,8 @@ fn a_context_that_was_passed_on_names_one_request_and_none_after_that_has_ended(
     assert_eq!(of_first.parent, Some((world.close(&first).span_id, Evidence::ForwardedHeader)));
     // What works on after its answer passes on what it came with.
     let background = world.open(&call, OTHER, 30, Some(context(1)));
-    assert_eq!(world.close(&background).parent, None);
+    let background = world.close(&background);
+    assert_eq!((background.trace_id, background.parent), ([7; 16], Some(([1; 8], Evidence::Header))));
     let unclear = world.open(&call, OTHER, 40, Some(context(8)));
     assert_ne!(evidence(&world.close(&unclear)), Some(Evidence::ForwardedHeader), "of which of the two?");
     world.close(&second);
@@ -144,7 +145,8 @@ fn of_two_requests_with_one_context_the_first_may_still_be_worked_for() {
     world.correlator.left(one.0.number);
     let again = world.open(&two, SERVER, 0, Some(incoming(7)));
     let made = world.open(&call, OTHER, 0, Some(incoming(7)));
-    assert_eq!(world.close(&made).parent, None);
+    // Below the span of the caller, and of neither request.
+    assert_eq!(world.close(&made).parent, Some(([7; 8], Evidence::Header)));
     world.close(&again);
     world.close(&other);
 }

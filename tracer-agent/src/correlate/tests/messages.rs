@@ -16,8 +16,10 @@ fn open(world: &mut World, end: &End, kind: Kind, offset: u64) -> Pending {
         incoming: None,
         carried: None,
         attempt: None,
+        is_export: false,
         injection: None,
         inserted: 0,
+        is_lengthened: false,
     };
     world.correlator.opened(&end.0, &mut opened);
     Pending { facts: end.0.clone(), unit: WORKER, offset, start_ns }

@@ -3,6 +3,7 @@
 mod background;
 mod forwarded;
 mod messages;
+mod other_program;
 mod proxies;
 mod resend;
 mod self_instrumented;
@@ -27,6 +28,8 @@ struct World {
     now_ns: u64,
     /// What requests ask for that are opened now.
     target: u64,
+    /// Requests that are opened now export telemetry.
+    is_export: bool,
 }
 
 /// One end of a connection.
@@ -53,6 +56,7 @@ impl World {
                 Rules {
                     sole_request: true,
                     sdk: Sdk::default(),
+                    otlp_exports: false,
                     propagates: false,
                     sampler: crate::trace_context::sample::SamplingConfig::default().sampler(),
                 },
@@ -61,6 +65,7 @@ impl World {
             formats: HeaderFormats::default(),
             now_ns: 1000,
             target: 1,
+            is_export: false,
         }
     }
 
@@ -134,8 +139,10 @@ impl World {
             incoming,
             carried: carried.map(Box::new),
             attempt: None,
+            is_export: self.is_export,
             injection: None,
             inserted: 0,
+            is_lengthened: false,
         };
         self.correlator.opened(&end.0, &mut opened);
         Pending { facts: end.0.clone(), unit, offset, start_ns }
@@ -173,6 +180,7 @@ impl World {
                 minor_version: 1,
                 response_head: None,
                 status: Some(200),
+                export_body: None,
                 request_body_bytes: None,
                 response_body_bytes: None,
             }),
@@ -333,7 +341,9 @@ fn a_context_that_came_is_stronger_than_the_wire() {
     let link = world.close(&request);
     assert_eq!((link.trace_id, link.parent), ([7; 16], Some(([7; 8], Evidence::Header))));
     assert_eq!((link.flags, link.trace_state.as_str()), (0x301, "a=1"));
-    assert_ne!(world.close(&call).trace_id, [7; 16]);
+    // The call left with that header, which another program wrote.
+    let call = world.close(&call);
+    assert_eq!((call.trace_id, call.span_id, call.parent), ([7; 16], [7; 8], None));
 }
 
 #[test]
@@ -351,7 +361,8 @@ fn a_call_with_the_trace_id_of_one_open_request_belongs_to_it() {
     assert_eq!(evidence(&world.close(&again)), None, "two are open, and neither has this trace");
     let third = world.open(&two, thread(1, 1), 200, Some(incoming(7)));
     let both = world.open(&call, thread(1, 9), 200, Some(incoming(7)));
-    assert_eq!(evidence(&world.close(&both)), None, "two have this trace");
+    // Two have this trace, and came with this span: it is above both.
+    assert_eq!(world.close(&both).parent, Some(([7; 8], Evidence::Header)));
     for pending in [first, second, third] {
         world.close(&pending);
     }

@@ -45,8 +45,10 @@ impl App {
             incoming: None,
             carried: None,
             attempt,
+            is_export: false,
             injection: None,
             inserted: 0,
+            is_lengthened: false,
         };
         self.world.correlator.opened(&facts, &mut opened);
         Pending { facts, unit: APP, offset: 0, start_ns }
@@ -74,6 +76,7 @@ impl App {
             response_head,
             status,
             minor_version: 1,
+            export_body: None,
             request_body_bytes: None,
             response_body_bytes: None,
         });
@@ -249,11 +252,13 @@ fn an_attempt_that_says_its_number_is_believed_unless_it_was_passed_on() {
         start_ns: app.world.now(),
         offset: 0,
         target: 1,
+        is_export: false,
         incoming: None,
         carried: None,
         attempt: Some(2),
         injection: None,
         inserted: 0,
+        is_lengthened: false,
     };
     app.world.correlator.opened(&facts, &mut opened);
     assert_eq!(told(&mut app, Some(2)), None, "that of the request");

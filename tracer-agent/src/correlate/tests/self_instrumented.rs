@@ -18,14 +18,46 @@ fn context(trace: u8, span: u8) -> Incoming {
 
 /// A process exports spans, with this answer.
 fn export(world: &mut World, unit: Unit, status: u16) {
+    export_of(world, unit, status, None);
+}
+
+/// A span as its application exports it: its id, that of its parent, its kind.
+type Exported = (u8, Option<u8>, u8);
+
+/// A process exports these spans of services with these names.
+fn export_spans(world: &mut World, unit: Unit, names: &[&str], spans: &[Exported]) {
+    let hex = |id: u8| format!("{id:02x}").repeat(8);
+    let spans = spans.iter().map(|(id, parent, kind)| {
+        let parent = parent.map(|parent| format!("\"parentSpanId\":\"{}\",", hex(parent)));
+        format!("{{\"spanId\":\"{}\",{}\"kind\":{kind}}}", hex(*id), parent.unwrap_or_default())
+    });
+    let spans = spans.collect::<Vec<_>>().join(",");
+    let resources = names.iter().map(|name| {
+        format!(
+            "{{\"resource\":{{\"attributes\":[{{\"key\":\"service.name\",\"value\":{{\"stringValue\":\"{name}\"}}}}]}},\
+             \"scopeSpans\":[{{\"spans\":[{spans}]}}]}}"
+        )
+    });
+    let body = format!("{{\"resourceSpans\":[{}]}}", resources.collect::<Vec<_>>().join(","));
+    export_of(world, unit, 200, Some(body));
+}
+
+fn export_of(world: &mut World, unit: Unit, status: u16, body: Option<String>) {
     let number = world.now() + 10_000;
     let (call, _) = world.connection(number);
     let made = world.open(&call, unit, 0, None);
     let mut exchange = world.exchange(&made, unit);
-    let head = b"POST /v1/traces HTTP/1.1\r\ncontent-type: application/x-protobuf\r\n\r\n";
+    let head: &[u8] = match body {
+        None => b"POST /v1/traces HTTP/1.1\r\ncontent-type: application/x-protobuf\r\n\r\n",
+        Some(_) => {
+            b"POST /v1/traces HTTP/1.1\r\ncontent-type: application/json\r\nuser-agent: OTel-OTLP-Exporter-X/1\r\n\r\n"
+        }
+    };
     let http: &HttpExchange = exchange.payload().expect("HTTP");
     exchange.payload = Arc::new(HttpExchange {
         request_head: bytes::Bytes::from_static(head),
+        noted: Noted::of(head),
+        export_body: body.map(bytes::Bytes::from),
         method: 0..4,
         target: 5..15,
         status: Some(status),
@@ -83,7 +115,9 @@ fn a_header_that_was_passed_on_or_sent_before_is_not_taken_again() {
     assert_ne!(link.span_id, [1; 8]);
     world.close(&request);
     let late = world.open(&call, APP, 10, Some(context(7, 1)));
-    assert_ne!(world.close(&late).span_id, [1; 8], "passed on when the request had ended");
+    let link = world.close(&late);
+    assert_ne!(link.span_id, [1; 8], "passed on when the request had ended");
+    assert_eq!((link.trace_id, link.parent), ([7; 16], Some(([1; 8], Evidence::Header))));
     let attempts = [20, 30].map(|offset| {
         let made = world.open(&call, APP, offset, Some(context(8, 2)));
         world.close(&made).span_id
@@ -134,6 +168,100 @@ fn where_requests_come_unseen_a_header_may_have_come_with_one() {
         let link = world.close(&made);
         assert_ne!(link.span_id, [2; 8]);
         assert!(!link.is_suppressed);
+        // In both cases it is of that trace, and below that span.
+        assert_eq!((link.trace_id, link.parent), ([7; 16], Some(([2; 8], Evidence::Header))));
+    }
+}
+
+#[test]
+fn where_requests_come_unseen_an_exporting_application_has_no_span_twice() {
+    let mut world = world(Sdk::Adopt);
+    let (_, one) = world.connection(1);
+    let (call, server) = world.connection(2);
+    world.correlator.opaque(1);
+    export(&mut world, APP, 200);
+    // With the first it is seen that it continues its traces.
+    for (offset, span, expected) in [(0, 2, [false, true, false]), (100, 3, [false, true, true])] {
+        let request = world.open(&one, APP, offset, Some(context(7, 1)));
+        let made = world.open(&call, APP, offset, Some(context(7, span)));
+        let served = world.open(&server, NEXT, offset, Some(context(7, span)));
+        let links = [&served, &made, &request].map(|pending| world.close(pending));
+        assert_eq!(links.each_ref().map(|link| link.is_suppressed), expected);
+        assert_eq!((links[0].trace_id, links[0].parent), ([7; 16], Some(([span; 8], Evidence::Header))));
+    }
+    // What another process of this host had before was passed on.
+    let (job, _) = world.connection(3);
+    let passed_on = world.open(&job, APP, 0, Some(context(7, 1)));
+    assert!(!world.close(&passed_on).is_suppressed);
+}
+
+#[test]
+fn an_application_that_exports_server_spans_has_none_twice_also_if_it_makes_no_calls() {
+    let mut world = world(Sdk::Adopt);
+    let (_, one) = world.connection(1);
+    let is_suppressed = |world: &mut World, offset: u64, came: Option<Incoming>| {
+        let request = world.open(&one, APP, offset, came);
+        world.close(&request).is_suppressed
+    };
+    // Only a client's: nothing tells that it traces its server requests.
+    export_spans(&mut world, APP, &["shop"], &[(5, None, 3)]);
+    assert!(!is_suppressed(&mut world, 0, None));
+    export_spans(&mut world, APP, &["shop"], &[(5, Some(6), 3), (6, None, 2)]);
+    assert!(is_suppressed(&mut world, 100, None));
+    assert!(is_suppressed(&mut world, 200, Some(context(7, 1))));
+    assert!(!is_suppressed(&mut world, 300, Some(Incoming { flags: Some(0), ..context(7, 2) })));
+}
+
+#[test]
+fn the_name_of_its_service_is_told_once_and_taken_back_if_there_are_several() {
+    let mut world = world(Sdk::Adopt);
+    let told = [Some(Some("shop")), None, Some(None), None, None];
+    for (name, expected) in ["shop", "shop", "store", "shop", "store"].into_iter().zip(told) {
+        export_spans(&mut world, APP, &[name], &[(5, None, 3)]);
+        let told = world.correlator.take_name();
+        assert_eq!(told, expected.map(|name: Option<&str>| (APP.pid, name.map(str::to_owned))));
+    }
+}
+
+#[test]
+fn spans_of_others_that_a_process_exports_tell_nothing_of_it() {
+    #[derive(Debug)]
+    enum Case {
+        SeveralServices,
+        ReceivesExports,
+        MayReceiveExports,
+        ReceivesExportsAndItsOwn,
+    }
+    for case in [
+        Case::SeveralServices,
+        Case::ReceivesExports,
+        Case::MayReceiveExports,
+        Case::ReceivesExportsAndItsOwn,
+    ] {
+        let mut world = world(Sdk::Adopt);
+        let (_, one) = world.connection(1);
+        let request = world.open(&one, APP, 0, Some(context(7, 1)));
+        world.close(&request);
+        let names = match case {
+            Case::SeveralServices => &["shop", "prices"][..],
+            _ => &["shop"],
+        };
+        match case {
+            Case::SeveralServices => {}
+            Case::MayReceiveExports => world.correlator.opaque(APP.pid),
+            Case::ReceivesExports | Case::ReceivesExportsAndItsOwn => {
+                world.is_export = true;
+                let received = world.open(&one, APP, 100, None);
+                world.close(&received);
+                world.is_export = false;
+            }
+        }
+        // A span below a request that was seen is its own.
+        let is_own = matches!(case, Case::ReceivesExportsAndItsOwn);
+        export_spans(&mut world, APP, names, &[(6, is_own.then_some(1), 2)]);
+        assert_eq!(world.correlator.take_name().is_some(), is_own, "{case:?}");
+        let request = world.open(&one, APP, 200, None);
+        assert_eq!(world.close(&request).is_suppressed, is_own, "{case:?}");
     }
 }
 
@@ -264,5 +392,26 @@ fn an_export_within_a_request_is_the_process_s_own_unless_the_request_was_one() 
         world.close(&request);
         let next = world.open(&one, APP, 100, None);
         assert_eq!(world.close(&next).is_suppressed, expected);
+    }
+}
+
+#[test]
+fn what_a_receiver_calls_for_an_export_hangs_on_the_next_span_above_the_export() {
+    for (otlp_exports, hidden) in [(false, true), (true, false)] {
+        let mut world = World::new();
+        world.correlator.rules.otlp_exports = otlp_exports;
+        let (_, one) = world.connection(1);
+        let (export, receiver) = world.connection(2);
+        let request = world.open(&one, APP, 0, None);
+        world.is_export = true;
+        let sent = world.open(&export, APP, 0, None);
+        let received = world.open(&receiver, NEXT, 0, None);
+        world.is_export = false;
+        let below = world.call(NEXT);
+        let links = [&received, &sent, &request].map(|pending| world.close(pending));
+        assert_eq!(links.each_ref().map(|link| link.is_suppressed), [hidden, hidden, false]);
+        let above = if hidden { &links[2] } else { &links[0] };
+        assert_eq!(below.parent, Some((above.span_id, Evidence::SoleRequest)));
+        assert!(links.iter().all(|link| link.trace_id == below.trace_id));
     }
 }

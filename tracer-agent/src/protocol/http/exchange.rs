@@ -4,7 +4,11 @@
 
 use bytes::Bytes;
 
-use super::fields::{Noted, header_values};
+use super::{
+    fields::{Noted, header_values},
+    otlp::{self, Signal},
+};
+use crate::exchange::ExportedSpans;
 
 /// An HTTP exchange. Heads are kept as they were on the wire, start line included, up to the empty
 /// line; they parsed once and parse again with `httparse`.
@@ -24,6 +28,8 @@ pub struct HttpExchange {
     pub response_head: Option<Bytes>,
     /// Status code of the final response; 101 for an upgrade.
     pub status: Option<u16>,
+    /// The first bytes of the body of a request that exports spans, as they were sent.
+    pub export_body: Option<Bytes>,
     /// Size of the request's body without chunk framing, bytes; none if it is not known.
     pub request_body_bytes: Option<u64>,
     /// Size of the response's body without chunk framing, bytes; none if it is not known.
@@ -47,18 +53,26 @@ impl HttpExchange {
         header_values(&self.request_head, name)
     }
 
-    /// Whether the request exports telemetry by OTLP over HTTP, and of which kind: the end of its path.
-    pub fn exported(&self) -> Option<&'static str> {
-        const KINDS: [&str; 3] = ["/v1/traces", "/v1/metrics", "/v1/logs"];
-        if self.method() != b"POST" {
-            return None;
-        }
-        let path = self.target().split(|byte| *byte == b'?').next().unwrap_or_default();
-        let kind = KINDS.into_iter().find(|kind| path.ends_with(kind.as_bytes()))?;
-        let is_otlp = |value: &[u8]| {
-            value.starts_with(b"application/x-protobuf") || value.starts_with(b"application/json")
+    /// What the request exports by OTLP over HTTP, if it does.
+    pub fn exported(&self) -> Option<Signal> {
+        let content_types = self.request_header("content-type");
+        Signal::of_request(self.method(), self.target(), content_types, self.user_agent())
+    }
+
+    /// What the spans say that the request exports, if its body was kept and can be read.
+    pub(super) fn exported_spans(&self) -> Option<ExportedSpans> {
+        let body = self.export_body.as_ref()?;
+        let is = |name: &str, value: &str| {
+            self.request_header(name).any(|field| field.eq_ignore_ascii_case(value.as_bytes()))
         };
-        self.request_header("content-type").any(is_otlp).then_some(kind)
+        let is_gzip = is("content-encoding", "gzip");
+        let is_packed_otherwise = !is_gzip && self.request_header("content-encoding").next().is_some();
+        let form = otlp::Form {
+            is_chunked: is("transfer-encoding", "chunked"),
+            is_gzip,
+            is_json: self.request_header("content-type").any(otlp::is_json),
+        };
+        (!is_packed_otherwise).then(|| otlp::read(body, form))
     }
 
     /// The first `Host`.

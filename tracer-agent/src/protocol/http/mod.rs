@@ -4,8 +4,9 @@
 
 mod exchange;
 mod fields;
+mod otlp;
 mod payload;
 mod resend;
 
 pub(crate) use self::fields::{Head, attempt};
-pub use self::{exchange::HttpExchange, fields::Noted};
+pub use self::{exchange::HttpExchange, fields::Noted, otlp::Signal};

@@ -4,8 +4,8 @@
 
 use std::{any::Any, borrow::Cow};
 
-use super::{exchange::HttpExchange, resend};
-use crate::exchange::{Attribute, ConnectionFacts, Exchange, Outcome, Payload, Repeatable};
+use super::{exchange::HttpExchange, otlp::Signal, resend};
+use crate::exchange::{Attribute, ConnectionFacts, Exchange, ExportedSpans, Outcome, Payload, Repeatable};
 
 impl Payload for HttpExchange {
     fn operation(&self) -> Cow<'_, str> {
@@ -21,7 +21,11 @@ impl Payload for HttpExchange {
 
     fn exports_spans(&self) -> bool {
         self.status.is_some_and(|status| (200..300).contains(&status))
-            && self.exported() == Some("/v1/traces")
+            && self.exported() == Some(Signal::Traces)
+    }
+
+    fn exported_spans(&self) -> Option<ExportedSpans> {
+        self.exported_spans()
     }
 
     fn may_be_repeated(&self, outcome: Outcome) -> bool {

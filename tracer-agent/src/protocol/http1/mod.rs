@@ -2,6 +2,8 @@
 //! request.
 
 mod body;
+#[cfg(test)]
+mod export_tests;
 mod head;
 #[cfg(test)]
 mod kernel_tests;
@@ -31,7 +33,7 @@ use super::interface::{self, Call, End, Next, Parser, Protocol, Role, Side, Star
 use crate::{
     exchange::{Opened, Outcome},
     ledger::Counter,
-    protocol::http::{Head, attempt},
+    protocol::http::{Head, Signal, attempt},
     trace_context::{Carried, HeaderFormats, Incoming},
 };
 
@@ -100,6 +102,8 @@ pub struct Http1 {
     last_side: Option<Side>,
     /// The request of the response in progress was not seen.
     is_unowned: bool,
+    /// Exports of spans whose bodies were kept.
+    exports_read: u8,
 }
 
 impl Http1 {
@@ -117,7 +121,18 @@ impl Http1 {
             at_birth: start == Start::Birth,
             last_side: None,
             is_unowned: false,
+            exports_read: 0,
         }
+    }
+
+    /// Exports of spans on one connection whose bodies are read: their process makes the same again and again.
+    const MOST_EXPORTS: u8 = 64;
+
+    /// Whether the bytes that come next on the request side are wanted whatever they are: those of an export of spans,
+    /// or of what follows one.
+    fn reads_exports(&self) -> bool {
+        let is_exporter = (1..Self::MOST_EXPORTS).contains(&self.exports_read);
+        is_exporter && (!matches!(self.request.phase, Phase::Body(_)) || self.queue.wants_body())
     }
 
     fn reader(&mut self, side: Side) -> &mut MessageReader {
@@ -186,30 +201,35 @@ impl Http1 {
             _ => None,
         };
         let request = &mut self.request;
-        let head = Head(&bytes);
+        let (begin, offset) = (request.begin, request.begin_offset);
+        let pending = Pending::new(bytes, &read, begin, offset, call.end_ns, body.is_some());
+        request.phase = body.map_or(Phase::Start, Phase::Body);
+        let bytes = pending.head();
+        let head = Head(bytes);
         let incoming = read.noted.has_trace_context().then(|| Incoming::of(&head)).flatten();
         let carried = read.noted.may_link().then(|| Carried::of(&head, self.limits.formats)).flatten();
         out.push(Yield::Opened(Opened {
             kind: self.role.of_request(),
-            unit: request.begin.unit,
-            start_ns: request.begin.start_ns,
-            offset: request.begin_offset,
+            unit: begin.unit,
+            start_ns: begin.start_ns,
+            offset,
             target: hash(bytes.get(..read.target.end).unwrap_or_default()).max(1),
+            is_export: pending.exported().is_some(),
             incoming: incoming.map(Box::new),
             carried: carried.map(Box::new),
-            attempt: read.noted.has_attempt().then(|| attempt(&bytes)).flatten(),
+            attempt: read.noted.has_attempt().then(|| attempt(bytes)).flatten(),
             injection: None,
             inserted: 0,
+            is_lengthened: false,
         }));
-        self.queue.push(Pending::new(
-            bytes,
-            &read,
-            request.begin,
-            request.begin_offset,
-            call.end_ns,
-            body.is_some(),
-        ));
-        request.phase = body.map_or(Phase::Start, Phase::Body);
+        let is_read = self.role == Role::Client
+            && self.exports_read < Self::MOST_EXPORTS
+            && pending.exported() == Some(Signal::Traces);
+        self.queue.push(pending);
+        if is_read {
+            self.exports_read += 1;
+            self.queue.keep_body();
+        }
     }
 
     fn response_head(&mut self, bytes: Bytes, scanned: Scanned, call: &Call, out: &mut Vec<Yield>) {
@@ -281,6 +301,14 @@ impl Http1 {
             SegmentOf::Unseen(length) => body.skip(length, call),
         };
         let size = body.size();
+        if side == Side::Request {
+            let taken = match progress {
+                BodyProgress::Done(taken) => taken as usize,
+                BodyProgress::More => segment.length(),
+                BodyProgress::Invalid => 0,
+            };
+            self.queue.body_moved(segment.bytes().map(|bytes| bytes.get(..taken).unwrap_or(bytes)));
+        }
         let reader = self.reader(side);
         reader.last_ns = call.end_ns;
         reader.has_gap = false;
@@ -461,6 +489,9 @@ impl Parser for Http1 {
             return;
         }
         let waiting = self.queue.len();
+        if side == Side::Request {
+            self.queue.body_moved(None);
+        }
         let reader = self.reader(side);
         reader.offset += length;
         let (mut inside, mut done) = (true, None);
@@ -554,6 +585,7 @@ impl Parser for Http1 {
         };
         match &reader.phase {
             _ if self.done => Want::Nothing,
+            _ if side == Side::Request && self.reads_exports() => Want::Everything,
             Phase::Body(Body::Length { left, .. }) => Want::BodyUntil(reader.offset.saturating_add(*left)),
             _ => Want::Heads,
         }

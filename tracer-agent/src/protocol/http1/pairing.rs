@@ -8,7 +8,7 @@ use super::head::RequestHead;
 use crate::{
     exchange::{Exchange, Kind, Outcome, Payload, Unit},
     protocol::{
-        http::HttpExchange,
+        http::{HttpExchange, Signal},
         interface::{Call, Yield},
     },
 };
@@ -23,6 +23,8 @@ pub(super) struct Pending {
     request_end_ns: u64,
     /// The body is still under way.
     body_open: bool,
+    /// The first bytes of the body, if they are kept.
+    body: Option<Vec<u8>>,
     response: Option<ResponseStart>,
     /// It was given up and reported; its response must not be taken for another's.
     reported: bool,
@@ -52,6 +54,7 @@ impl Pending {
             minor_version: read.minor_version,
             response_head: None,
             status: None,
+            export_body: None,
             request_body_bytes: (!has_body).then_some(0),
             response_body_bytes: None,
         };
@@ -62,6 +65,7 @@ impl Pending {
             offset,
             request_end_ns: end_ns,
             body_open: has_body,
+            body: None,
             response: None,
             reported: false,
         }
@@ -70,6 +74,16 @@ impl Pending {
     /// Where it begins, and which process moved its first byte.
     pub(super) fn origin(&self) -> (u64, u32) {
         (self.offset, self.unit.pid)
+    }
+
+    /// Head of the request.
+    pub(super) fn head(&self) -> &[u8] {
+        &self.http.request_head
+    }
+
+    /// See [`HttpExchange::exported`].
+    pub(super) fn exported(&self) -> Option<Signal> {
+        self.http.exported()
     }
 
     pub(super) fn is_method(&self, method: &[u8]) -> bool {
@@ -102,6 +116,15 @@ impl Pending {
         }
     }
 
+    /// The bytes of the body that are kept are all that will be.
+    fn keep_part(&mut self) {
+        if let Some(body) = self.body.take()
+            && let Some(http) = Arc::get_mut(&mut self.http)
+        {
+            http.export_body = Some(Bytes::from(body));
+        }
+    }
+
     /// Reports it as ended without a complete response, and leaves a placeholder.
     fn give_up(&mut self, kind: Kind, end_ns: u64, outcome: Outcome, out: &mut Vec<Yield>) {
         if std::mem::replace(&mut self.reported, true) {
@@ -122,6 +145,9 @@ pub(super) struct PipelinedRequests {
 }
 
 impl PipelinedRequests {
+    /// Bytes of a body that are kept.
+    const MOST_BODY: usize = 16 * 1024;
+
     pub(super) fn new(kind: Kind) -> Self {
         Self { kind, waiting: VecDeque::new(), bytes: 0 }
     }
@@ -154,6 +180,33 @@ impl PipelinedRequests {
         self.waiting.front_mut()
     }
 
+    /// Keeps the first bytes of the last request's body.
+    pub(super) fn keep_body(&mut self) {
+        if let Some(pending) = self.waiting.back_mut().filter(|pending| pending.body_open) {
+            pending.body = Some(Vec::new());
+        }
+    }
+
+    /// Whether more bytes of the last request's body are wanted.
+    pub(super) fn wants_body(&self) -> bool {
+        let body = self.waiting.back().filter(|pending| pending.body_open).and_then(|it| it.body.as_ref());
+        body.is_some_and(|body| body.len() < Self::MOST_BODY)
+    }
+
+    /// Bytes of the last request's body moved; none if they were not copied.
+    pub(super) fn body_moved(&mut self, bytes: Option<&[u8]>) {
+        let Some(pending) = self.waiting.back_mut() else { return };
+        let Some(body) = pending.body.as_mut().filter(|body| body.len() < Self::MOST_BODY) else { return };
+        match bytes {
+            Some(bytes) => {
+                let room = Self::MOST_BODY - body.len();
+                body.extend_from_slice(bytes.get(..room).unwrap_or(bytes));
+            }
+            // What follows belongs nowhere.
+            None => pending.keep_part(),
+        }
+    }
+
     /// More of the last request's body moved.
     pub(super) fn request_moved(&mut self, end_ns: u64) {
         if let Some(pending) = self.waiting.back_mut()
@@ -170,6 +223,7 @@ impl PipelinedRequests {
         {
             pending.body_open = false;
             pending.request_end_ns = end_ns;
+            pending.keep_part();
             if let Some(http) = Arc::get_mut(&mut pending.http) {
                 http.request_body_bytes = size;
             }

@@ -20,6 +20,14 @@ impl SegmentOf<'_> {
         }
     }
 
+    /// Its bytes, if they were copied.
+    pub(super) fn bytes(&self) -> Option<&[u8]> {
+        match self {
+            Self::Bytes(bytes) => Some(bytes),
+            Self::Unseen(_) => None,
+        }
+    }
+
     pub(super) fn from(self, taken: u64) -> Self {
         match self {
             Self::Bytes(bytes) => Self::Bytes(bytes.get(taken as usize..).unwrap_or_default()),

@@ -192,8 +192,10 @@ impl Toy {
             incoming: Incoming::of(&fields).map(Box::new),
             carried: Carried::of(&fields, self.limits.formats).map(Box::new),
             attempt: None,
+            is_export: false,
             injection: None,
             inserted: 0,
+            is_lengthened: false,
         }));
         Exchange {
             kind,

@@ -90,6 +90,7 @@ mod tests {
                 request_head: Bytes::from(request.to_owned()),
                 response_head: None,
                 status,
+                export_body: None,
                 request_body_bytes: Some(0),
                 response_body_bytes: status.map(|_| 5_300),
             }),
