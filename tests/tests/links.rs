@@ -3,7 +3,7 @@
 use std::{
     collections::BTreeMap,
     io::{Read, Write},
-    net::TcpListener,
+    net::{TcpListener, TcpStream},
     process::Command,
     thread,
 };
@@ -182,6 +182,39 @@ fn an_event_loop_is_linked_only_while_one_request_is_open() {
     let spans = receiver.wait_for(|spans| spans.len() >= 660);
     assert_eq!(spans.len(), 660);
     assert_no_link_is_wrong(&spans);
+    agent.stop();
+}
+
+#[test]
+fn a_connection_from_before_the_agent_is_dark_for_its_first_request_only() {
+    const REQUESTS: usize = 31;
+    let prices = Program::node();
+    let service = Program::asking("node", "gateway.js", &prices.url(""));
+    let mut stream = TcpStream::connect(("127.0.0.1", service.port)).expect("it listens");
+    let mut ask_kept = |n: usize| {
+        let head = format!("GET /work/{n} HTTP/1.1\r\nHost: x\r\n\r\n");
+        stream.write_all(head.as_bytes()).expect("sent");
+        let mut answer = [0; 4096];
+        assert!(stream.read(&mut answer).expect("an answer") > 0);
+    };
+    ask_kept(999);
+    let receiver = Receiver::start();
+    let agent = Agent::tracing(&[service.pid(), prices.pid()], &receiver);
+    (1000..1000 + REQUESTS).for_each(&mut ask_kept);
+    // The request and its call, at three ends.
+    let spans = receiver.wait_for(|spans| spans.len() >= 3 * REQUESTS);
+    assert_eq!(spans.len(), 3 * REQUESTS);
+    assert_no_link_is_wrong(&spans);
+    let name = service_name(&spans);
+    let link = Link {
+        service: &name,
+        is_server: false,
+        prefix: "/price",
+        evidence: "sole-request",
+        parent: (&name, true, "/work"),
+    };
+    assert_eq!(found(&spans, &link), (REQUESTS - 1, REQUESTS));
+    assert_eq!(agent.count("exchanges.before_boundary"), 0);
     agent.stop();
 }
 

@@ -192,6 +192,8 @@ pub struct Opened {
     pub injection: Option<Box<Injection>>,
     /// Bytes that were pushed into the stream before it: the other end sees it so much later.
     pub inserted: u32,
+    /// It is told after its exchange has ended: its boundary became certain only then. Its process is at other work now.
+    pub is_late: bool,
 }
 
 /// What became of the trace header of a call.

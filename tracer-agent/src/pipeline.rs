@@ -347,8 +347,12 @@ impl connection::ConnectionOutput for Handler<'_, '_> {
         self.stage.correlator.read(facts, unit, time_ns);
     }
 
-    fn undecoded(&mut self, unit: Unit, time_ns: u64) {
-        self.stage.correlator.undecoded(unit, time_ns);
+    fn undecoded(&mut self, connection: u64, unit: Unit, time_ns: u64) {
+        self.stage.correlator.undecoded(connection, unit, time_ns);
+    }
+
+    fn undecoded_answered(&mut self, connection: u64, pid: u32, time_ns: u64) {
+        self.stage.correlator.undecoded_answered(connection, pid, time_ns);
     }
 
     fn opaque(&mut self, pid: u32) {

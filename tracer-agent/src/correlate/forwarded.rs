@@ -47,7 +47,7 @@ impl<'a> Carries<'a> {
 pub(super) enum Forwarded {
     /// From this server request, in flight; the format that tells.
     From(Key, Option<HeaderFormat>),
-    /// From a server request that has ended.
+    /// From a server request that has ended, or may have.
     FromEnded,
     /// From no server request that is known.
     Nothing,

@@ -103,18 +103,27 @@ impl Correlator {
         self.processes.tell(pid, &self.rules, self.now_ns);
     }
 
-    /// A unit has read what may be a request, and is not understood: its process works for it.
-    pub fn undecoded(&mut self, unit: Unit, time_ns: u64) {
+    /// A unit has read from a connection what may be a request, and is not understood: its process works for it.
+    pub fn undecoded(&mut self, connection: u64, unit: Unit, time_ns: u64) {
         if let Some(process) = self.processes.get_mut(unit.pid) {
-            process.works_unseen(unit, time_ns);
+            process.works_undecoded(connection, unit, time_ns);
             self.now_ns = self.now_ns.max(time_ns);
             self.processes.tell(unit.pid, &self.rules, self.now_ns);
         }
     }
 
+    /// What a process so read from a connection is answered.
+    pub fn undecoded_answered(&mut self, connection: u64, pid: u32, time_ns: u64) {
+        if let Some(process) = self.processes.get_mut(pid) {
+            process.undecoded_answered(connection, time_ns);
+            self.now_ns = self.now_ns.max(time_ns);
+            self.processes.tell(pid, &self.rules, self.now_ns);
+        }
+    }
+
     /// The head of a request has come; what it carries is taken.
     pub fn opened(&mut self, facts: &ConnectionFacts, opened: &mut Opened) {
-        let Opened { kind, unit, start_ns, offset, target, attempt, inserted, .. } = *opened;
+        let Opened { kind, unit, start_ns, offset, target, attempt, inserted, is_late, .. } = *opened;
         let (incoming, carried, header) =
             (opened.incoming.take(), opened.carried.take(), opened.injection.take());
         self.now_ns = self.now_ns.max(start_ns);
@@ -139,7 +148,7 @@ impl Correlator {
         let placement = if kind.is_outgoing() {
             let connect_ns = facts.connect_ns.filter(|_| offset == 0);
             let remote = facts.remote.address_hash();
-            let client = ClientRequest { key, kind, unit, start_ns, connect_ns, remote, target };
+            let client = ClientRequest { key, kind, unit, start_ns, connect_ns, remote, target, is_late };
             match header.and_then(|header| header.sent) {
                 Some(header) => placer.injected(&client, &header),
                 None => placer.sent(&client, position, hop, carries),
@@ -174,6 +183,7 @@ impl Correlator {
             is_decided: false,
             is_answer_read: false,
             is_closed: false,
+            is_late,
             has_own_id: own_id.is_some(),
             is_suppressed,
             sent_trace,
@@ -183,6 +193,8 @@ impl Correlator {
         }
         self.open.insert(facts.number, request);
         match kind {
+            // Its work is over, and nothing that the process does now is for it.
+            Kind::Serve if is_late => {}
             Kind::Serve => {
                 self.processes.of(unit.pid, &self.rules).server_opened(unit, key, target, start_ns);
                 self.processes.tell(unit.pid, &self.rules, self.now_ns);
@@ -331,6 +343,10 @@ impl Correlator {
     /// request comes after it was sent, by as much as the scheduler likes; a strategy may know later.
     pub fn is_unsettled(&self, facts: &ConnectionFacts, exchange: &Exchange) -> bool {
         let key = Key::of(facts, exchange);
+        // The other end's may be late too.
+        if self.open.get(key).is_some_and(|request| request.is_late) {
+            return true;
+        }
         match self.open.above(key) {
             Above::Request(above) => self.is_any_unsettled(above),
             Above::ToCome => true,

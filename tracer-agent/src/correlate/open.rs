@@ -58,6 +58,8 @@ pub(super) struct OpenRequest {
     pub(super) is_answer_read: bool,
     /// Its exchange has ended.
     pub(super) is_closed: bool,
+    /// See [`crate::exchange::Opened::is_late`].
+    pub(super) is_late: bool,
     /// Its span id is that of the application's own header.
     pub(super) has_own_id: bool,
     /// See [`super::Link::is_suppressed`].

@@ -72,6 +72,7 @@ impl Placer<'_> {
         let (context, attributed_to) = self.contexts.of_injected(self.open, client.key, header);
         let process = self.processes.of(client.unit.pid, self.rules);
         match attributed_to.filter(|_| process.is_proxy()) {
+            _ if client.is_late => {}
             Some(server) => process.attributed(client, server),
             None => drop(self.attribute(client)),
         }
@@ -89,7 +90,12 @@ impl Placer<'_> {
         let (key, pid) = (client.key, client.unit.pid);
         let process = self.processes.of(pid, self.rules);
         let own = self_instrumented::own_context(process, self.open, self.seen, hop, carries);
-        let (found, format) = match forwarded::source(process, self.open, client, carries) {
+        let source = match client.is_late {
+            // The server requests in flight now need not be those in flight when it was sent.
+            true => Forwarded::FromEnded,
+            false => forwarded::source(process, self.open, client, carries),
+        };
+        let (found, format) = match source {
             Forwarded::From(server, format) => {
                 process.attributed(client, server);
                 (Some((server, Evidence::ForwardedHeader)), format)

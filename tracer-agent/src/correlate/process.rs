@@ -187,6 +187,17 @@ impl Process {
         self.background.works_unseen(time_ns);
     }
 
+    /// A unit works for what it has read from a connection, and is not understood.
+    pub(super) fn works_undecoded(&mut self, connection: u64, unit: Unit, time_ns: u64) {
+        self.strategy.works_unseen(unit);
+        self.background.works_undecoded(connection, time_ns);
+    }
+
+    /// What was so read from a connection is answered.
+    pub(super) fn undecoded_answered(&mut self, connection: u64, time_ns: u64) {
+        self.background.undecoded_answered(connection, time_ns);
+    }
+
     /// A unit has read bytes of a response.
     pub(super) fn answer_read(&mut self, unit: Unit, answer: AnswerOf, time_ns: u64) {
         self.strategy.answer_read(unit, answer, time_ns);

@@ -128,6 +128,13 @@ pub trait Parser: Send {
     fn is_idle(&self) -> bool;
     /// Exchanges that were opened and have not been yielded.
     fn open_exchanges(&self) -> u64;
+    /// The next byte of `side` is the first that it has ever moved. It is told of connections that were joined in the
+    /// middle.
+    fn first_byte(&mut self, _side: Side) {}
+    /// Whether every request that went by unreported, before a boundary was certain, has its whole response.
+    fn is_answered(&self) -> bool {
+        false
+    }
 }
 
 /// Hides secrets at equal length in the bytes of one connection, in the order in which they are recorded. Bytes of

@@ -109,6 +109,7 @@ fn build_by(
         attempt: attempt(&http.request_head),
         injection: None,
         inserted: 0,
+        is_late: false,
     };
     let mut correlator = Correlator::new(
         Rules {

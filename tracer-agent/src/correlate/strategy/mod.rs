@@ -54,6 +54,8 @@ pub(super) struct ClientRequest {
     pub(super) remote: u64,
     /// See [`crate::exchange::Opened::target`].
     pub(super) target: u64,
+    /// See [`crate::exchange::Opened::is_late`].
+    pub(super) is_late: bool,
 }
 
 impl ClientRequest {

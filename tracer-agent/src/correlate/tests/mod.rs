@@ -136,9 +136,29 @@ impl World {
             attempt: None,
             injection: None,
             inserted: 0,
+            is_late: false,
         };
         self.correlator.opened(&end.0, &mut opened);
         Pending { facts: end.0.clone(), unit, offset, start_ns }
+    }
+
+    /// A request that is told when its exchange is over.
+    fn open_late(&mut self, end: &End, unit: Unit, start_ns: u64) -> Pending {
+        let mut opened = Opened {
+            kind: kind_at(&end.0),
+            unit,
+            start_ns,
+            offset: 7,
+            target: self.target,
+            incoming: None,
+            carried: None,
+            attempt: None,
+            injection: None,
+            inserted: 0,
+            is_late: true,
+        };
+        self.correlator.opened(&end.0, &mut opened);
+        Pending { facts: end.0.clone(), unit, offset: 7, start_ns }
     }
 
     fn close(&mut self, pending: &Pending) -> Link {

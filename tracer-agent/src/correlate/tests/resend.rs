@@ -47,6 +47,7 @@ impl App {
             attempt,
             injection: None,
             inserted: 0,
+            is_late: false,
         };
         self.world.correlator.opened(&facts, &mut opened);
         Pending { facts, unit: APP, offset: 0, start_ns }
@@ -254,6 +255,7 @@ fn an_attempt_that_says_its_number_is_believed_unless_it_was_passed_on() {
         attempt: Some(2),
         injection: None,
         inserted: 0,
+        is_late: false,
     };
     app.world.correlator.opened(&facts, &mut opened);
     assert_eq!(told(&mut app, Some(2)), None, "that of the request");

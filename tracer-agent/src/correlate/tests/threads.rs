@@ -161,7 +161,7 @@ fn a_thread_that_read_what_is_not_understood_may_work_for_that() {
     let (one, two) = taught(&mut world);
     let first = world.open(&one, ONE, 1000, None);
     let at = world.now();
-    world.correlator.undecoded(TWO, at);
+    world.correlator.undecoded(9, TWO, at);
     assert_eq!(world.call(TWO).parent, None);
     world.close(&first);
     assert!(links(&mut world, &one, &two, 2000));
