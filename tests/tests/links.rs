@@ -182,6 +182,20 @@ fn an_event_loop_is_linked_only_while_one_request_is_open() {
     let spans = receiver.wait_for(|spans| spans.len() >= 660);
     assert_eq!(spans.len(), 660);
     assert_no_link_is_wrong(&spans);
+    // Each call has a parent, or counts with the reason why it has none.
+    let (linked, calls) = found(&spans, &link);
+    agent.wait_for("the share of its calls that are linked", |status| {
+        let services = status["services"].as_array().cloned().unwrap_or_default();
+        services.iter().any(|told| {
+            let links = &told["links"];
+            let reasons = links["unlinked"].as_array().cloned().unwrap_or_default();
+            let unlinked: u64 = reasons.iter().filter_map(|reason| reason["count"].as_u64()).sum();
+            told["pid"] == service.pid()
+                && links["calls"] == calls as u64
+                && links["linked"] == linked as u64
+                && unlinked == (calls - linked) as u64
+        })
+    });
     agent.stop();
 }
 

@@ -10,7 +10,7 @@ use tracer_common::{
 
 use crate::{
     connection::{self, Table},
-    correlate::{Correlator, Profile},
+    correlate::{Correlator, Profile, Withheld},
     event::{Event, Input, input::KernelCounters},
     exchange::{ConnectionFacts, Direction, Exchange, Kind as ExchangeKind, Opened, Outcome, Unit},
     ledger::{Counter, Ledger},
@@ -306,6 +306,9 @@ impl Stage {
         let mut count = |counter, n| ledger.add(instance.pid, counter, n);
         if link.has_left_in_other_trace {
             count(Counter::LinksOtherTrace, 1);
+        }
+        if exchange.kind.is_outgoing() {
+            count(link.withheld.map_or(Counter::LinksMade, Withheld::counter), 1);
         }
         if link.flags & u32::from(SAMPLED) == 0 {
             return count(Counter::SpansNotSampled, 1);

@@ -24,6 +24,7 @@ mod self_instrumented;
 mod strategy;
 #[cfg(test)]
 mod tests;
+mod withheld;
 
 use self::{
     contexts::Contexts,
@@ -41,6 +42,7 @@ pub use self::{
     link::{Evidence, Link},
     profile::{Doubt, Profile},
     rules::{Rules, Sdk},
+    withheld::Withheld,
 };
 use crate::exchange::{ConnectionFacts, Direction, Exchange, Kind, Opened, Outcome, Unit};
 
@@ -156,7 +158,7 @@ impl Correlator {
         } else {
             placer.received((unit.pid, key, position, hop), other, incoming, carried.as_deref())
         };
-        let Placement { context, attributed_to, own_id, is_suppressed, sent_trace } = placement;
+        let Placement { context, attributed_to, withheld, own_id, is_suppressed, sent_trace } = placement;
         let process = self.processes.get(unit.pid);
         let is_suppressed = is_suppressed
             || process.is_some_and(|process| {
@@ -179,6 +181,7 @@ impl Correlator {
             resends_told,
             carried,
             attributed_to,
+            withheld,
             children: Vec::new(),
             is_decided: false,
             is_answer_read: false,
@@ -394,11 +397,14 @@ impl Correlator {
         let Self { open, resends, contexts, .. } = self;
         let taken = open.take(key, |request| {
             let resend = resends.resend(request, facts, exchange);
-            let OpenRequest { is_suppressed, sent_trace, span_id, .. } = *request;
+            let OpenRequest { is_suppressed, sent_trace, span_id, withheld, .. } = *request;
             let context =
                 link::Context { state: std::mem::take(&mut request.context.state), ..request.context };
             let has_left_in_other_trace = sent_trace.is_some_and(|trace| trace != context.trace_id);
-            Link { is_suppressed, resend, has_left_in_other_trace, ..Link::new(span_id, context) }
+            // Its parent may have become known later.
+            let withheld = withheld.filter(|_| context.parent.is_none());
+            let link = Link::new(span_id, context);
+            Link { is_suppressed, resend, has_left_in_other_trace, withheld, ..link }
         });
         taken.unwrap_or_else(|| {
             let position = position(facts, key.direction, key.offset);

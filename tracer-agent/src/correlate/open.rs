@@ -4,7 +4,10 @@ use std::collections::hash_map::Entry;
 
 use rustc_hash::FxHashMap;
 
-use super::link::{Context, Evidence};
+use super::{
+    link::{Context, Evidence},
+    withheld::Withheld,
+};
 use crate::{
     exchange::{ConnectionFacts, Direction, Exchange, Kind, Unit},
     trace_context::Carried,
@@ -50,6 +53,8 @@ pub(super) struct OpenRequest {
     pub(super) carried: Option<Box<Carried>>,
     /// Of a client request: the server request that it is attributed to.
     pub(super) attributed_to: Option<Key>,
+    /// Of a client request: why its parent was not known when it was sent.
+    pub(super) withheld: Option<Withheld>,
     /// Open requests whose context is derived from this one's.
     pub(super) children: Vec<Key>,
     /// Of a client request: the final response has begun, or there will be none.

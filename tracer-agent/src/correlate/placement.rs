@@ -11,6 +11,7 @@ use super::{
     seen::{FirstSeen, Hop},
     self_instrumented,
     strategy::{Attribution, Attributions, ClientRequest},
+    withheld::Withheld,
 };
 use crate::{
     exchange::InjectedHeader,
@@ -23,6 +24,8 @@ pub(super) struct Placement {
     pub(super) context: Context,
     /// See [`super::open::OpenRequest::attributed_to`].
     pub(super) attributed_to: Option<Key>,
+    /// See [`super::open::OpenRequest::withheld`].
+    pub(super) withheld: Option<Withheld>,
     /// The span id that the application's own header names.
     pub(super) own_id: Option<[u8; 8]>,
     /// See [`super::Link::is_suppressed`].
@@ -33,7 +36,7 @@ pub(super) struct Placement {
 
 impl Placement {
     fn new(context: Context, attributed_to: Option<Key>) -> Self {
-        Self { context, attributed_to, own_id: None, is_suppressed: false, sent_trace: None }
+        Self { context, attributed_to, withheld: None, own_id: None, is_suppressed: false, sent_trace: None }
     }
 }
 
@@ -71,12 +74,16 @@ impl Placer<'_> {
     pub(super) fn injected(mut self, client: &ClientRequest, header: &InjectedHeader) -> Placement {
         let (context, attributed_to) = self.contexts.of_injected(self.open, client.key, header);
         let process = self.processes.of(client.unit.pid, self.rules);
-        match attributed_to.filter(|_| process.is_proxy()) {
-            _ if client.is_late => {}
-            Some(server) => process.attributed(client, server),
-            None => drop(self.attribute(client)),
-        }
-        Placement { sent_trace: Some(header.trace_id), ..Placement::new(context, attributed_to) }
+        let withheld = match attributed_to.filter(|_| process.is_proxy()) {
+            _ if client.is_late => Withheld::Late,
+            Some(server) => {
+                process.attributed(client, server);
+                Withheld::Left
+            }
+            None => self.attribute(client).err().unwrap_or(Withheld::Left),
+        };
+        let placement = Placement::new(context, attributed_to);
+        Placement { sent_trace: Some(header.trace_id), withheld: Some(withheld), ..placement }
     }
 
     /// A client request left as its application made it.
@@ -98,11 +105,15 @@ impl Placer<'_> {
         let (found, format) = match source {
             Forwarded::From(server, format) => {
                 process.attributed(client, server);
-                (Some((server, Evidence::ForwardedHeader)), format)
+                (Ok((server, Evidence::ForwardedHeader)), format)
             }
-            Forwarded::FromEnded => (None, None),
+            Forwarded::FromEnded if client.is_late => (Err(Withheld::Late), None),
+            Forwarded::FromEnded => (Err(Withheld::Earlier), None),
             Forwarded::Nothing => (self.attribute(client), None),
         };
+        // Without a parent although a server request is known, the application has put it into another trace.
+        let withheld = Some(found.err().unwrap_or(Withheld::OwnTrace));
+        let found = found.ok();
         let process = self.processes.of(pid, self.rules);
         let sdk = self.rules.sdk;
         let is_suppressed =
@@ -110,24 +121,24 @@ impl Placer<'_> {
         if let Some((own, true)) = own {
             let context = self_instrumented::context_of(process, self.open, self.contexts, key, own, found);
             let placement = Placement::new(context, found.map(|(server, _)| server));
-            return Placement { own_id: Some(own.parent_id), is_suppressed, ..placement };
+            return Placement { own_id: Some(own.parent_id), is_suppressed, withheld, ..placement };
         }
         let context = found.and_then(|(server, evidence)| self.open.child_of(server, key, evidence));
         let placement = match (context, found) {
             (Some(context), Some((server, _))) => Placement::new(Context { format, ..context }, Some(server)),
             _ => Placement::new(self.contexts.root(key, position, carries.decision()), None),
         };
-        Placement { is_suppressed, ..placement }
+        Placement { is_suppressed, withheld, ..placement }
     }
 
     /// The server request of a client request, by what is known of its process.
-    fn attribute(&mut self, client: &ClientRequest) -> Option<(Key, Evidence)> {
+    fn attribute(&mut self, client: &ClientRequest) -> Result<(Key, Evidence), Withheld> {
         let pid = client.unit.pid;
         let process = self.processes.of(pid, self.rules);
-        let Attributions { this, earlier } = process.attribute(client, self.rules.sole_request);
+        let Attributions { this, withheld, earlier } = process.attribute(client, self.rules.sole_request);
         attribute_later(self.open, self.resends, earlier);
         self.processes.tell(pid, self.rules, self.now_ns);
-        this
+        this.ok_or(withheld.unwrap_or(Withheld::Ambiguous))
     }
 }
 

@@ -9,6 +9,7 @@ use super::{
     profile::Profile,
     seen::RecentIds,
     strategy::{Attribution, Attributions, ClientRequest, ServerRequest, Strategy, choose},
+    withheld::Withheld,
 };
 use crate::exchange::{Exchange, Outcome, Unit};
 
@@ -224,12 +225,43 @@ impl Process {
             self.strategy.is_proxy() || self.background.may_be(client, !self.in_flight.is_empty());
         let mut found = self.strategy.attribute(client, &mut self.in_flight);
         if self.is_opaque {
-            return Attributions::default();
+            return Attributions { withheld: Some(Withheld::Opaque), ..Attributions::default() };
         }
         if sole_request && !may_be_background && self.strategy.kernel_rule().is_none() {
             found.this = found.this.or(self.sole_request(client));
         }
+        if found.this.is_none() {
+            found.withheld = Some(self.withheld(client, sole_request, may_be_background));
+        }
         found
+    }
+
+    /// Why a client request was attributed to nothing.
+    fn withheld(&self, client: &ClientRequest, sole_request: bool, may_be_background: bool) -> Withheld {
+        let is_proven = self.strategy.kernel_rule().is_some();
+        if !is_proven && self.background.is_at_unseen(client.start_ns) {
+            return Withheld::Unseen;
+        }
+        if self.in_flight.is_empty() {
+            return Withheld::NoRequest;
+        }
+        if self.strategy.is_proxy() {
+            return Withheld::Ambiguous;
+        }
+        if is_proven {
+            return Withheld::OtherThread;
+        }
+        if self.in_flight.len() > 1 {
+            return match self.strategy.profile() {
+                Profile::Learning { .. } => Withheld::Learning,
+                _ => Withheld::Several,
+            };
+        }
+        match (sole_request, may_be_background) {
+            (false, _) => Withheld::Off,
+            (true, true) => Withheld::Background,
+            (true, false) => Withheld::Earlier,
+        }
     }
 
     /// The sole-request rule: the only server request in flight, if the client request can be for it.

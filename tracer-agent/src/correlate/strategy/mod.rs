@@ -18,6 +18,7 @@ use super::{
     link::Evidence,
     open::{AnswerOf, Key},
     profile::Profile,
+    withheld::Withheld,
 };
 use crate::exchange::{Kind, Unit};
 
@@ -78,6 +79,8 @@ pub(super) struct Attribution {
 pub(super) struct Attributions {
     /// The server request that it was sent for.
     pub(super) this: Option<(Key, Evidence)>,
+    /// If that is not known, why.
+    pub(super) withheld: Option<Withheld>,
     /// Earlier client requests.
     pub(super) earlier: Vec<Attribution>,
 }

@@ -131,7 +131,7 @@ impl Strategy for Threads {
 
     fn attribute(&mut self, client: &ClientRequest, in_flight: &mut [ServerRequest]) -> Attributions {
         let this = self.server_request_of(client, in_flight).map(|key| (key, Evidence::Unit));
-        Attributions { this, earlier: Vec::new() }
+        Attributions { this, ..Attributions::default() }
     }
 }
 

@@ -8,6 +8,7 @@ mod resend;
 mod self_instrumented;
 mod strategy;
 mod threads;
+mod withheld;
 
 use std::sync::Arc;
 
