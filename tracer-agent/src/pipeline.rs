@@ -10,7 +10,7 @@ use tracer_common::{
 
 use crate::{
     connection::{self, Table},
-    correlate::{Correlator, Profile, Withheld},
+    correlate::{Correlator, Profile, Program, Withheld},
     event::{Event, Input, input::KernelCounters},
     exchange::{ConnectionFacts, Direction, Exchange, Kind as ExchangeKind, Opened, Outcome, Unit},
     ledger::{Counter, Ledger},
@@ -150,8 +150,13 @@ impl Pipeline {
             Input::Malformed(_) => self.stage.ledger.add(0, Counter::EventsMalformed, 1),
             Input::Facts { facts, rule } => {
                 self.stage.excluded.remove(&facts.pid);
-                self.stage.correlator.program(facts.pid, &facts.exe);
                 self.stage.processes.facts(facts.clone(), rule.map(str::to_owned));
+                let instance = self.stage.processes.instance(facts.pid);
+                let service = instance.map(|instance| instance.resource.service_name.as_str());
+                // Under the path of a file that is gone, another program may run now.
+                let program =
+                    (!facts.exe_deleted).then(|| Program::new(&facts.exe, &facts.command_line, service));
+                self.stage.correlator.program(facts.pid, &facts.exe, program);
             }
             Input::Listening { ports, .. } => self.connections.listens(ports),
             Input::Clock { offset_ns } => self.stage.clock = Clock { offset_ns },

@@ -17,6 +17,7 @@ mod placement;
 mod process;
 mod processes;
 mod profile;
+mod programs;
 mod resend;
 mod rules;
 mod seen;
@@ -41,6 +42,7 @@ pub use self::{
     ids::Ids,
     link::{Evidence, Link},
     profile::{Doubt, Profile},
+    programs::Program,
     rules::{Rules, Sdk},
     withheld::Withheld,
 };
@@ -72,9 +74,14 @@ impl Correlator {
         }
     }
 
-    /// A process runs another program: what was learned of it is void.
-    pub fn program(&mut self, pid: u32, executable: &str) {
-        self.processes.insert(pid, Process::new(executable), &self.rules, self.now_ns);
+    /// A process runs another program: what was learned of the process is void. What others have shown of the program
+    /// holds for this one too.
+    pub fn program(&mut self, pid: u32, executable: &str, program: Option<Program>) {
+        let mut process = Process::new(executable);
+        if let Some(program) = program {
+            process.set_program(program);
+        }
+        self.processes.insert(pid, process, &self.rules, self.now_ns);
     }
 
     /// A process made another, which runs the same program.

@@ -7,6 +7,7 @@ use super::{
     link::Evidence,
     open::{AnswerOf, Key},
     profile::Profile,
+    programs::{Program, Programs, Shown},
     seen::RecentIds,
     strategy::{Attribution, Attributions, ClientRequest, ServerRequest, Strategy, choose},
     withheld::Withheld,
@@ -22,6 +23,10 @@ pub(super) struct Process {
     /// It has server requests that cannot be seen.
     is_opaque: bool,
     strategy: Box<dyn Strategy>,
+    /// The program that it runs, if that is known.
+    program: Option<Program>,
+    /// What it was last seen to have shown of its strategy.
+    shown: Option<Shown>,
     background: Background,
     /// The rule that the kernel programs were told last.
     kernel_rule: Option<u8>,
@@ -45,7 +50,34 @@ impl Process {
 
     /// Another process of the same program.
     pub(super) fn forked(&self) -> Self {
-        Self::with(self.strategy.renewed())
+        Self { program: self.program, ..Self::with(self.strategy.renewed()) }
+    }
+
+    /// It runs this program.
+    pub(super) fn set_program(&mut self, program: Program) {
+        self.program = Some(program);
+    }
+
+    /// Takes what others have shown of its program.
+    pub(super) fn inherit(&mut self, programs: &Programs) {
+        if self.program.is_some_and(|program| programs.is_proven(program)) {
+            self.strategy.inherit();
+        }
+    }
+
+    /// What it has shown of its program since this was asked last.
+    #[inline]
+    pub(super) fn newly_shown(&mut self) -> Option<(Program, Shown)> {
+        let shown = match (self.strategy.is_doubted(), self.strategy.kernel_rule()) {
+            (true, _) => Some(Shown::Doubted),
+            (false, Some(_)) => Some(Shown::Proven),
+            (false, None) => None,
+        };
+        if shown == self.shown {
+            return None;
+        }
+        self.shown = shown;
+        self.program.zip(shown)
     }
 
     /// A process that works in this way.
@@ -55,6 +87,8 @@ impl Process {
             idle_since_ns: u64::MAX,
             is_opaque: false,
             strategy,
+            program: None,
+            shown: None,
             background: Background::default(),
             kernel_rule: None,
             received: RecentIds::default(),

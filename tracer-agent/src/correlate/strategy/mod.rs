@@ -92,6 +92,14 @@ pub(super) trait Strategy: fmt::Debug + Send {
 
     fn profile(&self) -> Profile;
 
+    /// Another process of the same program has proven the strategy.
+    fn inherit(&mut self) {}
+
+    /// Whether it has met a contradiction.
+    fn is_doubted(&self) -> bool {
+        false
+    }
+
     /// How the kernel programs may attribute client requests (`PROFILE_*`); none if the strategy attributes
     /// none itself, because it is not proven or has met a contradiction.
     fn kernel_rule(&self) -> Option<u8>;

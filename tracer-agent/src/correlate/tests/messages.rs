@@ -93,7 +93,7 @@ fn while_a_consumed_message_may_be_worked_on_no_request_is_the_sole_reason() {
 #[test]
 fn a_message_that_a_proxy_publishes_is_not_its_upstream_request() {
     let mut world = World::new();
-    world.correlator.program(1, "/usr/sbin/nginx");
+    world.correlator.program(1, "/usr/sbin/nginx", None);
     let (_, one) = world.connection(1);
     let (log, _) = world.connection(2);
     let request = world.open(&one, WORKER, 0, None);

@@ -404,7 +404,7 @@ fn a_call_belongs_to_the_only_open_request_and_to_none_of_two() {
 #[test]
 fn a_call_after_the_answer_has_begun_need_not_belong_to_the_request() {
     let mut world = World::new();
-    world.correlator.program(2, "/usr/sbin/nginx");
+    world.correlator.program(2, "/usr/sbin/nginx", None);
     for pid in [1, 2] {
         let (_, one) = world.connection(u64::from(pid) * 10);
         let (call, _) = world.connection(u64::from(pid) * 10 + 1);
@@ -465,7 +465,7 @@ fn a_process_that_is_forgotten_for_others_has_no_profile_any_more() {
     let request = world.open(&server, thread(1, 1), 0, None);
     world.close(&request);
     for pid in 2..=65_536 {
-        world.correlator.program(pid, "/usr/bin/python3");
+        world.correlator.program(pid, "/usr/bin/python3", None);
     }
     world.correlator.take_profiles().for_each(drop);
     world.call(thread(100_000, 100_000));
