@@ -129,6 +129,28 @@ fn a_request_through_proxy_and_workers_is_one_trace_without_any_header() {
 }
 
 #[test]
+fn a_proxy_that_cuts_the_beginning_of_targets_off_is_linked_by_their_ends() {
+    let prices = Program::node();
+    let nginx =
+        Program::nginx(&format!("location /fast/ {{ proxy_pass http://127.0.0.1:{}/; }}", prices.port));
+    let receiver = Receiver::start();
+    let agent = Agent::tracing(&[nginx.pid(), prices.pid()], &receiver);
+    ask(&nginx.url("/fast/price"), 1000, 200, 8);
+    let spans = receiver.wait_for(|spans| spans.len() >= 600);
+    assert_eq!(spans.len(), 600);
+    assert_no_link_is_wrong(&spans);
+    let link = Link {
+        service: "nginx",
+        is_server: false,
+        prefix: "/price",
+        evidence: "proxy",
+        parent: ("nginx", true, "/fast"),
+    };
+    assert_eq!(found(&spans, &link), (200, 200));
+    agent.stop();
+}
+
+#[test]
 fn threads_are_linked_once_they_are_known_to_work_for_one_request_each() {
     let prices = Program::node();
     let service = Program::asking("/usr/bin/python3", "threads.py", &prices.url(""));

@@ -5,6 +5,7 @@
 
 use std::{any::Any, borrow::Cow, fmt::Debug, sync::Arc};
 
+use bytes::Bytes;
 use tracer_common::{InjectionOutcome, RECEIVE, SEND};
 
 use crate::{
@@ -182,6 +183,8 @@ pub struct Opened {
     pub offset: u64,
     /// Hash of what it asks for: method and target, as they were sent. Never 0, which is not known.
     pub target: u64,
+    /// Its target as it was sent; empty if that is not known.
+    pub asked: Bytes,
     /// The W3C trace context that it carries.
     pub incoming: Option<Box<Incoming>>,
     /// Trace contexts and ids of other formats that it carries, of those that are configured.

@@ -105,7 +105,7 @@ impl Background {
 
     /// Whether a client request may be a background request, or for a server request that is not known, also if
     /// one is in flight.
-    pub(super) fn may_be(&mut self, client: &ClientRequest, is_serving: bool) -> bool {
+    pub(super) fn may_be(&mut self, client: &ClientRequest<'_>, is_serving: bool) -> bool {
         if self.is_at_unseen(client.start_ns) {
             return true;
         }

@@ -138,6 +138,7 @@ impl Correlator {
         self.now_ns = self.now_ns.max(start_ns);
         let carries = Carries { traceparent: incoming.as_deref(), others: carried.as_deref() };
         let is_sampled = carries.is_sampled();
+        let asked = std::mem::take(&mut opened.asked);
         let direction = kind.direction();
         let key = Key { connection: facts.number, direction, offset };
         let position = position(facts, direction, offset);
@@ -157,7 +158,17 @@ impl Correlator {
         let placement = if kind.is_outgoing() {
             let connect_ns = facts.connect_ns.filter(|_| offset == 0);
             let remote = facts.remote.address_hash();
-            let client = ClientRequest { key, kind, unit, start_ns, connect_ns, remote, target, is_late };
+            let client = ClientRequest {
+                key,
+                kind,
+                unit,
+                start_ns,
+                connect_ns,
+                remote,
+                target,
+                asked: &asked,
+                is_late,
+            };
             match header.and_then(|header| header.sent) {
                 Some(header) => placer.injected(&client, &header),
                 None => placer.sent(&client, position, hop, carries),
@@ -206,7 +217,7 @@ impl Correlator {
             // Its work is over, and nothing that the process does now is for it.
             Kind::Serve if is_late => {}
             Kind::Serve => {
-                self.processes.of(unit.pid, &self.rules).server_opened(unit, key, target, start_ns);
+                self.processes.of(unit.pid, &self.rules).server_opened(unit, key, target, asked, start_ns);
                 self.processes.tell(unit.pid, &self.rules, self.now_ns);
             }
             // Messaging comes here: when the work on a message ends is not known from the message itself. Until a

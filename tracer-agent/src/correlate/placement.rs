@@ -71,7 +71,7 @@ impl Placer<'_> {
 
     /// A client request left with an injected header: the kernel programs have attributed it. Its process is
     /// learned from all the same.
-    pub(super) fn injected(mut self, client: &ClientRequest, header: &InjectedHeader) -> Placement {
+    pub(super) fn injected(mut self, client: &ClientRequest<'_>, header: &InjectedHeader) -> Placement {
         let (context, attributed_to) = self.contexts.of_injected(self.open, client.key, header);
         let process = self.processes.of(client.unit.pid, self.rules);
         let withheld = match attributed_to.filter(|_| process.is_proxy()) {
@@ -89,7 +89,7 @@ impl Placer<'_> {
     /// A client request left as its application made it.
     pub(super) fn sent(
         mut self,
-        client: &ClientRequest,
+        client: &ClientRequest<'_>,
         position: u32,
         hop: Hop,
         carries: Carries<'_>,
@@ -132,7 +132,7 @@ impl Placer<'_> {
     }
 
     /// The server request of a client request, by what is known of its process.
-    fn attribute(&mut self, client: &ClientRequest) -> Result<(Key, Evidence), Withheld> {
+    fn attribute(&mut self, client: &ClientRequest<'_>) -> Result<(Key, Evidence), Withheld> {
         let pid = client.unit.pid;
         let process = self.processes.of(pid, self.rules);
         let Attributions { this, withheld, earlier } = process.attribute(client, self.rules.sole_request);

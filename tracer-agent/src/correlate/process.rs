@@ -1,5 +1,6 @@
 //! One process: its server requests in flight, its strategy, and the rule for what its strategy leaves open.
 
+use bytes::Bytes;
 use tracer_common::{PROFILE_DEFERRED, PROFILE_NONE, PROFILE_SOLE_OWN, PROFILE_SOLE_REQUEST};
 
 use super::{
@@ -152,13 +153,14 @@ impl Process {
     }
 
     /// A unit has read the head of a server request.
-    pub(super) fn server_opened(&mut self, unit: Unit, key: Key, target: u64, start_ns: u64) {
+    pub(super) fn server_opened(&mut self, unit: Unit, key: Key, target: u64, asked: Bytes, start_ns: u64) {
         let overlaps = !self.in_flight.is_empty();
         let request = ServerRequest {
             key,
             unit,
             start_ns,
             target,
+            asked,
             overlaps,
             is_answered: false,
             has_called: false,
@@ -244,7 +246,7 @@ impl Process {
     }
 
     /// The process sends a client request, and other evidence tells for which server request.
-    pub(super) fn attributed(&mut self, client: &ClientRequest, server: Key) {
+    pub(super) fn attributed(&mut self, client: &ClientRequest<'_>, server: Key) {
         self.strategy.attributed(client, server);
     }
 
@@ -254,7 +256,7 @@ impl Process {
     }
 
     /// The process sends a client request.
-    pub(super) fn attribute(&mut self, client: &ClientRequest, sole_request: bool) -> Attributions {
+    pub(super) fn attribute(&mut self, client: &ClientRequest<'_>, sole_request: bool) -> Attributions {
         let may_be_background =
             self.strategy.is_proxy() || self.background.may_be(client, !self.in_flight.is_empty());
         let mut found = self.strategy.attribute(client, &mut self.in_flight);
@@ -271,7 +273,7 @@ impl Process {
     }
 
     /// Why a client request was attributed to nothing.
-    fn withheld(&self, client: &ClientRequest, sole_request: bool, may_be_background: bool) -> Withheld {
+    fn withheld(&self, client: &ClientRequest<'_>, sole_request: bool, may_be_background: bool) -> Withheld {
         let is_proven = self.strategy.kernel_rule().is_some();
         if !is_proven && self.background.is_at_unseen(client.start_ns) {
             return Withheld::Unseen;
@@ -299,7 +301,7 @@ impl Process {
     }
 
     /// The sole-request rule: the only server request in flight, if the client request can be for it.
-    fn sole_request(&self, client: &ClientRequest) -> Option<(Key, Evidence)> {
+    fn sole_request(&self, client: &ClientRequest<'_>) -> Option<(Key, Evidence)> {
         let [only] = &self.in_flight[..] else { return None };
         // A connection that was opened between the server request before and this one is for neither.
         let idle_ns = self.idle_since_ns..only.start_ns;

@@ -110,6 +110,7 @@ fn build_by(
         injection: None,
         inserted: 0,
         is_late: false,
+        asked: bytes::Bytes::new(),
     };
     let mut correlator = Correlator::new(
         Rules {

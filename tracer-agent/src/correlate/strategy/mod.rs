@@ -10,9 +10,12 @@
 
 pub(super) mod choose;
 pub(super) mod proxy;
+mod rewrites;
 pub(super) mod threads;
 
 use std::fmt;
+
+use bytes::Bytes;
 
 use super::{
     link::Evidence,
@@ -31,6 +34,8 @@ pub(super) struct ServerRequest {
     pub(super) start_ns: u64,
     /// See [`crate::exchange::Opened::target`].
     pub(super) target: u64,
+    /// See [`crate::exchange::Opened::asked`].
+    pub(super) asked: Bytes,
     /// Another server request was in flight at the same time.
     pub(super) overlaps: bool,
     /// Its response has begun: what the process does now need not be for it.
@@ -43,7 +48,7 @@ pub(super) struct ServerRequest {
 
 /// A client request, or a message that the process publishes.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct ClientRequest {
+pub(super) struct ClientRequest<'a> {
     pub(super) key: Key,
     pub(super) kind: Kind,
     /// Who sent it.
@@ -55,11 +60,13 @@ pub(super) struct ClientRequest {
     pub(super) remote: u64,
     /// See [`crate::exchange::Opened::target`].
     pub(super) target: u64,
+    /// See [`crate::exchange::Opened::asked`].
+    pub(super) asked: &'a Bytes,
     /// See [`crate::exchange::Opened::is_late`].
     pub(super) is_late: bool,
 }
 
-impl ClientRequest {
+impl ClientRequest<'_> {
     /// When the work on it began.
     pub(super) fn begin_ns(&self) -> u64 {
         self.connect_ns.unwrap_or(self.start_ns)
@@ -154,8 +161,12 @@ pub(super) trait Strategy: fmt::Debug + Send {
     }
 
     /// A client request is sent, and other evidence tells for which server request.
-    fn attributed(&mut self, _client_request: &ClientRequest, _server_request: Key) {}
+    fn attributed(&mut self, _client_request: &ClientRequest<'_>, _server_request: Key) {}
 
     /// A client request is sent.
-    fn attribute(&mut self, client_request: &ClientRequest, in_flight: &mut [ServerRequest]) -> Attributions;
+    fn attribute(
+        &mut self,
+        client_request: &ClientRequest<'_>,
+        in_flight: &mut [ServerRequest],
+    ) -> Attributions;
 }

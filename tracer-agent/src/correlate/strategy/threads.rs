@@ -46,7 +46,11 @@ impl Threads {
     }
 
     /// The server request for which a thread sends a client request, if threads are units.
-    fn server_request_of(&mut self, client: &ClientRequest, in_flight: &mut [ServerRequest]) -> Option<Key> {
+    fn server_request_of(
+        &mut self,
+        client: &ClientRequest<'_>,
+        in_flight: &mut [ServerRequest],
+    ) -> Option<Key> {
         if self.doubt.is_some() {
             return None;
         }
@@ -140,7 +144,7 @@ impl Strategy for Threads {
         }
     }
 
-    fn attribute(&mut self, client: &ClientRequest, in_flight: &mut [ServerRequest]) -> Attributions {
+    fn attribute(&mut self, client: &ClientRequest<'_>, in_flight: &mut [ServerRequest]) -> Attributions {
         let this = self.server_request_of(client, in_flight).map(|key| (key, Evidence::Unit));
         Attributions { this, ..Attributions::default() }
     }

@@ -19,6 +19,7 @@ fn open(world: &mut World, end: &End, kind: Kind, offset: u64) -> Pending {
         injection: None,
         inserted: 0,
         is_late: false,
+        asked: bytes::Bytes::new(),
     };
     world.correlator.opened(&end.0, &mut opened);
     Pending { facts: end.0.clone(), unit: WORKER, offset, start_ns }

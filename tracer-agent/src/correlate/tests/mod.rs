@@ -28,6 +28,8 @@ struct World {
     now_ns: u64,
     /// What requests ask for that are opened now.
     target: u64,
+    /// Its text.
+    asked: String,
 }
 
 /// One end of a connection.
@@ -62,6 +64,7 @@ impl World {
             formats: HeaderFormats::default(),
             now_ns: 1000,
             target: 1,
+            asked: String::new(),
         }
     }
 
@@ -69,6 +72,14 @@ impl World {
     fn ask_for(&mut self, target: u64) -> &mut Self {
         self.target = target;
         self
+    }
+
+    /// As [`Self::ask_for`], in text.
+    fn ask_path(&mut self, path: &str) -> &mut Self {
+        path.clone_into(&mut self.asked);
+        // FNV-1a.
+        let hash = |hash: u64, byte: u8| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
+        self.ask_for(path.bytes().fold(0xcbf2_9ce4_8422_2325, hash))
     }
 
     fn now(&mut self) -> u64 {
@@ -138,6 +149,7 @@ impl World {
             injection: None,
             inserted: 0,
             is_late: false,
+            asked: bytes::Bytes::from(self.asked.clone()),
         };
         self.correlator.opened(&end.0, &mut opened);
         Pending { facts: end.0.clone(), unit, offset, start_ns }
@@ -157,6 +169,7 @@ impl World {
             injection: None,
             inserted: 0,
             is_late: true,
+            asked: bytes::Bytes::from(self.asked.clone()),
         };
         self.correlator.opened(&end.0, &mut opened);
         Pending { facts: end.0.clone(), unit, offset: 7, start_ns }

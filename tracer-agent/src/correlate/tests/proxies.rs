@@ -484,3 +484,41 @@ fn an_answer_that_comes_too_late_is_not_taken_for_that_of_the_next_request() {
     pipelined.read(&[1]);
     assert_eq!(pipelined.parent_of_next(9), Some(1));
 }
+
+#[test]
+fn a_rewritten_target_is_known_by_an_end_that_only_one_waiting_request_has() {
+    let mut world = World::new();
+    world.correlator.program(1, "/usr/sbin/nginx", None);
+    let worker = thread(1, 1);
+    let [one, two, three] = [1, 2, 3].map(|number| world.connection(number).1);
+    // What is waiting for long, so that no other rule tells the requests apart.
+    let first = world.ask_path("/fast/x/1").open(&one, worker, 0, None);
+    let second = world.ask_path("/fast/x/2").open(&two, worker, 0, None);
+    let third = world.ask_path("/slow/x/2").open(&three, worker, 0, None);
+    let for_first = world.ask_path("/x/1").call(worker);
+    let for_either = world.ask_path("/x/2").call(worker);
+    let [first, _, _] = [&first, &second, &third].map(|pending| world.close(pending));
+    assert_eq!(for_first.parent, Some((first.span_id, Evidence::Proxy)));
+    assert_eq!((for_either.parent, for_either.withheld), (None, Some(Withheld::Ambiguous)));
+}
+
+#[test]
+fn a_target_is_rewritten_as_it_was_before() {
+    let mut world = World::new();
+    world.correlator.program(1, "/usr/sbin/nginx", None);
+    let worker = thread(1, 1);
+    let [one, two] = [1, 2].map(|number| world.connection(number).1);
+    let pairs = |world: &mut World, from: u64| {
+        let first = world.ask_path(&format!("/old/{from}")).open(&one, worker, from, None);
+        let second = world.ask_path(&format!("/old/{}", from + 1)).open(&two, worker, from, None);
+        let call = world.ask_path(&format!("/new/{from}")).call(worker);
+        let first = world.close(&first);
+        world.close(&second);
+        call.parent.is_some_and(|(parent, _)| parent == first.span_id)
+    };
+    assert!(!pairs(&mut world, 10));
+    let alone = world.ask_path("/old/20").open(&one, worker, 20, None);
+    assert_eq!(evidence(&world.ask_path("/new/20").call(worker)), Some(Evidence::Proxy));
+    world.close(&alone);
+    assert!(pairs(&mut world, 30));
+}

@@ -206,6 +206,7 @@ impl Http1 {
             start_ns: request.begin.start_ns,
             offset: request.begin_offset,
             target: hash(bytes.get(..read.target.end).unwrap_or_default()).max(1),
+            asked: bytes.slice(read.target.clone()),
             incoming: incoming.map(Box::new),
             carried: carried.map(Box::new),
             attempt: read.noted.has_attempt().then(|| attempt(&bytes)).flatten(),

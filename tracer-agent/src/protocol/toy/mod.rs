@@ -194,6 +194,7 @@ impl Toy {
             attempt: None,
             injection: None,
             inserted: 0,
+            asked: bytes::Bytes::new(),
             is_late: false,
         }));
         Exchange {
