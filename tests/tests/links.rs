@@ -3,7 +3,7 @@
 use std::{
     collections::BTreeMap,
     io::{Read, Write},
-    net::TcpListener,
+    net::{TcpListener, TcpStream},
     process::Command,
     thread,
 };
@@ -129,6 +129,28 @@ fn a_request_through_proxy_and_workers_is_one_trace_without_any_header() {
 }
 
 #[test]
+fn a_proxy_that_cuts_the_beginning_of_targets_off_is_linked_by_their_ends() {
+    let prices = Program::node();
+    let nginx =
+        Program::nginx(&format!("location /fast/ {{ proxy_pass http://127.0.0.1:{}/; }}", prices.port));
+    let receiver = Receiver::start();
+    let agent = Agent::tracing(&[nginx.pid(), prices.pid()], &receiver);
+    ask(&nginx.url("/fast/price"), 1000, 200, 8);
+    let spans = receiver.wait_for(|spans| spans.len() >= 600);
+    assert_eq!(spans.len(), 600);
+    assert_no_link_is_wrong(&spans);
+    let link = Link {
+        service: "nginx",
+        is_server: false,
+        prefix: "/price",
+        evidence: "proxy",
+        parent: ("nginx", true, "/fast"),
+    };
+    assert_eq!(found(&spans, &link), (200, 200));
+    agent.stop();
+}
+
+#[test]
 fn threads_are_linked_once_they_are_known_to_work_for_one_request_each() {
     let prices = Program::node();
     let service = Program::asking("/usr/bin/python3", "threads.py", &prices.url(""));
@@ -182,6 +204,53 @@ fn an_event_loop_is_linked_only_while_one_request_is_open() {
     let spans = receiver.wait_for(|spans| spans.len() >= 660);
     assert_eq!(spans.len(), 660);
     assert_no_link_is_wrong(&spans);
+    // Each call has a parent, or counts with the reason why it has none.
+    let (linked, calls) = found(&spans, &link);
+    agent.wait_for("the share of its calls that are linked", |status| {
+        let services = status["services"].as_array().cloned().unwrap_or_default();
+        services.iter().any(|told| {
+            let links = &told["links"];
+            let reasons = links["unlinked"].as_array().cloned().unwrap_or_default();
+            let unlinked: u64 = reasons.iter().filter_map(|reason| reason["count"].as_u64()).sum();
+            told["pid"] == service.pid()
+                && links["calls"] == calls as u64
+                && links["linked"] == linked as u64
+                && unlinked == (calls - linked) as u64
+        })
+    });
+    agent.stop();
+}
+
+#[test]
+fn a_connection_from_before_the_agent_is_dark_for_its_first_request_only() {
+    const REQUESTS: usize = 31;
+    let prices = Program::node();
+    let service = Program::asking("node", "gateway.js", &prices.url(""));
+    let mut stream = TcpStream::connect(("127.0.0.1", service.port)).expect("it listens");
+    let mut ask_kept = |n: usize| {
+        let head = format!("GET /work/{n} HTTP/1.1\r\nHost: x\r\n\r\n");
+        stream.write_all(head.as_bytes()).expect("sent");
+        let mut answer = [0; 4096];
+        assert!(stream.read(&mut answer).expect("an answer") > 0);
+    };
+    ask_kept(999);
+    let receiver = Receiver::start();
+    let agent = Agent::tracing(&[service.pid(), prices.pid()], &receiver);
+    (1000..1000 + REQUESTS).for_each(&mut ask_kept);
+    // The request and its call, at three ends.
+    let spans = receiver.wait_for(|spans| spans.len() >= 3 * REQUESTS);
+    assert_eq!(spans.len(), 3 * REQUESTS);
+    assert_no_link_is_wrong(&spans);
+    let name = service_name(&spans);
+    let link = Link {
+        service: &name,
+        is_server: false,
+        prefix: "/price",
+        evidence: "sole-request",
+        parent: (&name, true, "/work"),
+    };
+    assert_eq!(found(&spans, &link), (REQUESTS - 1, REQUESTS));
+    assert_eq!(agent.count("exchanges.before_boundary"), 0);
     agent.stop();
 }
 

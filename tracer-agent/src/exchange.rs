@@ -5,6 +5,7 @@
 
 use std::{any::Any, borrow::Cow, fmt::Debug, sync::Arc};
 
+use bytes::Bytes;
 use tracer_common::{InjectionOutcome, RECEIVE, SEND};
 
 use crate::{
@@ -184,6 +185,8 @@ pub struct Opened {
     pub target: u64,
     /// It exports telemetry: spans of it would be telemetry of telemetry.
     pub is_export: bool,
+    /// Its target as it was sent; empty if that is not known.
+    pub asked: Bytes,
     /// The W3C trace context that it carries.
     pub incoming: Option<Box<Incoming>>,
     /// Trace contexts and ids of other formats that it carries, of those that are configured.
@@ -196,6 +199,8 @@ pub struct Opened {
     pub inserted: u32,
     /// It left longer than its process sent it: another program inserted bytes.
     pub is_lengthened: bool,
+    /// It is told after its exchange has ended: its boundary became certain only then. Its process is at other work now.
+    pub is_late: bool,
 }
 
 /// What became of the trace header of a call.

@@ -10,7 +10,7 @@ use tracer_common::{
 
 use crate::{
     connection::{self, Table},
-    correlate::{Correlator, Profile},
+    correlate::{Correlator, Profile, Program, Withheld},
     event::{Event, Input, input::KernelCounters},
     exchange::{ConnectionFacts, Direction, Exchange, Kind as ExchangeKind, Opened, Outcome, Unit},
     ledger::{Counter, Ledger},
@@ -153,8 +153,13 @@ impl Pipeline {
             Input::Malformed(_) => self.stage.ledger.add(0, Counter::EventsMalformed, 1),
             Input::Facts { facts, rule } => {
                 self.stage.excluded.remove(&facts.pid);
-                self.stage.correlator.program(facts.pid, &facts.exe);
                 self.stage.processes.facts(facts.clone(), rule.map(str::to_owned));
+                let instance = self.stage.processes.instance(facts.pid);
+                let service = instance.map(|instance| instance.resource.service_name.as_str());
+                // Under the path of a file that is gone, another program may run now.
+                let program =
+                    (!facts.exe_deleted).then(|| Program::new(&facts.exe, &facts.command_line, service));
+                self.stage.correlator.program(facts.pid, &facts.exe, program);
             }
             Input::Listening { ports, .. } => self.connections.listens(ports),
             Input::Clock { offset_ns } => self.stage.clock = Clock { offset_ns },
@@ -319,6 +324,9 @@ impl Stage {
         if link.has_left_in_other_trace {
             count(Counter::LinksOtherTrace, 1);
         }
+        if exchange.kind.is_outgoing() {
+            count(link.withheld.map_or(Counter::LinksMade, Withheld::counter), 1);
+        }
         if link.flags & u32::from(SAMPLED) == 0 {
             return count(Counter::SpansNotSampled, 1);
         }
@@ -374,8 +382,12 @@ impl connection::ConnectionOutput for Handler<'_, '_> {
         self.stage.correlator.read(facts, unit, time_ns);
     }
 
-    fn undecoded(&mut self, unit: Unit, time_ns: u64) {
-        self.stage.correlator.undecoded(unit, time_ns);
+    fn undecoded(&mut self, connection: u64, unit: Unit, time_ns: u64) {
+        self.stage.correlator.undecoded(connection, unit, time_ns);
+    }
+
+    fn undecoded_answered(&mut self, connection: u64, pid: u32, time_ns: u64) {
+        self.stage.correlator.undecoded_answered(connection, pid, time_ns);
     }
 
     fn opaque(&mut self, pid: u32) {

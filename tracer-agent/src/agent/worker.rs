@@ -13,7 +13,7 @@ use super::{
     host::kernel_release,
     recorder::Recorder,
     shared::{FinalLedger, GRACE, SharedState, WorkerCommand},
-    status::{self, Count, ServiceStatus, Shared, StatusReport},
+    status::{self, Count, LinksStatus, ServiceStatus, Shared, StatusReport},
 };
 use crate::{
     clock, correlate,
@@ -248,6 +248,10 @@ impl Worker {
                 executable: executable(&instance.resource).as_str().into(),
                 profiles: profiles(processes.iter().filter_map(|pid| pipeline.profile(*pid)).collect()),
                 processes: processes.len(),
+                links: by_process
+                    .get(&instance.pid)
+                    .map(|counts| LinksStatus::of(counts))
+                    .unwrap_or_default(),
                 counts: by_process.get(&instance.pid).map(|counts| nonzero(counts)).unwrap_or_default(),
             })
             .collect();
@@ -292,12 +296,5 @@ fn executable(resource: &crate::span::Resource) -> String {
 }
 
 fn nonzero(counts: &Counts) -> Vec<Count> {
-    counts
-        .nonzero()
-        .map(|(counter, count)| Count {
-            name: counter.name().to_owned(),
-            meaning: counter.meaning().to_owned(),
-            count,
-        })
-        .collect()
+    counts.nonzero().map(|(counter, count)| Count::of(counter, count)).collect()
 }

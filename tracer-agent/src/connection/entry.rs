@@ -35,6 +35,8 @@ pub(super) struct Entry {
     session: Session,
     /// It was met in the middle, and no request of it was understood yet.
     is_unclear: bool,
+    /// The process that read last what may be a request, and is not known to be answered.
+    undecoded_by: Option<u32>,
     /// The other end called `connect`.
     was_accepted: bool,
     /// Another program inserts bytes into its requests.
@@ -84,6 +86,7 @@ impl Entry {
             layer: None,
             session: Session::new(role, from_birth, limits),
             is_unclear: !from_birth,
+            undecoded_by: None,
             was_accepted: from_birth && role.is_none(),
             is_lengthened: false,
             is_opaque: false,
@@ -348,7 +351,7 @@ impl Entry {
     }
 
     /// What this end receives may be a request of which nobody is told.
-    fn tell_undecoded(&self, direction: Direction, header: &DataHeader, out: &mut dyn ConnectionOutput) {
+    fn tell_undecoded(&mut self, direction: Direction, header: &DataHeader, out: &mut dyn ConnectionOutput) {
         let role = self.session.role();
         let may_be = if self.session.is_opaque() {
             role == Some(Role::Server) || self.was_accepted
@@ -356,7 +359,15 @@ impl Entry {
             self.is_unclear && role != Some(Role::Client)
         };
         if may_be && direction == Direction::Receive {
-            out.undecoded(unit_of(header), header.time_ns);
+            self.undecoded_by = Some(header.pid);
+            out.undecoded(self.facts.number, unit_of(header), header.time_ns);
+        }
+    }
+
+    /// What may have been requests is answered: their responses have ended, or a request that is understood follows.
+    fn tell_answered(&mut self, time_ns: u64, out: &mut dyn ConnectionOutput) {
+        if let Some(pid) = self.undecoded_by.take() {
+            out.undecoded_answered(self.facts.number, pid, time_ns);
         }
     }
 
@@ -473,6 +484,9 @@ impl Entry {
             }
         }
         self.session.recycle(yields);
+        if self.undecoded_by.is_some() && self.session.is_answered() {
+            self.tell_answered(self.last_ns, out);
+        }
         if call_ended {
             self.tell_boundary(out);
         }
@@ -491,6 +505,7 @@ impl Entry {
             }
         }
         self.is_unclear = false;
+        self.tell_answered(opened.start_ns, out);
         out.opened(&self.facts, opened);
     }
 

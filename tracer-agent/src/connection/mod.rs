@@ -52,7 +52,9 @@ pub trait ConnectionOutput {
     /// A thread has read from a connection.
     fn read(&mut self, facts: &ConnectionFacts, unit: Unit, time_ns: u64);
     /// A thread has read from a connection what may be a request, and is not understood.
-    fn undecoded(&mut self, unit: Unit, time_ns: u64);
+    fn undecoded(&mut self, connection: u64, unit: Unit, time_ns: u64);
+    /// What was so told of a connection, and read by this process, has its whole response.
+    fn undecoded_answered(&mut self, connection: u64, pid: u32, time_ns: u64);
     /// A process serves a connection whose requests cannot be seen.
     fn opaque(&mut self, pid: u32);
     /// A connection is gone.

@@ -46,6 +46,8 @@ pub(super) struct Session {
     role: Option<Role>,
     /// The first bytes of what is spoken are there to be seen.
     from_start: bool,
+    /// The byte at offset 0 is the first that ever moved in its direction, seen or not.
+    counts_from_birth: bool,
     /// Offsets, by direction, before which another protocol was spoken.
     begins: [u64; 2],
     /// The last segment of each direction was not the end of its system call.
@@ -72,6 +74,7 @@ impl Session {
             state: ProtocolState::Unknown { misses: 0 },
             role,
             from_start,
+            counts_from_birth: true,
             begins: [0; 2],
             in_call: [false; 2],
             last_direction: None,
@@ -84,7 +87,9 @@ impl Session {
 
     /// Other streams are told from now on, from their offsets 0: those of a layer.
     pub(super) fn restart(&mut self, from_start: bool) {
-        *self = Self { yields: mem::take(&mut self.yields), ..Self::new(self.role, from_start, self.limits) };
+        let yields = mem::take(&mut self.yields);
+        *self =
+            Self { yields, counts_from_birth: from_start, ..Self::new(self.role, from_start, self.limits) };
         self.absolute = self.yields.len();
     }
 
@@ -126,6 +131,11 @@ impl Session {
         }
     }
 
+    /// Whether every request that went by unreported has its whole response.
+    pub(super) fn is_answered(&self) -> bool {
+        matches!(&self.state, ProtocolState::Parsing { parser, .. } if parser.is_answered())
+    }
+
     /// Whether a parser reads it, and no exchange is open.
     pub(super) fn is_between_exchanges(&self) -> bool {
         matches!(&self.state, ProtocolState::Parsing { parser, .. } if parser.is_idle())
@@ -145,6 +155,7 @@ impl Session {
     pub(super) fn is_usual(&self, direction: Direction, offset: u64) -> bool {
         let ProtocolState::Parsing { parser, began } = &self.state else { return false };
         !self.in_call[direction.index()]
+            && (offset > 0 || self.from_start)
             && offset >= began[direction.index()]
             && parser.is_ready(side(self.role, direction))
     }
@@ -304,6 +315,9 @@ impl Session {
         // What is still the old protocol's is nobody's.
         let segment = segment.from(began[direction.index()]);
         let side = side(self.role, direction);
+        if segment.offset == 0 && self.counts_from_birth && !self.from_start {
+            parser.first_byte(side);
+        }
         let more = u64::from(segment.continues);
         let mut call =
             Call { start_ns: segment.start_ns, end_ns: segment.end_ns, unit: segment.unit, after: 0, first };

@@ -13,8 +13,18 @@ pub(super) struct Background {
     served: u32,
     /// Addresses, with the client requests to them since that could have been for a server request.
     remotes: FxHashMap<u64, u32>,
-    /// When the process last had a server request that is not known: its client has gone, or it was not seen.
-    unseen_ns: Option<u64>,
+    unseen: Unseen,
+}
+
+/// Server requests that are not known.
+#[derive(Debug, Default)]
+struct Unseen {
+    /// When the process had the last one of which the end will not be known: its client has gone, or it was not seen.
+    lost_ns: Option<u64>,
+    /// Connections whose requests are not understood, and when the last of them was read, which is not answered.
+    undecoded: Vec<(u64, u64)>,
+    /// When the last one was answered.
+    answered_ns: Option<u64>,
 }
 
 /// Server requests after which a process that sends background requests will have done so with none in flight.
@@ -24,8 +34,37 @@ const KNOWN: u32 = 16;
 const TRUSTED: u32 = 1024;
 /// Addresses that are remembered. A process with more of them is not trusted at all.
 const REMOTES: usize = 64;
-/// How long a process may work for a server request that is not known.
+/// How long a process may work for a server request that is not known, if nothing shows that it is answered.
 const UNSEEN_NS: u64 = 10_000_000_000;
+/// Connections with such requests that are told apart.
+const UNDECODED: usize = 64;
+
+impl Unseen {
+    fn is_at(&self, time_ns: u64) -> bool {
+        let is_recent = |since_ns: u64| time_ns.saturating_sub(since_ns) < UNSEEN_NS;
+        self.lost_ns.is_some_and(is_recent)
+            || self.answered_ns.is_some_and(|answered_ns| time_ns < answered_ns)
+            || self.undecoded.iter().any(|(_, since_ns)| is_recent(*since_ns))
+    }
+
+    fn read(&mut self, connection: u64, time_ns: u64) {
+        if let Some((_, since_ns)) = self.undecoded.iter_mut().find(|(other, _)| *other == connection) {
+            *since_ns = time_ns.max(*since_ns);
+            return;
+        }
+        self.undecoded.retain(|(_, since_ns)| time_ns.saturating_sub(*since_ns) < UNSEEN_NS);
+        if self.undecoded.len() < UNDECODED {
+            self.undecoded.push((connection, time_ns));
+        } else {
+            self.lost_ns = self.lost_ns.max(Some(time_ns));
+        }
+    }
+
+    fn answered(&mut self, connection: u64, time_ns: u64) {
+        self.undecoded.retain(|(other, _)| *other != connection);
+        self.answered_ns = self.answered_ns.max(Some(time_ns));
+    }
+}
 
 impl Background {
     /// A server request has come.
@@ -46,17 +85,27 @@ impl Background {
     /// The process may work for a server request that is not known.
     pub(super) fn works_unseen(&mut self, time_ns: u64) {
         // Requests are not told in the order in which they were lost.
-        self.unseen_ns = self.unseen_ns.max(Some(time_ns));
+        self.unseen.lost_ns = self.unseen.lost_ns.max(Some(time_ns));
+    }
+
+    /// The process works for what it has read from a connection, and is not understood.
+    pub(super) fn works_undecoded(&mut self, connection: u64, time_ns: u64) {
+        self.unseen.read(connection, time_ns);
+    }
+
+    /// What was so read from a connection is answered.
+    pub(super) fn undecoded_answered(&mut self, connection: u64, time_ns: u64) {
+        self.unseen.answered(connection, time_ns);
     }
 
     /// Whether the process may still work for a server request that is not known.
     pub(super) fn is_at_unseen(&self, time_ns: u64) -> bool {
-        self.unseen_ns.is_some_and(|unseen_ns| time_ns.saturating_sub(unseen_ns) < UNSEEN_NS)
+        self.unseen.is_at(time_ns)
     }
 
     /// Whether a client request may be a background request, or for a server request that is not known, also if
     /// one is in flight.
-    pub(super) fn may_be(&mut self, client: &ClientRequest, is_serving: bool) -> bool {
+    pub(super) fn may_be(&mut self, client: &ClientRequest<'_>, is_serving: bool) -> bool {
         if self.is_at_unseen(client.start_ns) {
             return true;
         }

@@ -47,7 +47,7 @@ impl<'a> Carries<'a> {
 pub(super) enum Forwarded {
     /// From this server request, in flight; the format that tells.
     From(Key, Option<HeaderFormat>),
-    /// From a server request that has ended.
+    /// From a server request that has ended, or may have.
     FromEnded,
     /// From no server request that is known.
     Nothing,
@@ -58,7 +58,7 @@ pub(super) enum Forwarded {
 pub(super) fn source(
     process: &Process,
     open: &OpenRequests,
-    client: &ClientRequest,
+    client: &ClientRequest<'_>,
     carries: Carries<'_>,
 ) -> Forwarded {
     if process.is_crowded() {
@@ -91,7 +91,7 @@ pub(super) fn source(
 fn only_in_flight(
     process: &Process,
     open: &OpenRequests,
-    client: &ClientRequest,
+    client: &ClientRequest<'_>,
     what: [u8; 8],
     is_like: impl Fn(&OpenRequest) -> bool,
 ) -> Option<Key> {

@@ -1,5 +1,6 @@
 //! What is said of a span's place in its trace, and how that is known.
 
+use super::withheld::Withheld;
 use crate::trace_context::HeaderFormat;
 
 /// How a parent is known, strongest first.
@@ -71,6 +72,8 @@ pub struct Link {
     pub has_other_header: bool,
     /// The trace header that left with the request names another trace: the parent became known too late.
     pub has_left_in_other_trace: bool,
+    /// Of a client request without a parent: why it has none.
+    pub withheld: Option<Withheld>,
 }
 
 /// OTLP span flags: whether the parent is remote is known, and it is.

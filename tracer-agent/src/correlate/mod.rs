@@ -18,6 +18,7 @@ mod placement;
 mod process;
 mod processes;
 mod profile;
+mod programs;
 mod resend;
 mod rules;
 mod seen;
@@ -25,6 +26,7 @@ mod self_instrumented;
 mod strategy;
 #[cfg(test)]
 mod tests;
+mod withheld;
 
 use self::{
     contexts::Contexts,
@@ -41,7 +43,9 @@ pub use self::{
     ids::Ids,
     link::{Evidence, Link},
     profile::{Doubt, Profile},
+    programs::Program,
     rules::{Rules, Sdk},
+    withheld::Withheld,
 };
 use crate::exchange::{ConnectionFacts, Direction, Exchange, Kind, Opened, Outcome, Unit};
 
@@ -74,9 +78,14 @@ impl Correlator {
         }
     }
 
-    /// A process runs another program: what was learned of it is void.
-    pub fn program(&mut self, pid: u32, executable: &str) {
-        self.processes.insert(pid, Process::new(executable), &self.rules, self.now_ns);
+    /// A process runs another program: what was learned of the process is void. What others have shown of the program
+    /// holds for this one too.
+    pub fn program(&mut self, pid: u32, executable: &str, program: Option<Program>) {
+        let mut process = Process::new(executable);
+        if let Some(program) = program {
+            process.set_program(program);
+        }
+        self.processes.insert(pid, process, &self.rules, self.now_ns);
     }
 
     /// A process made another, which runs the same program.
@@ -113,19 +122,38 @@ impl Correlator {
         self.processes.tell(pid, &self.rules, self.now_ns);
     }
 
-    /// A unit has read what may be a request, and is not understood: its process works for it.
-    pub fn undecoded(&mut self, unit: Unit, time_ns: u64) {
+    /// A unit has read from a connection what may be a request, and is not understood: its process works for it.
+    pub fn undecoded(&mut self, connection: u64, unit: Unit, time_ns: u64) {
         if let Some(process) = self.processes.get_mut(unit.pid) {
-            process.works_unseen(unit, time_ns);
+            process.works_undecoded(connection, unit, time_ns);
             self.now_ns = self.now_ns.max(time_ns);
             self.processes.tell(unit.pid, &self.rules, self.now_ns);
+        }
+    }
+
+    /// What a process so read from a connection is answered.
+    pub fn undecoded_answered(&mut self, connection: u64, pid: u32, time_ns: u64) {
+        if let Some(process) = self.processes.get_mut(pid) {
+            process.undecoded_answered(connection, time_ns);
+            self.now_ns = self.now_ns.max(time_ns);
+            self.processes.tell(pid, &self.rules, self.now_ns);
         }
     }
 
     /// The head of a request has come; what it carries is taken.
     pub fn opened(&mut self, facts: &ConnectionFacts, opened: &mut Opened) {
         let Opened {
-            kind, unit, start_ns, offset, target, is_export, attempt, inserted, is_lengthened, ..
+            kind,
+            unit,
+            start_ns,
+            offset,
+            target,
+            is_export,
+            attempt,
+            inserted,
+            is_late,
+            is_lengthened,
+            ..
         } = *opened;
         let (incoming, carried, header) =
             (opened.incoming.take(), opened.carried.take(), opened.injection.take());
@@ -133,6 +161,7 @@ impl Correlator {
         let traceparent = incoming.as_ref().map(|incoming| incoming.parent_id);
         let carries = Carries { traceparent: incoming.as_deref(), others: carried.as_deref() };
         let is_sampled = carries.is_sampled();
+        let asked = std::mem::take(&mut opened.asked);
         let direction = kind.direction();
         let key = Key { connection: facts.number, direction, offset };
         let position = position(facts, direction, offset);
@@ -156,7 +185,17 @@ impl Correlator {
         let placement = if kind.is_outgoing() {
             let connect_ns = facts.connect_ns.filter(|_| offset == 0);
             let remote = facts.remote.address_hash();
-            let client = ClientRequest { key, kind, unit, start_ns, connect_ns, remote, target };
+            let client = ClientRequest {
+                key,
+                kind,
+                unit,
+                start_ns,
+                connect_ns,
+                remote,
+                target,
+                asked: &asked,
+                is_late,
+            };
             match header.and_then(|header| header.sent) {
                 Some(header) => placer.injected(&client, &header),
                 None => placer.sent(&client, position, hop, carries),
@@ -164,12 +203,14 @@ impl Correlator {
         } else {
             placer.received((unit.pid, key, position, hop), other, incoming, carried.as_deref())
         };
-        let Placement { mut context, mut attributed_to, own_id, is_suppressed, sent_trace } = placement;
+        let Placement { mut context, mut attributed_to, mut withheld, own_id, is_suppressed, sent_trace } =
+            placement;
         // The other end came first, and caused what this is attributed to: that is not its parent.
         if let (Some(_), Some(server), Some(above)) = (own_id, other, attributed_to)
             && self.open.is_below(above, server)
         {
             (context.parent, attributed_to) = (None, None);
+            withheld = Some(Withheld::OwnTrace);
         }
         let process = self.processes.get(unit.pid);
         let is_suppressed = is_suppressed
@@ -195,10 +236,12 @@ impl Correlator {
             traceparent,
             carried,
             attributed_to,
+            withheld,
             children: Vec::new(),
             is_decided: false,
             is_answer_read: false,
             is_closed: false,
+            is_late,
             has_own_id: own_id.is_some(),
             has_other_header: is_lengthened,
             is_suppressed,
@@ -209,10 +252,12 @@ impl Correlator {
         }
         self.open.insert(facts.number, request);
         match kind {
+            // Its work is over, and nothing that the process does now is for it.
+            Kind::Serve if is_late => {}
             Kind::Serve => {
                 let process = self.processes.of(unit.pid, &self.rules);
                 process.receives_exports |= is_export;
-                process.server_opened(unit, key, target, start_ns);
+                process.server_opened(unit, key, target, asked, start_ns);
                 self.processes.tell(unit.pid, &self.rules, self.now_ns);
             }
             // Messaging comes here: when the work on a message ends is not known from the message itself. Until a
@@ -365,6 +410,10 @@ impl Correlator {
     /// request comes after it was sent, by as much as the scheduler likes; a strategy may know later.
     pub fn is_unsettled(&self, facts: &ConnectionFacts, exchange: &Exchange) -> bool {
         let key = Key::of(facts, exchange);
+        // The other end's may be late too.
+        if self.open.get(key).is_some_and(|request| request.is_late) {
+            return true;
+        }
         match self.open.above(key) {
             Above::Request(above) => self.is_any_unsettled(above),
             Above::ToCome => true,
@@ -412,15 +461,18 @@ impl Correlator {
         let Self { open, resends, contexts, .. } = self;
         let taken = open.take(key, |request| {
             let resend = resends.resend(request, facts, exchange);
-            let OpenRequest { is_suppressed, has_other_header, sent_trace, span_id, .. } = *request;
+            let OpenRequest { is_suppressed, has_other_header, sent_trace, span_id, withheld, .. } = *request;
             let context =
                 link::Context { state: std::mem::take(&mut request.context.state), ..request.context };
             let has_left_in_other_trace = sent_trace.is_some_and(|trace| trace != context.trace_id);
+            // Its parent may have become known later.
+            let withheld = withheld.filter(|_| context.parent.is_none());
             Link {
                 is_suppressed,
                 resend,
                 has_other_header,
                 has_left_in_other_trace,
+                withheld,
                 ..Link::new(span_id, context)
             }
         });

@@ -4,7 +4,10 @@ use std::collections::hash_map::Entry;
 
 use rustc_hash::FxHashMap;
 
-use super::link::{Context, Evidence};
+use super::{
+    link::{Context, Evidence},
+    withheld::Withheld,
+};
 use crate::{
     exchange::{ConnectionFacts, Direction, Exchange, Kind, Unit},
     trace_context::Carried,
@@ -52,6 +55,8 @@ pub(super) struct OpenRequest {
     pub(super) carried: Option<Box<Carried>>,
     /// Of a client request: the server request that it is attributed to.
     pub(super) attributed_to: Option<Key>,
+    /// Of a client request: why its parent was not known when it was sent.
+    pub(super) withheld: Option<Withheld>,
     /// Open requests whose context is derived from this one's.
     pub(super) children: Vec<Key>,
     /// Of a client request: the final response has begun, or there will be none.
@@ -60,6 +65,8 @@ pub(super) struct OpenRequest {
     pub(super) is_answer_read: bool,
     /// Its exchange has ended.
     pub(super) is_closed: bool,
+    /// See [`crate::exchange::Opened::is_late`].
+    pub(super) is_late: bool,
     /// Its span id is that of the application's own header.
     pub(super) has_own_id: bool,
     /// See [`super::Link::has_other_header`].

@@ -11,6 +11,7 @@ use super::{
     seen::{FirstSeen, Hop},
     self_instrumented,
     strategy::{Attribution, Attributions, ClientRequest},
+    withheld::Withheld,
 };
 use crate::{
     exchange::InjectedHeader,
@@ -23,6 +24,8 @@ pub(super) struct Placement {
     pub(super) context: Context,
     /// See [`super::open::OpenRequest::attributed_to`].
     pub(super) attributed_to: Option<Key>,
+    /// See [`super::open::OpenRequest::withheld`].
+    pub(super) withheld: Option<Withheld>,
     /// The span id that the application's own header names.
     pub(super) own_id: Option<[u8; 8]>,
     /// See [`super::Link::is_suppressed`].
@@ -33,7 +36,7 @@ pub(super) struct Placement {
 
 impl Placement {
     fn new(context: Context, attributed_to: Option<Key>) -> Self {
-        Self { context, attributed_to, own_id: None, is_suppressed: false, sent_trace: None }
+        Self { context, attributed_to, withheld: None, own_id: None, is_suppressed: false, sent_trace: None }
     }
 }
 
@@ -68,20 +71,25 @@ impl Placer<'_> {
 
     /// A client request left with an injected header: the kernel programs have attributed it. Its process is
     /// learned from all the same.
-    pub(super) fn injected(mut self, client: &ClientRequest, header: &InjectedHeader) -> Placement {
+    pub(super) fn injected(mut self, client: &ClientRequest<'_>, header: &InjectedHeader) -> Placement {
         let (context, attributed_to) = self.contexts.of_injected(self.open, client.key, header);
         let process = self.processes.of(client.unit.pid, self.rules);
-        match attributed_to.filter(|_| process.is_proxy()) {
-            Some(server) => process.attributed(client, server),
-            None => drop(self.attribute(client)),
-        }
-        Placement { sent_trace: Some(header.trace_id), ..Placement::new(context, attributed_to) }
+        let withheld = match attributed_to.filter(|_| process.is_proxy()) {
+            _ if client.is_late => Withheld::Late,
+            Some(server) => {
+                process.attributed(client, server);
+                Withheld::Left
+            }
+            None => self.attribute(client).err().unwrap_or(Withheld::Left),
+        };
+        let placement = Placement::new(context, attributed_to);
+        Placement { sent_trace: Some(header.trace_id), withheld: Some(withheld), ..placement }
     }
 
     /// A client request left as its application made it.
     pub(super) fn sent(
         mut self,
-        client: &ClientRequest,
+        client: &ClientRequest<'_>,
         position: u32,
         hop: Hop,
         carries: Carries<'_>,
@@ -89,14 +97,23 @@ impl Placer<'_> {
         let (key, pid) = (client.key, client.unit.pid);
         let process = self.processes.of(pid, self.rules);
         let own = self_instrumented::own_context(process, self.open, self.seen, hop, carries);
-        let (found, format) = match forwarded::source(process, self.open, client, carries) {
+        let source = match client.is_late {
+            // The server requests in flight now need not be those in flight when it was sent.
+            true => Forwarded::FromEnded,
+            false => forwarded::source(process, self.open, client, carries),
+        };
+        let (found, format) = match source {
             Forwarded::From(server, format) => {
                 process.attributed(client, server);
-                (Some((server, Evidence::ForwardedHeader)), format)
+                (Ok((server, Evidence::ForwardedHeader)), format)
             }
-            Forwarded::FromEnded => (None, None),
+            Forwarded::FromEnded if client.is_late => (Err(Withheld::Late), None),
+            Forwarded::FromEnded => (Err(Withheld::Earlier), None),
             Forwarded::Nothing => (self.attribute(client), None),
         };
+        // Without a parent although a server request is known, the application has put it into another trace.
+        let withheld = Some(found.err().unwrap_or(Withheld::OwnTrace));
+        let found = found.ok();
         let process = self.processes.of(pid, self.rules);
         let sdk = self.rules.sdk;
         let is_suppressed = own.is_some_and(|own| self_instrumented::is_own_suppressed(process, sdk, &own));
@@ -104,7 +121,7 @@ impl Placer<'_> {
             let (open, contexts) = (&mut *self.open, self.contexts);
             let context = self_instrumented::context_of(process, open, contexts, key, own.context, found);
             let placement = Placement::new(context, found.map(|(server, _)| server));
-            return Placement { own_id: Some(own.context.parent_id), is_suppressed, ..placement };
+            return Placement { own_id: Some(own.context.parent_id), is_suppressed, withheld, ..placement };
         }
         // Without a proof, a server request of another trace did not cause what carries this one.
         let is_of_trace = |server: Key| {
@@ -125,17 +142,17 @@ impl Placer<'_> {
             }
             _ => Placement::new(self.contexts.root(key, position, carries.decision()), None),
         };
-        Placement { is_suppressed, ..placement }
+        Placement { is_suppressed, withheld, ..placement }
     }
 
     /// The server request of a client request, by what is known of its process.
-    fn attribute(&mut self, client: &ClientRequest) -> Option<(Key, Evidence)> {
+    fn attribute(&mut self, client: &ClientRequest<'_>) -> Result<(Key, Evidence), Withheld> {
         let pid = client.unit.pid;
         let process = self.processes.of(pid, self.rules);
-        let Attributions { this, earlier } = process.attribute(client, self.rules.sole_request);
+        let Attributions { this, withheld, earlier } = process.attribute(client, self.rules.sole_request);
         attribute_later(self.open, self.resends, earlier);
         self.processes.tell(pid, self.rules, self.now_ns);
-        this
+        this.ok_or(withheld.unwrap_or(Withheld::Ambiguous))
     }
 }
 

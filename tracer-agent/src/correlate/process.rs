@@ -1,5 +1,6 @@
 //! One process: its server requests in flight, its strategy, and the rule for what its strategy leaves open.
 
+use bytes::Bytes;
 use tracer_common::{PROFILE_DEFERRED, PROFILE_NONE, PROFILE_SOLE_OWN, PROFILE_SOLE_REQUEST};
 
 use super::{
@@ -7,8 +8,10 @@ use super::{
     link::Evidence,
     open::{AnswerOf, Key},
     profile::Profile,
+    programs::{Program, Programs, Shown},
     seen::RecentIds,
     strategy::{Attribution, Attributions, ClientRequest, ServerRequest, Strategy, choose},
+    withheld::Withheld,
 };
 use crate::exchange::{Exchange, Outcome, Unit};
 
@@ -21,6 +24,10 @@ pub(super) struct Process {
     /// It has server requests that cannot be seen.
     is_opaque: bool,
     strategy: Box<dyn Strategy>,
+    /// The program that it runs, if that is known.
+    program: Option<Program>,
+    /// What it was last seen to have shown of its strategy.
+    shown: Option<Shown>,
     background: Background,
     /// The rule that the kernel programs were told last.
     kernel_rule: Option<u8>,
@@ -60,7 +67,34 @@ impl Process {
 
     /// Another process of the same program.
     pub(super) fn forked(&self) -> Self {
-        Self::with(self.strategy.renewed())
+        Self { program: self.program, ..Self::with(self.strategy.renewed()) }
+    }
+
+    /// It runs this program.
+    pub(super) fn set_program(&mut self, program: Program) {
+        self.program = Some(program);
+    }
+
+    /// Takes what others have shown of its program.
+    pub(super) fn inherit(&mut self, programs: &Programs) {
+        if self.program.is_some_and(|program| programs.is_proven(program)) {
+            self.strategy.inherit();
+        }
+    }
+
+    /// What it has shown of its program since this was asked last.
+    #[inline]
+    pub(super) fn newly_shown(&mut self) -> Option<(Program, Shown)> {
+        let shown = match (self.strategy.is_doubted(), self.strategy.kernel_rule()) {
+            (true, _) => Some(Shown::Doubted),
+            (false, Some(_)) => Some(Shown::Proven),
+            (false, None) => None,
+        };
+        if shown == self.shown {
+            return None;
+        }
+        self.shown = shown;
+        self.program.zip(shown)
     }
 
     /// A process that works in this way.
@@ -70,6 +104,8 @@ impl Process {
             idle_since_ns: u64::MAX,
             is_opaque: false,
             strategy,
+            program: None,
+            shown: None,
             background: Background::default(),
             kernel_rule: None,
             received: RecentIds::default(),
@@ -135,13 +171,14 @@ impl Process {
     }
 
     /// A unit has read the head of a server request.
-    pub(super) fn server_opened(&mut self, unit: Unit, key: Key, target: u64, start_ns: u64) {
+    pub(super) fn server_opened(&mut self, unit: Unit, key: Key, target: u64, asked: Bytes, start_ns: u64) {
         let overlaps = !self.in_flight.is_empty();
         let request = ServerRequest {
             key,
             unit,
             start_ns,
             target,
+            asked,
             overlaps,
             is_answered: false,
             has_called: false,
@@ -205,6 +242,17 @@ impl Process {
         self.background.works_unseen(time_ns);
     }
 
+    /// A unit works for what it has read from a connection, and is not understood.
+    pub(super) fn works_undecoded(&mut self, connection: u64, unit: Unit, time_ns: u64) {
+        self.strategy.works_unseen(unit);
+        self.background.works_undecoded(connection, time_ns);
+    }
+
+    /// What was so read from a connection is answered.
+    pub(super) fn undecoded_answered(&mut self, connection: u64, time_ns: u64) {
+        self.background.undecoded_answered(connection, time_ns);
+    }
+
     /// A unit has read bytes of a response.
     pub(super) fn answer_read(&mut self, unit: Unit, answer: AnswerOf, time_ns: u64) {
         self.strategy.answer_read(unit, answer, time_ns);
@@ -216,7 +264,7 @@ impl Process {
     }
 
     /// The process sends a client request, and other evidence tells for which server request.
-    pub(super) fn attributed(&mut self, client: &ClientRequest, server: Key) {
+    pub(super) fn attributed(&mut self, client: &ClientRequest<'_>, server: Key) {
         self.strategy.attributed(client, server);
     }
 
@@ -226,21 +274,52 @@ impl Process {
     }
 
     /// The process sends a client request.
-    pub(super) fn attribute(&mut self, client: &ClientRequest, sole_request: bool) -> Attributions {
+    pub(super) fn attribute(&mut self, client: &ClientRequest<'_>, sole_request: bool) -> Attributions {
         let may_be_background =
             self.strategy.is_proxy() || self.background.may_be(client, !self.in_flight.is_empty());
         let mut found = self.strategy.attribute(client, &mut self.in_flight);
         if self.is_opaque {
-            return Attributions::default();
+            return Attributions { withheld: Some(Withheld::Opaque), ..Attributions::default() };
         }
         if sole_request && !may_be_background && self.strategy.kernel_rule().is_none() {
             found.this = found.this.or(self.sole_request(client));
         }
+        if found.this.is_none() {
+            found.withheld = Some(self.withheld(client, sole_request, may_be_background));
+        }
         found
     }
 
+    /// Why a client request was attributed to nothing.
+    fn withheld(&self, client: &ClientRequest<'_>, sole_request: bool, may_be_background: bool) -> Withheld {
+        let is_proven = self.strategy.kernel_rule().is_some();
+        if !is_proven && self.background.is_at_unseen(client.start_ns) {
+            return Withheld::Unseen;
+        }
+        if self.in_flight.is_empty() {
+            return Withheld::NoRequest;
+        }
+        if self.strategy.is_proxy() {
+            return Withheld::Ambiguous;
+        }
+        if is_proven {
+            return Withheld::OtherThread;
+        }
+        if self.in_flight.len() > 1 {
+            return match self.strategy.profile() {
+                Profile::Learning { .. } => Withheld::Learning,
+                _ => Withheld::Several,
+            };
+        }
+        match (sole_request, may_be_background) {
+            (false, _) => Withheld::Off,
+            (true, true) => Withheld::Background,
+            (true, false) => Withheld::Earlier,
+        }
+    }
+
     /// The sole-request rule: the only server request in flight, if the client request can be for it.
-    fn sole_request(&self, client: &ClientRequest) -> Option<(Key, Evidence)> {
+    fn sole_request(&self, client: &ClientRequest<'_>) -> Option<(Key, Evidence)> {
         let [only] = &self.in_flight[..] else { return None };
         // A connection that was opened between the server request before and this one is for neither.
         let idle_ns = self.idle_since_ns..only.start_ns;

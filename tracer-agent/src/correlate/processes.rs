@@ -2,7 +2,7 @@
 
 use rustc_hash::FxHashMap;
 
-use super::{process::Process, rules::Rules};
+use super::{process::Process, programs::Programs, rules::Rules};
 
 /// Processes by their number.
 #[derive(Debug, Default)]
@@ -13,14 +13,16 @@ pub(super) struct Processes {
     proxies: usize,
     /// Processes whose kernel rule has changed (`PROFILE_*`), or that are gone.
     changed: Vec<(u32, Option<u8>)>,
+    programs: Programs,
 }
 
 impl Processes {
     /// Processes that are remembered; idle ones are forgotten when there are more.
     const MOST: usize = 65_536;
 
-    pub(super) fn insert(&mut self, pid: u32, process: Process, rules: &Rules, now_ns: u64) {
+    pub(super) fn insert(&mut self, pid: u32, mut process: Process, rules: &Rules, now_ns: u64) {
         self.forget(pid, rules);
+        process.inherit(&self.programs);
         self.need_reads += usize::from(process.needs_reads());
         self.proxies += usize::from(process.is_proxy());
         self.by_pid.insert(pid, process);
@@ -74,11 +76,15 @@ impl Processes {
         self.proxies > 0
     }
 
-    /// The way in which a process works may have changed: the kernel programs need to know.
+    /// The way in which a process works may have changed: later processes of its program, and the kernel programs, need
+    /// to know.
     #[inline]
     pub(super) fn tell(&mut self, pid: u32, rules: &Rules, now_ns: u64) {
+        let Some(process) = self.by_pid.get_mut(&pid) else { return };
+        if let Some((program, shown)) = process.newly_shown() {
+            self.programs.shown(program, shown);
+        }
         if rules.propagates
-            && let Some(process) = self.by_pid.get_mut(&pid)
             && let Some(rule) = process.new_kernel_rule(rules.sole_request, now_ns)
         {
             self.changed.push((pid, Some(rule)));

@@ -10,6 +10,11 @@ pub enum Profile {
         /// Overlapping exchanges that showed it.
         exchanges: u32,
     },
+    /// As [`Profile::Threads`]: other processes of its program have shown it.
+    Inherited {
+        /// Overlapping exchanges of its own that were like it.
+        exchanges: u32,
+    },
     /// It is this proxy.
     Proxy(&'static str),
     /// Not known yet.
@@ -38,7 +43,7 @@ impl Profile {
     /// In one word.
     pub const fn name(self) -> &'static str {
         match self {
-            Self::Threads { .. } => "threads",
+            Self::Threads { .. } | Self::Inherited { .. } => "threads",
             Self::Proxy(_) => "proxy",
             Self::Learning { .. } | Self::Unknown(_) => "unknown",
         }
@@ -47,9 +52,9 @@ impl Profile {
     /// Whether two profiles differ at most in how much was seen.
     pub fn is_like(&self, other: &Self) -> bool {
         match (self, other) {
-            (Self::Threads { .. }, Self::Threads { .. }) | (Self::Learning { .. }, Self::Learning { .. }) => {
-                true
-            }
+            (Self::Threads { .. }, Self::Threads { .. })
+            | (Self::Inherited { .. }, Self::Inherited { .. })
+            | (Self::Learning { .. }, Self::Learning { .. }) => true,
             _ => self == other,
         }
     }
@@ -65,6 +70,9 @@ impl fmt::Display for Profile {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Threads { exchanges } => write!(f, "{exchanges} overlapping exchanges"),
+            Self::Inherited { exchanges } => {
+                write!(f, "shown by other processes of the program, and {exchanges} overlapping exchanges")
+            }
             Self::Proxy(name) => f.write_str(name),
             Self::Learning { exchanges, needed } => {
                 write!(f, "{exchanges} of {needed} overlapping exchanges")

@@ -70,6 +70,20 @@ counters! {
     SelectedLate "process.selected_late" "processes that ran before they were selected";
     AttachFailed "process.attach_failed" "processes that could not be traced";
     LinksOtherTrace "links.other_trace" "calls whose trace header left with another trace than their span has: what caused them was seen too late";
+    LinksMade "links.made" "calls with a parent";
+    LinksNoRequest "links.no_request" "calls without a parent: the process had no request in flight (a timer, a health check, work after a response)";
+    LinksLearning "links.learning" "calls without a parent: several requests were in flight, and how the process works is not known yet";
+    LinksSeveral "links.several" "calls without a parent: several requests were in flight, and the process does not work by threads";
+    LinksOtherThread "links.other_thread" "calls without a parent: their thread had no request in flight, or several";
+    LinksAmbiguous "links.ambiguous" "calls without a parent: they fit none of the proxy's requests in flight, or several";
+    LinksEarlier "links.earlier" "calls without a parent: the request in flight was answered, or they may be for an earlier one";
+    LinksBackground "links.background" "calls without a parent: the process calls their address also when it has no request in flight";
+    LinksUnseen "links.unseen" "calls without a parent: the process may have worked for a request that is not known (an old connection, a client that left)";
+    LinksOpaque "links.opaque" "calls without a parent: the process has connections that are not read (TLS, HTTP/2)";
+    LinksOff "links.off" "calls without a parent: links.sole_request is off";
+    LinksOwnTrace "links.own_trace" "calls without a parent: their own trace header names a trace that no request in flight has";
+    LinksLate "links.late" "calls without a parent: they became certain only when they were over: the first on an old connection";
+    LinksLeft "links.left" "calls without a parent: their trace header left before the parent was known";
     HeadersPushed "headers.pushed" "calls that a trace header was added to";
     HeadersForwarded "headers.forwarded" "calls whose forwarded trace header was made to name them";
     HeadersOwn "headers.own" "calls without one of ours: they carry the application's own trace header";
@@ -104,6 +118,24 @@ counters! {
 }
 
 impl Counter {
+    /// What counts calls by their links.
+    pub const LINKS: &[Self] = &[
+        Self::LinksMade,
+        Self::LinksNoRequest,
+        Self::LinksLearning,
+        Self::LinksSeveral,
+        Self::LinksOtherThread,
+        Self::LinksAmbiguous,
+        Self::LinksEarlier,
+        Self::LinksBackground,
+        Self::LinksUnseen,
+        Self::LinksOpaque,
+        Self::LinksOff,
+        Self::LinksOwnTrace,
+        Self::LinksLate,
+        Self::LinksLeft,
+    ];
+
     /// What counts calls whose trace header came to this.
     pub const fn of_header(outcome: InjectionOutcome) -> Self {
         match outcome {

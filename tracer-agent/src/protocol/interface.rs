@@ -132,6 +132,13 @@ pub trait Parser: Send {
     fn retained_bytes(&self) -> usize;
     /// Memory is short: the parser gives up the messages that it retains. Each that it loses is counted.
     fn release(&mut self, now_ns: u64, out: &mut Vec<Yield>);
+    /// The next byte of `side` is the first that it has ever moved. It is told of connections that were joined in the
+    /// middle.
+    fn first_byte(&mut self, _side: Side) {}
+    /// Whether every request that went by unreported, before a boundary was certain, has its whole response.
+    fn is_answered(&self) -> bool {
+        false
+    }
 }
 
 /// Hides secrets at equal length in the bytes of one connection, in the order in which they are recorded. Bytes of

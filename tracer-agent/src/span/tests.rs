@@ -112,6 +112,8 @@ fn build_by(
         injection: None,
         inserted: 0,
         is_lengthened: false,
+        is_late: false,
+        asked: bytes::Bytes::new(),
     };
     let mut correlator = Correlator::new(
         Rules {

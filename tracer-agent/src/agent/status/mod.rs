@@ -2,6 +2,8 @@
 
 #![forbid(unsafe_code)]
 
+mod links;
+
 use std::{
     io::{self, Read, Write},
     os::unix::{
@@ -16,7 +18,9 @@ use std::{
 use rustix::{fs::Mode, net::sockopt::socket_peercred, process::umask};
 use serde::{Deserialize, Serialize};
 
+pub use self::links::LinksStatus;
 use crate::{
+    ledger::Counter,
     outside::{OutsideText, escaped},
     sink::otlp::ExportStatistics,
 };
@@ -79,6 +83,8 @@ pub struct ServiceStatus {
     pub processes: usize,
     /// How they work for requests, each way once.
     pub profiles: Vec<ProfileStatus>,
+    /// Which of its calls have a parent.
+    pub links: LinksStatus,
     /// Its part of the ledger.
     pub counts: Vec<Count>,
 }
@@ -104,6 +110,13 @@ pub struct Count {
     pub meaning: String,
     /// How many.
     pub count: u64,
+}
+
+impl Count {
+    /// The count of this counter.
+    pub fn of(counter: Counter, count: u64) -> Self {
+        Self { name: counter.name().to_owned(), meaning: counter.meaning().to_owned(), count }
+    }
 }
 
 impl std::fmt::Display for StatusReport {
@@ -137,7 +150,8 @@ impl std::fmt::Display for StatusReport {
                     _ => writeln!(f, "  profile: {profile} ({why}){of}")?,
                 }
             }
-            for count in &service.counts {
+            write!(f, "{}", service.links)?;
+            for count in service.counts.iter().filter(|count| !LinksStatus::tells(count)) {
                 writeln!(f, "  {:>12}  {}", count.count, count.meaning)?;
             }
         }
@@ -419,7 +433,15 @@ mod tests {
             why: why.to_owned(),
             processes,
         };
-        let service = |processes, profiles| ServiceStatus { processes, profiles, ..ServiceStatus::default() };
+        let links = LinksStatus { calls: 4, linked: 3, unlinked: vec![Count::of(Counter::LinksSeveral, 1)] };
+        let counts = vec![Count::of(Counter::LinksSeveral, 1), Count::of(Counter::LinksMade, 3)];
+        let service = |processes, profiles| ServiceStatus {
+            processes,
+            profiles,
+            links: links.clone(),
+            counts: counts.clone(),
+            ..ServiceStatus::default()
+        };
         let status = StatusReport {
             services: vec![
                 service(1, vec![profile("threads", "212 overlapping exchanges", 1)]),
@@ -433,6 +455,8 @@ mod tests {
         assert!(text.contains("\n  profile: threads (212 overlapping exchanges)\n"), "{text}");
         assert!(text.contains("\n  profile: unknown: 7 of 32 overlapping exchanges, 2 of them\n"), "{text}");
         assert!(!text.contains("sleep"), "{text}");
+        assert_eq!(text.matches("  links: 3 of 4 calls have a parent (75 %)\n").count(), 2, "{text}");
+        assert_eq!(text.matches(Counter::LinksSeveral.meaning()).count(), 2, "once for each service: {text}");
     }
 
     #[test]

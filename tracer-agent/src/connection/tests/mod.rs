@@ -26,6 +26,7 @@ struct Seen {
     policies: Vec<(u64, Direction, CapturePolicy)>,
     opaque: usize,
     undecoded: usize,
+    undecoded_answered: Vec<u64>,
     opened: usize,
     /// Of each request, the bytes inserted before it, and whether another program did that.
     requests: Vec<(u32, bool)>,
@@ -40,8 +41,11 @@ impl ConnectionOutput for Seen {
     fn answered(&mut self, _: &ConnectionFacts, _: Kind, _: u64, _: u32) {}
     fn closed(&mut self, _: &ConnectionFacts, _: &Exchange) {}
     fn read(&mut self, _: &ConnectionFacts, _: Unit, _: u64) {}
-    fn undecoded(&mut self, _: Unit, _: u64) {
+    fn undecoded(&mut self, _: u64, _: Unit, _: u64) {
         self.undecoded += 1;
+    }
+    fn undecoded_answered(&mut self, _: u64, _: u32, time_ns: u64) {
+        self.undecoded_answered.push(time_ns);
     }
     fn opaque(&mut self, _: u32) {
         self.opaque += 1;
@@ -454,7 +458,8 @@ impl ConnectionOutput for Times {
     fn answered(&mut self, _: &ConnectionFacts, _: Kind, _: u64, _: u32) {}
     fn closed(&mut self, _: &ConnectionFacts, _: &Exchange) {}
     fn read(&mut self, _: &ConnectionFacts, _: Unit, _: u64) {}
-    fn undecoded(&mut self, _: Unit, _: u64) {}
+    fn undecoded(&mut self, _: u64, _: Unit, _: u64) {}
+    fn undecoded_answered(&mut self, _: u64, _: u32, _: u64) {}
     fn opaque(&mut self, _: u32) {}
     fn left(&mut self, _: u64) {}
     fn exchange(&mut self, _: &ConnectionFacts, exchange: &Exchange) {
@@ -560,9 +565,46 @@ fn what_may_be_a_request_and_is_not_understood_is_told_until_the_first_that_is()
             driver.data(connection, RECEIVE, asked, ASK, 2 * turn as u64);
             driver.data(connection, SEND, answered, ANSWER, 2 * turn as u64 + 1);
         }
-        let Seen { opened, undecoded, .. } = driver.seen;
+        let Seen { opened, undecoded, undecoded_answered, .. } = driver.seen;
         let expected = if flags == OPEN_BIRTH { (TURNS, 0) } else { (opened, TURNS - opened + 1) };
         assert!(opened > 0);
         assert_eq!((opened, undecoded), expected);
+        // The first response does, and then the next request: nothing is left to wait for.
+        assert_eq!(undecoded_answered, if flags == OPEN_BIRTH { vec![] } else { vec![1, 2] });
     }
+}
+
+#[test]
+fn an_idle_connection_from_before_the_agent_starts_at_its_next_request() {
+    // So many bytes had been sent and received.
+    const BEFORE: u32 = 500;
+    for flags in [0, OPEN_CLIENT] {
+        let mut driver = Driver::new();
+        driver.open(1, flags);
+        let (asks, answers) = if flags == 0 { (RECEIVE, SEND) } else { (SEND, RECEIVE) };
+        driver.data(1, asks, BEFORE, ASK, MS);
+        driver.data(1, answers, BEFORE, ANSWER, 2 * MS);
+        assert_eq!(driver.seen.targets(), []);
+        driver.data(1, asks, BEFORE + ASK.len() as u32, b"GET /b HTTP/1.1\r\n\r\n", 3 * MS);
+        driver.data(1, answers, BEFORE + ANSWER.len() as u32, ANSWER, 4 * MS);
+        assert_eq!(driver.seen.targets(), [("/a".to_owned(), Some(200)), ("/b".to_owned(), Some(200))]);
+        let (_, first) = &driver.seen.exchanges[0];
+        assert_eq!((first.start_ns, first.end_ns), (MS, 2 * MS));
+        assert_eq!(first.request_offset, u64::from(BEFORE));
+        assert_eq!(driver.seen.of(Counter::ExchangesBeforeBoundary), 0);
+    }
+}
+
+#[test]
+fn a_connection_on_which_nothing_was_answered_yet_was_joined_within_a_request() {
+    let mut driver = Driver::new();
+    driver.open(1, 0);
+    driver.data(1, RECEIVE, 500, ASK, MS);
+    driver.data(1, SEND, 0, ANSWER, 2 * MS);
+    driver.close(1, CLOSE_ALL, 0, ANSWER.len() as u32, 3 * MS);
+    for n in 0..3 {
+        driver.tick((500 + n) * MS);
+    }
+    assert_eq!(driver.seen.targets(), []);
+    assert_eq!(driver.seen.of(Counter::ExchangesBeforeBoundary), 1);
 }

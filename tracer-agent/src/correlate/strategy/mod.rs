@@ -10,14 +10,18 @@
 
 pub(super) mod choose;
 pub(super) mod proxy;
+mod rewrites;
 pub(super) mod threads;
 
 use std::fmt;
+
+use bytes::Bytes;
 
 use super::{
     link::Evidence,
     open::{AnswerOf, Key},
     profile::Profile,
+    withheld::Withheld,
 };
 use crate::exchange::{Kind, Unit};
 
@@ -30,6 +34,8 @@ pub(super) struct ServerRequest {
     pub(super) start_ns: u64,
     /// See [`crate::exchange::Opened::target`].
     pub(super) target: u64,
+    /// See [`crate::exchange::Opened::asked`].
+    pub(super) asked: Bytes,
     /// Another server request was in flight at the same time.
     pub(super) overlaps: bool,
     /// Its response has begun: what the process does now need not be for it.
@@ -42,7 +48,7 @@ pub(super) struct ServerRequest {
 
 /// A client request, or a message that the process publishes.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct ClientRequest {
+pub(super) struct ClientRequest<'a> {
     pub(super) key: Key,
     pub(super) kind: Kind,
     /// Who sent it.
@@ -54,9 +60,13 @@ pub(super) struct ClientRequest {
     pub(super) remote: u64,
     /// See [`crate::exchange::Opened::target`].
     pub(super) target: u64,
+    /// See [`crate::exchange::Opened::asked`].
+    pub(super) asked: &'a Bytes,
+    /// See [`crate::exchange::Opened::is_late`].
+    pub(super) is_late: bool,
 }
 
-impl ClientRequest {
+impl ClientRequest<'_> {
     /// When the work on it began.
     pub(super) fn begin_ns(&self) -> u64 {
         self.connect_ns.unwrap_or(self.start_ns)
@@ -76,6 +86,8 @@ pub(super) struct Attribution {
 pub(super) struct Attributions {
     /// The server request that it was sent for.
     pub(super) this: Option<(Key, Evidence)>,
+    /// If that is not known, why.
+    pub(super) withheld: Option<Withheld>,
     /// Earlier client requests.
     pub(super) earlier: Vec<Attribution>,
 }
@@ -86,6 +98,14 @@ pub(super) trait Strategy: fmt::Debug + Send {
     fn renewed(&self) -> Box<dyn Strategy>;
 
     fn profile(&self) -> Profile;
+
+    /// Another process of the same program has proven the strategy.
+    fn inherit(&mut self) {}
+
+    /// Whether it has met a contradiction.
+    fn is_doubted(&self) -> bool {
+        false
+    }
 
     /// How the kernel programs may attribute client requests (`PROFILE_*`); none if the strategy attributes
     /// none itself, because it is not proven or has met a contradiction.
@@ -141,8 +161,12 @@ pub(super) trait Strategy: fmt::Debug + Send {
     }
 
     /// A client request is sent, and other evidence tells for which server request.
-    fn attributed(&mut self, _client_request: &ClientRequest, _server_request: Key) {}
+    fn attributed(&mut self, _client_request: &ClientRequest<'_>, _server_request: Key) {}
 
     /// A client request is sent.
-    fn attribute(&mut self, client_request: &ClientRequest, in_flight: &mut [ServerRequest]) -> Attributions;
+    fn attribute(
+        &mut self,
+        client_request: &ClientRequest<'_>,
+        in_flight: &mut [ServerRequest],
+    ) -> Attributions;
 }

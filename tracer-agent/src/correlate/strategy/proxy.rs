@@ -2,14 +2,16 @@
 //!
 //! A proxy sends an upstream request for a server request that it has read and not answered. If several server
 //! requests wait, the upstream request is attributed to the one with the same method and target. If none has
-//! them, or several do, it stays unattributed until all others have had their upstream requests.
+//! them, one whose target ends as the upstream request's does is taken, if it is the only one (`rewrites`). Else it stays
+//! unattributed until all others have had their upstream requests.
 
 use std::collections::VecDeque;
 
+use bytes::Bytes;
 use rustc_hash::FxHashMap;
 use tracer_common::{PROFILE_DEFERRED, PROFILE_PROXY};
 
-use super::{Attribution, Attributions, ClientRequest, ServerRequest, Strategy};
+use super::{Attribution, Attributions, ClientRequest, ServerRequest, Strategy, rewrites::Rewrites};
 use crate::{
     correlate::{
         link::Evidence,
@@ -68,6 +70,7 @@ struct Thread {
     may_serve_unknown: bool,
     /// When it read responses last.
     answers: VecDeque<u64>,
+    rewrites: Rewrites,
     /// Upstream requests were sent that were not compared with its server requests.
     has_missed: bool,
 }
@@ -80,6 +83,8 @@ struct PendingServerRequest {
     since_ns: u64,
     /// See [`crate::exchange::Opened::target`].
     target: u64,
+    /// See [`crate::exchange::Opened::asked`].
+    asked: Bytes,
     /// Target of the last upstream request for it; 0 if there was none, or it is not known.
     upstream_target: u64,
     state: UpstreamState,
@@ -128,11 +133,13 @@ impl PendingServerRequest {
 }
 
 /// An upstream request.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 struct Upstream {
     key: Key,
     at_ns: u64,
     target: u64,
+    /// See [`crate::exchange::Opened::asked`].
+    asked: Bytes,
 }
 
 /// What is known of an upstream request.
@@ -183,7 +190,7 @@ impl Proxy {
     }
 
     /// An upstream request is sent. Returns the pairs of server request and upstream request that are known now.
-    fn sent(&mut self, client: &ClientRequest, serves: bool) -> Vec<(Key, Key)> {
+    fn sent(&mut self, client: &ClientRequest<'_>, serves: bool) -> Vec<(Key, Key)> {
         let (target, at_ns) = (client.target, client.begin_ns());
         let check = self.check_of(target, at_ns, serves);
         let thread = thread(&mut self.threads, client.unit.tid);
@@ -201,7 +208,7 @@ impl Proxy {
             thread.forget(0);
         }
         let at = thread.unclear.partition_point(|earlier| earlier.at_ns <= at_ns);
-        thread.unclear.insert(at, Upstream { key: client.key, at_ns, target });
+        thread.unclear.insert(at, Upstream { key: client.key, at_ns, target, asked: client.asked.clone() });
         let mut known = thread.resolve();
         if self.order == Order::Batched {
             known.extend(thread.in_order(target));
@@ -249,7 +256,7 @@ impl Strategy for Proxy {
     }
 
     fn server_opened(&mut self, request: &ServerRequest, _others: &mut [ServerRequest]) {
-        let ServerRequest { key, unit, start_ns, target, .. } = *request;
+        let ServerRequest { key, unit, start_ns, target, ref asked, .. } = *request;
         let thread = thread(&mut self.threads, unit.tid);
         thread.may_serve_unknown = false;
         // A head that came in pieces is complete after those that were complete before.
@@ -262,6 +269,7 @@ impl Strategy for Proxy {
             key,
             since_ns: start_ns.max(after_ns),
             target,
+            asked: asked.clone(),
             upstream_target: 0,
             state: UpstreamState::Waits,
             may_continue: false,
@@ -349,7 +357,7 @@ impl Strategy for Proxy {
         }
     }
 
-    fn attributed(&mut self, client: &ClientRequest, server_request: Key) {
+    fn attributed(&mut self, client: &ClientRequest<'_>, server_request: Key) {
         if client.kind == Kind::Call
             && let Some(waiting) =
                 self.threads.get_mut(&client.unit.tid).and_then(|thread| thread.find(server_request))
@@ -358,7 +366,7 @@ impl Strategy for Proxy {
         }
     }
 
-    fn attribute(&mut self, client: &ClientRequest, in_flight: &mut [ServerRequest]) -> Attributions {
+    fn attribute(&mut self, client: &ClientRequest<'_>, in_flight: &mut [ServerRequest]) -> Attributions {
         // A message that it publishes is not the upstream request.
         if client.kind != Kind::Call {
             return Attributions::default();
@@ -394,10 +402,24 @@ impl Thread {
         all.filter(|(_, waiting)| fits(waiting)).map(|(at, _)| at).collect()
     }
 
+    /// Index of the only server request whose target ends as that of an upstream request does.
+    fn with_end(&self, upstream: &Upstream) -> Option<usize> {
+        if self.waiting.len() < 2 {
+            return None;
+        }
+        self.rewrites.only(self.waiting.iter().map(|waiting| &*waiting.asked), &upstream.asked)
+    }
+
     /// Indices of the server requests that an upstream request may be for.
     fn candidates(&self, upstream: &Upstream) -> impl Iterator<Item = usize> {
         let fitting = self.with_target(upstream.target);
-        let all = if fitting.is_empty() { (0..self.waiting.len()).collect() } else { fitting };
+        let all = if !fitting.is_empty() {
+            fitting
+        } else if let Some(only) = self.with_end(upstream) {
+            vec![only]
+        } else {
+            (0..self.waiting.len()).collect()
+        };
         let at_ns = upstream.at_ns;
         all.into_iter().filter(move |at| self.waiting[*at].may_send(at_ns))
     }
@@ -454,7 +476,7 @@ impl Thread {
     fn resolve(&mut self) -> Vec<(Key, Key)> {
         let mut known = Vec::new();
         let mut at = 0;
-        while let Some(upstream) = self.unclear.get(at).copied() {
+        while let Some(upstream) = self.unclear.get(at).cloned() {
             match self.match_of(&upstream) {
                 Match::Several => at += 1,
                 Match::None => drop(self.unclear.remove(at)),
@@ -470,6 +492,9 @@ impl Thread {
     /// The server request with this index has the upstream request with that one.
     fn pair(&mut self, waiting: usize, upstream: usize) -> (Key, Key) {
         let upstream = self.unclear.remove(upstream);
+        if let [only] = &self.waiting[..] {
+            self.rewrites.learn(&only.asked, &upstream.asked);
+        }
         let waiting = &mut self.waiting[waiting];
         waiting.served(upstream.target);
         (waiting.key, upstream.key)
@@ -493,7 +518,7 @@ impl Thread {
             true => self.with_target(upstream.target).is_empty(),
             false => upstream.target == target,
         };
-        let sent: Vec<Upstream> = self.unclear.iter().filter(is_one).copied().collect();
+        let sent: Vec<Upstream> = self.unclear.iter().filter(is_one).cloned().collect();
         let requests = || fitting.iter().map(|at| &self.waiting[*at]);
         let first_ns = requests().map(|waiting| waiting.since_ns).min().unwrap_or(0);
         let last_ns = requests().map(|waiting| waiting.since_ns).max().unwrap_or(0);

@@ -19,6 +19,8 @@ pub(crate) struct Threads {
     /// Exchanges whose thread read the request, sent a client request, and answered, while other requests were
     /// in flight.
     confirmed: u32,
+    /// Another process of the same program has proven it.
+    is_inherited: bool,
     /// The first contradiction. It holds until the process runs another program: work that is shared once will
     /// be shared again, also when nothing shows it.
     doubt: Option<Doubt>,
@@ -40,11 +42,15 @@ const READERS: usize = 4096;
 impl Threads {
     /// Whether a client request of a thread is for the server request that the thread has in flight.
     fn are_units(&self) -> bool {
-        self.doubt.is_none() && self.confirmed >= ENOUGH
+        self.doubt.is_none() && (self.is_inherited || self.confirmed >= ENOUGH)
     }
 
     /// The server request for which a thread sends a client request, if threads are units.
-    fn server_request_of(&mut self, client: &ClientRequest, in_flight: &mut [ServerRequest]) -> Option<Key> {
+    fn server_request_of(
+        &mut self,
+        client: &ClientRequest<'_>,
+        in_flight: &mut [ServerRequest],
+    ) -> Option<Key> {
         if self.doubt.is_some() {
             return None;
         }
@@ -79,8 +85,17 @@ impl Strategy for Threads {
         match self.doubt {
             Some(doubt) => Profile::Unknown(doubt),
             None if self.confirmed >= ENOUGH => Profile::Threads { exchanges: self.confirmed },
+            None if self.is_inherited => Profile::Inherited { exchanges: self.confirmed },
             None => Profile::Learning { exchanges: self.confirmed, needed: ENOUGH },
         }
+    }
+
+    fn inherit(&mut self) {
+        self.is_inherited = true;
+    }
+
+    fn is_doubted(&self) -> bool {
+        self.doubt.is_some()
     }
 
     fn kernel_rule(&self) -> Option<u8> {
@@ -129,9 +144,9 @@ impl Strategy for Threads {
         }
     }
 
-    fn attribute(&mut self, client: &ClientRequest, in_flight: &mut [ServerRequest]) -> Attributions {
+    fn attribute(&mut self, client: &ClientRequest<'_>, in_flight: &mut [ServerRequest]) -> Attributions {
         let this = self.server_request_of(client, in_flight).map(|key| (key, Evidence::Unit));
-        Attributions { this, earlier: Vec::new() }
+        Attributions { this, ..Attributions::default() }
     }
 }
 

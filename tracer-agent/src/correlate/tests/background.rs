@@ -59,6 +59,83 @@ fn calls_before_the_first_request_and_after_a_lost_client_are_no_habit() {
 }
 
 #[test]
+fn a_request_that_is_not_understood_hides_calls_until_it_is_answered_and_no_longer() {
+    let mut world = World::new();
+    world.correlator.rules.propagates = true;
+    let profile = |world: &mut World| world.correlator.take_profiles().last();
+    let (_, one) = world.connection(1);
+    world.work(&one, WORKER, 0);
+    let mut offset = 100;
+    // A call for the only request in flight, and one that started this long ago.
+    let mut is_linked = |world: &mut World, ago_ns: u64| {
+        offset += 100;
+        let request = world.open(&one, WORKER, offset, None);
+        world.now_ns -= ago_ns;
+        let link = world.call(WORKER);
+        world.now_ns += ago_ns;
+        world.close(&request);
+        link.parent.is_some()
+    };
+    assert!(is_linked(&mut world, 0));
+    // Two connections from before the agent.
+    let (first_ns, second_ns) = (world.now(), world.now());
+    world.correlator.undecoded(8, WORKER, first_ns);
+    world.correlator.undecoded(9, thread(1, 2), second_ns);
+    assert_eq!(profile(&mut world), Some((1, Some(PROFILE_DEFERRED))));
+    assert!(!is_linked(&mut world, 0));
+    let first_ns = world.now();
+    world.correlator.undecoded_answered(8, 1, first_ns);
+    assert!(!is_linked(&mut world, 0), "the other one is not answered");
+    let second_ns = world.now();
+    world.correlator.undecoded_answered(9, 1, second_ns);
+    assert_eq!(profile(&mut world), Some((1, Some(PROFILE_SOLE_OWN))));
+    assert!(is_linked(&mut world, 0));
+    // A call from before the answer, of which the record comes late.
+    let request = world.open(&one, WORKER, 5000, None);
+    let third_ns = world.now_ns + 1000;
+    world.correlator.undecoded_answered(9, 1, third_ns);
+    assert_eq!(world.call(WORKER).parent, None);
+    world.close(&request);
+}
+
+#[test]
+fn more_unanswered_connections_than_are_told_apart_hide_calls_for_a_while() {
+    let mut world = World::new();
+    let (_, one) = world.connection(1);
+    world.work(&one, WORKER, 0);
+    for connection in 100..200 {
+        let at_ns = world.now();
+        world.correlator.undecoded(connection, WORKER, at_ns);
+    }
+    for connection in 100..200 {
+        let at_ns = world.now();
+        world.correlator.undecoded_answered(connection, 1, at_ns);
+    }
+    let request = world.open(&one, WORKER, 500, None);
+    assert_eq!(world.call(WORKER).parent, None);
+    world.now_ns += 11_000_000_000;
+    assert_eq!(evidence(&world.call(WORKER)), Some(Evidence::SoleRequest));
+    world.close(&request);
+}
+
+#[test]
+fn an_exchange_that_is_told_when_it_is_over_is_nobodys_work() {
+    let mut world = World::new();
+    let (_, one) = world.connection(1);
+    let (call, old) = world.connection(2);
+    let unit = thread(1, 2);
+    let (began_ns, request) = (world.now(), world.open(&one, WORKER, 0, None));
+    // The other request in flight is still the only one, and no thread has two of them.
+    for end in [&old, &call] {
+        let pending = world.open_late(end, WORKER, began_ns);
+        assert_eq!(world.close(&pending).parent.filter(|(_, evidence)| *evidence != Evidence::Wire), None);
+    }
+    assert_eq!(evidence(&world.call(unit)), Some(Evidence::SoleRequest));
+    world.close(&request);
+    assert_eq!(world.correlator.profile(1), Some(Profile::Learning { exchanges: 0, needed: 32 }));
+}
+
+#[test]
 fn the_kernel_is_told_while_a_lost_request_may_be_worked_for() {
     let mut world = World::new();
     world.correlator.rules.propagates = true;

@@ -20,6 +20,8 @@ fn open(world: &mut World, end: &End, kind: Kind, offset: u64) -> Pending {
         injection: None,
         inserted: 0,
         is_lengthened: false,
+        is_late: false,
+        asked: bytes::Bytes::new(),
     };
     world.correlator.opened(&end.0, &mut opened);
     Pending { facts: end.0.clone(), unit: WORKER, offset, start_ns }
@@ -94,7 +96,7 @@ fn while_a_consumed_message_may_be_worked_on_no_request_is_the_sole_reason() {
 #[test]
 fn a_message_that_a_proxy_publishes_is_not_its_upstream_request() {
     let mut world = World::new();
-    world.correlator.program(1, "/usr/sbin/nginx");
+    world.correlator.program(1, "/usr/sbin/nginx", None);
     let (_, one) = world.connection(1);
     let (log, _) = world.connection(2);
     let request = world.open(&one, WORKER, 0, None);

@@ -9,6 +9,7 @@ mod resend;
 mod self_instrumented;
 mod strategy;
 mod threads;
+mod withheld;
 
 use std::sync::Arc;
 
@@ -30,6 +31,8 @@ struct World {
     target: u64,
     /// Requests that are opened now export telemetry.
     is_export: bool,
+    /// Its text.
+    asked: String,
 }
 
 /// One end of a connection.
@@ -66,6 +69,7 @@ impl World {
             now_ns: 1000,
             target: 1,
             is_export: false,
+            asked: String::new(),
         }
     }
 
@@ -73,6 +77,14 @@ impl World {
     fn ask_for(&mut self, target: u64) -> &mut Self {
         self.target = target;
         self
+    }
+
+    /// As [`Self::ask_for`], in text.
+    fn ask_path(&mut self, path: &str) -> &mut Self {
+        path.clone_into(&mut self.asked);
+        // FNV-1a.
+        let hash = |hash: u64, byte: u8| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
+        self.ask_for(path.bytes().fold(0xcbf2_9ce4_8422_2325, hash))
     }
 
     fn now(&mut self) -> u64 {
@@ -143,9 +155,33 @@ impl World {
             injection: None,
             inserted: 0,
             is_lengthened: false,
+            is_late: false,
+            asked: bytes::Bytes::from(self.asked.clone()),
         };
         self.correlator.opened(&end.0, &mut opened);
         Pending { facts: end.0.clone(), unit, offset, start_ns }
+    }
+
+    /// A request that is told when its exchange is over.
+    fn open_late(&mut self, end: &End, unit: Unit, start_ns: u64) -> Pending {
+        let mut opened = Opened {
+            kind: kind_at(&end.0),
+            unit,
+            start_ns,
+            offset: 7,
+            target: self.target,
+            incoming: None,
+            carried: None,
+            attempt: None,
+            is_export: false,
+            is_lengthened: false,
+            injection: None,
+            inserted: 0,
+            is_late: true,
+            asked: bytes::Bytes::from(self.asked.clone()),
+        };
+        self.correlator.opened(&end.0, &mut opened);
+        Pending { facts: end.0.clone(), unit, offset: 7, start_ns }
     }
 
     fn close(&mut self, pending: &Pending) -> Link {
@@ -394,7 +430,7 @@ fn a_call_belongs_to_the_only_open_request_and_to_none_of_two() {
 #[test]
 fn a_call_after_the_answer_has_begun_need_not_belong_to_the_request() {
     let mut world = World::new();
-    world.correlator.program(2, "/usr/sbin/nginx");
+    world.correlator.program(2, "/usr/sbin/nginx", None);
     for pid in [1, 2] {
         let (_, one) = world.connection(u64::from(pid) * 10);
         let (call, _) = world.connection(u64::from(pid) * 10 + 1);
@@ -455,7 +491,7 @@ fn a_process_that_is_forgotten_for_others_has_no_profile_any_more() {
     let request = world.open(&server, thread(1, 1), 0, None);
     world.close(&request);
     for pid in 2..=65_536 {
-        world.correlator.program(pid, "/usr/bin/python3");
+        world.correlator.program(pid, "/usr/bin/python3", None);
     }
     world.correlator.take_profiles().for_each(drop);
     world.call(thread(100_000, 100_000));

@@ -5,7 +5,7 @@ use super::*;
 #[test]
 fn a_proxy_calls_for_the_request_that_it_read_last_or_connected_for() {
     let mut world = World::new();
-    world.correlator.program(1, "/usr/sbin/nginx");
+    world.correlator.program(1, "/usr/sbin/nginx", None);
     world.correlator.fork(1, 2);
     let worker = thread(2, 2);
     let (_, one) = world.connection(1);
@@ -29,7 +29,7 @@ fn a_proxy_calls_for_the_request_that_it_read_last_or_connected_for() {
 #[test]
 fn a_proxy_goes_on_with_a_request_when_it_reads_an_answer_for_it() {
     let mut world = World::new();
-    world.correlator.program(1, "/usr/sbin/nginx");
+    world.correlator.program(1, "/usr/sbin/nginx", None);
     let worker = thread(1, 1);
     let (_, one) = world.connection(1);
     let (_, two) = world.connection(2);
@@ -51,7 +51,7 @@ fn a_proxy_goes_on_with_a_request_when_it_reads_an_answer_for_it() {
 #[test]
 fn more_of_a_request_is_no_reason_for_a_second_call() {
     let mut world = World::new();
-    world.correlator.program(1, "/usr/sbin/nginx");
+    world.correlator.program(1, "/usr/sbin/nginx", None);
     let worker = thread(1, 1);
     let (_, one) = world.connection(1);
     let request = world.open(&one, worker, 0, None);
@@ -72,7 +72,7 @@ const IN_ROUNDS: &str = "/usr/sbin/haproxy";
 #[test]
 fn calls_follow_in_the_order_of_the_requests_that_were_read_before_them() {
     let mut world = World::new();
-    world.correlator.program(1, IN_ROUNDS);
+    world.correlator.program(1, IN_ROUNDS, None);
     let worker = thread(1, 1);
     let (_, one) = world.connection(1);
     let (_, two) = world.connection(2);
@@ -94,7 +94,7 @@ fn calls_follow_in_the_order_of_the_requests_that_were_read_before_them() {
 #[test]
 fn of_two_requests_that_wait_one_call_may_be_for_either() {
     let mut world = World::new();
-    world.correlator.program(1, IN_ROUNDS);
+    world.correlator.program(1, IN_ROUNDS, None);
     let worker = thread(1, 1);
     let [one, two, three] = [1, 2, 3].map(|number| world.connection(number).1);
     let first = world.open(&one, worker, 0, None);
@@ -116,7 +116,7 @@ fn of_two_requests_that_wait_one_call_may_be_for_either() {
 #[test]
 fn an_answer_before_all_calls_are_clear_leaves_them_unclear() {
     let mut world = World::new();
-    world.correlator.program(1, IN_ROUNDS);
+    world.correlator.program(1, IN_ROUNDS, None);
     let worker = thread(1, 1);
     let [one, two] = [1, 2].map(|number| world.connection(number).1);
     let first = world.open(&one, worker, 0, None);
@@ -132,7 +132,7 @@ fn an_answer_before_all_calls_are_clear_leaves_them_unclear() {
 fn what_a_proxy_calls_by_itself_is_for_no_request() {
     const CHECK: u64 = 9;
     let mut world = World::new();
-    world.correlator.program(1, IN_ROUNDS);
+    world.correlator.program(1, IN_ROUNDS, None);
     let worker = thread(1, 1);
     let [one, two] = [1, 2].map(|number| world.connection(number).1);
     // Seen once it may have been for a request from before the agent.
@@ -160,7 +160,7 @@ fn a_delayed_request_does_not_get_the_call_of_another() {
     for program in PROXIES {
         for (targets, linked) in [([1, 2], true), ([1, 1], false)] {
             let mut world = World::new();
-            world.correlator.program(1, program);
+            world.correlator.program(1, program, None);
             let worker = thread(1, 1);
             let [one, two] = [1, 2].map(|number| world.connection(number).1);
             let first = world.ask_for(targets[0]).open(&one, worker, 0, None);
@@ -178,7 +178,7 @@ fn a_delayed_request_does_not_get_the_call_of_another() {
 #[test]
 fn of_several_that_wait_the_last_is_known_when_the_others_have_called() {
     let mut world = World::new();
-    world.correlator.program(1, PROXIES[0]);
+    world.correlator.program(1, PROXIES[0], None);
     let worker = thread(1, 1);
     let (_, one) = world.connection(1);
     let (_, two) = world.connection(2);
@@ -199,7 +199,7 @@ fn of_several_that_wait_the_last_is_known_when_the_others_have_called() {
 fn pipelined_requests_are_called_for_one_after_the_other() {
     for program in PROXIES {
         let mut world = World::new();
-        world.correlator.program(1, program);
+        world.correlator.program(1, program, None);
         let worker = thread(1, 1);
         let (_, one) = world.connection(1);
         let requests = [0, 100].map(|offset| world.open(&one, worker, offset, None));
@@ -213,7 +213,7 @@ fn pipelined_requests_are_called_for_one_after_the_other() {
 #[test]
 fn a_retry_is_not_for_what_waits_beside_it() {
     let mut world = World::new();
-    world.correlator.program(1, PROXIES[0]);
+    world.correlator.program(1, PROXIES[0], None);
     let worker = thread(1, 1);
     let [one, two] = [1, 2].map(|number| world.connection(number).1);
     let first = world.ask_for(1).open(&one, worker, 0, None);
@@ -229,7 +229,7 @@ fn a_retry_is_not_for_what_waits_beside_it() {
 fn a_proxy_with_requests_that_are_not_seen_has_no_links_of_its_own() {
     for program in PROXIES {
         let mut world = World::new();
-        world.correlator.program(1, program);
+        world.correlator.program(1, program, None);
         world.correlator.opaque(1);
         let worker = thread(1, 1);
         let (_, one) = world.connection(1);
@@ -242,7 +242,7 @@ fn a_proxy_with_requests_that_are_not_seen_has_no_links_of_its_own() {
 #[test]
 fn a_call_below_which_a_span_was_told_stays_where_it_is() {
     let mut world = World::new();
-    world.correlator.program(1, IN_ROUNDS);
+    world.correlator.program(1, IN_ROUNDS, None);
     let worker = thread(1, 1);
     let [one, two] = [1, 2].map(|number| world.connection(number).1);
     let (upstream, backend) = world.connection(3);
@@ -261,7 +261,7 @@ fn a_call_below_which_a_span_was_told_stays_where_it_is() {
 #[test]
 fn a_call_that_carries_its_trace_leaves_the_others_in_order() {
     let mut world = World::new();
-    world.correlator.program(1, IN_ROUNDS);
+    world.correlator.program(1, IN_ROUNDS, None);
     let worker = thread(1, 1);
     let [one, two] = [1, 2].map(|number| world.connection(number).1);
     let (upstream, _) = world.connection(3);
@@ -277,7 +277,7 @@ fn a_call_that_carries_its_trace_leaves_the_others_in_order() {
 /// A world with this proxy, of one thread.
 fn proxy(executable: &str) -> (World, Unit) {
     let mut world = World::new();
-    world.correlator.program(1, executable);
+    world.correlator.program(1, executable, None);
     (world, thread(1, 1))
 }
 
@@ -483,4 +483,42 @@ fn an_answer_that_comes_too_late_is_not_taken_for_that_of_the_next_request() {
     assert_eq!(pipelined.parent_of_next(9), None);
     pipelined.read(&[1]);
     assert_eq!(pipelined.parent_of_next(9), Some(1));
+}
+
+#[test]
+fn a_rewritten_target_is_known_by_an_end_that_only_one_waiting_request_has() {
+    let mut world = World::new();
+    world.correlator.program(1, "/usr/sbin/nginx", None);
+    let worker = thread(1, 1);
+    let [one, two, three] = [1, 2, 3].map(|number| world.connection(number).1);
+    // What is waiting for long, so that no other rule tells the requests apart.
+    let first = world.ask_path("/fast/x/1").open(&one, worker, 0, None);
+    let second = world.ask_path("/fast/x/2").open(&two, worker, 0, None);
+    let third = world.ask_path("/slow/x/2").open(&three, worker, 0, None);
+    let for_first = world.ask_path("/x/1").call(worker);
+    let for_either = world.ask_path("/x/2").call(worker);
+    let [first, _, _] = [&first, &second, &third].map(|pending| world.close(pending));
+    assert_eq!(for_first.parent, Some((first.span_id, Evidence::Proxy)));
+    assert_eq!((for_either.parent, for_either.withheld), (None, Some(Withheld::Ambiguous)));
+}
+
+#[test]
+fn a_target_is_rewritten_as_it_was_before() {
+    let mut world = World::new();
+    world.correlator.program(1, "/usr/sbin/nginx", None);
+    let worker = thread(1, 1);
+    let [one, two] = [1, 2].map(|number| world.connection(number).1);
+    let pairs = |world: &mut World, from: u64| {
+        let first = world.ask_path(&format!("/old/{from}")).open(&one, worker, from, None);
+        let second = world.ask_path(&format!("/old/{}", from + 1)).open(&two, worker, from, None);
+        let call = world.ask_path(&format!("/new/{from}")).call(worker);
+        let first = world.close(&first);
+        world.close(&second);
+        call.parent.is_some_and(|(parent, _)| parent == first.span_id)
+    };
+    assert!(!pairs(&mut world, 10));
+    let alone = world.ask_path("/old/20").open(&one, worker, 20, None);
+    assert_eq!(evidence(&world.ask_path("/new/20").call(worker)), Some(Evidence::Proxy));
+    world.close(&alone);
+    assert!(pairs(&mut world, 30));
 }

@@ -49,6 +49,8 @@ impl App {
             injection: None,
             inserted: 0,
             is_lengthened: false,
+            is_late: false,
+            asked: bytes::Bytes::new(),
         };
         self.world.correlator.opened(&facts, &mut opened);
         Pending { facts, unit: APP, offset: 0, start_ns }
@@ -259,6 +261,8 @@ fn an_attempt_that_says_its_number_is_believed_unless_it_was_passed_on() {
         injection: None,
         inserted: 0,
         is_lengthened: false,
+        is_late: false,
+        asked: bytes::Bytes::new(),
     };
     app.world.correlator.opened(&facts, &mut opened);
     assert_eq!(told(&mut app, Some(2)), None, "that of the request");

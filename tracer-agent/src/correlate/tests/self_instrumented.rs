@@ -312,7 +312,7 @@ fn a_process_that_exports_spans_gets_none_and_what_is_below_hangs_on_what_is_abo
         let above = if expected { [1; 8] } else { links[1].span_id };
         assert_eq!((links[0].trace_id, links[0].parent), ([7; 16], Some((above, Evidence::Wire))));
         // Another program may do otherwise.
-        world.correlator.program(1, "/usr/bin/other");
+        world.correlator.program(1, "/usr/bin/other", None);
         let request = world.open(&one, APP, 100, None);
         assert!(!world.close(&request).is_suppressed);
     }

@@ -52,7 +52,7 @@ impl Strategy for Tasks {
 
     fn works_unseen(&mut self, _unit: Unit) {}
 
-    fn attribute(&mut self, client: &ClientRequest, _in_flight: &mut [ServerRequest]) -> Attributions {
+    fn attribute(&mut self, client: &ClientRequest<'_>, _in_flight: &mut [ServerRequest]) -> Attributions {
         if self.doubt.is_none() {
             self.sent.push((client.unit.task, client.key));
         }

@@ -151,7 +151,7 @@ fn a_thread_whose_client_has_gone_may_still_work_for_it() {
 fn another_program_starts_from_nothing() {
     let mut world = World::new();
     taught(&mut world);
-    world.correlator.program(PID, "/usr/bin/other");
+    world.correlator.program(PID, "/usr/bin/other", None);
     assert_eq!(profile(&world), Profile::Learning { exchanges: 0, needed: ENOUGH });
 }
 
@@ -161,8 +161,40 @@ fn a_thread_that_read_what_is_not_understood_may_work_for_that() {
     let (one, two) = taught(&mut world);
     let first = world.open(&one, ONE, 1000, None);
     let at = world.now();
-    world.correlator.undecoded(TWO, at);
+    world.correlator.undecoded(9, TWO, at);
     assert_eq!(world.call(TWO).parent, None);
     world.close(&first);
     assert!(links(&mut world, &one, &two, 2000));
+}
+
+#[test]
+fn later_processes_of_a_program_work_as_the_first_until_one_is_seen_not_to() {
+    let mut world = World::new();
+    let program = |arguments: &str| {
+        let command_line = ["python3".to_owned(), arguments.to_owned()];
+        Some(Program::new("/usr/bin/python3", &command_line, Some("shop")))
+    };
+    let start = |world: &mut World, arguments: &str| {
+        world.correlator.program(PID, "/usr/bin/python3", program(arguments));
+        profile(world)
+    };
+    let inherited = Profile::Inherited { exchanges: 0 };
+    let new = Profile::Learning { exchanges: 0, needed: ENOUGH };
+    assert_eq!(start(&mut world, "shop.py"), new);
+    let (one, two) = taught(&mut world);
+    // Started again, and another worker: linked from the first request on.
+    assert_eq!(start(&mut world, "shop.py"), inherited);
+    assert!(links(&mut world, &one, &two, 1000));
+    world.correlator.fork(PID, 77);
+    assert_eq!(world.correlator.profile(77), Some(inherited));
+    // Another program of the same executable.
+    assert_eq!(start(&mut world, "other.py"), new);
+    // One contradiction, and the next ones learn for themselves.
+    start(&mut world, "shop.py");
+    let first = world.open(&one, ONE, 2000, None);
+    world.close_by(&first, TWO);
+    assert_eq!(profile(&world), Profile::Unknown(Doubt::AnsweredElsewhere));
+    assert_eq!(start(&mut world, "shop.py"), new);
+    teach(&mut world, &one, &two, 3000);
+    assert_eq!(start(&mut world, "shop.py"), new);
 }

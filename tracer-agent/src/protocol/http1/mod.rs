@@ -13,6 +13,7 @@ mod pairing;
 mod resync;
 mod segment;
 mod sniff;
+mod tentative;
 #[cfg(test)]
 mod tests;
 
@@ -28,6 +29,7 @@ use self::{
     pairing::{Pending, PipelinedRequests},
     resync::Resync,
     segment::SegmentOf,
+    tentative::Tentative,
 };
 use super::interface::{self, Call, End, Next, Parser, Protocol, Role, Side, Start, Want, Yield};
 use crate::{
@@ -66,7 +68,7 @@ pub struct Limits {
     pub resyncs: u32,
     /// Formats of trace contexts that are read besides `traceparent`.
     pub formats: HeaderFormats,
-    /// How long a body whose framing was lost from sight must be silent to have ended, nanoseconds.
+    /// How long a body whose framing is not known must be silent to have ended, nanoseconds.
     pub quiet_ns: u64,
 }
 
@@ -93,6 +95,8 @@ pub struct Http1 {
     queue: PipelinedRequests,
     /// The boundary of messages is not certain.
     resync: Option<Resync>,
+    /// What may be the first exchange since the connection was joined.
+    tentative: Option<Tentative>,
     /// Nothing more is read.
     done: bool,
     losses: u32,
@@ -109,16 +113,23 @@ pub struct Http1 {
 impl Http1 {
     /// A parser for a connection that begins here, or that is seen from mid-stream on; `role` is that of the selected process.
     pub fn new(start: Start, role: Role, limits: Limits) -> Self {
+        let resync = (start == Start::MidStream).then(Resync::joined);
+        Self { resync, at_birth: start == Start::Birth, ..Self::certain(role, limits) }
+    }
+
+    /// A parser for a connection of which the next byte begins a message.
+    fn certain(role: Role, limits: Limits) -> Self {
         Self {
             role,
             limits,
             request: MessageReader::default(),
             response: MessageReader::default(),
             queue: PipelinedRequests::new(role.of_request()),
-            resync: (start == Start::MidStream).then(Resync::default),
+            resync: None,
+            tentative: None,
             done: false,
             losses: 0,
-            at_birth: start == Start::Birth,
+            at_birth: false,
             last_side: None,
             is_unowned: false,
             exports_read: 0,
@@ -215,12 +226,14 @@ impl Http1 {
             offset,
             target: hash(bytes.get(..read.target.end).unwrap_or_default()).max(1),
             is_export: pending.exported().is_some(),
+            asked: bytes.slice(read.target.clone()),
             incoming: incoming.map(Box::new),
             carried: carried.map(Box::new),
             attempt: read.noted.has_attempt().then(|| attempt(bytes)).flatten(),
             injection: None,
             inserted: 0,
             is_lengthened: false,
+            is_late: false,
         }));
         let is_read = self.role == Role::Client
             && self.exports_read < Self::MOST_EXPORTS
@@ -436,17 +449,54 @@ impl Http1 {
         out: &mut Vec<Yield>,
     ) -> bool {
         let Some(resync) = &mut self.resync else { return true };
+        let may_be_first = side == Side::Request && resync.may_be_between_exchanges();
         let found = resync.take(side, segment, call, self.limits.head_bytes);
-        let before = resync.take_messages();
-        if before > 0 {
-            out.push(Yield::Count(Counter::ExchangesBeforeBoundary, before));
-        }
         if found {
-            self.resync = None;
-            self.request.restart();
-            self.response.restart();
+            // A head that is cut may be something else.
+            self.tentative.take_if(|_| !segment.is_request_head());
+            self.settle_tentative(out);
+            self.leave_resync();
+            return true;
         }
-        found
+        if self.tentative.as_mut().is_some_and(|tentative| !tentative.take(side, *segment, call)) {
+            self.tentative = None;
+        }
+        if self.tentative.is_none() {
+            self.count_before_boundary(0, out);
+            if may_be_first && call.first && segment.is_request_head() {
+                let offsets = [self.request.offset, self.response.offset];
+                let mut tentative = Tentative::new(self.role, self.limits, offsets);
+                self.tentative = tentative.take(side, *segment, call).then_some(tentative);
+            }
+        }
+        false
+    }
+
+    /// The request side was silent since a response was complete: the exchange before is told, if it was read.
+    fn settle_tentative(&mut self, out: &mut Vec<Yield>) {
+        let whole = self.tentative.take().filter(|tentative| tentative.complete_ns().is_some());
+        self.count_before_boundary(u64::from(whole.is_some()), out);
+        out.extend(whole.into_iter().flat_map(Tentative::into_yields));
+    }
+
+    /// The exchanges that went by unreported, but for as many as are told all the same.
+    fn count_before_boundary(&mut self, told: u64, out: &mut Vec<Yield>) {
+        let messages = self.resync.as_mut().map_or(0, Resync::take_messages).saturating_sub(told);
+        if messages > 0 {
+            out.push(Yield::Count(Counter::ExchangesBeforeBoundary, messages));
+        }
+    }
+
+    fn leave_resync(&mut self) {
+        self.resync = None;
+        self.request.restart();
+        self.response.restart();
+    }
+
+    /// Whether a boundary is certain but for the request side's silence, which `Tentative` waits for.
+    fn awaits_silence(&self) -> bool {
+        self.resync.as_ref().is_some_and(Resync::is_at_boundary)
+            && self.tentative.as_ref().is_some_and(|tentative| tentative.complete_ns().is_some())
     }
 
     fn segment(&mut self, side: Side, segment: SegmentOf<'_>, call: &Call, out: &mut Vec<Yield>) {
@@ -485,6 +535,8 @@ impl Parser for Http1 {
         }
         if let Some(resync) = &mut self.resync {
             resync.gap();
+            self.tentative = None;
+            self.count_before_boundary(0, out);
             self.reader(side).offset += length;
             return;
         }
@@ -530,6 +582,10 @@ impl Parser for Http1 {
     }
 
     fn end(&mut self, side: Side, end: End, now_ns: u64, out: &mut Vec<Yield>) {
+        if end == End::Closed && self.awaits_silence() {
+            self.settle_tentative(out);
+            self.leave_resync();
+        }
         if self.done || self.resync.is_some() {
             return;
         }
@@ -540,7 +596,13 @@ impl Parser for Http1 {
     }
 
     fn close(&mut self, end: End, now_ns: u64, out: &mut Vec<Yield>) {
+        if end == End::Closed && self.awaits_silence() {
+            self.settle_tentative(out);
+            self.leave_resync();
+        }
         if self.done || self.resync.is_some() {
+            self.tentative = None;
+            self.count_before_boundary(0, out);
             return;
         }
         self.settle(Side::Request, out);
@@ -554,6 +616,12 @@ impl Parser for Http1 {
     }
 
     fn tick(&mut self, now_ns: u64, out: &mut Vec<Yield>) {
+        let complete_ns = self.tentative.as_ref().and_then(Tentative::complete_ns);
+        let is_quiet = complete_ns.is_some_and(|at_ns| now_ns.saturating_sub(at_ns) >= self.limits.quiet_ns);
+        if is_quiet && self.awaits_silence() {
+            self.settle_tentative(out);
+            self.leave_resync();
+        }
         for side in [Side::Request, Side::Response] {
             if let Phase::Body(body) = &self.reader(side).phase
                 && body.tentative_end().is_some_and(|end| now_ns.saturating_sub(end) >= self.limits.quiet_ns)
@@ -592,7 +660,7 @@ impl Parser for Http1 {
     }
 
     fn is_idle(&self) -> bool {
-        self.done || self.resync.is_some() || self.queue.is_empty()
+        self.done || !self.awaits_silence() && (self.resync.is_some() || self.queue.is_empty())
     }
 
     fn open_exchanges(&self) -> u64 {
@@ -601,15 +669,32 @@ impl Parser for Http1 {
 
     fn retained_bytes(&self) -> usize {
         let readers = self.request.retained_bytes() + self.response.retained_bytes();
-        readers + self.queue.bytes() + self.resync.as_ref().map_or(0, Resync::retained_bytes)
+        let resync = self.resync.as_ref().map_or(0, Resync::retained_bytes);
+        let tentative = self.tentative.as_ref().map_or(0, Tentative::retained_bytes);
+        readers + self.queue.retained_bytes() + resync + tentative
     }
 
     fn release(&mut self, now_ns: u64, out: &mut Vec<Yield>) {
         if let Some(resync) = &mut self.resync {
             resync.gap();
+            self.tentative = None;
         } else if !self.done && self.retained_bytes() > 0 {
             self.lose(now_ns, Counter::ExchangesForgotten, out);
         }
+    }
+    fn first_byte(&mut self, side: Side) {
+        // The server has never answered: a request was under way when the connection was joined.
+        if let Some(resync) = &mut self.resync
+            && side == Side::Response
+        {
+            resync.set_joined_within();
+            self.tentative = None;
+        }
+    }
+
+    fn is_answered(&self) -> bool {
+        self.resync.as_ref().is_some_and(Resync::is_at_boundary)
+            || self.tentative.as_ref().is_some_and(|tentative| tentative.complete_ns().is_some())
     }
 }
 

@@ -77,7 +77,7 @@ impl Pending {
     }
 
     /// Head of the request.
-    pub(super) fn head(&self) -> &[u8] {
+    pub(super) fn head(&self) -> &Bytes {
         &self.http.request_head
     }
 
@@ -178,6 +178,12 @@ impl PipelinedRequests {
     /// The request that is being answered.
     pub(super) fn front(&mut self) -> Option<&mut Pending> {
         self.waiting.front_mut()
+    }
+
+    /// Bytes of memory that the heads which wait and the bodies which are kept take.
+    pub(super) fn retained_bytes(&self) -> usize {
+        let body = self.waiting.back().and_then(|pending| pending.body.as_ref());
+        self.bytes + body.map_or(0, Vec::capacity)
     }
 
     /// Keeps the first bytes of the last request's body.

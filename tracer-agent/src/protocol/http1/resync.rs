@@ -22,6 +22,8 @@ pub(super) struct Resync {
     state: ResyncState,
     reader: MessageReader,
     messages: u64,
+    /// The connection was joined, and nothing was missed since. No request was under way then, as far as is known.
+    is_joined: bool,
 }
 
 #[derive(Default, PartialEq)]
@@ -36,10 +38,32 @@ enum ResyncState {
 }
 
 impl Resync {
+    /// A connection that was joined, perhaps between two exchanges.
+    pub(super) fn joined() -> Self {
+        Self { is_joined: true, ..Self::default() }
+    }
+
     /// Bytes were missed: all begins anew.
     pub(super) fn gap(&mut self) {
         self.reset();
         self.last = None;
+        self.is_joined = false;
+    }
+
+    /// A request was under way when the connection was joined.
+    pub(super) fn set_joined_within(&mut self) {
+        self.is_joined = false;
+    }
+
+    /// Whether the next segment, if it is of the request side, may be the first of a request: nothing says that one is
+    /// under way.
+    pub(super) fn may_be_between_exchanges(&self) -> bool {
+        self.is_joined && self.last != Some(Side::Request)
+    }
+
+    /// Whether a response has ended where it should, and nothing has moved since.
+    pub(super) fn is_at_boundary(&self) -> bool {
+        self.state == ResyncState::Boundary
     }
 
     /// Bytes of memory that the head in progress takes.

@@ -451,7 +451,93 @@ fn a_joined_connection_reports_from_the_first_certain_boundary() {
         driver.call(Q, format!("GET {target} HTTP/1.1\r\n\r\n").as_bytes());
         driver.call(A, b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n0\r\n\r\n");
     }
-    assert_eq!(driver.seen(), [seen("GET", "/2", 200, 0, 2), seen("GET", "/3", 200, 0, 2)]);
+    assert_eq!(driver.seen(), ["/1", "/2", "/3"].map(|target| seen("GET", target, 200, 0, 2)));
+    assert_eq!(driver.count(Counter::ExchangesBeforeBoundary), 0);
+}
+
+#[test]
+fn an_idle_connection_that_is_joined_reports_its_first_exchange_when_the_request_side_stays_silent() {
+    let (request, response) =
+        (b"POST /1 HTTP/1.1\r\nContent-Length: 4\r\n\r\n", b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok");
+    let first = || {
+        let mut driver = Driver::new(Start::MidStream);
+        driver.call(Q, request);
+        driver.call(Q, b"body");
+        driver.call(A, response);
+        assert!(driver.seen().is_empty() && driver.parser.is_answered());
+        driver
+    };
+    let all = [seen("POST", "/1", 200, 4, 2)];
+    // Until its connection ends.
+    let mut driver = first();
+    driver.close(End::Closed);
+    assert_eq!(driver.seen(), all);
+    assert_eq!(driver.count(Counter::ExchangesBeforeBoundary), 0);
+    let is_late = |made: &Yield| matches!(made, Yield::Opened(Opened { is_late: true, .. }));
+    assert_eq!(driver.out.iter().filter(|made| is_late(made)).count(), 1);
+    // For a while.
+    let mut driver = first();
+    assert!(!driver.parser.is_idle());
+    driver.parser.tick(driver.now + Limits::default().quiet_ns - 1, &mut driver.out);
+    assert!(driver.seen().is_empty());
+    driver.parser.tick(driver.now + Limits::default().quiet_ns, &mut driver.out);
+    assert_eq!(driver.seen(), all);
+    assert!(driver.parser.is_idle());
+    // Until the next request, which is told as it comes.
+    let mut driver = first();
+    driver.call(Q, b"GET /2 HTTP/1.1\r\n\r\n");
+    assert_eq!(driver.seen(), all);
+    driver.call(A, response);
+    assert_eq!(driver.seen()[1..], [seen("GET", "/2", 200, 0, 2)]);
+    assert_eq!(driver.out.iter().filter(|made| is_late(made)).count(), 1);
+}
+
+#[test]
+fn what_looks_like_the_first_exchange_of_a_joined_connection_is_none_if_anything_speaks_against_it() {
+    let fake: &[u8] = b"GET /fake HTTP/1.1\r\nHost: x\r\n\r\n";
+    let answer: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
+    let courses: &[&[(Side, &[u8])]] = &[
+        // The body goes on before, within or after the response.
+        &[(Q, fake), (Q, fake), (A, answer)],
+        &[(Q, fake), (A, &answer[..20]), (Q, fake), (A, &answer[20..])],
+        &[(Q, fake), (A, answer), (Q, b"rest of a body")],
+        // Bytes behind the end.
+        &[(Q, b"GET /fake HTTP/1.1\r\n\r\nrest of a body"), (A, answer)],
+        &[(Q, fake), (A, b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok and more")],
+        // A response that a server may send before it has read a body.
+        &[(Q, fake), (A, b"HTTP/1.1 413 Too Large\r\nContent-Length: 0\r\n\r\n")],
+        &[(Q, fake), (A, b"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 0\r\n\r\n")],
+        &[(Q, fake), (A, b"HTTP/1.1 100 Continue\r\n\r\n"), (Q, fake)],
+        // The body of the fake has not come.
+        &[(Q, b"POST /fake HTTP/1.1\r\nContent-Length: 4\r\n\r\n"), (A, answer)],
+        // The middle of a response.
+        &[(Q, fake), (A, b"rest of a body"), (A, answer)],
+    ];
+    for course in courses {
+        for end in [End::Closed, End::Left, End::Reset] {
+            let mut driver = Driver::new(Start::MidStream);
+            for (side, bytes) in *course {
+                driver.call(*side, bytes);
+            }
+            driver.close(end);
+            assert!(driver.seen().is_empty(), "{:?} after {course:?}", driver.seen());
+        }
+    }
+    // The server has never sent a byte before: a request was under way.
+    let mut driver = Driver::new(Start::MidStream);
+    driver.call(Q, fake);
+    driver.parser.first_byte(A);
+    driver.call(A, answer);
+    driver.close(End::Closed);
+    assert!(driver.seen().is_empty());
+    assert_eq!(driver.count(Counter::ExchangesBeforeBoundary), 1);
+    // Bytes were missed in between.
+    let mut driver = Driver::new(Start::MidStream);
+    driver.call(Q, fake);
+    driver.parser.gap(Q, 10, 5, &mut driver.out);
+    driver.call(A, answer);
+    driver.close(End::Closed);
+    assert!(driver.seen().is_empty());
 }
 
 #[test]
@@ -466,7 +552,7 @@ fn the_answer_to_head_does_not_mislead_a_joined_connection() {
         driver.call(Q, format!("GET {target} HTTP/1.1\r\n\r\n").as_bytes());
         driver.call(A, b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok");
     }
-    assert_eq!(driver.seen(), [seen("GET", "/4", 200, 0, 2)]);
+    assert_eq!(driver.seen(), [seen("GET", "/3", 200, 0, 2), seen("GET", "/4", 200, 0, 2)]);
 }
 
 #[test]

@@ -196,6 +196,8 @@ impl Toy {
             injection: None,
             inserted: 0,
             is_lengthened: false,
+            asked: bytes::Bytes::new(),
+            is_late: false,
         }));
         Exchange {
             kind,

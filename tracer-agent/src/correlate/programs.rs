@@ -1,0 +1,52 @@
+//! What processes have shown of how their programs work, for later processes of the same programs.
+
+use std::hash::{Hash, Hasher};
+
+use rustc_hash::{FxHashMap, FxHasher};
+
+/// A program that runs as a service: two processes of it work in the same way.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Program(u64);
+
+impl Program {
+    /// The program of this executable and command line, as this service.
+    pub fn new(executable: &str, command_line: &[String], service: Option<&str>) -> Self {
+        let mut hasher = FxHasher::default();
+        (executable, command_line, service).hash(&mut hasher);
+        Self(hasher.finish())
+    }
+}
+
+/// What one process has shown of its strategy.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Shown {
+    /// It is proven.
+    Proven,
+    /// It has met a contradiction.
+    Doubted,
+}
+
+/// What was shown of each program.
+#[derive(Debug, Default)]
+pub(super) struct Programs(FxHashMap<Program, Shown>);
+
+impl Programs {
+    /// Programs that are remembered; all are forgotten when there are more.
+    const MOST: usize = 4096;
+
+    /// A process of a program has shown this. One contradiction holds, whatever others have shown or will show.
+    pub(super) fn shown(&mut self, program: Program, shown: Shown) {
+        if self.0.len() >= Self::MOST && !self.0.contains_key(&program) {
+            self.0.clear();
+        }
+        let known = self.0.entry(program).or_insert(shown);
+        if shown == Shown::Doubted {
+            *known = shown;
+        }
+    }
+
+    /// Whether the strategy of a new process is taken for proven.
+    pub(super) fn is_proven(&self, program: Program) -> bool {
+        self.0.get(&program) == Some(&Shown::Proven)
+    }
+}
