@@ -4,7 +4,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use super::Count;
+use super::count::Count;
 use crate::ledger::{Counter, Counts};
 
 /// Which of a service's calls have a parent.

@@ -2,6 +2,7 @@
 
 #![forbid(unsafe_code)]
 
+mod count;
 mod links;
 
 use std::{
@@ -18,9 +19,8 @@ use std::{
 use rustix::{fs::Mode, net::sockopt::socket_peercred, process::umask};
 use serde::{Deserialize, Serialize};
 
-pub use self::links::LinksStatus;
+pub use self::{count::Count, links::LinksStatus};
 use crate::{
-    ledger::Counter,
     outside::{OutsideText, escaped},
     sink::otlp::ExportStatistics,
 };
@@ -99,24 +99,6 @@ pub struct ProfileStatus {
     pub why: String,
     /// Processes that work so.
     pub processes: usize,
-}
-
-/// A counter that is not zero.
-#[derive(Clone, Debug, Default, Serialize, Deserialize, PartialEq)]
-pub struct Count {
-    /// Name of the counter.
-    pub name: String,
-    /// What it counts.
-    pub meaning: String,
-    /// How many.
-    pub count: u64,
-}
-
-impl Count {
-    /// The count of this counter.
-    pub fn of(counter: Counter, count: u64) -> Self {
-        Self { name: counter.name().to_owned(), meaning: counter.meaning().to_owned(), count }
-    }
 }
 
 impl std::fmt::Display for StatusReport {
@@ -383,6 +365,7 @@ pub fn ask(path: &Path) -> io::Result<StatusReport> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::ledger::Counter;
 
     #[test]
     fn the_agent_answers_its_owner_only_and_refuses_a_second_one() {

@@ -2,7 +2,14 @@
 
 /// Rewritten beginnings of targets that were seen while only one server request was waiting.
 #[derive(Debug, Default)]
-pub(super) struct Rewrites(Vec<(Box<[u8]>, Box<[u8]>)>);
+pub(super) struct Rewrites(Vec<Rewrite>);
+
+/// A beginning, and what stands in its place.
+#[derive(Debug)]
+struct Rewrite {
+    from: Box<[u8]>,
+    to: Box<[u8]>,
+}
 
 impl Rewrites {
     /// Beginnings that are remembered, and their longest.
@@ -14,12 +21,12 @@ impl Rewrites {
         let Some(Split { server, upstream, .. }) = split(server, upstream) else { return };
         let is_short = server.len() <= Self::LONGEST && upstream.len() <= Self::LONGEST;
         if is_short && self.0.len() < Self::MOST && !self.has(server, upstream) {
-            self.0.push((server.into(), upstream.into()));
+            self.0.push(Rewrite { from: server.into(), to: upstream.into() });
         }
     }
 
     fn has(&self, server: &[u8], upstream: &[u8]) -> bool {
-        self.0.iter().any(|(from, to)| (&**from, &**to) == (server, upstream))
+        self.0.iter().any(|known| (&*known.from, &*known.to) == (server, upstream))
     }
 
     /// The server request, of those that wait with these targets, that an upstream request of this target continues: the

@@ -29,7 +29,7 @@ use self::{
     pairing::{Pending, PipelinedRequests},
     resync::Resync,
     segment::SegmentOf,
-    tentative::Tentative,
+    tentative::{Reader, Tentative},
 };
 use super::interface::{self, Call, End, Next, Parser, Protocol, Role, Side, Start, Want, Yield};
 use crate::{
@@ -96,7 +96,7 @@ pub struct Http1 {
     /// The boundary of messages is not certain.
     resync: Option<Resync>,
     /// What may be the first exchange since the connection was joined.
-    tentative: Option<Tentative>,
+    tentative: Option<Tentative<Self>>,
     /// Nothing more is read.
     done: bool,
     losses: u32,
@@ -464,8 +464,10 @@ impl Http1 {
         if self.tentative.is_none() {
             self.count_before_boundary(0, out);
             if may_be_first && call.first && segment.is_request_head() {
-                let offsets = [self.request.offset, self.response.offset];
-                let mut tentative = Tentative::new(self.role, self.limits, offsets);
+                let mut reader = Self::certain(self.role, self.limits);
+                reader.request.offset = self.request.offset;
+                reader.response.offset = self.response.offset;
+                let mut tentative = Tentative::new(reader);
                 self.tentative = tentative.take(side, *segment, call).then_some(tentative);
             }
         }
@@ -517,6 +519,23 @@ impl Http1 {
         }
         // Whatever was made of it, the segment has gone by.
         self.reader(side).offset = after;
+    }
+}
+
+impl Reader for Http1 {
+    fn read(&mut self, side: Side, segment: SegmentOf<'_>, call: &Call, out: &mut Vec<Yield>) {
+        self.segment(side, segment, call, out);
+    }
+
+    fn is_between(&self, side: Side) -> bool {
+        match side {
+            Side::Request => !self.request.is_busy(),
+            Side::Response => !self.response.is_busy(),
+        }
+    }
+
+    fn is_lost(&self) -> bool {
+        self.done || self.resync.is_some() || self.request.is_body_lost()
     }
 }
 

@@ -5,28 +5,37 @@
 //! as it is with a request: the response began after the request's last byte, was complete with a system call, and the
 //! request side was silent until the next request, the end, or for a while. Each other course discards it.
 
-use super::{Http1, Limits, message::Phase, segment::SegmentOf};
+use super::segment::SegmentOf;
 use crate::{
     exchange::Outcome,
-    protocol::interface::{Call, Parser, Role, Side, Yield},
+    protocol::interface::{Call, Side, Yield},
 };
 
+/// What reads the exchange, as if its boundary were certain.
+pub(super) trait Reader {
+    /// The next segment of a side.
+    fn read(&mut self, side: Side, segment: SegmentOf<'_>, call: &Call, out: &mut Vec<Yield>);
+    /// Whether no message of a side is under way.
+    fn is_between(&self, side: Side) -> bool;
+    /// Whether it has lost sight of the messages.
+    fn is_lost(&self) -> bool;
+    /// Bytes of memory that its messages take.
+    fn retained_bytes(&self) -> usize;
+}
+
 /// An exchange that is told if it proves to be one.
-pub(super) struct Tentative {
-    parser: Box<Http1>,
+pub(super) struct Tentative<R> {
+    reader: Box<R>,
     /// What it is told by.
     yields: Vec<Yield>,
     /// When its response was complete.
     complete_ns: Option<u64>,
 }
 
-impl Tentative {
-    /// The exchange of a request that begins with a whole head at these offsets of the two sides, request side first.
-    pub(super) fn new(role: Role, limits: Limits, [request, response]: [u64; 2]) -> Self {
-        let mut parser = Http1::certain(role, limits);
-        parser.request.offset = request;
-        parser.response.offset = response;
-        Self { parser: Box::new(parser), yields: Vec::new(), complete_ns: None }
+impl<R: Reader> Tentative<R> {
+    /// The exchange of a request that begins here with a whole head.
+    pub(super) fn new(reader: R) -> Self {
+        Self { reader: Box::new(reader), yields: Vec::new(), complete_ns: None }
     }
 
     /// The next segment of a side. Returns whether it is still as an exchange is.
@@ -35,19 +44,19 @@ impl Tentative {
             return true;
         }
         let is_begun = !self.yields.is_empty();
-        let is_request_whole = is_begun && matches!(self.parser.request.phase, Phase::Start);
+        let is_request_whole = is_begun && self.reader.is_between(Side::Request);
         let is_expected = match side {
             Side::Request => !is_request_whole,
             Side::Response => {
-                let begins = !self.parser.response.is_busy() && !self.is_answered();
+                let begins = self.reader.is_between(Side::Response) && !self.is_answered();
                 is_request_whole && self.complete_ns.is_none() && (!begins || call.first)
             }
         };
         if !is_expected {
             return false;
         }
-        self.parser.segment(side, segment, call, &mut self.yields);
-        if self.parser.done || self.parser.resync.is_some() || self.parser.request.is_body_lost() {
+        self.reader.read(side, segment, call, &mut self.yields);
+        if self.reader.is_lost() {
             return false;
         }
         // Of a request it opened one; of its response, it answered that, and ended it with the call.
@@ -67,7 +76,7 @@ impl Tentative {
 
     /// Bytes of memory that its messages take.
     pub(super) fn retained_bytes(&self) -> usize {
-        self.parser.retained_bytes()
+        self.reader.retained_bytes()
     }
 
     fn is_answered(&self) -> bool {
