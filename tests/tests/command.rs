@@ -187,6 +187,95 @@ fn under_sudo_the_program_runs_as_the_user_who_called() {
     assert_eq!(String::from_utf8_lossy(&as_root.expect("tracer runs").stdout), "root\n");
 }
 
+/// Runs a program as nobody on a terminal that `tests/apps/terminal.py` holds. Returns what was seen there.
+fn on_a_terminal(scenario: &str, program: &[&str]) -> String {
+    let output = Command::new(PYTHON)
+        .arg(root().join("tests/apps/terminal.py"))
+        .arg(scenario)
+        .arg(tracer())
+        .args(["run", "--log-level", "off", "--output", "none", "--user", "nobody", "--"])
+        .args(program)
+        .output()
+        .expect("it runs");
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(output.status.success(), "{text}{}", stderr(&output));
+    assert!(!text.contains("[restored False]"), "{text}");
+    text
+}
+
+#[test]
+fn another_users_program_cannot_type_on_our_terminal() {
+    let script = "import fcntl, os, termios\n\
+                  try:\n\
+                  \x20   for byte in b'echo hacked\\n':\n\
+                  \x20       fcntl.ioctl(0, termios.TIOCSTI, bytes([byte]))\n\
+                  except OSError: pass\n\
+                  open('/dev/tty').close()\n\
+                  print(os.stat(os.ttyname(0)).st_uid, 'ready', os.getsid(0) != os.getpid())\n";
+    let text = on_a_terminal("type", &[PYTHON, "-c", script]);
+    assert!(text.contains("65534 ready True") && text.contains("[status 0]"), "{text}");
+}
+
+#[test]
+fn another_users_program_has_the_size_of_our_terminal_and_its_keys() {
+    let text = on_a_terminal(
+        "size",
+        &["sh", "-c", "echo ready; stty size; until stty size | grep '40 90'; do sleep 0.05; done; exit 5"],
+    );
+    assert!(text.contains("[status 5]") && !text.contains("\r\r\n"), "{text:?}");
+    let text =
+        on_a_terminal("interrupt", &["sh", "-c", "trap 'echo caught; exit 7' INT; echo ready; sleep 60"]);
+    assert!(text.contains("caught") && text.contains("[status 7]"), "{text}");
+    let text = on_a_terminal("interrupt", &["sh", "-c", "echo ready; exec sleep 60"]);
+    assert!(text.contains("[status 130]"), "{text}");
+    let text = on_a_terminal(
+        "stop",
+        &["sh", "-c", "echo ready; read line; echo heard $line; (sleep 0.3; echo late) &"],
+    );
+    assert!(text.contains("late") && text.contains("[status 0]"), "{text}");
+}
+
+#[test]
+fn only_streams_that_are_terminals_become_the_programs_own() {
+    let folder = Folder::new();
+    let file = folder.file("out");
+    let line = format!(
+        "{} run --log-level off --output none --user nobody -- \
+         sh -c 'test -t 0 && test -t 2 && ! test -t 1 && echo piped; echo ready >&2' > {}",
+        tracer().display(),
+        file.display()
+    );
+    let output = Command::new(PYTHON)
+        .arg(root().join("tests/apps/terminal.py"))
+        .args(["type", "sh", "-c", &line])
+        .output()
+        .expect("it runs");
+    assert!(output.status.success(), "{}", stderr(&output));
+    assert_eq!(std::fs::read_to_string(file).expect("written"), "piped\n");
+}
+
+#[test]
+fn another_user_gets_none_of_our_credentials() {
+    let folder = Folder::new();
+    let config = folder.file("tracer.yaml");
+    std::fs::write(&config, "export: {headers: {x-token: '${env:MY_TOKEN}'}}\n").expect("written");
+    let printed = |user: &str| {
+        let output = Command::new(tracer())
+            .args(["run", "--log-level", "off", "--output", "none", "--user", user, "--config"])
+            .arg(&config)
+            .args(["--", "env"])
+            .env("OTEL_EXPORTER_OTLP_HEADERS", "authorization=secret1")
+            .env("MY_TOKEN", "secret2")
+            .output()
+            .expect("it runs");
+        String::from_utf8_lossy(&output.stdout).into_owned()
+    };
+    let (other, same) = (printed("nobody"), printed("root"));
+    assert!(other.contains("USER=nobody") && !other.contains("secret"), "{other}");
+    assert!(same.contains("secret1") && same.contains("secret2"), "{same}");
+    assert!(printed("54321:4242").contains("USER=54321"));
+}
+
 #[test]
 fn a_pid_that_does_not_exist_is_an_error() {
     let output = run(&["--pid", "4194000"]);

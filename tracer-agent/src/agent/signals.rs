@@ -11,10 +11,15 @@ static PENDING: AtomicU32 = AtomicU32::new(0);
 /// Signals are for the program of `tracer run`, not for us.
 static RELAYING: AtomicBool = AtomicBool::new(false);
 
+/// The program has a session of its own: what our terminal sends does not reach it.
+static HAS_SESSION: AtomicBool = AtomicBool::new(false);
+
 /// Signals that end the agent.
 const ENDING: [libc::c_int; 3] = [libc::SIGINT, libc::SIGTERM, libc::SIGHUP];
 /// Signals that only mean something to a program that is run.
 const OTHERS: [libc::c_int; 3] = [libc::SIGQUIT, libc::SIGUSR1, libc::SIGUSR2];
+/// And to one with a session of its own; without, the signal stops us and the program alike.
+const STOP: libc::c_int = libc::SIGTSTP;
 /// `si_code` of what the kernel sends by itself, such as Ctrl-C (`include/uapi/asm-generic/siginfo.h`).
 const SI_KERNEL: libc::c_int = 0x80;
 
@@ -28,7 +33,7 @@ extern "C" fn remember(signal: libc::c_int, info: *mut libc::siginfo_t, _: *mut 
     let relaying = RELAYING.load(Ordering::Relaxed);
     // SAFETY: with SA_SIGINFO the kernel passes one that is valid while the handler runs.
     let from_kernel = unsafe { (*info).si_code } == SI_KERNEL;
-    if relaying && from_kernel {
+    if relaying && from_kernel && !HAS_SESSION.load(Ordering::Relaxed) {
         // The terminal has sent it to the program too: it is in our process group.
         return;
     }
@@ -63,10 +68,12 @@ fn handle(signal: libc::c_int) {
     }
 }
 
-/// From now on signals are kept for [`take`], SIGQUIT, SIGUSR1 and SIGUSR2 among them, and none ends us.
-pub fn relay() {
+/// From now on signals are kept for [`take`], SIGQUIT, SIGUSR1 and SIGUSR2 among them, and none ends us. If the program
+/// `has_session`, so are SIGTSTP and the signals of our terminal.
+pub fn relay(has_session: bool) {
+    HAS_SESSION.store(has_session, Ordering::Relaxed);
     RELAYING.store(true, Ordering::Relaxed);
-    ENDING.into_iter().chain(OTHERS).for_each(handle);
+    ENDING.into_iter().chain(OTHERS).chain(has_session.then_some(STOP)).for_each(handle);
 }
 
 /// The program has ended: the next signal that ends us does so at once.
@@ -85,6 +92,7 @@ pub fn take() -> Option<libc::c_int> {
     let signal = ENDING
         .into_iter()
         .chain(OTHERS)
+        .chain([STOP])
         .find(|signal| PENDING.load(Ordering::Relaxed) & bit(*signal) != 0)?;
     PENDING.fetch_and(!bit(signal), Ordering::Relaxed);
     Some(signal)

@@ -163,7 +163,8 @@ pub struct RunFlags {
     /// service.name of the program.
     #[arg(long, value_name = "NAME", help_heading = "The program")]
     pub service_name: Option<String>,
-    /// Run the program as this user, by name or number; under sudo it is the caller.
+    /// Run the program as this user, by name or number, optionally with a group (USER:GROUP); under sudo it is the
+    /// caller.
     #[arg(long, value_name = "USER", help_heading = "The program")]
     pub user: Option<String>,
     /// The program and its arguments.

@@ -24,7 +24,7 @@ pub(super) fn run(flags: &RunFlags, switches: &Switches) -> CommandOutcome {
     if flags.common.output.is_none() && config.output == Format::None {
         config.output = Format::for_people(&destination);
     }
-    let mut launched = launch::launch(&flags.command, flags.user.as_deref())
+    let mut launched = launch::launch(&flags.command, flags.user.as_deref(), &config.secret_variables)
         .map_err(|error| Failure::new(u8::try_from(error.exit_code()).unwrap_or(FAILURE), error))?;
     // The rule gives the name; children and programs that it executes are selected by descent.
     config.select.include =
@@ -35,7 +35,7 @@ pub(super) fn run(flags: &RunFlags, switches: &Switches) -> CommandOutcome {
         tracing::warn!("{message}");
         None
     });
-    signals::relay();
+    signals::relay(launched.has_session());
     launched
         .release()
         .map_err(|error| Failure::new(u8::try_from(error.exit_code()).unwrap_or(FAILURE), error))?;

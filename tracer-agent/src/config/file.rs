@@ -35,17 +35,35 @@ impl Config {
     /// # Errors
     /// See [`Self::from_file`].
     pub fn from_yaml(text: &str, variable: &dyn Fn(&str) -> Option<String>) -> Result<Self, ConfigError> {
+        let original = text;
         let text = substitute(text, variable)?;
         if text.lines().all(|line| line.trim().is_empty() || line.trim_start().starts_with('#')) {
             return Ok(Self::default());
         }
-        let config: Self =
+        let mut config: Self =
             serde_saphyr::from_str(&text).map_err(|error| ConfigError(wrong::read(&error, &text)))?;
+        config.secret_variables = secrets(original, variable, &config);
         match config.problems() {
             problems if problems.is_empty() => Ok(config),
             problems => Err(ConfigError(wrong::used(&problems, &text))),
         }
     }
+}
+
+/// The variables of a text whose values stand in credentials of the export: headers, and users and passwords.
+fn secrets(text: &str, variable: &dyn Fn(&str) -> Option<String>, config: &Config) -> Vec<String> {
+    let endpoints = [&config.export.endpoint, &config.export.traces_endpoint];
+    let users = endpoints.into_iter().flatten().filter_map(|url| url.rsplit_once('@')).map(|(user, _)| user);
+    let credentials: Vec<&str> = config.export.headers.values().map(String::as_str).chain(users).collect();
+    text.split("${env:")
+        .skip(1)
+        .filter_map(|rest| rest.split('}').next()?.split(":-").next())
+        .filter(|name| {
+            let value = variable(name).filter(|value| !value.is_empty());
+            value.is_some_and(|value| credentials.iter().any(|credential| credential.contains(&value)))
+        })
+        .map(str::to_owned)
+        .collect()
 }
 
 /// Replaces `${env:NAME}` and `${env:NAME:-default}`; `$$` is a dollar sign. A value cannot add

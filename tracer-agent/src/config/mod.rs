@@ -70,6 +70,10 @@ pub struct Config {
     #[serde(skip)]
     #[schemars(skip)]
     pub warnings: Vec<String>,
+    /// Variables whose values the file took into `export`.
+    #[serde(skip)]
+    #[schemars(skip)]
+    pub secret_variables: Vec<String>,
 }
 
 /// How spans become traces.
@@ -296,6 +300,14 @@ mod tests {
         let error = read("export:\n  endpoint: ${env:NONE}\n").expect_err("unset").to_string();
         assert_eq!(error, "2:13: the environment variable NONE is not set");
         assert_eq!(read("socket: a$$b\n").expect("valid").socket, Some(PathBuf::from("a$b")));
+    }
+
+    #[test]
+    fn variables_that_became_credentials_are_known() {
+        let variables = |name: &str| Some(format!("of-{name}"));
+        let text = "export:\n  endpoint: http://${env:USER_AT}@a:4318/${env:PATH_AT}\n  headers:\n    authorization: Bearer ${env:TOKEN}\nsocket: ${env:SOCKET}\n";
+        let config = Config::from_yaml(text, &variables).expect("valid");
+        assert_eq!(config.secret_variables, ["USER_AT", "TOKEN"]);
     }
 
     #[test]

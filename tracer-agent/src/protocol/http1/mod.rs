@@ -537,6 +537,10 @@ impl Reader for Http1 {
     fn is_lost(&self) -> bool {
         self.done || self.resync.is_some() || self.request.is_body_lost()
     }
+
+    fn retained_bytes(&self) -> usize {
+        Parser::retained_bytes(self)
+    }
 }
 
 impl Parser for Http1 {
@@ -697,7 +701,7 @@ impl Parser for Http1 {
         if let Some(resync) = &mut self.resync {
             resync.gap();
             self.tentative = None;
-        } else if !self.done && self.retained_bytes() > 0 {
+        } else if !self.done && Parser::retained_bytes(self) > 0 {
             self.lose(now_ns, Counter::ExchangesForgotten, out);
         }
     }

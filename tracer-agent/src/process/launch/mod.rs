@@ -1,10 +1,30 @@
 //! Starting the program of `tracer run`: held before its first instruction until it is selected.
 
+mod environment;
+mod error;
+mod session;
+mod terminal;
+mod user;
+
 use std::{
     ffi::{CStr, CString, OsStr, OsString},
     io::{self, PipeReader, PipeWriter, Read, Write},
-    os::{fd::AsRawFd, unix::ffi::OsStrExt},
+    os::{
+        fd::{AsRawFd, OwnedFd},
+        unix::ffi::OsStrExt,
+    },
     path::{Path, PathBuf},
+};
+
+use rustix::{
+    event::{PollFd, PollFlags, Timespec, poll},
+    process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal},
+};
+
+pub use self::error::LaunchError;
+use self::{
+    terminal::Terminal,
+    user::{User, run_as},
 };
 
 /// Exit status of a program that was found and could not be executed, as shells have it.
@@ -19,76 +39,60 @@ pub struct Launched {
     /// Ends without a byte when the program executes; else brings the error's number.
     failure: PipeReader,
     status: Option<ExitStatus>,
+    /// Of the program: signals cannot reach a successor.
+    pidfd: OwnedFd,
+    /// If it has one of its own.
+    session: Option<Session>,
+}
+
+/// The session of a program with a terminal of its own.
+#[derive(Debug)]
+struct Session {
+    terminal: Terminal,
+    /// How the program stopped or ended, from the leader.
+    events: PipeReader,
 }
 
 /// How a program ended, as a shell would say it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ExitStatus(pub i32);
 
-/// Why a program did not start.
-#[derive(Debug, thiserror::Error)]
-pub enum LaunchError {
-    /// There is no such program (a shell says 127).
-    #[error("cannot run {0}: there is no such program")]
-    NotFound(String),
-    /// It may not be executed (a shell says 126).
-    #[error("cannot run {0}: {1}")]
-    NotExecutable(String, io::Error),
-    /// The user of `--user` or `SUDO_USER` is unknown.
-    #[error("there is no user {0}")]
-    NoUser(String),
-    /// Something else.
-    #[error("cannot start {0}: {1}")]
-    Other(String, io::Error),
-}
-
-impl LaunchError {
-    /// What a shell would return.
-    pub fn exit_code(&self) -> i32 {
-        match self {
-            Self::NotFound(_) => 127,
-            Self::NotExecutable(..) => 126,
-            Self::NoUser(_) => 2,
-            Self::Other(..) => 1,
-        }
-    }
-}
-
-/// Whom a program runs as.
-#[derive(Debug)]
-struct User {
-    name: CString,
-    uid: libc::uid_t,
-    gid: libc::gid_t,
-    groups: Vec<libc::gid_t>,
-    home: OsString,
-}
-
 /// Starts `command` (program and arguments) and holds it before it executes. Under sudo it runs as the
-/// user who called, or as `user`. Its standard streams, process group and directory are ours.
+/// user who called, or as `user`. Its standard streams, process group and directory are ours; as another user it
+/// has a session and a terminal of its own, if we have one, and none of our credentials: `consumed` names variables
+/// of which the agent made some.
 ///
 /// # Errors
 /// The program cannot be executed, or the user is not known.
-pub fn launch(command: &[OsString], user: Option<&str>) -> Result<Launched, LaunchError> {
+pub fn launch(
+    command: &[OsString],
+    user: Option<&str>,
+    consumed: &[String],
+) -> Result<Launched, LaunchError> {
     let program = command.first().ok_or_else(|| LaunchError::NotFound("nothing".to_owned()))?;
     let shown = program.to_string_lossy().into_owned();
     let other = |error| LaunchError::Other(shown.clone(), error);
     let path = terminated(find(program, &shown)?.as_os_str()).map_err(other)?;
-    let user = run_as(user)?;
+    let user = run_as(user).map_err(LaunchError::User)?;
     let arguments =
         command.iter().map(|argument| terminated(argument)).collect::<io::Result<Vec<_>>>().map_err(other)?;
-    let environment = environment(user.as_ref()).map_err(other)?;
+    let environment = environment::environment(user.as_ref(), consumed).map_err(other)?;
     let pointers = |texts: &[CString]| -> Vec<*const libc::c_char> {
         texts.iter().map(|text| text.as_ptr()).chain([std::ptr::null()]).collect()
     };
     let (argv, envp) = (pointers(&arguments), pointers(&environment));
-    // All four ends close by themselves when the program executes.
+    let (terminal, slave) = match user.as_ref().filter(|user| user.is_another()) {
+        Some(user) => Terminal::open(user.uid).map_err(LaunchError::Terminal)?.unzip(),
+        None => (None, None),
+    };
+    // All ends close by themselves when the program executes.
     let (held, gate) = io::pipe().map_err(other)?;
-    let (failure, failed) = io::pipe().map_err(other)?;
+    let (mut failure, failed) = io::pipe().map_err(other)?;
+    let (mut events, told) = io::pipe().map_err(other)?;
     // SAFETY: a plain flag of this process: descendants whose parents end become our children.
     unsafe { libc::prctl(libc::PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) };
     // SAFETY: the child makes only async-signal-safe calls, on memory made before.
-    let pid = unsafe { libc::fork() };
+    let mut pid = unsafe { libc::fork() };
     if pid < 0 {
         return Err(other(io::Error::last_os_error()));
     }
@@ -96,10 +100,30 @@ pub fn launch(command: &[OsString], user: Option<&str>) -> Result<Launched, Laun
         // SAFETY: as above; this never returns.
         unsafe {
             libc::close(gate.as_raw_fd());
+            if let Some(slave) = &slave {
+                session::lead(slave, told.as_raw_fd(), failed.as_raw_fd());
+            }
             become_program(held.as_raw_fd(), failed.as_raw_fd(), user.as_ref(), &path, &argv, &envp)
         }
     }
-    Ok(Launched { pid, shown, gate: Some(gate), failure, status: None })
+    drop((told, failed, slave));
+    if terminal.is_some() {
+        let mut word = [0; size_of::<libc::pid_t>()];
+        if events.read_exact(&mut word).is_err() {
+            let error = match failure.read_exact(&mut word) {
+                Ok(()) => io::Error::from_raw_os_error(libc::c_int::from_ne_bytes(word)),
+                Err(error) => error,
+            };
+            return Err(LaunchError::Terminal(error));
+        }
+        pid = libc::pid_t::from_ne_bytes(word);
+    }
+    let pidfd = Pid::from_raw(pid)
+        .ok_or(rustix::io::Errno::SRCH)
+        .and_then(|pid| pidfd_open(pid, PidfdFlags::empty()))
+        .map_err(|error| other(error.into()))?;
+    let session = terminal.map(|terminal| Session { terminal, events });
+    Ok(Launched { pid, shown, gate: Some(gate), failure, status: None, pidfd, session })
 }
 
 /// In the child: waits to be let go, changes the user, executes.
@@ -168,6 +192,11 @@ impl Launched {
         self.pid.unsigned_abs()
     }
 
+    /// Whether it has a session of its own: no signal of our terminal reaches it.
+    pub fn has_session(&self) -> bool {
+        self.session.is_some()
+    }
+
     /// Lets it execute, and returns when it does.
     ///
     /// # Errors
@@ -175,6 +204,15 @@ impl Launched {
     /// was ended while it waited is no error; [`Self::poll`] tells.
     pub fn release(&mut self) -> Result<(), LaunchError> {
         let Some(mut gate) = self.gate.take() else { return Ok(()) };
+        if let Some(session) = &mut self.session {
+            // SAFETY: ignoring signals touches no memory. The terminal may be taken from us at any time: then calls
+            // fail instead of stopping us.
+            unsafe {
+                libc::signal(libc::SIGTTIN, libc::SIG_IGN);
+                libc::signal(libc::SIGTTOU, libc::SIG_IGN);
+            }
+            session.terminal.begin().map_err(LaunchError::Terminal)?;
+        }
         if gate.write_all(&[1]).is_err() {
             return Ok(());
         }
@@ -190,14 +228,24 @@ impl Launched {
 
     /// Passes a signal on to it.
     pub fn signal(&self, signal: libc::c_int) {
-        if self.status.is_none() {
-            // SAFETY: our own child, which was not reaped.
-            unsafe { libc::kill(self.pid, signal) };
+        if self.status.is_none()
+            && let Some(signal) = Signal::from_named_raw(signal)
+        {
+            // It may have ended.
+            let _ = pidfd_send_signal(&self.pidfd, signal);
         }
     }
 
-    /// Reaps what has ended. Returns its exit status once it and its last descendant have.
+    /// Reaps what has ended, and stops this process while the program of a session is stopped. Returns the
+    /// program's exit status once it and its last descendant have ended; our terminal is then as it was.
     pub fn poll(&mut self) -> Option<ExitStatus> {
+        while let Some(status) = self.event() {
+            if libc::WIFSTOPPED(status) {
+                self.stop_as_well();
+            } else {
+                self.status = Some(ExitStatus::of(status));
+            }
+        }
         loop {
             let mut status = 0;
             // SAFETY: all children of this process are the program and its descendants.
@@ -209,9 +257,48 @@ impl Launched {
                     }
                 }
                 _ if io::Error::last_os_error().kind() == io::ErrorKind::Interrupted => {}
-                _ => return Some(self.status.unwrap_or(ExitStatus(1))),
+                _ => break,
             }
         }
+        while let Some(status) = self.event() {
+            self.status = Some(ExitStatus::of(status));
+        }
+        if let Some(session) = &mut self.session {
+            session.terminal.end();
+        }
+        Some(self.status.unwrap_or(ExitStatus(1)))
+    }
+
+    /// How the program of a session has stopped or ended, if the leader has told it.
+    fn event(&mut self) -> Option<libc::c_int> {
+        let events = &mut self.session.as_mut()?.events;
+        let mut file = [PollFd::new(&*events, PollFlags::IN)];
+        poll(&mut file, Some(&Timespec { tv_sec: 0, tv_nsec: 0 })).ok()?;
+        if !file[0].revents().contains(PollFlags::IN) {
+            return None;
+        }
+        let mut word = [0; size_of::<libc::c_int>()];
+        events.read_exact(&mut word).ok()?;
+        Some(libc::c_int::from_ne_bytes(word))
+    }
+
+    /// The program was stopped (Ctrl-Z): so are we, and our job, until the shell continues it.
+    fn stop_as_well(&self) {
+        let Some(session) = &self.session else { return };
+        session.terminal.suspend();
+        // SAFETY: an all-zero sigaction is valid, and both live through the calls. The signal reaches our own
+        // process group; it does nothing if no shell could continue us.
+        unsafe {
+            let mut before: libc::sigaction = std::mem::zeroed();
+            let mut default: libc::sigaction = std::mem::zeroed();
+            default.sa_sigaction = libc::SIG_DFL;
+            libc::sigaction(libc::SIGTSTP, &raw const default, &raw mut before);
+            libc::kill(0, libc::SIGTSTP);
+            libc::sigaction(libc::SIGTSTP, &raw const before, std::ptr::null_mut());
+        }
+        session.terminal.resume();
+        // SAFETY: the group of our program, which has not ended: its leader holds its id.
+        unsafe { libc::kill(-self.pid, libc::SIGCONT) };
     }
 }
 
@@ -252,64 +339,6 @@ fn terminated(text: &OsStr) -> io::Result<CString> {
     CString::new(text.as_bytes()).map_err(io::Error::other)
 }
 
-/// Our environment, with what another user's shell would set.
-fn environment(user: Option<&User>) -> io::Result<Vec<CString>> {
-    let mut variables: Vec<(OsString, OsString)> = std::env::vars_os().collect();
-    if let Some(user) = user {
-        let name = OsStr::from_bytes(user.name.as_bytes()).to_owned();
-        for (key, value) in [("HOME", user.home.clone()), ("USER", name.clone()), ("LOGNAME", name)] {
-            variables.retain(|(known, _)| known != key);
-            variables.push((key.into(), value));
-        }
-    }
-    variables
-        .into_iter()
-        .map(|(mut key, value)| {
-            key.push("=");
-            key.push(value);
-            terminated(&key)
-        })
-        .collect()
-}
-
-/// The user that was asked for, or the one who called sudo.
-fn run_as(user: Option<&str>) -> Result<Option<User>, LaunchError> {
-    let wanted = match user {
-        Some(user) => user.to_owned(),
-        // SAFETY: no arguments, cannot fail.
-        None if unsafe { libc::geteuid() } != 0 => return Ok(None),
-        None => match std::env::var("SUDO_UID") {
-            Ok(uid) if uid != "0" => uid,
-            _ => return Ok(None),
-        },
-    };
-    look_up(&wanted).map(Some).ok_or(LaunchError::NoUser(wanted))
-}
-
-/// A user by name or number.
-fn look_up(wanted: &str) -> Option<User> {
-    let name = CString::new(wanted).ok()?;
-    // SAFETY: the calls fill static memory that is copied before the next one; nothing else in the
-    // agent asks for users.
-    unsafe {
-        let mut entry = libc::getpwnam(name.as_ptr());
-        if entry.is_null() {
-            entry = libc::getpwuid(wanted.parse().ok()?);
-        }
-        let entry = entry.as_ref()?;
-        let name = CStr::from_ptr(entry.pw_name).to_owned();
-        let home = OsStr::from_bytes(CStr::from_ptr(entry.pw_dir).to_bytes()).to_owned();
-        let (uid, gid) = (entry.pw_uid, entry.pw_gid);
-        let mut groups = vec![0; 256];
-        let mut count = groups.len() as libc::c_int;
-        if libc::getgrouplist(name.as_ptr(), gid, groups.as_mut_ptr(), &raw mut count) < 0 {
-            return None;
-        }
-        groups.truncate(count.unsigned_abs() as usize);
-        Some(User { name, uid, gid, groups, home })
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -324,11 +353,11 @@ mod tests {
 
     #[test]
     fn programs_that_cannot_run_are_told_apart() {
-        let code = |program: &str| launch(&[program.into()], None).expect_err("cannot run").exit_code();
+        let code = |program: &str| launch(&[program.into()], None, &[]).expect_err("cannot run").exit_code();
         assert_eq!(code("no-such-program-anywhere"), 127);
         assert_eq!(code("/no/such/program"), 127);
         assert_eq!(code("/etc/passwd"), 126);
-        let no_user = launch(&["true".into()], Some("no-such-user")).expect_err("no such user");
+        let no_user = launch(&["true".into()], Some("no-such-user"), &[]).expect_err("no such user");
         assert_eq!(no_user.exit_code(), 2);
     }
 
@@ -337,7 +366,8 @@ mod tests {
         let _turn = turn();
         let file = std::env::temp_dir().join(format!("tracer-launch-{}", std::process::id()));
         let script = format!("echo ran > {}; (sleep 0.2 &) ; exit 7", file.display());
-        let mut launched = launch(&["sh".into(), "-c".into(), script.into()], None).expect("sh is there");
+        let mut launched =
+            launch(&["sh".into(), "-c".into(), script.into()], None, &[]).expect("sh is there");
         assert_eq!(launched.poll(), None);
         let exe = std::fs::read_link(format!("/proc/{}/exe", launched.pid())).expect("it lives");
         assert_eq!(exe, std::env::current_exe().expect("known"), "it has not executed yet");
@@ -363,7 +393,7 @@ mod tests {
         std::fs::write(&file, "#!/no/such/interpreter\n").expect("written");
         std::fs::set_permissions(&file, std::os::unix::fs::PermissionsExt::from_mode(0o755))
             .expect("allowed");
-        let mut launched = launch(&[file.clone().into()], None).expect("it is executable");
+        let mut launched = launch(&[file.clone().into()], None, &[]).expect("it is executable");
         let error = launched.release().expect_err("its interpreter is missing");
         assert_eq!(error.exit_code(), 126);
         assert!(error.to_string().contains("tracer-no-program"), "{error}");
@@ -380,11 +410,11 @@ mod tests {
             assert_eq!(reaped, pid.cast_signed());
             ExitStatus::of(status)
         };
-        let launched = launch(&["true".into()], None).expect("true is there");
+        let launched = launch(&["true".into()], None, &[]).expect("true is there");
         let pid = launched.pid();
         drop(launched);
         assert_eq!(ended(pid), ExitStatus(126), "nobody will let it go");
-        let mut launched = launch(&["true".into()], None).expect("true is there");
+        let mut launched = launch(&["true".into()], None, &[]).expect("true is there");
         launched.signal(libc::SIGTERM);
         assert_eq!(ended(launched.pid()), ExitStatus(128 + libc::SIGTERM));
         launched.release().expect("that is for poll to tell");
