@@ -223,7 +223,10 @@ impl Pipeline {
             Event::Injection(header) => {
                 if header.lasting != 0 {
                     handler.out.feedback.sealed(header.connection, false);
-                    if header.outcome == InjectionOutcome::InUse as u8 && header.parent_connection != 0 {
+                    let waits = [InjectionOutcome::InUse, InjectionOutcome::MemoryPressure]
+                        .map(|outcome| outcome as u8)
+                        .contains(&header.outcome);
+                    if waits && header.parent_connection != 0 {
                         handler.out.feedback.orphaned(header.parent_connection);
                     }
                 }

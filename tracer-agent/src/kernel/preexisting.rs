@@ -33,8 +33,16 @@ pub(super) fn borrow(pid: u32, wanted: &[Wanted], mut enter: impl FnMut(Wanted, 
         return Ok(());
     }
     let process = open_process(pid)?;
+    let mut links = Vec::new();
     for entry in fs::read_dir(format!("/proc/{pid}/fd"))?.flatten() {
         let Ok(link) = fs::read_link(entry.path()) else { continue };
+        // In a sockmap a socket loses zero-copy sends of io_uring for its whole life.
+        if link.as_os_str() == "anon_inode:[io_uring]" {
+            return Ok(());
+        }
+        links.push((entry, link));
+    }
+    for (entry, link) in links {
         let Some(at) = inodes.iter().position(|(inode, _)| link.as_os_str() == inode.as_str()) else {
             continue;
         };
