@@ -36,6 +36,9 @@ pub const PORT_WORDS: u32 = 65536 / 64;
 /// Longest file name that an executable rule can hold, with its terminating zero.
 pub const NAME_BYTES: usize = 64;
 
+/// Bytes of a host of `PROXIED_HOSTS`, with at least one zero behind it.
+pub const AUTHORITY_BYTES: usize = 128;
+
 /// Data programs that can preempt each other: one for each hook.
 pub const WORK_SLOTS: u32 = 4;
 /// As [`WORK_SLOTS`], if the tracepoints of the socket layer are used.

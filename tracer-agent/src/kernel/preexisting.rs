@@ -2,7 +2,8 @@
 //! long as it takes to look at it, and put into the map of sockets whose messages may get trace headers.
 
 use std::{
-    fs, io,
+    fs,
+    io::{self, Read},
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream},
     os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd},
 };
@@ -17,13 +18,22 @@ pub(super) struct Wanted {
     pub(super) remote: SocketAddr,
 }
 
+/// Bytes of a table of connections that are looked at: a line has 150, so 100,000 connections of a namespace.
+const MOST_BYTES: u64 = 15_000_000;
+/// Descriptors of a process that are looked at.
+const MOST_DESCRIPTORS: usize = 65_536;
+
 /// Hands over those of a process's sockets that are wanted and may enter the map, each for a moment: what
 /// its process closes meanwhile stays open as long.
 pub(super) fn borrow(pid: u32, wanted: &[Wanted], mut enter: impl FnMut(Wanted, OwnedFd)) -> io::Result<()> {
     let mut inodes = Vec::new();
     for table in ["tcp", "tcp6"] {
         // Without IPv6 there is no such file.
-        let Ok(text) = fs::read_to_string(format!("/proc/{pid}/net/{table}")) else { continue };
+        let Ok(file) = fs::File::open(format!("/proc/{pid}/net/{table}")) else { continue };
+        let mut text = String::new();
+        if file.take(MOST_BYTES).read_to_string(&mut text).is_err() {
+            continue;
+        }
         inodes.extend(text.lines().skip(1).filter_map(established).filter_map(|(local, remote, inode)| {
             let is_it = |wanted: &&Wanted| same(wanted.local, local) && same(wanted.remote, remote);
             wanted.iter().find(is_it).map(|wanted| (format!("socket:[{inode}]"), *wanted))
@@ -34,7 +44,7 @@ pub(super) fn borrow(pid: u32, wanted: &[Wanted], mut enter: impl FnMut(Wanted, 
     }
     let process = open_process(pid)?;
     let mut links = Vec::new();
-    for entry in fs::read_dir(format!("/proc/{pid}/fd"))?.flatten() {
+    for entry in fs::read_dir(format!("/proc/{pid}/fd"))?.flatten().take(MOST_DESCRIPTORS) {
         let Ok(link) = fs::read_link(entry.path()) else { continue };
         // In a sockmap a socket loses zero-copy sends of io_uring for its whole life.
         if link.as_os_str() == "anon_inode:[io_uring]" {

@@ -23,11 +23,11 @@ pub(crate) const PF_KTHREAD: u32 = 0x0020_0000;
 /// Whether the running thread is a worker of io_uring, or it or its process's first thread has used io_uring.
 #[inline(always)]
 pub(crate) unsafe fn uses_io_uring() -> bool {
-    if offset!(task_io_uring) == u64::from(ABSENT) {
-        return false;
-    }
     // SAFETY: typed pointers.
     unsafe {
+        if offset!(task_io_uring) == u64::from(ABSENT) {
+            return false;
+        }
         let task: *const c_void = bpf_get_current_task_btf().cast_const().cast();
         let leader: *const c_void = load(task, offset!(task_group_leader));
         load::<u32>(task, offset!(task_flags)) & PF_IO_WORKER != 0
@@ -43,8 +43,10 @@ pub(crate) unsafe fn uses_io_uring() -> bool {
 #[inline(always)]
 pub(crate) unsafe fn is_of_kernel(sk: *const c_void) -> bool {
     // SAFETY: as the caller's.
-    let byte: u8 = unsafe { load(sk, offset!(sock_kern_sock)) };
-    u64::from(byte) & offset!(sock_kern_sock_mask) != 0
+    unsafe {
+        let byte: u8 = load(sk, offset!(sock_kern_sock));
+        u64::from(byte) & offset!(sock_kern_sock_mask) != 0
+    }
 }
 
 /// Why a call that sends pages has no buffer of the process's.

@@ -10,5 +10,6 @@ pub(crate) mod framing;
 pub(crate) mod outgoing;
 pub(crate) mod pressure;
 pub(crate) mod report;
+pub(crate) mod third_party;
 pub(crate) mod unseen;
 pub(crate) mod write;

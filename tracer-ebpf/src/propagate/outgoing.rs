@@ -171,6 +171,8 @@ pub(crate) unsafe fn send_failed(
         if error != -EAGAIN || outgoing.refused != 0 || load::<u32>(tcp, offset!(sock_wmem_queued)) != 0 {
             return;
         }
+        // The ids of its requests are filed within the sends again.
+        outgoing.is_certain = 0;
         let position = load::<u32>(tcp, offset!(tcp_sock_write_seq)).wrapping_sub(connection.inserted);
         if !refuse_all(outgoing, connection, pid, position, InjectionOutcome::MemoryPressure) {
             outgoing.refused = 0;
