@@ -508,8 +508,8 @@ def in_a_child(call):
 LIMITS = "/sys/fs/cgroup/memory"
 
 
-def short_of_memory():
-    """Connections in a memory group that has almost no memory for TCP (cgroup v1)."""
+def short_of_memory(is_early):
+    """Connections in a memory group that has almost no memory for TCP (cgroup v1); `is_early`: they were opened before."""
     group = f"{LIMITS}/tracer-harm-{os.getpid()}"
     if not os.path.exists(f"{LIMITS}/memory.kmem.tcp.limit_in_bytes"):
         return {"headers": 0}
@@ -519,39 +519,47 @@ def short_of_memory():
         with open(f"{group}/{name}", "w") as file:
             file.write(text)
 
-    def answered():
+    def fill(listener):
+        """Bytes that nobody reads take what there is."""
+        ends = []
+        for _ in range(8):
+            filler = socket.create_connection(listener.getsockname())
+            ends += [filler, listener.accept()[0]]
+            outcome(filler.send, bytes(1 << 20), socket.MSG_DONTWAIT)
+        return ends
+
+    def send(sock, message):
+        sock.setblocking(False)
+        end = time.monotonic() + 5
+        while message and time.monotonic() < end:
+            try:
+                message = message[sock.send(message):]
+            except BlockingIOError:
+                time.sleep(0.001)
+        if message:
+            return {"headers": 0, "sent": False}
+        sock.settimeout(60)
+        read_answer(sock)
+        return {"headers": finish(sock)["headers"], "sent": True}
+
+    def answered(is_early):
         write("cgroup.procs", str(os.getpid()))
-        answers, headers = 0, 0
+        # A limit that the agent lets pass is reached after some are connected.
+        socks = [connect(False) for _ in range(4)] if is_early else []
         try:
-            # Bytes that nobody reads take what there is.
-            fillers = []
             with socket.create_server(("127.0.0.1", 0)) as listener:
-                for _ in range(8):
-                    filler = socket.create_connection(listener.getsockname())
-                    fillers += [filler, listener.accept()[0]]
-                    outcome(filler.send, bytes(1 << 20), socket.MSG_DONTWAIT)
-            for n in range(4):
-                sock = connect(False)
-                message = head(b"/ask/short/%d" % n)
-                sock.setblocking(False)
-                end = time.monotonic() + 5
-                while message and time.monotonic() < end:
-                    try:
-                        message = message[sock.send(message):]
-                    except BlockingIOError:
-                        time.sleep(0.001)
-                if not message:
-                    sock.settimeout(60)
-                    answers += "found" in read_answer(sock)
-                    headers += finish(sock)["headers"]
-            return {"answers": answers, "headers": headers}
+                ends = fill(listener)
+            socks += [connect(False) for _ in range(4 - len(socks))]
+            sent = [send(sock, head(b"/ask/short/%d" % n)) for n, sock in enumerate(socks)]
+            del ends
+            return {"sent": [one["sent"] for one in sent], "headers": sum(one["headers"] for one in sent)}
         finally:
             with open(f"{LIMITS}/cgroup.procs", "w") as file:
                 file.write(str(os.getpid()))
 
     try:
-        write("memory.kmem.tcp.limit_in_bytes", "16384")
-        return in_a_child(answered)
+        write("memory.kmem.tcp.limit_in_bytes", str(2 << 20 if is_early else 16384))
+        return in_a_child(lambda: answered(is_early))
     finally:
         os.rmdir(group)
 
@@ -683,6 +691,7 @@ for blocking in (False, True):
     results[f"urgent {way}"] = urgent(blocking)
     results[f"inquired {way}"] = inquired(blocking)
 results["ring"] = in_a_child(ring_zero_copy)
-results["short of memory"] = short_of_memory()
+results["short of memory"] = short_of_memory(False)
+results["soon short of memory"] = short_of_memory(True)
 print(json.dumps(results))
 print(time.monotonic() - began, file=sys.stderr)

@@ -69,6 +69,17 @@ pub(super) fn borrow(pid: u32, wanted: &[Wanted], mut enter: impl FnMut(Wanted, 
     Ok(())
 }
 
+/// Whether TCP as a whole is short of memory (`tcp_mem`).
+pub(super) fn is_short_of_memory() -> bool {
+    fs::read_to_string("/proc/net/protocols").is_ok_and(|table| is_pressed(&table))
+}
+
+/// The column `press` of TCP.
+fn is_pressed(table: &str) -> bool {
+    let line = table.lines().find(|line| line.starts_with("TCP "));
+    line.and_then(|line| line.split_ascii_whitespace().nth(4)) == Some("yes")
+}
+
 /// A line of `/proc/net/tcp`: both addresses, and the inode, of a connection that is established.
 fn established(line: &str) -> Option<(SocketAddr, SocketAddr, &str)> {
     const ESTABLISHED: &str = "01";
@@ -165,6 +176,20 @@ mod tests {
         for line in ["", "a b c d", "0: 0100007F:1F90 00000000:0000 0A 0 0 0 0 0 9 1"] {
             assert_eq!(established(line), None, "{line}");
         }
+    }
+
+    #[test]
+    fn pressure_is_read_from_the_kernels_table() {
+        let table = |word: &str| {
+            format!(
+                "protocol  size sockets  memory press maxhdr  slab module     cl co di\n\
+                 TCPv6     2600      7     3   yes    320   yes  kernel      y  y  y\n\
+                 TCP       2408     12     5   {word}     320   yes  kernel      y  y  y\n"
+            )
+        };
+        assert!(is_pressed(&table("yes")));
+        assert!(!is_pressed(&table("no")));
+        assert!(!is_pressed(""));
     }
 
     #[test]

@@ -63,6 +63,10 @@ pub(crate) unsafe fn established(ops: *mut bpf_sock_ops, sk: *mut c_void, outgoi
             refuse_as(connection, 0, position, why);
             return;
         }
+        if is_short_of_memory(tcp) {
+            refuse_all(outgoing, connection, 0, position, InjectionOutcome::MemoryPressure);
+            return;
+        }
         if let Err(why) = may_enter(tcp, outgoing) {
             refuse_all(outgoing, connection, 0, position, why);
             return;
@@ -126,9 +130,6 @@ pub(crate) unsafe fn may_enter(tcp: *const c_void, outgoing: &mut Outgoing) -> R
         }
         if sends_without_copying(tcp) {
             return Err(InjectionOutcome::ZeroCopy);
-        }
-        if is_short_of_memory(tcp) {
-            return Err(InjectionOutcome::MemoryPressure);
         }
         outgoing.is_allowed = u8::from(is_allowed(tcp));
         if outgoing.is_allowed == 0 {

@@ -47,28 +47,20 @@ pub(crate) unsafe fn is_short_of_memory(sk: *const c_void) -> bool {
         if offset!(memcg_tcpmem) == u64::from(ABSENT) {
             return false;
         }
-        let base = offset!(memcg_tcpmem);
-        if has_no_room(group, base) {
-            return true;
-        }
-        let mut counter: *const c_void = load(group, base + offset!(page_counter_parent));
-        let mut level = 1;
-        while level < LEVELS && !counter.is_null() {
-            if has_no_room(counter, 0) {
+        let mut counter = group.byte_add(offset!(memcg_tcpmem) as usize);
+        let [usage_at, most_at, parent_at] =
+            [offset!(page_counter_usage), offset!(page_counter_max), offset!(page_counter_parent)];
+        // Hidden from the compiler, which would write the loop out.
+        let levels = core::hint::black_box(LEVELS);
+        let mut level = 0;
+        while level < levels && !counter.is_null() {
+            let (usage, most): (u64, u64) = (load(counter, usage_at), load(counter, most_at));
+            if usage + HEADROOM > most {
                 return true;
             }
-            counter = load(counter, offset!(page_counter_parent));
+            counter = load(counter, parent_at);
             level += 1;
         }
     }
     false
-}
-
-/// Whether the page counter at this offset is near its limit.
-#[inline(always)]
-unsafe fn has_no_room(base: *const c_void, at: u64) -> bool {
-    // SAFETY: as the caller's.
-    let (usage, most): (u64, u64) =
-        unsafe { (load(base, at + offset!(page_counter_usage)), load(base, at + offset!(page_counter_max))) };
-    usage + HEADROOM > most
 }
