@@ -50,10 +50,8 @@ pub(crate) unsafe fn is_short_of_memory(sk: *const c_void) -> bool {
         let mut counter = group.byte_add(offset!(memcg_tcpmem) as usize);
         let [usage_at, most_at, parent_at] =
             [offset!(page_counter_usage), offset!(page_counter_max), offset!(page_counter_parent)];
-        // Hidden from the compiler, which would write the loop out.
-        let levels = core::hint::black_box(LEVELS);
         let mut level = 0;
-        while level < levels && !counter.is_null() {
+        while level < LEVELS && !counter.is_null() {
             let (usage, most): (u64, u64) = (load(counter, usage_at), load(counter, most_at));
             if usage + HEADROOM > most {
                 return true;
