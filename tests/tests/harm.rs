@@ -5,6 +5,7 @@ use std::{
     collections::BTreeSet,
     fs,
     io::{BufRead, BufReader},
+    path::Path,
     process::Command,
     thread,
     time::Duration,
@@ -46,6 +47,10 @@ const REASONS: &[&str] = &[
     "headers.tunnel",
     "headers.zero_copy",
 ];
+/// As [`REASONS`], wherever headers are given.
+const REASONS_ALWAYS: &[&str] = &["headers.io_uring"];
+/// As [`REASONS`], where TCP's memory can be limited (cgroup v1).
+const REASONS_OF_MEMORY: &[&str] = &["headers.memory"];
 /// As [`REASONS`], where only first requests get one.
 const REASONS_OF_FIRST: &[&str] = &["headers.only_first"];
 
@@ -68,7 +73,9 @@ fn nothing_that_a_client_or_a_server_can_see_changes_but_for_the_header() {
         let agent = Agent::start_in(&[(TRUST, trust)], &arguments);
         fs::write(&begin, "").expect("written");
         let (_client, with) = waited_for(client);
-        for reason in *reasons {
+        let has_limits = Path::new("/sys/fs/cgroup/memory/memory.kmem.tcp.limit_in_bytes").exists();
+        let more = if has_limits { REASONS_OF_MEMORY } else { &[] };
+        for reason in reasons.iter().chain(REASONS_ALWAYS).chain(more) {
             wait_until(reason, || agent.count(reason) > 0);
         }
         assert_counted_for_python(&agent.status());
@@ -117,11 +124,14 @@ fn check_headers(found: &[(String, Value)], all: bool) {
     if all {
         assert_eq!(headers("ask waiting"), 50);
         assert_eq!(headers("segments"), 10);
+        assert_eq!(headers("inquired waiting"), 3);
     } else {
         assert!(headers("ask waiting") > 0 && headers("segments") > 0);
     }
     // A blocking socket leaves the map with its first request.
-    for name in ["ask", "lures", "sendfile", "upload", "upgrade", "small 4608", "small 16384"] {
+    for name in
+        ["ask", "lures", "sendfile", "upload", "upgrade", "small 4608", "small 16384", "urgent", "inquired"]
+    {
         assert_eq!(headers(&format!("{name} blocking")), 1, "{name}");
     }
     assert_eq!(headers("draining"), 1);
@@ -144,6 +154,8 @@ fn check_headers(found: &[(String, Value)], all: bool) {
         "other protocol blocking",
         "other protocol waiting",
         "zero copy",
+        "ring",
+        "short of memory",
     ] {
         assert_eq!(headers(name), 0, "{name}");
     }

@@ -737,6 +737,55 @@ fn headers_do_not_go_where_the_configuration_denies_it() {
 }
 
 #[test]
+fn a_forward_proxy_gets_no_header_for_a_host_that_is_not_listed() {
+    let proxy = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let url = format!("http://{}", proxy.local_addr().expect("an address"));
+    // It passes nothing on: what arrives is what would reach the host.
+    let arrived = thread::spawn(move || {
+        let mut heads = Vec::new();
+        loop {
+            let (mut stream, _) = proxy.accept().expect("a client");
+            let mut head = Vec::new();
+            while !head.ends_with(b"\r\n\r\n") {
+                let mut byte = [0];
+                stream.read_exact(&mut byte).expect("a head");
+                head.push(byte[0]);
+            }
+            stream.write_all(b"HTTP/1.1 204 No Content\r\nConnection: close\r\n\r\n").expect("sent");
+            let head = String::from_utf8(head).expect("ASCII");
+            if head.starts_with("GET /end ") {
+                return heads;
+            }
+            heads.push(head);
+        }
+    });
+    let script = format!(
+        "for target in http://third.example/1 http://LISTED.example/2 http://listed.example:81/3 \
+         http://listed.example.third.example/4 http://127.0.0.1:9/5 http://[::1]:9/6; do \
+         curl -s --noproxy '' --proxy {url} $target; done; \
+         curl -s --noproxy '' --proxy {url} -H 'traceparent: 00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01' \
+         http://third.example/7; curl -s --noproxy '*' {url}/8; curl -s {url}/end"
+    );
+    let folder = Folder::new();
+    let config = folder.file("tracer.yaml");
+    fs::write(&config, "propagation: {mode: headers, proxied_hosts: [Listed.example]}\n").expect("written");
+    let config = config.display().to_string();
+    let mut tracer = Command::new(tracer_under_test());
+    tracer.env(TRUST, "1").args(["run", "--config", &config, "--propagation-proxied-hosts", "127.0.0.1:9"]);
+    let said = run(tracer.args(["--", "sh", "-c", &script]));
+    let heads = arrived.join().expect("it ends");
+    let with: Vec<String> = heads
+        .iter()
+        .filter(|head| head.contains("\r\ntraceparent: "))
+        .map(|head| head.split(' ').nth(1).expect("a target").to_owned())
+        .collect();
+    let expected = ["http://LISTED.example/2", "http://127.0.0.1:9/5", "http://third.example/7", "/8"];
+    assert_eq!(with, expected, "{heads:?}");
+    assert!(heads[6].contains("traceparent: 00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01\r\n"));
+    assert!(said.contains("4  calls without a trace header: their target names another host"), "{said}");
+}
+
+#[test]
 fn run_adds_headers_and_an_agent_does_not_unless_it_is_told_to() {
     let nginx = Program::noting();
     let url = nginx.url("/x");

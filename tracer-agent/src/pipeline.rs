@@ -231,7 +231,10 @@ impl Pipeline {
             Event::Injection(header) => {
                 if header.lasting != 0 {
                     handler.out.feedback.sealed(header.connection, false);
-                    if header.outcome == InjectionOutcome::InUse as u8 && header.parent_connection != 0 {
+                    let waits = [InjectionOutcome::InUse, InjectionOutcome::MemoryPressure]
+                        .map(|outcome| outcome as u8)
+                        .contains(&header.outcome);
+                    if waits && header.parent_connection != 0 {
                         handler.out.feedback.orphaned(header.parent_connection);
                     }
                 }
@@ -368,6 +371,13 @@ impl connection::ConnectionOutput for Handler<'_, '_> {
     }
 
     fn answered(&mut self, facts: &ConnectionFacts, kind: ExchangeKind, offset: u64, pid: u32) {
+        // The head of a response proves what the port speaks: a request alone may be anybody's mistake.
+        if self.stage.propagates {
+            let server = if kind.is_outgoing() { &facts.remote } else { &facts.local };
+            if let Some(port) = server.port() {
+                self.out.feedback.http_port(port);
+            }
+        }
         self.stage.correlator.answered(facts, kind, offset, pid);
     }
 
@@ -403,14 +413,13 @@ impl connection::ConnectionOutput for Handler<'_, '_> {
 
     fn exchange(&mut self, facts: &ConnectionFacts, exchange: &Exchange) {
         let is_http = || exchange.payload::<HttpExchange>().is_some();
-        if self.stage.propagates && exchange.outcome == Outcome::Complete && is_http() {
-            let server = if exchange.kind.is_outgoing() { &facts.remote } else { &facts.local };
-            if let Some(port) = server.port() {
-                self.out.feedback.http_port(port);
-            }
-            if exchange.kind == ExchangeKind::Call && facts.connect_ns.is_none() {
-                self.out.feedback.preexisting(exchange.request_unit.pid, facts);
-            }
+        if self.stage.propagates
+            && exchange.kind == ExchangeKind::Call
+            && exchange.outcome == Outcome::Complete
+            && facts.connect_ns.is_none()
+            && is_http()
+        {
+            self.out.feedback.preexisting(exchange.request_unit.pid, facts);
         }
         let Stage { correlator, unsettled, .. } = &mut *self.stage;
         let waits = correlator.is_unsettled(facts, exchange) || correlator.may_be_resend(facts, exchange);

@@ -11,7 +11,10 @@ use std::{
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::{kernel::propagation::PropagationPlan, ports::Ports};
+use crate::{
+    kernel::propagation::{PropagationPlan, ProxiedHost},
+    ports::Ports,
+};
 
 /// Whether requests get trace headers.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema, clap::ValueEnum)]
@@ -35,6 +38,10 @@ pub struct PropagationConfig {
     pub allow: Vec<Range>,
     /// Address ranges that headers must not go to. Requests of a host to its own addresses are exempt.
     pub deny: Vec<Range>,
+    /// Hosts that a request may name in its target (`GET http://HOST:PORT/`), as it is sent to a forward proxy: `HOST` or
+    /// `HOST:PORT`, as the target spells it. Requests that name any other host get no header, because the proxy passes
+    /// the header on to that host.
+    pub proxied_hosts: Vec<Host>,
     /// Ports that speak HTTP/1 from the first connection on: `8080`, `8080-8090`, or a list of such. Others are
     /// learned from traffic. Requests of blocking sockets get headers only to such ports, and on kernels with a wrong
     /// FIONREAD all requests do (`traces.md`).
@@ -60,6 +67,7 @@ impl Default for PropagationConfig {
                 v6(0xfe80, 10),
             ],
             deny: Vec::new(),
+            proxied_hosts: Vec::new(),
             http_ports: [80, 3000, 5000, 8000, 8080, 8081, 8888, 9000].into(),
         }
     }
@@ -79,6 +87,7 @@ impl PropagationConfig {
         self.is_on().then(|| PropagationPlan {
             // Of the same range in both, the denial stays.
             destinations: [ranges(&self.allow, true), ranges(&self.deny, false)].concat(),
+            proxied_hosts: self.proxied_hosts.iter().map(|host| host.0.clone()).collect(),
             http_ports: self.http_ports.iter().collect(),
         })
     }
@@ -126,6 +135,36 @@ impl From<Range> for String {
     }
 }
 
+/// A host that a forward proxy may pass headers on to: `HOST` or `HOST:PORT`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(try_from = "String", into = "String")]
+#[schemars(with = "String")]
+pub struct Host(ProxiedHost);
+
+impl FromStr for Host {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        ProxiedHost::new(text)
+            .map(Self)
+            .ok_or_else(|| format!("{text:?} is not a host, such as api.internal or api.internal:8080"))
+    }
+}
+
+impl TryFrom<String> for Host {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        text.parse()
+    }
+}
+
+impl From<Host> for String {
+    fn from(host: Host) -> Self {
+        host.0.as_str().to_owned()
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -138,6 +177,16 @@ mod tests {
         assert_eq!("192.0.2.7".parse::<Range>().expect("one address").to_string(), "192.0.2.7/32");
         for text in ["", "10.0.0.0/33", "10.0.0/8", "::/129", "a/8", "10.0.0.0/", "1.2.3.4/-1"] {
             assert!(text.parse::<Range>().is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn hosts_are_read_as_targets_spell_them() {
+        let host: Host = "API.internal:8080".parse().expect("a host");
+        assert_eq!(String::from(host), "api.internal:8080");
+        let long = "a".repeat(128);
+        for text in ["", "a/b", "http://a", "me@a", "a b", "a?b", &long] {
+            assert!(text.parse::<Host>().is_err(), "{text}");
         }
     }
 

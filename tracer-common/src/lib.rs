@@ -36,6 +36,9 @@ pub const PORT_WORDS: u32 = 65536 / 64;
 /// Longest file name that an executable rule can hold, with its terminating zero.
 pub const NAME_BYTES: usize = 64;
 
+/// Bytes of a host of `PROXIED_HOSTS`, with at least one zero behind it.
+pub const AUTHORITY_BYTES: usize = 128;
+
 /// Data programs that can preempt each other: one for each hook.
 pub const WORK_SLOTS: u32 = 4;
 /// As [`WORK_SLOTS`], if the tracepoints of the socket layer are used.
@@ -396,11 +399,22 @@ pub enum InjectionOutcome {
     OtherContext = 23,
     /// The request is not the first on its connection, and `FIONREAD` is wrong for sockets in a sockmap on this kernel.
     FirstOnly = 24,
+    /// The thread that opened the connection, or its process's first thread, uses io_uring: its sends without copying
+    /// would fail.
+    IoUring = 25,
+    /// Memory for sockets is short: the protocol's, or that of the socket's memory group.
+    MemoryPressure = 26,
+    /// The socket belongs to the kernel.
+    KernelSocket = 27,
+    /// The port is not known to speak HTTP/1, and `FIONREAD` is wrong for sockets in a sockmap on this kernel.
+    UnknownPortLimited = 28,
+    /// The target names another host, which the operator has not listed: the other end is a forward proxy.
+    OtherHost = 29,
 }
 
 impl InjectionOutcome {
     /// All outcomes; the number of each is its index.
-    pub const ALL: [Self; 25] = [
+    pub const ALL: [Self; 30] = [
         Self::Pushed,
         Self::Rewritten,
         Self::OwnHeader,
@@ -426,6 +440,11 @@ impl InjectionOutcome {
         Self::ParentUnknown,
         Self::OtherContext,
         Self::FirstOnly,
+        Self::IoUring,
+        Self::MemoryPressure,
+        Self::KernelSocket,
+        Self::UnknownPortLimited,
+        Self::OtherHost,
     ];
 
     /// The outcome with this number.
@@ -461,8 +480,8 @@ pub struct InjectionRecord {
     pub inserted: u32,
     /// Trace id of the header, if there is one.
     pub trace_id: [u8; 16],
-    /// Connection number of the parent; 0 for none. With [`InjectionOutcome::InUse`], the key in `SOCKETS` of a socket
-    /// that cannot leave the sockmap by itself.
+    /// Connection number of the parent; 0 for none. With [`InjectionOutcome::InUse`] and
+    /// [`InjectionOutcome::MemoryPressure`], the key in `SOCKETS` of a socket that cannot leave the sockmap by itself.
     pub parent_connection: u64,
     /// Position of the parent's first byte.
     pub parent_position: u32,
@@ -672,6 +691,17 @@ pub struct Offsets {
     pub sock_sndbuf: u32,
     /// Not 0 while a task holds the socket; interrupts then defer their work.
     pub sock_lock_owned: u32,
+    pub sock_prot: u32,
+    /// [`ABSENT`] in a kernel without memory groups.
+    pub sock_memcg: u32,
+    pub proto_memory_pressure: u32,
+    /// [`ABSENT`] in a kernel without memory groups.
+    pub memcg_socket_pressure: u32,
+    /// [`ABSENT`] in a kernel without limits of TCP's memory (cgroup v1).
+    pub memcg_tcpmem: u32,
+    pub page_counter_usage: u32,
+    pub page_counter_max: u32,
+    pub page_counter_parent: u32,
     pub tcp_sock_snd_una: u32,
     pub tcp_sock_bytes_acked: u32,
     pub tcp_sock_mss_cache: u32,
@@ -690,6 +720,7 @@ pub struct Offsets {
     pub task_files: u32,
     /// [`ABSENT`] in a kernel without io_uring.
     pub task_io_uring: u32,
+    pub task_group_leader: u32,
     pub signal_live: u32,
     pub files_fdt: u32,
     pub fdtable_fd: u32,
@@ -752,7 +783,7 @@ const _: () = {
     assert!(size_of::<ProcessRecord>() == 24);
     assert!(size_of::<ExecRecord>() == 24 + NAME_BYTES);
     assert!(size_of::<InjectionRecord>() == 64);
-    assert!(size_of::<Offsets>() == 55 * 4);
+    assert!(size_of::<Offsets>() == 64 * 4);
     assert!(size_of::<Settings>() == 13 * 4);
     assert!(size_of::<FileKey>() == 16);
 };

@@ -13,6 +13,7 @@ use tracer_common::MAX_STATE;
 use crate::{
     http::{
         TextMut,
+        authority::Authority,
         head::{self, Head},
         traceparent,
         tracestate::{self, Members},
@@ -39,6 +40,7 @@ pub(crate) struct Scratch {
     pub(crate) head: Head,
     pub(crate) client: ClientRequest,
     members: Members,
+    pub(crate) authority: Authority,
     pub(crate) text: Text,
 }
 

@@ -5,6 +5,7 @@ import ctypes
 import errno
 import http.client
 import json
+import mmap
 import os
 import random
 import select
@@ -429,6 +430,177 @@ def zero_copy():
     return {**report, "all_notified": highest + 1 == sends}
 
 
+def ring_send(sock, message):
+    """Sends by io_uring without copying. Gives the result; None if the kernel has no such operation."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    params = (ctypes.c_uint32 * 30)()
+    ring = libc.syscall(425, 4, ctypes.byref(params))
+    if ring < 0:
+        return None
+    # Offsets of tail, mask and array of the submission queue; of head and entries of the completion queue.
+    sq_tail, sq_array, cq_tail, cq_entries = params[11], params[16], params[21], params[25]
+    queue = mmap.mmap(ring, sq_array + 16, offset=0)
+    entries = mmap.mmap(ring, 4 * 64, offset=0x10000000)
+    done = mmap.mmap(ring, cq_entries + 8 * 16, offset=0x8000000)
+    try:
+        buffer = ctypes.create_string_buffer(message, len(message))
+        # IORING_OP_SEND_ZC
+        entries[:64] = struct.pack("<BBHiQQII32x", 47, 0, 0, sock.fileno(), 0, ctypes.addressof(buffer), len(message), 0)
+        queue[sq_array : sq_array + 4] = bytes(4)
+        queue[sq_tail : sq_tail + 4] = struct.pack("I", 1)
+        if libc.syscall(426, ring, 1, 1, 1, None, 0) != 1:
+            return None
+        assert struct.unpack_from("I", done, cq_tail)[0] >= 1
+        result = struct.unpack_from("i", done, cq_entries + 8)[0]
+        # The kernel may read the buffer until the answer is there: the caller keeps it.
+        sock.buffer = buffer
+        return "unknown" if result == -errno.EINVAL else result
+    finally:
+        for part in (queue, entries, done):
+            part.close()
+        os.close(ring)
+
+
+class RingSocket(socket.socket):
+    """A socket that can keep a buffer."""
+
+
+def ring_zero_copy():
+    """A process with a ring connects, and sends without copying, after a usual send."""
+    sock = RingSocket()
+    ring_send(sock, b"")
+    sock.settimeout(60)
+    sock.connect(("127.0.0.1", PORT))
+    results = []
+    for n in range(4):
+        message = head(b"/ask/ring/%d" % n, length=300, method=b"POST") + b"r" * 300
+        result = "send" if n == 0 else ring_send(sock, message)
+        if result in ("send", "unknown", None):
+            sock.sendall(message)
+        results.append(result)
+        if isinstance(result, int) and result < 0:
+            break
+        read_answer(sock)
+    if results[-1] is not None and isinstance(results[-1], int) and results[-1] < 0:
+        sock.close()
+        return {"results": results, "headers": 0}
+    return {**finish(sock), "results": results}
+
+
+def in_a_child(call):
+    """What a call gives in a process of its own, whose threads used no ring before."""
+    ends = os.pipe()
+    child = os.fork()
+    if child == 0:
+        try:
+            said = call()
+        except BaseException as error:
+            said = {"error": repr(error), "headers": 0}
+        os.write(ends[1], json.dumps(said).encode())
+        os._exit(0)
+    os.close(ends[1])
+    with os.fdopen(ends[0], "rb") as file:
+        said = file.read()
+    os.waitpid(child, 0)
+    return json.loads(said)
+
+
+LIMITS = "/sys/fs/cgroup/memory"
+
+
+def short_of_memory(is_early):
+    """Connections in a memory group that has almost no memory for TCP (cgroup v1); `is_early`: they were opened before."""
+    group = f"{LIMITS}/tracer-harm-{os.getpid()}"
+    if not os.path.exists(f"{LIMITS}/memory.kmem.tcp.limit_in_bytes"):
+        return {"headers": 0}
+    os.mkdir(group)
+
+    def write(name, text):
+        with open(f"{group}/{name}", "w") as file:
+            file.write(text)
+
+    def fill(listener):
+        """Bytes that nobody reads take what there is."""
+        ends = []
+        for _ in range(8):
+            filler = socket.create_connection(listener.getsockname())
+            ends += [filler, listener.accept()[0]]
+            outcome(filler.send, bytes(1 << 20), socket.MSG_DONTWAIT)
+        return ends
+
+    def send(sock, message):
+        sock.setblocking(False)
+        end = time.monotonic() + 5
+        while message and time.monotonic() < end:
+            try:
+                message = message[sock.send(message):]
+            except BlockingIOError:
+                time.sleep(0.001)
+        if message:
+            return {"headers": 0, "sent": False}
+        sock.settimeout(60)
+        read_answer(sock)
+        return {"headers": finish(sock)["headers"], "sent": True}
+
+    def answered(is_early):
+        write("cgroup.procs", str(os.getpid()))
+        # A limit that the agent lets pass is reached after some are connected.
+        socks = [connect(False) for _ in range(4)] if is_early else []
+        try:
+            with socket.create_server(("127.0.0.1", 0)) as listener:
+                ends = fill(listener)
+            socks += [connect(False) for _ in range(4 - len(socks))]
+            sent = [send(sock, head(b"/ask/short/%d" % n)) for n, sock in enumerate(socks)]
+            del ends
+            return {"sent": [one["sent"] for one in sent], "headers": sum(one["headers"] for one in sent)}
+        finally:
+            with open(f"{LIMITS}/cgroup.procs", "w") as file:
+                file.write(str(os.getpid()))
+
+    try:
+        write("memory.kmem.tcp.limit_in_bytes", str(2 << 20 if is_early else 16384))
+        return in_a_child(lambda: answered(is_early))
+    finally:
+        os.rmdir(group)
+
+
+def urgent(blocking):
+    """Urgent data, sent before, behind and between requests, and read from the answers."""
+    sock = connect(blocking)
+    seen = []
+    sock.sendall(head(b"/ask/urgent/0"))
+    read_answer(sock)
+    for n in range(1, 3):
+        seen.append(sock.send(head(b"/ask/urgent/%d" % n, length=1, method=b"POST") + b"u", socket.MSG_OOB))
+        # The peer leaves the urgent byte out of its stream; this one completes the body.
+        sock.sendall(b"v")
+        read_answer(sock)
+    return {**finish(sock), "seen": seen}
+
+
+SO_PEEK_OFF, TCP_INQ, TCP_CM_INQ = 42, 36, 36
+
+
+def inquired(blocking):
+    """TCP_INQ and SO_PEEK_OFF: what waits, and a peek that goes on where the last ended."""
+    sock = connect(blocking)
+    results = [
+        outcome(lambda: sock.setsockopt(socket.IPPROTO_TCP, TCP_INQ, 1) or 0),
+        outcome(lambda: sock.setsockopt(socket.SOL_SOCKET, SO_PEEK_OFF, 0) or 0),
+    ]
+    for n in range(3):
+        sock.sendall(head(b"/ask/inq/%d" % n))
+        select.select([sock], [], [], 60)
+        # The answer is sent at once, so all of it is there.
+        peeked = [sock.recv(17, socket.MSG_PEEK) for _ in range(2)]
+        data, ancillary, _, _ = sock.recvmsg(17, 64)
+        waiting = [struct.unpack("i", text)[0] > 17 for _, kind, text in ancillary if kind == TCP_CM_INQ]
+        results.append([len(part) for part in peeked] + [data == peeked[0]] + waiting)
+        data += sock.recv(65536)
+        assert data.startswith(b"HTTP/1.1 200") and data.endswith(b"}"), data
+    return {**finish(sock), "results": results}
+
+
 def finish_keep(sock):
     sock.shutdown(socket.SHUT_WR)
     data = b""
@@ -514,5 +686,12 @@ results["reconnected"] = reconnected()
 results["stopped"] = stopped()
 results["zero copy"] = zero_copy()
 results["segments"] = segments()
+for blocking in (False, True):
+    way = "blocking" if blocking else "waiting"
+    results[f"urgent {way}"] = urgent(blocking)
+    results[f"inquired {way}"] = inquired(blocking)
+results["ring"] = in_a_child(ring_zero_copy)
+results["short of memory"] = short_of_memory(False)
+results["soon short of memory"] = short_of_memory(True)
 print(json.dumps(results))
 print(time.monotonic() - began, file=sys.stderr)

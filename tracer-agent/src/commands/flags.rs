@@ -11,7 +11,7 @@ use crate::{
     log::{self, Level, LogFormat},
     ports::Ports,
     process::selector::{EXAMPLES, Rule},
-    propagate::Mode,
+    propagate::{Host, Mode},
     sink::{
         otlp::OtlpProtocol,
         terminal::{Destination, Format},
@@ -123,6 +123,10 @@ pub struct CommonFlags {
     /// or 80,9090.
     #[arg(long, value_name = "PORTS")]
     pub propagation_http_ports: Vec<Ports>,
+    /// A host that requests to a forward proxy may name in their target and still get a header, besides those of the
+    /// configuration: HOST or HOST:PORT.
+    #[arg(long, value_name = "HOST")]
+    pub propagation_proxied_hosts: Vec<Host>,
     /// Record the stream of kernel events, for `tracer replay`.
     #[arg(long, value_name = "FILE")]
     pub record: Option<PathBuf>,
@@ -359,6 +363,7 @@ impl CommonFlags {
             config.propagation.mode = self.propagation;
             flagged.push("propagation.mode");
         }
+        config.propagation.proxied_hosts.extend(self.propagation_proxied_hosts.iter().cloned());
         config.propagation.http_ports.extend(&all(&self.propagation_http_ports));
         config.record_raw |= self.record_raw;
         if let Some(level) = self.log_level {

@@ -63,7 +63,14 @@ impl Injected {
             }
         }
         let outcome = match self.lasting {
-            Some((from, outcome)) if position.wrapping_sub(from) < u32::MAX / 2 => outcome,
+            // With a known port, the first request would have got one; the later ones would not.
+            Some((from, InjectionOutcome::UnknownPort)) if is_behind(position, from) => {
+                InjectionOutcome::Blocking
+            }
+            Some((from, InjectionOutcome::UnknownPortLimited)) if is_behind(position, from) => {
+                InjectionOutcome::FirstOnly
+            }
+            Some((from, outcome)) if position == from || is_behind(position, from) => outcome,
             _ => InjectionOutcome::BoundaryUnknown,
         };
         Injection { outcome, sent: None }
@@ -71,12 +78,16 @@ impl Injected {
 
     /// Bytes that were pushed into the stream before this position.
     pub(super) fn inserted_before(&self, position: u32) -> u32 {
-        let is_before = |at: u32| position != at && position.wrapping_sub(at) < u32::MAX / 2;
-        match self.pushes.iter().rev().find(|(at, ..)| is_before(*at)) {
+        match self.pushes.iter().rev().find(|(at, ..)| is_behind(position, *at)) {
             Some((_, _, behind)) => *behind,
             None => self.pushes.front().map_or(0, |(_, before, _)| *before),
         }
     }
+}
+
+/// Whether a position is behind another one; positions wrap around.
+fn is_behind(position: u32, other: u32) -> bool {
+    position != other && position.wrapping_sub(other) < u32::MAX / 2
 }
 
 #[cfg(test)]
@@ -88,6 +99,20 @@ mod tests {
     fn record(position: u32, outcome: InjectionOutcome) -> InjectionRecord {
         let pushed = if outcome == InjectionOutcome::Pushed { PARENT_BYTES as u16 } else { 0 };
         InjectionRecord { position, outcome: outcome as u8, pushed, ..InjectionRecord::default() }
+    }
+
+    #[test]
+    fn an_unknown_port_is_the_reason_of_the_first_request_only() {
+        let reasons = [
+            (InjectionOutcome::UnknownPort, InjectionOutcome::Blocking),
+            (InjectionOutcome::UnknownPortLimited, InjectionOutcome::FirstOnly),
+        ];
+        for (first, later) in reasons {
+            let mut injected = Injected::default();
+            injected.add(InjectionRecord { lasting: 1, ..record(u32::MAX - 9, first) });
+            assert_eq!(injected.take(u32::MAX - 9).outcome, first);
+            assert_eq!(injected.take(90).outcome, later);
+        }
     }
 
     #[test]

@@ -2,7 +2,8 @@
 //! long as it takes to look at it, and put into the map of sockets whose messages may get trace headers.
 
 use std::{
-    fs, io,
+    fs,
+    io::{self, Read},
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream},
     os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd},
 };
@@ -17,13 +18,22 @@ pub(super) struct Wanted {
     pub(super) remote: SocketAddr,
 }
 
+/// Bytes of a table of connections that are looked at: a line has 150, so 100,000 connections of a namespace.
+const MOST_BYTES: u64 = 15_000_000;
+/// Descriptors of a process that are looked at.
+const MOST_DESCRIPTORS: usize = 65_536;
+
 /// Hands over those of a process's sockets that are wanted and may enter the map, each for a moment: what
 /// its process closes meanwhile stays open as long.
 pub(super) fn borrow(pid: u32, wanted: &[Wanted], mut enter: impl FnMut(Wanted, OwnedFd)) -> io::Result<()> {
     let mut inodes = Vec::new();
     for table in ["tcp", "tcp6"] {
         // Without IPv6 there is no such file.
-        let Ok(text) = fs::read_to_string(format!("/proc/{pid}/net/{table}")) else { continue };
+        let Ok(file) = fs::File::open(format!("/proc/{pid}/net/{table}")) else { continue };
+        let mut text = String::new();
+        if file.take(MOST_BYTES).read_to_string(&mut text).is_err() {
+            continue;
+        }
         inodes.extend(text.lines().skip(1).filter_map(established).filter_map(|(local, remote, inode)| {
             let is_it = |wanted: &&Wanted| same(wanted.local, local) && same(wanted.remote, remote);
             wanted.iter().find(is_it).map(|wanted| (format!("socket:[{inode}]"), *wanted))
@@ -33,8 +43,16 @@ pub(super) fn borrow(pid: u32, wanted: &[Wanted], mut enter: impl FnMut(Wanted, 
         return Ok(());
     }
     let process = open_process(pid)?;
-    for entry in fs::read_dir(format!("/proc/{pid}/fd"))?.flatten() {
+    let mut links = Vec::new();
+    for entry in fs::read_dir(format!("/proc/{pid}/fd"))?.flatten().take(MOST_DESCRIPTORS) {
         let Ok(link) = fs::read_link(entry.path()) else { continue };
+        // In a sockmap a socket loses zero-copy sends of io_uring for its whole life.
+        if link.as_os_str() == "anon_inode:[io_uring]" {
+            return Ok(());
+        }
+        links.push((entry, link));
+    }
+    for (entry, link) in links {
         let Some(at) = inodes.iter().position(|(inode, _)| link.as_os_str() == inode.as_str()) else {
             continue;
         };
@@ -49,6 +67,17 @@ pub(super) fn borrow(pid: u32, wanted: &[Wanted], mut enter: impl FnMut(Wanted, 
         }
     }
     Ok(())
+}
+
+/// Whether TCP as a whole is short of memory (`tcp_mem`).
+pub(super) fn is_short_of_memory() -> bool {
+    fs::read_to_string("/proc/net/protocols").is_ok_and(|table| is_pressed(&table))
+}
+
+/// The column `press` of TCP.
+fn is_pressed(table: &str) -> bool {
+    let line = table.lines().find(|line| line.starts_with("TCP "));
+    line.and_then(|line| line.split_ascii_whitespace().nth(4)) == Some("yes")
 }
 
 /// A line of `/proc/net/tcp`: both addresses, and the inode, of a connection that is established.
@@ -147,6 +176,20 @@ mod tests {
         for line in ["", "a b c d", "0: 0100007F:1F90 00000000:0000 0A 0 0 0 0 0 9 1"] {
             assert_eq!(established(line), None, "{line}");
         }
+    }
+
+    #[test]
+    fn pressure_is_read_from_the_kernels_table() {
+        let table = |word: &str| {
+            format!(
+                "protocol  size sockets  memory press maxhdr  slab module     cl co di\n\
+                 TCPv6     2600      7     3   yes    320   yes  kernel      y  y  y\n\
+                 TCP       2408     12     5   {word}     320   yes  kernel      y  y  y\n"
+            )
+        };
+        assert!(is_pressed(&table("yes")));
+        assert!(!is_pressed(&table("no")));
+        assert!(!is_pressed(""));
     }
 
     #[test]

@@ -14,11 +14,12 @@ pub const TRACEPOINTS: [(&str, &str); 4] = [
     ("sched_process_exit", "2.6"),
 ];
 /// Maps that are of use only with trace headers.
-pub(super) const PROPAGATION_MAPS: [&str; 11] = [
+pub(super) const PROPAGATION_MAPS: [&str; 12] = [
     "SOCKETS",
     "BOUNDARIES",
     "HTTP_PORTS",
     "DESTINATIONS",
+    "PROXIED_HOSTS",
     "REQUESTS",
     "LONG_HEADS",
     "WORKING",

@@ -15,7 +15,9 @@ use aya::{
     maps::{HashMap, MapData, SockHash, lpm_trie},
     programs::{CgroupAttachMode, SkMsg, SockOps},
 };
-use tracer_common::{BOUNDARY_HERE, BOUNDARY_NEVER, POLICY_SLOTS, PORT_WORDS, policy_slot, policy_tag};
+use tracer_common::{
+    AUTHORITY_BYTES, BOUNDARY_HERE, BOUNDARY_NEVER, POLICY_SLOTS, PORT_WORDS, policy_slot, policy_tag,
+};
 
 use super::{
     error::{KernelError, load_error, refused},
@@ -31,8 +33,37 @@ pub struct PropagationPlan {
     /// Address ranges with the length of their prefix, and whether headers may go there. The longest
     /// prefix that fits an address decides.
     pub destinations: Vec<(IpAddr, u8, bool)>,
+    /// Hosts that the targets of requests may name, as a forward proxy gets them.
+    pub proxied_hosts: Vec<ProxiedHost>,
     /// Ports that are known to speak HTTP/1.
     pub http_ports: Vec<u16>,
+}
+
+/// A host that the target of a request may name: `HOST`, or `HOST:PORT`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ProxiedHost(String);
+
+impl ProxiedHost {
+    /// None if no target can name it so.
+    pub fn new(text: &str) -> Option<Self> {
+        let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b".-_:[]".contains(&byte);
+        (!text.is_empty() && text.len() < AUTHORITY_BYTES && text.bytes().all(is_plain))
+            .then(|| Self(text.to_ascii_lowercase()))
+    }
+
+    /// In small letters.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// As the kernel programs look it up: they set this bit in every byte, which makes letters small.
+    fn key(&self) -> [u8; AUTHORITY_BYTES] {
+        let mut key = [0; AUTHORITY_BYTES];
+        for (to, from) in key.iter_mut().zip(self.0.bytes()) {
+            *to = from | 0x20;
+        }
+        key
+    }
 }
 
 /// How long the kernel programs go on when the agent says nothing.
@@ -70,6 +101,11 @@ impl Propagation {
             };
             let key = lpm_trie::Key::new(u32::from(length), bytes);
             destinations.insert(&key, u8::from(*allowed), 0).map_err(load_error)?;
+        }
+        let mut hosts: HashMap<&mut MapData, [u8; AUTHORITY_BYTES], u8> =
+            map_mut(ebpf, "PROXIED_HOSTS").and_then(|map| HashMap::try_from(map).map_err(load_error))?;
+        for host in &plan.proxied_hosts {
+            hosts.insert(host.key(), 1, 0).map_err(load_error)?;
         }
         let profiles = take(ebpf, "PROFILES").and_then(|map| HashMap::try_from(map).map_err(load_error))?;
         let sockets: SockHash<MapData, u64> =
@@ -176,6 +212,11 @@ impl Propagation {
     pub fn admit_wanted(&mut self) {
         let begin = Instant::now();
         if self.wanted.is_empty() || begin < self.next_look {
+            return;
+        }
+        // TCP's minimum for each socket does not hold in the map.
+        if preexisting::is_short_of_memory() {
+            self.next_look = begin + Duration::from_secs(1);
             return;
         }
         let mut wanted = std::mem::take(&mut self.wanted);

@@ -87,8 +87,9 @@ counters! {
     HeadersPushed "headers.pushed" "calls that a trace header was added to";
     HeadersForwarded "headers.forwarded" "calls whose forwarded trace header was made to name them";
     HeadersOwn "headers.own" "calls without one of ours: they carry the application's own trace header";
-    HeadersBlocking "headers.blocking" "calls without a trace header: later request of a blocking socket";
-    HeadersUnknownPort "headers.unknown_port" "calls without a trace header: port not known to speak HTTP/1 (--propagation-http-ports), and the socket blocks or the kernel is limited";
+    HeadersBlocking "headers.blocking" "calls without a trace header: later request of a blocking socket; non-blocking sockets get more";
+    HeadersUnknownPort "headers.unknown_port" "calls without a trace header: first request of a blocking socket to a port not known to speak HTTP/1 (--propagation-http-ports names ports)";
+    HeadersUnknownPortLimited "headers.unknown_port_limited" "calls without a trace header: port not known to speak HTTP/1 (--propagation-http-ports names ports), on a kernel with a wrong FIONREAD (tracer doctor)";
     HeadersQueue "headers.queue" "calls without a trace header: send queue not empty, or small";
     HeadersBoundary "headers.boundary" "calls without a trace header: boundary unknown";
     HeadersTooLong "headers.too_long" "calls without a trace header: head too long";
@@ -106,6 +107,10 @@ counters! {
     HeadersOtherContext "headers.other_context" "calls without a trace header: their request's trace is told by another header";
     HeadersLater "headers.later" "calls without a trace header: their request is known only later, or not at all";
     HeadersOnlyFirst "headers.only_first" "calls without a trace header: later request of a connection, on a kernel with a wrong FIONREAD (tracer doctor)";
+    HeadersIoUring "headers.io_uring" "calls without a trace header: the caller uses io_uring, whose zero-copy sends would fail";
+    HeadersMemory "headers.memory" "calls without a trace header: memory for sockets is short (tcp_mem, or the limits of the memory group)";
+    HeadersKernelSocket "headers.kernel_socket" "calls without a trace header: the socket is the kernel's own";
+    HeadersOtherHost "headers.other_host" "calls without a trace header: their target names another host, for a forward proxy (propagation.proxied_hosts lists hosts)";
     HeadersNotEntered "headers.not_entered" "calls without a trace header: connection not seen to be opened";
     SpansUnnamed "spans.unnamed" "spans named by their method alone: the service has too many different paths";
     SpansNotSampled "spans.not_sampled" "spans that the sampler left out";
@@ -162,6 +167,11 @@ impl Counter {
             InjectionOutcome::ParentUnknown => Self::HeadersLater,
             InjectionOutcome::OtherContext => Self::HeadersOtherContext,
             InjectionOutcome::FirstOnly => Self::HeadersOnlyFirst,
+            InjectionOutcome::IoUring => Self::HeadersIoUring,
+            InjectionOutcome::MemoryPressure => Self::HeadersMemory,
+            InjectionOutcome::KernelSocket => Self::HeadersKernelSocket,
+            InjectionOutcome::UnknownPortLimited => Self::HeadersUnknownPortLimited,
+            InjectionOutcome::OtherHost => Self::HeadersOtherHost,
             InjectionOutcome::NotEntered => Self::HeadersNotEntered,
         }
     }

@@ -319,7 +319,7 @@ unsafe fn without_bytes(sk: *mut c_void, tcp: *const c_void, ret: i32, direction
         if direction == SEND {
             connection.pre_first_ns = 0;
             if propagates() {
-                send_failed(sk);
+                send_failed(sk, tcp, connection, ret, current.pid());
             }
             return;
         }

@@ -24,7 +24,8 @@ pub(crate) struct Head {
     pub(crate) states: u32,
     pub(crate) state_begin: [u32; STATES],
     pub(crate) state_end: [u32; STATES],
-    pub(crate) zero: u32,
+    /// Where the target begins; 0 if the method is longer than 15 bytes.
+    pub(crate) target: u32,
     /// Fields `content-length`.
     pub(crate) lengths: u32,
     /// `Head::*` bits.
@@ -37,7 +38,7 @@ pub(crate) struct Head {
 pub(crate) const STATES: usize = 4;
 
 const LOW_SEVEN: u64 = 0x7f7f_7f7f_7f7f_7f7f;
-const LOWER: u64 = 0x2020_2020_2020_2020;
+pub(super) const LOWER: u64 = 0x2020_2020_2020_2020;
 const CR: u64 = 13;
 const SPACE: u64 = 32;
 const COLON: u64 = 58;
@@ -58,6 +59,8 @@ impl Head {
     pub(crate) const OTHER_CONTEXT: u32 = 64;
     /// The method is CONNECT.
     pub(crate) const CONNECT: u32 = 32;
+    /// The target names a host: it begins neither with `/` nor with `*`.
+    pub(crate) const OTHER_HOST: u32 = 128;
     /// Bytes without which no request is complete.
     pub(crate) const LEAST: u32 = 16;
 }
@@ -95,7 +98,7 @@ const fn line_feeds(word: u64) -> u64 {
 
 /// The highest bit of each byte that is 0.
 #[inline(always)]
-const fn equal(x: u64) -> u64 {
+pub(super) const fn equal(x: u64) -> u64 {
     !(((x & LOW_SEVEN) + LOW_SEVEN) | x | LOW_SEVEN)
 }
 
@@ -207,6 +210,20 @@ fn request_line(head: &mut Head, text: &impl Text, end: u64) -> bool {
     }
     if method == const { word(b"CONNECT ") } {
         head.flags |= Head::CONNECT;
+    }
+    const SPACES: u64 = 0x2020_2020_2020_2020;
+    let mut at = 1;
+    let mut spaces = equal(method ^ SPACES);
+    if spaces == 0 {
+        at = 9;
+        spaces = equal(text.word(8) ^ SPACES);
+    }
+    let lowest = (spaces & spaces.wrapping_neg()) >> 7;
+    if spaces != 0 {
+        head.target = (at + (lowest.wrapping_mul(0x0001_0203_0405_0607) >> 56)) as u32;
+    }
+    if !matches!(text.word(u64::from(head.target)) as u8, b'/' | b'*') {
+        head.flags |= Head::OTHER_HOST;
     }
     true
 }

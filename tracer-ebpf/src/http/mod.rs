@@ -3,6 +3,7 @@
 //! This folder is plain code without helpers and maps. The agent's tests compile it for the host and compare it
 //! with the agent's own reader (`tracer-agent/src/protocol/http1/kernel_tests.rs`).
 
+pub(crate) mod authority;
 pub(crate) mod head;
 pub(crate) mod traceparent;
 pub(crate) mod tracestate;

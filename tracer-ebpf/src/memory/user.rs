@@ -20,6 +20,35 @@ pub(crate) const PF_IO_WORKER: u32 = 0x10;
 
 pub(crate) const PF_KTHREAD: u32 = 0x0020_0000;
 
+/// Whether the running thread is a worker of io_uring, or it or its process's first thread has used io_uring.
+#[inline(always)]
+pub(crate) unsafe fn uses_io_uring() -> bool {
+    // SAFETY: typed pointers.
+    unsafe {
+        if offset!(task_io_uring) == u64::from(ABSENT) {
+            return false;
+        }
+        let task: *const c_void = bpf_get_current_task_btf().cast_const().cast();
+        let leader: *const c_void = load(task, offset!(task_group_leader));
+        load::<u32>(task, offset!(task_flags)) & PF_IO_WORKER != 0
+            || load::<u64>(task, offset!(task_io_uring)) != 0
+            || load::<u64>(leader, offset!(task_io_uring)) != 0
+    }
+}
+
+/// Whether the socket belongs to the kernel.
+///
+/// # Safety
+/// `sk` is the hook's own socket.
+#[inline(always)]
+pub(crate) unsafe fn is_of_kernel(sk: *const c_void) -> bool {
+    // SAFETY: as the caller's.
+    unsafe {
+        let byte: u8 = load(sk, offset!(sock_kern_sock));
+        u64::from(byte) & offset!(sock_kern_sock_mask) != 0
+    }
+}
+
 /// Why a call that sends pages has no buffer of the process's.
 ///
 /// # Safety
@@ -32,8 +61,7 @@ pub(crate) unsafe fn without_buffer(sk: *const c_void) -> NoBytes {
         if load::<u32>(task, offset!(task_flags)) & (PF_IO_WORKER | PF_KTHREAD) != 0 {
             return NoBytes::IoUring;
         }
-        let kernel_socket: u8 = load(sk, offset!(sock_kern_sock));
-        if u64::from(kernel_socket) & offset!(sock_kern_sock_mask) != 0 {
+        if is_of_kernel(sk) {
             return NoBytes::KernelSocket;
         }
         let registers = bpf_task_pt_regs(task.cast_mut().cast()) as *const pt_regs;
@@ -100,8 +128,7 @@ impl Buffers {
 pub(crate) unsafe fn buffers_of_call(sk: *const c_void, length: u64) -> Option<Buffers> {
     // SAFETY: typed pointers; user memory is read through helpers.
     unsafe {
-        let kernel_socket: u8 = load(sk, offset!(sock_kern_sock));
-        if u64::from(kernel_socket) & offset!(sock_kern_sock_mask) != 0 {
+        if is_of_kernel(sk) {
             return None;
         }
         let task: *const c_void = bpf_get_current_task_btf().cast_const().cast();

@@ -20,7 +20,8 @@ use crate::{
     memory::layout::{load, offset},
     propagate::{
         outgoing::{Outgoing, SOCKETS, State},
-        report::refuse_all,
+        pressure::is_short_of_memory,
+        report::{refuse_all, refuse_as},
     },
 };
 
@@ -57,14 +58,24 @@ pub(crate) unsafe fn established(ops: *mut bpf_sock_ops, sk: *mut c_void, outgoi
             refuse_all(outgoing, connection, 0, position, InjectionOutcome::InUse);
             return;
         }
+        if let Some(why) = outgoing.kept_out.checked_sub(1) {
+            outgoing.refused = outgoing.kept_out;
+            refuse_as(connection, 0, position, why);
+            return;
+        }
+        if is_short_of_memory(tcp) {
+            refuse_all(outgoing, connection, 0, position, InjectionOutcome::MemoryPressure);
+            return;
+        }
         if let Err(why) = may_enter(tcp, outgoing) {
             refuse_all(outgoing, connection, 0, position, why);
             return;
         }
-        if (is_blocking(tcp) || leaves_at_once())
-            && !is_http_port(u16::from_be(load(tcp, offset!(sock_dport))))
-        {
-            refuse_all(outgoing, connection, 0, position, InjectionOutcome::UnknownPort);
+        let blocks = is_blocking(tcp);
+        if (blocks || leaves_at_once()) && !is_http_port(u16::from_be(load(tcp, offset!(sock_dport)))) {
+            let why =
+                if blocks { InjectionOutcome::UnknownPort } else { InjectionOutcome::UnknownPortLimited };
+            refuse_all(outgoing, connection, 0, position, why);
             return;
         }
         // Bytes that were sent with the SYN belong to a message that was not seen.

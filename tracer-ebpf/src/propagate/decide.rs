@@ -26,6 +26,7 @@ use crate::{
         framing::{Boundary, boundary},
         outgoing::{Outgoing, State},
         report::{refuse, refuse_all, told_of},
+        third_party::tracer_lists_host,
         write::{LONGEST_WITH_HEADER, PASS, has_space, push, rewrite},
     },
     scratch::{Scratch, give_back, scratch_at, take_scratch, tracer_trace_parent},
@@ -256,6 +257,7 @@ unsafe fn in_scratch(
             at,
             size,
             scratch,
+            index,
             head,
             request_line,
             flags,
@@ -286,6 +288,7 @@ unsafe fn give(
     at: u32,
     size: u32,
     scratch: *mut Scratch,
+    index: u64,
     head: u32,
     request_line: u32,
     flags: u32,
@@ -297,6 +300,8 @@ unsafe fn give(
 ) -> Result<u32, InjectionOutcome> {
     // SAFETY: as the caller's.
     unsafe {
+        // A forward proxy passes the request on to the host that its target names.
+        let is_other = flags & Head::OTHER_HOST != 0 && tracer_lists_host(index) == 0;
         if parents != 0 {
             // A request with a header of its own is linked by that header.
             let client = &(*scratch).client;
@@ -308,6 +313,9 @@ unsafe fn give(
             connection.flags |= Connection::HEADED;
             if !is_forwarded {
                 return Err(InjectionOutcome::OwnHeader);
+            }
+            if is_other {
+                return Err(InjectionOutcome::OtherHost);
             }
             // As for an insertion: a send that ends within the line would send a part of the change.
             if !has_space(tcp, head) {
@@ -328,6 +336,9 @@ unsafe fn give(
         }
         if flags & Head::OTHER_CONTEXT != 0 {
             return Err(InjectionOutcome::OwnHeader);
+        }
+        if is_other {
+            return Err(InjectionOutcome::OtherHost);
         }
         if let Some(outcome) = refused(found) {
             return Err(outcome);

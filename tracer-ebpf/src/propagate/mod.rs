@@ -8,6 +8,8 @@ pub(crate) mod admit;
 pub(crate) mod decide;
 pub(crate) mod framing;
 pub(crate) mod outgoing;
+pub(crate) mod pressure;
 pub(crate) mod report;
+pub(crate) mod third_party;
 pub(crate) mod unseen;
 pub(crate) mod write;

@@ -8,6 +8,7 @@ use aya_ebpf::{
     macros::{btf_map, map},
     maps::SockHash,
 };
+use tracer_common::InjectionOutcome;
 
 use crate::{
     connection::Connection,
@@ -16,6 +17,11 @@ use crate::{
         process::{is_idle, waits_again},
     },
     ids::ServedRequest,
+    memory::{
+        layout::{load, offset},
+        user::{is_of_kernel, uses_io_uring},
+    },
+    propagate::report::refuse_all,
     select::Current,
 };
 
@@ -50,7 +56,10 @@ pub(crate) struct Outgoing {
     pub(crate) was_idle: u8,
     /// Not 0 if the ids of the client request in progress were filed for the other end.
     pub(crate) is_filed: u8,
-    pub(crate) zero: [u8; 5],
+    /// The [`InjectionOutcome`](tracer_common::InjectionOutcome) that was certain when the connection was opened, plus one;
+    /// 0 for none.
+    pub(crate) kept_out: u8,
+    pub(crate) zero: [u8; 4],
 }
 
 /// The state of a socket with respect to the sockmap.
@@ -100,6 +109,14 @@ pub(crate) unsafe fn opened(sk: *mut c_void, current: Current) {
         outgoing.is_certain = 0;
         outgoing.is_allowed = 0;
         outgoing.refused = 0;
+        // A sockmap takes zero-copy sends from a socket for its whole life (`SOCK_SUPPORT_ZC`, `sock_replace_proto`).
+        outgoing.kept_out = if is_of_kernel(sk) {
+            InjectionOutcome::KernelSocket as u8 + 1
+        } else if uses_io_uring() {
+            InjectionOutcome::IoUring as u8 + 1
+        } else {
+            0
+        };
         outgoing.has_sent = 0;
         outgoing.is_filed = 0;
     }
@@ -134,17 +151,37 @@ pub(crate) unsafe fn served_by<'a>(sk: *mut c_void) -> Option<&'a ServedRequest>
     unsafe { find_outgoing(sk, 0).map(|outgoing| &outgoing.serves) }
 }
 
-/// Handles a failed send: another client request may be sent at this position.
+/// Handles a failed send: another client request may be sent at this position. A send that fails for want of space
+/// although nothing waits in the socket failed for want of memory: the agent takes the socket out of the sockmap.
 ///
 /// # Safety
 /// As [`opened`].
 #[inline(always)]
-pub(crate) unsafe fn send_failed(sk: *mut c_void) {
+pub(crate) unsafe fn send_failed(
+    sk: *mut c_void,
+    tcp: *const c_void,
+    connection: &Connection,
+    error: i32,
+    pid: u32,
+) {
     // SAFETY: as the caller's.
-    if let Some(outgoing) = unsafe { find_outgoing(sk, 0) } {
+    unsafe {
+        let Some(outgoing) = find_outgoing(sk, 0) else { return };
         outgoing.is_filed = 0;
+        if error != -EAGAIN || outgoing.refused != 0 || load::<u32>(tcp, offset!(sock_wmem_queued)) != 0 {
+            return;
+        }
+        // The ids of its requests are filed within the sends again.
+        outgoing.is_certain = 0;
+        let position = load::<u32>(tcp, offset!(tcp_sock_write_seq)).wrapping_sub(connection.inserted);
+        if !refuse_all(outgoing, connection, pid, position, InjectionOutcome::MemoryPressure) {
+            outgoing.refused = 0;
+        }
     }
 }
+
+/// `include/uapi/asm-generic/errno-base.h`.
+const EAGAIN: i32 = 11;
 
 /// Handles the end of the first send of a client request. The next turn begins another client request.
 ///

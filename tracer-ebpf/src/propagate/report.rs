@@ -8,7 +8,7 @@ use crate::{
     ids::{NONE, ServedRequest},
     memory::words::clear,
     propagate::outgoing::Outgoing,
-    ring::{count, reserve, submit_flags},
+    ring::{FORCE_WAKEUP, count, reserve, submit_flags},
     select::Current,
 };
 
@@ -71,6 +71,13 @@ pub(crate) fn refuse(
     tracer_refuse(connection.number, places, outcome as u64, u64::from(lasting), key) != 0
 }
 
+/// Reports that no later request of this connection gets a header, by the number of the outcome.
+#[inline(always)]
+pub(crate) fn refuse_as(connection: &Connection, pid: u32, position: u32, outcome: u8) -> bool {
+    let places = u64::from(pid) << 32 | u64::from(position);
+    tracer_refuse(connection.number, places, u64::from(outcome), 1, 0) != 0
+}
+
 /// [`refuse`] with packed parameters: the halves of `places` are process and position.
 #[unsafe(no_mangle)]
 #[inline(never)]
@@ -92,7 +99,8 @@ pub extern "C" fn tracer_refuse(number: u64, places: u64, outcome: u64, lasting:
         (*to).parent_connection = key;
         (*to).lasting = lasting as u16;
     }
-    entry.submit(submit_flags(false));
+    // A socket that only the agent can take out of the sockmap waits for it.
+    entry.submit(if key != 0 { FORCE_WAKEUP } else { submit_flags(false) });
     1
 }
 
@@ -110,7 +118,7 @@ pub(crate) fn refuse_all(
         return true;
     }
     outgoing.refused = why as u8 + 1;
-    let key = if matches!(why, InjectionOutcome::InUse) { outgoing.key } else { 0 };
+    let key = if matches!(why, InjectionOutcome::InUse | InjectionOutcome::MemoryPressure) { outgoing.key } else { 0 };
     refuse(connection, pid, position, why, true, key)
 }
 

@@ -33,6 +33,22 @@ pub(crate) const PASS: u32 = 1;
 /// `__SK_DROP`: the send fails.
 const DROP: u32 = 0;
 
+/// Whether the inserted bytes, which end at this offset, leave in one piece with what is before them, or not at all.
+///
+/// When memory runs out in the middle of a message, `tcp_bpf_push` sends a part of it, and `tcp_bpf_send_verdict` takes
+/// the rest off the result that the application gets, inserted bytes included. Behind the inserted bytes that is right;
+/// before their end, the application would send bytes twice. The first segment of an empty queue always gets its
+/// memory: `tcp_wmem_schedule` and `tcp_stream_alloc_skb` force it, up to `tcp_wmem[0]` (4,096 bytes) less the
+/// `sk_buff` itself. A segment can be shorter than the known size by 40 bytes of TCP options.
+#[inline(always)]
+unsafe fn leaves_whole(tcp: *const c_void, end: u32) -> bool {
+    // SAFETY: as the caller's.
+    end <= FORCED && end + 40 <= unsafe { load::<u32>(tcp, offset!(tcp_sock_mss_cache)) }
+}
+
+/// Bytes that the first segment can hold whatever memory is left.
+const FORCED: u32 = 2048;
+
 /// Whether a head of this length fits into the send buffer at once. If the send buffer fills, the kernel does not count
 /// the inserted bytes, and the application sends bytes again. So no byte may wait in the socket, and the buffer must
 /// hold the head twice, with the kernel's own data for each TCP segment.
@@ -104,7 +120,7 @@ pub(crate) unsafe fn push(
         if state != 0 {
             pushed += STATE_NAME + state + 2;
         }
-        if head + pushed > LONGEST_WITH_HEADER {
+        if head + pushed > LONGEST_WITH_HEADER || !leaves_whole(tcp, begin + pushed) {
             return Err(InjectionOutcome::HeadTooLong);
         }
         if !has_space(tcp, head + pushed) {

@@ -275,6 +275,8 @@ impl FramingFields {
                     self.content_length = Some(length);
                 }
             }
+            // RFC 2616 section 3.6: no coding. Later RFCs dropped the word, and servers still send it.
+            Framing::TransferEncoding if value.trim_ascii().eq_ignore_ascii_case(b"identity") => (),
             Framing::TransferEncoding => {
                 let last = value.rsplit(|byte| *byte == b',').next().unwrap_or_default().trim_ascii();
                 self.transfer_encoding = true;

@@ -9,6 +9,7 @@ use tracer_common::MAX_STATE;
 
 use self::kernel::{
     Text, TextMut,
+    authority::{self, Authority},
     head::{self, Head},
     traceparent::{self, Ids},
     tracestate::{self, Members},
@@ -94,6 +95,57 @@ impl Read {
     /// Whether the kernel programs trust what they read.
     fn is_certain(&self) -> bool {
         self.head.flags & (Head::NOT_HTTP | Head::ODD) == 0 && self.head.head != 0
+    }
+}
+
+/// The authority that the kernel programs read of a target, if it names a host.
+fn authority_of(bytes: &[u8]) -> Option<String> {
+    let read = Read::of(bytes);
+    assert!(read.is_certain());
+    if read.head.flags & Head::OTHER_HOST == 0 {
+        return None;
+    }
+    let (mut authority, text) = (Authority::default(), Buffer::of(bytes));
+    if authority.begin(&read.head, &text) {
+        let _ = (0..authority::WORDS as u64).any(|index| authority::step(&mut authority, &text, index));
+    }
+    if !authority.is_whole() {
+        return Some(String::new());
+    }
+    let bytes: Vec<u8> = authority.text.iter().flat_map(|word| word.to_le_bytes()).collect();
+    let length = bytes.iter().position(|byte| *byte == 0).expect("zeros behind it");
+    assert!(bytes[length..].iter().all(|byte| *byte == 0));
+    Some(String::from_utf8(bytes[..length].to_vec()).expect("ASCII"))
+}
+
+#[test]
+fn a_target_that_names_a_host_is_told_from_a_path() {
+    let long = "h".repeat(130);
+    let most = "m".repeat(127);
+    let cases = [
+        ("/", None),
+        ("*", None),
+        ("//other/a", None),
+        ("/http://other/", None),
+        ("http://other/", Some("other")),
+        ("HTTP://Other.Example:8080/a", Some("other.example:8080")),
+        ("http://other", Some("other")),
+        ("http://other?a=/b", Some("other")),
+        ("http://listed@other/", Some("listed`other")),
+        ("https://other/", Some("")),
+        ("other:443", Some("")),
+        ("http://", Some("")),
+        (" /", Some("")),
+        (&format!("http://{most}/"), Some(&most[..])),
+        (&format!("http://{long}/"), Some("")),
+    ];
+    for method in ["GET", "PROPFIND", "MKCALENDAR", "BASELINE-CONTROL"] {
+        for (target, expected) in &cases {
+            let head = format!("{method} {target} HTTP/1.1\r\nHost: a\r\n\r\n");
+            // A longer method hides where the target begins, which is then no path.
+            let expected = if method.len() > 15 { Some("") } else { *expected };
+            assert_eq!(authority_of(head.as_bytes()).as_deref(), expected, "{head}");
+        }
     }
 }
 

@@ -213,6 +213,17 @@ fn answers_without_a_body_have_none_whatever_they_announce() {
 }
 
 #[test]
+fn an_identity_coding_beside_a_length_is_no_coding() {
+    let lines: &[Line<'_>] = &[
+        (Q, b"POST /a HTTP/1.1\r\nTransfer-Encoding: identity\r\nContent-Length: 2\r\n\r\nab"),
+        (A, b"HTTP/1.1 200 OK\r\nTransfer-Encoding: Identity \r\nContent-Length: 3\r\n\r\nabc"),
+        (Q, b"GET /next HTTP/1.1\r\n\r\n"),
+        (A, b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"),
+    ];
+    assert_eq!(conversation(lines), [seen("POST", "/a", 200, 2, 3), seen("GET", "/next", 200, 0, 0)]);
+}
+
+#[test]
 fn chunked_bodies_with_extensions_and_trailers() {
     let lines: &[Line<'_>] = &[
         (Q, b"POST /up HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n3;x=y\r\nabc\r\nA\r\n0123456789\r\n0\r\nT: v\r\n\r\n"),

@@ -1,0 +1,64 @@
+//! Memory for sockets. TCP guarantees each socket a minimum that the send path of a sockmap lacks: under pressure a send
+//! in the sockmap fails before `tracer_sk_msg` runs, again and again (`sk_msg_alloc`, `net/core/skmsg.c`).
+
+use core::ffi::c_void;
+
+use aya_ebpf::helpers::generated::{bpf_jiffies64, bpf_probe_read_kernel};
+use tracer_common::ABSENT;
+
+use crate::memory::layout::{load, offset};
+
+/// Pages that a memory group must have left for TCP: several send buffers.
+const HEADROOM: u64 = 256;
+
+/// Memory groups that are looked at, from the socket's own upwards.
+const LEVELS: u32 = 4;
+
+/// Whether memory for sockets is short: the protocol's, or that of the socket's memory group.
+///
+/// # Safety
+/// `sk` is a socket that the kernel passed to the program.
+#[inline(always)]
+pub(crate) unsafe fn is_short_of_memory(sk: *const c_void) -> bool {
+    // SAFETY: typed pointers; the verifier makes reads through null return 0. The helper writes one word.
+    unsafe {
+        let protocol: *const c_void = load(sk, offset!(sock_prot));
+        let pressure: *const c_void = load(protocol, offset!(proto_memory_pressure));
+        let mut value = 0u64;
+        bpf_probe_read_kernel((&raw mut value).cast(), 8, pressure);
+        if value != 0 {
+            return true;
+        }
+        if offset!(sock_memcg) == u64::from(ABSENT) {
+            return false;
+        }
+        let group: *const c_void = load(sk, offset!(sock_memcg));
+        if group.is_null() {
+            return false;
+        }
+        // cgroup v2: reclaim was hard until this time, in jiffies.
+        if offset!(memcg_socket_pressure) != u64::from(ABSENT) {
+            let until: u64 = load(group, offset!(memcg_socket_pressure));
+            if (bpf_jiffies64().wrapping_sub(until) as i64) < 0 {
+                return true;
+            }
+        }
+        // cgroup v1: `memory.kmem.tcp.limit_in_bytes`.
+        if offset!(memcg_tcpmem) == u64::from(ABSENT) {
+            return false;
+        }
+        let mut counter = group.byte_add(offset!(memcg_tcpmem) as usize);
+        let [usage_at, most_at, parent_at] =
+            [offset!(page_counter_usage), offset!(page_counter_max), offset!(page_counter_parent)];
+        let mut level = 0;
+        while level < LEVELS && !counter.is_null() {
+            let (usage, most): (u64, u64) = (load(counter, usage_at), load(counter, most_at));
+            if usage + HEADROOM > most {
+                return true;
+            }
+            counter = load(counter, parent_at);
+            level += 1;
+        }
+    }
+    false
+}
