@@ -118,7 +118,11 @@ pub(crate) fn refuse_all(
         return true;
     }
     outgoing.refused = why as u8 + 1;
-    let key = if matches!(why, InjectionOutcome::InUse | InjectionOutcome::MemoryPressure) { outgoing.key } else { 0 };
+    let key = if matches!(why, InjectionOutcome::InUse | InjectionOutcome::MemoryPressure) {
+        outgoing.key
+    } else {
+        0
+    };
     refuse(connection, pid, position, why, true, key)
 }
 
