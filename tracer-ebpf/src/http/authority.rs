@@ -3,7 +3,7 @@
 
 use super::{
     Text,
-    head::{Head, LOWER, equal},
+    head::{LOWER, equal},
     word,
 };
 
@@ -25,11 +25,10 @@ pub(crate) struct Authority {
 }
 
 impl Authority {
-    /// That of a head's target. None if the target is not one of `http`.
+    /// That of a target which begins here. Returns whether the target is one of `http`.
     #[inline(always)]
-    pub(crate) fn begin(&mut self, head: &Head, text: &impl Text) -> bool {
-        let target = u64::from(head.target);
-        self.begin = head.target + 7;
+    pub(crate) fn begin(&mut self, target: u64, text: &impl Text) -> bool {
+        self.begin = target as u32 + 7;
         (text.word(target) | LOWER) << 8 == const { word(b"\0http://") }
     }
 
@@ -38,6 +37,25 @@ impl Authority {
     pub(crate) fn is_whole(&self) -> bool {
         self.has_end != 0
     }
+}
+
+/// Where the target of a request line begins; 0 if the method is longer than 15 bytes.
+#[inline(always)]
+pub(crate) fn target(text: &impl Text) -> u64 {
+    let mut at = 1;
+    let mut spaces = equal(text.word(0) ^ SPACES);
+    if spaces == 0 {
+        at = 9;
+        spaces = equal(text.word(8) ^ SPACES);
+    }
+    let lowest = (spaces & spaces.wrapping_neg()) >> 7;
+    if spaces == 0 { 0 } else { at + (lowest.wrapping_mul(0x0001_0203_0405_0607) >> 56) }
+}
+
+/// Whether the target that begins here names no host.
+#[inline(always)]
+pub(crate) fn is_path(target: u64, text: &impl Text) -> bool {
+    matches!(text.word(target) as u8, b'/' | b'*')
 }
 
 /// Looks at the eight bytes with this number. Returns whether the authority ends there.

@@ -24,8 +24,7 @@ pub(crate) struct Head {
     pub(crate) states: u32,
     pub(crate) state_begin: [u32; STATES],
     pub(crate) state_end: [u32; STATES],
-    /// Where the target begins; 0 if the method is longer than 15 bytes.
-    pub(crate) target: u32,
+    pub(crate) zero: u32,
     /// Fields `content-length`.
     pub(crate) lengths: u32,
     /// `Head::*` bits.
@@ -59,8 +58,6 @@ impl Head {
     pub(crate) const OTHER_CONTEXT: u32 = 64;
     /// The method is CONNECT.
     pub(crate) const CONNECT: u32 = 32;
-    /// The target names a host: it begins neither with `/` nor with `*`.
-    pub(crate) const OTHER_HOST: u32 = 128;
     /// Bytes without which no request is complete.
     pub(crate) const LEAST: u32 = 16;
 }
@@ -210,20 +207,6 @@ fn request_line(head: &mut Head, text: &impl Text, end: u64) -> bool {
     }
     if method == const { word(b"CONNECT ") } {
         head.flags |= Head::CONNECT;
-    }
-    const SPACES: u64 = 0x2020_2020_2020_2020;
-    let mut at = 1;
-    let mut spaces = equal(method ^ SPACES);
-    if spaces == 0 {
-        at = 9;
-        spaces = equal(text.word(8) ^ SPACES);
-    }
-    let lowest = (spaces & spaces.wrapping_neg()) >> 7;
-    if spaces != 0 {
-        head.target = (at + (lowest.wrapping_mul(0x0001_0203_0405_0607) >> 56)) as u32;
-    }
-    if !matches!(text.word(u64::from(head.target)) as u8, b'/' | b'*') {
-        head.flags |= Head::OTHER_HOST;
     }
     true
 }

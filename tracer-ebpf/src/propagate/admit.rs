@@ -54,28 +54,9 @@ pub(crate) unsafe fn established(ops: *mut bpf_sock_ops, sk: *mut c_void, outgoi
         // The callback is needed for all sockets: it files the ids of client requests without a header.
         call_back(ops, true);
         let position: u32 = load(tcp, offset!(tcp_sock_write_seq));
-        if load::<u64>(tcp, offset!(sock_user_data)) != 0 {
-            refuse_all(outgoing, connection, 0, position, InjectionOutcome::InUse);
-            return;
-        }
-        if let Some(why) = outgoing.kept_out.checked_sub(1) {
-            outgoing.refused = outgoing.kept_out;
-            refuse_as(connection, 0, position, why);
-            return;
-        }
-        if is_short_of_memory(tcp) {
-            refuse_all(outgoing, connection, 0, position, InjectionOutcome::MemoryPressure);
-            return;
-        }
-        if let Err(why) = may_enter(tcp, outgoing) {
-            refuse_all(outgoing, connection, 0, position, why);
-            return;
-        }
-        let blocks = is_blocking(tcp);
-        if (blocks || leaves_at_once()) && !is_http_port(u16::from_be(load(tcp, offset!(sock_dport)))) {
-            let why =
-                if blocks { InjectionOutcome::UnknownPort } else { InjectionOutcome::UnknownPortLimited };
-            refuse_all(outgoing, connection, 0, position, why);
+        let why = kept_out(tcp, outgoing);
+        if why != 0 {
+            refuse_as(outgoing, connection, position, why);
             return;
         }
         // Bytes that were sent with the SYN belong to a message that was not seen.
@@ -91,6 +72,32 @@ pub(crate) unsafe fn established(ops: *mut bpf_sock_ops, sk: *mut c_void, outgoi
             return;
         }
         outgoing.state = State::Inside;
+    }
+}
+
+/// The [`InjectionOutcome`] of a connection that must stay out of the sockmap, plus one; 0 for one that may enter.
+#[inline(always)]
+unsafe fn kept_out(tcp: *const c_void, outgoing: &mut Outgoing) -> u8 {
+    // SAFETY: as the caller's.
+    unsafe {
+        if load::<u64>(tcp, offset!(sock_user_data)) != 0 {
+            return InjectionOutcome::InUse as u8 + 1;
+        }
+        if outgoing.kept_out != 0 {
+            return outgoing.kept_out;
+        }
+        if is_short_of_memory(tcp) {
+            return InjectionOutcome::MemoryPressure as u8 + 1;
+        }
+        if let Err(why) = may_enter(tcp, outgoing) {
+            return why as u8 + 1;
+        }
+        let blocks = is_blocking(tcp);
+        if !blocks && !leaves_at_once() || is_http_port(u16::from_be(load(tcp, offset!(sock_dport)))) {
+            return 0;
+        }
+        let why = if blocks { InjectionOutcome::UnknownPort } else { InjectionOutcome::UnknownPortLimited };
+        why as u8 + 1
     }
 }
 

@@ -26,7 +26,7 @@ use crate::{
         framing::{Boundary, boundary},
         outgoing::{Outgoing, State},
         report::{refuse, refuse_all, told_of},
-        third_party::tracer_lists_host,
+        third_party::tracer_may_name,
         write::{LONGEST_WITH_HEADER, PASS, has_space, push, rewrite},
     },
     scratch::{Scratch, give_back, scratch_at, take_scratch, tracer_trace_parent},
@@ -301,7 +301,7 @@ unsafe fn give(
     // SAFETY: as the caller's.
     unsafe {
         // A forward proxy passes the request on to the host that its target names.
-        let is_other = flags & Head::OTHER_HOST != 0 && tracer_lists_host(index) == 0;
+        let is_other = tracer_may_name(index) == 0;
         if parents != 0 {
             // A request with a header of its own is linked by that header.
             let client = &(*scratch).client;

@@ -71,11 +71,14 @@ pub(crate) fn refuse(
     tracer_refuse(connection.number, places, outcome as u64, u64::from(lasting), key) != 0
 }
 
-/// Reports that no later request of this connection gets a header, by the number of the outcome.
+/// Reports, once, that no request of a connection that was just opened gets a header. `why` is the number of the outcome,
+/// plus one.
 #[inline(always)]
-pub(crate) fn refuse_as(connection: &Connection, pid: u32, position: u32, outcome: u8) -> bool {
-    let places = u64::from(pid) << 32 | u64::from(position);
-    tracer_refuse(connection.number, places, u64::from(outcome), 1, 0) != 0
+pub(crate) fn refuse_as(outgoing: &mut Outgoing, connection: &Connection, position: u32, why: u8) {
+    if outgoing.refused == 0 {
+        outgoing.refused = why;
+        tracer_refuse(connection.number, u64::from(position), u64::from(why) - 1, 1, outgoing.key);
+    }
 }
 
 /// [`refuse`] with packed parameters: the halves of `places` are process and position.

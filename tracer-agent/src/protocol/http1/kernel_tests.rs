@@ -102,11 +102,12 @@ impl Read {
 fn authority_of(bytes: &[u8]) -> Option<String> {
     let read = Read::of(bytes);
     assert!(read.is_certain());
-    if read.head.flags & Head::OTHER_HOST == 0 {
+    let (mut authority, text) = (Authority::default(), Buffer::of(bytes));
+    let target = authority::target(&text);
+    if authority::is_path(target, &text) {
         return None;
     }
-    let (mut authority, text) = (Authority::default(), Buffer::of(bytes));
-    if authority.begin(&read.head, &text) {
+    if authority.begin(target, &text) {
         let _ = (0..authority::WORDS as u64).any(|index| authority::step(&mut authority, &text, index));
     }
     if !authority.is_whole() {
