@@ -772,7 +772,8 @@ fn a_forward_proxy_gets_no_header_for_a_host_that_is_not_listed() {
     let config = config.display().to_string();
     let mut tracer = Command::new(tracer_under_test());
     tracer.env(TRUST, "1").args(["run", "--config", &config, "--propagation-proxied-hosts", "127.0.0.1:9"]);
-    let said = run(tracer.args(["--", "sh", "-c", &script]));
+    let output = tracer.args(["--", "sh", "-c", &script]).output().expect("tracer run");
+    let said = String::from_utf8_lossy(&output.stderr);
     let heads = arrived.join().expect("it ends");
     let with: Vec<String> = heads
         .iter()
