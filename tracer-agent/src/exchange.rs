@@ -5,11 +5,11 @@
 
 use std::{any::Any, borrow::Cow, fmt::Debug, sync::Arc};
 
-use bytes::Bytes;
 use tracer_common::{InjectionOutcome, RECEIVE, SEND};
 
 use crate::{
     endpoint::{Endpoint, PeerIdentity},
+    short_bytes::ShortBytes,
     trace_context::{Carried, Incoming},
 };
 
@@ -186,7 +186,7 @@ pub struct Opened {
     /// It exports telemetry: spans of it would be telemetry of telemetry.
     pub is_export: bool,
     /// Its target as it was sent; empty if that is not known.
-    pub asked: Bytes,
+    pub asked: ShortBytes,
     /// The W3C trace context that it carries.
     pub incoming: Option<Box<Incoming>>,
     /// Trace contexts and ids of other formats that it carries, of those that are configured.

@@ -29,6 +29,7 @@ pub mod propagate;
 pub mod protocol;
 pub mod redact;
 pub mod route;
+pub mod short_bytes;
 pub mod sink;
 pub mod span;
 pub mod trace;

@@ -343,6 +343,7 @@ impl Correlator {
             if exchange.kind == Kind::Serve {
                 let attributions = process.server_closed(key, exchange);
                 self.attribute_later(attributions);
+                self.processes.learn(pid);
                 self.processes.tell(pid, &self.rules, self.now_ns);
             }
         }

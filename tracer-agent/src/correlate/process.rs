@@ -1,6 +1,6 @@
 //! One process: its server requests in flight, its strategy, and the rule for what its strategy leaves open.
 
-use bytes::Bytes;
+use crate::short_bytes::ShortBytes;
 use tracer_common::{PROFILE_DEFERRED, PROFILE_NONE, PROFILE_SOLE_OWN, PROFILE_SOLE_REQUEST};
 
 use super::{
@@ -171,7 +171,14 @@ impl Process {
     }
 
     /// A unit has read the head of a server request.
-    pub(super) fn server_opened(&mut self, unit: Unit, key: Key, target: u64, asked: Bytes, start_ns: u64) {
+    pub(super) fn server_opened(
+        &mut self,
+        unit: Unit,
+        key: Key,
+        target: u64,
+        asked: ShortBytes,
+        start_ns: u64,
+    ) {
         let overlaps = !self.in_flight.is_empty();
         let request = ServerRequest {
             key,

@@ -76,15 +76,18 @@ impl Processes {
         self.proxies > 0
     }
 
-    /// The way in which a process works may have changed: later processes of its program, and the kernel programs, need
-    /// to know.
-    #[inline]
-    pub(super) fn tell(&mut self, pid: u32, rules: &Rules, now_ns: u64) {
-        let Some(process) = self.by_pid.get_mut(&pid) else { return };
-        if let Some((program, shown)) = process.newly_shown() {
+    /// The way in which a process works may have been shown: later processes of its program need to know.
+    pub(super) fn learn(&mut self, pid: u32) {
+        if let Some((program, shown)) = self.by_pid.get_mut(&pid).and_then(Process::newly_shown) {
             self.programs.shown(program, shown);
         }
+    }
+
+    /// The way in which a process works may have changed: the kernel programs need to know.
+    #[inline]
+    pub(super) fn tell(&mut self, pid: u32, rules: &Rules, now_ns: u64) {
         if rules.propagates
+            && let Some(process) = self.by_pid.get_mut(&pid)
             && let Some(rule) = process.new_kernel_rule(rules.sole_request, now_ns)
         {
             self.changed.push((pid, Some(rule)));

@@ -113,7 +113,7 @@ fn build_by(
         inserted: 0,
         is_lengthened: false,
         is_late: false,
-        asked: bytes::Bytes::new(),
+        asked: crate::short_bytes::ShortBytes::default(),
     };
     let mut correlator = Correlator::new(
         Rules {

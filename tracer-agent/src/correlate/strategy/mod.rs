@@ -15,7 +15,7 @@ pub(super) mod threads;
 
 use std::fmt;
 
-use bytes::Bytes;
+use crate::short_bytes::ShortBytes;
 
 use super::{
     link::Evidence,
@@ -35,7 +35,7 @@ pub(super) struct ServerRequest {
     /// See [`crate::exchange::Opened::target`].
     pub(super) target: u64,
     /// See [`crate::exchange::Opened::asked`].
-    pub(super) asked: Bytes,
+    pub(super) asked: ShortBytes,
     /// Another server request was in flight at the same time.
     pub(super) overlaps: bool,
     /// Its response has begun: what the process does now need not be for it.
@@ -61,7 +61,7 @@ pub(super) struct ClientRequest<'a> {
     /// See [`crate::exchange::Opened::target`].
     pub(super) target: u64,
     /// See [`crate::exchange::Opened::asked`].
-    pub(super) asked: &'a Bytes,
+    pub(super) asked: &'a ShortBytes,
     /// See [`crate::exchange::Opened::is_late`].
     pub(super) is_late: bool,
 }

@@ -7,7 +7,6 @@
 
 use std::collections::VecDeque;
 
-use bytes::Bytes;
 use rustc_hash::FxHashMap;
 use tracer_common::{PROFILE_DEFERRED, PROFILE_PROXY};
 
@@ -19,6 +18,7 @@ use crate::{
         profile::Profile,
     },
     exchange::{Kind, Unit},
+    short_bytes::ShortBytes,
 };
 
 /// When a proxy sends its upstream requests.
@@ -84,7 +84,7 @@ struct PendingServerRequest {
     /// See [`crate::exchange::Opened::target`].
     target: u64,
     /// See [`crate::exchange::Opened::asked`].
-    asked: Bytes,
+    asked: ShortBytes,
     /// Target of the last upstream request for it; 0 if there was none, or it is not known.
     upstream_target: u64,
     state: UpstreamState,
@@ -139,7 +139,7 @@ struct Upstream {
     at_ns: u64,
     target: u64,
     /// See [`crate::exchange::Opened::asked`].
-    asked: Bytes,
+    asked: ShortBytes,
 }
 
 /// What is known of an upstream request.

@@ -21,7 +21,7 @@ fn open(world: &mut World, end: &End, kind: Kind, offset: u64) -> Pending {
         inserted: 0,
         is_lengthened: false,
         is_late: false,
-        asked: bytes::Bytes::new(),
+        asked: crate::short_bytes::ShortBytes::default(),
     };
     world.correlator.opened(&end.0, &mut opened);
     Pending { facts: end.0.clone(), unit: WORKER, offset, start_ns }

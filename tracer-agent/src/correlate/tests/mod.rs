@@ -156,7 +156,7 @@ impl World {
             inserted: 0,
             is_lengthened: false,
             is_late: false,
-            asked: bytes::Bytes::from(self.asked.clone()),
+            asked: bytes::Bytes::from(self.asked.clone()).into(),
         };
         self.correlator.opened(&end.0, &mut opened);
         Pending { facts: end.0.clone(), unit, offset, start_ns }
@@ -178,7 +178,7 @@ impl World {
             injection: None,
             inserted: 0,
             is_late: true,
-            asked: bytes::Bytes::from(self.asked.clone()),
+            asked: bytes::Bytes::from(self.asked.clone()).into(),
         };
         self.correlator.opened(&end.0, &mut opened);
         Pending { facts: end.0.clone(), unit, offset: 7, start_ns }

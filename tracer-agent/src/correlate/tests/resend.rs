@@ -50,7 +50,7 @@ impl App {
             inserted: 0,
             is_lengthened: false,
             is_late: false,
-            asked: bytes::Bytes::new(),
+            asked: crate::short_bytes::ShortBytes::default(),
         };
         self.world.correlator.opened(&facts, &mut opened);
         Pending { facts, unit: APP, offset: 0, start_ns }
@@ -262,7 +262,7 @@ fn an_attempt_that_says_its_number_is_believed_unless_it_was_passed_on() {
         inserted: 0,
         is_lengthened: false,
         is_late: false,
-        asked: bytes::Bytes::new(),
+        asked: crate::short_bytes::ShortBytes::default(),
     };
     app.world.correlator.opened(&facts, &mut opened);
     assert_eq!(told(&mut app, Some(2)), None, "that of the request");

@@ -54,7 +54,13 @@ impl HttpExchange {
     }
 
     /// What the request exports by OTLP over HTTP, if it does.
+    #[inline]
     pub fn exported(&self) -> Option<Signal> {
+        if self.method() == b"POST" { self.exported_by_post() } else { None }
+    }
+
+    #[inline(never)]
+    fn exported_by_post(&self) -> Option<Signal> {
         let content_types = self.request_header("content-type");
         Signal::of_request(self.method(), self.target(), content_types, self.user_agent())
     }

@@ -36,6 +36,7 @@ use crate::{
     exchange::{Opened, Outcome},
     ledger::Counter,
     protocol::http::{Head, Signal, attempt},
+    short_bytes::ShortBytes,
     trace_context::{Carried, HeaderFormats, Incoming},
 };
 
@@ -226,7 +227,7 @@ impl Http1 {
             offset,
             target: hash(bytes.get(..read.target.end).unwrap_or_default()).max(1),
             is_export: pending.exported().is_some(),
-            asked: bytes.slice(read.target.clone()),
+            asked: ShortBytes::part(bytes, read.target.clone()),
             incoming: incoming.map(Box::new),
             carried: carried.map(Box::new),
             attempt: read.noted.has_attempt().then(|| attempt(bytes)).flatten(),

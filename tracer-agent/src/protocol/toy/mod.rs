@@ -196,7 +196,7 @@ impl Toy {
             injection: None,
             inserted: 0,
             is_lengthened: false,
-            asked: bytes::Bytes::new(),
+            asked: crate::short_bytes::ShortBytes::default(),
             is_late: false,
         }));
         Exchange {
