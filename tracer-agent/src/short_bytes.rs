@@ -24,6 +24,12 @@ impl ShortBytes {
     /// A part of `whole`; nothing if it has no such part.
     pub fn part(whole: &Bytes, range: Range<usize>) -> Self {
         let Some(part) = whole.get(range.clone()) else { return Self::default() };
+        // As a rule more bytes follow, and a copy of fixed length costs least.
+        if part.len() <= Self::MOST
+            && let Some(bytes) = whole.get(range.start..).and_then(<[u8]>::first_chunk)
+        {
+            return Self(Place::Here { length: part.len() as u8, bytes: *bytes });
+        }
         let mut bytes = [0; Self::MOST];
         Self(match bytes.get_mut(..part.len()) {
             Some(to) => {

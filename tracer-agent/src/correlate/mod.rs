@@ -59,6 +59,8 @@ pub struct Correlator {
     resends: Resends,
     /// See [`Correlator::take_name`].
     named: Option<(u32, Option<String>)>,
+    /// A request was told after its exchange had ended.
+    has_late: bool,
     /// The latest time that was told, of `CLOCK_MONOTONIC`.
     now_ns: u64,
 }
@@ -74,6 +76,7 @@ impl Correlator {
             seen: FirstSeen::default(),
             resends: Resends::default(),
             named: None,
+            has_late: false,
             now_ns: 0,
         }
     }
@@ -162,6 +165,7 @@ impl Correlator {
         let carries = Carries { traceparent: incoming.as_deref(), others: carried.as_deref() };
         let is_sampled = carries.is_sampled();
         let asked = std::mem::take(&mut opened.asked);
+        self.has_late |= is_late;
         let direction = kind.direction();
         let key = Key { connection: facts.number, direction, offset };
         let position = position(facts, direction, offset);
@@ -342,8 +346,11 @@ impl Correlator {
             forwarded::ended(process, request);
             if exchange.kind == Kind::Serve {
                 let attributions = process.server_closed(key, exchange);
+                let news = process.newly_shown();
                 self.attribute_later(attributions);
-                self.processes.learn(pid);
+                if let Some((program, shown)) = news {
+                    self.processes.shown(program, shown);
+                }
                 self.processes.tell(pid, &self.rules, self.now_ns);
             }
         }
@@ -412,7 +419,7 @@ impl Correlator {
     pub fn is_unsettled(&self, facts: &ConnectionFacts, exchange: &Exchange) -> bool {
         let key = Key::of(facts, exchange);
         // The other end's may be late too.
-        if self.open.get(key).is_some_and(|request| request.is_late) {
+        if self.has_late && self.open.get(key).is_some_and(|request| request.is_late) {
             return true;
         }
         match self.open.above(key) {

@@ -2,7 +2,11 @@
 
 use rustc_hash::FxHashMap;
 
-use super::{process::Process, programs::Programs, rules::Rules};
+use super::{
+    process::Process,
+    programs::{Program, Programs, Shown},
+    rules::Rules,
+};
 
 /// Processes by their number.
 #[derive(Debug, Default)]
@@ -76,11 +80,9 @@ impl Processes {
         self.proxies > 0
     }
 
-    /// The way in which a process works may have been shown: later processes of its program need to know.
-    pub(super) fn learn(&mut self, pid: u32) {
-        if let Some((program, shown)) = self.by_pid.get_mut(&pid).and_then(Process::newly_shown) {
-            self.programs.shown(program, shown);
-        }
+    /// A process has shown this of its program: later processes of the program need to know.
+    pub(super) fn shown(&mut self, program: Program, shown: Shown) {
+        self.programs.shown(program, shown);
     }
 
     /// The way in which a process works may have changed: the kernel programs need to know.

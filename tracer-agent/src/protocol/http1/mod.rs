@@ -216,6 +216,7 @@ impl Http1 {
         let (begin, offset) = (request.begin, request.begin_offset);
         let pending = Pending::new(bytes, &read, begin, offset, call.end_ns, body.is_some());
         request.phase = body.map_or(Phase::Start, Phase::Body);
+        let exported = pending.exported();
         let bytes = pending.head();
         let head = Head(bytes);
         let incoming = read.noted.has_trace_context().then(|| Incoming::of(&head)).flatten();
@@ -226,7 +227,7 @@ impl Http1 {
             start_ns: begin.start_ns,
             offset,
             target: hash(bytes.get(..read.target.end).unwrap_or_default()).max(1),
-            is_export: pending.exported().is_some(),
+            is_export: exported.is_some(),
             asked: ShortBytes::part(bytes, read.target.clone()),
             incoming: incoming.map(Box::new),
             carried: carried.map(Box::new),
@@ -238,7 +239,7 @@ impl Http1 {
         }));
         let is_read = self.role == Role::Client
             && self.exports_read < Self::MOST_EXPORTS
-            && pending.exported() == Some(Signal::Traces);
+            && exported == Some(Signal::Traces);
         self.queue.push(pending);
         if is_read {
             self.exports_read += 1;
