@@ -149,10 +149,8 @@ impl Worker {
             let quiet = last_record.elapsed() > Self::SECOND;
             self.feed.feedback.renew();
             self.ring.wait(if quiet { Self::IDLE } else { Self::ACTIVE });
-            while let Ok(WorkerCommand::Select(pid, answer)) = inbox.try_recv() {
-                // The asker may have given up.
-                let selected = self.discovery.select(pid, &mut self.feed).map_err(|error| error.to_string());
-                let _ = answer.send(selected);
+            while let Ok(command) = inbox.try_recv() {
+                self.obey(command);
                 last_record = Instant::now();
             }
             let drained = self.drain(Self::BURST);
@@ -180,6 +178,17 @@ impl Worker {
             self.shared.alive.store(self.discovery.alive(), Ordering::Relaxed);
         }
         self.end();
+    }
+
+    fn obey(&mut self, command: WorkerCommand) {
+        match command {
+            WorkerCommand::Select(pid, answer) => {
+                let selected = self.discovery.select(pid, &mut self.feed).map_err(|error| error.to_string());
+                // The asker may have given up.
+                let _ = answer.send(selected);
+            }
+            WorkerCommand::Output(out) => self.feed.sinks.replace_output(&mut Some(out)),
+        }
     }
 
     fn drain(&mut self, limit: usize) -> usize {

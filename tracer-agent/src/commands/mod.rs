@@ -6,6 +6,7 @@ mod config;
 mod doctor;
 pub mod flags;
 mod outcome;
+mod reload;
 mod replay;
 mod run;
 mod session;
