@@ -114,9 +114,10 @@ fn in_words(name: &str) -> String {
 
 /// Says that a key is unknown, with the nearest one that is known.
 fn unknown_key(unknown: &str, known: &[&str]) -> String {
-    /// Edits between a key and what may have been meant by it; fewer than it has letters.
+    /// Most edits between a key and what may have been meant by it; a third of its letters at most, since any two
+    /// short words are few edits apart.
     const NEAR: usize = 3;
-    let most = NEAR.min(unknown.chars().count().saturating_sub(1));
+    let most = NEAR.min(unknown.chars().count() / 3);
     let distance = |key: &&&str| strsim::damerau_levenshtein(key, unknown);
     match known.iter().min_by_key(distance).filter(|key| distance(key) <= most) {
         Some(key) => format!("unknown key `{unknown}`, did you mean `{key}`?"),
@@ -225,6 +226,28 @@ mod tests {
             ),
         ] {
             assert_eq!(error(text), expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn the_nearest_key_is_offered_only_if_it_may_have_been_meant() {
+        for (text, meant) in [
+            ("limit: 1\n", Some("limits")),
+            ("export: {endponit: a}\n", Some("endpoint")),
+            ("export: {end_point: a}\n", Some("endpoint")),
+            ("select: {include: [{pids: [1]}]}\n", Some("pid")),
+            ("select: {include: [{name: a}]}\n", None),
+            ("select: {include: [{cmd: a}]}\n", None),
+            ("select: {include: [{user: a}]}\n", None),
+            ("debug: true\n", None),
+            ("sink: a\n", None),
+            ("logs: a\n", Some("log")),
+        ] {
+            let error = error(text);
+            match meant {
+                Some(key) => assert!(error.ends_with(&format!("did you mean `{key}`?")), "{text}{error}"),
+                None => assert!(error.contains(", expected one of "), "{text}{error}"),
+            }
         }
     }
 
