@@ -175,6 +175,18 @@ impl Config {
         problems
     }
 
+    /// What is set and has no effect, because of another key.
+    pub fn unused(&self) -> Vec<String> {
+        let mut unused = Vec::new();
+        if self.output_file.is_some() && self.output == Format::None {
+            unused.push("output_file is ignored: output is none".to_owned());
+        }
+        if self.record_raw && self.record.is_none() {
+            unused.push("record_raw is ignored: record names no file".to_owned());
+        }
+        unused
+    }
+
     /// # Errors
     /// The values that cannot be used, one a line.
     pub fn check(&self) -> Result<(), ConfigError> {
@@ -318,6 +330,13 @@ mod tests {
         let error =
             Config::from_yaml("socket: \"a # ${env:NONE}\"", &none).expect_err("no comment").to_string();
         assert!(error.starts_with("1:14: "), "{error}");
+    }
+
+    #[test]
+    fn what_has_no_effect_is_told() {
+        let unused = |text: &str| Config::from_yaml(text, &none).expect(text).unused();
+        assert_eq!(unused("output_file: /a\nrecord_raw: true\n").len(), 2);
+        assert_eq!(unused("output: text\noutput_file: /a\nrecord: /b\nrecord_raw: true\n"), [""; 0]);
     }
 
     #[test]
