@@ -39,7 +39,7 @@ Exit codes:
 #[command(name = "tracer", version = version(), after_help = AFTER_HELP, args_conflicts_with_subcommands = true)]
 pub struct Cli {
     #[command(subcommand)]
-    /// What to do; without one, the selected processes are watched until Ctrl-C.
+    /// What to do; without one, `watch`.
     pub command: Option<Command>,
     #[command(flatten)]
     /// Flags of the watch.
@@ -60,6 +60,8 @@ fn version() -> &'static str {
 pub enum Command {
     /// Start a program and trace it and its descendants, from the first request on.
     Run(RunFlags),
+    /// Watch processes that run already, until Ctrl-C: `tracer` alone does the same.
+    Watch(WatchFlags),
     /// Run as a daemon, by a configuration file.
     Agent(AgentFlags),
     /// Tell what this kernel and these privileges allow; with --pid, why a process is not traced.
@@ -175,6 +177,14 @@ pub struct RunFlags {
     /// The program and its arguments.
     #[arg(required = true, trailing_var_arg = true, value_name = "COMMAND")]
     pub command: Vec<OsString>,
+}
+
+/// Flags of `tracer watch`.
+#[derive(Clone, Debug, Args)]
+pub struct WatchFlags {
+    #[command(flatten)]
+    /// How and which.
+    pub trace: TraceFlags,
 }
 
 /// Flags of `tracer agent`.
@@ -568,6 +578,16 @@ mod tests {
         let config = cli.watch.configuration().expect("valid");
         assert!(config.warnings.iter().any(|warning| warning.starts_with("--service-name is ignored: ")));
         std::fs::remove_file(file).expect("removed");
+    }
+
+    #[test]
+    fn the_watch_has_a_name_in_the_help() {
+        assert!(
+            Cli::command().render_help().to_string().contains("\n  watch   Watch processes that run already")
+        );
+        let cli = Cli::parse_from(["tracer", "watch", "--pid", "7"]);
+        let Some(Command::Watch(flags)) = cli.command else { panic!("a watch") };
+        assert_eq!(flags.trace.configuration().expect("valid").select.include[0].pid, [7]);
     }
 
     #[test]

@@ -34,6 +34,7 @@ pub fn main(switches: &Switches) -> ExitCode {
     };
     let outcome = match &cli.command {
         None => watch::run(&cli.watch, false, switches),
+        Some(Command::Watch(flags)) => watch::run(&flags.trace, false, switches),
         Some(Command::Agent(flags)) => watch::run(&flags.trace, true, switches),
         Some(Command::Run(flags)) => run::run(flags, switches),
         Some(Command::Doctor(flags)) => doctor::run(flags, switches),

@@ -42,7 +42,10 @@ pub(super) fn run(flags: &TraceFlags, daemon: bool, switches: &Switches) -> Comm
     if daemon {
         announce(&config);
         signals::notify_ready();
-        tracing::info!("ready; {} processes are selected", agent.targets_alive());
+        match agent.targets_alive() {
+            1 => tracing::info!("ready; 1 process is selected"),
+            alive => tracing::info!("ready; {alive} processes are selected"),
+        }
     }
     if only_pids && !daemon && agent.targets_alive() == 0 {
         finish(agent)?;
