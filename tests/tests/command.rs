@@ -357,6 +357,65 @@ fn the_daemon_works_by_its_configuration_and_exports_by_grpc() {
 }
 
 #[test]
+fn a_hangup_of_the_daemon_opens_the_output_again_and_reads_the_configuration_again() {
+    let nginx = Program::nginx(ANSWERS);
+    let folder = Folder::new();
+    let (config, output, rotated) =
+        (folder.file("tracer.yaml"), folder.file("spans.json"), folder.file("spans.json.1"));
+    let write = |more: &str| {
+        let (pid, file) = (nginx.pid(), output.display());
+        let text =
+            format!("select:\n  include:\n    - pid: [{pid}]\noutput: json\noutput_file: {file}\n{more}");
+        std::fs::write(&config, text).expect("written");
+    };
+    write("");
+    let socket = folder.file("notify.sock");
+    let systemd = std::os::unix::net::UnixDatagram::bind(&socket).expect("bound");
+    systemd.set_read_timeout(Some(std::time::Duration::from_secs(20))).expect("set");
+    let told = || {
+        let mut word = [0; 64];
+        let length = systemd.recv(&mut word).expect("a word to systemd");
+        String::from_utf8_lossy(&word[..length]).into_owned()
+    };
+    let environment = [("NOTIFY_SOCKET", &*socket.to_string_lossy())];
+    let agent = Agent::start_in(&environment, &["agent", "--config", &config.to_string_lossy()]);
+    assert_eq!(told(), "READY=1");
+    let reload = || {
+        agent.signal(libc::SIGHUP);
+        assert!(told().starts_with("RELOADING=1\nMONOTONIC_USEC="));
+        assert_eq!(told(), "READY=1");
+    };
+    let has = |file: &std::path::Path, path: &str| {
+        std::fs::read_to_string(file).is_ok_and(|text| text.contains(path))
+    };
+    curl(&[&nginx.url("/first")]);
+    wait_until("the first span is written", || has(&output, "/first"));
+    std::fs::rename(&output, &rotated).expect("renamed");
+    write("log:\n  level: debug\nlimits:\n  connections: 1000\n");
+    reload();
+    wait_until("the file is there again", || output.exists());
+    curl(&[&nginx.url("/second")]);
+    wait_until("the second span is written", || has(&output, "/second"));
+    assert!(has(&rotated, "/first") && !has(&rotated, "/second") && !has(&output, "/first"));
+    write("limits: {connections: few}\n");
+    reload();
+    curl(&[&nginx.url("/third")]);
+    wait_until("the third span is written", || has(&output, "/third"));
+    assert!(has(&output, "/second"), "the file was not renamed");
+    let (status, _, log) = agent.stop();
+    assert!(status.success(), "{log}");
+    for line in [
+        "changed, in effect now: log.level",
+        "changed, needs a restart: limits.connections",
+        "limits.connections: \"few\" is not a whole number",
+        "the new configuration has errors: the old one stays in effect",
+    ] {
+        // Quotes are escaped in a line of the log.
+        assert!(log.replace('\\', "").contains(line), "{line}: {log}");
+    }
+}
+
+#[test]
 fn two_programs_under_one_agent_send_one_request_with_two_resources() {
     let (first, second) = (Program::nginx(ANSWERS), Program::node());
     let receiver = Receiver::start();

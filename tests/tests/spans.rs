@@ -377,7 +377,8 @@ fn a_request_that_stands_in_the_middle_of_a_read_is_counted_as_one() {
     assert!(servers.clone().all(|span| !span.path().ends_with("fake")), "{said}");
     let missing = 40 - servers.count();
     assert_eq!(spans.len(), 80 - missing);
-    let line = format!("{missing}  responses without a request");
+    let responses = if missing == 1 { "response" } else { "responses" };
+    let line = format!("{missing}  {responses} without a request");
     assert!(missing == 0 || said.contains(&line), "{line}: {said}");
 }
 
@@ -403,7 +404,12 @@ fn a_client_that_leaves_its_answer_unread_has_a_span_and_nothing_ends_in_silence
     // The last request: its end is a span, or counted, on both sides.
     let ended = spans.iter().filter(|span| span.path() == "/unread/open").count();
     assert!(
-        ended == 2 || said.contains(&format!("{}  requests whose end was not seen", 2 - ended)),
+        ended == 2
+            || said.contains(if ended == 1 {
+                "1  request whose end was not seen"
+            } else {
+                "2  requests whose end was not seen"
+            }),
         "{said}"
     );
 }

@@ -18,6 +18,7 @@ pub mod exchange;
 pub mod kernel;
 pub mod ledger;
 pub mod log;
+pub mod one_or_list;
 pub mod outside;
 pub mod percent;
 pub mod pipeline;

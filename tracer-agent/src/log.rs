@@ -16,8 +16,9 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use tracing::{Event, Metadata, Subscriber, level_filters::LevelFilter};
 use tracing_subscriber::{
-    Layer,
+    Layer, Registry,
     layer::{Context, Filter, SubscriberExt},
+    reload,
     util::SubscriberInitExt,
 };
 
@@ -66,6 +67,19 @@ pub enum LogFormat {
     Json,
 }
 
+impl From<Level> for LevelFilter {
+    fn from(level: Level) -> Self {
+        match level {
+            Level::Off => Self::OFF,
+            Level::Error => Self::ERROR,
+            Level::Warn => Self::WARN,
+            Level::Info => Self::INFO,
+            Level::Debug => Self::DEBUG,
+            Level::Trace => Self::TRACE,
+        }
+    }
+}
+
 impl FromStr for Level {
     type Err = String;
     fn from_str(text: &str) -> Result<Self, String> {
@@ -88,6 +102,9 @@ const LAST: Duration = Duration::from_millis(500);
 
 /// The way to the thread that writes.
 static OUTLET: OnceLock<Outlet> = OnceLock::new();
+
+/// Changes the level of the log that was started.
+static LEVEL: OnceLock<reload::Handle<LevelFilter, Registry>> = OnceLock::new();
 
 /// The form of what is told before the log starts, and instead of it.
 static FORMAT: Mutex<LogFormat> = Mutex::new(LogFormat::Text);
@@ -119,14 +136,7 @@ pub fn start(config: &LogConfig) {
             Err(error) => eprintln!("tracer: there will be no log: {error}"),
         }
     }
-    let level = match config.level {
-        Level::Off => LevelFilter::OFF,
-        Level::Error => LevelFilter::ERROR,
-        Level::Warn => LevelFilter::WARN,
-        Level::Info => LevelFilter::INFO,
-        Level::Debug => LevelFilter::DEBUG,
-        Level::Trace => LevelFilter::TRACE,
-    };
+    let (level, handle) = reload::Layer::new(LevelFilter::from(config.level));
     let escape = match config.format {
         LogFormat::Text => escaped,
         LogFormat::Json => escaped_json,
@@ -137,9 +147,18 @@ pub fn start(config: &LogConfig) {
         LogFormat::Json => layer.json().boxed(),
     };
     // Fails only if a test has started it before.
-    let _ = tracing_subscriber::registry()
+    let started = tracing_subscriber::registry()
         .with(layer.with_filter(Repeats::default()).with_filter(level))
         .try_init();
+    if started.is_ok() {
+        // It is set once: only one start succeeds.
+        let _ = LEVEL.set(handle);
+    }
+}
+
+/// Changes how much is logged. Returns whether there is a log.
+pub fn set_level(level: Level) -> bool {
+    LEVEL.get().is_some_and(|handle| handle.reload(LevelFilter::from(level)).is_ok())
 }
 
 /// Waits until the last messages are written, but not for ever.

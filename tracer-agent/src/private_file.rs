@@ -30,14 +30,22 @@ pub enum CreateError {
 /// # Errors
 /// A symbolic link, a directory, a device, a FIFO or a file with a second name is there, or the file cannot be made.
 pub fn create(path: &Path) -> Result<File, CreateError> {
+    let file = open(path, OpenOptions::new().write(true))?;
+    file.set_len(0)?;
+    Ok(file)
+}
+
+/// As [`create`], but what the file holds stays, and is written after.
+///
+/// # Errors
+/// As for [`create`].
+pub fn append(path: &Path) -> Result<File, CreateError> {
+    open(path, OpenOptions::new().append(true))
+}
+
+fn open(path: &Path, how: &mut OpenOptions) -> Result<File, CreateError> {
     // Without O_NONBLOCK the call would wait for the reader of a FIFO.
-    let opened = OpenOptions::new()
-        .write(true)
-        .create(true)
-        .truncate(false)
-        .mode(MODE)
-        .custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK)
-        .open(path);
+    let opened = how.create(true).mode(MODE).custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK).open(path);
     let file = match opened {
         Ok(file) => file,
         Err(error) => {
@@ -58,7 +66,6 @@ pub fn create(path: &Path) -> Result<File, CreateError> {
         std::os::unix::fs::fchown(&file, Some(own), None)?;
     }
     file.set_permissions(Permissions::from_mode(MODE))?;
-    file.set_len(0)?;
     Ok(file)
 }
 

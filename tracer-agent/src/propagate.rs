@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     kernel::propagation::{PropagationPlan, ProxiedHost},
+    one_or_list,
     ports::Ports,
 };
 
@@ -35,12 +36,18 @@ pub struct PropagationConfig {
     /// `tracer run` turns it on if nothing is said.
     pub mode: Option<Mode>,
     /// Address ranges that headers may go to, besides this host itself. The narrowest range decides.
+    #[serde(deserialize_with = "one_or_list::read")]
+    #[schemars(schema_with = "one_or_list::schema::<Range>")]
     pub allow: Vec<Range>,
     /// Address ranges that headers must not go to. Requests of a host to its own addresses are exempt.
+    #[serde(deserialize_with = "one_or_list::read")]
+    #[schemars(schema_with = "one_or_list::schema::<Range>")]
     pub deny: Vec<Range>,
     /// Hosts that a request may name in its target (`GET http://HOST:PORT/`), as it is sent to a forward proxy: `HOST` or
     /// `HOST:PORT`, as the target spells it. Requests that name any other host get no header, because the proxy passes
     /// the header on to that host.
+    #[serde(deserialize_with = "one_or_list::read")]
+    #[schemars(schema_with = "one_or_list::schema::<Host>")]
     pub proxied_hosts: Vec<Host>,
     /// Ports that speak HTTP/1 from the first connection on: `8080`, `8080-8090`, or a list of such. Others are
     /// learned from traffic. Requests of blocking sockets get headers only to such ports, and on kernels with a wrong

@@ -231,7 +231,7 @@ fn errors_at_the_start_have_the_form_of_the_log() {
     let in_json: [(Output, &str); 4] = [
         (with_config(&file), "limits.ring"),
         (with_config(&good), "name the processes to trace"),
-        (run(["--log-format", "json", "--pid", "1", "--otlp-endpoint", "ftp://a"]), "export.endpoint"),
+        (run(["--log-format", "json", "--pid", "1", "--otlp-endpoint", "ftp://a"]), "--otlp-endpoint: "),
         (run(["--log-format=json", "--prot", "1"]), "unexpected argument '--prot'"),
     ];
     for (output, part) in in_json {

@@ -189,6 +189,12 @@ impl Agent {
         answered.recv().map_err(|_| gone())?
     }
 
+    /// The output goes on to `out`; what it went to before is closed.
+    pub fn replace_output(&self, out: Box<dyn io::Write + Send>) {
+        // An agent that has ended writes nothing.
+        let _ = self.commands.send(WorkerCommand::Output(out));
+    }
+
     /// Selected processes that live.
     pub fn targets_alive(&self) -> usize {
         self.shared.alive.load(Ordering::Relaxed)

@@ -1,6 +1,7 @@
 //! What the threads of the agent tell each other.
 
 use std::{
+    io,
     sync::{
         OnceLock,
         atomic::{AtomicBool, AtomicUsize},
@@ -48,4 +49,6 @@ impl SharedState {
 /// What the pipeline's thread is asked to do.
 pub(super) enum WorkerCommand {
     Select(u32, mpsc::Sender<Result<(), String>>),
+    /// Go on writing the output there.
+    Output(Box<dyn io::Write + Send>),
 }

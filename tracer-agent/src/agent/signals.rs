@@ -6,6 +6,8 @@ use std::{
     time::{Duration, Instant},
 };
 
+use crate::clock;
+
 /// Signals that came and were not taken, a bit for each.
 static PENDING: AtomicU32 = AtomicU32::new(0);
 /// Signals are for the program of `tracer run`, not for us.
@@ -13,6 +15,12 @@ static RELAYING: AtomicBool = AtomicBool::new(false);
 
 /// The program has a session of its own: what our terminal sends does not reach it.
 static HAS_SESSION: AtomicBool = AtomicBool::new(false);
+
+/// SIGHUP asks a daemon to read its configuration again.
+static RELOADS: AtomicBool = AtomicBool::new(false);
+
+/// A SIGHUP came that was not taken by [`take_reload`].
+static RELOAD: AtomicBool = AtomicBool::new(false);
 
 /// Signals that end the agent.
 const ENDING: [libc::c_int; 3] = [libc::SIGINT, libc::SIGTERM, libc::SIGHUP];
@@ -37,6 +45,11 @@ extern "C" fn remember(signal: libc::c_int, info: *mut libc::siginfo_t, _: *mut 
         // The terminal has sent it to the program too: it is in our process group.
         return;
     }
+    // The kernel sends SIGHUP when the terminal has gone: that ends a daemon in the foreground too.
+    if signal == libc::SIGHUP && !from_kernel && RELOADS.load(Ordering::Relaxed) {
+        RELOAD.store(true, Ordering::Relaxed);
+        return;
+    }
     let before = PENDING.fetch_or(bit(signal), Ordering::Relaxed);
     // A second signal of those that end us does so at once.
     if !relaying && bit(signal) & ENDING_BITS != 0 && before & ENDING_BITS != 0 {
@@ -49,6 +62,16 @@ extern "C" fn remember(signal: libc::c_int, info: *mut libc::siginfo_t, _: *mut 
 /// nothing to the agent, and do not end it.
 pub fn install() {
     ENDING.into_iter().chain([libc::SIGUSR1, libc::SIGUSR2]).for_each(handle);
+}
+
+/// From now on a SIGHUP of another process is kept for [`take_reload`] and does not end the agent.
+pub fn reload_on_hangup() {
+    RELOADS.store(true, Ordering::Relaxed);
+}
+
+/// Whether a SIGHUP has asked for the configuration to be read again, since the last call.
+pub fn take_reload() -> bool {
+    RELOAD.swap(false, Ordering::Relaxed)
 }
 
 fn handle(signal: libc::c_int) {
@@ -98,11 +121,11 @@ pub fn take() -> Option<libc::c_int> {
     Some(signal)
 }
 
-/// Waits, but not longer than until a signal.
+/// Waits, but not longer than until a signal that ends us or asks for a reload.
 pub fn wait(limit: Duration) {
     const STEP: Duration = Duration::from_millis(20);
     let until = Instant::now() + limit;
-    while !received() && Instant::now() < until {
+    while !received() && !RELOAD.load(Ordering::Relaxed) && Instant::now() < until {
         std::thread::sleep(STEP.min(until.saturating_duration_since(Instant::now())));
     }
 }
@@ -110,6 +133,12 @@ pub fn wait(limit: Duration) {
 /// Tells systemd that the service is ready: `sd_notify(3)`.
 pub fn notify_ready() {
     notify("READY=1");
+}
+
+/// Tells systemd that the service reads its configuration again; [`notify_ready`] ends that.
+pub fn notify_reloading() {
+    // `Type=notify-reload` asks for the time.
+    notify(&format!("RELOADING=1\nMONOTONIC_USEC={}", clock::monotonic_ns() / 1_000));
 }
 
 /// Tells systemd that the service ends.
@@ -122,5 +151,27 @@ fn notify(state: &str) {
     let sent = UnixDatagram::unbound().and_then(|socket| socket.send_to(state.as_bytes(), path));
     if let Err(error) = sent {
         tracing::warn!(%error, state, "cannot tell systemd the state of the agent");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rustix::process::{Signal, getpid, kill_process};
+
+    use super::*;
+
+    #[test]
+    fn a_hangup_asks_a_daemon_to_reload_and_does_not_end_it() {
+        reload_on_hangup();
+        handle(libc::SIGHUP);
+        for _ in 0..2 {
+            kill_process(getpid(), Signal::HUP).expect("sent");
+            let deadline = Instant::now() + Duration::from_secs(10);
+            while !RELOAD.load(Ordering::Relaxed) && Instant::now() < deadline {
+                std::thread::yield_now();
+            }
+            assert!(take_reload() && !take_reload());
+            assert!(!received());
+        }
     }
 }

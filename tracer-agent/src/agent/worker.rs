@@ -78,7 +78,10 @@ impl Feed {
     /// `deadline` at most. Returns why what stays here is not complete, if it is not.
     fn wait(&mut self, deadline: Instant) -> Vec<String> {
         const STEP: Duration = Duration::from_millis(2);
+        /// How long nothing is said of the waiting.
+        const SILENT: Duration = Duration::from_secs(1);
         let (mut left, mut since) = (usize::MAX, Instant::now());
+        let mut silent_until = Some(since + SILENT);
         loop {
             let now = Instant::now();
             let recorded = self.recorder.as_ref().map_or(0, Recorder::bytes_waiting);
@@ -91,6 +94,11 @@ impl Feed {
             if !is_exporting && !is_writing {
                 break;
             }
+            if is_exporting && silent_until.is_some_and(|end| now >= end) {
+                silent_until = None;
+                let waiting = self.sinks.export().map_or(0, |export| export.in_queue);
+                tracing::info!("{}", waits(waiting, deadline.saturating_duration_since(now)));
+            }
             std::thread::sleep(STEP);
         }
         let recording = self.recorder.as_ref().and_then(|recorder| recorder.wait(Instant::now()));
@@ -98,6 +106,15 @@ impl Feed {
         self.count_losses();
         recording.into_iter().chain(self.sinks.problems()).collect()
     }
+}
+
+/// What is waited for at the end.
+fn waits(spans: u64, left: Duration) -> String {
+    let spans = if spans == 1 { "1 span".to_owned() } else { format!("{spans} spans") };
+    format!(
+        "waits for the OTLP receiver to take {spans}, for {} s at most (limits.shutdown)",
+        left.as_millis().div_ceil(1_000)
+    )
 }
 
 /// The pipeline's thread.
@@ -149,10 +166,8 @@ impl Worker {
             let quiet = last_record.elapsed() > Self::SECOND;
             self.feed.feedback.renew();
             self.ring.wait(if quiet { Self::IDLE } else { Self::ACTIVE });
-            while let Ok(WorkerCommand::Select(pid, answer)) = inbox.try_recv() {
-                // The asker may have given up.
-                let selected = self.discovery.select(pid, &mut self.feed).map_err(|error| error.to_string());
-                let _ = answer.send(selected);
+            while let Ok(command) = inbox.try_recv() {
+                self.obey(command);
                 last_record = Instant::now();
             }
             let drained = self.drain(Self::BURST);
@@ -180,6 +195,17 @@ impl Worker {
             self.shared.alive.store(self.discovery.alive(), Ordering::Relaxed);
         }
         self.end();
+    }
+
+    fn obey(&mut self, command: WorkerCommand) {
+        match command {
+            WorkerCommand::Select(pid, answer) => {
+                let selected = self.discovery.select(pid, &mut self.feed).map_err(|error| error.to_string());
+                // The asker may have given up.
+                let _ = answer.send(selected);
+            }
+            WorkerCommand::Output(out) => self.feed.sinks.replace_output(&mut Some(out)),
+        }
     }
 
     fn drain(&mut self, limit: usize) -> usize {
@@ -297,4 +323,16 @@ fn executable(resource: &crate::span::Resource) -> String {
 
 fn nonzero(counts: &Counts) -> Vec<Count> {
     counts.nonzero().map(|(counter, count)| Count::of(counter, count)).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_wait_for_a_receiver_is_told_with_its_length() {
+        let text = "waits for the OTLP receiver to take 1 span, for 4 s at most (limits.shutdown)";
+        assert_eq!(waits(1, Duration::from_millis(3_999)), text);
+        assert!(waits(7, Duration::from_secs(4)).contains("7 spans, for 4 s"));
+    }
 }

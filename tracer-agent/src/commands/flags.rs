@@ -10,7 +10,8 @@ use crate::{
     config::{Config, ConfigError, environment::own_variable},
     log::{self, Level, LogFormat},
     ports::Ports,
-    process::selector::{EXAMPLES, Rule},
+    problem::Problem,
+    process::selector::{EXAMPLES, Rule, Selection},
     propagate::{Host, Mode},
     sink::{
         otlp::OtlpProtocol,
@@ -38,7 +39,7 @@ Exit codes:
 #[command(name = "tracer", version = version(), after_help = AFTER_HELP, args_conflicts_with_subcommands = true)]
 pub struct Cli {
     #[command(subcommand)]
-    /// What to do; without one, the selected processes are watched until Ctrl-C.
+    /// What to do; without one, `watch`.
     pub command: Option<Command>,
     #[command(flatten)]
     /// Flags of the watch.
@@ -59,6 +60,8 @@ fn version() -> &'static str {
 pub enum Command {
     /// Start a program and trace it and its descendants, from the first request on.
     Run(RunFlags),
+    /// Watch processes that run already, until Ctrl-C: `tracer` alone does the same.
+    Watch(WatchFlags),
     /// Run as a daemon, by a configuration file.
     Agent(AgentFlags),
     /// Tell what this kernel and these privileges allow; with --pid, why a process is not traced.
@@ -174,6 +177,14 @@ pub struct RunFlags {
     /// The program and its arguments.
     #[arg(required = true, trailing_var_arg = true, value_name = "COMMAND")]
     pub command: Vec<OsString>,
+}
+
+/// Flags of `tracer watch`.
+#[derive(Clone, Debug, Args)]
+pub struct WatchFlags {
+    #[command(flatten)]
+    /// How and which.
+    pub trace: TraceFlags,
 }
 
 /// Flags of `tracer agent`.
@@ -293,6 +304,68 @@ fn all(repeats: &[Ports]) -> Ports {
     ports
 }
 
+/// Problems of what flags have set, told with the names of the flags.
+fn told_as_flags(problems: &[Problem]) -> Result<(), ConfigError> {
+    let lines: Vec<String> = problems
+        .iter()
+        .map(|problem| match flag_of(&problem.key) {
+            Some(flag) => format!("{flag}: {}", problem.message),
+            None => problem.to_string(),
+        })
+        .collect();
+    if lines.is_empty() { Ok(()) } else { Err(ConfigError(lines.join("\n"))) }
+}
+
+/// The flag that sets a key of the configuration; of `select` the kind decides.
+fn flag_of(key: &str) -> Option<&'static str> {
+    if key.starts_with("select.exclude[") {
+        return Some("--exclude");
+    }
+    let kind = key.strip_prefix("select.include[").and_then(|rest| rest.split('.').nth(1));
+    Some(match kind.map_or(key, |kind| kind.split('[').next().unwrap_or(kind)) {
+        "pid" => "--pid",
+        "port" => "--port",
+        "exe" => "--exe",
+        "command" => "--command",
+        "service_name" => "--service-name",
+        "output" => "--output",
+        "output_file" => "--output-file",
+        "export.endpoint" | "export.traces_endpoint" => "--otlp-endpoint",
+        "export.protocol" => "--otlp-protocol",
+        "propagation.mode" => "--propagation",
+        "record" => "--record",
+        "socket" => "--socket",
+        "log.level" => "--log-level",
+        "log.format" => "--log-format",
+        _ => return None,
+    })
+}
+
+impl RunFlags {
+    /// The configuration, whose selectors are left out.
+    ///
+    /// # Errors
+    /// As [`CommonFlags::configuration`]; the name of the service is empty.
+    pub fn configuration(&self) -> Result<Config, ConfigError> {
+        let mut config = self.common.configuration()?;
+        if config.select != Selection::default() {
+            let warning = "select is ignored: `tracer run` traces COMMAND and its descendants";
+            config.warnings.push(warning.to_owned());
+            config.select = Selection::default();
+        }
+        told_as_flags(
+            &Selection { include: vec![self.rule(std::process::id())], ..Selection::default() }.problems(),
+        )?;
+        Ok(config)
+    }
+
+    /// The rule that selects the program, which is this process. The rule gives the name; children and programs that it
+    /// executes are selected by descent.
+    pub fn rule(&self, pid: u32) -> Rule {
+        Rule { pid: vec![pid], service_name: self.service_name.clone(), ..Rule::default() }
+    }
+}
+
 impl SelectFlags {
     /// The flags form one rule.
     fn rule(&self) -> Option<Rule> {
@@ -326,7 +399,8 @@ impl CommonFlags {
         let mut config = read?;
         let flagged = self.apply(&mut config);
         log::set_format(config.log.format);
-        config.check()?;
+        // Those of the file were told before.
+        told_as_flags(&config.problems())?;
         config.apply_environment(variable, &flagged)?;
         Ok(config)
     }
@@ -386,8 +460,17 @@ impl TraceFlags {
     pub fn configuration(&self) -> Result<Config, ConfigError> {
         let mut config = self.common.configuration()?;
         config.warn_of_own_identity(&own_variable);
-        config.select.include.extend(self.select.rule());
-        config.select.exclude.extend(self.select.exclude.iter().cloned());
+        let flags = Selection {
+            include: self.select.rule().into_iter().collect(),
+            exclude: self.select.exclude.clone(),
+        };
+        told_as_flags(&flags.problems())?;
+        if flags.include.is_empty() && self.select.service_name.is_some() {
+            let warning = "--service-name is ignored: it needs --pid, --port, --exe or --command";
+            config.warnings.push(warning.to_owned());
+        }
+        config.select.include.extend(flags.include);
+        config.select.exclude.extend(flags.exclude);
         if config.select.include.is_empty() {
             return Err(ConfigError(EXAMPLES.to_owned()));
         }
@@ -454,6 +537,57 @@ mod tests {
             let error = parsed.expect_err("no port").to_string();
             assert!(error.contains("a port from 1 to 65535, a range such as 8080-8090"), "{error}");
         }
+    }
+
+    #[test]
+    fn a_wrong_value_is_told_with_its_flag() {
+        for (arguments, start) in [
+            (&["--port", "abc"][..], "error: invalid value 'abc' for '--port <PORTS>': "),
+            (&["--exclude", "port=abc"], "error: invalid value 'port=abc' for '--exclude <KIND=VALUE>': "),
+            (&["--pid", "0"], "--pid: there is no process 0"),
+            (&["--exe", "*/a", "--exe", "[x"], "--exe: \"[x\": "),
+            (&["--command", "[x"], "--command: \"[x\": "),
+            (&["--exclude", "exe=[x"], "--exclude: \"[x\": "),
+            (&["--pid", "1", "--service-name", ""], "--service-name: the name is empty"),
+            (&["--pid", "1", "--otlp-endpoint", "https://a"], "--otlp-endpoint: \"https://a\": TLS"),
+        ] {
+            let parsed = Cli::try_parse_from(["tracer"].iter().chain(arguments));
+            let error = match parsed {
+                Err(error) => error.to_string(),
+                Ok(cli) => cli.watch.configuration().expect_err("wrong").to_string(),
+            };
+            assert!(error.starts_with(start), "{arguments:?}: {error}");
+        }
+        let cli = Cli::parse_from(["tracer", "run", "--service-name", " ", "--", "true"]);
+        let Some(Command::Run(flags)) = cli.command else { panic!("a run") };
+        let error = flags.configuration().expect_err("wrong").to_string();
+        assert!(error.starts_with("--service-name: the name is empty"), "{error}");
+    }
+
+    #[test]
+    fn what_a_command_does_not_use_of_the_configuration_is_told() {
+        let file = std::env::temp_dir().join(format!("tracer-unused-{}.yaml", std::process::id()));
+        std::fs::write(&file, "select: {include: [{port: 80}]}\n").expect("written");
+        let name = file.to_string_lossy();
+        let cli = Cli::parse_from(["tracer", "run", "--config", &name, "--", "true"]);
+        let Some(Command::Run(flags)) = cli.command else { panic!("a run") };
+        let config = flags.configuration().expect("valid");
+        assert!(config.warnings.iter().any(|warning| warning.starts_with("select is ignored: ")));
+        assert_eq!(config.select, Selection::default());
+        let cli = Cli::parse_from(["tracer", "--config", &name, "--service-name", "a"]);
+        let config = cli.watch.configuration().expect("valid");
+        assert!(config.warnings.iter().any(|warning| warning.starts_with("--service-name is ignored: ")));
+        std::fs::remove_file(file).expect("removed");
+    }
+
+    #[test]
+    fn the_watch_has_a_name_in_the_help() {
+        assert!(
+            Cli::command().render_help().to_string().contains("\n  watch   Watch processes that run already")
+        );
+        let cli = Cli::parse_from(["tracer", "watch", "--pid", "7"]);
+        let Some(Command::Watch(flags)) = cli.command else { panic!("a watch") };
+        assert_eq!(flags.trace.configuration().expect("valid").select.include[0].pid, [7]);
     }
 
     #[test]

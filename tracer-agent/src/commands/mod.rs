@@ -6,6 +6,7 @@ mod config;
 mod doctor;
 pub mod flags;
 mod outcome;
+mod reload;
 mod replay;
 mod run;
 mod session;
@@ -33,6 +34,7 @@ pub fn main(switches: &Switches) -> ExitCode {
     };
     let outcome = match &cli.command {
         None => watch::run(&cli.watch, false, switches),
+        Some(Command::Watch(flags)) => watch::run(&flags.trace, false, switches),
         Some(Command::Agent(flags)) => watch::run(&flags.trace, true, switches),
         Some(Command::Run(flags)) => run::run(flags, switches),
         Some(Command::Doctor(flags)) => doctor::run(flags, switches),

@@ -12,23 +12,21 @@ use super::{
 use crate::{
     agent::signals,
     kernel::Switches,
-    process::{launch, selector::Rule},
+    process::launch,
     propagate::Mode,
     sink::terminal::{Destination, Format},
 };
 
 /// Starts a program and traces it until its last descendant has ended.
 pub(super) fn run(flags: &RunFlags, switches: &Switches) -> CommandOutcome {
-    let mut config = flags.common.configuration().map_err(|error| Failure::new(USAGE, error))?;
+    let mut config = flags.configuration().map_err(|error| Failure::new(USAGE, error))?;
     let destination = Destination::new(config.output_file.as_deref(), true);
     if flags.common.output.is_none() && config.output == Format::None {
         config.output = Format::for_people(&destination);
     }
     let mut launched = launch::launch(&flags.command, flags.user.as_deref(), &config.secret_variables)
         .map_err(|error| Failure::new(u8::try_from(error.exit_code()).unwrap_or(FAILURE), error))?;
-    // The rule gives the name; children and programs that it executes are selected by descent.
-    config.select.include =
-        vec![Rule { pid: vec![launched.pid()], service_name: flags.service_name.clone(), ..Rule::default() }];
+    config.select.include = vec![flags.rule(launched.pid())];
     let agent = start(config.clone(), &flags.common, &destination, Mode::Headers, switches)?;
     // COMMAND is not refused because of a socket that the environment may have named.
     let _server = serve_status(&config, &agent).unwrap_or_else(|Failure { message, .. }| {

@@ -31,7 +31,7 @@ pub(super) fn start(
     let headers_are_optional = config.propagation.mode.is_none();
     config.propagation.mode.get_or_insert(headers);
     log::start(&config.log);
-    for warning in &config.warnings {
+    for warning in config.warnings.iter().chain(&config.unused()) {
         tracing::warn!("{warning}");
     }
     signals::install();

@@ -7,6 +7,7 @@ use std::time::Duration;
 use super::{
     flags::TraceFlags,
     outcome::{CommandOutcome, FAILURE, Failure, USAGE},
+    reload::reload,
     session::{check_socket, finish, serve_status, start},
 };
 use crate::{
@@ -21,8 +22,13 @@ use crate::{
 /// Watches processes until a signal; in the foreground also until the last of those that pids named has
 /// ended.
 pub(super) fn run(flags: &TraceFlags, daemon: bool, switches: &Switches) -> CommandOutcome {
+    if daemon {
+        signals::reload_on_hangup();
+    }
     let mut config = flags.configuration().map_err(|error| Failure::new(USAGE, error))?;
     let destination = Destination::new(config.output_file.as_deref(), false);
+    // As it was read, for a comparison with what is read later.
+    let mut read = config.clone();
     if !daemon && flags.common.output.is_none() && config.output == Format::None {
         config.output = Format::for_people(&destination);
     }
@@ -36,7 +42,10 @@ pub(super) fn run(flags: &TraceFlags, daemon: bool, switches: &Switches) -> Comm
     if daemon {
         announce(&config);
         signals::notify_ready();
-        tracing::info!("ready; {} processes are selected", agent.targets_alive());
+        match agent.targets_alive() {
+            1 => tracing::info!("ready; 1 process is selected"),
+            alive => tracing::info!("ready; {alive} processes are selected"),
+        }
     }
     if only_pids && !daemon && agent.targets_alive() == 0 {
         finish(agent)?;
@@ -49,6 +58,11 @@ pub(super) fn run(flags: &TraceFlags, daemon: bool, switches: &Switches) -> Comm
         if only_pids && !daemon && agent.targets_alive() == 0 {
             tracing::info!("no process that was named is traced any more");
             break;
+        }
+        if signals::take_reload() {
+            signals::notify_reloading();
+            reload(flags, &mut read, &destination, &agent);
+            signals::notify_ready();
         }
         signals::wait(Duration::from_millis(200));
     }

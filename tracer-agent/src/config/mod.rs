@@ -16,6 +16,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     correlate::Sdk,
     log::LogConfig,
+    one_or_list,
     problem::Problem,
     process::{identity::why_not_for_all, selector::Selection},
     propagate::PropagationConfig,
@@ -48,7 +49,7 @@ pub struct Config {
     /// Trace headers in the requests that traced processes send.
     pub propagation: PropagationConfig,
     /// What is written of exchanges: `text`, `tree`, `json`, `otlp-json` or `none`. Without it, `tracer run`
-    /// and a watch (`tracer` without a command) write `tree` on a terminal, else `text`.
+    /// and `tracer watch` write `tree` on a terminal, else `text`.
     pub output: Format,
     /// File that the output goes to; standard error for `tracer run`, else standard output.
     pub output_file: Option<PathBuf>,
@@ -85,6 +86,8 @@ pub struct LinkConfig {
     pub sole_request: bool,
     /// Headers that link requests besides `traceparent`, the strongest first: `b3`, `jaeger`, `datadog`,
     /// `xray`, `x-request-id`.
+    #[serde(deserialize_with = "one_or_list::read")]
+    #[schemars(schema_with = "one_or_list::schema::<HeaderFormat>")]
     pub headers: Vec<HeaderFormat>,
 }
 
@@ -173,6 +176,18 @@ impl Config {
         }));
         problems.extend(self.sampling.problem().map(|problem| problem.within("sampling")));
         problems
+    }
+
+    /// What is set and has no effect, because of another key.
+    pub fn unused(&self) -> Vec<String> {
+        let mut unused = Vec::new();
+        if self.output_file.is_some() && self.output == Format::None {
+            unused.push("output_file is ignored: output is none".to_owned());
+        }
+        if self.record_raw && self.record.is_none() {
+            unused.push("record_raw is ignored: record names no file".to_owned());
+        }
+        unused
     }
 
     /// # Errors
@@ -318,6 +333,21 @@ mod tests {
         let error =
             Config::from_yaml("socket: \"a # ${env:NONE}\"", &none).expect_err("no comment").to_string();
         assert!(error.starts_with("1:14: "), "{error}");
+    }
+
+    #[test]
+    fn what_has_no_effect_is_told() {
+        let unused = |text: &str| Config::from_yaml(text, &none).expect(text).unused();
+        assert_eq!(unused("output_file: /a\nrecord_raw: true\n").len(), 2);
+        assert_eq!(unused("output: text\noutput_file: /a\nrecord: /b\nrecord_raw: true\n"), [""; 0]);
+    }
+
+    #[test]
+    fn one_value_stands_for_a_list_of_it_in_every_key() {
+        let read = |text: &str| Config::from_yaml(text, &none).expect(text);
+        let one = "select: {include: [{pid: 4, exe: '*/nginx', command: a}]}\nspans: {known_methods: GET, routes: /a, redact_query_keys: k, request_headers: x-a, response_headers: x-b}\nlinks: {headers: b3}\npropagation: {allow: 10.0.0.0/8, deny: 10.1.0.0/16, proxied_hosts: a}\n";
+        let list = "select: {include: [{pid: [4], exe: ['*/nginx'], command: [a]}]}\nspans: {known_methods: [GET], routes: [/a], redact_query_keys: [k], request_headers: [x-a], response_headers: [x-b]}\nlinks: {headers: [b3]}\npropagation: {allow: [10.0.0.0/8], deny: [10.1.0.0/16], proxied_hosts: [a]}\n";
+        assert_eq!(read(one), read(list));
     }
 
     #[test]

@@ -89,13 +89,24 @@ fn message(error: &Error, value: Option<&Value>) -> String {
         Error::UnknownAnchor { .. } => {
             "there is no anchor (&) for this alias (*); quote a text that begins with *".to_owned()
         }
-        Error::Message { msg, .. } => msg.clone(),
+        Error::Message { msg, .. } => allowed(msg).map_or_else(|| msg.clone(), |allowed| wrong(&allowed)),
         Error::ExternalMessage { msg, .. } => format!("this is not YAML: {msg}"),
         other => {
             let message = other.to_string();
             message.split(" at line ").next().unwrap_or(&message).to_owned()
         }
     }
+}
+
+/// What serde's message says is allowed, if it is about a type or a name.
+fn allowed(message: &str) -> Option<String> {
+    if !["invalid type: ", "invalid value: ", "unknown variant "]
+        .iter()
+        .any(|start| message.starts_with(start))
+    {
+        return None;
+    }
+    message.rsplit_once(", expected ").map(|(_, allowed)| in_words(&allowed.replace('`', "")))
 }
 
 /// A type of Rust or of the YAML reader, for people.
@@ -114,9 +125,10 @@ fn in_words(name: &str) -> String {
 
 /// Says that a key is unknown, with the nearest one that is known.
 fn unknown_key(unknown: &str, known: &[&str]) -> String {
-    /// Edits between a key and what may have been meant by it; fewer than it has letters.
+    /// Most edits between a key and what may have been meant by it; a third of its letters at most, since any two
+    /// short words are few edits apart.
     const NEAR: usize = 3;
-    let most = NEAR.min(unknown.chars().count().saturating_sub(1));
+    let most = NEAR.min(unknown.chars().count() / 3);
     let distance = |key: &&&str| strsim::damerau_levenshtein(key, unknown);
     match known.iter().min_by_key(distance).filter(|key| distance(key) <= most) {
         Some(key) => format!("unknown key `{unknown}`, did you mean `{key}`?"),
@@ -182,16 +194,21 @@ mod tests {
     fn a_wrong_type_is_told_with_its_key_its_place_and_what_is_allowed() {
         for (text, expected) in [
             (
-                "select:\n  include:\n    - pid: 5\n",
-                "3:12: select.include[0].pid: a list is expected here: [5]",
+                "select:\n  include:\n    - pid: many\n",
+                "3:12: select.include[0].pid: \"many\" is not a whole number from 0 to 4294967295",
             ),
             (
                 "select:\n  include:\n    - pid: [many]\n",
                 "3:13: select.include[0].pid[0]: \"many\" is not a whole number from 0 to 4294967295",
             ),
             (
-                "select:\n  include:\n    - exe: '*/nginx'\n",
-                "3:12: select.include[0].exe: a list is expected here: ['*/nginx']",
+                "select:\n  include:\n    - exe: {a: b}\n",
+                "3:12: select.include[0].exe: one value or a list such as [a, b] is expected here",
+            ),
+            ("select:\n  include: 5\n", "2:12: select.include: a list is expected here: [5]"),
+            (
+                "links:\n  headers: b4\n",
+                "2:12: links.headers: \"b4\" is not one of b3, jaeger, datadog, xray, x-request-id",
             ),
             ("select: 5\n", "1:9: select: \"5\" is not a mapping of keys to values"),
             (
@@ -225,6 +242,28 @@ mod tests {
             ),
         ] {
             assert_eq!(error(text), expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn the_nearest_key_is_offered_only_if_it_may_have_been_meant() {
+        for (text, meant) in [
+            ("limit: 1\n", Some("limits")),
+            ("export: {endponit: a}\n", Some("endpoint")),
+            ("export: {end_point: a}\n", Some("endpoint")),
+            ("select: {include: [{pids: [1]}]}\n", Some("pid")),
+            ("select: {include: [{name: a}]}\n", None),
+            ("select: {include: [{cmd: a}]}\n", None),
+            ("select: {include: [{user: a}]}\n", None),
+            ("debug: true\n", None),
+            ("sink: a\n", None),
+            ("logs: a\n", Some("log")),
+        ] {
+            let error = error(text);
+            match meant {
+                Some(key) => assert!(error.ends_with(&format!("did you mean `{key}`?")), "{text}{error}"),
+                None => assert!(error.contains(", expected one of "), "{text}{error}"),
+            }
         }
     }
 

@@ -115,7 +115,7 @@ counters! {
     SpansUnnamed "spans.unnamed" "spans named by their method alone: the service has too many different paths";
     SpansNotSampled "spans.not_sampled" "spans that the sampler left out";
     SpansSdk "spans.sdk" "spans left out: the application makes its own";
-    SpansQueued "spans.queued" "spans handed to the exporter";
+    SpansQueued "spans.queued" "spans made, for the output and the exporter";
     SpansNotExported "spans.not_exported" "spans that the OTLP receiver did not get";
     SpansNotWritten "spans.not_written" "spans missing from the output: it took too little, or failed";
     EventsNotRecorded "events.not_recorded" "events missing from the recording: its file took too little, or failed";

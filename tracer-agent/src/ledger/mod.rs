@@ -4,10 +4,12 @@
 
 mod counters;
 mod counts;
+mod singular;
 mod text;
 
 pub use self::{
     counters::Counter,
     counts::{Counts, Ledger},
+    singular::meaning_of,
     text::{has_losses, write_ledger},
 };

@@ -5,6 +5,7 @@ use std::fmt::Write;
 use super::{
     counters::Counter,
     counts::{Counts, Ledger},
+    singular::meaning_of,
 };
 use crate::outside::escaped;
 
@@ -62,7 +63,7 @@ pub fn write_ledger(ledger: &Ledger, names: &dyn Fn(u32) -> Option<String>) -> S
                 text,
                 "  {:>10}  {}{}",
                 n(counter),
-                counter.meaning(),
+                meaning_of(n(counter), counter.meaning()),
                 by_service(ledger, counter, names)
             );
         }
@@ -81,8 +82,12 @@ pub fn write_ledger(ledger: &Ledger, names: &dyn Fn(u32) -> Option<String>) -> S
     if !others.is_empty() {
         text += "Also:\n";
         for (counter, count) in others {
-            let _ =
-                writeln!(text, "  {count:>10}  {}{}", counter.meaning(), by_service(ledger, counter, names));
+            let _ = writeln!(
+                text,
+                "  {count:>10}  {}{}",
+                meaning_of(count, counter.meaning()),
+                by_service(ledger, counter, names)
+            );
         }
     }
     text

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use tracer_common::NAME_BYTES;
 
 use super::glob::Glob;
-use crate::{outside::escaped, ports::Ports, problem::Problem};
+use crate::{one_or_list, outside::escaped, ports::Ports, problem::Problem};
 
 /// Processes to trace, and processes to leave alone. Children of a traced process are traced.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -26,12 +26,18 @@ pub struct Selection {
 #[serde(default, deny_unknown_fields)]
 pub struct Rule {
     /// Process ids, in the initial pid namespace.
+    #[serde(deserialize_with = "one_or_list::read")]
+    #[schemars(schema_with = "one_or_list::schema::<u32>")]
     pub pid: Vec<u32>,
     /// TCP ports that the process listens on: `8080`, `8080-8090`, or a list of such.
     pub port: Ports,
     /// Globs of the executable's path: `/usr/sbin/nginx`, `*/node`.
+    #[serde(deserialize_with = "one_or_list::read")]
+    #[schemars(schema_with = "one_or_list::schema::<String>")]
     pub exe: Vec<String>,
     /// Globs of the whole command line, arguments joined by spaces: `*gunicorn*shop*`.
+    #[serde(deserialize_with = "one_or_list::read")]
+    #[schemars(schema_with = "one_or_list::schema::<String>")]
     pub command: Vec<String>,
     /// `service.name` of the processes that match.
     pub service_name: Option<String>,

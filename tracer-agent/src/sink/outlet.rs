@@ -5,7 +5,7 @@ use std::{
     io::{self, Write},
     os::unix::fs::{FileTypeExt, OpenOptionsExt},
     path::{Path, PathBuf},
-    sync::{Arc, OnceLock},
+    sync::{Arc, Mutex, OnceLock, PoisonError},
     time::Instant,
 };
 
@@ -27,6 +27,8 @@ pub struct Outlet {
     queue: Arc<Queue<Vec<u8>>>,
     /// The error that ended the writing.
     error: Arc<OnceLock<io::Error>>,
+    /// Where the thread is to go on writing.
+    next: Arc<Mutex<Option<Box<dyn Write + Send>>>>,
 }
 
 impl Outlet {
@@ -43,6 +45,8 @@ impl Outlet {
     ) -> io::Result<Self> {
         let error = Arc::new(OnceLock::new());
         let seen = Arc::clone(&error);
+        let next: Arc<Mutex<Option<Box<dyn Write + Send>>>> = Arc::default();
+        let replacement = Arc::clone(&next);
         let queue = queue::start(name, max_bytes, move |queue: &Queue<Vec<u8>>| {
             // Opens what is opened late.
             let mut result = out.flush();
@@ -50,6 +54,9 @@ impl Outlet {
             while result.is_ok()
                 && let Some((bytes, weight)) = queue.next()
             {
+                if let Some(next) = replacement.lock().unwrap_or_else(PoisonError::into_inner).take() {
+                    out = next;
+                }
                 result = out.write_all(&bytes).and_then(|()| out.flush());
                 match &result {
                     Ok(()) => queue.delivered(weight),
@@ -64,7 +71,15 @@ impl Outlet {
                 failed(error);
             }
         })?;
-        Ok(Self { queue, error })
+        Ok(Self { queue, error, next })
+    }
+
+    /// The thread goes on writing to `out`, and closes what it wrote to before, even if nothing more comes. Entries
+    /// stay whole. Returns false if the writing has ended.
+    pub fn replace(&self, out: Box<dyn Write + Send>) -> bool {
+        *self.next.lock().unwrap_or_else(PoisonError::into_inner) = Some(out);
+        // Wakes the thread. A queue that is full has woken it.
+        self.push(Vec::new(), 0) || (self.ended().is_none() && self.queue.is_open())
     }
 
     /// Hands over bytes that hold so many items. Returns whether they will be written; they are counted
@@ -156,18 +171,38 @@ impl Write for OutletWriter {
 /// It cannot be opened or made.
 pub fn create(path: &Path) -> io::Result<Box<dyn Write + Send>> {
     let found = std::fs::symlink_metadata(path).map(|metadata| metadata.file_type()).ok();
-    let is_stream = ["/dev/stdout", "/dev/stderr"].iter().any(|stream| path == Path::new(stream))
-        || ["/dev/fd", "/proc/self/fd"].iter().any(|folder| path.parent() == Some(Path::new(folder)));
-    if is_stream || found.is_some_and(|kind| kind.is_char_device()) {
+    if is_stream(path) || found.is_some_and(|kind| kind.is_char_device()) {
         return Ok(Box::new(OpenOptions::new().append(true).open(path)?));
     }
     if found.is_some_and(|kind| kind.is_fifo()) {
         return Ok(Box::new(Fifo { path: path.to_owned(), file: None }));
     }
-    match private_file::create(path) {
-        Ok(file) => Ok(Box::new(file)),
-        Err(CreateError::Io(error)) => Err(error),
-        Err(error @ CreateError::Found(_)) => Err(io::Error::new(io::ErrorKind::AlreadyExists, error)),
+    Ok(Box::new(private_file::create(path).map_err(io_error)?))
+}
+
+/// Opens a file again that [`create`] has opened, and that may have been renamed or removed since. The file is made, or
+/// written to at its end. Returns none for what is no regular file: there is nothing to open again.
+///
+/// # Errors
+/// It cannot be opened or made.
+pub fn open_again(path: &Path) -> io::Result<Option<Box<dyn Write + Send>>> {
+    let is_other = std::fs::metadata(path).is_ok_and(|metadata| !metadata.is_file());
+    if is_stream(path) || is_other {
+        return Ok(None);
+    }
+    Ok(Some(Box::new(private_file::append(path).map_err(io_error)?)))
+}
+
+/// Whether the path is another name of a file that is open in this process.
+fn is_stream(path: &Path) -> bool {
+    ["/dev/stdout", "/dev/stderr"].iter().any(|stream| path == Path::new(stream))
+        || ["/dev/fd", "/proc/self/fd"].iter().any(|folder| path.parent() == Some(Path::new(folder)))
+}
+
+fn io_error(error: CreateError) -> io::Error {
+    match error {
+        CreateError::Io(error) => error,
+        error @ CreateError::Found(_) => io::Error::new(io::ErrorKind::AlreadyExists, error),
     }
 }
 
@@ -293,6 +328,58 @@ pub(crate) mod tests {
         assert_eq!(outlet.finish(soon()).delivered, 1);
         assert_eq!(reader.join().expect("no panic"), "text");
         std::fs::remove_file(path).expect("removed");
+    }
+
+    #[test]
+    fn a_file_that_was_renamed_is_opened_again_and_no_line_is_lost_or_cut() {
+        let folder = std::env::temp_dir().join(format!("tracer-rotate-{}", std::process::id()));
+        std::fs::create_dir_all(&folder).expect("created");
+        let (file, old) = (folder.join("out"), folder.join("out.1"));
+        let out = create(&file).expect("a file");
+        let outlet = Outlet::start("tracer-test", 1 << 20, out, |_| {}).expect("a thread");
+        assert!(outlet.push(b"one\n".to_vec(), 1));
+        outlet.flush(soon());
+        std::fs::rename(&file, &old).expect("renamed");
+        assert!(outlet.push(b"two\n".to_vec(), 1));
+        outlet.flush(soon());
+        assert!(outlet.replace(open_again(&file).expect("made").expect("a regular file")));
+        assert!(outlet.push(b"three\n".to_vec(), 1));
+        outlet.flush(soon());
+        // Nothing was renamed: what is there stays.
+        assert!(outlet.replace(open_again(&file).expect("opened").expect("a regular file")));
+        assert!(outlet.push(b"four\n".to_vec(), 1));
+        assert_eq!(outlet.finish(soon()).delivered, 4);
+        let read = |path: &Path| std::fs::read_to_string(path).expect("there");
+        assert_eq!((read(&old).as_str(), read(&file).as_str()), ("one\ntwo\n", "three\nfour\n"));
+        assert!(!outlet.replace(Box::new(io::sink())), "it is closed");
+        for other in ["/dev/null", "/dev/stdout", "/proc/self/fd/1"] {
+            assert!(open_again(Path::new(other)).expect("no error").is_none(), "{other}");
+        }
+        std::fs::remove_dir_all(folder).expect("removed");
+    }
+
+    #[test]
+    fn a_writer_that_is_replaced_is_dropped_though_nothing_more_comes() {
+        struct Told(mpsc::Sender<()>);
+        impl Write for Told {
+            fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+                Ok(bytes.len())
+            }
+
+            fn flush(&mut self) -> io::Result<()> {
+                Ok(())
+            }
+        }
+        impl Drop for Told {
+            fn drop(&mut self) {
+                let _ = self.0.send(());
+            }
+        }
+        let (sender, receiver) = mpsc::channel();
+        let outlet = Outlet::start("tracer-test", 1 << 20, Box::new(Told(sender)), |_| {}).expect("a thread");
+        assert!(outlet.replace(Box::new(io::sink())));
+        assert_eq!(receiver.recv_timeout(Duration::from_secs(10)), Ok(()));
+        outlet.close();
     }
 
     /// Bytes that were written, for whoever looks at them later.

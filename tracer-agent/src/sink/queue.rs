@@ -143,6 +143,12 @@ impl<T> Queue<T> {
         self.changed.notify_all();
     }
 
+    /// Whether entries may still come, and are taken.
+    pub fn is_open(&self) -> bool {
+        let state = self.lock();
+        !state.is_closed && !state.is_over
+    }
+
     /// Nobody takes entries any more: those that wait are dropped, and all that come.
     pub fn end(&self) {
         let mut state = self.lock();

@@ -1,6 +1,6 @@
 //! What every sink is.
 
-use std::time::Duration;
+use std::{io, time::Duration};
 
 use serde::{Deserialize, Serialize};
 
@@ -18,6 +18,8 @@ pub trait SpanSink {
     fn finish(&mut self, _end: &SinkEnd<'_>) {}
     /// The deadline has passed: spans that are still on their way count as dropped.
     fn give_up(&mut self) {}
+    /// What is written on this host goes on to `out`, if this sink writes it.
+    fn replace_output(&mut self, _out: &mut Option<Box<dyn io::Write + Send>>) {}
     /// What became of the spans so far.
     fn account(&self) -> Account;
     /// Why what was written on this host is not complete, if it is not: for the end.

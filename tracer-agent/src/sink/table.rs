@@ -1,5 +1,7 @@
 //! All sinks, and those that are configured.
 
+use std::io;
+
 use super::{
     Account, ExportStatistics, Outgoing, SinkEnd, SpanSink,
     otlp::{self, ExportConfig},
@@ -118,6 +120,12 @@ impl SpanSink for Sinks {
     fn finish(&mut self, end: &SinkEnd<'_>) {
         for started in &mut self.list {
             started.sink.finish(end);
+        }
+    }
+
+    fn replace_output(&mut self, out: &mut Option<Box<dyn io::Write + Send>>) {
+        for started in &mut self.list {
+            started.sink.replace_output(out);
         }
     }
 

@@ -5,7 +5,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::{problem::Problem, redact::DEFAULT_KEYS, route::pattern_problem};
+use crate::{one_or_list, problem::Problem, redact::DEFAULT_KEYS, route::pattern_problem};
 
 /// Headers that never become attributes.
 pub(super) const CREDENTIAL_HEADERS: [&str; 4] =
@@ -16,10 +16,14 @@ pub(super) const CREDENTIAL_HEADERS: [&str; 4] =
 #[serde(default, deny_unknown_fields)]
 pub struct SpanConfig {
     /// HTTP methods that are told by name; others become `_OTHER`.
+    #[serde(deserialize_with = "one_or_list::read")]
+    #[schemars(schema_with = "one_or_list::schema::<String>")]
     pub known_methods: Vec<String>,
     /// Patterns of paths, such as `/users/{id}` or `/files/*`: the first that matches becomes
     /// `http.route` of server spans and `url.template` of client spans. `{name}` is one segment, a last `*` all that
     /// is left.
+    #[serde(deserialize_with = "one_or_list::read")]
+    #[schemars(schema_with = "one_or_list::schema::<String>")]
     pub routes: Vec<String>,
     /// Guess a name of low cardinality from paths that match no pattern.
     pub route_guess: bool,
@@ -27,10 +31,16 @@ pub struct SpanConfig {
     pub route_guess_limit: usize,
     /// Query keys whose values are replaced by REDACTED, compared by their words: an entry hides each key that ends in
     /// it, with `=` before it only that key (`output.md`).
+    #[serde(deserialize_with = "one_or_list::read")]
+    #[schemars(schema_with = "one_or_list::schema::<String>")]
     pub redact_query_keys: Vec<String>,
     /// Request headers that become attributes. Credentials and cookies are refused.
+    #[serde(deserialize_with = "one_or_list::read")]
+    #[schemars(schema_with = "one_or_list::schema::<String>")]
     pub request_headers: Vec<String>,
     /// Response headers that become attributes.
+    #[serde(deserialize_with = "one_or_list::read")]
+    #[schemars(schema_with = "one_or_list::schema::<String>")]
     pub response_headers: Vec<String>,
     /// Make spans of OTLP exports over HTTP too, on both sides. Without it they are only counted: the export of a span
     /// would make the next one, without end, if the receiver or a proxy before it is traced.

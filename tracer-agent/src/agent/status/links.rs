@@ -46,7 +46,7 @@ impl fmt::Display for LinksStatus {
         let share = u128::from(self.linked) * 100 / u128::from(self.calls);
         writeln!(f, "  links: {} of {} calls have a parent ({share} %)", self.linked, self.calls)?;
         for reason in &self.unlinked {
-            writeln!(f, "  {:>12}  {}", reason.count, reason.meaning)?;
+            writeln!(f, "{reason}")?;
         }
         Ok(())
     }
@@ -65,7 +65,7 @@ mod tests {
         counts.add(Counter::LinksUnseen, 1);
         let text = LinksStatus::of(&counts).to_string();
         assert!(
-            text.starts_with("  links: 199 of 200 calls have a parent (99 %)\n             1  calls"),
+            text.starts_with("  links: 199 of 200 calls have a parent (99 %)\n             1  call without a parent: the process may have worked"),
             "{text}"
         );
         counts.add(Counter::LinksLearning, 3);

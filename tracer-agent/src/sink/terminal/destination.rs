@@ -46,6 +46,16 @@ impl Destination {
         })
     }
 
+    /// Opens a file again, which may have been renamed since; none if it is no regular file.
+    ///
+    /// # Errors
+    /// The file cannot be opened or made.
+    pub fn open_again(&self) -> Result<Option<Box<dyn Write + Send>>, String> {
+        let Self::File(path) = self else { return Ok(None) };
+        outlet::open_again(path)
+            .map_err(|error| format!("cannot open the output file {} again: {error}", path.display()))
+    }
+
     /// Whether a person looks at it.
     pub fn is_terminal(&self) -> bool {
         match self {

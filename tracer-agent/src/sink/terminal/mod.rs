@@ -91,6 +91,14 @@ impl SpanSink for Terminal {
         self.outlet.finish(std::time::Instant::now());
     }
 
+    fn replace_output(&mut self, out: &mut Option<Box<dyn io::Write + Send>>) {
+        if let Some(out) = out.take()
+            && !self.outlet.replace(out)
+        {
+            tracing::warn!("the output has ended before: the file that was opened again gets nothing");
+        }
+    }
+
     fn account(&self) -> Account {
         let Progress { taken, delivered, dropped, waiting } = self.outlet.progress();
         Account {
