@@ -24,7 +24,10 @@ use crate::{
         words::{max, min},
     },
     policy::{is_ignored, policy},
-    propagate::outgoing::{request_sent, send_failed, served_by},
+    propagate::{
+        outgoing::{request_sent, served_by},
+        pressure::send_failed,
+    },
     ring::{count, reserve, submit_flags},
     select::Current,
 };

@@ -17,11 +17,7 @@ use crate::{
         process::{is_idle, waits_again},
     },
     ids::ServedRequest,
-    memory::{
-        layout::{load, offset},
-        user::{is_of_kernel, uses_io_uring},
-    },
-    propagate::report::refuse_all,
+    memory::user::{is_of_kernel, uses_io_uring},
     select::Current,
 };
 
@@ -150,38 +146,6 @@ pub(crate) unsafe fn served_by<'a>(sk: *mut c_void) -> Option<&'a ServedRequest>
     // SAFETY: as the caller's.
     unsafe { find_outgoing(sk, 0).map(|outgoing| &outgoing.serves) }
 }
-
-/// Handles a failed send: another client request may be sent at this position. A send that fails for want of space
-/// although nothing waits in the socket failed for want of memory: the agent takes the socket out of the sockmap.
-///
-/// # Safety
-/// As [`opened`].
-#[inline(always)]
-pub(crate) unsafe fn send_failed(
-    sk: *mut c_void,
-    tcp: *const c_void,
-    connection: &Connection,
-    error: i32,
-    pid: u32,
-) {
-    // SAFETY: as the caller's.
-    unsafe {
-        let Some(outgoing) = find_outgoing(sk, 0) else { return };
-        outgoing.is_filed = 0;
-        if error != -EAGAIN || outgoing.refused != 0 || load::<u32>(tcp, offset!(sock_wmem_queued)) != 0 {
-            return;
-        }
-        // The ids of its requests are filed within the sends again.
-        outgoing.is_certain = 0;
-        let position = load::<u32>(tcp, offset!(tcp_sock_write_seq)).wrapping_sub(connection.inserted);
-        if !refuse_all(outgoing, connection, pid, position, InjectionOutcome::MemoryPressure) {
-            outgoing.refused = 0;
-        }
-    }
-}
-
-/// `include/uapi/asm-generic/errno-base.h`.
-const EAGAIN: i32 = 11;
 
 /// Handles the end of the first send of a client request. The next turn begins another client request.
 ///

@@ -4,15 +4,22 @@
 use core::ffi::c_void;
 
 use aya_ebpf::helpers::generated::{bpf_jiffies64, bpf_probe_read_kernel};
-use tracer_common::ABSENT;
+use tracer_common::{ABSENT, InjectionOutcome};
 
-use crate::memory::layout::{load, offset};
+use super::{outgoing::find_outgoing, report::refuse_all};
+use crate::{
+    connection::Connection,
+    memory::layout::{load, offset},
+};
 
 /// Pages that a memory group must have left for TCP: several send buffers.
 const HEADROOM: u64 = 256;
 
 /// Memory groups that are looked at, from the socket's own upwards.
 const LEVELS: u32 = 4;
+
+/// `include/uapi/asm-generic/errno-base.h`.
+const EAGAIN: i32 = 11;
 
 /// Whether memory for sockets is short: the protocol's, or that of the socket's memory group.
 ///
@@ -61,4 +68,33 @@ pub(crate) unsafe fn is_short_of_memory(sk: *const c_void) -> bool {
         }
     }
     false
+}
+
+/// Handles a failed send: another client request may be sent at this position. A send that fails for want of space
+/// although nothing waits in the socket failed for want of memory: the agent takes the socket out of the sockmap.
+///
+/// # Safety
+/// As [`is_short_of_memory`].
+#[inline(always)]
+pub(crate) unsafe fn send_failed(
+    sk: *mut c_void,
+    tcp: *const c_void,
+    connection: &Connection,
+    error: i32,
+    pid: u32,
+) {
+    // SAFETY: as the caller's.
+    unsafe {
+        let Some(outgoing) = find_outgoing(sk, 0) else { return };
+        outgoing.is_filed = 0;
+        if error != -EAGAIN || outgoing.refused != 0 || load::<u32>(tcp, offset!(sock_wmem_queued)) != 0 {
+            return;
+        }
+        // The ids of its requests are filed within the sends again.
+        outgoing.is_certain = 0;
+        let position = load::<u32>(tcp, offset!(tcp_sock_write_seq)).wrapping_sub(connection.inserted);
+        if !refuse_all(outgoing, connection, pid, position, InjectionOutcome::MemoryPressure) {
+            outgoing.refused = 0;
+        }
+    }
 }
