@@ -179,9 +179,9 @@ impl Entry {
 
     /// Memory is short: the messages in progress are given up.
     pub(super) fn release(&mut self, now_ns: u64, out: &mut dyn ConnectionOutput) {
-        self.hurry(now_ns, 0, out);
+        self.take_held_since(u64::MAX, now_ns, out);
         self.session.release(now_ns);
-        self.hurry(now_ns, 0, out);
+        self.take_held_since(u64::MAX, now_ns, out);
     }
 
     fn has_held(&self) -> bool {
@@ -396,13 +396,18 @@ impl Entry {
 
     /// Time has passed for segments that wait.
     pub(super) fn hurry(&mut self, now_ns: u64, hold_ns: u64, out: &mut dyn ConnectionOutput) {
+        self.take_held_since(now_ns.saturating_sub(hold_ns), now_ns, out);
+    }
+
+    /// Takes the segments that have waited since before `limit_ns` as they are.
+    fn take_held_since(&mut self, limit_ns: u64, now_ns: u64, out: &mut dyn ConnectionOutput) {
         let Self { transport, layer, session, .. } = self;
         let end = transport.end();
         let duplex = match layer {
             Some(layer) => &mut layer.duplex,
             None => &mut transport.duplex,
         };
-        duplex.take_held_since(now_ns.saturating_sub(hold_ns), now_ns, &mut Flow { session, end, out });
+        duplex.take_held_since(limit_ns, now_ns, &mut Flow { session, end, out });
         self.settle(out);
     }
 

@@ -48,6 +48,8 @@ pub struct Table {
     early_injections: FxHashMap<u64, Vec<InjectionRecord>>,
     /// Bytes of memory that messages take: see [`Limits::message_memory`].
     retained: usize,
+    /// When connections are looked at next to keep that bound.
+    relief_from_ns: u64,
     limits: Limits,
     last_sweep_ns: u64,
 }
@@ -70,6 +72,10 @@ impl Table {
     const HOLD_NS: u64 = 50_000_000;
     /// Exchanges that wait for the times of the other end; more are handed on as they are.
     const MAX_WAITING: usize = 16_384;
+    /// Messages of a connection that take less memory are given up after all others.
+    const SMALL_SHARE: usize = 4096;
+    /// How long messages may take more memory than they should before connections are looked at again.
+    const RELIEF_NS: u64 = 1_000_000;
     /// How long a closed connection with an open exchange waits: a reset may overtake bytes that the
     /// process still reads.
     const LINGER_NS: u64 = 100_000_000;
@@ -86,6 +92,7 @@ impl Table {
             leaving: [Vec::new(), Vec::new()],
             early_injections: FxHashMap::default(),
             retained: 0,
+            relief_from_ns: 0,
             limits,
             last_sweep_ns: 0,
         }
@@ -398,10 +405,10 @@ impl Table {
     }
 
     /// Keeps the bound of the memory that messages take: the connections that were quiet longest give up theirs, until
-    /// an eighth of the bound is free.
+    /// an eighth of the bound is free. Those with small messages come last.
     #[inline]
     fn relieve(&mut self, now_ns: u64, out: &mut dyn ConnectionOutput) {
-        if self.retained > self.limits.message_memory {
+        if self.retained > self.limits.message_memory && now_ns >= self.relief_from_ns {
             self.release_messages(now_ns, out);
         }
     }
@@ -409,11 +416,14 @@ impl Table {
     #[cold]
     fn release_messages(&mut self, now_ns: u64, out: &mut dyn ConnectionOutput) {
         let holders = self.connections.iter().filter(|(_, entry)| entry.retained() > 0);
-        let mut holders: Vec<(u64, u64)> =
-            holders.map(|(number, entry)| (entry.last_ns(), *number)).collect();
+        let mut holders: Vec<(bool, u64, u64)> = holders
+            .map(|(number, entry)| (entry.retained() < Self::SMALL_SHARE, entry.last_ns(), *number))
+            .collect();
         holders.sort_unstable();
         let aim = self.limits.message_memory / 8 * 7;
-        for (_, number) in holders {
+        // The connections are looked at once in a while, also if this frees nothing.
+        self.relief_from_ns = now_ns.saturating_add(Self::RELIEF_NS);
+        for (_, _, number) in holders {
             if self.retained <= aim {
                 break;
             }

@@ -22,19 +22,19 @@ fn heads_that_do_not_end_are_given_up_and_counted() {
     let mut driver = Driver::new();
     for connection in 1..=CONNECTIONS {
         driver.open(connection, OPEN_BIRTH);
-        driver.data(connection, RECEIVE, 0, &half_head(), connection * MS);
+        driver.data(connection, RECEIVE, 0, &half_head(), connection * 2 * MS);
         assert!(driver.table.retained() <= BOUND, "{}", driver.table.retained());
     }
     let given_up = driver.seen.of(Counter::ExchangesForgotten);
     assert!((4..CONNECTIONS - 2).contains(&given_up), "{given_up}");
 
     // The newest head is still there, and ends.
-    driver.data(CONNECTIONS, RECEIVE, HEAD_BYTES as u32, b"\r\n\r\n", 20 * MS);
-    driver.data(CONNECTIONS, SEND, 0, ANSWER, 21 * MS);
+    driver.data(CONNECTIONS, RECEIVE, HEAD_BYTES as u32, b"\r\n\r\n", 50 * MS);
+    driver.data(CONNECTIONS, SEND, 0, ANSWER, 51 * MS);
     assert_eq!(driver.seen.targets(), one("/half"));
 
     for connection in 1..=CONNECTIONS {
-        driver.close(connection, CLOSE_ALL, 0, 0, 30 * MS);
+        driver.close(connection, CLOSE_ALL, 0, 0, 60 * MS);
     }
     driver.tick(200 * MS);
     driver.tick(400 * MS);
@@ -48,15 +48,15 @@ fn a_connection_that_gave_up_a_message_is_read_again() {
     let mut driver = Driver::new();
     for connection in 1..=CONNECTIONS {
         driver.open(connection, OPEN_BIRTH);
-        driver.data(connection, RECEIVE, 0, &half_head(), connection * MS);
+        driver.data(connection, RECEIVE, 0, &half_head(), connection * 2 * MS);
     }
     let (mut received, mut sent) = (HEAD_BYTES as u32, 0);
-    driver.data(1, RECEIVE, received, b"\r\n\r\n", 20 * MS);
+    driver.data(1, RECEIVE, received, b"\r\n\r\n", 50 * MS);
     received += 4;
     for round in 0..3 {
-        driver.data(1, SEND, sent, ANSWER, (30 + 2 * round) * MS);
+        driver.data(1, SEND, sent, ANSWER, (60 + 2 * round) * MS);
         sent += ANSWER.len() as u32;
-        driver.data(1, RECEIVE, received, ASK, (31 + 2 * round) * MS);
+        driver.data(1, RECEIVE, received, ASK, (61 + 2 * round) * MS);
         received += ASK.len() as u32;
     }
     assert_eq!(driver.seen.targets(), [one("/a"), one("/a")].concat());
@@ -69,15 +69,31 @@ fn requests_that_wait_for_their_responses_are_within_the_bound() {
     head.extend_from_slice(b"\r\n\r\n");
     for connection in 1..=CONNECTIONS {
         driver.open(connection, OPEN_BIRTH);
-        driver.data(connection, RECEIVE, 0, &head, connection * MS);
+        driver.data(connection, RECEIVE, 0, &head, connection * 2 * MS);
         assert!(driver.table.retained() <= BOUND, "{}", driver.table.retained());
     }
     assert!(driver.seen.of(Counter::ExchangesForgotten) > 3);
     // What is answered takes no memory any more.
-    driver.data(CONNECTIONS, SEND, 0, ANSWER, 20 * MS);
+    driver.data(CONNECTIONS, SEND, 0, ANSWER, 50 * MS);
     let before = driver.table.retained();
     driver.tick(2_000 * MS);
     assert!(driver.table.retained() <= before);
+}
+
+#[test]
+fn small_requests_that_wait_long_are_kept_before_large_ones() {
+    let mut driver = Driver::new();
+    driver.open(1, OPEN_BIRTH);
+    driver.data(1, RECEIVE, 0, ASK, MS);
+    // The sweep counts the small request.
+    driver.tick(2_000 * MS);
+    for connection in 2..=CONNECTIONS {
+        driver.open(connection, OPEN_BIRTH);
+        driver.data(connection, RECEIVE, 0, &half_head(), (2_000 + 2 * connection) * MS);
+    }
+    assert!(driver.seen.of(Counter::ExchangesForgotten) > 3);
+    driver.data(1, SEND, 0, ANSWER, 3_000 * MS);
+    assert_eq!(driver.seen.targets(), one("/a"));
 }
 
 #[test]
@@ -86,11 +102,11 @@ fn segments_that_wait_for_others_are_within_the_bound() {
     for connection in 1..=CONNECTIONS {
         driver.open(connection, OPEN_BIRTH);
         // The first bytes never come.
-        driver.data(connection, RECEIVE, 100, &half_head(), connection * MS);
+        driver.data(connection, RECEIVE, 100, &half_head(), connection * 2 * MS);
         assert!(driver.table.retained() <= BOUND, "{}", driver.table.retained());
     }
     for connection in 1..=CONNECTIONS {
-        driver.close(connection, CLOSE_ALL, 0, 0, 30 * MS);
+        driver.close(connection, CLOSE_ALL, 0, 0, 60 * MS);
     }
     for round in 1..=3 {
         driver.tick(round * 200 * MS);
