@@ -3,7 +3,8 @@ const http = require('node:http');
 
 const prices = process.env.PRICES_URL;
 
-http.createServer((request, response) => {
+// Connections stay open while an agent starts on a slow machine.
+http.createServer({ keepAliveTimeout: 600_000 }, (request, response) => {
   const number = request.url.split('/').pop();
   setTimeout(async () => {
     try {

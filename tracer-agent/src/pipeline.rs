@@ -4,9 +4,7 @@
 #![forbid(unsafe_code)]
 
 use rustc_hash::FxHashSet;
-use tracer_common::{
-    CLOSE_SEND, CLOSE_UNREAD, CapturePolicy, InjectionOutcome, KERNEL_COUNTERS, KernelCounter,
-};
+use tracer_common::{CapturePolicy, InjectionOutcome, KERNEL_COUNTERS, KernelCounter, is_close_of_send};
 
 use crate::{
     connection::{self, Table},
@@ -211,7 +209,7 @@ impl Pipeline {
             Event::Close(close) => {
                 self.connections.close(close, &mut handler);
                 handler.stage.correlator.send_closed(close.connection, close.time_ns);
-                if close.state & !CLOSE_UNREAD != CLOSE_SEND {
+                if !is_close_of_send(close.state) {
                     handler.stage.correlator.closing(close.connection);
                 }
             }

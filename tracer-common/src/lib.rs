@@ -278,6 +278,14 @@ pub const CLOSE_ALL: u8 = 2;
 /// Bit in [`CloseRecord::state`]: received bytes wait in the socket, and the process may still read them.
 pub const CLOSE_UNREAD: u8 = 4;
 
+/// A flag of a [`CloseRecord`]'s state: the process had let go of the socket before this.
+pub const CLOSE_ORPHANED: u8 = 8;
+
+/// Whether a [`CloseRecord`]'s state is [`CLOSE_SEND`], whatever its flags.
+pub const fn is_close_of_send(state: u8) -> bool {
+    state & (CLOSE_SEND | CLOSE_ALL) == CLOSE_SEND
+}
+
 /// A connection, or the send direction of this end, was closed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[cfg_attr(
@@ -288,7 +296,7 @@ pub const CLOSE_UNREAD: u8 = 4;
 pub struct CloseRecord {
     /// [`Kind::Close`].
     pub kind: u8,
-    /// [`CLOSE_SEND`] or [`CLOSE_ALL`], optionally with [`CLOSE_UNREAD`].
+    /// [`CLOSE_SEND`] or [`CLOSE_ALL`], optionally with [`CLOSE_UNREAD`] and [`CLOSE_ORPHANED`].
     pub state: u8,
     /// The socket's error, 0 for an orderly end.
     pub error: u16,

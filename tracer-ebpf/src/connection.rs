@@ -188,6 +188,16 @@ pub(crate) unsafe fn has_received_fin(sk: *const c_void) -> bool {
     unsafe { load::<u64>(sk, offset!(sock_flags)) >> SOCK_DONE & 1 != 0 }
 }
 
+/// Whether the process has let go of the socket: bit `SOCK_DEAD` of `sk_flags`.
+///
+/// # Safety
+/// `sk` is a socket that the kernel passed to the program.
+#[inline(always)]
+pub(crate) unsafe fn is_orphan(sk: *const c_void) -> bool {
+    // SAFETY: as the caller's.
+    unsafe { load::<u64>(sk, offset!(sock_flags)) & 1 != 0 }
+}
+
 #[inline(always)]
 pub(crate) fn has_sent_fin(state: i32) -> bool {
     matches!(state, state::FIN_WAIT1 | state::FIN_WAIT2 | state::LAST_ACK | state::CLOSING | state::TIME_WAIT)

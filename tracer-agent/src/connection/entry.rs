@@ -262,7 +262,8 @@ impl Entry {
         let sent = duplex.stream(Direction::Send);
         let bytes = offset.checked_sub(sent.next()).filter(|bytes| (1..=MOST).contains(bytes))?;
         let is_first = !sent.is_started() && !duplex.stream(Direction::Receive).is_started();
-        let is_next = self.is_lengthened && header.flags & FLAG_TURN != 0;
+        let is_next =
+            self.is_lengthened && header.flags & FLAG_TURN != 0 && self.session.is_between_exchanges();
         let is_request =
             || matches!(sniff(head), Recognition::Found(Protocol { open: Some(_), .. }, Side::Request));
         let is_inserted = self.facts.connect_ns.is_some()

@@ -3,8 +3,8 @@
 
 use rustc_hash::{FxHashMap, FxHashSet};
 use tracer_common::{
-    CLOSE_SEND, CLOSE_UNREAD, CloseRecord, DataHeader, FLAG_PRE_SEND, InjectionRecord, OPEN_BIRTH,
-    OPEN_CLIENT, OpenRecord, RECEIVE, SEND,
+    CloseRecord, DataHeader, FLAG_PRE_SEND, InjectionRecord, OPEN_BIRTH, OPEN_CLIENT, OpenRecord, RECEIVE,
+    SEND, is_close_of_send,
 };
 
 use super::{ConnectionOutput, Limits, entry::Entry, injected::Injected, peers::Peers, unit_of};
@@ -229,7 +229,7 @@ impl Table {
     /// A connection, or its sending half, was closed.
     pub fn close(&mut self, record: &CloseRecord, out: &mut dyn ConnectionOutput) {
         self.with(record.connection, record.time_ns, out, |entry, out| {
-            if record.state & !CLOSE_UNREAD == CLOSE_SEND {
+            if is_close_of_send(record.state) {
                 entry.send_closed(record, out);
             } else {
                 entry.closed(record, out);

@@ -2,7 +2,7 @@
 
 use std::{collections::VecDeque, ops::Range};
 
-use tracer_common::{CLOSE_UNREAD, CloseRecord, DataHeader, OPEN_BIRTH, OpenRecord};
+use tracer_common::{CLOSE_ORPHANED, CLOSE_UNREAD, CloseRecord, DataHeader, OPEN_BIRTH, OpenRecord};
 
 use super::{
     duplex::{Duplex, Flow},
@@ -123,8 +123,12 @@ impl Transport {
         // Without an error a connection ends before its sending half only if the process closes it with bytes unread:
         // the kernel discards them. After an error, or a half-close, the process may still read them.
         let is_unread = record.state & CLOSE_UNREAD != 0;
+        // A process that has let go of its socket reads nothing of what comes behind: the kernel answers it with a reset,
+        // and counts it as one.
+        let is_orphaned = record.state & CLOSE_ORPHANED != 0;
         let end = match record.error {
             0 if is_unread && !self.is_send_closed => End::Left,
+            error if error != 0 && is_orphaned => End::Left,
             0 => End::Closed,
             _ => End::Reset,
         };

@@ -31,13 +31,16 @@ pub(super) enum Shown {
 pub(super) struct Programs(FxHashMap<Program, Shown>);
 
 impl Programs {
-    /// Programs that are remembered; all are forgotten when there are more.
+    /// Programs that are remembered; when there are more, only the contradictions are kept.
     const MOST: usize = 4096;
 
     /// A process of a program has shown this. One contradiction holds, whatever others have shown or will show.
     pub(super) fn shown(&mut self, program: Program, shown: Shown) {
         if self.0.len() >= Self::MOST && !self.0.contains_key(&program) {
-            self.0.clear();
+            self.0.retain(|_, shown| *shown == Shown::Doubted);
+            if self.0.len() >= Self::MOST {
+                return;
+            }
         }
         let known = self.0.entry(program).or_insert(shown);
         if shown == Shown::Doubted {

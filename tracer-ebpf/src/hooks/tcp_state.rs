@@ -8,11 +8,12 @@ use aya_ebpf::{
     programs::BtfTracePointContext,
 };
 use tracer_common::{
-    CLOSE_ALL, CLOSE_SEND, CLOSE_UNREAD, CloseRecord, KernelCounter, Kind, ProcessRecord, RECEIVE,
+    CLOSE_ALL, CLOSE_ORPHANED, CLOSE_SEND, CLOSE_UNREAD, CloseRecord, KernelCounter, Kind, ProcessRecord,
+    RECEIVE,
 };
 
 use crate::{
-    connection::{Connection, find, find_or_create, has_received_fin, next_number, state},
+    connection::{Connection, find, find_or_create, has_received_fin, is_orphan, next_number, state},
     context::process::lost,
     memory::layout::{load, offset, propagates},
     propagate::outgoing::{opened, unanswered},
@@ -123,7 +124,7 @@ unsafe fn closing(sk: *mut c_void, what: u8) {
         let unread = if there > u32::from(has_received_fin(sk)) { CLOSE_UNREAD } else { 0 };
         entry.write(CloseRecord {
             kind: Kind::Close as u8,
-            state: what | unread,
+            state: what | unread | if is_orphan(sk) { CLOSE_ORPHANED } else { 0 },
             error: error as u16,
             lost: connection.lost,
             connection: connection.number,

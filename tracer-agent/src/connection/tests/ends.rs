@@ -1,6 +1,6 @@
 //! Connections that end before their exchanges do.
 
-use tracer_common::{CLOSE_ALL, CLOSE_SEND, CLOSE_UNREAD};
+use tracer_common::{CLOSE_ALL, CLOSE_ORPHANED, CLOSE_SEND, CLOSE_UNREAD};
 
 use super::*;
 
@@ -58,6 +58,17 @@ fn a_server_that_leaves_the_rest_of_a_request_has_not_answered() {
     driver.tick(3 * MS);
     driver.tick(200 * MS);
     assert_eq!(outcomes(&driver), [Outcome::NoResponse]);
+}
+
+#[test]
+fn what_arrives_after_the_process_has_closed_is_no_reset() {
+    let mut driver = client();
+    driver.data(1, RECEIVE, 0, HEAD, 2 * MS);
+    driver.close(1, CLOSE_SEND, 0, SENT_BYTES, 3 * MS);
+    driver.close(1, CLOSE_ALL | CLOSE_ORPHANED, libc::ECONNRESET as u16, SENT_BYTES, 4 * MS);
+    driver.tick(5 * MS);
+    driver.tick(200 * MS);
+    assert_eq!(outcomes(&driver), [Outcome::Left]);
 }
 
 #[test]

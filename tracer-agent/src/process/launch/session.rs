@@ -10,6 +10,8 @@ use super::terminal::Slave;
 
 /// Exit status of a leader that could not start the program.
 const FAILED: libc::c_int = 126;
+/// The first descriptor behind the standard streams.
+const FIRST: libc::c_int = 3;
 
 /// Leads a new session on this terminal, and returns in a child that is the foreground of it, with standard streams
 /// of the terminal. The leader itself does not return: it tells the pid of the child and then how the child has
@@ -48,8 +50,12 @@ pub(super) unsafe fn lead(slave: &Slave, told: libc::c_int, failed: libc::c_int)
         }
         libc::setpgid(program, program);
         libc::tcsetpgrp(terminal, program);
-        libc::close(terminal);
-        libc::close(failed);
+        // It executes nothing, so nothing closes by itself: only the streams and `told` stay. The terminal hangs up once
+        // the agent is gone.
+        let told = if libc::dup2(told, FIRST) < 0 { told } else { FIRST };
+        if told == FIRST {
+            libc::syscall(libc::SYS_close_range, FIRST + 1, libc::c_uint::MAX, 0);
+        }
         // Signals are for the program.
         for signal in 1..libc::SIGRTMIN() {
             if signal != libc::SIGCHLD {

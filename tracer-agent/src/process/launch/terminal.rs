@@ -310,7 +310,7 @@ impl Relay {
     fn read_caller(&mut self) -> Result<(), Errno> {
         let mut chunk = [0; Self::CHUNK];
         match read(&self.caller.file, &mut chunk) {
-            Ok(0) => Err(Errno::IO),
+            // Nothing, if somebody else has changed its modes: that it has gone, `poll` tells.
             Ok(length) => {
                 self.input.extend_from_slice(&chunk[..length]);
                 Ok(())

@@ -704,6 +704,8 @@ impl Parser for Http1 {
             resync.gap();
             self.tentative = None;
         } else if !self.done && Parser::retained_bytes(self) > 0 {
+            // The messages were not lost sight of.
+            self.losses = self.losses.saturating_sub(1);
             self.lose(now_ns, Counter::ExchangesForgotten, out);
         }
     }

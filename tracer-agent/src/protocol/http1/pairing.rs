@@ -142,6 +142,8 @@ pub(super) struct PipelinedRequests {
     waiting: VecDeque<Pending>,
     /// Bytes of their heads.
     bytes: usize,
+    /// Bodies were kept of some.
+    has_bodies: bool,
 }
 
 impl PipelinedRequests {
@@ -149,7 +151,7 @@ impl PipelinedRequests {
     const MOST_BODY: usize = 16 * 1024;
 
     pub(super) fn new(kind: Kind) -> Self {
-        Self { kind, waiting: VecDeque::new(), bytes: 0 }
+        Self { kind, waiting: VecDeque::new(), bytes: 0, has_bodies: false }
     }
 
     pub(super) fn len(&self) -> usize {
@@ -182,14 +184,21 @@ impl PipelinedRequests {
 
     /// Bytes of memory that the heads which wait and the bodies which are kept take.
     pub(super) fn retained_bytes(&self) -> usize {
-        let body = self.waiting.back().and_then(|pending| pending.body.as_ref());
-        self.bytes + body.map_or(0, Vec::capacity)
+        if !self.has_bodies {
+            return self.bytes;
+        }
+        let body = |pending: &Pending| {
+            pending.body.as_ref().map_or(0, Vec::capacity)
+                + pending.http.export_body.as_ref().map_or(0, Bytes::len)
+        };
+        self.bytes + self.waiting.iter().map(body).sum::<usize>()
     }
 
     /// Keeps the first bytes of the last request's body.
     pub(super) fn keep_body(&mut self) {
         if let Some(pending) = self.waiting.back_mut().filter(|pending| pending.body_open) {
             pending.body = Some(Vec::new());
+            self.has_bodies = true;
         }
     }
 

@@ -30,12 +30,14 @@ pub(super) struct Tentative<R> {
     yields: Vec<Yield>,
     /// When its response was complete.
     complete_ns: Option<u64>,
+    /// Memory that its messages took at most: they are in `yields` when they are complete.
+    most_bytes: usize,
 }
 
 impl<R: Reader> Tentative<R> {
     /// The exchange of a request that begins here with a whole head.
     pub(super) fn new(reader: R) -> Self {
-        Self { reader: Box::new(reader), yields: Vec::new(), complete_ns: None }
+        Self { reader: Box::new(reader), yields: Vec::new(), complete_ns: None, most_bytes: 0 }
     }
 
     /// The next segment of a side. Returns whether it is still as an exchange is.
@@ -43,6 +45,7 @@ impl<R: Reader> Tentative<R> {
         if segment.length() == 0 {
             return true;
         }
+        self.most_bytes = self.most_bytes.max(self.reader.retained_bytes());
         let is_begun = !self.yields.is_empty();
         let is_request_whole = is_begun && self.reader.is_between(Side::Request);
         let is_expected = match side {
@@ -76,7 +79,7 @@ impl<R: Reader> Tentative<R> {
 
     /// Bytes of memory that its messages take.
     pub(super) fn retained_bytes(&self) -> usize {
-        self.reader.retained_bytes()
+        self.most_bytes.max(self.reader.retained_bytes())
     }
 
     fn is_answered(&self) -> bool {

@@ -61,6 +61,11 @@ impl<'de> Visitor<'de> for At<'_> {
         f.write_str("an object or a list of them")
     }
 
+    /// `null` is the same as no field.
+    fn visit_unit<E>(self) -> Result<(), E> {
+        Ok(())
+    }
+
     fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<(), A::Error> {
         let Self { place, found } = self;
         while list.next_element_seed(At { place, found })?.is_some() {}
