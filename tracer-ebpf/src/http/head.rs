@@ -56,6 +56,9 @@ impl Head {
     pub(crate) const EXPECT: u32 = 16;
     /// A trace context in another form than W3C's.
     pub(crate) const OTHER_CONTEXT: u32 = 64;
+    /// The target names a host that the operator does not list: see `propagate::third_party`.
+    #[cfg(target_arch = "bpf")]
+    pub(crate) const OTHER_HOST: u32 = 128;
     /// The method is CONNECT.
     pub(crate) const CONNECT: u32 = 32;
     /// Bytes without which no request is complete.

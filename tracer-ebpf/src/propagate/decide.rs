@@ -26,7 +26,7 @@ use crate::{
         framing::{Boundary, boundary},
         outgoing::{Outgoing, State},
         report::{refuse, refuse_all, told_of},
-        third_party::tracer_may_name,
+        third_party::tracer_other_host,
         write::{LONGEST_WITH_HEADER, PASS, has_space, push, rewrite},
     },
     scratch::{Scratch, give_back, scratch_at, take_scratch, tracer_trace_parent},
@@ -222,6 +222,9 @@ unsafe fn in_scratch(
         if flags & Head::CONNECT != 0 {
             return Err(InjectionOutcome::Tunnel);
         }
+        // A forward proxy passes the request on to the host that its target names. The text is not there any more once the
+        // parent was looked for.
+        let flags = flags | tracer_other_host(index) as u32;
         // After an upgrade, a chunked body or an expectation, only the agent knows where the next request begins.
         let end = u64::from(head) + body;
         let follows = flags & (Head::CHUNKED | Head::UPGRADE | Head::EXPECT) == 0
@@ -257,7 +260,6 @@ unsafe fn in_scratch(
             at,
             size,
             scratch,
-            index,
             head,
             request_line,
             flags,
@@ -288,7 +290,6 @@ unsafe fn give(
     at: u32,
     size: u32,
     scratch: *mut Scratch,
-    index: u64,
     head: u32,
     request_line: u32,
     flags: u32,
@@ -300,8 +301,6 @@ unsafe fn give(
 ) -> Result<u32, InjectionOutcome> {
     // SAFETY: as the caller's.
     unsafe {
-        // A forward proxy passes the request on to the host that its target names.
-        let is_other = tracer_may_name(index) == 0;
         if parents != 0 {
             // A request with a header of its own is linked by that header.
             let client = &(*scratch).client;
@@ -314,7 +313,7 @@ unsafe fn give(
             if !is_forwarded {
                 return Err(InjectionOutcome::OwnHeader);
             }
-            if is_other {
+            if flags & Head::OTHER_HOST != 0 {
                 return Err(InjectionOutcome::OtherHost);
             }
             // As for an insertion: a send that ends within the line would send a part of the change.
@@ -337,7 +336,7 @@ unsafe fn give(
         if flags & Head::OTHER_CONTEXT != 0 {
             return Err(InjectionOutcome::OwnHeader);
         }
-        if is_other {
+        if flags & Head::OTHER_HOST != 0 {
             return Err(InjectionOutcome::OtherHost);
         }
         if let Some(outcome) = refused(found) {
