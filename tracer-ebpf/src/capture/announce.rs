@@ -98,7 +98,7 @@ pub(crate) unsafe fn announce(
 }
 
 /// How often [`first_received`] reads the two counters.
-const ATTEMPTS: u32 = 2;
+const ATTEMPTS: u32 = 3;
 
 /// The position of the first byte that the peer has sent. The kernel increases `bytes_received` before `rcv_nxt`, and
 /// softirq can receive between the two loads: the difference is then too small. A value other than `expected`, the
