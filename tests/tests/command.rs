@@ -1,8 +1,11 @@
 //! The command as a person uses it: errors, privileges, status, recordings.
 
 use std::{
-    os::unix::process::CommandExt,
+    fs,
+    io::Read,
+    os::unix::{fs::MetadataExt, net::UnixDatagram, process::CommandExt},
     process::{Command, Output},
+    time::Duration,
 };
 
 use tracer_tests::{
@@ -20,6 +23,19 @@ fn stderr(output: &Output) -> String {
     String::from_utf8_lossy(&output.stderr).into_owned()
 }
 
+/// A socket as systemd gives its services one, and what is told there, a word at a time.
+fn systemd(folder: &Folder) -> (String, impl Fn() -> String) {
+    let path = folder.file("notify.sock");
+    let socket = UnixDatagram::bind(&path).expect("bound");
+    socket.set_read_timeout(Some(Duration::from_secs(20))).expect("set");
+    let told = move || {
+        let mut word = [0; 64];
+        let length = socket.recv(&mut word).expect("a word to systemd");
+        String::from_utf8_lossy(&word[..length]).into_owned()
+    };
+    (path.to_string_lossy().into_owned(), told)
+}
+
 const ANSWERS: &str = "location / { return 200 \"hello\\n\"; }";
 
 #[test]
@@ -27,7 +43,7 @@ fn without_privileges_it_says_so_and_exits_with_77() {
     // Anyone may execute a copy in the temporary folder.
     let folder = Folder::new();
     let copy = folder.file("tracer");
-    std::fs::copy(tracer(), &copy).expect("copied");
+    fs::copy(tracer(), &copy).expect("copied");
     let own = std::process::id().to_string();
     let output = Command::new(&copy).args(["--pid", &own]).uid(65_534).gid(65_534).output().expect("it runs");
     assert_eq!(output.status.code(), Some(77), "{}", stderr(&output));
@@ -87,7 +103,7 @@ fn on_a_terminal_run_draws_a_trace_and_leaves_the_programs_output_as_it_is() {
         behind.url("/behind")
     );
     let folder = Folder::new();
-    std::fs::write(folder.file("client.py"), script).expect("written");
+    fs::write(folder.file("client.py"), script).expect("written");
     let line = format!("{} run -- {PYTHON} {}", tracer().display(), folder.file("client.py").display());
     // Of util-linux: the program has a terminal for all three.
     let output = Command::new("script")
@@ -187,6 +203,26 @@ fn under_sudo_the_program_runs_as_the_user_who_called() {
     assert_eq!(String::from_utf8_lossy(&as_root.expect("tracer runs").stdout), "root\n");
 }
 
+#[test]
+fn an_output_file_of_another_user_is_replaced_and_what_he_has_open_gets_nothing() {
+    let folder = Folder::new();
+    let output = folder.file("spans");
+    let mut theirs = fs::File::options().read(true).write(true).create_new(true).open(&output).expect("made");
+    std::os::unix::fs::fchown(&theirs, Some(65534), None).expect("root");
+    let recording = root().join("tests/recordings/curl.rec");
+    let replayed = Command::new(tracer())
+        .args(["replay", "--output", "json", "--output-file"])
+        .args([&output, &recording])
+        .output()
+        .expect("tracer replay");
+    assert!(replayed.status.success(), "{}", stderr(&replayed));
+    let metadata = fs::metadata(&output).expect("a file");
+    assert_eq!((metadata.uid(), metadata.mode() & 0o777, metadata.len() > 0), (0, 0o600, true));
+    let mut seen = String::new();
+    theirs.read_to_string(&mut seen).expect("read");
+    assert_eq!(seen, "");
+}
+
 /// Runs a program as nobody on a terminal that `tests/apps/terminal.py` holds. Returns what was seen there.
 fn on_a_terminal(scenario: &str, program: &[&str]) -> String {
     let output = Command::new(PYTHON)
@@ -251,14 +287,14 @@ fn only_streams_that_are_terminals_become_the_programs_own() {
         .output()
         .expect("it runs");
     assert!(output.status.success(), "{}", stderr(&output));
-    assert_eq!(std::fs::read_to_string(file).expect("written"), "piped\n");
+    assert_eq!(fs::read_to_string(file).expect("written"), "piped\n");
 }
 
 #[test]
 fn another_user_gets_none_of_our_credentials() {
     let folder = Folder::new();
     let config = folder.file("tracer.yaml");
-    std::fs::write(&config, "export: {headers: {x-token: '${env:MY_TOKEN}'}}\n").expect("written");
+    fs::write(&config, "export: {headers: {x-token: '${env:MY_TOKEN}'}}\n").expect("written");
     let printed = |user: &str| {
         let output = Command::new(tracer())
             .args(["run", "--log-level", "off", "--output", "none", "--user", user, "--config"])
@@ -314,17 +350,10 @@ fn the_daemon_works_by_its_configuration_and_exports_by_grpc() {
         nginx.pid(),
         receiver.grpc_endpoint()
     );
-    std::fs::write(&config, text).expect("written");
+    fs::write(&config, text).expect("written");
     let name = config.to_string_lossy().into_owned();
-    let socket = folder.file("notify.sock");
-    let systemd = std::os::unix::net::UnixDatagram::bind(&socket).expect("bound");
-    systemd.set_read_timeout(Some(std::time::Duration::from_secs(20))).expect("set");
-    let told = || {
-        let mut word = [0; 64];
-        let length = systemd.recv(&mut word).expect("a word to systemd");
-        String::from_utf8_lossy(&word[..length]).into_owned()
-    };
-    let environment = [("NOTIFY_SOCKET", &*socket.to_string_lossy())];
+    let (socket, told) = systemd(&folder);
+    let environment = [("NOTIFY_SOCKET", &*socket)];
     let agent = Agent::start_in(&environment, &["agent", "--config", &name]);
     assert_eq!(told(), "READY=1");
     // It means nothing to the agent.
@@ -366,18 +395,11 @@ fn a_hangup_of_the_daemon_opens_the_output_again_and_reads_the_configuration_aga
         let (pid, file) = (nginx.pid(), output.display());
         let text =
             format!("select:\n  include:\n    - pid: [{pid}]\noutput: json\noutput_file: {file}\n{more}");
-        std::fs::write(&config, text).expect("written");
+        fs::write(&config, text).expect("written");
     };
     write("");
-    let socket = folder.file("notify.sock");
-    let systemd = std::os::unix::net::UnixDatagram::bind(&socket).expect("bound");
-    systemd.set_read_timeout(Some(std::time::Duration::from_secs(20))).expect("set");
-    let told = || {
-        let mut word = [0; 64];
-        let length = systemd.recv(&mut word).expect("a word to systemd");
-        String::from_utf8_lossy(&word[..length]).into_owned()
-    };
-    let environment = [("NOTIFY_SOCKET", &*socket.to_string_lossy())];
+    let (socket, told) = systemd(&folder);
+    let environment = [("NOTIFY_SOCKET", &*socket)];
     let agent = Agent::start_in(&environment, &["agent", "--config", &config.to_string_lossy()]);
     assert_eq!(told(), "READY=1");
     let reload = || {
@@ -385,12 +407,11 @@ fn a_hangup_of_the_daemon_opens_the_output_again_and_reads_the_configuration_aga
         assert!(told().starts_with("RELOADING=1\nMONOTONIC_USEC="));
         assert_eq!(told(), "READY=1");
     };
-    let has = |file: &std::path::Path, path: &str| {
-        std::fs::read_to_string(file).is_ok_and(|text| text.contains(path))
-    };
+    let has =
+        |file: &std::path::Path, path: &str| fs::read_to_string(file).is_ok_and(|text| text.contains(path));
     curl(&[&nginx.url("/first")]);
     wait_until("the first span is written", || has(&output, "/first"));
-    std::fs::rename(&output, &rotated).expect("renamed");
+    fs::rename(&output, &rotated).expect("renamed");
     write("log:\n  level: debug\nlimits:\n  connections: 1000\n");
     reload();
     wait_until("the file is there again", || output.exists());
@@ -450,13 +471,13 @@ fn a_recording_gives_the_same_spans_as_the_traffic_did() {
     assert_eq!(live.lines().count(), 10);
     let replayed = run(&["replay", "--output", "json", &name]);
     assert_eq!(String::from_utf8_lossy(&replayed.stdout), live, "{}", stderr(&replayed));
-    let recorded = std::fs::read(&recording).expect("a recording");
+    let recorded = fs::read(&recording).expect("a recording");
     let plain = zstd::decode_all(&recorded[8..]).expect("zstd");
     assert!(!plain.windows(10).any(|window| window == b"top-secret"), "the credentials are masked");
     use std::os::unix::fs::PermissionsExt;
-    assert_eq!(std::fs::metadata(&recording).expect("there").permissions().mode() & 0o777, 0o600);
+    assert_eq!(fs::metadata(&recording).expect("there").permissions().mode() & 0o777, 0o600);
     // A cut one is an error with its place.
-    std::fs::write(&recording, &recorded[..recorded.len() / 2]).expect("written");
+    fs::write(&recording, &recorded[..recorded.len() / 2]).expect("written");
     let cut = run(&["replay", &name]);
     assert_eq!(cut.status.code(), Some(1));
     assert!(stderr(&cut).contains("at byte"), "{}", stderr(&cut));
@@ -466,12 +487,11 @@ fn a_recording_gives_the_same_spans_as_the_traffic_did() {
 fn recordings_of_real_programs_give_the_spans_that_they_gave() {
     let folder = root().join("tests/recordings");
     let mut count = 0;
-    for entry in std::fs::read_dir(folder).expect("recordings") {
+    for entry in fs::read_dir(folder).expect("recordings") {
         let path = entry.expect("an entry").path();
         if path.extension().is_some_and(|extension| extension == "rec") {
             let output = run(&["replay", "--output", "json", &path.to_string_lossy()]);
-            let expected =
-                std::fs::read_to_string(path.with_extension("json")).expect("what to compare with");
+            let expected = fs::read_to_string(path.with_extension("json")).expect("what to compare with");
             assert_eq!(String::from_utf8_lossy(&output.stdout), expected, "{}", path.display());
             count += 1;
         }

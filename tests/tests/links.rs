@@ -166,15 +166,14 @@ fn threads_are_linked_once_they_are_known_to_work_for_one_request_each() {
     assert_no_link_is_wrong(&all);
     spans = all.into_iter().filter(|span| number(span).is_some_and(|number| number >= 5000)).collect();
     let name = service_name(&spans);
-    let link = Link {
-        service: &name,
-        is_server: false,
-        prefix: "/price",
-        evidence: "unit",
-        parent: (&name, true, "/work"),
-    };
+    let link = calls_for_work(&name, "unit");
     assert_eq!(found(&spans, &link), (100, 100));
     agent.stop();
+}
+
+/// The link of that service's client requests to its server requests.
+fn calls_for_work<'a>(name: &'a str, evidence: &'a str) -> Link<'a> {
+    Link { service: name, is_server: false, prefix: "/price", evidence, parent: (name, true, "/work") }
 }
 
 /// The name of the service between client and price service.
@@ -192,13 +191,7 @@ fn an_event_loop_is_linked_only_while_one_request_is_open() {
     ask(&service.url("/work"), 1000, 20, 1);
     let spans = receiver.wait_for(|spans| spans.len() >= 60);
     let name = service_name(&spans);
-    let link = Link {
-        service: &name,
-        is_server: false,
-        prefix: "/price",
-        evidence: "sole-request",
-        parent: (&name, true, "/work"),
-    };
+    let link = calls_for_work(&name, "sole-request");
     assert_eq!(found(&spans, &link), (20, 20));
     ask(&service.url("/work"), 2000, 200, 8);
     let spans = receiver.wait_for(|spans| spans.len() >= 660);
@@ -242,13 +235,7 @@ fn a_connection_from_before_the_agent_is_dark_for_its_first_request_only() {
     assert_eq!(spans.len(), 3 * REQUESTS);
     assert_no_link_is_wrong(&spans);
     let name = service_name(&spans);
-    let link = Link {
-        service: &name,
-        is_server: false,
-        prefix: "/price",
-        evidence: "sole-request",
-        parent: (&name, true, "/work"),
-    };
+    let link = calls_for_work(&name, "sole-request");
     assert_eq!(found(&spans, &link), (REQUESTS - 1, REQUESTS));
     assert_eq!(agent.count("exchanges.before_boundary"), 0);
     agent.stop();

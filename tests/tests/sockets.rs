@@ -369,7 +369,7 @@ fn the_end_of_a_stream_is_where_it_is_however_it_is_read() {
 
 #[test]
 fn an_answer_that_comes_at_once_hides_no_connections_beginning() {
-    const CONNECTIONS: usize = 500;
+    const CONNECTIONS: usize = 4000;
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
     let port = listener.local_addr().expect("bound").port().to_string();
     // The server does not sleep: its answer arrives while the client's kernel side looks at the request that was sent.

@@ -386,8 +386,10 @@ fn a_request_that_stands_in_the_middle_of_a_read_is_counted_as_one() {
 fn a_client_that_leaves_its_answer_unread_has_a_span_and_nothing_ends_in_silence() {
     let receiver = Receiver::start();
     let said = run_traced("unread.py", &[], &receiver);
-    let spans = receiver.wait_for(|spans| spans.len() >= 6);
-    for (name, status) in [("none", None), ("head", Some("200")), ("part", Some("200"))] {
+    let spans = receiver.wait_for(|spans| spans.len() >= 8);
+    for (name, status) in
+        [("none", None), ("head", Some("200")), ("part", Some("200")), ("rest", Some("200"))]
+    {
         let path = format!("/unread/{name}");
         let client = one(&spans, &path, false);
         assert_eq!(
@@ -397,6 +399,10 @@ fn a_client_that_leaves_its_answer_unread_has_a_span_and_nothing_ends_in_silence
         );
         assert_eq!(client.attribute("error.type"), None, "{path}");
         assert_eq!(client.attribute("http.response.status_code").as_deref(), status, "{path}");
+        // Of this one the server could not send all.
+        if name == "rest" {
+            continue;
+        }
         let server = one(&spans, &path, true);
         assert_eq!(server.attribute("http.response.status_code").as_deref(), Some("200"));
         assert_eq!(server.attribute("error.type"), None, "the server has answered in full");

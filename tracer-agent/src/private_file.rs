@@ -22,15 +22,24 @@ pub enum CreateError {
     /// Something else is there: this.
     #[error("it is {0}; a regular file of its own is needed")]
     Found(&'static str),
+    /// The file that is there is another user's, who may have it open.
+    #[error("it belongs to another user, who may have it open")]
+    Foreign,
 }
 
 /// Makes the file, or empties the one that is there. Whatever was there before, the file then belongs to this
-/// process's user and has mode 0600.
+/// process's user and has mode 0600. A new file takes the place of another user's: that one may be open elsewhere.
 ///
 /// # Errors
 /// A symbolic link, a directory, a device, a FIFO or a file with a second name is there, or the file cannot be made.
 pub fn create(path: &Path) -> Result<File, CreateError> {
-    let file = open(path, OpenOptions::new().write(true))?;
+    let file = match open(path, OpenOptions::new().write(true).create(true)) {
+        Err(CreateError::Foreign) => {
+            std::fs::remove_file(path)?;
+            open(path, OpenOptions::new().write(true).create_new(true))?
+        }
+        opened => opened?,
+    };
     file.set_len(0)?;
     Ok(file)
 }
@@ -38,14 +47,14 @@ pub fn create(path: &Path) -> Result<File, CreateError> {
 /// As [`create`], but what the file holds stays, and is written after.
 ///
 /// # Errors
-/// As for [`create`].
+/// As for [`create`], and the file that is there is another user's.
 pub fn append(path: &Path) -> Result<File, CreateError> {
-    open(path, OpenOptions::new().append(true))
+    open(path, OpenOptions::new().append(true).create(true))
 }
 
 fn open(path: &Path, how: &mut OpenOptions) -> Result<File, CreateError> {
     // Without O_NONBLOCK the call would wait for the reader of a FIFO.
-    let opened = how.create(true).mode(MODE).custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK).open(path);
+    let opened = how.mode(MODE).custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK).open(path);
     let file = match opened {
         Ok(file) => file,
         Err(error) => {
@@ -60,10 +69,8 @@ fn open(path: &Path, how: &mut OpenOptions) -> Result<File, CreateError> {
     if metadata.nlink() > 1 {
         return Err(CreateError::Found("a file with more than one name (hard links)"));
     }
-    // The owner first: with the file's old owner the new mode would be undone at any time.
-    let own = std::fs::metadata("/proc/self")?.uid();
-    if metadata.uid() != own {
-        std::os::unix::fs::fchown(&file, Some(own), None)?;
+    if metadata.uid() != std::fs::metadata("/proc/self")?.uid() {
+        return Err(CreateError::Foreign);
     }
     file.set_permissions(Permissions::from_mode(MODE))?;
     Ok(file)

@@ -278,7 +278,8 @@ pub const CLOSE_ALL: u8 = 2;
 /// Bit in [`CloseRecord::state`]: received bytes wait in the socket, and the process may still read them.
 pub const CLOSE_UNREAD: u8 = 4;
 
-/// A flag of a [`CloseRecord`]'s state: the process had let go of the socket before this.
+/// A flag of a [`CloseRecord`]'s state: the process had let go of the socket before this, and before
+/// its peer ended the stream.
 pub const CLOSE_ORPHANED: u8 = 8;
 
 /// Whether a [`CloseRecord`]'s state is [`CLOSE_SEND`], whatever its flags.

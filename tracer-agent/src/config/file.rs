@@ -59,8 +59,10 @@ fn secrets(text: &str, variable: &dyn Fn(&str) -> Option<String>, config: &Confi
         .skip(1)
         .filter_map(|rest| rest.split('}').next()?.split(":-").next())
         .filter(|name| {
-            let value = variable(name).filter(|value| !value.is_empty());
-            value.is_some_and(|value| credentials.iter().any(|credential| credential.contains(&value)))
+            // YAML may cut blanks off.
+            let value = variable(name).unwrap_or_default();
+            let value = value.trim();
+            !value.is_empty() && credentials.iter().any(|credential| credential.contains(value))
         })
         .map(str::to_owned)
         .collect()

@@ -266,7 +266,9 @@ impl Entry {
             self.is_lengthened && header.flags & FLAG_TURN != 0 && self.session.is_between_exchanges();
         let is_request =
             || matches!(sniff(head), Recognition::Found(Protocol { open: Some(_), .. }, Side::Request));
-        let is_inserted = self.facts.connect_ns.is_some()
+        // Bytes before this record may be those of a record that was lost.
+        let is_inserted = header.lost == 0
+            && self.facts.connect_ns.is_some()
             && self.layer.is_none()
             && (is_first || is_next)
             && sent.is_quiet()

@@ -123,16 +123,15 @@ impl Transport {
         // Without an error a connection ends before its sending half only if the process closes it with bytes unread:
         // the kernel discards them. After an error, or a half-close, the process may still read them.
         let is_unread = record.state & CLOSE_UNREAD != 0;
-        // A process that has let go of its socket reads nothing of what comes behind: the kernel answers it with a reset,
-        // and counts it as one.
-        let is_orphaned = record.state & CLOSE_ORPHANED != 0;
+        // What arrives after the process has let go of its socket, the kernel answers with a reset, and notes an error.
+        let is_early = record.state & CLOSE_ORPHANED != 0;
         let end = match record.error {
             0 if is_unread && !self.is_send_closed => End::Left,
-            error if error != 0 && is_orphaned => End::Left,
+            _ if is_early => End::Early,
             0 => End::Closed,
             _ => End::Reset,
         };
-        let unread = is_unread && end != End::Left;
+        let unread = is_unread && !matches!(end, End::Left | End::Early);
         let ends = [
             self.offset_of(Direction::Receive, record.receive_end),
             self.offset_of(Direction::Send, record.send_end),

@@ -226,6 +226,8 @@ pub enum End {
     Reset,
     /// The process closed it, and did not read all that had come.
     Left,
+    /// The process closed it before its peer did. It had read all that had come until then.
+    Early,
 }
 
 /// How a parser begins.

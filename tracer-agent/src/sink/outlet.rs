@@ -202,7 +202,9 @@ fn is_stream(path: &Path) -> bool {
 fn io_error(error: CreateError) -> io::Error {
     match error {
         CreateError::Io(error) => error,
-        error @ CreateError::Found(_) => io::Error::new(io::ErrorKind::AlreadyExists, error),
+        error @ (CreateError::Found(_) | CreateError::Foreign) => {
+            io::Error::new(io::ErrorKind::AlreadyExists, error)
+        }
     }
 }
 

@@ -26,14 +26,15 @@ use crate::{
 #[btf_tracepoint(function = "inet_sock_set_state")]
 pub fn inet_sock_set_state(ctx: BtfTracePointContext) -> i32 {
     let sk: *const c_void = ctx.arg(0);
+    let old: i32 = ctx.arg(1);
     let new: i32 = ctx.arg(2);
     // SAFETY: `sk` is the tracepoint's argument.
     unsafe {
         match new {
             state::LISTEN => listening(sk),
             state::SYN_SENT => connecting(sk.cast_mut()),
-            state::FIN_WAIT1 | state::LAST_ACK => closing(sk.cast_mut(), CLOSE_SEND),
-            state::CLOSE => closing(sk.cast_mut(), CLOSE_ALL),
+            state::FIN_WAIT1 | state::LAST_ACK => closing(sk.cast_mut(), old, CLOSE_SEND),
+            state::CLOSE => closing(sk.cast_mut(), old, CLOSE_ALL),
             _ => (),
         }
     }
@@ -93,7 +94,7 @@ unsafe fn connecting(sk: *mut c_void) {
 }
 
 #[inline(always)]
-unsafe fn closing(sk: *mut c_void, what: u8) {
+unsafe fn closing(sk: *mut c_void, old: i32, what: u8) {
     // SAFETY: as the caller's.
     unsafe {
         let Some(connection) = find(sk) else { return };
@@ -122,9 +123,11 @@ unsafe fn closing(sk: *mut c_void, what: u8) {
         let copied: u32 = load(tcp, offset!(tcp_sock_copied_seq));
         let there = load::<u32>(tcp, offset!(tcp_sock_rcv_nxt)).wrapping_sub(copied);
         let unread = if there > u32::from(has_received_fin(sk)) { CLOSE_UNREAD } else { 0 };
+        // `LAST_ACK` comes behind the peer's end of the stream.
+        let orphaned = if is_orphan(sk) && old != state::LAST_ACK { CLOSE_ORPHANED } else { 0 };
         entry.write(CloseRecord {
             kind: Kind::Close as u8,
-            state: what | unread | if is_orphan(sk) { CLOSE_ORPHANED } else { 0 },
+            state: what | unread | orphaned,
             error: error as u16,
             lost: connection.lost,
             connection: connection.number,

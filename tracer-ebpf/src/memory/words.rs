@@ -25,6 +25,15 @@ pub(crate) unsafe fn load_bounded(base: *const u8, at: u64) -> u64 {
     value
 }
 
+/// The next number of a loop. The compiler cannot foresee it, so it does not write the loop out; the verifier can.
+#[inline(always)]
+pub(crate) fn counted(number: u32) -> u32 {
+    let mut number = u64::from(number);
+    // SAFETY: arithmetic.
+    unsafe { asm!("{number} += 1", number = inout(reg) number, options(nomem, nostack)) };
+    number as u32
+}
+
 /// Stores the word at `base + at % 0x4000`.
 ///
 /// # Safety

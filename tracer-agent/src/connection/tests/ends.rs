@@ -61,14 +61,33 @@ fn a_server_that_leaves_the_rest_of_a_request_has_not_answered() {
 }
 
 #[test]
-fn what_arrives_after_the_process_has_closed_is_no_reset() {
-    let mut driver = client();
-    driver.data(1, RECEIVE, 0, HEAD, 2 * MS);
-    driver.close(1, CLOSE_SEND, 0, SENT_BYTES, 3 * MS);
-    driver.close(1, CLOSE_ALL | CLOSE_ORPHANED, libc::ECONNRESET as u16, SENT_BYTES, 4 * MS);
+fn a_client_that_closes_first_has_left_its_response_or_has_waited_in_vain() {
+    for error in [0, libc::ECONNRESET as u16] {
+        for (answer, outcome) in [(HEAD, Outcome::Left), (&b""[..], Outcome::NoResponse)] {
+            let mut driver = client();
+            if !answer.is_empty() {
+                driver.data(1, RECEIVE, 0, answer, 2 * MS);
+            }
+            driver.close(1, CLOSE_SEND, 0, SENT_BYTES, 3 * MS);
+            driver.close(1, CLOSE_ALL | CLOSE_ORPHANED, error, SENT_BYTES, 4 * MS);
+            driver.tick(5 * MS);
+            driver.tick(200 * MS);
+            assert_eq!(outcomes(&driver), [outcome]);
+        }
+    }
+}
+
+#[test]
+fn a_server_that_closes_first_has_cut_its_response() {
+    let mut driver = Driver::new();
+    driver.open(1, OPEN_BIRTH);
+    driver.data(1, RECEIVE, 0, ASK, MS);
+    driver.data(1, SEND, 0, HEAD, 2 * MS);
+    driver.close(1, CLOSE_SEND, 0, HEAD.len() as u32, 3 * MS);
+    driver.close(1, CLOSE_ALL | CLOSE_ORPHANED, 0, HEAD.len() as u32, 4 * MS);
     driver.tick(5 * MS);
     driver.tick(200 * MS);
-    assert_eq!(outcomes(&driver), [Outcome::Left]);
+    assert_eq!(outcomes(&driver), [Outcome::Truncated]);
 }
 
 #[test]

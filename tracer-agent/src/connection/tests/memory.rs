@@ -17,14 +17,20 @@ fn half_head() -> Vec<u8> {
     head
 }
 
-#[test]
-fn heads_that_do_not_end_are_given_up_and_counted() {
+/// Connections whose processes have received these bytes at this offset; the bound holds all the time.
+fn all_with(offset: u32, bytes: &[u8]) -> Driver {
     let mut driver = Driver::new();
     for connection in 1..=CONNECTIONS {
         driver.open(connection, OPEN_BIRTH);
-        driver.data(connection, RECEIVE, 0, &half_head(), connection * 2 * MS);
+        driver.data(connection, RECEIVE, offset, bytes, connection * 2 * MS);
         assert!(driver.table.retained() <= BOUND, "{}", driver.table.retained());
     }
+    driver
+}
+
+#[test]
+fn heads_that_do_not_end_are_given_up_and_counted() {
+    let mut driver = all_with(0, &half_head());
     let given_up = driver.seen.of(Counter::ExchangesForgotten);
     assert!((4..CONNECTIONS - 2).contains(&given_up), "{given_up}");
 
@@ -45,11 +51,7 @@ fn heads_that_do_not_end_are_given_up_and_counted() {
 
 #[test]
 fn a_connection_that_gave_up_a_message_is_read_again() {
-    let mut driver = Driver::new();
-    for connection in 1..=CONNECTIONS {
-        driver.open(connection, OPEN_BIRTH);
-        driver.data(connection, RECEIVE, 0, &half_head(), connection * 2 * MS);
-    }
+    let mut driver = all_with(0, &half_head());
     let (mut received, mut sent) = (HEAD_BYTES as u32, 0);
     driver.data(1, RECEIVE, received, b"\r\n\r\n", 50 * MS);
     received += 4;
@@ -64,14 +66,9 @@ fn a_connection_that_gave_up_a_message_is_read_again() {
 
 #[test]
 fn requests_that_wait_for_their_responses_are_within_the_bound() {
-    let mut driver = Driver::new();
     let mut head = half_head();
     head.extend_from_slice(b"\r\n\r\n");
-    for connection in 1..=CONNECTIONS {
-        driver.open(connection, OPEN_BIRTH);
-        driver.data(connection, RECEIVE, 0, &head, connection * 2 * MS);
-        assert!(driver.table.retained() <= BOUND, "{}", driver.table.retained());
-    }
+    let mut driver = all_with(0, &head);
     assert!(driver.seen.of(Counter::ExchangesForgotten) > 3);
     // What is answered takes no memory any more.
     driver.data(CONNECTIONS, SEND, 0, ANSWER, 50 * MS);
@@ -98,13 +95,8 @@ fn small_requests_that_wait_long_are_kept_before_large_ones() {
 
 #[test]
 fn segments_that_wait_for_others_are_within_the_bound() {
-    let mut driver = Driver::new();
-    for connection in 1..=CONNECTIONS {
-        driver.open(connection, OPEN_BIRTH);
-        // The first bytes never come.
-        driver.data(connection, RECEIVE, 100, &half_head(), connection * 2 * MS);
-        assert!(driver.table.retained() <= BOUND, "{}", driver.table.retained());
-    }
+    // The first bytes never come.
+    let mut driver = all_with(100, &half_head());
     for connection in 1..=CONNECTIONS {
         driver.close(connection, CLOSE_ALL, 0, 0, 60 * MS);
     }

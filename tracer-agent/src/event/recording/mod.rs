@@ -180,6 +180,10 @@ pub fn create(path: &Path) -> Result<File, RecordingError> {
     private_file::create(path).map_err(|error| match error {
         CreateError::Io(source) => RecordingError::Io { path: path.to_owned(), source },
         CreateError::Found(found) => RecordingError::Target { path: path.to_owned(), found },
+        error @ CreateError::Foreign => {
+            let source = io::Error::new(io::ErrorKind::AlreadyExists, error);
+            RecordingError::Io { path: path.to_owned(), source }
+        }
     })
 }
 

@@ -71,8 +71,10 @@ impl HttpExchange {
         let is = |name: &str, value: &str| {
             self.request_header(name).any(|field| field.eq_ignore_ascii_case(value.as_bytes()))
         };
-        let is_gzip = is("content-encoding", "gzip");
-        let is_packed_otherwise = !is_gzip && self.request_header("content-encoding").next().is_some();
+        let is_gzip = is("content-encoding", "gzip") || is("content-encoding", "x-gzip");
+        let mut codings = self.request_header("content-encoding").map(<[u8]>::trim_ascii);
+        let is_packed_otherwise =
+            !is_gzip && codings.any(|coding| !coding.is_empty() && !coding.eq_ignore_ascii_case(b"identity"));
         let form = otlp::Form {
             is_chunked: is("transfer-encoding", "chunked"),
             is_gzip,

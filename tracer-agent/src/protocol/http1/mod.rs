@@ -429,7 +429,7 @@ impl Http1 {
     fn lose(&mut self, now_ns: u64, counter: Counter, out: &mut Vec<Yield>) {
         self.is_unowned = false;
         out.push(Yield::Count(counter, 1));
-        self.queue.abandon(now_ns, Outcome::Lost, out);
+        self.queue.abandon(now_ns, Outcome::Lost, Outcome::Lost, out);
         self.request.restart();
         self.response.restart();
         self.resync = Some(Resync::default());
@@ -728,8 +728,9 @@ impl Parser for Http1 {
 impl Http1 {
     /// No more of the response side comes.
     fn end_response(&mut self, end: End, now_ns: u64, out: &mut Vec<Yield>) {
-        // A server that leaves the rest of a request unread ends its response as it is.
-        let end = if self.role == Role::Server && end == End::Left { End::Closed } else { end };
+        // A server that closes first, or leaves the rest of a request unread, ends its response as it is.
+        let is_servers = self.role == Role::Server && matches!(end, End::Left | End::Early);
+        let end = if is_servers { End::Closed } else { end };
         if let Phase::Body(Body::UntilClose { size }) = &self.response.phase
             && end == End::Closed
         {
@@ -744,12 +745,14 @@ impl Http1 {
             self.queue.complete(end_ns, None, Outcome::Lost, out);
         }
         self.response.restart();
-        let outcome = match end {
-            End::Closed => Outcome::NoResponse,
-            End::Reset => Outcome::Reset,
-            End::Left => Outcome::Left,
+        // A client that closes before its response has begun has waited in vain.
+        let (without, within) = match end {
+            End::Closed => (Outcome::NoResponse, Outcome::Truncated),
+            End::Reset => (Outcome::Reset, Outcome::Reset),
+            End::Left => (Outcome::Left, Outcome::Left),
+            End::Early => (Outcome::NoResponse, Outcome::Left),
         };
-        self.queue.abandon(now_ns, outcome, out);
+        self.queue.abandon(now_ns, without, within, out);
     }
 }
 

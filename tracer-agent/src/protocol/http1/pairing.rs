@@ -286,15 +286,12 @@ impl PipelinedRequests {
         Some(pending)
     }
 
-    /// No response comes any more.
-    pub(super) fn abandon(&mut self, now_ns: u64, outcome: Outcome, out: &mut Vec<Yield>) {
+    /// No response comes any more. The outcomes are those of a request without a response and of one whose response has
+    /// begun.
+    pub(super) fn abandon(&mut self, now_ns: u64, without: Outcome, within: Outcome, out: &mut Vec<Yield>) {
         self.bytes = 0;
         for mut pending in self.waiting.drain(..) {
-            let started = pending.response.is_some();
-            let outcome = match outcome {
-                Outcome::NoResponse if started => Outcome::Truncated,
-                other => other,
-            };
+            let outcome = if pending.response.is_some() { within } else { without };
             let end_ns = now_ns.max(pending.response.as_ref().map_or(0, |answer| answer.last_ns));
             pending.give_up(self.kind, end_ns, outcome, out);
         }

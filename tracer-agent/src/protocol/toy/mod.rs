@@ -284,7 +284,7 @@ impl Parser for Toy {
 
     fn close(&mut self, end: End, now_ns: u64, out: &mut Vec<Yield>) {
         let outcome = match end {
-            End::Closed => Outcome::NoResponse,
+            End::Closed | End::Early => Outcome::NoResponse,
             End::Reset => Outcome::Reset,
             End::Left => Outcome::Left,
         };
