@@ -259,8 +259,11 @@ fn another_users_program_has_the_size_of_our_terminal_and_its_keys() {
         &["sh", "-c", "echo ready; stty size; until stty size | grep '40 90'; do sleep 0.05; done; exit 5"],
     );
     assert!(text.contains("[status 5]") && !text.contains("\r\r\n"), "{text:?}");
-    let text =
-        on_a_terminal("interrupt", &["sh", "-c", "trap 'echo caught; exit 7' INT; echo ready; sleep 60"]);
+    // The key may come before `sleep` has begun, and the shell's trap waits for a command that runs.
+    let text = on_a_terminal(
+        "interrupt",
+        &["sh", "-c", "trap 'echo caught; exit 7' INT; echo ready; while :; do sleep 0.1; done"],
+    );
     assert!(text.contains("caught") && text.contains("[status 7]"), "{text}");
     let text = on_a_terminal("interrupt", &["sh", "-c", "echo ready; exec sleep 60"]);
     assert!(text.contains("[status 130]"), "{text}");

@@ -280,7 +280,7 @@ pub const CLOSE_UNREAD: u8 = 4;
 
 /// A flag of a [`CloseRecord`]'s state: the process had let go of the socket before this, and before
 /// its peer ended the stream.
-pub const CLOSE_ORPHANED: u8 = 8;
+pub const CLOSE_EARLY: u8 = 8;
 
 /// Whether a [`CloseRecord`]'s state is [`CLOSE_SEND`], whatever its flags.
 pub const fn is_close_of_send(state: u8) -> bool {
@@ -297,7 +297,7 @@ pub const fn is_close_of_send(state: u8) -> bool {
 pub struct CloseRecord {
     /// [`Kind::Close`].
     pub kind: u8,
-    /// [`CLOSE_SEND`] or [`CLOSE_ALL`], optionally with [`CLOSE_UNREAD`] and [`CLOSE_ORPHANED`].
+    /// [`CLOSE_SEND`] or [`CLOSE_ALL`], optionally with [`CLOSE_UNREAD`] and [`CLOSE_EARLY`].
     pub state: u8,
     /// The socket's error, 0 for an orderly end.
     pub error: u16,

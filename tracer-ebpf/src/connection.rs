@@ -193,7 +193,7 @@ pub(crate) unsafe fn has_received_fin(sk: *const c_void) -> bool {
 /// # Safety
 /// `sk` is a socket that the kernel passed to the program.
 #[inline(always)]
-pub(crate) unsafe fn is_orphan(sk: *const c_void) -> bool {
+pub(crate) unsafe fn is_let_go(sk: *const c_void) -> bool {
     // SAFETY: as the caller's.
     unsafe { load::<u64>(sk, offset!(sock_flags)) & 1 != 0 }
 }

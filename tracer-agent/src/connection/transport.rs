@@ -2,7 +2,7 @@
 
 use std::{collections::VecDeque, ops::Range};
 
-use tracer_common::{CLOSE_ORPHANED, CLOSE_UNREAD, CloseRecord, DataHeader, OPEN_BIRTH, OpenRecord};
+use tracer_common::{CLOSE_EARLY, CLOSE_UNREAD, CloseRecord, DataHeader, OPEN_BIRTH, OpenRecord};
 
 use super::{
     duplex::{Duplex, Flow},
@@ -124,7 +124,7 @@ impl Transport {
         // the kernel discards them. After an error, or a half-close, the process may still read them.
         let is_unread = record.state & CLOSE_UNREAD != 0;
         // What arrives after the process has let go of its socket, the kernel answers with a reset, and notes an error.
-        let is_early = record.state & CLOSE_ORPHANED != 0;
+        let is_early = record.state & CLOSE_EARLY != 0;
         let end = match record.error {
             0 if is_unread && !self.is_send_closed => End::Left,
             _ if is_early => End::Early,

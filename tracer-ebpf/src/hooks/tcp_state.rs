@@ -8,12 +8,12 @@ use aya_ebpf::{
     programs::BtfTracePointContext,
 };
 use tracer_common::{
-    CLOSE_ALL, CLOSE_ORPHANED, CLOSE_SEND, CLOSE_UNREAD, CloseRecord, KernelCounter, Kind, ProcessRecord,
+    CLOSE_ALL, CLOSE_EARLY, CLOSE_SEND, CLOSE_UNREAD, CloseRecord, KernelCounter, Kind, ProcessRecord,
     RECEIVE,
 };
 
 use crate::{
-    connection::{Connection, find, find_or_create, has_received_fin, is_orphan, next_number, state},
+    connection::{Connection, find, find_or_create, has_received_fin, is_let_go, next_number, state},
     context::process::lost,
     memory::layout::{load, offset, propagates},
     propagate::outgoing::{opened, unanswered},
@@ -124,10 +124,10 @@ unsafe fn closing(sk: *mut c_void, old: i32, what: u8) {
         let there = load::<u32>(tcp, offset!(tcp_sock_rcv_nxt)).wrapping_sub(copied);
         let unread = if there > u32::from(has_received_fin(sk)) { CLOSE_UNREAD } else { 0 };
         // `LAST_ACK` comes behind the peer's end of the stream.
-        let orphaned = if is_orphan(sk) && old != state::LAST_ACK { CLOSE_ORPHANED } else { 0 };
+        let early = if is_let_go(sk) && old != state::LAST_ACK { CLOSE_EARLY } else { 0 };
         entry.write(CloseRecord {
             kind: Kind::Close as u8,
-            state: what | unread | orphaned,
+            state: what | unread | early,
             error: error as u16,
             lost: connection.lost,
             connection: connection.number,

@@ -1,6 +1,6 @@
 //! Connections that end before their exchanges do.
 
-use tracer_common::{CLOSE_ALL, CLOSE_ORPHANED, CLOSE_SEND, CLOSE_UNREAD};
+use tracer_common::{CLOSE_ALL, CLOSE_EARLY, CLOSE_SEND, CLOSE_UNREAD};
 
 use super::*;
 
@@ -69,7 +69,7 @@ fn a_client_that_closes_first_has_left_its_response_or_has_waited_in_vain() {
                 driver.data(1, RECEIVE, 0, answer, 2 * MS);
             }
             driver.close(1, CLOSE_SEND, 0, SENT_BYTES, 3 * MS);
-            driver.close(1, CLOSE_ALL | CLOSE_ORPHANED, error, SENT_BYTES, 4 * MS);
+            driver.close(1, CLOSE_ALL | CLOSE_EARLY, error, SENT_BYTES, 4 * MS);
             driver.tick(5 * MS);
             driver.tick(200 * MS);
             assert_eq!(outcomes(&driver), [outcome]);
@@ -84,7 +84,7 @@ fn a_server_that_closes_first_has_cut_its_response() {
     driver.data(1, RECEIVE, 0, ASK, MS);
     driver.data(1, SEND, 0, HEAD, 2 * MS);
     driver.close(1, CLOSE_SEND, 0, HEAD.len() as u32, 3 * MS);
-    driver.close(1, CLOSE_ALL | CLOSE_ORPHANED, 0, HEAD.len() as u32, 4 * MS);
+    driver.close(1, CLOSE_ALL | CLOSE_EARLY, 0, HEAD.len() as u32, 4 * MS);
     driver.tick(5 * MS);
     driver.tick(200 * MS);
     assert_eq!(outcomes(&driver), [Outcome::Truncated]);
