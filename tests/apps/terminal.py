@@ -63,6 +63,10 @@ if scenario == "size":
     until("40 90")
 elif scenario == "interrupt":
     os.write(master, b"\x03")
+elif scenario == "pipeline":
+    os.write(master, b"first\n")
+    until("reader has first")
+    os.write(master, b"second\n")
 elif scenario == "stop":
     os.write(master, b"\x1a")
     until("[stopped]")

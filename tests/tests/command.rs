@@ -147,6 +147,21 @@ fn run_gives_back_the_programs_status_and_leaves_its_streams_alone() {
 }
 
 #[test]
+fn a_caller_that_ignores_its_children_has_the_programs_status_too() {
+    let script = "import os, signal, sys\n\
+                  signal.signal(signal.SIGCHLD, signal.SIG_IGN)\n\
+                  os.execv(sys.argv[1], sys.argv[1:])\n";
+    let status = Command::new(PYTHON)
+        .args(["-c", script])
+        .arg(tracer())
+        .args(["run", "--log-level", "off", "--output", "none", "--"])
+        .args(["sh", "-c", "exit 7"])
+        .status()
+        .expect("it runs");
+    assert_eq!(status.code(), Some(7));
+}
+
+#[test]
 fn what_cannot_be_honoured_of_the_programs_variables_is_a_warning_and_the_program_starts() {
     for (name, value) in [
         ("OTEL_TRACES_EXPORTER", "console"),
@@ -291,6 +306,40 @@ fn only_streams_that_are_terminals_become_the_programs_own() {
         .expect("it runs");
     assert!(output.status.success(), "{}", stderr(&output));
     assert_eq!(fs::read_to_string(file).expect("written"), "piped\n");
+}
+
+/// As [`on_a_terminal`], with the standard output of the agent and the program in a pipe to `reader`.
+fn in_a_pipeline(scenario: &str, program: &str, reader: &str) -> String {
+    let tracer = tracer().display().to_string();
+    let line = format!(
+        "'{tracer}' run --log-level off --output none --user nobody -- sh -c '{program}' | sh -c '{reader}'"
+    );
+    let output = Command::new(PYTHON)
+        .arg(root().join("tests/apps/terminal.py"))
+        .args([scenario, "sh", "-c", &line])
+        .output()
+        .expect("it runs");
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(output.status.success(), "{text}{}", stderr(&output));
+    assert!(!text.contains("[restored False]"), "{text}");
+    text
+}
+
+#[test]
+fn in_a_pipeline_another_users_program_has_our_terminal_when_it_asks_for_it() {
+    let folder = Folder::new();
+    let file = folder.file("reader-has-read").display().to_string();
+    let text = in_a_pipeline(
+        "pipeline",
+        &format!(
+            "echo ready >&2; until test -e {file}; do sleep 0.05; done; read line; echo program has $line >&2"
+        ),
+        &format!("read line </dev/tty; touch {file}; echo reader has $line; cat"),
+    );
+    assert!(text.contains("program has second"), "{text:?}");
+    // Until then Ctrl-C is a signal of our terminal. It is for all processes of the program.
+    let text = in_a_pipeline("interrupt", "echo ready >&2; sleep 600; echo more >&2", "trap : INT; cat");
+    assert!(!text.contains("more"), "{text:?}");
 }
 
 #[test]

@@ -51,6 +51,8 @@ struct Session {
     terminal: Terminal,
     /// How the program stopped or ended, from the leader.
     events: PipeReader,
+    /// Its leader, a child of ours; none when it was reaped.
+    leader: Option<libc::pid_t>,
 }
 
 /// How a program ended, as a shell would say it.
@@ -89,8 +91,12 @@ pub fn launch(
     let (held, gate) = io::pipe().map_err(other)?;
     let (mut failure, failed) = io::pipe().map_err(other)?;
     let (mut events, told) = io::pipe().map_err(other)?;
-    // SAFETY: a plain flag of this process: descendants whose parents end become our children.
-    unsafe { libc::prctl(libc::PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) };
+    // SAFETY: plain flags of this process: descendants whose parents end become our children, and children wait to be
+    // reaped, also if our caller ignores SIGCHLD.
+    let ignores_children = unsafe {
+        libc::prctl(libc::PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0);
+        libc::signal(libc::SIGCHLD, libc::SIG_DFL) == libc::SIG_IGN
+    };
     // SAFETY: the child makes only async-signal-safe calls, on memory made before.
     let mut pid = unsafe { libc::fork() };
     if pid < 0 {
@@ -103,10 +109,14 @@ pub fn launch(
             if let Some(slave) = &slave {
                 session::lead(slave, told.as_raw_fd(), failed.as_raw_fd());
             }
+            if ignores_children {
+                libc::signal(libc::SIGCHLD, libc::SIG_IGN);
+            }
             become_program(held.as_raw_fd(), failed.as_raw_fd(), user.as_ref(), &path, &argv, &envp)
         }
     }
     drop((told, failed, slave));
+    let leader = pid;
     if terminal.is_some() {
         let mut word = [0; size_of::<libc::pid_t>()];
         if events.read_exact(&mut word).is_err() {
@@ -122,7 +132,7 @@ pub fn launch(
         .ok_or(rustix::io::Errno::SRCH)
         .and_then(|pid| pidfd_open(pid, PidfdFlags::empty()))
         .map_err(|error| other(error.into()))?;
-    let session = terminal.map(|terminal| Session { terminal, events });
+    let session = terminal.map(|terminal| Session { terminal, events, leader: Some(leader) });
     Ok(Launched { pid, shown, gate: Some(gate), failure, status: None, pidfd, session })
 }
 
@@ -226,11 +236,14 @@ impl Launched {
         }
     }
 
-    /// Passes a signal on to it.
+    /// Passes a signal on to it; one that a terminal sends, to the whole process group of a program with a session.
     pub fn signal(&self, signal: libc::c_int) {
-        if self.status.is_none()
-            && let Some(signal) = Signal::from_named_raw(signal)
-        {
+        if self.status.is_some() {
+            return;
+        }
+        if let Some(session) = self.session.as_ref().filter(|_| session::passes(signal)) {
+            session.signal(signal);
+        } else if let Some(signal) = Signal::from_named_raw(signal) {
             // It may have ended.
             let _ = pidfd_send_signal(&self.pidfd, signal);
         }
@@ -240,8 +253,12 @@ impl Launched {
     /// program's exit status once it and its last descendant have ended; our terminal is then as it was.
     pub fn poll(&mut self) -> Option<ExitStatus> {
         while let Some(status) = self.event() {
+            let comes_to_foreground = session::asks_for_terminal(status)
+                && self.session.as_ref().is_some_and(|session| session.terminal.come_to_foreground());
             if libc::WIFSTOPPED(status) {
-                self.stop_as_well();
+                if !comes_to_foreground {
+                    self.stop_as_well();
+                }
             } else {
                 self.status = Some(ExitStatus::of(status));
             }
@@ -254,6 +271,9 @@ impl Launched {
                 pid if pid > 0 => {
                     if pid == self.pid {
                         self.status = Some(ExitStatus::of(status));
+                    }
+                    if let Some(session) = &mut self.session {
+                        session.leader = session.leader.filter(|leader| *leader != pid);
                     }
                 }
                 _ if io::Error::last_os_error().kind() == io::ErrorKind::Interrupted => {}
@@ -297,8 +317,17 @@ impl Launched {
             libc::sigaction(libc::SIGTSTP, &raw const before, std::ptr::null_mut());
         }
         session.terminal.resume();
-        // SAFETY: the group of our program, which has not ended: its leader holds its id.
-        unsafe { libc::kill(-self.pid, libc::SIGCONT) };
+        session.signal(libc::SIGCONT);
+    }
+}
+
+impl Session {
+    /// To the program's process group.
+    fn signal(&self, signal: libc::c_int) {
+        if let Some(leader) = self.leader {
+            // SAFETY: the leader was not reaped: its pid is its own.
+            unsafe { libc::kill(leader, signal) };
+        }
     }
 }
 

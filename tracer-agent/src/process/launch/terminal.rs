@@ -3,7 +3,8 @@
 //! Who has a terminal can push characters into it (`TIOCSTI`), and the caller's shell would run them. So the program
 //! gets a terminal and a session of its own, and a thread of ours passes the bytes on, as `sudo` (`use_pty`) and
 //! `runuser --pty` do. The caller's terminal is raw meanwhile: Ctrl-C and Ctrl-Z are characters, and the program's
-//! own terminal makes signals of them.
+//! own terminal makes signals of them. In a pipeline (`tracer run … | less`) this begins when the program uses its
+//! terminal.
 
 #![forbid(unsafe_code)]
 
@@ -38,12 +39,22 @@ pub(super) struct Slave {
     pub(super) streams: [bool; 3],
 }
 
+impl Slave {
+    /// Whether the program begins in the foreground of its terminal. If its input or output is redirected, another
+    /// program of the pipeline may use the caller's terminal: ours gets it when it asks (`SIGTTIN`, `SIGTTOU`).
+    pub(super) fn is_foreground(&self) -> bool {
+        self.streams[0] && self.streams[1]
+    }
+}
+
 /// The program's terminal, from its other side.
 #[derive(Debug)]
 pub(super) struct Terminal {
     master: Arc<OwnedFd>,
     caller: Arc<Caller>,
     is_ending: Arc<AtomicBool>,
+    /// The program is in the foreground of its terminal, or was.
+    is_foreground: Arc<AtomicBool>,
     relay: Option<JoinHandle<()>>,
 }
 
@@ -96,13 +107,15 @@ impl Terminal {
         let _ = tcgetwinsize(&file).and_then(|size| tcsetwinsize(&slave, size));
         fcntl_setfl(&master, OFlags::RDWR | OFlags::NONBLOCK)?;
         let streams = [isatty(io::stdin()), isatty(io::stdout()), isatty(io::stderr())];
+        let slave = Slave { file: slave, streams };
         let terminal = Self {
             master: Arc::new(master),
             caller: Arc::new(Caller { file, state: Mutex::default() }),
             is_ending: Arc::default(),
+            is_foreground: Arc::new(AtomicBool::new(slave.is_foreground())),
             relay: None,
         };
-        Ok(Some((terminal, Slave { file: slave, streams })))
+        Ok(Some((terminal, slave)))
     }
 
     /// Begins to pass bytes on.
@@ -111,12 +124,18 @@ impl Terminal {
     /// There is no thread for it.
     pub(super) fn begin(&mut self) -> io::Result<()> {
         let (master, caller) = (Arc::clone(&self.master), Arc::clone(&self.caller));
-        let is_ending = Arc::clone(&self.is_ending);
+        let (is_ending, is_foreground) = (Arc::clone(&self.is_ending), Arc::clone(&self.is_foreground));
         let relay = std::thread::Builder::new().name("tracer-terminal".to_owned()).spawn(move || {
-            Relay { master, caller, is_ending, input: Vec::new(), output: Vec::new() }.run()
+            Relay { master, caller, is_ending, is_foreground, input: Vec::new(), output: Vec::new() }.run()
         })?;
         self.relay = Some(relay);
         Ok(())
+    }
+
+    /// The program asks for its terminal, which it did not have yet: from now on it has the caller's too. Returns false
+    /// if it had.
+    pub(super) fn come_to_foreground(&self) -> bool {
+        !self.is_foreground.swap(true, Ordering::Relaxed)
     }
 
     /// Gives the caller's terminal back as it was, until [`Self::resume`].
@@ -211,6 +230,7 @@ struct Relay {
     master: Arc<OwnedFd>,
     caller: Arc<Caller>,
     is_ending: Arc<AtomicBool>,
+    is_foreground: Arc<AtomicBool>,
     /// From the caller's terminal, to the program.
     input: Vec<u8>,
     /// From the program, to the caller's terminal.
@@ -229,7 +249,10 @@ impl Relay {
         let (mut is_gone, mut last) = (false, Instant::now());
         loop {
             let inner = tcgetattr(&self.master).map_or(OutputModes::empty(), |modes| modes.output_modes);
-            let (may_read, modes) = self.caller.follow(inner);
+            let (may_read, modes) = match self.is_foreground.load(Ordering::Relaxed) {
+                true => self.caller.follow(inner),
+                false => (false, OutputModes::empty()),
+            };
             // The program gets SIGWINCH from its own terminal.
             let now = tcgetwinsize(&self.caller.file).ok();
             if now != size
