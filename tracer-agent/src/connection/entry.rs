@@ -41,6 +41,8 @@ pub(super) struct Entry {
     was_accepted: bool,
     /// Another program inserts bytes into its requests.
     is_lengthened: bool,
+    /// A data record came before the open record, which found no space in the ring.
+    has_moved_unannounced: bool,
     /// It carries nothing that is read; told once.
     is_opaque: bool,
     /// What the kernel was told last, by direction.
@@ -89,6 +91,7 @@ impl Entry {
             undecoded_by: None,
             was_accepted: from_birth && role.is_none(),
             is_lengthened: false,
+            has_moved_unannounced: false,
             is_opaque: false,
             policies: [CapturePolicy::Heads; 2],
             last_ns: record.time_ns,
@@ -103,6 +106,11 @@ impl Entry {
 
     pub(super) fn facts(&self) -> &ConnectionFacts {
         &self.facts
+    }
+
+    /// A data record came before the open record: the first bytes that are seen now need not be the first that moved.
+    pub(super) fn moved_unannounced(&mut self) {
+        self.has_moved_unannounced = true;
     }
 
     /// The other end is on this host: its connection has this number.
@@ -261,7 +269,9 @@ impl Entry {
         let duplex = &self.transport.duplex;
         let sent = duplex.stream(Direction::Send);
         let bytes = offset.checked_sub(sent.next()).filter(|bytes| (1..=MOST).contains(bytes))?;
-        let is_first = !sent.is_started() && !duplex.stream(Direction::Receive).is_started();
+        let is_first = !self.has_moved_unannounced
+            && !sent.is_started()
+            && !duplex.stream(Direction::Receive).is_started();
         let is_next =
             self.is_lengthened && header.flags & FLAG_TURN != 0 && self.session.is_between_exchanges();
         let is_request =

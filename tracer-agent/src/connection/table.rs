@@ -46,6 +46,8 @@ pub struct Table {
     leaving: [Vec<u64>; 2],
     /// What became of trace headers on connections that are not known yet.
     early_injections: FxHashMap<u64, Vec<InjectionRecord>>,
+    /// Connections of which a data record came, and no open record yet: the ring had no space for it.
+    unannounced: FxHashSet<u64>,
     /// Bytes of memory that messages take: see [`Limits::message_memory`].
     retained: usize,
     /// When connections are looked at next to keep that bound.
@@ -91,6 +93,7 @@ impl Table {
             waiting: [Vec::new(), Vec::new()],
             leaving: [Vec::new(), Vec::new()],
             early_injections: FxHashMap::default(),
+            unannounced: FxHashSet::default(),
             retained: 0,
             relief_from_ns: 0,
             limits,
@@ -164,6 +167,9 @@ impl Table {
             out.count(record.pid, Counter::ConnectionsMidStream, 1);
         }
         let mut entry = Entry::new(facts, role, record, self.limits.protocol);
+        if self.unannounced.remove(&record.connection) {
+            entry.moved_unannounced();
+        }
         for header in self.early_injections.remove(&record.connection).unwrap_or_default() {
             entry.header(header);
         }
@@ -184,8 +190,22 @@ impl Table {
             tell_read(entry, header, out);
             entry.data(header, head, tail, out);
         });
+        if !known {
+            self.note_unannounced(header, out);
+        }
+    }
+
+    /// A data record of a connection without an open record. The kernel programs send the open record with a later call.
+    #[cold]
+    fn note_unannounced(&mut self, header: &DataHeader, out: &mut dyn ConnectionOutput) {
+        /// Connections that were evicted, or are never announced, leave their numbers behind.
+        const MOST: usize = 4096;
+        if self.unannounced.len() >= MOST {
+            self.unannounced.clear();
+        }
+        self.unannounced.insert(header.connection);
         // Of no length is the end of a stream that was closed before the process looked.
-        if !known && header.length > 0 {
+        if header.length > 0 {
             out.count(header.pid, Counter::ConnectionsUnknownStart, 1);
             out.count(header.pid, Counter::BytesLost, u64::from(header.length));
         }

@@ -62,3 +62,16 @@ fn missing_bytes_stay_a_gap_where_they_can_be_something_else() {
     assert_eq!(driver.seen.targets(), [("/a".to_owned(), Some(200)), ("/b".to_owned(), Some(200))]);
     assert_eq!(driver.seen.requests, [(0, false); 2]);
 }
+
+#[test]
+fn bytes_of_a_record_that_came_before_the_open_record_are_not_inserted() {
+    let mut driver = Driver::new();
+    // The ring had no space for the open record. The next send finds some: the position is then behind the first request.
+    driver.data(1, SEND, 0, ASK, 1);
+    driver.open(1, OPEN_CLIENT);
+    driver.data(1, SEND, ASKED, b"GET /b HTTP/1.1\r\n\r\n", 2);
+    driver.data(1, RECEIVE, 0, &[ANSWER, ANSWER].concat(), 3);
+    assert_eq!(driver.seen.of(Counter::BytesLost), u64::from(ASKED));
+    assert!(driver.seen.requests.iter().all(|request| *request == (0, false)), "{:?}", driver.seen.requests);
+    assert!(driver.seen.left.is_empty(), "no other program inserts bytes");
+}
