@@ -349,7 +349,7 @@ impl Correlator {
                 let news = process.newly_shown();
                 self.attribute_later(attributions);
                 if let Some((program, shown)) = news {
-                    self.processes.shown(program, shown);
+                    self.processes.shown(program, shown, &self.rules, self.now_ns);
                 }
                 self.processes.tell(pid, &self.rules, self.now_ns);
             }

@@ -150,7 +150,11 @@ impl Placer<'_> {
         let pid = client.unit.pid;
         let process = self.processes.of(pid, self.rules);
         let Attributions { this, withheld, earlier } = process.attribute(client, self.rules.sole_request);
+        let news = process.newly_shown();
         attribute_later(self.open, self.resends, earlier);
+        if let Some((program, shown)) = news {
+            self.processes.shown(program, shown, self.rules, self.now_ns);
+        }
         self.processes.tell(pid, self.rules, self.now_ns);
         this.ok_or(withheld.unwrap_or(Withheld::Ambiguous))
     }

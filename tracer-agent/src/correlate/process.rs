@@ -82,19 +82,30 @@ impl Process {
         }
     }
 
+    pub(super) fn program(&self) -> Option<Program> {
+        self.program
+    }
+
+    /// Another process of its program has contradicted how it was taken to work.
+    pub(super) fn withdraw(&mut self) {
+        self.strategy.withdraw();
+    }
+
     /// What it has shown of its program since this was asked last.
     #[inline]
     pub(super) fn newly_shown(&mut self) -> Option<(Program, Shown)> {
-        let shown = match (self.strategy.is_doubted(), self.strategy.kernel_rule()) {
-            (true, _) => Some(Shown::Doubted),
-            (false, Some(_)) => Some(Shown::Proven),
-            (false, None) => None,
-        };
+        let shown = self.strategy.shown();
         if shown == self.shown {
             return None;
         }
         self.shown = shown;
         self.program.zip(shown)
+    }
+
+    /// What it was last seen to have shown.
+    #[cfg(test)]
+    pub(super) fn has_shown(&self) -> Option<Shown> {
+        self.shown
     }
 
     /// A process that works in this way.

@@ -80,9 +80,24 @@ impl Processes {
         self.proxies > 0
     }
 
-    /// A process has shown this of its program: later processes of the program need to know.
-    pub(super) fn shown(&mut self, program: Program, shown: Shown) {
+    /// A process has shown this of its program: the program's later processes need to know. A contradiction also ends
+    /// what its present processes have inherited and learned.
+    pub(super) fn shown(&mut self, program: Program, shown: Shown, rules: &Rules, now_ns: u64) {
         self.programs.shown(program, shown);
+        if shown == Shown::Doubted {
+            self.withdraw(program, rules, now_ns);
+        }
+    }
+
+    #[cold]
+    fn withdraw(&mut self, program: Program, rules: &Rules, now_ns: u64) {
+        let its = self.by_pid.iter_mut().filter(|(_, process)| process.program() == Some(program));
+        let its = its.map(|(pid, process)| {
+            process.withdraw();
+            *pid
+        });
+        let pids: Vec<u32> = its.collect();
+        pids.into_iter().for_each(|pid| self.tell(pid, rules, now_ns));
     }
 
     /// The way in which a process works may have changed: the kernel programs need to know.

@@ -21,6 +21,7 @@ use super::{
     link::Evidence,
     open::{AnswerOf, Key},
     profile::Profile,
+    programs::Shown,
     withheld::Withheld,
 };
 use crate::exchange::{Kind, Unit};
@@ -102,9 +103,13 @@ pub(super) trait Strategy: fmt::Debug + Send {
     /// Another process of the same program has proven the strategy.
     fn inherit(&mut self) {}
 
-    /// Whether it has met a contradiction.
-    fn is_doubted(&self) -> bool {
-        false
+    /// Another process of the same program has contradicted the strategy: what was inherited or learned counts no more,
+    /// and is learned anew.
+    fn withdraw(&mut self) {}
+
+    /// What this process itself has shown of the strategy. What it inherited is not its own.
+    fn shown(&self) -> Option<Shown> {
+        None
     }
 
     /// How the kernel programs may attribute client requests (`PROFILE_*`); none if the strategy attributes

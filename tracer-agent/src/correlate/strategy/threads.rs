@@ -9,6 +9,7 @@ use crate::{
         link::Evidence,
         open::Key,
         profile::{Doubt, Profile},
+        programs::Shown,
     },
     exchange::Unit,
 };
@@ -94,8 +95,17 @@ impl Strategy for Threads {
         self.is_inherited = true;
     }
 
-    fn is_doubted(&self) -> bool {
-        self.doubt.is_some()
+    /// Its own doubt stays: it names what was seen.
+    fn withdraw(&mut self) {
+        self.is_inherited = false;
+        self.confirmed = 0;
+    }
+
+    fn shown(&self) -> Option<Shown> {
+        if self.doubt.is_some() {
+            return Some(Shown::Doubted);
+        }
+        (self.confirmed >= ENOUGH).then_some(Shown::Proven)
     }
 
     fn kernel_rule(&self) -> Option<u8> {

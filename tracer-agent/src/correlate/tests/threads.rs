@@ -1,7 +1,9 @@
 //! When a thread is a unit of work.
 
+use tracer_common::PROFILE_THREADS;
+
 use super::*;
-use crate::correlate::strategy::threads::ENOUGH;
+use crate::correlate::{programs::Shown, strategy::threads::ENOUGH};
 
 const PID: u32 = 1;
 const ONE: Unit = Unit::thread(PID, 2);
@@ -197,4 +199,81 @@ fn later_processes_of_a_program_work_as_the_first_until_one_is_seen_not_to() {
     assert_eq!(start(&mut world, "shop.py"), new);
     teach(&mut world, &one, &two, 3000);
     assert_eq!(start(&mut world, "shop.py"), new);
+}
+
+/// A worker that was forked from a process of a known program, and two connections that it serves.
+struct Worker {
+    pid: u32,
+    one: End,
+    two: End,
+}
+
+impl Worker {
+    fn fork(world: &mut World, parent: u32, pid: u32) -> Self {
+        world.correlator.fork(parent, pid);
+        let [one, two] = [0, 1].map(|n| world.connection(u64::from(pid) * 10 + n).1);
+        Self { pid, one, two }
+    }
+
+    fn teach(&self, world: &mut World, from: u64, exchanges: u32) {
+        for offset in from..from + u64::from(exchanges) {
+            let first = world.open(&self.one, thread(self.pid, 1), offset, None);
+            world.work(&self.two, thread(self.pid, 2), offset);
+            world.close(&first);
+        }
+    }
+
+    fn profile(&self, world: &World) -> Profile {
+        world.correlator.profile(self.pid).expect("a process")
+    }
+}
+
+fn shop() -> Option<Program> {
+    Some(Program::new("/usr/bin/shop", &["shop".to_owned()], Some("shop")))
+}
+
+#[test]
+fn what_a_process_inherited_is_not_what_it_has_shown() {
+    let mut world = World::new();
+    world.correlator.program(PID, "/usr/bin/shop", shop());
+    let first = Worker::fork(&mut world, PID, 77);
+    first.teach(&mut world, 0, ENOUGH);
+    let heir = Worker::fork(&mut world, PID, 78);
+    assert_eq!(heir.profile(&world), Profile::Inherited { exchanges: 0 });
+    let shown = |world: &World| world.correlator.processes.get(heir.pid).expect("a process").has_shown();
+    heir.teach(&mut world, 0, ENOUGH - 1);
+    assert_eq!(shown(&world), None, "its links are made by what the first has shown");
+    heir.teach(&mut world, 1000, 1);
+    assert_eq!(shown(&world), Some(Shown::Proven));
+}
+
+#[test]
+fn a_contradiction_of_one_process_holds_for_all_of_its_program() {
+    let mut world = World::new();
+    world.correlator.rules.propagates = true;
+    world.correlator.program(PID, "/usr/bin/shop", shop());
+    let proven = Worker::fork(&mut world, PID, 77);
+    proven.teach(&mut world, 0, ENOUGH);
+    let heir = Worker::fork(&mut world, PID, 78);
+    let contrary = Worker::fork(&mut world, PID, 79);
+    contrary.teach(&mut world, 0, 1);
+    assert_eq!(world.correlator.take_profiles().filter(|told| told.1 == Some(PROFILE_THREADS)).count(), 3);
+    // It is told when it is seen, not when the next server request ends.
+    let first = world.open(&contrary.one, thread(contrary.pid, 1), 500, None);
+    world.call(thread(contrary.pid, 2));
+    assert_eq!(contrary.profile(&world), Profile::Unknown(Doubt::HandedOver));
+    for sibling in [&proven, &heir] {
+        assert_eq!(sibling.profile(&world), Profile::Learning { exchanges: 0, needed: ENOUGH });
+    }
+    let told: Vec<(u32, Option<u8>)> = world.correlator.take_profiles().collect();
+    for pid in [proven.pid, heir.pid, contrary.pid] {
+        assert!(told.iter().any(|(other, rule)| *other == pid && *rule != Some(PROFILE_THREADS)), "{told:?}");
+    }
+    world.close(&first);
+    // They may show it again, each for itself.
+    heir.teach(&mut world, 2000, ENOUGH);
+    assert_eq!(heir.profile(&world), Profile::Threads { exchanges: ENOUGH });
+    assert_eq!(proven.profile(&world), Profile::Learning { exchanges: 0, needed: ENOUGH });
+    let later = Worker::fork(&mut world, PID, 80);
+    assert_eq!(later.profile(&world), Profile::Learning { exchanges: 0, needed: ENOUGH });
 }
