@@ -8,8 +8,11 @@ use tracer_common::{CapturePolicy, InjectionOutcome, KERNEL_COUNTERS, KernelCoun
 
 use crate::{
     connection::{self, Table},
-    correlate::{Correlator, Profile, Program, Withheld},
-    event::{Event, Input, input::KernelCounters},
+    correlate::{Correlator, Profile, Program, Shown, Withheld},
+    event::{
+        Event, Input,
+        input::{KernelCounters, RememberedProgram},
+    },
     exchange::{ConnectionFacts, Direction, Exchange, Kind as ExchangeKind, Opened, Outcome, Unit},
     ledger::{Counter, Ledger},
     process::table::ProcessTable,
@@ -36,6 +39,8 @@ pub trait Feedback {
     fn http_port(&mut self, _port: u16) {}
     /// A process has come to work in another way (`PROFILE_*`), or is gone.
     fn profile(&mut self, _pid: u32, _profile: Option<u8>) {}
+    /// A process of this program has shown how the program's threads work.
+    fn shown(&mut self, _program: RememberedProgram, _shown: Shown) {}
     /// Time has passed, and what came of it was told.
     fn tick(&mut self) {}
 }
@@ -138,6 +143,14 @@ impl Pipeline {
     /// Takes one input.
     pub fn handle(&mut self, input: &Input<'_>, out: &mut Out<'_>) {
         self.take(input, out);
+        for (pid, shown) in self.stage.correlator.take_shown() {
+            let instance = self.stage.processes.instance(pid);
+            let program =
+                instance.and_then(|instance| Some((instance.program?, &instance.given.service_name)));
+            if let Some((program, service)) = program {
+                out.feedback.shown(RememberedProgram { program, service: service.clone() }, shown);
+            }
+        }
         if self.stage.propagates {
             for (pid, profile) in self.stage.correlator.take_profiles() {
                 out.feedback.profile(pid, profile);
@@ -154,10 +167,13 @@ impl Pipeline {
                 self.stage.processes.facts(facts.clone(), rule.map(str::to_owned));
                 let instance = self.stage.processes.instance(facts.pid);
                 let service = instance.map(|instance| instance.resource.service_name.as_str());
-                // Under the path of a file that is gone, another program may run now.
-                let program =
-                    (!facts.exe_deleted).then(|| Program::new(&facts.exe, &facts.command_line, service));
+                let program = Program::of(facts, service);
                 self.stage.correlator.program(facts.pid, &facts.exe, program);
+            }
+            Input::Remembered(programs) => {
+                for RememberedProgram { program, service } in programs {
+                    self.stage.correlator.remember(Program::new(*program, Some(service)));
+                }
             }
             Input::Listening { ports, .. } => self.connections.listens(ports),
             Input::Clock { offset_ns } => self.stage.clock = Clock { offset_ns },

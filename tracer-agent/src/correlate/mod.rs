@@ -43,7 +43,7 @@ pub use self::{
     ids::Ids,
     link::{Evidence, Link},
     profile::{Doubt, Profile},
-    programs::Program,
+    programs::{Program, Shown},
     rules::{Rules, Sdk},
     withheld::Withheld,
 };
@@ -89,6 +89,16 @@ impl Correlator {
             process.set_program(program);
         }
         self.processes.insert(pid, process, &self.rules, self.now_ns);
+    }
+
+    /// Threads of this program work for one request each, as an earlier agent has found.
+    pub fn remember(&mut self, program: Program) {
+        self.processes.remember(program);
+    }
+
+    /// The processes that have shown, since the last call, how their programs work.
+    pub fn take_shown(&mut self) -> impl Iterator<Item = (u32, Shown)> + '_ {
+        self.processes.take_shown()
     }
 
     /// A process made another, which runs the same program.
@@ -349,7 +359,7 @@ impl Correlator {
                 let news = process.newly_shown();
                 self.attribute_later(attributions);
                 if let Some((program, shown)) = news {
-                    self.processes.shown(program, shown, &self.rules, self.now_ns);
+                    self.processes.shown((pid, program), shown, &self.rules, self.now_ns);
                 }
                 self.processes.tell(pid, &self.rules, self.now_ns);
             }

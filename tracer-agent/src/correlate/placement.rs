@@ -153,7 +153,7 @@ impl Placer<'_> {
         let news = process.newly_shown();
         attribute_later(self.open, self.resends, earlier);
         if let Some((program, shown)) = news {
-            self.processes.shown(program, shown, self.rules, self.now_ns);
+            self.processes.shown((pid, program), shown, self.rules, self.now_ns);
         }
         self.processes.tell(pid, self.rules, self.now_ns);
         this.ok_or(withheld.unwrap_or(Withheld::Ambiguous))

@@ -18,6 +18,8 @@ pub(super) struct Processes {
     /// Processes whose kernel rule has changed (`PROFILE_*`), or that are gone.
     changed: Vec<(u32, Option<u8>)>,
     programs: Programs,
+    /// Processes that have shown something of their programs.
+    shown: Vec<(u32, Shown)>,
 }
 
 impl Processes {
@@ -82,11 +84,22 @@ impl Processes {
 
     /// A process has shown this of its program: the program's later processes need to know. A contradiction also ends
     /// what its present processes have inherited and learned.
-    pub(super) fn shown(&mut self, program: Program, shown: Shown, rules: &Rules, now_ns: u64) {
+    pub(super) fn shown(&mut self, (pid, program): (u32, Program), shown: Shown, rules: &Rules, now_ns: u64) {
         self.programs.shown(program, shown);
+        self.shown.push((pid, shown));
         if shown == Shown::Doubted {
             self.withdraw(program, rules, now_ns);
         }
+    }
+
+    /// See [`super::Correlator::remember`].
+    pub(super) fn remember(&mut self, program: Program) {
+        self.programs.remember(program);
+    }
+
+    /// What was shown since the last call.
+    pub(super) fn take_shown(&mut self) -> impl Iterator<Item = (u32, Shown)> + '_ {
+        self.shown.drain(..)
     }
 
     #[cold]

@@ -4,22 +4,35 @@ use std::hash::{Hash, Hasher};
 
 use rustc_hash::{FxHashMap, FxHasher};
 
+use crate::process::facts::ProcessFacts;
+
 /// A program that runs as a service: two processes of it work in the same way.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Program(u64);
 
 impl Program {
-    /// The program of this executable and command line, as this service.
-    pub fn new(executable: &str, command_line: &[String], service: Option<&str>) -> Self {
+    /// The program of this digest ([`ProcessFacts::program`]), as this service.
+    pub fn new(digest: u64, service: Option<&str>) -> Self {
         let mut hasher = FxHasher::default();
-        (executable, command_line, service).hash(&mut hasher);
+        (digest, service).hash(&mut hasher);
         Self(hasher.finish())
+    }
+
+    /// The program of a process, as this service; none if it is not known. Older recordings tell no digest.
+    pub fn of(facts: &ProcessFacts, service: Option<&str>) -> Option<Self> {
+        if let Some(digest) = facts.program {
+            return Some(Self::new(digest, service));
+        }
+        let mut hasher = FxHasher::default();
+        (&facts.exe, &facts.command_line).hash(&mut hasher);
+        // Under the path of a file that is gone, another program may run now.
+        (!facts.exe_deleted).then(|| Self::new(hasher.finish(), service))
     }
 }
 
 /// What one process has shown of its strategy.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Shown {
+pub enum Shown {
     /// It is proven.
     Proven,
     /// It has met a contradiction.
@@ -45,6 +58,13 @@ impl Programs {
         let known = self.0.entry(program).or_insert(shown);
         if shown == Shown::Doubted {
             *known = shown;
+        }
+    }
+
+    /// An earlier agent has found the strategy of a program to be proven.
+    pub(super) fn remember(&mut self, program: Program) {
+        if self.0.len() < Self::MOST {
+            self.0.entry(program).or_insert(Shown::Proven);
         }
     }
 

@@ -3,7 +3,10 @@
 use tracer_common::PROFILE_THREADS;
 
 use super::*;
-use crate::correlate::{programs::Shown, strategy::threads::ENOUGH};
+use crate::{
+    correlate::{programs::Shown, strategy::threads::ENOUGH},
+    process::facts::ProcessFacts,
+};
 
 const PID: u32 = 1;
 const ONE: Unit = Unit::thread(PID, 2);
@@ -173,8 +176,12 @@ fn a_thread_that_read_what_is_not_understood_may_work_for_that() {
 fn later_processes_of_a_program_work_as_the_first_until_one_is_seen_not_to() {
     let mut world = World::new();
     let program = |arguments: &str| {
-        let command_line = ["python3".to_owned(), arguments.to_owned()];
-        Some(Program::new("/usr/bin/python3", &command_line, Some("shop")))
+        let facts = ProcessFacts {
+            exe: "/usr/bin/python3".to_owned(),
+            command_line: vec!["python3".to_owned(), arguments.to_owned()],
+            ..ProcessFacts::default()
+        };
+        Program::of(&facts, Some("shop"))
     };
     let start = |world: &mut World, arguments: &str| {
         world.correlator.program(PID, "/usr/bin/python3", program(arguments));
@@ -229,7 +236,7 @@ impl Worker {
 }
 
 fn shop() -> Option<Program> {
-    Some(Program::new("/usr/bin/shop", &["shop".to_owned()], Some("shop")))
+    Some(Program::new(7, Some("shop")))
 }
 
 #[test]
@@ -276,4 +283,24 @@ fn a_contradiction_of_one_process_holds_for_all_of_its_program() {
     assert_eq!(proven.profile(&world), Profile::Learning { exchanges: 0, needed: ENOUGH });
     let later = Worker::fork(&mut world, PID, 80);
     assert_eq!(later.profile(&world), Profile::Learning { exchanges: 0, needed: ENOUGH });
+}
+
+#[test]
+fn what_an_earlier_agent_has_found_is_inherited_and_told_anew_only_when_it_is_shown() {
+    let mut world = World::new();
+    world.correlator.remember(shop().expect("a program"));
+    world.correlator.program(PID, "/usr/bin/shop", shop());
+    assert_eq!(profile(&world), Profile::Inherited { exchanges: 0 });
+    let other = Some(Program::new(7, Some("depot")));
+    world.correlator.program(2, "/usr/bin/shop", other);
+    assert_eq!(world.correlator.profile(2), Some(Profile::Learning { exchanges: 0, needed: ENOUGH }));
+    let worker = Worker::fork(&mut world, PID, 77);
+    worker.teach(&mut world, 0, ENOUGH - 1);
+    assert_eq!(world.correlator.take_shown().count(), 0);
+    worker.teach(&mut world, 1000, 1);
+    assert_eq!(world.correlator.take_shown().collect::<Vec<_>>(), [(77, Shown::Proven)]);
+    let first = world.open(&worker.one, thread(77, 1), 5000, None);
+    world.close_by(&first, thread(77, 2));
+    assert_eq!(world.correlator.take_shown().collect::<Vec<_>>(), [(77, Shown::Doubted)]);
+    assert_eq!(profile(&world), Profile::Learning { exchanges: 0, needed: ENOUGH });
 }
