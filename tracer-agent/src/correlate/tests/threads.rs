@@ -209,13 +209,13 @@ fn later_processes_of_a_program_work_as_the_first_until_one_is_seen_not_to() {
 }
 
 /// A worker that was forked from a process of a known program, and two connections that it serves.
-struct Worker {
+struct ForkedWorker {
     pid: u32,
     one: End,
     two: End,
 }
 
-impl Worker {
+impl ForkedWorker {
     fn fork(world: &mut World, parent: u32, pid: u32) -> Self {
         world.correlator.fork(parent, pid);
         let [one, two] = [0, 1].map(|n| world.connection(u64::from(pid) * 10 + n).1);
@@ -243,9 +243,9 @@ fn shop() -> Option<Program> {
 fn what_a_process_inherited_is_not_what_it_has_shown() {
     let mut world = World::new();
     world.correlator.program(PID, "/usr/bin/shop", shop());
-    let first = Worker::fork(&mut world, PID, 77);
+    let first = ForkedWorker::fork(&mut world, PID, 77);
     first.teach(&mut world, 0, ENOUGH);
-    let heir = Worker::fork(&mut world, PID, 78);
+    let heir = ForkedWorker::fork(&mut world, PID, 78);
     assert_eq!(heir.profile(&world), Profile::Inherited { exchanges: 0 });
     let shown = |world: &World| world.correlator.processes.get(heir.pid).expect("a process").has_shown();
     heir.teach(&mut world, 0, ENOUGH - 1);
@@ -259,12 +259,18 @@ fn a_contradiction_of_one_process_holds_for_all_of_its_program() {
     let mut world = World::new();
     world.correlator.rules.propagates = true;
     world.correlator.program(PID, "/usr/bin/shop", shop());
-    let proven = Worker::fork(&mut world, PID, 77);
+    let proven = ForkedWorker::fork(&mut world, PID, 77);
     proven.teach(&mut world, 0, ENOUGH);
-    let heir = Worker::fork(&mut world, PID, 78);
-    let contrary = Worker::fork(&mut world, PID, 79);
+    let heir = ForkedWorker::fork(&mut world, PID, 78);
+    let contrary = ForkedWorker::fork(&mut world, PID, 79);
     contrary.teach(&mut world, 0, 1);
-    assert_eq!(world.correlator.take_profiles().filter(|told| told.1 == Some(PROFILE_THREADS)).count(), 3);
+    let told = world.correlator.take_profiles().filter(|told| told.1 == Some(PROFILE_THREADS));
+    let told: std::collections::BTreeSet<u32> = told.map(|(pid, _)| pid).collect();
+    assert_eq!(
+        told,
+        [PID, proven.pid, heir.pid, contrary.pid].into(),
+        "the parent learns it from its worker"
+    );
     // It is told when it is seen, not when the next server request ends.
     let first = world.open(&contrary.one, thread(contrary.pid, 1), 500, None);
     world.call(thread(contrary.pid, 2));
@@ -281,7 +287,7 @@ fn a_contradiction_of_one_process_holds_for_all_of_its_program() {
     heir.teach(&mut world, 2000, ENOUGH);
     assert_eq!(heir.profile(&world), Profile::Threads { exchanges: ENOUGH });
     assert_eq!(proven.profile(&world), Profile::Learning { exchanges: 0, needed: ENOUGH });
-    let later = Worker::fork(&mut world, PID, 80);
+    let later = ForkedWorker::fork(&mut world, PID, 80);
     assert_eq!(later.profile(&world), Profile::Learning { exchanges: 0, needed: ENOUGH });
 }
 
@@ -294,7 +300,7 @@ fn what_an_earlier_agent_has_found_is_inherited_and_told_anew_only_when_it_is_sh
     let other = Some(Program::new(7, Some("depot")));
     world.correlator.program(2, "/usr/bin/shop", other);
     assert_eq!(world.correlator.profile(2), Some(Profile::Learning { exchanges: 0, needed: ENOUGH }));
-    let worker = Worker::fork(&mut world, PID, 77);
+    let worker = ForkedWorker::fork(&mut world, PID, 77);
     worker.teach(&mut world, 0, ENOUGH - 1);
     assert_eq!(world.correlator.take_shown().count(), 0);
     worker.teach(&mut world, 1000, 1);
