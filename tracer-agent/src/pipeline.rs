@@ -179,7 +179,7 @@ impl Pipeline {
                 self.stage.processes.facts(facts.clone(), rule.map(str::to_owned));
                 let instance = self.stage.processes.instance(facts.pid);
                 let service = instance.map(|instance| instance.resource.service_name.as_str());
-                let program = Program::of(facts, service);
+                let program = facts.digest_of_program().map(|digest| Program::new(digest, service));
                 self.stage.correlator.program(facts.pid, &facts.exe, program);
             }
             Input::Remembered(programs) => {

@@ -4,29 +4,16 @@ use std::hash::{Hash, Hasher};
 
 use rustc_hash::{FxHashMap, FxHasher};
 
-use crate::process::facts::ProcessFacts;
-
 /// A program that runs as a service: two processes of it work in the same way.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Program(u64);
 
 impl Program {
-    /// The program of this digest ([`ProcessFacts::program`]), as this service.
+    /// The program of this digest of executable and arguments, as this service.
     pub fn new(digest: u64, service: Option<&str>) -> Self {
         let mut hasher = FxHasher::default();
         (digest, service).hash(&mut hasher);
         Self(hasher.finish())
-    }
-
-    /// The program of a process, as this service; none if it is not known. Older recordings tell no digest.
-    pub fn of(facts: &ProcessFacts, service: Option<&str>) -> Option<Self> {
-        if let Some(digest) = facts.program {
-            return Some(Self::new(digest, service));
-        }
-        let mut hasher = FxHasher::default();
-        (&facts.exe, &facts.command_line).hash(&mut hasher);
-        // Under the path of a file that is gone, another program may run now.
-        (!facts.exe_deleted).then(|| Self::new(hasher.finish(), service))
     }
 }
 

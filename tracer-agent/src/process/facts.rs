@@ -64,6 +64,15 @@ pub struct ProcessFacts {
     pub program: Option<u64>,
 }
 
+impl ProcessFacts {
+    /// What tells its program from others: [`Self::program`], else the path of its executable and its command line, if
+    /// that path is still the executable's.
+    pub fn digest_of_program(&self) -> Option<u64> {
+        let parts = || std::iter::once(&self.exe).chain(&self.command_line).map(String::as_bytes);
+        self.program.or_else(|| (!self.exe_deleted).then(|| digest(parts())))
+    }
+}
+
 /// FNV-1a of all bytes of some parts, and of where each ends: the same in every version of the agent.
 fn digest<'a>(parts: impl IntoIterator<Item = &'a [u8]>) -> u64 {
     const OFFSET: u64 = 0xcbf2_9ce4_8422_2325;

@@ -3,10 +3,7 @@
 use tracer_common::PROFILE_THREADS;
 
 use super::*;
-use crate::{
-    correlate::{programs::Shown, strategy::threads::ENOUGH},
-    process::facts::ProcessFacts,
-};
+use crate::correlate::{programs::Shown, strategy::threads::ENOUGH};
 
 const PID: u32 = 1;
 const ONE: Unit = Unit::thread(PID, 2);
@@ -176,12 +173,8 @@ fn a_thread_that_read_what_is_not_understood_may_work_for_that() {
 fn later_processes_of_a_program_work_as_the_first_until_one_is_seen_not_to() {
     let mut world = World::new();
     let program = |arguments: &str| {
-        let facts = ProcessFacts {
-            exe: "/usr/bin/python3".to_owned(),
-            command_line: vec!["python3".to_owned(), arguments.to_owned()],
-            ..ProcessFacts::default()
-        };
-        Program::of(&facts, Some("shop"))
+        let digest = if arguments == "shop.py" { 1 } else { 2 };
+        Some(Program::new(digest, Some("shop")))
     };
     let start = |world: &mut World, arguments: &str| {
         world.correlator.program(PID, "/usr/bin/python3", program(arguments));
