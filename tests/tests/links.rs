@@ -9,7 +9,7 @@ use std::{
 };
 
 use tracer_tests::{
-    Agent,
+    Agent, Folder,
     programs::{PYTHON, Program, curl, free_port},
     receiver::{Received, Receiver, doubled},
 };
@@ -160,6 +160,9 @@ fn threads_are_linked_once_they_are_known_to_work_for_one_request_each() {
     let mut spans = receiver.wait_for(|spans| spans.len() >= 300);
     assert_eq!(spans.len(), 300);
     assert_no_link_is_wrong(&spans);
+    // Client requests that were sent before the agent knew wait for that.
+    assert_eq!(unlinked(&spans), 0);
+    assert_eq!(agent.count("links.learning"), 0);
     // Once the agent knows how the service works, all client requests are linked.
     ask(&service.url("/work"), 5000, 100, 8);
     let all = receiver.wait_for(|spans| spans.len() >= 600);
@@ -169,6 +172,35 @@ fn threads_are_linked_once_they_are_known_to_work_for_one_request_each() {
     let link = calls_for_work(&name, "unit");
     assert_eq!(found(&spans, &link), (100, 100));
     agent.stop();
+}
+
+#[test]
+fn what_was_learned_of_a_program_outlives_the_agent() {
+    let prices = Program::node();
+    let service = Program::asking("/usr/bin/python3", "threads.py", &prices.url(""));
+    let state = Folder::new();
+    let state = state.path().to_str().expect("text");
+    for first in [1000, 5000] {
+        let receiver = Receiver::start();
+        let pids = [service.pid(), prices.pid()];
+        let agent = Agent::tracing_with(&pids, &receiver, &["--state-directory", state]);
+        ask(&service.url("/work"), first, 100, 8);
+        let spans = receiver.wait_for(|spans| spans.len() >= 300);
+        assert_no_link_is_wrong(&spans);
+        assert_eq!((spans.len(), unlinked(&spans)), (300, 0));
+        let name = service_name(&spans);
+        let by_unit = found(&spans, &calls_for_work(&name, "unit")).0;
+        // The second agent needs no learning, and no waiting.
+        assert!(first == 1000 || by_unit == 100, "{by_unit}");
+        agent.stop();
+    }
+    let kept = std::fs::read_to_string(format!("{state}/threads.json")).expect("kept");
+    assert!(kept.starts_with("{\"version\":1,\"threads\":[{\"program\":"), "{kept}");
+}
+
+/// Client requests without a parent.
+fn unlinked(spans: &[Received]) -> usize {
+    spans.iter().filter(|span| !span.is_server() && span.span.parent_span_id.is_empty()).count()
 }
 
 /// The link of that service's client requests to its server requests.

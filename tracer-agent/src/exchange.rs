@@ -265,6 +265,10 @@ pub trait Payload: Any + Debug + Send + Sync {
     fn attributes(&self, add: &mut dyn FnMut(&'static str, Attribute<'_>));
     /// `error.type`, if the answer says that the operation has failed.
     fn error(&self) -> Option<Cow<'_, str>>;
+    /// Bytes of buffers that it keeps.
+    fn retained_bytes(&self) -> usize {
+        0
+    }
     /// Whether it exported spans, and the other end accepted them.
     fn exports_spans(&self) -> bool {
         false

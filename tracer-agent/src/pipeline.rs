@@ -3,13 +3,19 @@
 
 #![forbid(unsafe_code)]
 
+mod undecided;
+
 use rustc_hash::FxHashSet;
 use tracer_common::{CapturePolicy, InjectionOutcome, KERNEL_COUNTERS, KernelCounter, is_close_of_send};
 
+use self::undecided::Undecided;
 use crate::{
     connection::{self, Table},
-    correlate::{Correlator, Profile, Program, Withheld},
-    event::{Event, Input, input::KernelCounters},
+    correlate::{Correlator, Profile, Program, Shown, Withheld},
+    event::{
+        Event, Input,
+        input::{KernelCounters, RememberedProgram},
+    },
     exchange::{ConnectionFacts, Direction, Exchange, Kind as ExchangeKind, Opened, Outcome, Unit},
     ledger::{Counter, Ledger},
     process::table::ProcessTable,
@@ -36,6 +42,8 @@ pub trait Feedback {
     fn http_port(&mut self, _port: u16) {}
     /// A process has come to work in another way (`PROFILE_*`), or is gone.
     fn profile(&mut self, _pid: u32, _profile: Option<u8>) {}
+    /// A process of this program has shown how the program's threads work.
+    fn shown(&mut self, _program: RememberedProgram, _shown: Shown) {}
     /// Time has passed, and what came of it was told.
     fn tick(&mut self) {}
 }
@@ -63,6 +71,10 @@ struct Stage {
     correlator: Correlator,
     /// Exchanges whose parent, or earlier attempt, may still be seen, since the last tick and since the one before it.
     unsettled: [Vec<(ConnectionFacts, Exchange)>; 2],
+    /// Exchanges that wait until it is known how a process works.
+    held: Undecided,
+    /// See [`Correlator::decisions`].
+    decisions: u64,
     builder: SpanBuilder,
     clock: Clock,
     ledger: Ledger,
@@ -83,12 +95,17 @@ impl Pipeline {
         builder: SpanBuilder,
         propagates: bool,
     ) -> Self {
+        /// The part of the memory for messages that exchanges without a parent may take.
+        const HELD: usize = 8;
+        let held = Undecided::new(limits.message_memory / HELD);
         Self {
             connections: Table::new(limits),
             stage: Stage {
                 processes,
                 correlator,
                 unsettled: [Vec::new(), Vec::new()],
+                held,
+                decisions: 0,
                 builder,
                 clock: Clock { offset_ns: 0 },
                 ledger: Ledger::default(),
@@ -138,6 +155,14 @@ impl Pipeline {
     /// Takes one input.
     pub fn handle(&mut self, input: &Input<'_>, out: &mut Out<'_>) {
         self.take(input, out);
+        for (pid, shown) in self.stage.correlator.take_shown() {
+            let instance = self.stage.processes.instance(pid);
+            let program =
+                instance.and_then(|instance| Some((instance.program?, &instance.given.service_name)));
+            if let Some((program, service)) = program {
+                out.feedback.shown(RememberedProgram { program, service: service.clone() }, shown);
+            }
+        }
         if self.stage.propagates {
             for (pid, profile) in self.stage.correlator.take_profiles() {
                 out.feedback.profile(pid, profile);
@@ -154,10 +179,13 @@ impl Pipeline {
                 self.stage.processes.facts(facts.clone(), rule.map(str::to_owned));
                 let instance = self.stage.processes.instance(facts.pid);
                 let service = instance.map(|instance| instance.resource.service_name.as_str());
-                // Under the path of a file that is gone, another program may run now.
-                let program =
-                    (!facts.exe_deleted).then(|| Program::new(&facts.exe, &facts.command_line, service));
+                let program = facts.digest_of_program().map(|digest| Program::new(digest, service));
                 self.stage.correlator.program(facts.pid, &facts.exe, program);
+            }
+            Input::Remembered(programs) => {
+                for RememberedProgram { program, service } in programs {
+                    self.stage.correlator.remember(Program::new(*program, Some(service)));
+                }
             }
             Input::Listening { ports, .. } => self.connections.listens(ports),
             Input::Clock { offset_ns } => self.stage.clock = Clock { offset_ns },
@@ -165,6 +193,7 @@ impl Pipeline {
                 let mut handler = Handler { stage: &mut self.stage, out };
                 self.connections.tick(now_ns, &mut handler);
                 self.stage.release(false, out);
+                self.stage.give_held(now_ns, out);
                 for pid in self.stage.processes.expire(now_ns) {
                     self.stage.ledger.fold(pid);
                     self.stage.excluded.remove(&pid);
@@ -191,6 +220,7 @@ impl Pipeline {
         self.connections.finish(now_ns, &mut handler);
         self.stage.release(true, out);
         self.stage.release(true, out);
+        self.stage.give_held(u64::MAX, out);
     }
 
     #[inline]
@@ -284,7 +314,7 @@ impl Stage {
         for (facts, exchange) in ripe.drain(..) {
             if !is_last && self.correlator.may_be_resend(&facts, &exchange) {
                 waiting.push((facts, exchange));
-            } else {
+            } else if is_last || !self.hold(&facts, &exchange) {
                 self.emit(&facts, &exchange, out);
             }
         }
@@ -292,6 +322,34 @@ impl Stage {
         ripe.append(&mut waiting);
         // The memory serves again.
         self.unsettled[0] = ripe;
+    }
+
+    /// Holds an exchange if its parent is known once it is known how a process works.
+    #[inline]
+    fn hold(&mut self, facts: &ConnectionFacts, exchange: &Exchange) -> bool {
+        self.correlator.is_held(facts, exchange) && self.held.take(facts, exchange)
+    }
+
+    /// Makes the spans of the exchanges that need not be held any more.
+    fn give_held(&mut self, now_ns: u64, out: &mut Out<'_>) {
+        let decisions = self.correlator.decisions();
+        let has_decided = std::mem::replace(&mut self.decisions, decisions) != decisions;
+        if !has_decided && !self.held.is_due(now_ns) {
+            return;
+        }
+        let Self { held, correlator, .. } = &mut *self;
+        let may_go = |facts: &ConnectionFacts, exchange: &Exchange| {
+            has_decided && !correlator.is_held(facts, exchange)
+        };
+        let is_last = now_ns == u64::MAX;
+        for (facts, exchange) in held.give(now_ns, may_go) {
+            let waits = !is_last && self.correlator.may_be_resend(&facts, &exchange);
+            if waits && self.unsettled[0].len() < Self::MOST_UNSETTLED {
+                self.unsettled[0].push((facts, exchange));
+            } else {
+                self.emit(&facts, &exchange, out);
+            }
+        }
     }
 
     /// Makes the span of an exchange.
@@ -419,10 +477,14 @@ impl connection::ConnectionOutput for Handler<'_, '_> {
         {
             self.out.feedback.preexisting(exchange.request_unit.pid, facts);
         }
-        let Stage { correlator, unsettled, .. } = &mut *self.stage;
+        let correlator = &self.stage.correlator;
         let waits = correlator.is_unsettled(facts, exchange) || correlator.may_be_resend(facts, exchange);
-        if waits && unsettled[0].len() < Stage::MOST_UNSETTLED {
-            unsettled[0].push((facts.clone(), exchange.clone()));
+        if waits && self.stage.hold(facts, exchange) {
+            return;
+        }
+        let unsettled = &mut self.stage.unsettled[0];
+        if waits && unsettled.len() < Stage::MOST_UNSETTLED {
+            unsettled.push((facts.clone(), exchange.clone()));
         } else {
             self.stage.emit(facts, exchange, self.out);
         }

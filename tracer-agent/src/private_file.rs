@@ -5,7 +5,7 @@
 
 use std::{
     fs::{File, FileType, OpenOptions, Permissions},
-    io,
+    io::{self, Read, Write},
     os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt, PermissionsExt},
     path::Path,
 };
@@ -50,6 +50,42 @@ pub fn create(path: &Path) -> Result<File, CreateError> {
 /// As for [`create`], and the file that is there is another user's.
 pub fn append(path: &Path) -> Result<File, CreateError> {
     open(path, OpenOptions::new().append(true).create(true))
+}
+
+/// What a private file holds: at most `most` bytes.
+///
+/// # Errors
+/// The file is not there, is not what [`create`] makes, is another user's, or is longer.
+pub fn read(path: &Path, most: u64) -> Result<Vec<u8>, CreateError> {
+    let file = open(path, OpenOptions::new().read(true))?;
+    let mut bytes = Vec::new();
+    file.take(most + 1).read_to_end(&mut bytes)?;
+    if bytes.len() as u64 > most {
+        return Err(io::Error::other(format!("it has more than {most} bytes")).into());
+    }
+    Ok(bytes)
+}
+
+/// Puts a file with these bytes in the place of what is there, if anything: a reader sees the one or the other, whole.
+///
+/// # Errors
+/// The file cannot be made or written, or a directory is there.
+pub fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let mut name = path.file_name().unwrap_or_default().to_owned();
+    name.push(format!(".{}.new", std::process::id()));
+    let temporary = path.with_file_name(name);
+    // One that was left behind.
+    match std::fs::remove_file(&temporary) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    let write = || {
+        let mut file = OpenOptions::new().write(true).create_new(true).mode(MODE).open(&temporary)?;
+        file.write_all(bytes)?;
+        file.sync_all()?;
+        std::fs::rename(&temporary, path)
+    };
+    write().inspect_err(|_| drop(std::fs::remove_file(&temporary)))
 }
 
 fn open(path: &Path, how: &mut OpenOptions) -> Result<File, CreateError> {

@@ -1,9 +1,12 @@
-//! The word back to the kernel programs.
+//! The word back: to the kernel programs, and to what outlives the agent.
 
 use tracer_common::CapturePolicy;
 
+use super::remembered::Remembered;
 use crate::{
     clock,
+    correlate::Shown,
+    event::input::RememberedProgram,
     exchange::{ConnectionFacts, Direction},
     kernel::{CapturePolicies, propagation::Propagation},
     pipeline::Feedback,
@@ -13,12 +16,22 @@ use crate::{
 pub(super) struct KernelFeedback {
     policies: CapturePolicies,
     propagation: Option<Propagation>,
+    remembered: Option<Remembered>,
 }
 
 impl KernelFeedback {
-    /// `propagation` is there if requests get trace headers.
-    pub(super) fn new(policies: CapturePolicies, propagation: Option<Propagation>) -> Self {
-        Self { policies, propagation }
+    /// `propagation` is there if requests get trace headers, `remembered` if something outlives the agent.
+    pub(super) fn new(
+        policies: CapturePolicies,
+        propagation: Option<Propagation>,
+        remembered: Option<Remembered>,
+    ) -> Self {
+        Self { policies, propagation, remembered }
+    }
+
+    /// What outlives the agent.
+    pub(super) fn remembered(&mut self) -> &mut Option<Remembered> {
+        &mut self.remembered
     }
 
     /// No more requests get trace headers.
@@ -72,6 +85,12 @@ impl Feedback for KernelFeedback {
     fn profile(&mut self, pid: u32, profile: Option<u8>) {
         if let Some(propagation) = &mut self.propagation {
             propagation.profile(pid, profile);
+        }
+    }
+
+    fn shown(&mut self, program: RememberedProgram, shown: Shown) {
+        if let Some(remembered) = &mut self.remembered {
+            remembered.shown(program, shown);
         }
     }
 

@@ -5,6 +5,7 @@ mod feedback;
 mod host;
 mod pipeline;
 mod recorder;
+mod remembered;
 mod replay;
 mod shared;
 #[expect(unsafe_code, reason = "a handler that reads siginfo can only be set by sigaction")]
@@ -24,6 +25,7 @@ use self::{
     discovery::{Discovery, DiscoveryError},
     feedback::KernelFeedback,
     recorder::Recorder,
+    remembered::Remembered,
     shared::{SharedState, WorkerCommand},
     status::{Shared, StatusReport},
     worker::{Feed, Worker},
@@ -148,7 +150,9 @@ impl Agent {
         let shared = Arc::new(SharedState::default());
         shared.output_has_ledger.store(summary, Ordering::Relaxed);
         let (commands, inbox) = mpsc::channel();
-        let feedback = KernelFeedback::new(kernel.policies(), kernel.take_propagation());
+        let remembered = config.state_directory.take().filter(|path| !path.as_os_str().is_empty());
+        let remembered = remembered.and_then(Remembered::start);
+        let feedback = KernelFeedback::new(kernel.policies(), kernel.take_propagation(), remembered);
         let mut worker = Worker {
             discovery: Discovery::new(selectors, kernel.selection()),
             feed: Feed {

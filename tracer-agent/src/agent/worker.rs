@@ -151,6 +151,11 @@ impl Worker {
     /// Selects what runs already.
     pub(super) fn begin(&mut self) -> Result<(), DiscoveryError> {
         self.set_clock();
+        let remembered = self.feed.feedback.remembered().as_ref();
+        let remembered = remembered.map(|it| it.programs().to_vec()).unwrap_or_default();
+        if !remembered.is_empty() {
+            self.feed.tell(Input::Remembered(&remembered));
+        }
         self.discovery.scan(&mut self.feed)?;
         self.shared.alive.store(self.discovery.alive(), Ordering::Relaxed);
         self.publish();
@@ -190,6 +195,9 @@ impl Worker {
                 }
                 self.discovery.look_at_holders(&mut self.feed);
                 self.feed.count_losses();
+                if let Some(remembered) = self.feed.feedback.remembered() {
+                    remembered.write();
+                }
                 self.publish();
             }
             self.shared.alive.store(self.discovery.alive(), Ordering::Relaxed);
@@ -240,6 +248,9 @@ impl Worker {
         // Nobody is traced while we wait.
         self.kernel = None;
         self.feed.feedback.end();
+        if let Some(remembered) = self.feed.feedback.remembered().take() {
+            remembered.finish(self.shared.deadline());
+        }
         let problems = self.feed.wait(self.shared.deadline());
         self.publish();
         // Nobody else sets it.

@@ -130,6 +130,10 @@ pub struct CommonFlags {
     /// configuration: HOST or HOST:PORT.
     #[arg(long, value_name = "HOST")]
     pub propagation_proxied_hosts: Vec<Host>,
+    /// Keep what was learned of programs in this directory, for the next start [default: $STATE_DIRECTORY, else
+    /// /var/lib/tracer if it is there, for tracer agent; none for the other commands].
+    #[arg(long, value_name = "DIR")]
+    pub state_directory: Option<PathBuf>,
     /// Record the stream of kernel events, for `tracer replay`.
     #[arg(long, value_name = "FILE")]
     pub record: Option<PathBuf>,
@@ -334,6 +338,7 @@ fn flag_of(key: &str) -> Option<&'static str> {
         "export.protocol" => "--otlp-protocol",
         "propagation.mode" => "--propagation",
         "record" => "--record",
+        "state_directory" => "--state-directory",
         "socket" => "--socket",
         "log.level" => "--log-level",
         "log.format" => "--log-format",
@@ -425,6 +430,7 @@ impl CommonFlags {
         let paths = [
             ("output_file", &self.output_file, &mut config.output_file),
             ("record", &self.record, &mut config.record),
+            ("state_directory", &self.state_directory, &mut config.state_directory),
             ("socket", &self.socket, &mut config.socket),
         ];
         for (key, flag, field) in paths {

@@ -2,7 +2,7 @@
 
 #![forbid(unsafe_code)]
 
-use std::time::Duration;
+use std::{path::PathBuf, time::Duration};
 
 use super::{
     flags::TraceFlags,
@@ -34,6 +34,9 @@ pub(super) fn run(flags: &TraceFlags, daemon: bool, switches: &Switches) -> Comm
     }
     if daemon && config.socket.is_none() {
         config.socket = Some(DEFAULT_SOCKET.into());
+    }
+    if daemon && config.state_directory.is_none() {
+        config.state_directory = Some(state_directory());
     }
     let only_pids = config.select.include.iter().all(|rule| !rule.pid.is_empty());
     check_socket(&config)?;
@@ -72,6 +75,13 @@ pub(super) fn run(flags: &TraceFlags, daemon: bool, switches: &Switches) -> Comm
         signals::notify_stopping();
     }
     finish(agent)
+}
+
+/// Where the daemon keeps what it has learned: systemd names the directories of a unit (systemd.exec(5)).
+fn state_directory() -> PathBuf {
+    const DEFAULT: &str = "/var/lib/tracer";
+    let named = std::env::var_os("STATE_DIRECTORY").unwrap_or_default();
+    std::env::split_paths(&named).find(|path| path.is_absolute()).unwrap_or_else(|| DEFAULT.into())
 }
 
 /// Says what the daemon does, and what is off.

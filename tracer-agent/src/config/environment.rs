@@ -130,6 +130,10 @@ pub const VARIABLES: &[Variable] = &[
         config.propagation.mode = Some(mode);
         Ok(Whole)
     }),
+    Variable::new("TRACER_STATE_DIRECTORY", "state_directory", |config, value| {
+        config.state_directory = Some(value.into());
+        Ok(Whole)
+    }),
     Variable::new("TRACER_SOCKET", "socket", |config, value| {
         config.socket = Some(value.into());
         Ok(Whole)

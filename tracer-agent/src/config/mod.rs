@@ -61,6 +61,10 @@ pub struct Config {
     pub limits: Limits,
     /// Unix socket on which the running agent answers.
     pub socket: Option<PathBuf>,
+    /// Directory in which the agent keeps what it has learned of programs, for its next start: the file
+    /// `threads.json`. Without it, `tracer agent` takes `$STATE_DIRECTORY` (systemd), else `/var/lib/tracer`, if it is
+    /// there, and the other commands keep nothing; an empty name keeps nothing.
+    pub state_directory: Option<PathBuf>,
     /// File that the stream of kernel events is recorded to.
     pub record: Option<PathBuf>,
     /// Record every byte: credentials, bodies, and protocols that are not decoded.

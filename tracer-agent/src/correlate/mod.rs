@@ -43,11 +43,14 @@ pub use self::{
     ids::Ids,
     link::{Evidence, Link},
     profile::{Doubt, Profile},
-    programs::Program,
+    programs::{Program, Shown},
     rules::{Rules, Sdk},
     withheld::Withheld,
 };
 use crate::exchange::{ConnectionFacts, Direction, Exchange, Kind, Opened, Outcome, Unit};
+
+/// Processes of this host that a request goes through.
+const LONGEST_CHAIN: usize = 32;
 
 /// All open requests, and what the processes do with them.
 pub struct Correlator {
@@ -91,6 +94,16 @@ impl Correlator {
         self.processes.insert(pid, process, &self.rules, self.now_ns);
     }
 
+    /// Threads of this program work for one request each, as an earlier agent has found.
+    pub fn remember(&mut self, program: Program) {
+        self.processes.remember(program);
+    }
+
+    /// The processes that have shown, since the last call, how their programs work.
+    pub fn take_shown(&mut self) -> impl Iterator<Item = (u32, Shown)> + '_ {
+        self.processes.take_shown()
+    }
+
     /// A process made another, which runs the same program.
     pub fn fork(&mut self, parent: u32, child: u32) {
         let process = self.processes.get(parent).map_or_else(|| Process::new(""), Process::forked);
@@ -122,6 +135,7 @@ impl Correlator {
     /// A process serves a connection whose requests cannot be seen.
     pub fn opaque(&mut self, pid: u32) {
         self.processes.of(pid, &self.rules).set_opaque();
+        self.processes.decided();
         self.processes.tell(pid, &self.rules, self.now_ns);
     }
 
@@ -199,6 +213,9 @@ impl Correlator {
                 target,
                 asked: &asked,
                 is_late,
+                may_wait: !is_late
+                    && carries.contexts().next().is_none()
+                    && header.as_ref().is_none_or(|it| it.sent.is_none()),
             };
             match header.and_then(|header| header.sent) {
                 Some(header) => placer.injected(&client, &header),
@@ -244,6 +261,7 @@ impl Correlator {
             children: Vec::new(),
             is_decided: false,
             is_answer_read: false,
+            is_awaited: false,
             is_closed: false,
             is_late,
             has_own_id: own_id.is_some(),
@@ -348,8 +366,9 @@ impl Correlator {
                 let attributions = process.server_closed(key, exchange);
                 let news = process.newly_shown();
                 self.attribute_later(attributions);
-                if let Some((program, shown)) = news {
-                    self.processes.shown(program, shown);
+                if let Some(shown) = news {
+                    let known = self.processes.shown(pid, shown, &self.rules, self.now_ns);
+                    self.attribute_later(known);
                 }
                 self.processes.tell(pid, &self.rules, self.now_ns);
             }
@@ -432,9 +451,7 @@ impl Correlator {
     /// As [`Correlator::is_unsettled`], for what caused it.
     #[inline(never)]
     fn is_any_unsettled(&self, mut key: Key) -> bool {
-        /// Processes of this host that a request goes through.
-        const LONGEST: usize = 32;
-        for _ in 1..LONGEST {
+        for _ in 1..LONGEST_CHAIN {
             key = match self.open.above(key) {
                 Above::Request(above) => above,
                 Above::ToCome => return true,
@@ -451,6 +468,25 @@ impl Correlator {
                 .get(key)
                 .and_then(|client| self.processes.get(client.unit.pid))
                 .is_some_and(|process| process.may_attribute_later(key))
+    }
+
+    /// As [`Correlator::is_unsettled`], if what is missing is how a process works. That can take long.
+    pub fn is_held(&self, facts: &ConnectionFacts, exchange: &Exchange) -> bool {
+        let mut key = Key::of(facts, exchange);
+        for _ in 0..LONGEST_CHAIN {
+            match self.open.above(key) {
+                Above::Request(above) => key = above,
+                Above::ToCome => return false,
+                Above::Nothing => return self.may_attribute_later(key),
+            }
+        }
+        false
+    }
+
+    /// How often it has become known, or has ceased to matter, how a process works: another number says that less may
+    /// be held.
+    pub fn decisions(&self) -> u64 {
+        self.processes.decisions()
     }
 
     /// Whether an earlier client request, of which this one may be a resend, has not ended yet, and will.

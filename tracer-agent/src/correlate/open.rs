@@ -1,6 +1,6 @@
 //! Requests whose spans are still to be made, and what hangs on them.
 
-use std::collections::hash_map::Entry;
+use std::collections::{VecDeque, hash_map::Entry};
 
 use rustc_hash::FxHashMap;
 
@@ -63,6 +63,8 @@ pub(super) struct OpenRequest {
     pub(super) is_decided: bool,
     /// Of a client request: bytes of its response were read.
     pub(super) is_answer_read: bool,
+    /// Of a server request: client requests wait to be attributed to it.
+    pub(super) is_awaited: bool,
     /// Its exchange has ended.
     pub(super) is_closed: bool,
     /// See [`crate::exchange::Opened::is_late`].
@@ -80,6 +82,24 @@ pub(super) struct OpenRequest {
 impl OpenRequest {
     pub(super) fn key(&self, connection: u64) -> Key {
         Key { connection, direction: self.kind.direction(), offset: self.offset }
+    }
+
+    /// The context of a child.
+    fn context_below(&self, evidence: Evidence) -> Context {
+        let Context { trace_id, flags, state, .. } = &self.context;
+        // A span that is not made is nobody's parent: its own parent takes its place.
+        let id = if self.is_suppressed && !self.has_own_id {
+            self.context.parent.map(|(id, _)| id)
+        } else {
+            Some(self.span_id)
+        };
+        Context {
+            trace_id: *trace_id,
+            parent: id.map(|id| (id, evidence)),
+            flags: *flags,
+            state: state.clone(),
+            format: None,
+        }
     }
 
     /// Whether it is the request of this key, on the key's connection.
@@ -135,6 +155,31 @@ pub(super) enum Above {
 #[derive(Debug, Default)]
 pub(super) struct OpenRequests {
     connections: FxHashMap<u64, ConnectionEnd>,
+    told: ToldServers,
+}
+
+/// Server requests whose spans are made, for client requests that wait to be attributed to them: the contexts of their
+/// children.
+#[derive(Debug, Default)]
+struct ToldServers {
+    contexts: FxHashMap<Key, Context>,
+    /// The oldest first.
+    order: VecDeque<Key>,
+}
+
+impl ToldServers {
+    /// Server requests that are remembered.
+    const MOST: usize = 4096;
+
+    fn add(&mut self, server: Key, context: Context) {
+        if self.order.len() >= Self::MOST
+            && let Some(oldest) = self.order.pop_front()
+        {
+            self.contexts.remove(&oldest);
+        }
+        self.order.push_back(server);
+        self.contexts.insert(server, context);
+    }
 }
 
 impl OpenRequests {
@@ -230,20 +275,7 @@ impl OpenRequests {
         if parent.children.len() < Self::MOST_CHILDREN {
             parent.children.push(child);
         }
-        let Context { trace_id, flags, state, .. } = &parent.context;
-        // A span that is not made is nobody's parent: its own parent takes its place.
-        let id = if parent.is_suppressed && !parent.has_own_id {
-            parent.context.parent.map(|(id, _)| id)
-        } else {
-            Some(parent.span_id)
-        };
-        Some(Context {
-            trace_id: *trace_id,
-            parent: id.map(|id| (id, evidence)),
-            flags: *flags,
-            state: state.clone(),
-            format: None,
-        })
+        Some(parent.context_below(evidence))
     }
 
     /// The parent of a request became known after it was opened: the request and its descendants follow it
@@ -273,6 +305,11 @@ impl OpenRequests {
             return;
         }
         let Some(context) = self.child_of(parent, child, evidence) else { return };
+        self.place(child, context, descendants);
+    }
+
+    /// A request gets this context, and its descendants follow it.
+    fn place(&mut self, child: Key, context: Context, descendants: Vec<Key>) {
         let Some(request) = self.get_mut(child) else { return };
         request.context = Context { format: request.context.format, ..context };
         let (trace_id, flags) = (request.context.trace_id, request.context.flags);
@@ -289,7 +326,16 @@ impl OpenRequests {
     /// A client request turns out to belong to a server request. Returns whether it could follow.
     pub(super) fn attribute(&mut self, client_request: Key, server_request: Key, evidence: Evidence) -> bool {
         let Some(all) = self.descendants(client_request) else { return false };
-        if self.get(server_request).is_none() || !all.iter().all(|key| self.can_follow(*key)) {
+        if !all.iter().all(|key| self.can_follow(*key)) {
+            return false;
+        }
+        if self.get(server_request).is_none() {
+            let Some(context) = self.told.contexts.get(&server_request) else { return false };
+            let parent = context.parent.map(|(id, _)| (id, evidence));
+            let context = Context { parent, ..context.clone() };
+            if self.get(client_request).is_some_and(|it| it.context.parent.is_none() && !it.has_own_id) {
+                self.place(client_request, context, all);
+            }
             return false;
         }
         self.adopt(client_request, server_request, evidence);
@@ -403,6 +449,8 @@ impl OpenRequests {
     pub(super) fn take<T>(&mut self, key: Key, read: impl FnOnce(&mut OpenRequest) -> T) -> Option<T> {
         let connection = self.connections.get_mut(&key.connection)?;
         let at = connection.requests.iter().position(|request| request.is_at(key))?;
+        let request = &connection.requests[at];
+        let told = request.is_awaited.then(|| request.context_below(Evidence::Unit));
         let taken = read(&mut connection.requests[at]);
         // The usual one is the last, and is dropped where it is.
         if at + 1 == connection.requests.len() {
@@ -412,6 +460,9 @@ impl OpenRequests {
         }
         if connection.is_gone && connection.requests.is_empty() {
             self.remove(key.connection);
+        }
+        if let Some(context) = told {
+            self.told.add(key, context);
         }
         Some(taken)
     }

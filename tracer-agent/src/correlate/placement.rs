@@ -149,8 +149,17 @@ impl Placer<'_> {
     fn attribute(&mut self, client: &ClientRequest<'_>) -> Result<(Key, Evidence), Withheld> {
         let pid = client.unit.pid;
         let process = self.processes.of(pid, self.rules);
-        let Attributions { this, withheld, earlier } = process.attribute(client, self.rules.sole_request);
+        let Attributions { this, withheld, candidate, earlier } =
+            process.attribute(client, self.rules.sole_request);
+        let news = process.newly_shown();
         attribute_later(self.open, self.resends, earlier);
+        if let Some(server) = candidate.and_then(|server| self.open.get_mut(server)) {
+            server.is_awaited = true;
+        }
+        if let Some(shown) = news {
+            let known = self.processes.shown(pid, shown, self.rules, self.now_ns);
+            attribute_later(self.open, self.resends, known);
+        }
         self.processes.tell(pid, self.rules, self.now_ns);
         this.ok_or(withheld.unwrap_or(Withheld::Ambiguous))
     }

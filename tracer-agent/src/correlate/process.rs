@@ -75,26 +75,38 @@ impl Process {
         self.program = Some(program);
     }
 
-    /// Takes what others have shown of its program.
-    pub(super) fn inherit(&mut self, programs: &Programs) {
-        if self.program.is_some_and(|program| programs.is_proven(program)) {
-            self.strategy.inherit();
+    /// Takes what others have shown of its program. Returns what that makes known.
+    pub(super) fn inherit(&mut self, programs: &Programs) -> Vec<Attribution> {
+        match self.program.is_some_and(|program| programs.is_proven(program)) {
+            true => self.strategy.inherit(),
+            false => Vec::new(),
         }
+    }
+
+    pub(super) fn program(&self) -> Option<Program> {
+        self.program
+    }
+
+    /// Another process of its program has contradicted how it was taken to work.
+    pub(super) fn withdraw(&mut self) {
+        self.strategy.withdraw();
     }
 
     /// What it has shown of its program since this was asked last.
     #[inline]
-    pub(super) fn newly_shown(&mut self) -> Option<(Program, Shown)> {
-        let shown = match (self.strategy.is_doubted(), self.strategy.kernel_rule()) {
-            (true, _) => Some(Shown::Doubted),
-            (false, Some(_)) => Some(Shown::Proven),
-            (false, None) => None,
-        };
+    pub(super) fn newly_shown(&mut self) -> Option<Shown> {
+        let shown = self.strategy.shown();
         if shown == self.shown {
             return None;
         }
         self.shown = shown;
-        self.program.zip(shown)
+        shown
+    }
+
+    /// What it was last seen to have shown.
+    #[cfg(test)]
+    pub(super) fn has_shown(&self) -> Option<Shown> {
+        self.shown
     }
 
     /// A process that works in this way.
@@ -148,6 +160,7 @@ impl Process {
     /// It has server requests that cannot be seen.
     pub(super) fn set_opaque(&mut self) {
         self.is_opaque = true;
+        self.strategy.release();
     }
 
     pub(super) fn is_opaque(&self) -> bool {
@@ -294,6 +307,9 @@ impl Process {
         if found.this.is_none() {
             found.withheld = Some(self.withheld(client, sole_request, may_be_background));
         }
+        let waits =
+            |server: &Key| client.may_wait && self.strategy.hold(client.key, *server, client.start_ns);
+        found.candidate = found.candidate.filter(|_| found.this.is_none()).filter(waits);
         found
     }
 

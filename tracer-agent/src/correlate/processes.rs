@@ -6,6 +6,7 @@ use super::{
     process::Process,
     programs::{Program, Programs, Shown},
     rules::Rules,
+    strategy::Attribution,
 };
 
 /// Processes by their number.
@@ -18,6 +19,10 @@ pub(super) struct Processes {
     /// Processes whose kernel rule has changed (`PROFILE_*`), or that are gone.
     changed: Vec<(u32, Option<u8>)>,
     programs: Programs,
+    /// Processes that have shown something of their programs.
+    shown: Vec<(u32, Shown)>,
+    /// See [`super::Correlator::decisions`].
+    decisions: u64,
 }
 
 impl Processes {
@@ -26,7 +31,9 @@ impl Processes {
 
     pub(super) fn insert(&mut self, pid: u32, mut process: Process, rules: &Rules, now_ns: u64) {
         self.forget(pid, rules);
-        process.inherit(&self.programs);
+        // It has nothing that waits.
+        let _ = process.inherit(&self.programs);
+        self.decisions += 1;
         self.need_reads += usize::from(process.needs_reads());
         self.proxies += usize::from(process.is_proxy());
         self.by_pid.insert(pid, process);
@@ -36,12 +43,22 @@ impl Processes {
     /// A process is gone.
     pub(super) fn forget(&mut self, pid: u32, rules: &Rules) {
         if let Some(process) = self.by_pid.remove(&pid) {
+            self.decisions += 1;
             self.need_reads -= usize::from(process.needs_reads());
             self.proxies -= usize::from(process.is_proxy());
             if rules.propagates {
                 self.changed.push((pid, None));
             }
         }
+    }
+
+    pub(super) fn decisions(&self) -> u64 {
+        self.decisions
+    }
+
+    /// What waits for a process need not wait any more.
+    pub(super) fn decided(&mut self) {
+        self.decisions += 1;
     }
 
     #[inline]
@@ -58,6 +75,7 @@ impl Processes {
     #[inline]
     pub(super) fn of(&mut self, pid: u32, rules: &Rules) -> &mut Process {
         if self.by_pid.len() >= Self::MOST && !self.by_pid.contains_key(&pid) {
+            self.decisions += 1;
             self.by_pid.retain(|pid, process| {
                 let is_kept = process.is_proxy() || process.in_flight().next().is_some();
                 if !is_kept && rules.propagates {
@@ -80,9 +98,36 @@ impl Processes {
         self.proxies > 0
     }
 
-    /// A process has shown this of its program: later processes of the program need to know.
-    pub(super) fn shown(&mut self, program: Program, shown: Shown) {
+    /// A process has shown this of its program: the program's other processes need to know, present and later ones. A
+    /// contradiction ends what they have inherited and learned. Returns what becomes known by a proof.
+    pub(super) fn shown(&mut self, pid: u32, shown: Shown, rules: &Rules, now_ns: u64) -> Vec<Attribution> {
+        self.decisions += 1;
+        let Some(program) = self.get(pid).and_then(Process::program) else { return Vec::new() };
         self.programs.shown(program, shown);
+        self.shown.push((pid, shown));
+        let Self { by_pid, programs, .. } = self;
+        let mut known = Vec::new();
+        let its = by_pid.iter_mut().filter(|(_, process)| process.program() == Some(program));
+        let its = its.map(|(pid, process)| {
+            match shown {
+                Shown::Proven => known.extend(process.inherit(programs)),
+                Shown::Doubted => process.withdraw(),
+            }
+            *pid
+        });
+        let pids: Vec<u32> = its.collect();
+        pids.into_iter().for_each(|pid| self.tell(pid, rules, now_ns));
+        known
+    }
+
+    /// See [`super::Correlator::remember`].
+    pub(super) fn remember(&mut self, program: Program) {
+        self.programs.remember(program);
+    }
+
+    /// What was shown since the last call.
+    pub(super) fn take_shown(&mut self) -> impl Iterator<Item = (u32, Shown)> + '_ {
+        self.shown.drain(..)
     }
 
     /// The way in which a process works may have changed: the kernel programs need to know.

@@ -9,17 +9,17 @@ use rustc_hash::{FxHashMap, FxHasher};
 pub struct Program(u64);
 
 impl Program {
-    /// The program of this executable and command line, as this service.
-    pub fn new(executable: &str, command_line: &[String], service: Option<&str>) -> Self {
+    /// The program of this digest of executable and arguments, as this service.
+    pub fn new(digest: u64, service: Option<&str>) -> Self {
         let mut hasher = FxHasher::default();
-        (executable, command_line, service).hash(&mut hasher);
+        (digest, service).hash(&mut hasher);
         Self(hasher.finish())
     }
 }
 
 /// What one process has shown of its strategy.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Shown {
+pub enum Shown {
     /// It is proven.
     Proven,
     /// It has met a contradiction.
@@ -45,6 +45,13 @@ impl Programs {
         let known = self.0.entry(program).or_insert(shown);
         if shown == Shown::Doubted {
             *known = shown;
+        }
+    }
+
+    /// An earlier agent has found the strategy of a program to be proven.
+    pub(super) fn remember(&mut self, program: Program) {
+        if self.0.len() < Self::MOST {
+            self.0.entry(program).or_insert(Shown::Proven);
         }
     }
 

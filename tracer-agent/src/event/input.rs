@@ -1,5 +1,6 @@
 //! What the pipeline is told. Everything that decides about a span comes in as an [`Input`].
 
+use serde::{Deserialize, Serialize};
 use tracer_common::KERNEL_COUNTERS;
 
 use super::{Event, Malformed};
@@ -7,6 +8,16 @@ use crate::process::facts::ProcessFacts;
 
 /// Kernel counters by [`tracer_common::KernelCounter`].
 pub type KernelCounters = [u64; KERNEL_COUNTERS as usize];
+
+/// A program that an earlier agent has learned of.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct RememberedProgram {
+    /// See [`ProcessFacts::program`].
+    pub program: u64,
+    /// Name of its service.
+    pub service: String,
+}
 
 /// What the pipeline is told.
 #[derive(Clone, Copy, Debug)]
@@ -22,6 +33,8 @@ pub enum Input<'a> {
         /// Service name of the selector that matched.
         rule: Option<&'a str>,
     },
+    /// Programs whose threads work for one request each, as an earlier agent has found.
+    Remembered(&'a [RememberedProgram]),
     /// A selected process listens on these ports.
     Listening {
         /// Which.
@@ -82,6 +95,8 @@ pub enum OwnedInput {
     Malformed(Malformed),
     /// See [`Input::Facts`].
     Facts(Box<ProcessFacts>, Option<String>),
+    /// See [`Input::Remembered`].
+    Remembered(Vec<RememberedProgram>),
     /// See [`Input::Listening`].
     Listening(u32, Vec<u16>),
     /// See [`Input::Clock`].
@@ -106,6 +121,7 @@ impl OwnedInput {
             Self::Record(record) => Event::decode(record).into(),
             Self::Malformed(malformed) => Input::Malformed(*malformed),
             Self::Facts(facts, rule) => Input::Facts { facts, rule: rule.as_deref() },
+            Self::Remembered(programs) => Input::Remembered(programs),
             Self::Listening(pid, ports) => Input::Listening { pid: *pid, ports },
             Self::Clock(offset_ns) => Input::Clock { offset_ns: *offset_ns },
             Self::Tick(now_ns) => Input::Tick { now_ns: *now_ns },
@@ -127,6 +143,7 @@ impl From<&Input<'_>> for OwnedInput {
             }
             Input::Malformed(malformed) => Self::Malformed(malformed),
             Input::Facts { facts, rule } => Self::Facts(Box::new(facts.clone()), rule.map(str::to_owned)),
+            Input::Remembered(programs) => Self::Remembered(programs.to_vec()),
             Input::Listening { pid, ports } => Self::Listening(pid, ports.to_vec()),
             Input::Clock { offset_ns } => Self::Clock(offset_ns),
             Input::Tick { now_ns } => Self::Tick(now_ns),

@@ -16,6 +16,7 @@ use std::{
 use serde::{Deserialize, Serialize};
 
 use super::{
+    executable,
     named_file::{self, Credentials},
     runtime::{Runtime, file_name, runtime},
 };
@@ -59,6 +60,27 @@ pub struct ProcessFacts {
     pub container: Option<String>,
     /// systemd unit that it belongs to.
     pub unit: Option<String>,
+    /// Digest of its executable ([`executable::identity`]) and its command line.
+    pub program: Option<u64>,
+}
+
+impl ProcessFacts {
+    /// What tells its program from others: [`Self::program`], else the path of its executable and its command line, if
+    /// that path is still the executable's.
+    pub fn digest_of_program(&self) -> Option<u64> {
+        let parts = || std::iter::once(&self.exe).chain(&self.command_line).map(String::as_bytes);
+        self.program.or_else(|| (!self.exe_deleted).then(|| digest(parts())))
+    }
+}
+
+/// FNV-1a of all bytes of some parts, and of where each ends: the same in every version of the agent.
+fn digest<'a>(parts: impl IntoIterator<Item = &'a [u8]>) -> u64 {
+    const OFFSET: u64 = 0xcbf2_9ce4_8422_2325;
+    const PRIME: u64 = 0x0100_0000_01b3;
+    let fold = |hash: u64, bytes: &[u8]| {
+        bytes.iter().fold(hash, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(PRIME))
+    };
+    parts.into_iter().fold(OFFSET, |hash, part| fold(fold(hash, part), &(part.len() as u64).to_le_bytes()))
 }
 
 /// A proc file system.
@@ -155,9 +177,13 @@ impl Proc {
         facts.environment = self.environment(pid);
     }
 
-    /// Adds what names the service of a selected process, from files that the process or its owner chose. This can
-    /// take any time: a file system may not answer.
+    /// Adds what names the service and tells the program of a selected process, from files that the process or its
+    /// owner chose. This can take any time: a file system may not answer.
     pub fn describe_by_files(&self, facts: &mut ProcessFacts) {
+        let arguments = facts.command_line.iter().map(String::as_bytes);
+        let executable = executable::identity(&self.path(facts.pid, "exe")).ok();
+        facts.program =
+            executable.map(|executable| digest(std::iter::once(&executable[..]).chain(arguments)));
         if matches!(runtime(file_name(&facts.exe)), Runtime::Node | Runtime::Deno) {
             facts.package = self.package(facts.pid);
         }

@@ -3,6 +3,7 @@
 pub mod candidate;
 pub mod capabilities;
 pub mod describer;
+mod executable;
 pub mod facts;
 pub mod glob;
 pub mod holders;

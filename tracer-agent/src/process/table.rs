@@ -21,7 +21,9 @@ pub struct Instance {
     /// What its spans share.
     pub resource: Arc<Resource>,
     /// The same before the spans that it exports itself told its name.
-    given: Arc<Resource>,
+    pub given: Arc<Resource>,
+    /// See [`ProcessFacts::program`].
+    pub program: Option<u64>,
 }
 
 /// Processes by pid.
@@ -56,8 +58,9 @@ impl ProcessTable {
     /// A process was selected, or executes another program; `rule` is the operator's name for it.
     pub fn facts(&mut self, facts: ProcessFacts, rule: Option<String>) {
         let resource = Arc::new(resource(&facts, rule.as_deref(), &self.host));
-        let instance = Some(Arc::new(Instance { pid: facts.pid, given: Arc::clone(&resource), resource }));
-        self.insert(facts.pid, TableEntry { instance, ended_ns: None });
+        let ProcessFacts { pid, program, .. } = facts;
+        let instance = Arc::new(Instance { pid, given: Arc::clone(&resource), resource, program });
+        self.insert(pid, TableEntry { instance: Some(instance), ended_ns: None });
     }
 
     /// A process exports spans of its own under this name of its service, or under several: its instance has that name
@@ -69,7 +72,8 @@ impl ProcessTable {
             None => Some(Arc::clone(&instance.given)),
         };
         let Some(resource) = resource else { return };
-        let renamed = Arc::new(Instance { pid: instance.pid, resource, given: Arc::clone(&instance.given) });
+        let Instance { pid, ref given, program, .. } = *instance;
+        let renamed = Arc::new(Instance { pid, resource, given: Arc::clone(given), program });
         for process in self.processes.values_mut() {
             if process.instance.as_ref().is_some_and(|known| Arc::ptr_eq(known, &instance)) {
                 process.instance = Some(Arc::clone(&renamed));

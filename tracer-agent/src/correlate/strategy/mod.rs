@@ -21,6 +21,7 @@ use super::{
     link::Evidence,
     open::{AnswerOf, Key},
     profile::Profile,
+    programs::Shown,
     withheld::Withheld,
 };
 use crate::exchange::{Kind, Unit};
@@ -64,6 +65,8 @@ pub(super) struct ClientRequest<'a> {
     pub(super) asked: &'a ShortBytes,
     /// See [`crate::exchange::Opened::is_late`].
     pub(super) is_late: bool,
+    /// It left without ids: its place in a trace may become known later.
+    pub(super) may_wait: bool,
 }
 
 impl ClientRequest<'_> {
@@ -88,6 +91,8 @@ pub(super) struct Attributions {
     pub(super) this: Option<(Key, Evidence)>,
     /// If that is not known, why.
     pub(super) withheld: Option<Withheld>,
+    /// The server request that it was sent for if the strategy turns out to be right.
+    pub(super) candidate: Option<Key>,
     /// Earlier client requests.
     pub(super) earlier: Vec<Attribution>,
 }
@@ -99,12 +104,26 @@ pub(super) trait Strategy: fmt::Debug + Send {
 
     fn profile(&self) -> Profile;
 
-    /// Another process of the same program has proven the strategy.
-    fn inherit(&mut self) {}
+    /// Another process of the same program has proven the strategy. Returns what that makes known.
+    fn inherit(&mut self) -> Vec<Attribution> {
+        Vec::new()
+    }
 
-    /// Whether it has met a contradiction.
-    fn is_doubted(&self) -> bool {
+    /// A client request, sent at this time, waits for the strategy to be proven or contradicted. Returns whether it may.
+    fn hold(&mut self, _client_request: Key, _candidate: Key, _at_ns: u64) -> bool {
         false
+    }
+
+    /// No client request waits any more.
+    fn release(&mut self) {}
+
+    /// Another process of the same program has contradicted the strategy: what was inherited or learned counts no more,
+    /// and is learned anew.
+    fn withdraw(&mut self) {}
+
+    /// What this process itself has shown of the strategy. What it inherited is not its own.
+    fn shown(&self) -> Option<Shown> {
+        None
     }
 
     /// How the kernel programs may attribute client requests (`PROFILE_*`); none if the strategy attributes

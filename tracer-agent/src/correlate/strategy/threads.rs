@@ -9,6 +9,7 @@ use crate::{
         link::Evidence,
         open::Key,
         profile::{Doubt, Profile},
+        programs::Shown,
     },
     exchange::Unit,
 };
@@ -26,6 +27,7 @@ pub(crate) struct Threads {
     doubt: Option<Doubt>,
     /// Threads that have read requests.
     readers: FxHashMap<u32, ReaderThread>,
+    held: HeldClients,
 }
 
 #[derive(Debug, Default)]
@@ -43,6 +45,17 @@ impl Threads {
     /// Whether a client request of a thread is for the server request that the thread has in flight.
     fn are_units(&self) -> bool {
         self.doubt.is_none() && (self.is_inherited || self.confirmed >= ENOUGH)
+    }
+
+    /// What waited, now that threads are units.
+    fn give(&mut self) -> Vec<Attribution> {
+        if self.are_units() { self.held.give() } else { Vec::new() }
+    }
+
+    /// Threads are not units.
+    fn doubt(&mut self, doubt: Doubt) {
+        self.doubt.get_or_insert(doubt);
+        self.held.clear();
     }
 
     /// The server request for which a thread sends a client request, if threads are units.
@@ -63,7 +76,7 @@ impl Threads {
             let others_wait =
                 in_flight.iter().any(|request| !request.is_answered && request.start_ns <= client.start_ns);
             if others_wait && reader.is_some_and(|reader| !reader.may_serve_unknown) {
-                self.doubt.get_or_insert(Doubt::HandedOver);
+                self.doubt(Doubt::HandedOver);
             }
             return None;
         };
@@ -72,7 +85,7 @@ impl Threads {
         }
         found.has_called = true;
         let may_serve_unknown = reader.is_none_or(|reader| reader.may_serve_unknown);
-        (self.are_units() && !may_serve_unknown).then_some(found.key)
+        (!may_serve_unknown).then_some(found.key)
     }
 }
 
@@ -90,12 +103,35 @@ impl Strategy for Threads {
         }
     }
 
-    fn inherit(&mut self) {
+    fn inherit(&mut self) -> Vec<Attribution> {
         self.is_inherited = true;
+        self.give()
     }
 
-    fn is_doubted(&self) -> bool {
-        self.doubt.is_some()
+    fn hold(&mut self, client_request: Key, candidate: Key, at_ns: u64) -> bool {
+        self.held.add(client_request, candidate, at_ns)
+    }
+
+    fn release(&mut self) {
+        self.held.clear();
+    }
+
+    fn may_attribute_later(&self, client_request: Key) -> bool {
+        self.held.has(client_request)
+    }
+
+    /// Its own doubt stays: it names what was seen.
+    fn withdraw(&mut self) {
+        self.is_inherited = false;
+        self.confirmed = 0;
+        self.held.clear();
+    }
+
+    fn shown(&self) -> Option<Shown> {
+        if self.doubt.is_some() {
+            return Some(Shown::Doubted);
+        }
+        (self.confirmed >= ENOUGH).then_some(Shown::Proven)
     }
 
     fn kernel_rule(&self) -> Option<u8> {
@@ -124,14 +160,13 @@ impl Strategy for Threads {
     fn server_closed(&mut self, request: &ServerRequest, answered_by: Option<Unit>) -> Vec<Attribution> {
         match answered_by {
             None => {}
-            Some(unit) if !is_one_thread(unit, request.unit) => {
-                self.doubt.get_or_insert(Doubt::AnsweredElsewhere);
-            }
-            Some(_) if request.is_interleaved => {
-                self.doubt.get_or_insert(Doubt::Interleaved);
-            }
+            Some(unit) if !is_one_thread(unit, request.unit) => self.doubt(Doubt::AnsweredElsewhere),
+            Some(_) if request.is_interleaved => self.doubt(Doubt::Interleaved),
             Some(_) if request.overlaps && request.has_called => {
                 self.confirmed = self.confirmed.saturating_add(1);
+                if self.confirmed == ENOUGH {
+                    return self.give();
+                }
             }
             Some(_) => {}
         }
@@ -145,8 +180,51 @@ impl Strategy for Threads {
     }
 
     fn attribute(&mut self, client: &ClientRequest<'_>, in_flight: &mut [ServerRequest]) -> Attributions {
-        let this = self.server_request_of(client, in_flight).map(|key| (key, Evidence::Unit));
-        Attributions { this, ..Attributions::default() }
+        let found = self.server_request_of(client, in_flight);
+        let this = found.filter(|_| self.are_units()).map(|key| (key, Evidence::Unit));
+        let candidate = found.filter(|_| this.is_none() && self.doubt.is_none());
+        Attributions { this, candidate, ..Attributions::default() }
+    }
+}
+
+/// Client requests that wait until it is known whether threads are units, by when they were sent and the server
+/// requests that they then are for.
+#[derive(Debug, Default)]
+struct HeldClients(FxHashMap<Key, (u64, Key)>);
+
+impl HeldClients {
+    /// Client requests that wait.
+    const MOST: usize = 4096;
+    /// After this time none waits: their spans are made.
+    const LONGEST_NS: u64 = 60_000_000_000;
+
+    fn add(&mut self, client: Key, server: Key, at_ns: u64) -> bool {
+        if self.0.len() >= Self::MOST {
+            self.0.retain(|_, (since_ns, _)| at_ns.saturating_sub(*since_ns) < Self::LONGEST_NS);
+        }
+        let has_room = self.0.len() < Self::MOST;
+        if has_room {
+            self.0.insert(client, (at_ns, server));
+        }
+        has_room
+    }
+
+    fn has(&self, client: Key) -> bool {
+        !self.0.is_empty() && self.0.contains_key(&client)
+    }
+
+    fn clear(&mut self) {
+        self.0 = FxHashMap::default();
+    }
+
+    /// All, in the order in which they were sent.
+    fn give(&mut self) -> Vec<Attribution> {
+        let mut all: Vec<_> = std::mem::take(&mut self.0).into_iter().collect();
+        all.sort_unstable_by_key(|(client, (at_ns, _))| (*at_ns, client.connection, client.offset));
+        let evidence = Evidence::Unit;
+        let attribution =
+            |(client_request, (_, server_request))| Attribution { client_request, server_request, evidence };
+        all.into_iter().map(attribution).collect()
     }
 }
 

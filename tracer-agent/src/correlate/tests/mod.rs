@@ -2,6 +2,7 @@
 
 mod background;
 mod forwarded;
+mod held;
 mod messages;
 mod other_program;
 mod proxies;

@@ -1,7 +1,9 @@
 //! When a thread is a unit of work.
 
+use tracer_common::PROFILE_THREADS;
+
 use super::*;
-use crate::correlate::strategy::threads::ENOUGH;
+use crate::correlate::{programs::Shown, strategy::threads::ENOUGH};
 
 const PID: u32 = 1;
 const ONE: Unit = Unit::thread(PID, 2);
@@ -171,8 +173,8 @@ fn a_thread_that_read_what_is_not_understood_may_work_for_that() {
 fn later_processes_of_a_program_work_as_the_first_until_one_is_seen_not_to() {
     let mut world = World::new();
     let program = |arguments: &str| {
-        let command_line = ["python3".to_owned(), arguments.to_owned()];
-        Some(Program::new("/usr/bin/python3", &command_line, Some("shop")))
+        let digest = if arguments == "shop.py" { 1 } else { 2 };
+        Some(Program::new(digest, Some("shop")))
     };
     let start = |world: &mut World, arguments: &str| {
         world.correlator.program(PID, "/usr/bin/python3", program(arguments));
@@ -197,4 +199,107 @@ fn later_processes_of_a_program_work_as_the_first_until_one_is_seen_not_to() {
     assert_eq!(start(&mut world, "shop.py"), new);
     teach(&mut world, &one, &two, 3000);
     assert_eq!(start(&mut world, "shop.py"), new);
+}
+
+/// A worker that was forked from a process of a known program, and two connections that it serves.
+struct ForkedWorker {
+    pid: u32,
+    one: End,
+    two: End,
+}
+
+impl ForkedWorker {
+    fn fork(world: &mut World, parent: u32, pid: u32) -> Self {
+        world.correlator.fork(parent, pid);
+        let [one, two] = [0, 1].map(|n| world.connection(u64::from(pid) * 10 + n).1);
+        Self { pid, one, two }
+    }
+
+    fn teach(&self, world: &mut World, from: u64, exchanges: u32) {
+        for offset in from..from + u64::from(exchanges) {
+            let first = world.open(&self.one, thread(self.pid, 1), offset, None);
+            world.work(&self.two, thread(self.pid, 2), offset);
+            world.close(&first);
+        }
+    }
+
+    fn profile(&self, world: &World) -> Profile {
+        world.correlator.profile(self.pid).expect("a process")
+    }
+}
+
+fn shop() -> Option<Program> {
+    Some(Program::new(7, Some("shop")))
+}
+
+#[test]
+fn what_a_process_inherited_is_not_what_it_has_shown() {
+    let mut world = World::new();
+    world.correlator.program(PID, "/usr/bin/shop", shop());
+    let first = ForkedWorker::fork(&mut world, PID, 77);
+    first.teach(&mut world, 0, ENOUGH);
+    let heir = ForkedWorker::fork(&mut world, PID, 78);
+    assert_eq!(heir.profile(&world), Profile::Inherited { exchanges: 0 });
+    let shown = |world: &World| world.correlator.processes.get(heir.pid).expect("a process").has_shown();
+    heir.teach(&mut world, 0, ENOUGH - 1);
+    assert_eq!(shown(&world), None, "its links are made by what the first has shown");
+    heir.teach(&mut world, 1000, 1);
+    assert_eq!(shown(&world), Some(Shown::Proven));
+}
+
+#[test]
+fn a_contradiction_of_one_process_holds_for_all_of_its_program() {
+    let mut world = World::new();
+    world.correlator.rules.propagates = true;
+    world.correlator.program(PID, "/usr/bin/shop", shop());
+    let proven = ForkedWorker::fork(&mut world, PID, 77);
+    proven.teach(&mut world, 0, ENOUGH);
+    let heir = ForkedWorker::fork(&mut world, PID, 78);
+    let contrary = ForkedWorker::fork(&mut world, PID, 79);
+    contrary.teach(&mut world, 0, 1);
+    let told = world.correlator.take_profiles().filter(|told| told.1 == Some(PROFILE_THREADS));
+    let told: std::collections::BTreeSet<u32> = told.map(|(pid, _)| pid).collect();
+    assert_eq!(
+        told,
+        [PID, proven.pid, heir.pid, contrary.pid].into(),
+        "the parent learns it from its worker"
+    );
+    // It is told when it is seen, not when the next server request ends.
+    let first = world.open(&contrary.one, thread(contrary.pid, 1), 500, None);
+    world.call(thread(contrary.pid, 2));
+    assert_eq!(contrary.profile(&world), Profile::Unknown(Doubt::HandedOver));
+    for sibling in [&proven, &heir] {
+        assert_eq!(sibling.profile(&world), Profile::Learning { exchanges: 0, needed: ENOUGH });
+    }
+    let told: Vec<(u32, Option<u8>)> = world.correlator.take_profiles().collect();
+    for pid in [proven.pid, heir.pid, contrary.pid] {
+        assert!(told.iter().any(|(other, rule)| *other == pid && *rule != Some(PROFILE_THREADS)), "{told:?}");
+    }
+    world.close(&first);
+    // They may show it again, each for itself.
+    heir.teach(&mut world, 2000, ENOUGH);
+    assert_eq!(heir.profile(&world), Profile::Threads { exchanges: ENOUGH });
+    assert_eq!(proven.profile(&world), Profile::Learning { exchanges: 0, needed: ENOUGH });
+    let later = ForkedWorker::fork(&mut world, PID, 80);
+    assert_eq!(later.profile(&world), Profile::Learning { exchanges: 0, needed: ENOUGH });
+}
+
+#[test]
+fn what_an_earlier_agent_has_found_is_inherited_and_told_anew_only_when_it_is_shown() {
+    let mut world = World::new();
+    world.correlator.remember(shop().expect("a program"));
+    world.correlator.program(PID, "/usr/bin/shop", shop());
+    assert_eq!(profile(&world), Profile::Inherited { exchanges: 0 });
+    let other = Some(Program::new(7, Some("depot")));
+    world.correlator.program(2, "/usr/bin/shop", other);
+    assert_eq!(world.correlator.profile(2), Some(Profile::Learning { exchanges: 0, needed: ENOUGH }));
+    let worker = ForkedWorker::fork(&mut world, PID, 77);
+    worker.teach(&mut world, 0, ENOUGH - 1);
+    assert_eq!(world.correlator.take_shown().count(), 0);
+    worker.teach(&mut world, 1000, 1);
+    assert_eq!(world.correlator.take_shown().collect::<Vec<_>>(), [(77, Shown::Proven)]);
+    let first = world.open(&worker.one, thread(77, 1), 5000, None);
+    world.close_by(&first, thread(77, 2));
+    assert_eq!(world.correlator.take_shown().collect::<Vec<_>>(), [(77, Shown::Doubted)]);
+    assert_eq!(profile(&world), Profile::Learning { exchanges: 0, needed: ENOUGH });
 }

@@ -202,6 +202,7 @@ mod frame {
     pub(super) const END: u8 = 10;
     /// A record of the ring that was no event: a byte that tells why, and the kind.
     pub(super) const MALFORMED: u8 = 11;
+    pub(super) const REMEMBERED: u8 = 12;
 }
 
 /// Facts of a process as a frame holds them.

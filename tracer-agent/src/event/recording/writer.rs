@@ -1,6 +1,7 @@
 //! Writing a recording.
 
 use std::{
+    hash::{BuildHasher, RandomState},
     io::{self, BufWriter, Write},
     path::{Path, PathBuf},
 };
@@ -17,6 +18,9 @@ pub struct Writer {
     path: PathBuf,
     /// None records all bytes as they are.
     masks: Option<Masks>,
+    /// Takes the place of the digests of programs, from which words of a command line could be guessed: programs that
+    /// differ still do.
+    digests: RandomState,
     /// The frame that is put together; its memory serves again.
     bytes: Vec<u8>,
     flushed_ns: u64,
@@ -50,7 +54,14 @@ impl Writer {
         let mut file = BufWriter::new(out);
         file.write_all(MAGIC).map_err(failed)?;
         let out = zstd::Encoder::new(file, 3).map_err(failed)?;
-        let mut this = Self { out, path: path.to_owned(), masks, bytes: Vec::new(), flushed_ns: 0 };
+        let mut this = Self {
+            out,
+            path: path.to_owned(),
+            masks,
+            digests: RandomState::new(),
+            bytes: Vec::new(),
+            flushed_ns: 0,
+        };
         serde_json::to_writer(&mut this.bytes, preamble).map_err(|error| failed(error.into()))?;
         this.frame(frame::PREAMBLE)?;
         this.out.flush().map_err(failed)?;
@@ -84,9 +95,19 @@ impl Writer {
                 let mut facts = Facts { facts: (**facts).clone(), rule: rule.map(str::to_owned) };
                 if self.masks.is_some() {
                     facts.facts.command_line = reduced(&facts.facts);
+                    facts.facts.program = facts.facts.program.map(|program| self.digests.hash_one(program));
                 }
                 serde_json::to_writer(&mut self.bytes, &facts).map_err(|error| self.failed(error.into()))?;
                 frame::FACTS
+            }
+            Input::Remembered(programs) => {
+                let mut programs = programs.to_vec();
+                if self.masks.is_some() {
+                    programs.iter_mut().for_each(|it| it.program = self.digests.hash_one(it.program));
+                }
+                serde_json::to_writer(&mut self.bytes, &programs)
+                    .map_err(|error| self.failed(error.into()))?;
+                frame::REMEMBERED
             }
             Input::Listening { pid, ports } => {
                 self.bytes.extend(pid.to_le_bytes());

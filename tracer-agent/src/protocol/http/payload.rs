@@ -19,6 +19,11 @@ impl Payload for HttpExchange {
         None
     }
 
+    fn retained_bytes(&self) -> usize {
+        let others = [&self.response_head, &self.export_body];
+        self.request_head.len() + others.into_iter().flatten().map(bytes::Bytes::len).sum::<usize>()
+    }
+
     fn exports_spans(&self) -> bool {
         self.status.is_some_and(|status| (200..300).contains(&status))
             && self.exported() == Some(Signal::Traces)
