@@ -21,7 +21,7 @@ use crate::{
     exchange::{ConnectionFacts, Direction, Exchange, Kind, Opened, Outcome},
     ledger::Counter,
     protocol::{
-        self, Call, Protocol, Role, Side, Want, Yield,
+        self, Call, Protocol, Role, SentRequest, Side, Want, Yield,
         sniff::{Recognition, sniff},
     },
 };
@@ -198,6 +198,39 @@ impl Entry {
     /// Marks a receive, where sends are seen after they were done.
     pub(super) fn mark_arrival(&mut self, header: &DataHeader) {
         self.transport.mark_arrival(header);
+    }
+
+    /// Whether its next response is that of a request whose head went by uncopied, and the other end may know that.
+    pub(super) fn lacks_request(&self) -> bool {
+        self.facts.peer.is_some()
+            && self.session.role() == Some(Role::Server)
+            && self.layer.is_none()
+            && self.session.lacks_request()
+    }
+
+    /// The only request that this end has sent and that is not answered. Its offset and length are those on the wire.
+    pub(super) fn request_in_flight(&self) -> Option<SentRequest> {
+        let request = self.session.request_in_flight().filter(|_| self.layer.is_none())?;
+        let inserted = self.inserted_before(request.offset);
+        let within = self.inserted_before(request.offset + request.length).wrapping_sub(inserted);
+        Some(SentRequest {
+            offset: request.offset + u64::from(inserted),
+            length: request.length + u64::from(within),
+            ..request
+        })
+    }
+
+    /// The request that the next response is for, as the other end sent it.
+    pub(super) fn supply_request(
+        &mut self,
+        request: SentRequest,
+        header: &DataHeader,
+        out: &mut dyn ConnectionOutput,
+    ) {
+        // A thread that answers is the one that has read, as far as is known.
+        let call = Call { unit: unit_of(header), first: true, ..Call::default() };
+        self.session.supply_request(request, &call);
+        self.settle(out);
     }
 
     /// A data record.

@@ -177,17 +177,44 @@ impl Table {
             self.sends = if before { SendTiming::Before } else { SendTiming::After };
         }
         let marks = self.sends != SendTiming::Before;
+        let mut lacks_request = false;
         let known = self.with(header.connection, header.time_ns, out, |entry, out| {
-            if marks && header.direction == RECEIVE {
-                entry.mark_arrival(header);
+            if header.direction == SEND {
+                lacks_request = entry.lacks_request();
+                if lacks_request {
+                    return;
+                }
+            } else {
+                if marks {
+                    entry.mark_arrival(header);
+                }
+                tell_read(entry, header, out);
             }
-            tell_read(entry, header, out);
             entry.data(header, head, tail, out);
         });
+        if lacks_request {
+            self.supply_request(header, out);
+            self.with(header.connection, header.time_ns, out, |entry, out| {
+                entry.data(header, head, tail, out);
+            });
+        }
         // Of no length is the end of a stream that was closed before the process looked.
         if !known && header.length > 0 {
             out.count(header.pid, Counter::ConnectionsUnknownStart, 1);
             out.count(header.pid, Counter::BytesLost, u64::from(header.length));
+        }
+    }
+
+    /// A server sends a response, and the head of the request went by uncopied: in the middle of a read, behind a body.
+    /// If the client's end is traced too, it knows the request.
+    #[cold]
+    fn supply_request(&mut self, header: &DataHeader, out: &mut dyn ConnectionOutput) {
+        let peer = self.connections.get(&header.connection).and_then(|entry| entry.facts().peer);
+        let Some(peer) = peer else { return };
+        if let Some(request) = self.connections.get(&peer).and_then(Entry::request_in_flight)
+            && let Some(entry) = self.connections.get_mut(&header.connection)
+        {
+            entry.supply_request(request, header, out);
         }
     }
 
