@@ -301,6 +301,7 @@ impl Stage {
         let paired = match exchange.outcome {
             Outcome::Complete => Counter::ExchangesPaired,
             Outcome::OneWay => Counter::ExchangesOneWay,
+            Outcome::Lost if exchange.response_start_ns.is_some() => Counter::ExchangesEndUnseen,
             _ => Counter::ExchangesUnanswered,
         };
         let Stage { builder, clock, ledger, processes, .. } = self;
