@@ -361,6 +361,9 @@ impl Entry {
     /// A layer above the transport is read from now on: `from_start` if nothing that it has carried was missed.
     pub(super) fn begin_layer(&mut self, from_start: bool) {
         self.layer = Some(Box::new(Layer::new()));
+        // What waits is of the wire: nobody will read it.
+        self.transport.duplex.discard_held();
+        self.is_retained_stale = true;
         self.session.restart(from_start);
         self.is_unclear = !from_start;
         self.is_opaque = false;
