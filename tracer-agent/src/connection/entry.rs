@@ -41,6 +41,9 @@ pub(super) struct Entry {
     was_accepted: bool,
     /// Another program inserts bytes into its requests.
     is_lengthened: bool,
+    /// So many bytes are taken for inserted ones, as long as the first byte that this end receives is the
+    /// connection's first.
+    assumed_inserted: u32,
     /// It carries nothing that is read; told once.
     is_opaque: bool,
     /// What the kernel was told last, by direction.
@@ -89,6 +92,7 @@ impl Entry {
             undecoded_by: None,
             was_accepted: from_birth && role.is_none(),
             is_lengthened: false,
+            assumed_inserted: 0,
             is_opaque: false,
             policies: [CapturePolicy::Heads; 2],
             last_ns: record.time_ns,
@@ -269,6 +273,9 @@ impl Entry {
             self.follow_insertion(bytes);
             offset = self.transport.offset_of(direction, header.position);
         }
+        if direction == Direction::Receive && mem::take(&mut self.assumed_inserted) != 0 && offset > 0 {
+            self.revoke_insertion(out);
+        }
         if self.data_at_once(header, direction, offset, head, out) {
             return self.settle(out);
         }
@@ -316,9 +323,18 @@ impl Entry {
             BOTH.iter().for_each(|direction| self.transport.duplex.stream_mut(*direction).begin());
             self.session.restart(true);
             self.is_unclear = false;
+            self.assumed_inserted = bytes;
         }
         self.is_lengthened = true;
         self.transport.insert(bytes);
+    }
+
+    /// What is received shows that exchanges went by unseen: the bytes were theirs, and nobody inserted any.
+    #[cold]
+    fn revoke_insertion(&mut self, out: &mut dyn ConnectionOutput) {
+        self.is_lengthened = false;
+        let bytes = self.transport.revoke_insertion();
+        out.count(self.pid, Counter::BytesLost, u64::from(bytes));
     }
 
     /// The usual record: the next bytes of a connection on which nothing waits, all of them copied, and

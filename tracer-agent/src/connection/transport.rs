@@ -76,6 +76,15 @@ impl Transport {
         self.last_inserted = (self.sent(), bytes);
     }
 
+    /// No other program has inserted bytes: those that were taken for it are bytes of the stream. Returns their number.
+    pub(super) fn revoke_insertion(&mut self) -> u32 {
+        let bytes = std::mem::take(&mut self.inserted);
+        self.last_inserted = (0, 0);
+        let sent = self.duplex.stream_mut(Direction::Send);
+        sent.advance_to(sent.next() + u64::from(bytes));
+        bytes
+    }
+
     /// Bytes that another program has inserted into what is sent before the request at this offset.
     pub(super) fn inserted_before(&self, offset: u64) -> u32 {
         let (at, bytes) = self.last_inserted;
