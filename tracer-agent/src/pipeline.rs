@@ -7,7 +7,7 @@ use rustc_hash::FxHashSet;
 use tracer_common::{CapturePolicy, InjectionOutcome, KERNEL_COUNTERS, KernelCounter, is_close_of_send};
 
 use crate::{
-    connection::{self, Table},
+    connection::{self, IdleConnection, Table},
     correlate::{Correlator, Profile, Program, Withheld},
     event::{Event, Input, input::KernelCounters},
     exchange::{ConnectionFacts, Direction, Exchange, Kind as ExchangeKind, Opened, Outcome, Unit},
@@ -135,6 +135,11 @@ impl Pipeline {
         self.connections.len()
     }
 
+    /// See [`Table::idle_since`].
+    pub fn idle_connections(&self, limit_ns: u64) -> Vec<IdleConnection> {
+        self.connections.idle_since(limit_ns)
+    }
+
     /// Takes one input.
     pub fn handle(&mut self, input: &Input<'_>, out: &mut Out<'_>) {
         self.take(input, out);
@@ -183,6 +188,11 @@ impl Pipeline {
             Input::SelectedLate { pid } => self.stage.count(pid, Counter::SelectedLate, 1),
             Input::AttachFailed { pid } => self.stage.count(pid, Counter::AttachFailed, 1),
         }
+    }
+
+    /// Tells the ledger what connections have counted by themselves.
+    pub fn flush_counts(&mut self, out: &mut Out<'_>) {
+        self.connections.flush_counts(&mut Handler { stage: &mut self.stage, out });
     }
 
     /// No more input comes.

@@ -3,7 +3,7 @@
 use std::mem;
 
 use tracer_common::{
-    CapturePolicy, CloseRecord, DataHeader, FLAG_CONTINUES, FLAG_DATAGRAM, FLAG_END, FLAG_TURN,
+    CLOSE_UNSEEN, CapturePolicy, CloseRecord, DataHeader, FLAG_CONTINUES, FLAG_DATAGRAM, FLAG_END, FLAG_TURN,
     InjectionRecord, OPEN_BIRTH, OpenRecord,
 };
 
@@ -435,6 +435,13 @@ impl Entry {
 
     /// The kernel has closed the connection.
     pub(super) fn closed(&mut self, record: &CloseRecord, out: &mut dyn ConnectionOutput) {
+        if record.state & CLOSE_UNSEEN != 0 {
+            // Of a socket that lived when it was looked for, the kernel tells the end.
+            if self.is_gone() || self.last_ns > record.time_ns {
+                return;
+            }
+            out.count(self.pid, Counter::ConnectionsEndUnseen, 1);
+        }
         self.transport.close(record);
         self.drive(record.time_ns, out);
         self.settle(out);

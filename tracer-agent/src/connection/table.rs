@@ -7,7 +7,9 @@ use tracer_common::{
     SEND, is_close_of_send,
 };
 
-use super::{ConnectionOutput, Limits, entry::Entry, injected::Injected, peers::Peers, unit_of};
+use super::{
+    ConnectionOutput, IdleConnection, Limits, entry::Entry, injected::Injected, peers::Peers, unit_of,
+};
 use crate::{
     endpoint::{Endpoint, PeerIdentity},
     exchange::{ConnectionFacts, Connector, Exchange, Kind},
@@ -289,6 +291,43 @@ impl Table {
             }
             self.relieve(now_ns, out);
         }
+    }
+
+    /// The TCP connections on which nothing has happened since `limit_ns`, and whose end was not told.
+    pub fn idle_since(&self, limit_ns: u64) -> Vec<IdleConnection> {
+        let addresses = |entry: &Entry| {
+            let facts = entry.facts();
+            let (Endpoint::Ip(local), Endpoint::Ip(remote)) = (&facts.local, &facts.remote) else {
+                return None;
+            };
+            Some((facts.netns, *local, *remote))
+        };
+        let mut latest = FxHashMap::default();
+        for entry in self.connections.values() {
+            if let Some(addresses) = addresses(entry) {
+                let last_ns: &mut u64 = latest.entry(addresses).or_default();
+                *last_ns = entry.last_ns().max(*last_ns);
+            }
+        }
+        let is_idle = |entry: &&Entry| !entry.is_gone() && entry.last_ns() <= limit_ns;
+        let mut idle: Vec<IdleConnection> = self
+            .connections
+            .values()
+            .filter(is_idle)
+            .filter_map(|entry| {
+                let (netns, local, remote) = addresses(entry)?;
+                let is_replaced = latest.get(&(netns, local, remote)) > Some(&entry.last_ns());
+                let (number, pid) = (entry.facts().number, entry.pid());
+                Some(IdleConnection { number, pid, netns, local, remote, is_replaced })
+            })
+            .collect();
+        idle.sort_unstable_by_key(|connection| connection.number);
+        idle
+    }
+
+    /// Tells the ledger of bytes that connections have counted.
+    pub fn flush_counts(&mut self, out: &mut dyn ConnectionOutput) {
+        self.connections.values_mut().for_each(|entry| entry.flush_counts(out));
     }
 
     /// No more records come. A connection that the kernel has closed ends as it is. Requests that wait on others are

@@ -2,7 +2,9 @@
 
 use std::{collections::VecDeque, ops::Range};
 
-use tracer_common::{CLOSE_EARLY, CLOSE_UNREAD, CloseRecord, DataHeader, OPEN_BIRTH, OpenRecord};
+use tracer_common::{
+    CLOSE_EARLY, CLOSE_UNREAD, CLOSE_UNSEEN, CloseRecord, DataHeader, OPEN_BIRTH, OpenRecord,
+};
 
 use super::{
     duplex::{Duplex, Flow},
@@ -128,6 +130,11 @@ impl Transport {
 
     /// The kernel has closed the connection.
     pub(super) fn close(&mut self, record: &CloseRecord) {
+        if record.state & CLOSE_UNSEEN != 0 {
+            let (end, ends) = (End::Unseen, self.duplex.next());
+            self.gone = Some(ClosedInKernel { at_ns: record.time_ns, end, ends, unread: false });
+            return;
+        }
         self.set_end(Direction::Send, record.send_end);
         // Without an error a connection ends before its sending half only if the process closes it with bytes unread:
         // the kernel discards them. After an error, or a half-close, the process may still read them.

@@ -48,6 +48,7 @@ counters! {
     ConnectionsTunnel "connections.tunnel" "connections that became a tunnel: an upgrade or CONNECT";
     ConnectionsGivenUp "connections.given_up" "connections whose messages were lost sight of again and again: no longer read";
     ConnectionsUnknownStart "connections.unknown_start" "connections whose first record was lost";
+    ConnectionsEndUnseen "connections.end_unseen" "connections whose end was not seen: their last requests and bytes may be missing";
     ConnectionsEvicted "connections.evicted" "connections forgotten because the table was full";
     ExchangesPaired "exchanges.paired" "requests with their response";
     ExchangesUnanswered "exchanges.unanswered" "requests that never got a complete response";

@@ -17,6 +17,7 @@ const LOSSES: &[Counter] = &[
     Counter::BytesLost,
     Counter::BytesFault,
     Counter::ConnectionsUnknownStart,
+    Counter::ConnectionsEndUnseen,
     Counter::ConnectionsEvicted,
     Counter::ExchangesOpen,
     Counter::ExchangesUnpaired,

@@ -252,6 +252,8 @@ pub enum End {
     Left,
     /// The process closed it before its peer did. It had read all that had come until then.
     Early,
+    /// Unseen: the connection is gone, and what it carried last is not known.
+    Unseen,
 }
 
 /// How a parser begins.

@@ -795,6 +795,7 @@ impl Http1 {
             End::Reset => (Outcome::Reset, Outcome::Reset),
             End::Left => (Outcome::Left, Outcome::Left),
             End::Early => (Outcome::NoResponse, Outcome::Left),
+            End::Unseen => (Outcome::Lost, Outcome::Lost),
         };
         self.queue.abandon(now_ns, without, within, out);
     }
