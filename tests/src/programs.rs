@@ -98,13 +98,24 @@ impl Program {
 
     /// HAProxy, as [`Self::nginx_before`].
     pub fn haproxy_before(backend: u16) -> Self {
+        let rules = "http-reuse always\n http-request replace-path /r/(.*) /c/\\1/0\n";
+        Self::haproxy(rules, &format!("127.0.0.1:{backend}"))
+    }
+
+    /// HAProxy that moves the bodies of responses by `splice`, and asks its server all the time whether it is there.
+    pub fn haproxy_that_splices(backend: u16) -> Self {
+        let rules = "option splice-response\n option httpchk\n";
+        Self::haproxy(rules, &format!("127.0.0.1:{backend} check inter 200ms"))
+    }
+
+    /// HAProxy with these lines of a backend, before a server.
+    fn haproxy(rules: &str, server: &str) -> Self {
         let port = free_port();
         Self::start("haproxy", port, |folder| {
             let text = format!(
                 "defaults\n mode http\n timeout connect 10s\n timeout client 60s\n timeout server 60s\n\
                  frontend all\n bind 127.0.0.1:{port}\n default_backend backend\n\
-                 backend backend\n http-reuse always\n http-request replace-path /r/(.*) /c/\\1/0\n \
-                 server one 127.0.0.1:{backend}\n"
+                 backend backend\n {rules} server one {server}\n"
             );
             let path = folder.join("haproxy.cfg");
             fs::write(&path, text).expect("written");

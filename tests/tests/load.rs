@@ -200,6 +200,56 @@ fn a_ring_that_is_too_small_loses_nothing_in_silence_and_the_streams_heal() {
     assert!(account.missing.iter().all(|missing| missing.len() > 1_000), "the ring had room: {account}");
 }
 
+#[test]
+fn connections_whose_close_the_ring_had_no_space_for_are_ended_and_counted() {
+    const CONNECTIONS: usize = 100;
+    let server = load::server("");
+    let folder = Folder::new();
+    let config = folder.file("tracer.yaml");
+    std::fs::write(&config, "limits:\n  ring: 64KiB\n").expect("written");
+    let (receiver, config) = (Receiver::tallying(), config.display().to_string());
+    let agent = Agent::tracing_with(&[server.pid()], &receiver, &["--config", &config]);
+    let connect = || TcpStream::connect(("127.0.0.1", server.port)).expect("it listens");
+    let ask = |mut stream: &TcpStream| {
+        stream.write_all(b"GET /load/1 HTTP/1.1\r\nHost: load\r\n\r\n").expect("sent");
+        assert!(stream.read(&mut [0; 1024]).expect("an answer") > 0);
+    };
+    let stays = connect();
+    let streams: Vec<TcpStream> = (0..CONNECTIONS).map(|_| connect()).collect();
+    streams.iter().chain([&stays]).for_each(ask);
+    agent.wait_for("all are known", |status| status["connections"] == CONNECTIONS + 1);
+    // Nobody reads the ring: it is full before they are closed.
+    agent.signal(libc::SIGSTOP);
+    (0..1_000).for_each(|_| ask(&stays));
+    drop(streams);
+    // The server has closed them all when it answers again.
+    (0..100).for_each(|_| ask(&stays));
+    agent.signal(libc::SIGCONT);
+    agent.wait_for("those that are gone are ended", |status| {
+        status["connections"] == 1 && count_of(status, "connections.end_unseen") >= CONNECTIONS as u64 / 2
+    });
+    ask(&stays);
+    agent.wait_for("the other one stays", |status| status["connections"] == 1);
+    agent.stop();
+}
+
+#[test]
+fn the_status_tells_what_was_moved_until_now() {
+    let server = Program::nginx(HELLO);
+    let receiver = Receiver::start();
+    let agent = Agent::tracing(&[server.pid()], &receiver);
+    // Behind the first look at the counters of a second.
+    for n in 1..4 {
+        curl(&[&server.url("/")]);
+        let begin = Instant::now();
+        wait_until("the bytes are counted", || {
+            count_of(&agent.status(), "exchanges.paired") == n && agent.count("bytes.seen") >= n * 200
+        });
+        assert!(begin.elapsed() < Duration::from_millis(700) || is_slow(), "{:?}", begin.elapsed());
+    }
+    agent.stop();
+}
+
 /// Bytes that differ from each other and are the same each time.
 fn body(length: usize) -> Vec<u8> {
     let mut state = 0x9e37_79b9_7f4a_7c15u64 ^ length as u64;

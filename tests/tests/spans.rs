@@ -5,13 +5,14 @@ use std::{
     io::{Read, Write},
     net::TcpStream,
     process::Command,
+    time::Duration,
 };
 
 use tracer_tests::{
     Agent,
-    programs::{Program, curl, run},
+    programs::{Program, curl, free_port, run},
     receiver::{Received, Receiver},
-    root,
+    root, wait_until,
 };
 
 /// The spans of a path, by kind.
@@ -371,15 +372,70 @@ fn uploads_whose_chunks_are_read_in_large_pieces_each_have_both_spans() {
 }
 
 #[test]
-fn a_request_that_stands_in_the_middle_of_a_read_is_counted_as_one() {
+fn uploads_that_are_answered_before_they_are_read_each_have_both_spans() {
     let (spans, said) = uploads(&["early"]);
+    for number in 0..40 {
+        one(&spans, &format!("/uploads/{number}"), false);
+    }
     let servers = spans.iter().filter(|span| span.is_server());
     assert!(servers.clone().all(|span| !span.path().ends_with("fake")), "{said}");
+    // A server that answers before the record of the client's send is there is told too early.
     let missing = 40 - servers.count();
     assert_eq!(spans.len(), 80 - missing);
+    assert!(missing <= 2, "{missing} of 40 are missing: {said}");
     let responses = if missing == 1 { "response" } else { "responses" };
     let line = format!("{missing}  {responses} without a request");
     assert!(missing == 0 || said.contains(&line), "{line}: {said}");
+}
+
+/// Time that a response of `tests/apps/raw/slow.py` takes.
+const SLOW: Duration = Duration::from_millis(300);
+
+#[test]
+fn a_proxy_that_splices_has_no_span_that_is_too_short_and_its_checks_are_no_errors() {
+    let port = free_port();
+    let backend = Program::start("slow", port, |_| {
+        let mut command = Command::new("/usr/bin/python3");
+        command.arg(root().join("tests/apps/raw/slow.py")).arg(port.to_string());
+        command
+    });
+    let proxy = Program::haproxy_that_splices(backend.port);
+    let receiver = Receiver::start();
+    let agent = Agent::tracing(&[proxy.pid(), backend.pid()], &receiver);
+    for n in 0..4 {
+        curl(&[&proxy.url(&format!("/slow/{n}"))]);
+    }
+    let is_check = |span: &&Received| span.attribute("http.request.method").as_deref() == Some("OPTIONS");
+    let spans = receiver.wait_for(|spans| {
+        let mut checks = spans.iter().filter(is_check);
+        checks.clone().any(Received::is_server) && checks.any(|span| !span.is_server())
+    });
+    for check in spans.iter().filter(is_check) {
+        assert_eq!(check.attribute("error.type"), None);
+        assert_eq!(check.attribute("http.response.status_code").as_deref(), Some("200"));
+    }
+    // That bytes were spliced is seen with the next bytes, or at the connection's end.
+    drop(proxy);
+    let spans = receiver.wait_for(|spans| spans.iter().filter(|span| !is_check(span)).count() >= 12);
+    let unknown = |span: &&Received| span.attribute("tracer.http.end_unknown").is_some();
+    for n in 0..4 {
+        let path = format!("/slow/{n}");
+        assert_eq!(
+            (of_path(&spans, &path, true).len(), of_path(&spans, &path, false).len()),
+            (2, 1),
+            "{path}"
+        );
+        for span in spans.iter().filter(|span| span.path() == path) {
+            assert_eq!(span.attribute("error.type"), None, "{path}");
+            let is_whole = u128::from(span.duration_ns()) >= SLOW.as_nanos();
+            assert!(is_whole || unknown(&span) && !span.is_server(), "{path}: {} ns", span.duration_ns());
+        }
+    }
+    assert!(agent.count("bytes.lost") > 0, "HAProxy splices");
+    wait_until("each end that was not seen is counted", || {
+        agent.count("exchanges.end_unseen") == receiver.spans().iter().filter(unknown).count() as u64
+    });
+    agent.stop();
 }
 
 #[test]

@@ -10,7 +10,7 @@ use tracer_common::{CapturePolicy, InjectionOutcome, KERNEL_COUNTERS, KernelCoun
 
 use self::undecided::Undecided;
 use crate::{
-    connection::{self, Table},
+    connection::{self, IdleConnection, Table},
     correlate::{Correlator, Profile, Program, Shown, Withheld},
     event::{
         Event, Input,
@@ -152,6 +152,11 @@ impl Pipeline {
         self.connections.len()
     }
 
+    /// See [`Table::idle_since`].
+    pub fn idle_connections(&self, limit_ns: u64) -> Vec<IdleConnection> {
+        self.connections.idle_since(limit_ns)
+    }
+
     /// Takes one input.
     pub fn handle(&mut self, input: &Input<'_>, out: &mut Out<'_>) {
         self.take(input, out);
@@ -212,6 +217,11 @@ impl Pipeline {
             Input::SelectedLate { pid } => self.stage.count(pid, Counter::SelectedLate, 1),
             Input::AttachFailed { pid } => self.stage.count(pid, Counter::AttachFailed, 1),
         }
+    }
+
+    /// Tells the ledger what connections have counted by themselves.
+    pub fn flush_counts(&mut self, out: &mut Out<'_>) {
+        self.connections.flush_counts(&mut Handler { stage: &mut self.stage, out });
     }
 
     /// No more input comes.
@@ -359,6 +369,7 @@ impl Stage {
         let paired = match exchange.outcome {
             Outcome::Complete => Counter::ExchangesPaired,
             Outcome::OneWay => Counter::ExchangesOneWay,
+            Outcome::Lost if exchange.response_start_ns.is_some() => Counter::ExchangesEndUnseen,
             _ => Counter::ExchangesUnanswered,
         };
         let Stage { builder, clock, ledger, processes, .. } = self;

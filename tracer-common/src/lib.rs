@@ -282,6 +282,10 @@ pub const CLOSE_UNREAD: u8 = 4;
 /// its peer ended the stream.
 pub const CLOSE_EARLY: u8 = 8;
 
+/// A flag of a [`CloseRecord`]'s state: no record told the end, and the socket is gone. The agent makes such a record;
+/// its positions are not known.
+pub const CLOSE_UNSEEN: u8 = 16;
+
 /// Whether a [`CloseRecord`]'s state is [`CLOSE_SEND`], whatever its flags.
 pub const fn is_close_of_send(state: u8) -> bool {
     state & (CLOSE_SEND | CLOSE_ALL) == CLOSE_SEND
@@ -297,7 +301,8 @@ pub const fn is_close_of_send(state: u8) -> bool {
 pub struct CloseRecord {
     /// [`Kind::Close`].
     pub kind: u8,
-    /// [`CLOSE_SEND`] or [`CLOSE_ALL`], optionally with [`CLOSE_UNREAD`] and [`CLOSE_EARLY`].
+    /// [`CLOSE_SEND`] or [`CLOSE_ALL`], optionally with [`CLOSE_UNREAD`], [`CLOSE_EARLY`] and
+    /// [`CLOSE_UNSEEN`].
     pub state: u8,
     /// The socket's error, 0 for an orderly end.
     pub error: u16,

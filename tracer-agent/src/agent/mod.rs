@@ -4,6 +4,7 @@ pub(crate) mod discovery;
 mod feedback;
 mod host;
 mod pipeline;
+mod reconcile;
 mod recorder;
 mod remembered;
 mod replay;
@@ -24,10 +25,11 @@ use rustix::rand::{GetRandomFlags, getrandom};
 use self::{
     discovery::{Discovery, DiscoveryError},
     feedback::KernelFeedback,
+    reconcile::Reconciler,
     recorder::Recorder,
     remembered::Remembered,
     shared::{SharedState, WorkerCommand},
-    status::{Shared, StatusReport},
+    status::{Shared, StatusReport, StatusSource},
     worker::{Feed, Worker},
 };
 pub use self::{
@@ -168,6 +170,8 @@ impl Agent {
             shared: Arc::clone(&shared),
             status: Arc::clone(&status),
             started: Instant::now(),
+            reconciler: Reconciler::default(),
+            published: Instant::now(),
             clock_offset_ns: 0,
         };
         worker.begin()?;
@@ -209,9 +213,9 @@ impl Agent {
         self.shared.output_closed.load(Ordering::Relaxed)
     }
 
-    /// The status, kept up to date.
-    pub fn status(&self) -> Shared {
-        Arc::clone(&self.status)
+    /// What knows the status.
+    pub fn status(&self) -> Arc<dyn StatusSource> {
+        Arc::new(AskedStatus { kept: Arc::clone(&self.status), commands: self.commands.clone() })
     }
 
     /// Ends: what was seen is sent within the configured time, and counted otherwise. Returns the last
@@ -230,6 +234,25 @@ impl Agent {
         });
         let status = self.status.lock().unwrap_or_else(PoisonError::into_inner).clone();
         Ended { status, problems, ledger: self.shared.ledger.get().cloned() }
+    }
+}
+
+/// The status, which the pipeline's thread is asked for.
+struct AskedStatus {
+    kept: Shared,
+    commands: mpsc::Sender<WorkerCommand>,
+}
+
+impl StatusSource for AskedStatus {
+    fn status(&self) -> StatusReport {
+        /// A thread that is that busy keeps the status up to date by itself, once in a second.
+        const PATIENCE: Duration = Duration::from_millis(500);
+        let (answer, answered) = mpsc::channel();
+        if self.commands.send(WorkerCommand::Publish(answer)).is_ok() {
+            // Without an answer the status is as it was kept last.
+            let _ = answered.recv_timeout(PATIENCE);
+        }
+        self.kept.status()
     }
 }
 

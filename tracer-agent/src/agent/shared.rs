@@ -49,6 +49,8 @@ impl SharedState {
 /// What the pipeline's thread is asked to do.
 pub(super) enum WorkerCommand {
     Select(u32, mpsc::Sender<Result<(), String>>),
+    /// Bring the status up to date.
+    Publish(mpsc::Sender<()>),
     /// Go on writing the output there.
     Output(Box<dyn io::Write + Send>),
 }

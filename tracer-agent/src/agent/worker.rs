@@ -11,13 +11,14 @@ use super::{
     discovery::{Discovery, DiscoveryError},
     feedback::KernelFeedback,
     host::kernel_release,
+    reconcile::Reconciler,
     recorder::Recorder,
     shared::{FinalLedger, GRACE, SharedState, WorkerCommand},
     status::{self, Count, LinksStatus, ServiceStatus, Shared, StatusReport},
 };
 use crate::{
     clock, correlate,
-    event::{Input, Tell},
+    event::{Event, Input, Tell},
     kernel::{Kernel, ring::Ring},
     ledger::{Counter, Counts, has_losses, write_ledger},
     log,
@@ -129,6 +130,9 @@ pub(super) struct Worker {
     pub(super) shared: Arc<SharedState>,
     pub(super) status: Shared,
     pub(super) started: Instant,
+    pub(super) reconciler: Reconciler,
+    /// When the status was published last.
+    pub(super) published: Instant,
     pub(super) clock_offset_ns: i64,
 }
 
@@ -194,6 +198,7 @@ impl Worker {
                     self.discovery.recover(&mut self.feed);
                 }
                 self.discovery.look_at_holders(&mut self.feed);
+                self.reconcile();
                 self.feed.count_losses();
                 if let Some(remembered) = self.feed.feedback.remembered() {
                     remembered.write();
@@ -212,8 +217,39 @@ impl Worker {
                 // The asker may have given up.
                 let _ = answer.send(selected);
             }
+            WorkerCommand::Publish(answer) => {
+                self.bring_up_to_date();
+                let _ = answer.send(());
+            }
             WorkerCommand::Output(out) => self.feed.sinks.replace_output(&mut Some(out)),
         }
+    }
+
+    /// Ends connections whose end no record told.
+    fn reconcile(&mut self) {
+        let Self { reconciler, feed, .. } = self;
+        let counters = feed.pipeline.kernel_counters();
+        let missed = [KernelCounter::LostClose, KernelCounter::Skipped].map(|it| counters[it as usize]);
+        let idle = |limit_ns| feed.pipeline.idle_connections(limit_ns);
+        for end in reconciler.look(missed.iter().sum(), clock::monotonic_ns(), idle) {
+            feed.tell(Input::Event(Event::Close(end)));
+        }
+    }
+
+    /// Publishes what has happened until now. Those who ask often get what was published a moment ago.
+    fn bring_up_to_date(&mut self) {
+        const MOMENT: Duration = Duration::from_millis(20);
+        if self.published.elapsed() < MOMENT {
+            return;
+        }
+        // With more than that the pipeline is behind, and has no time for this.
+        if self.drain(Self::BURST) < Self::BURST {
+            self.take_counters();
+            let Feed { pipeline, sinks, feedback, .. } = &mut self.feed;
+            pipeline.flush_counts(&mut Out { spans: sinks, feedback });
+        }
+        self.feed.count_losses();
+        self.publish();
     }
 
     fn drain(&mut self, limit: usize) -> usize {
@@ -271,7 +307,8 @@ impl Worker {
         counters[KernelCounter::LostProcess as usize]
     }
 
-    fn publish(&self) {
+    fn publish(&mut self) {
+        self.published = Instant::now();
         let pipeline = &self.feed.pipeline;
         let ledger = pipeline.ledger();
         let by_process = ledger.processes();

@@ -51,6 +51,11 @@ impl Duplex {
         self.streams.iter().any(|stream| stream.first_held().is_some())
     }
 
+    /// The segments that wait are not handed on: their bytes are read elsewhere.
+    pub(super) fn discard_held(&mut self) {
+        self.streams.iter_mut().for_each(Stream::discard_held);
+    }
+
     /// Bytes of memory that the segments which wait take.
     pub(super) fn retained_bytes(&self) -> usize {
         self.streams.iter().map(Stream::retained_bytes).sum()

@@ -3,7 +3,7 @@
 use std::mem;
 
 use tracer_common::{
-    CapturePolicy, CloseRecord, DataHeader, FLAG_CONTINUES, FLAG_DATAGRAM, FLAG_END, FLAG_TURN,
+    CLOSE_UNSEEN, CapturePolicy, CloseRecord, DataHeader, FLAG_CONTINUES, FLAG_DATAGRAM, FLAG_END, FLAG_TURN,
     InjectionRecord, OPEN_BIRTH, OpenRecord,
 };
 
@@ -21,7 +21,7 @@ use crate::{
     exchange::{ConnectionFacts, Direction, Exchange, Kind, Opened, Outcome},
     ledger::Counter,
     protocol::{
-        self, Call, Protocol, Role, Side, Want, Yield,
+        self, Call, Protocol, Role, SentRequest, Side, Want, Yield,
         sniff::{Recognition, sniff},
     },
 };
@@ -43,6 +43,9 @@ pub(super) struct Entry {
     is_lengthened: bool,
     /// A data record came before the open record, which found no space in the ring.
     has_moved_unannounced: bool,
+    /// So many bytes are taken for inserted ones, as long as the first byte that this end receives is the
+    /// connection's first.
+    assumed_inserted: u32,
     /// It carries nothing that is read; told once.
     is_opaque: bool,
     /// What the kernel was told last, by direction.
@@ -92,6 +95,7 @@ impl Entry {
             was_accepted: from_birth && role.is_none(),
             is_lengthened: false,
             has_moved_unannounced: false,
+            assumed_inserted: 0,
             is_opaque: false,
             policies: [CapturePolicy::Heads; 2],
             last_ns: record.time_ns,
@@ -208,6 +212,39 @@ impl Entry {
         self.transport.mark_arrival(header);
     }
 
+    /// Whether its next response is that of a request whose head went by uncopied, and the other end may know that.
+    pub(super) fn lacks_request(&self) -> bool {
+        self.facts.peer.is_some()
+            && self.session.role() == Some(Role::Server)
+            && self.layer.is_none()
+            && self.session.lacks_request()
+    }
+
+    /// The only request that this end has sent and that is not answered. Its offset and length are those on the wire.
+    pub(super) fn request_in_flight(&self) -> Option<SentRequest> {
+        let request = self.session.request_in_flight().filter(|_| self.layer.is_none())?;
+        let inserted = self.inserted_before(request.offset);
+        let within = self.inserted_before(request.offset + request.length).wrapping_sub(inserted);
+        Some(SentRequest {
+            offset: request.offset + u64::from(inserted),
+            length: request.length + u64::from(within),
+            ..request
+        })
+    }
+
+    /// The request that the next response is for, as the other end sent it.
+    pub(super) fn supply_request(
+        &mut self,
+        request: SentRequest,
+        header: &DataHeader,
+        out: &mut dyn ConnectionOutput,
+    ) {
+        // A thread that answers is the one that has read, as far as is known.
+        let call = Call { unit: unit_of(header), first: true, ..Call::default() };
+        self.session.supply_request(request, &call);
+        self.settle(out);
+    }
+
     /// A data record.
     pub(super) fn data(
         &mut self,
@@ -243,6 +280,9 @@ impl Entry {
         {
             self.follow_insertion(bytes);
             offset = self.transport.offset_of(direction, header.position);
+        }
+        if direction == Direction::Receive && mem::take(&mut self.assumed_inserted) != 0 && offset > 0 {
+            self.revoke_insertion(out);
         }
         if self.data_at_once(header, direction, offset, head, out) {
             return self.settle(out);
@@ -293,9 +333,18 @@ impl Entry {
             BOTH.iter().for_each(|direction| self.transport.duplex.stream_mut(*direction).begin());
             self.session.restart(true);
             self.is_unclear = false;
+            self.assumed_inserted = bytes;
         }
         self.is_lengthened = true;
         self.transport.insert(bytes);
+    }
+
+    /// What is received shows that exchanges went by unseen: the bytes were theirs, and nobody inserted any.
+    #[cold]
+    fn revoke_insertion(&mut self, out: &mut dyn ConnectionOutput) {
+        self.is_lengthened = false;
+        let bytes = self.transport.revoke_insertion();
+        out.count(self.pid, Counter::BytesLost, u64::from(bytes));
     }
 
     /// The usual record: the next bytes of a connection on which nothing waits, all of them copied, and
@@ -338,6 +387,9 @@ impl Entry {
     /// A layer above the transport is read from now on: `from_start` if nothing that it has carried was missed.
     pub(super) fn begin_layer(&mut self, from_start: bool) {
         self.layer = Some(Box::new(Layer::new()));
+        // What waits is of the wire: nobody will read it.
+        self.transport.duplex.discard_held();
+        self.is_retained_stale = true;
         self.session.restart(from_start);
         self.is_unclear = !from_start;
         self.is_opaque = false;
@@ -393,6 +445,13 @@ impl Entry {
 
     /// The kernel has closed the connection.
     pub(super) fn closed(&mut self, record: &CloseRecord, out: &mut dyn ConnectionOutput) {
+        if record.state & CLOSE_UNSEEN != 0 {
+            // Of a socket that lived when it was looked for, the kernel tells the end.
+            if self.is_gone() || self.last_ns > record.time_ns {
+                return;
+            }
+            out.count(self.pid, Counter::ConnectionsEndUnseen, 1);
+        }
         self.transport.close(record);
         self.drive(record.time_ns, out);
         self.settle(out);

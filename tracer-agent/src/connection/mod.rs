@@ -18,6 +18,8 @@ mod table;
 mod tests;
 mod transport;
 
+use std::net::SocketAddr;
+
 use tracer_common::{CapturePolicy, DataHeader, NoBytes};
 
 pub use self::table::Table;
@@ -37,6 +39,23 @@ pub struct Limits {
     pub message_memory: usize,
     /// Those of each connection's parser.
     pub protocol: protocol::Limits,
+}
+
+/// A TCP connection on which nothing has happened for a while.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct IdleConnection {
+    /// Its number.
+    pub number: u64,
+    /// The process that moved its last bytes.
+    pub pid: u32,
+    /// Network namespace, as an inode number.
+    pub netns: u32,
+    /// Its own address.
+    pub local: SocketAddr,
+    /// The other end's.
+    pub remote: SocketAddr,
+    /// A later connection has the same addresses: its socket is gone.
+    pub is_replaced: bool,
 }
 
 /// Where what is understood goes.

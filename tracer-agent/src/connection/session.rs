@@ -7,7 +7,7 @@ use crate::{
     exchange::Direction,
     ledger::Counter,
     protocol::{
-        self, Call, End, Next, Parser, Protocol, Role, Side, Start, Want, Yield,
+        self, Call, End, Next, Parser, Protocol, Role, SentRequest, Side, Start, Want, Yield,
         sniff::{Recognition, sniff},
     },
 };
@@ -134,6 +134,25 @@ impl Session {
     /// Whether every request that went by unreported has its whole response.
     pub(super) fn is_answered(&self) -> bool {
         matches!(&self.state, ProtocolState::Parsing { parser, .. } if parser.is_answered())
+    }
+
+    /// See [`Parser::lacks_request`].
+    pub(super) fn lacks_request(&self) -> bool {
+        matches!(&self.state, ProtocolState::Parsing { parser, .. } if parser.lacks_request())
+    }
+
+    /// See [`Parser::request_in_flight`]; the offset is that of the stream.
+    pub(super) fn request_in_flight(&self) -> Option<SentRequest> {
+        let ProtocolState::Parsing { parser, began } = &self.state else { return None };
+        let request = parser.request_in_flight()?;
+        Some(SentRequest { offset: request.offset + began[Direction::Send.index()], ..request })
+    }
+
+    /// See [`Parser::supply_request`]; the offset is that of the stream.
+    pub(super) fn supply_request(&mut self, request: SentRequest, call: &Call) {
+        let ProtocolState::Parsing { parser, began } = &mut self.state else { return };
+        let Some(offset) = request.offset.checked_sub(began[Direction::Receive.index()]) else { return };
+        parser.supply_request(&SentRequest { offset, ..request }, call, &mut self.yields);
     }
 
     /// Whether a parser reads it, and no exchange is open.

@@ -225,6 +225,14 @@ impl Stream {
         self.held.pop_front()
     }
 
+    /// Forgets the segments that wait: they have gone by.
+    pub fn discard_held(&mut self) {
+        if let Some(last) = self.held.pop_back() {
+            self.held.clear();
+            self.advance_to(last.end());
+        }
+    }
+
     /// Whether segments have waited since before `limit_ns`.
     pub fn has_waited_since(&self, limit_ns: u64) -> bool {
         !self.held.is_empty() && self.held_since_ns <= limit_ns

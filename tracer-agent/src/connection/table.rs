@@ -7,7 +7,9 @@ use tracer_common::{
     SEND, is_close_of_send,
 };
 
-use super::{ConnectionOutput, Limits, entry::Entry, injected::Injected, peers::Peers, unit_of};
+use super::{
+    ConnectionOutput, IdleConnection, Limits, entry::Entry, injected::Injected, peers::Peers, unit_of,
+};
 use crate::{
     endpoint::{Endpoint, PeerIdentity},
     exchange::{ConnectionFacts, Connector, Exchange, Kind},
@@ -183,13 +185,27 @@ impl Table {
             self.sends = if before { SendTiming::Before } else { SendTiming::After };
         }
         let marks = self.sends != SendTiming::Before;
+        let mut lacks_request = false;
         let known = self.with(header.connection, header.time_ns, out, |entry, out| {
-            if marks && header.direction == RECEIVE {
-                entry.mark_arrival(header);
+            if header.direction == SEND {
+                lacks_request = entry.lacks_request();
+                if lacks_request {
+                    return;
+                }
+            } else {
+                if marks {
+                    entry.mark_arrival(header);
+                }
+                tell_read(entry, header, out);
             }
-            tell_read(entry, header, out);
             entry.data(header, head, tail, out);
         });
+        if lacks_request {
+            self.supply_request(header, out);
+            self.with(header.connection, header.time_ns, out, |entry, out| {
+                entry.data(header, head, tail, out);
+            });
+        }
         if !known {
             self.note_unannounced(header, out);
         }
@@ -208,6 +224,19 @@ impl Table {
         if header.length > 0 {
             out.count(header.pid, Counter::ConnectionsUnknownStart, 1);
             out.count(header.pid, Counter::BytesLost, u64::from(header.length));
+        }
+    }
+
+    /// A server sends a response, and the head of the request went by uncopied: in the middle of a read, behind a body.
+    /// If the client's end is traced too, it knows the request.
+    #[cold]
+    fn supply_request(&mut self, header: &DataHeader, out: &mut dyn ConnectionOutput) {
+        let peer = self.connections.get(&header.connection).and_then(|entry| entry.facts().peer);
+        let Some(peer) = peer else { return };
+        if let Some(request) = self.connections.get(&peer).and_then(Entry::request_in_flight)
+            && let Some(entry) = self.connections.get_mut(&header.connection)
+        {
+            entry.supply_request(request, header, out);
         }
     }
 
@@ -282,6 +311,43 @@ impl Table {
             }
             self.relieve(now_ns, out);
         }
+    }
+
+    /// The TCP connections on which nothing has happened since `limit_ns`, and whose end was not told.
+    pub fn idle_since(&self, limit_ns: u64) -> Vec<IdleConnection> {
+        let addresses = |entry: &Entry| {
+            let facts = entry.facts();
+            let (Endpoint::Ip(local), Endpoint::Ip(remote)) = (&facts.local, &facts.remote) else {
+                return None;
+            };
+            Some((facts.netns, *local, *remote))
+        };
+        let mut latest = FxHashMap::default();
+        for entry in self.connections.values() {
+            if let Some(addresses) = addresses(entry) {
+                let last_ns: &mut u64 = latest.entry(addresses).or_default();
+                *last_ns = entry.last_ns().max(*last_ns);
+            }
+        }
+        let is_idle = |entry: &&Entry| !entry.is_gone() && entry.last_ns() <= limit_ns;
+        let mut idle: Vec<IdleConnection> = self
+            .connections
+            .values()
+            .filter(is_idle)
+            .filter_map(|entry| {
+                let (netns, local, remote) = addresses(entry)?;
+                let is_replaced = latest.get(&(netns, local, remote)) > Some(&entry.last_ns());
+                let (number, pid) = (entry.facts().number, entry.pid());
+                Some(IdleConnection { number, pid, netns, local, remote, is_replaced })
+            })
+            .collect();
+        idle.sort_unstable_by_key(|connection| connection.number);
+        idle
+    }
+
+    /// Tells the ledger of bytes that connections have counted.
+    pub fn flush_counts(&mut self, out: &mut dyn ConnectionOutput) {
+        self.connections.values_mut().for_each(|entry| entry.flush_counts(out));
     }
 
     /// No more records come. A connection that the kernel has closed ends as it is. Requests that wait on others are

@@ -2,7 +2,9 @@
 
 use std::{collections::VecDeque, ops::Range};
 
-use tracer_common::{CLOSE_EARLY, CLOSE_UNREAD, CloseRecord, DataHeader, OPEN_BIRTH, OpenRecord};
+use tracer_common::{
+    CLOSE_EARLY, CLOSE_UNREAD, CLOSE_UNSEEN, CloseRecord, DataHeader, OPEN_BIRTH, OpenRecord,
+};
 
 use super::{
     duplex::{Duplex, Flow},
@@ -76,6 +78,15 @@ impl Transport {
         self.last_inserted = (self.sent(), bytes);
     }
 
+    /// No other program has inserted bytes: those that were taken for it are bytes of the stream. Returns their number.
+    pub(super) fn revoke_insertion(&mut self) -> u32 {
+        let bytes = std::mem::take(&mut self.inserted);
+        self.last_inserted = (0, 0);
+        let sent = self.duplex.stream_mut(Direction::Send);
+        sent.advance_to(sent.next() + u64::from(bytes));
+        bytes
+    }
+
     /// Bytes that another program has inserted into what is sent before the request at this offset.
     pub(super) fn inserted_before(&self, offset: u64) -> u32 {
         let (at, bytes) = self.last_inserted;
@@ -119,6 +130,11 @@ impl Transport {
 
     /// The kernel has closed the connection.
     pub(super) fn close(&mut self, record: &CloseRecord) {
+        if record.state & CLOSE_UNSEEN != 0 {
+            let (end, ends) = (End::Unseen, self.duplex.next());
+            self.gone = Some(ClosedInKernel { at_ns: record.time_ns, end, ends, unread: false });
+            return;
+        }
         self.set_end(Direction::Send, record.send_end);
         // Without an error a connection ends before its sending half only if the process closes it with bytes unread:
         // the kernel discards them. After an error, or a half-close, the process may still read them.

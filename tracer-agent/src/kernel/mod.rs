@@ -10,6 +10,7 @@ mod preexisting;
 mod programs;
 pub mod propagation;
 pub mod ring;
+pub(crate) mod socket_table;
 mod switches;
 mod version;
 

@@ -4,9 +4,11 @@
 use std::{
     fs,
     io::{self, Read},
-    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream},
+    net::{SocketAddr, TcpStream},
     os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd},
 };
+
+use super::socket_table::{MOST_BYTES, Socket, same};
 
 /// A connection whose socket is looked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -18,8 +20,6 @@ pub(super) struct Wanted {
     pub(super) remote: SocketAddr,
 }
 
-/// Bytes of a table of connections that are looked at: a line has 150, so 100,000 connections of a namespace.
-const MOST_BYTES: u64 = 15_000_000;
 /// Descriptors of a process that are looked at.
 const MOST_DESCRIPTORS: usize = 65_536;
 
@@ -34,10 +34,14 @@ pub(super) fn borrow(pid: u32, wanted: &[Wanted], mut enter: impl FnMut(Wanted, 
         if file.take(MOST_BYTES).read_to_string(&mut text).is_err() {
             continue;
         }
-        inodes.extend(text.lines().skip(1).filter_map(established).filter_map(|(local, remote, inode)| {
-            let is_it = |wanted: &&Wanted| same(wanted.local, local) && same(wanted.remote, remote);
-            wanted.iter().find(is_it).map(|wanted| (format!("socket:[{inode}]"), *wanted))
-        }));
+        inodes.extend(text.lines().skip(1).filter_map(Socket::of).filter(Socket::is_established).filter_map(
+            |socket| {
+                let is_it =
+                    |wanted: &&Wanted| same(wanted.local, socket.local) && same(wanted.remote, socket.remote);
+                let wanted = wanted.iter().find(is_it)?;
+                Some((format!("socket:[{}]", socket.inode), *wanted))
+            },
+        ));
     }
     if inodes.is_empty() {
         return Ok(());
@@ -78,36 +82,6 @@ pub(super) fn is_short_of_memory() -> bool {
 fn is_pressed(table: &str) -> bool {
     let line = table.lines().find(|line| line.starts_with("TCP "));
     line.and_then(|line| line.split_ascii_whitespace().nth(4)) == Some("yes")
-}
-
-/// A line of `/proc/net/tcp`: both addresses, and the inode, of a connection that is established.
-fn established(line: &str) -> Option<(SocketAddr, SocketAddr, &str)> {
-    const ESTABLISHED: &str = "01";
-    let mut fields = line.split_ascii_whitespace();
-    let (local, remote, state) = (fields.nth(1)?, fields.next()?, fields.next()?);
-    let inode = fields.nth(5)?;
-    (state == ESTABLISHED).then_some((address(local)?, address(remote)?, inode))
-}
-
-/// `0100007F:1F90`: words in the machine's own order.
-fn address(text: &str) -> Option<SocketAddr> {
-    let (address, port) = text.split_once(':')?;
-    let port = u16::from_str_radix(port, 16).ok()?;
-    let word = |at: usize| Some(u32::from_str_radix(address.get(at..at + 8)?, 16).ok()?.to_ne_bytes());
-    let address: IpAddr = match address.len() {
-        8 => Ipv4Addr::from(word(0)?).into(),
-        32 => {
-            let words: [[u8; 4]; 4] = [word(0)?, word(8)?, word(16)?, word(24)?];
-            Ipv6Addr::from(<[u8; 16]>::try_from(words.as_flattened()).ok()?).into()
-        }
-        _ => return None,
-    };
-    Some(SocketAddr::new(address, port))
-}
-
-/// Whether two addresses are one, however they are written.
-fn same(one: SocketAddr, other: SocketAddr) -> bool {
-    one.port() == other.port() && one.ip().to_canonical() == other.ip().to_canonical()
 }
 
 fn checked(result: libc::c_long) -> io::Result<RawFd> {
@@ -162,21 +136,6 @@ mod tests {
     use std::net::TcpListener;
 
     use super::*;
-
-    #[test]
-    fn lines_of_the_kernels_tables_are_read() {
-        let line = "   1: 0100007F:1F90 0200000A:C350 01 00000000:00000000 00:00000000 00000000  1000        0 34567 1";
-        let (local, remote, inode) = established(line).expect("a connection");
-        assert_eq!((local, remote), ("127.0.0.1:8080".parse().unwrap(), "10.0.0.2:50000".parse().unwrap()));
-        assert_eq!(inode, "34567");
-        let line = "  0: 0000000000000000FFFF00000100007F:0050 00000000000000000000000001000000:0051 01 0 0 0 0 0 9 1";
-        let (local, remote, _) = established(line).expect("a connection");
-        assert!(same(local, "127.0.0.1:80".parse().unwrap()), "{local}");
-        assert_eq!(remote, "[::1]:81".parse().unwrap());
-        for line in ["", "a b c d", "0: 0100007F:1F90 00000000:0000 0A 0 0 0 0 0 9 1"] {
-            assert_eq!(established(line), None, "{line}");
-        }
-    }
 
     #[test]
     fn pressure_is_read_from_the_kernels_table() {

@@ -48,9 +48,11 @@ counters! {
     ConnectionsTunnel "connections.tunnel" "connections that became a tunnel: an upgrade or CONNECT";
     ConnectionsGivenUp "connections.given_up" "connections whose messages were lost sight of again and again: no longer read";
     ConnectionsUnknownStart "connections.unknown_start" "connections whose first record was lost";
+    ConnectionsEndUnseen "connections.end_unseen" "connections whose end was not seen: their last requests and bytes may be missing";
     ConnectionsEvicted "connections.evicted" "connections forgotten because the table was full";
     ExchangesPaired "exchanges.paired" "requests with their response";
     ExchangesUnanswered "exchanges.unanswered" "requests that never got a complete response";
+    ExchangesEndUnseen "exchanges.end_unseen" "requests whose response ended unseen: left out of the percentiles";
     ExchangesOpen "exchanges.open" "requests whose end was not seen: tracer ended before, or forgot their connection";
     ExchangesOneWay "exchanges.one_way" "messages that nobody answers";
     ExchangesUnpaired "exchanges.unpaired" "responses without a request";

@@ -17,6 +17,7 @@ const LOSSES: &[Counter] = &[
     Counter::BytesLost,
     Counter::BytesFault,
     Counter::ConnectionsUnknownStart,
+    Counter::ConnectionsEndUnseen,
     Counter::ConnectionsEvicted,
     Counter::ExchangesOpen,
     Counter::ExchangesUnpaired,
@@ -45,7 +46,10 @@ pub fn write_ledger(ledger: &Ledger, names: &dyn Fn(u32) -> Option<String>) -> S
         text,
         "Seen: {} on {}; {} moved, {} copied, {} left out as bodies.",
         counted(
-            n(Counter::ExchangesPaired) + n(Counter::ExchangesUnanswered) + n(Counter::ExchangesOneWay),
+            n(Counter::ExchangesPaired)
+                + n(Counter::ExchangesUnanswered)
+                + n(Counter::ExchangesEndUnseen)
+                + n(Counter::ExchangesOneWay),
             "exchange"
         ),
         counted(n(Counter::Connections), "connection"),

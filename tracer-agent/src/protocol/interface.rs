@@ -4,6 +4,8 @@
 
 use std::sync::Arc;
 
+use bytes::Bytes;
+
 use crate::{
     exchange::{Exchange, Kind, Opened, Unit},
     ledger::Counter,
@@ -135,10 +137,32 @@ pub trait Parser: Send {
     /// The next byte of `side` is the first that it has ever moved. It is told of connections that were joined in the
     /// middle.
     fn first_byte(&mut self, _side: Side) {}
+    /// Of a server: a response comes next, and the head of its request went by uncopied.
+    fn lacks_request(&self) -> bool {
+        false
+    }
+    /// Of a client: the only request that is under way and not answered.
+    fn request_in_flight(&self) -> Option<SentRequest> {
+        None
+    }
+    /// The request that [`Parser::lacks_request`] tells of, as the other end of the connection sent it; `call` is the
+    /// last one that moved bytes of the request side.
+    fn supply_request(&mut self, _request: &SentRequest, _call: &Call, _out: &mut Vec<Yield>) {}
     /// Whether every request that went by unreported, before a boundary was certain, has its whole response.
     fn is_answered(&self) -> bool {
         false
     }
+}
+
+/// A request whose head is known from the end of the connection that sent it.
+#[derive(Clone, Debug)]
+pub struct SentRequest {
+    /// Offset of its first byte: bytes of the request side since the parser began.
+    pub offset: u64,
+    /// Bytes of its head on the wire: more than those of `head`, if some were inserted.
+    pub length: u64,
+    /// Its head, as it was sent.
+    pub head: Bytes,
 }
 
 /// Hides secrets at equal length in the bytes of one connection, in the order in which they are recorded. Bytes of
@@ -228,6 +252,8 @@ pub enum End {
     Left,
     /// The process closed it before its peer did. It had read all that had come until then.
     Early,
+    /// Unseen: the connection is gone, and what it carried last is not known.
+    Unseen,
 }
 
 /// How a parser begins.

@@ -17,5 +17,5 @@ mod table;
 mod toy;
 
 pub use self::interface::{
-    Call, End, Limits, Next, OpenParser, Parser, Protocol, Role, Side, Start, Want, Yield, open,
+    Call, End, Limits, Next, OpenParser, Parser, Protocol, Role, SentRequest, Side, Start, Want, Yield, open,
 };

@@ -10,7 +10,7 @@ use super::{
     model::{Resource, Status},
     outcome::{explanation, failure},
     semconv as names,
-    text::{Recent, Text},
+    text::{FewKept, Recent, Text},
 };
 use crate::{
     endpoint::Endpoint,
@@ -74,12 +74,12 @@ impl Addresses {
     }
 }
 
-/// The parts of the authorities that came last: a service has few names.
+/// The parts of authorities: a service has few names.
 #[derive(Default)]
-struct Authorities {
-    known: Vec<(String, Option<Text>, Option<u16>)>,
-    next: usize,
-}
+struct Authorities(FewKept<Authority, { Self::KEPT }>);
+
+/// An authority, its host and its port.
+type Authority = (String, Option<Text>, Option<u16>);
 
 impl Authorities {
     const KEPT: usize = 8;
@@ -88,19 +88,14 @@ impl Authorities {
 
     /// Host and port.
     fn parts(&mut self, authority: &[u8]) -> (Option<Text>, Option<u16>) {
-        if let Some((_, host, port)) = self.known.iter().find(|(known, ..)| known.as_bytes() == authority) {
+        if let Some((_, host, port)) = self.0.find(|(known, ..)| known.as_bytes() == authority) {
             return (host.clone(), *port);
         }
         let authority = &*lossy(authority);
         let (host, port) = split_authority(authority);
         let host = host.map(|host| Text::Shared(host.into()));
         if authority.len() <= Self::LONGEST {
-            let entry = (authority.to_owned(), host.clone(), port);
-            match self.known.get_mut(self.next) {
-                Some(place) => *place = entry,
-                None => self.known.push(entry),
-            }
-            self.next = (self.next + 1) % Self::KEPT;
+            self.0.keep((authority.to_owned(), host.clone(), port));
         }
         (host, port)
     }

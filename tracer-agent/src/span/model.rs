@@ -139,6 +139,11 @@ impl Span {
         self.attachments.as_deref().map_or(&[], |all| &all.links)
     }
 
+    /// Whether its end was seen. If not, its duration is only a lower bound.
+    pub fn has_known_end(&self) -> bool {
+        self.attributes.get(semconv::TRACER_HTTP_END_UNKNOWN).is_none()
+    }
+
     /// From start to end; 0 for a span that ends before it starts.
     pub fn duration_ns(&self) -> u64 {
         self.end_unix_ns.saturating_sub(self.start_unix_ns)

@@ -87,12 +87,56 @@ impl From<&Arc<str>> for Text {
     }
 }
 
-/// The texts that came last: what most traffic says again and again is made once.
-#[derive(Default)]
-pub(super) struct Recent {
-    texts: [Option<Arc<str>>; Self::KEPT],
+/// Values by their bytes, a few of them: what most traffic says again and again is made once. A value that comes once
+/// displaces none that has come again since the places were gone through last.
+pub(super) struct FewKept<T, const N: usize> {
+    places: Vec<Kept<T>>,
     next: usize,
 }
+
+struct Kept<T> {
+    value: T,
+    /// It has come again.
+    is_used: bool,
+}
+
+impl<T, const N: usize> Default for FewKept<T, N> {
+    fn default() -> Self {
+        Self { places: Vec::new(), next: 0 }
+    }
+}
+
+impl<T, const N: usize> FewKept<T, N> {
+    /// The value that this is true of.
+    pub(super) fn find(&mut self, is_it: impl Fn(&T) -> bool) -> Option<&T> {
+        let kept = self.places.iter_mut().find(|kept| is_it(&kept.value))?;
+        kept.is_used = true;
+        Some(&kept.value)
+    }
+
+    /// Keeps a new value, in the place of one that has not come again.
+    pub(super) fn keep(&mut self, value: T) {
+        let kept = Kept { value, is_used: false };
+        if self.places.len() < N {
+            return self.places.push(kept);
+        }
+        // Each place that is passed over is free the next time.
+        for _ in 0..=N {
+            let at = self.next % N;
+            self.next = at + 1;
+            if let Some(place) = self.places.get_mut(at)
+                && !std::mem::take(&mut place.is_used)
+            {
+                *place = kept;
+                return;
+            }
+        }
+    }
+}
+
+/// Texts that come again and again.
+#[derive(Default)]
+pub(super) struct Recent(FewKept<Arc<str>, { Self::KEPT }>);
 
 impl Recent {
     const KEPT: usize = 8;
@@ -101,7 +145,7 @@ impl Recent {
 
     /// A text of these bytes; what is not UTF-8 is replaced.
     pub(super) fn text(&mut self, bytes: &[u8]) -> Text {
-        if let Some(known) = self.texts.iter().flatten().find(|known| known.as_bytes() == bytes) {
+        if let Some(known) = self.0.find(|known| known.as_bytes() == bytes) {
             return known.into();
         }
         let text = String::from_utf8_lossy(bytes);
@@ -110,10 +154,7 @@ impl Recent {
             return text.into_owned().into();
         }
         let shared: Arc<str> = text.as_ref().into();
-        if let Some(place) = self.texts.get_mut(self.next) {
-            *place = Some(Arc::clone(&shared));
-        }
-        self.next = (self.next + 1) % Self::KEPT;
+        self.0.keep(Arc::clone(&shared));
         Text::Shared(shared)
     }
 }
@@ -134,6 +175,13 @@ mod tests {
             assert_eq!(recent.text(format!("{n}").as_bytes()), *n.to_string());
         }
         assert_eq!(recent.text(b"curl/8"), "curl/8");
+        // Values that come once displace none that comes again and again.
+        let Text::Shared(first) = recent.text(b"curl/8") else { panic!("not shared") };
+        for n in 0..200 {
+            recent.text(format!("scanner {n}").as_bytes());
+            let Text::Shared(again) = recent.text(b"curl/8") else { panic!("not shared") };
+            assert!(Arc::ptr_eq(&first, &again), "{n}");
+        }
         assert_eq!(recent.text(b"a\xff"), "a\u{fffd}");
         assert_eq!(recent.text(&[b'x'; 4000]).len(), 4000);
     }

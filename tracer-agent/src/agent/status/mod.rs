@@ -12,7 +12,7 @@ use std::{
         net::{UnixListener, UnixStream},
     },
     path::{Path, PathBuf},
-    sync::{Arc, Mutex, mpsc},
+    sync::{Arc, Mutex, PoisonError, mpsc},
     time::{Duration, Instant},
 };
 
@@ -113,9 +113,9 @@ impl std::fmt::Display for StatusReport {
         writeln!(
             f,
             "{}, {}, {}",
-            counted(self.processes_alive, "process", "processes"),
-            counted(services, "service", "services"),
-            counted(self.connections, "connection", "connections")
+            counted(self.processes_alive as u64, "process", "processes"),
+            counted(services as u64, "service", "services"),
+            counted(self.connections as u64, "connection", "connections")
         )?;
         // Shell scripts leave many behind that have done nothing.
         let is_shown = |service: &&ServiceStatus| service.processes > 0 || !service.counts.is_empty();
@@ -149,13 +149,13 @@ impl std::fmt::Display for StatusReport {
             Some(export) => {
                 writeln!(
                     f,
-                    "\nExport: {} spans queued, {} sent, {} rejected, {} dropped, {} waiting, {} failed requests",
-                    export.queued,
+                    "\nExport: {} queued, {} sent, {} rejected, {} dropped, {} waiting, {}",
+                    counted(export.queued, "span", "spans"),
                     export.sent,
                     export.rejected,
                     export.dropped(),
                     export.in_queue,
-                    export.failures
+                    counted(export.failures, "failed request", "failed requests"),
                 )?;
                 match &export.last_error {
                     Some(error) => writeln!(f, "  last error: {}", escaped(error)),
@@ -167,12 +167,24 @@ impl std::fmt::Display for StatusReport {
 }
 
 /// A number, and what it is of.
-fn counted(count: usize, one: &str, more: &str) -> String {
+fn counted(count: u64, one: &str, more: &str) -> String {
     format!("{count} {}", if count == 1 { one } else { more })
 }
 
 /// The status, as the pipeline's thread keeps it.
 pub type Shared = Arc<Mutex<StatusReport>>;
+
+/// What knows the status.
+pub trait StatusSource: Send + Sync + 'static {
+    /// The status of now.
+    fn status(&self) -> StatusReport;
+}
+
+impl StatusSource for Mutex<StatusReport> {
+    fn status(&self) -> StatusReport {
+        self.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
 
 /// Answers on the socket until the process ends.
 pub struct Server {
@@ -184,7 +196,7 @@ impl Server {
     ///
     /// # Errors
     /// Another agent answers there, or the socket cannot be made.
-    pub fn start(path: &Path, status: Shared) -> io::Result<Self> {
+    pub fn start(path: &Path, status: Arc<dyn StatusSource>) -> io::Result<Self> {
         check_place(path)?;
         remove_stale(path)?;
         // Bound beside its place and moved there: whoever finds it is answered.
@@ -229,7 +241,7 @@ pub fn check_place(path: &Path) -> io::Result<()> {
 
 /// Answers clients, each on a thread of its own. Those beyond [`MAX_CLIENTS`] wait until another one has been served,
 /// which takes at most twice [`PATIENCE`].
-fn serve(listener: &UnixListener, status: &Shared) {
+fn serve(listener: &UnixListener, status: &Arc<dyn StatusSource>) {
     /// How long to wait when the process has no descriptor or no memory to have.
     const PAUSE: Duration = Duration::from_millis(200);
     let (give_back, free) = mpsc::channel();
@@ -254,7 +266,7 @@ fn serve(listener: &UnixListener, status: &Shared) {
         let (status, place) = (Arc::clone(status), Place(give_back.clone()));
         // A client that fails is its own problem; without a thread it is hung up on.
         let _ = std::thread::Builder::new().name("tracer-client".to_owned()).spawn(move || {
-            let _ = answer(&client, &status);
+            let _ = answer(&client, &*status);
             drop(place);
         });
     }
@@ -314,12 +326,9 @@ fn read_request(mut client: &UnixStream) -> io::Result<Vec<u8>> {
     Ok(request)
 }
 
-fn answer(client: &UnixStream, status: &Shared) -> io::Result<()> {
+fn answer(client: &UnixStream, status: &dyn StatusSource) -> io::Result<()> {
     let answer = match serde_json::from_slice::<StatusRequest>(&read_request(client)?) {
-        Ok(request) if request.get == "status" => {
-            let status = status.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-            serde_json::to_value(&*status).unwrap_or_default()
-        }
+        Ok(request) if request.get == "status" => serde_json::to_value(status.status()).unwrap_or_default(),
         Ok(request) => {
             serde_json::json!({ "error": format!("there is no {:?}; ask for \"status\"", request.get) })
         }
@@ -373,7 +382,8 @@ mod tests {
         drop(UnixListener::bind(&path).expect("a socket that nobody answers on"));
         let status = Shared::default();
         status.lock().expect("free").version = "test".to_owned();
-        let server = Server::start(&path, Arc::clone(&status)).expect("a free path");
+        let source = Arc::clone(&status);
+        let server = Server::start(&path, source).expect("a free path");
         assert_eq!(std::fs::metadata(&path).expect("there").permissions().mode() & 0o777, 0o600);
         assert_eq!(ask(&path).expect("an answer").version, "test");
         let mut client = UnixStream::connect(&path).expect("connected");
@@ -388,6 +398,21 @@ mod tests {
         );
         drop(server);
         assert!(!path.exists());
+    }
+
+    #[test]
+    fn each_client_gets_the_status_of_now() {
+        struct Asked(std::sync::atomic::AtomicU64);
+        impl StatusSource for Asked {
+            fn status(&self) -> StatusReport {
+                let uptime_seconds = self.0.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+                StatusReport { uptime_seconds, ..StatusReport::default() }
+            }
+        }
+        let path = std::env::temp_dir().join(format!("tracer-status-now-{}.sock", std::process::id()));
+        let _server = Server::start(&path, Arc::new(Asked(5.into()))).expect("a free path");
+        let told = [(); 2].map(|()| ask(&path).expect("an answer").uptime_seconds);
+        assert_eq!(told, [5, 6]);
     }
 
     #[test]
@@ -473,6 +498,19 @@ mod tests {
     }
 
     #[test]
+    fn the_export_of_one_span_is_told_in_the_singular() {
+        let text = |queued, failures| {
+            let export = ExportStatistics { queued, failures, ..ExportStatistics::default() };
+            StatusReport { export: Some(export), ..StatusReport::default() }.to_string()
+        };
+        let one = "\nExport: 1 span queued, 0 sent, 0 rejected, 0 dropped, 0 waiting, 1 failed request\n";
+        assert!(text(1, 1).contains(one), "{}", text(1, 1));
+        assert!(
+            text(2, 0).contains("Export: 2 spans queued, ") && text(2, 0).contains(", 0 failed requests\n")
+        );
+    }
+
+    #[test]
     fn a_file_that_is_no_socket_is_not_removed() {
         let path = std::env::temp_dir().join(format!("tracer-status-{}.txt", std::process::id()));
         std::fs::write(&path, "precious").expect("written");
@@ -487,7 +525,8 @@ mod tests {
         let status = Shared::default();
         // More than a socket holds.
         status.lock().expect("free").version = "x".repeat(4 << 20);
-        let _server = Server::start(&path, Arc::clone(&status)).expect("a free path");
+        let source = Arc::clone(&status);
+        let _server = Server::start(&path, source).expect("a free path");
         let mut stuck: Vec<UnixStream> = (0..MAX_CLIENTS)
             .map(|_| {
                 let mut client = UnixStream::connect(&path).expect("connected");

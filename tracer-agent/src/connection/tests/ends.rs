@@ -1,6 +1,6 @@
 //! Connections that end before their exchanges do.
 
-use tracer_common::{CLOSE_ALL, CLOSE_EARLY, CLOSE_SEND, CLOSE_UNREAD};
+use tracer_common::{CLOSE_ALL, CLOSE_EARLY, CLOSE_SEND, CLOSE_UNREAD, CLOSE_UNSEEN};
 
 use super::*;
 
@@ -124,4 +124,84 @@ fn what_an_opaque_connection_carries_is_not_lost() {
     driver.tick(200 * MS);
     driver.table.finish(300 * MS, &mut driver.seen);
     assert_eq!(driver.seen.of(Counter::BytesLost), 0);
+}
+
+#[test]
+fn bytes_of_http_0_9_are_not_lost() {
+    const REST: &[u8] = &[b'x'; 50_000];
+    let answer = b"<html>hello</html>\n";
+    let sent = (answer.len() + REST.len()) as u32;
+    // A request without a version: nothing of the connection is shown from then on. A response without a head: it is
+    // read as long as a head can be.
+    for (request, is_shown, counter) in
+        [(&b"GET /a\r\n"[..], false, Counter::ConnectionsOther), (ASK, true, Counter::ExchangesUnparsed)]
+    {
+        let mut driver = Driver::new();
+        driver.open(1, OPEN_BIRTH);
+        driver.data(1, RECEIVE, 0, request, MS);
+        driver.data(1, SEND, 0, answer, 2 * MS);
+        for part in REST.chunks(if is_shown { 25_000 } else { usize::MAX }).enumerate().filter(|_| is_shown) {
+            let offset = answer.len() + part.0 * 25_000;
+            driver.data(1, SEND, offset as u32, part.1, 3 * MS);
+        }
+        driver.close(1, CLOSE_SEND, 0, sent + 1, 3 * MS);
+        driver.close(1, CLOSE_ALL, 0, sent + 1, 3 * MS);
+        driver.tick(4 * MS);
+        driver.tick(200 * MS);
+        driver.table.finish(300 * MS, &mut driver.seen);
+        let seen = &driver.seen;
+        let unanswered =
+            seen.exchanges.iter().filter(|(_, made)| made.outcome == Outcome::NoResponse).count();
+        let told = seen.of(counter) + unanswered as u64;
+        assert_eq!((seen.of(Counter::BytesLost), told), (0, 1), "{:?}", seen.counts);
+    }
+}
+
+#[test]
+fn a_connection_whose_end_no_record_told_ends_counted_and_its_request_with_an_unknown_end() {
+    let mut driver = client();
+    driver.data(1, RECEIVE, 0, HEAD, 2 * MS);
+    driver.open(2, OPEN_BIRTH);
+    driver.data(2, RECEIVE, 0, ASK, 2 * MS);
+    driver.open(3, OPEN_BIRTH);
+    driver.data(3, RECEIVE, 0, ASK, 90 * MS);
+    let idle = driver.table.idle_since(50 * MS);
+    assert_eq!(
+        idle.iter().map(|it| (it.number, it.is_replaced)).collect::<Vec<_>>(),
+        [(1, false), (2, false)]
+    );
+    for connection in 1..4 {
+        driver.close(connection, CLOSE_ALL | CLOSE_UNSEEN, 0, 0, 50 * MS);
+    }
+    driver.tick(200 * MS);
+    assert_eq!(outcomes(&driver), [Outcome::Lost; 2]);
+    assert_eq!(driver.table.len(), 1, "one has moved bytes since the sockets were looked at");
+    let seen = &driver.seen;
+    assert_eq!((seen.of(Counter::ConnectionsEndUnseen), seen.of(Counter::BytesLost)), (2, 0));
+    assert!(driver.table.idle_since(50 * MS).is_empty());
+}
+
+#[test]
+fn a_connection_whose_addresses_a_later_one_has_is_told_as_replaced() {
+    let mut driver = Driver::new();
+    for connection in [1, 2] {
+        let record = OpenRecord {
+            kind: RecordKind::Open as u8,
+            flags: OPEN_BIRTH,
+            family: libc::AF_INET as u16,
+            connection,
+            time_ns: connection * MS,
+            send_first: SENT,
+            receive_first: RECEIVED,
+            local_port: 80,
+            remote_port: 4000,
+            ..OpenRecord::default()
+        };
+        driver.table.open(&record, &[], &mut driver.seen);
+    }
+    let idle = driver.table.idle_since(10 * MS);
+    assert_eq!(
+        idle.iter().map(|it| (it.number, it.is_replaced)).collect::<Vec<_>>(),
+        [(1, true), (2, false)]
+    );
 }

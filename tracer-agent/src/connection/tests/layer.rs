@@ -84,6 +84,43 @@ fn a_response_that_is_told_before_its_request_waits_in_a_layer_too() {
 }
 
 #[test]
+fn what_waits_on_the_wire_is_let_go_when_a_layer_begins() {
+    let mut driver = Driver::new();
+    driver.open(1, OPEN_BIRTH);
+    // The bytes before these do not come.
+    driver.data(1, RECEIVE, 100, HELLO, 1);
+    assert!(driver.table.retained() > 0);
+    driver.table.begin_layer(1, true);
+    driver.decrypted(1, RECEIVE, 500, ASK, 10);
+    driver.decrypted(1, SEND, 700, ANSWER, 20);
+    assert_eq!((driver.seen.targets(), driver.table.retained()), (one("/a"), 0));
+    driver.close(1, CLOSE_ALL, 0, 5_000, 2 * MS);
+    driver.tick(3 * MS);
+    driver.tick(4 * MS);
+    assert!(driver.table.is_empty(), "nothing is waited for");
+}
+
+#[test]
+fn memory_of_a_layer_is_given_up() {
+    let mut driver = Driver::new();
+    driver.open(1, OPEN_BIRTH);
+    driver.table.begin_layer(1, true);
+    // Heads that do not end, far beyond the bound of the table.
+    for n in 0..16 {
+        let number = 2 + n;
+        driver.open(number, OPEN_BIRTH);
+        driver.table.begin_layer(number, true);
+        driver.decrypted(number, RECEIVE, 0, b"GET /a HTTP/1.1\r\nA: ", MS);
+        for part in 0..12 {
+            driver.decrypted(number, RECEIVE, 5_000 * (part + 1), &[b'x'; 5000], 2 * MS + u64::from(part));
+        }
+    }
+    driver.tick(2_000 * MS);
+    assert!(driver.table.retained() <= 256 << 10, "{}", driver.table.retained());
+    assert!(driver.seen.of(Counter::ExchangesForgotten) > 0);
+}
+
+#[test]
 fn what_a_layer_has_open_ends_with_the_connection() {
     let mut driver = Driver::new();
     driver.open(1, OPEN_BIRTH);

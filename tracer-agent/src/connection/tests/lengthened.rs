@@ -75,3 +75,24 @@ fn bytes_of_a_record_that_came_before_the_open_record_are_not_inserted() {
     assert!(driver.seen.requests.iter().all(|request| *request == (0, false)), "{:?}", driver.seen.requests);
     assert!(driver.seen.left.is_empty(), "no other program inserts bytes");
 }
+
+#[test]
+fn an_exchange_that_went_by_unseen_is_not_taken_for_inserted_bytes() {
+    let mut driver = Driver::new();
+    driver.open(1, OPEN_CLIENT);
+    // The first request and its response were not shown, and no record tells that.
+    driver.data(1, SEND, ASKED, ASK, MS);
+    driver.data(1, RECEIVE, ANSWERED, ANSWER, 2 * MS);
+    driver.tick(100 * MS);
+    for n in 2..6 {
+        driver.data(1, SEND, n * ASKED, ASK, u64::from(n) * 100 * MS);
+        driver.data(1, RECEIVE, n * ANSWERED, ANSWER, (u64::from(n) * 100 + 1) * MS);
+    }
+    driver.close(1, CLOSE_ALL, 0, 6 * ASKED + 1, 1000 * MS);
+    driver.tick(2000 * MS);
+    driver.tick(2001 * MS);
+    assert_eq!(driver.seen.of(Counter::BytesLost), u64::from(ASKED + ANSWERED));
+    let (first, later) = driver.seen.requests.split_first().expect("requests");
+    assert!(first.1, "nothing spoke against it yet");
+    assert!(!later.is_empty() && later.iter().all(|request| *request == (0, false)), "{later:?}");
+}

@@ -3,6 +3,7 @@
 mod change;
 mod datagrams;
 mod ends;
+mod hidden;
 mod layer;
 mod lengthened;
 mod memory;

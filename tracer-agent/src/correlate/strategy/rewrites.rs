@@ -9,6 +9,8 @@ pub(super) struct Rewrites(Vec<Rewrite>);
 struct Rewrite {
     from: Box<[u8]>,
     to: Box<[u8]>,
+    /// It was seen more than once.
+    is_used: bool,
 }
 
 impl Rewrites {
@@ -20,13 +22,24 @@ impl Rewrites {
     pub(super) fn learn(&mut self, server: &[u8], upstream: &[u8]) {
         let Some(Split { server, upstream, .. }) = split(server, upstream) else { return };
         let is_short = server.len() <= Self::LONGEST && upstream.len() <= Self::LONGEST;
-        if is_short && self.0.len() < Self::MOST && !self.has(server, upstream) {
-            self.0.push(Rewrite { from: server.into(), to: upstream.into() });
+        let known = self.0.iter_mut().find(|known| known.is(server, upstream));
+        if let Some(known) = known {
+            known.is_used = true;
+        } else if is_short {
+            // One that came once, the oldest, makes room: what is used stays.
+            if self.0.len() >= Self::MOST
+                && let Some(at) = self.0.iter().position(|known| !known.is_used)
+            {
+                self.0.remove(at);
+            }
+            if self.0.len() < Self::MOST {
+                self.0.push(Rewrite { from: server.into(), to: upstream.into(), is_used: false });
+            }
         }
     }
 
     fn has(&self, server: &[u8], upstream: &[u8]) -> bool {
-        self.0.iter().any(|known| (&*known.from, &*known.to) == (server, upstream))
+        self.0.iter().any(|known| known.is(server, upstream))
     }
 
     /// The server request, of those that wait with these targets, that an upstream request of this target continues: the
@@ -46,6 +59,12 @@ impl Rewrites {
         let (at, end) = fitting.max_by_key(|(_, end)| end.len())?;
         let mut with_end = waiting.filter(|server| server.ends_with(end));
         (with_end.next().is_some() && with_end.next().is_none()).then_some(at)
+    }
+}
+
+impl Rewrite {
+    fn is(&self, from: &[u8], to: &[u8]) -> bool {
+        (&*self.from, &*self.to) == (from, to)
     }
 }
 
@@ -109,6 +128,13 @@ mod tests {
             rewrites.learn(format!("/{n}/x").as_bytes(), b"/y/x");
         }
         assert_eq!(rewrites.0.len(), Rewrites::MOST);
+        rewrites.learn(b"/used/1", b"/new/1");
+        rewrites.learn(b"/used/2", b"/new/2");
+        for n in 0..100 {
+            rewrites.learn(format!("/once/{n}/x").as_bytes(), b"/z/x");
+        }
+        assert_eq!(rewrites.0.len(), Rewrites::MOST);
+        assert_eq!(only(&rewrites, &["/used/5", "/r/0"], "/new/5"), Some(0), "what is used stays");
         rewrites.learn(b"", b"");
         rewrites.learn(b"*", b"/");
     }

@@ -126,8 +126,10 @@ enum Chunk {
 const LAST_CHUNK: &[u8; 7] = b"\r\n0\r\n\r\n";
 
 impl Chunks {
-    /// Longest line of extensions or of the trailer.
+    /// Longest line of extensions.
     const MAX_LINE: u32 = 16 * 1024;
+    /// Bytes of trailers in which their end is looked for.
+    const MAX_TRAILERS: u32 = 64 * 1024;
 
     /// Before the first chunk.
     pub(super) fn new() -> Self {
@@ -205,8 +207,9 @@ impl Chunks {
                         b'\r' => {}
                         _ => *length += 1,
                     }
-                    if *total > 4 * Self::MAX_LINE {
-                        return BodyProgress::Invalid;
+                    if *total > Self::MAX_TRAILERS {
+                        // The next message tells where it ends.
+                        self.lose();
                     }
                 }
             }

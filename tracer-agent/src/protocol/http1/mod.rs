@@ -31,7 +31,9 @@ use self::{
     segment::SegmentOf,
     tentative::{Reader, Tentative},
 };
-use super::interface::{self, Call, End, Next, Parser, Protocol, Role, Side, Start, Want, Yield};
+use super::interface::{
+    self, Call, End, Next, Parser, Protocol, Role, SentRequest, Side, Start, Want, Yield,
+};
 use crate::{
     exchange::{Opened, Outcome},
     ledger::Counter,
@@ -719,6 +721,48 @@ impl Parser for Http1 {
         }
     }
 
+    fn lacks_request(&self) -> bool {
+        self.role == Role::Server
+            && self.request.is_body_lost()
+            && self.queue.is_empty()
+            && !self.response.is_busy()
+            && !self.done
+            && self.resync.is_none()
+    }
+
+    fn request_in_flight(&self) -> Option<SentRequest> {
+        if self.done || self.resync.is_some() {
+            return None;
+        }
+        let (offset, head) = self.queue.only_unanswered()?;
+        Some(SentRequest { offset, length: head.len() as u64, head: head.clone() })
+    }
+
+    fn supply_request(&mut self, request: &SentRequest, call: &Call, out: &mut Vec<Yield>) {
+        // What is not known to have been read may be behind this response; what was read before has its own.
+        let Some(behind) = self.request.offset.checked_sub(request.offset + request.length) else { return };
+        if request.offset <= self.request.begin_offset {
+            return;
+        }
+        let Some(scanned) = head::scan(&request.head) else { return };
+        let call = Call { start_ns: self.request.last_ns, end_ns: self.request.last_ns, ..*call };
+        self.end_body(Side::Request, out);
+        (self.request.begin, self.request.begin_offset) = (call, request.offset);
+        self.request_head(request.head.clone(), scanned, &call, out);
+        // Of its body, this much has gone by.
+        if let Phase::Body(body) = &mut self.request.phase
+            && behind > 0
+        {
+            let progress = body.skip(behind, &call);
+            let size = body.size();
+            self.queue.body_moved(None);
+            if let BodyProgress::Done(_) = progress {
+                self.request.phase = Phase::Start;
+                self.queue.request_done(call.end_ns, size);
+            }
+        }
+    }
+
     fn is_answered(&self) -> bool {
         self.resync.as_ref().is_some_and(Resync::is_at_boundary)
             || self.tentative.as_ref().is_some_and(|tentative| tentative.complete_ns().is_some())
@@ -751,6 +795,7 @@ impl Http1 {
             End::Reset => (Outcome::Reset, Outcome::Reset),
             End::Left => (Outcome::Left, Outcome::Left),
             End::Early => (Outcome::NoResponse, Outcome::Left),
+            End::Unseen => (Outcome::Lost, Outcome::Lost),
         };
         self.queue.abandon(now_ns, without, within, out);
     }

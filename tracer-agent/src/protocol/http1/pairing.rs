@@ -182,6 +182,13 @@ impl PipelinedRequests {
         self.waiting.front_mut()
     }
 
+    /// Where the request begins, and its head, if one alone waits and nothing of its response has come.
+    pub(super) fn only_unanswered(&self) -> Option<(u64, &Bytes)> {
+        let pending = self.waiting.front().filter(|_| self.waiting.len() == 1)?;
+        let is_open = pending.response.is_none() && !pending.reported;
+        is_open.then_some((pending.offset, pending.head()))
+    }
+
     /// Bytes of memory that the heads which wait and the bodies which are kept take.
     pub(super) fn retained_bytes(&self) -> usize {
         if !self.has_bodies {

@@ -674,6 +674,36 @@ fn a_response_whose_framing_was_lost_is_not_truncated_by_the_close() {
 }
 
 #[test]
+fn trailers_of_any_length_leave_a_response_with_its_status_and_the_next_one_whole() {
+    for copied in [64 * 1024, 256] {
+        let mut driver = Driver::new(Start::Birth);
+        driver.call(Q, b"GET /0 HTTP/1.1\r\n\r\n");
+        driver.call(A, b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n0\r\n");
+        for trailers in b"A: b\r\n".repeat(20_000).chunks(60_000) {
+            driver.copied(A, trailers, copied, 8);
+        }
+        driver.call(A, b"\r\n");
+        let ended_at = driver.now;
+        driver.call(Q, b"GET /1 HTTP/1.1\r\n\r\n");
+        driver.call(A, b"HTTP/1.1 201 OK\r\nContent-Length: 0\r\n\r\n");
+        let found = driver.exchanges();
+        assert_eq!(pairs(&driver), [("/0".to_owned(), Some(200)), ("/1".to_owned(), Some(201))], "{copied}");
+        assert_eq!(found[0].end_ns, ended_at);
+        assert_eq!(found.iter().filter(|made| made.outcome == Outcome::Truncated).count(), 0);
+        let mut driver = Driver::new(Start::Birth);
+        driver.call(Q, b"GET /0 HTTP/1.1\r\n\r\n");
+        driver.call(A, b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n0\r\n");
+        for trailers in [&b"A: b\r\n".repeat(20_000)[..], b"\r\n"].concat().chunks(60_000) {
+            driver.copied(A, trailers, copied, 8);
+        }
+        driver.close(End::Closed);
+        let found = driver.exchanges();
+        assert_eq!((found.len(), found[0].outcome), (1, Outcome::Lost), "{copied}");
+        assert_eq!(http(driver.exchanges()[0]).status, Some(200));
+    }
+}
+
+#[test]
 fn an_answer_that_comes_before_the_body_ends_makes_no_request_of_that_body() {
     let mut driver = Driver::new(Start::Birth);
     driver.call(Q, b"POST /0 HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n");

@@ -287,6 +287,7 @@ impl Parser for Toy {
             End::Closed | End::Early => Outcome::NoResponse,
             End::Reset => Outcome::Reset,
             End::Left => Outcome::Left,
+            End::Unseen => Outcome::Lost,
         };
         self.end_questions(u64::MAX, outcome, now_ns, out);
     }

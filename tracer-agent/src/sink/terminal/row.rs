@@ -1,6 +1,6 @@
 //! What a person reads of a span.
 
-use super::escape::printable;
+use super::escape::{duration, printable};
 use crate::span::{Span, Status, semconv};
 
 /// Most characters of a target and of a host that are kept.
@@ -55,6 +55,12 @@ impl<'a> Row<'a> {
     /// The service's name, so many characters of it.
     pub(super) fn service(&self, most: usize) -> String {
         printable(&self.span.resource.service_name, most)
+    }
+
+    /// How long it took; with `>` if it took longer, because its end was not seen.
+    pub(super) fn duration(&self) -> String {
+        let least = if self.span.has_known_end() { "" } else { ">" };
+        format!("{least}{}", duration(self.span.duration_ns()))
     }
 
     pub(super) fn is_error(&self) -> bool {

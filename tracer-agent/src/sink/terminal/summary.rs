@@ -5,10 +5,17 @@ use std::{collections::HashMap, fmt::Write};
 use hdrhistogram::Histogram;
 
 use super::escape::{duration, printable};
-use crate::span::{Span, Status};
+use crate::{
+    route::earns_name,
+    span::{Span, Status, semconv},
+};
 
-/// Endpoints that are told apart; the rest is one line.
+/// Endpoints that are told apart; the rest is one line of each direction.
 const MAX_ENDPOINTS: usize = 500;
+/// Endpoints that join the rest when there are more: those that are used least.
+const FOLDED: usize = MAX_ENDPOINTS / 4;
+/// Service and endpoint of the rest.
+const OTHER: &str = "(other)";
 /// Lines that are shown.
 const MAX_LINES: usize = 40;
 
@@ -19,15 +26,22 @@ const SHORTEST_FOR_RATE: f64 = 1.0;
 /// secret key.
 #[derive(Default)]
 pub struct Summary {
-    endpoints: HashMap<(String, bool, String), EndpointRow>,
+    endpoints: HashMap<EndpointKey, EndpointRow>,
     first_ns: u64,
     last_ns: u64,
     spans: u64,
+    /// Those whose end was not seen: they have no duration.
+    unended: u64,
 }
+
+/// Service, whether it is the server, and the span's name.
+type EndpointKey = (String, bool, String);
 
 struct EndpointRow {
     count: u64,
     errors: u64,
+    /// Responses that show that the endpoint exists.
+    earned: u64,
     /// Microseconds.
     latency: Histogram<u32>,
     longest_ns: u64,
@@ -43,17 +57,42 @@ impl Summary {
         self.last_ns = self.last_ns.max(span.end_unix_ns);
         let service = &span.resource.service_name;
         let is_server = span.kind.is_incoming();
-        let mut key = (service.clone(), is_server, span.name.to_string());
+        let key = (service.clone(), is_server, span.name.to_string());
         if self.endpoints.len() >= MAX_ENDPOINTS && !self.endpoints.contains_key(&key) {
-            key = ("(other)".to_owned(), is_server, "(other)".to_owned());
+            self.fold_least_used();
         }
         let endpoint = self.endpoints.entry(key).or_insert_with(EndpointRow::new);
         endpoint.count += 1;
+        let status = span.int(semconv::HTTP_RESPONSE_STATUS_CODE);
+        endpoint.earned += u64::from(status.is_none_or(|status| earns_name(u16::try_from(status).ok())));
         endpoint.errors += u64::from(matches!(span.status, Status::Error(_)));
-        let taken_ns = span.end_unix_ns.saturating_sub(span.start_unix_ns);
+        if !span.has_known_end() {
+            self.unended += 1;
+            return;
+        }
+        let taken_ns = span.duration_ns();
         endpoint.longest_ns = endpoint.longest_ns.max(taken_ns);
         // Bounded, so that the histogram cannot grow without end; the longest is kept exactly.
         let _ = endpoint.latency.record((taken_ns / 1000).min(DAY_US));
+    }
+
+    /// The endpoints that are used least join the rest. Requests that were refused count less than all others, so that
+    /// a client that tries paths displaces nothing that is used.
+    #[cold]
+    fn fold_least_used(&mut self) {
+        let is_other = |(service, _, name): &EndpointKey| service == OTHER && name == OTHER;
+        let mut used: Vec<(u64, u64, EndpointKey)> = self
+            .endpoints
+            .iter()
+            .filter(|(key, _)| !is_other(key))
+            .map(|(key, endpoint)| (endpoint.earned, endpoint.count, key.clone()))
+            .collect();
+        used.sort_unstable();
+        for (.., key) in used.into_iter().take(FOLDED) {
+            let Some(folded) = self.endpoints.remove(&key) else { continue };
+            let rest = (OTHER.to_owned(), key.1, OTHER.to_owned());
+            self.endpoints.entry(rest).or_insert_with(EndpointRow::new).add(&folded);
+        }
     }
 
     /// Spans that were counted.
@@ -91,6 +130,9 @@ impl Summary {
         );
         for (index, ((_, is_server, _), endpoint)) in rows.iter().enumerate().take(MAX_LINES) {
             let at = |quantile| {
+                if endpoint.latency.is_empty() {
+                    return "-".to_owned();
+                }
                 let ns = endpoint.latency.value_at_quantile(quantile).saturating_mul(1000);
                 duration(ns.min(endpoint.longest_ns))
             };
@@ -106,12 +148,22 @@ impl Summary {
                 at(0.5),
                 at(0.95),
                 at(0.99),
-                duration(endpoint.longest_ns),
+                if endpoint.latency.is_empty() { "-".to_owned() } else { duration(endpoint.longest_ns) },
             );
         }
         if rows.len() > MAX_LINES {
             let rest: u64 = rows.iter().skip(MAX_LINES).map(|(_, endpoint)| endpoint.count).sum();
             let _ = writeln!(text, "… and {} more endpoints with {rest} requests", rows.len() - MAX_LINES);
+        }
+        match self.unended {
+            0 => {}
+            1 => text += "1 span whose end was not seen is counted, and left out of the times.\n",
+            more => {
+                let _ = writeln!(
+                    text,
+                    "{more} spans whose ends were not seen are counted, and left out of the times."
+                );
+            }
         }
         text
     }
@@ -119,7 +171,17 @@ impl Summary {
 
 impl EndpointRow {
     fn new() -> Self {
-        Self { count: 0, errors: 0, latency: new_histogram(), longest_ns: 0 }
+        Self { count: 0, errors: 0, earned: 0, latency: new_histogram(), longest_ns: 0 }
+    }
+
+    /// Counts what another one has counted.
+    fn add(&mut self, other: &Self) {
+        self.count += other.count;
+        self.errors += other.errors;
+        self.earned += other.earned;
+        self.longest_ns = self.longest_ns.max(other.longest_ns);
+        // Both have the same bounds.
+        let _ = self.latency.add(&other.latency);
     }
 }
 
@@ -189,8 +251,52 @@ mod tests {
         for index in 0..2 * MAX_ENDPOINTS {
             summary.add(&span(&format!("GET /{index}"), SpanKind::Server, 0, 1, Status::Unset));
         }
-        assert_eq!(summary.endpoints.len(), MAX_ENDPOINTS + 1);
+        assert!(summary.endpoints.len() <= MAX_ENDPOINTS + 1, "{}", summary.endpoints.len());
         assert_eq!(summary.endpoints.values().map(|endpoint| endpoint.count).sum::<u64>(), 1000);
         assert!(summary.table().lines().count() <= MAX_LINES + 2);
+    }
+
+    #[test]
+    fn endpoints_that_a_scanner_tries_displace_none_that_is_used() {
+        let mut summary = Summary::default();
+        // Found by the scanner first, and each more often than the service's own.
+        for index in 0..MAX_ENDPOINTS {
+            for _ in 0..5 {
+                let mut span = span(&format!("GET /{index}"), SpanKind::Server, 0, 1, Status::Unset);
+                span.attributes.int(semconv::HTTP_RESPONSE_STATUS_CODE, 404);
+                summary.add(&span);
+            }
+        }
+        for index in 0..3 * MAX_ENDPOINTS {
+            summary.add(&span(&format!("GET /{}", index % 40), SpanKind::Client, 0, 1, Status::Unset));
+            summary.add(&span(&format!("GET /once/{index}"), SpanKind::Client, 0, 1, Status::Unset));
+        }
+        let kept = |index: u64| {
+            let key = ("shop".to_owned(), false, format!("GET /{index}"));
+            summary.endpoints.get(&key).map_or(0, |endpoint| endpoint.count)
+        };
+        let fewest = (0..40).map(kept).min();
+        assert!(fewest >= Some(30), "{fewest:?} of 37");
+        let all = 5 * MAX_ENDPOINTS as u64 + 6 * MAX_ENDPOINTS as u64;
+        assert_eq!(summary.endpoints.values().map(|endpoint| endpoint.count).sum::<u64>(), all);
+    }
+
+    #[test]
+    fn a_span_whose_end_was_not_seen_counts_and_has_no_time() {
+        let mut summary = Summary::default();
+        let mut unended = span("GET /a", SpanKind::Client, 0, 1, Status::Unset);
+        unended.attributes.bool(semconv::TRACER_HTTP_END_UNKNOWN, true);
+        summary.add(&unended);
+        let text = summary.table();
+        assert!(text.contains("  1        -       0        -        -        -        -\n"), "{text}");
+        assert!(
+            text.ends_with("1 span whose end was not seen is counted, and left out of the times.\n"),
+            "{text}"
+        );
+        summary.add(&span("GET /a", SpanKind::Client, 0, 304_000, Status::Unset));
+        summary.add(&unended);
+        let text = summary.table();
+        assert!(text.contains("  3        -       0    304ms    304ms    304ms    304ms\n"), "{text}");
+        assert!(text.contains("\n2 spans whose ends were not seen are counted"), "{text}");
     }
 }

@@ -3,7 +3,7 @@
 use std::io::Write;
 
 use super::{
-    escape::{bytes, columns, duration, fit},
+    escape::{bytes, columns, fit},
     row::{Row, clock_time},
     style::{DIM, Palette},
 };
@@ -42,7 +42,7 @@ impl TextLines {
             row.method,
             fit(&row.target, TARGET_WIDTH),
             self.palette.status(row.tone, &format!("{:<8}", row.status)),
-            duration(row.span.duration_ns()),
+            row.duration(),
             row.body_bytes.map_or("?".to_owned(), |size| bytes(size.unsigned_abs())),
             self.palette.text(DIM, &row.span.peer.to_string()),
         );
