@@ -2,7 +2,9 @@
 
 pub mod candidate;
 pub mod capabilities;
+pub mod connections;
 pub mod describer;
+pub mod execution;
 pub mod facts;
 pub mod glob;
 pub mod holders;
