@@ -1,13 +1,21 @@
-//! What the agent reads of processes: whose files it opens, what their names do, and what it says when it may not look.
+//! What the agent reads of processes: whose files it opens, what their names do, what it says when it may not look, and
+//! which of a family of processes are a service.
 
 use std::{
+    collections::BTreeMap,
     fs,
     os::unix::fs::{PermissionsExt, chown, symlink},
     path::Path,
     process::{Command, Stdio},
+    time::Duration,
 };
 
-use tracer_tests::{Agent, Folder, programs::Ended, tracer, wait_until};
+use tracer_tests::{
+    Agent, Folder, LONGEST, eventually,
+    programs::{Ended, Program, curl, free_port},
+    receiver::Receiver,
+    root, tracer, wait_until,
+};
 
 /// A user who owns nothing here, and another one.
 const NOBODY: u32 = 65_534;
@@ -219,4 +227,183 @@ fn a_program_of_32_bits_is_told_and_exits_with_77() {
         message.contains(&format!("process {pid} cannot be traced: it is a 32-bit program")),
         "{message}"
     );
+}
+
+#[test]
+fn the_kernel_forgets_how_a_process_works_when_that_ends_though_the_agent_does_not_look() {
+    let program = running(Command::new("sleep").arg("613.5"));
+    let pid = program.0.id();
+    let agent = Agent::start(&["--pid", &pid.to_string(), "--output", "none", "--propagation", "headers"]);
+    // As bpftool shows keys: bytes, the lowest first.
+    let key = pid.to_le_bytes().map(|byte| format!("\"0x{byte:02x}\"")).join(",");
+    let is_known = || {
+        let map = Command::new("bpftool").args(["--json", "map", "dump", "name", "PROFILES"]).output();
+        String::from_utf8(map.expect("bpftool runs").stdout).expect("UTF-8").contains(&key)
+    };
+    wait_until("its profile is known", is_known);
+    agent.signal(libc::SIGSTOP);
+    drop(program);
+    let is_forgotten = eventually(Duration::from_secs(5), || !is_known());
+    agent.signal(libc::SIGCONT);
+    assert!(is_forgotten, "its pid is another's");
+    agent.stop();
+}
+
+/// Programs that start services, with ports that these serve on. Each family has a child that serves nothing.
+struct Families {
+    folder: Folder,
+    /// Of the services, by name.
+    ports: BTreeMap<&'static str, u16>,
+    programs: Vec<Program>,
+}
+
+impl Families {
+    /// Names of the services. Those of one family stand together.
+    const SERVICES: [&str; 7] = ["billing", "parcels", "orders", "stock", "cart", "search", "shop"];
+
+    /// Nothing runs yet.
+    fn new() -> Self {
+        let folder = Folder::new();
+        for name in Self::SERVICES.into_iter().chain(["mailer"]) {
+            fs::copy(root().join("tests/apps/inherited.py"), folder.file(&format!("{name}.py")))
+                .expect("copied");
+        }
+        let application =
+            "def app(environ, start):\n    start('200 OK', [('Content-Length', '2')])\n    return [b'ok']\n";
+        fs::write(folder.file("shop.py"), application).expect("written");
+        Self { folder, ports: Self::SERVICES.map(|name| (name, free_port())).into(), programs: Vec::new() }
+    }
+
+    /// A command of Python for a copy of the service.
+    fn python(&self, name: &str, arguments: &str) -> String {
+        format!("/usr/bin/python3 {} {arguments}", self.folder.file(&format!("{name}.py")).display())
+    }
+
+    /// Starts them all.
+    fn start(&mut self) {
+        let port = |name: &'static str| self.ports[name];
+        // Whoever runs the service holds its socket before.
+        let activated = |options: &str, name: &'static str, arguments: &str| {
+            let listen = format!("systemd-socket-activate {options} -l 127.0.0.1:{}", port(name));
+            format!("{listen} {}", self.python(name, arguments))
+        };
+        let supervisor = format!(
+            "[supervisord]\nnodaemon=true\nuser=root\nlogfile=/dev/null\nlogfile_maxbytes=0\npidfile={}\n\
+             [fcgi-program:orders]\nsocket=tcp://127.0.0.1:{}\ncommand={}\n\
+             [program:stock]\ncommand={}\n[program:mailer]\ncommand={}\n",
+            self.folder.file("pid").display(),
+            port("orders"),
+            self.python("orders", "listener 0"),
+            self.python("stock", &format!("port {}", port("stock"))),
+            self.python("mailer", ""),
+        );
+        let configuration = self.folder.file("supervisord.conf");
+        fs::write(&configuration, supervisor).expect("written");
+        let beside_mailer = |name: &'static str| {
+            let server = self.python(name, &format!("port {}", port(name)));
+            format!("{} & {server}; wait", self.python("mailer", ""))
+        };
+        let commands = [
+            activated("", "billing", "listener 3"),
+            activated("--accept", "parcels", "connection 3"),
+            // Without random addresses only the kernel knows who was forked.
+            format!("exec setarch -R /usr/bin/supervisord -c {}", configuration.display()),
+            format!("exec tini -s -- sh -c '{}'", beside_mailer("cart")),
+            format!("exec unshare --pid --fork --kill-child sh -c '{}'", beside_mailer("search")),
+            format!("exec gunicorn --workers 2 --bind 127.0.0.1:{} shop:app", port("shop")),
+        ];
+        let programs = commands.map(|command| {
+            Program::start_quiet(&command, 0, |_| {
+                let mut shell = Command::new("sh");
+                shell
+                    .args(["-c", &command])
+                    .current_dir(self.folder.path())
+                    .env("PYTHONDONTWRITEBYTECODE", "1");
+                shell
+            })
+        });
+        self.programs.extend(programs);
+        let listening = || fs::read_to_string("/proc/net/tcp").expect("readable");
+        for (name, port) in &self.ports {
+            let socket = format!(" 0100007F:{port:04X} 00000000:0000 0A ");
+            wait_until(name, || listening().contains(&socket));
+        }
+        wait_until("all children run", || {
+            self.running("mailer").len() == 3 && self.running("shop:app").len() == 3
+        });
+    }
+
+    /// Pids of the processes whose command lines contain this, beside its folder.
+    fn running(&self, word: &str) -> Vec<u32> {
+        let folder = self.folder.path();
+        let is_ours = |pid: &u32| {
+            let directory = fs::read_link(format!("/proc/{pid}/cwd")).unwrap_or_default();
+            let command = fs::read_to_string(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+            let exe = fs::read_link(format!("/proc/{pid}/exe")).unwrap_or_default();
+            directory == folder && command.contains(word) && exe.to_string_lossy().contains("python")
+        };
+        let processes = fs::read_dir("/proc").expect("readable").flatten();
+        processes.filter_map(|entry| entry.file_name().to_str()?.parse().ok()).filter(is_ours).collect()
+    }
+
+    fn agent(&self, receiver: &Receiver) -> Agent {
+        let endpoint = receiver.http_endpoint();
+        let ports: Vec<String> = self.ports.values().map(u16::to_string).collect();
+        let mut arguments = vec!["--otlp-endpoint", &endpoint, "--output", "none", "--log-level", "debug"];
+        arguments.extend(ports.iter().flat_map(|port| ["--port", port]));
+        Agent::start(&arguments)
+    }
+
+    /// Each service has one request, and is called by its name; nobody else is a service but who accepts for `parcels`.
+    fn check(&self, agent: &Agent, receiver: &Receiver) {
+        for (name, port) in &self.ports {
+            curl(&[&format!("http://127.0.0.1:{port}/{name}")]);
+        }
+        wait_until("all spans", || receiver.count() >= self.ports.len());
+        let spans: BTreeMap<String, Option<String>> = receiver
+            .spans()
+            .iter()
+            .map(|span| (span.path(), span.resource_attribute("service.name")))
+            .collect();
+        let expected = self.ports.keys().map(|name| (format!("/{name}"), Some((*name).to_owned())));
+        assert_eq!(spans, expected.collect());
+        // The number of processes of each service that runs.
+        let mut services = Vec::new();
+        let expected =
+            ["billing 1", "cart 1", "orders 1", "search 1", "shop 3", "stock 1", "systemd-socket-activate 1"];
+        eventually(LONGEST, || {
+            let status = agent.status();
+            let running = status["services"].as_array().cloned().unwrap_or_default();
+            services = running
+                .iter()
+                .filter(|service| service["processes"] != 0)
+                .map(|service| {
+                    format!("{} {}", service["name"].as_str().unwrap_or_default(), service["processes"])
+                })
+                .collect();
+            services.sort_unstable();
+            services == expected
+        });
+        assert_eq!(services, expected);
+    }
+}
+
+#[test]
+fn of_families_that_run_a_port_selects_who_serves_on_it() {
+    let mut families = Families::new();
+    families.start();
+    let receiver = Receiver::start();
+    let agent = families.agent(&receiver);
+    families.check(&agent, &receiver);
+    agent.stop();
+}
+
+#[test]
+fn of_families_that_start_later_a_port_selects_who_serves_on_it() {
+    let mut families = Families::new();
+    let receiver = Receiver::start();
+    let agent = families.agent(&receiver);
+    families.start();
+    families.check(&agent, &receiver);
+    agent.stop();
 }

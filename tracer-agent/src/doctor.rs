@@ -13,7 +13,7 @@ use crate::{
     agent::status::{ServiceStatus, StatusReport},
     kernel::{DataHooks, FLOOR, LoadedPrograms, PRE_SEND, Switches, TRACEPOINTS, parse_version},
     outside::escaped,
-    process::{capabilities, facts::Proc},
+    process::{capabilities, execution::continues, facts::Proc},
 };
 
 /// How a check came out.
@@ -333,7 +333,7 @@ fn explain_in(lines: &mut Vec<String>, pid: u32, proc: &Proc, agent: Option<&Sta
         if service.is_some() {
             break;
         }
-        ancestor = proc.parent(current).filter(|parent| *parent > 1);
+        ancestor = proc.parent(current).filter(|parent| *parent > 1 && continues(proc, current, *parent));
     }
     let Some(service) = service else {
         lines.push("The agent does not trace it: no selector matches it, or one excludes it.".to_owned());

@@ -213,6 +213,10 @@ impl Pipeline {
                     self.stage.excluded.clear();
                 }
                 self.stage.excluded.insert(pid);
+                self.stage.correlator.forget_process(pid);
+                if self.stage.processes.remove(pid) {
+                    self.stage.ledger.fold(pid);
+                }
             }
             Input::SelectedLate { pid } => self.stage.count(pid, Counter::SelectedLate, 1),
             Input::AttachFailed { pid } => self.stage.count(pid, Counter::AttachFailed, 1),

@@ -107,6 +107,17 @@ const HOST: &[Need] = &[
         why: "installs OpenTelemetry's SDK for Python",
     },
     Need { present: || runs("ip"), package: "iproute2", why: "makes network namespaces in a test" },
+    Need {
+        present: || runs("supervisord"),
+        package: "supervisor",
+        why: "starts services that a test traces",
+    },
+    Need { present: || runs("tini"), package: "tini", why: "is the parent of a service that a test traces" },
+    Need {
+        present: || runs("systemd-socket-activate"),
+        package: "systemd",
+        why: "holds the sockets of services that a test traces",
+    },
     Need { present: || runs("nft"), package: "nftables", why: "translates addresses in a test" },
 ];
 

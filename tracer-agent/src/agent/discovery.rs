@@ -2,11 +2,15 @@
 
 #![forbid(unsafe_code)]
 
+mod serving;
+mod sweep;
+
 use std::{collections::BTreeMap, io, os::linux::fs::MetadataExt};
 
 use rustc_hash::{FxHashMap, FxHashSet};
 use tracer_common::{FileKey, Kind, ProcessRecord, Seeds};
 
+use self::{serving::Serving, sweep::Sweep};
 use crate::{
     clock,
     event::{Event, Exec, Input, Malformed, Tell},
@@ -15,8 +19,9 @@ use crate::{
         candidate::Looked,
         capabilities,
         describer::Describer,
+        execution::{continues, is_of_multiprocessing},
         facts::{Proc, ProcessFacts, ProcessStat},
-        holders::{Holder, mere_holders},
+        holders::is_init,
         selector::{Decision, Selectors},
     },
     trace_context::sample::SamplingConfig,
@@ -32,12 +37,8 @@ pub struct Discovery {
     /// Selected processes that live, with the time since which they are known ([`clock::boot_ticks`]). A process of the
     /// same pid that started later is another one: the end of the first went by unseen.
     alive: FxHashMap<u32, u64>,
-    /// Those of them that a port alone selected, and their children that serve with them.
-    by_port: FxHashSet<u32>,
-    /// Processes that hold a socket of a selected port for services that they start, with their start.
-    holders: FxHashMap<u32, u64>,
-    /// Children of holders that hold no such socket, with their start.
-    strangers: FxHashMap<u32, u64>,
+    serving: Serving,
+    sweep: Sweep,
 }
 
 /// Why a process cannot be selected.
@@ -140,9 +141,8 @@ impl Discovery {
             selection,
             own_pid: std::process::id(),
             alive: FxHashMap::default(),
-            by_port: FxHashSet::default(),
-            holders: FxHashMap::default(),
-            strangers: FxHashMap::default(),
+            serving: Serving::default(),
+            sweep: Sweep::default(),
         }
     }
 
@@ -163,7 +163,7 @@ impl Discovery {
             }
         }
         let mut denied = 0;
-        let mut listening = Vec::new();
+        let (mut included, mut listening) = (Vec::new(), Vec::new());
         for pid in pids {
             if pid == self.own_pid {
                 continue;
@@ -176,7 +176,7 @@ impl Discovery {
                 match self.proc.facts(pid) {
                     Ok(facts) if facts.is_32_bit && is_named => return Err(DiscoveryError::Is32Bit(pid)),
                     Ok(facts) if self.selectors.is_by_port_alone(rule) => listening.push((facts, rule)),
-                    Ok(facts) => self.take(facts, Some(rule), tell),
+                    Ok(facts) => included.push((facts, rule)),
                     Err(error) if error.kind() == io::ErrorKind::PermissionDenied => is_denied = true,
                     Err(error) if is_named && error.kind() == io::ErrorKind::NotFound => {
                         return Err(DiscoveryError::NoProgram(pid));
@@ -201,85 +201,29 @@ impl Discovery {
                  AppArmor) may forbid it"
             );
         }
+        self.take_families(included, tell);
         self.take_servers(listening, tell);
         self.take_descendants(tell);
         Ok(())
     }
 
-    /// Of the processes that listen on a selected port, takes those that serve on it.
-    fn take_servers(&mut self, listening: Vec<(ProcessFacts, usize)>, tell: &mut dyn Tell) {
-        let holders: Vec<Holder> =
-            listening.iter().map(|(facts, _)| self.holder(facts.pid, facts.exe.clone())).collect();
-        let mere = mere_holders(&holders, |pid| self.proc.parent(pid));
-        for (facts, rule) in listening {
-            let pid = facts.pid;
-            if mere.contains(&pid) {
-                tracing::info!(
-                    pid,
-                    exe = facts.exe,
-                    "not traced: it only holds the socket for another program"
-                );
-                self.holders.insert(pid, facts.start_ticks);
+    /// Takes processes that rules include. Workers belong to their parents, if the same rule includes these.
+    fn take_families(&mut self, mut included: Vec<(ProcessFacts, usize)>, tell: &mut dyn Tell) {
+        let rules: FxHashMap<u32, (u32, usize)> =
+            included.iter().map(|(facts, rule)| (facts.pid, (facts.parent, *rule))).collect();
+        let generation = |pid: u32| {
+            let parent = |pid: &u32| rules.get(pid).map(|(parent, _)| *parent);
+            std::iter::successors(parent(&pid), parent).take(rules.len()).count()
+        };
+        included.sort_by_cached_key(|(facts, _)| generation(facts.pid));
+        for (facts, rule) in included {
+            let (pid, parent) = (facts.pid, facts.parent);
+            let is_of_parent = rules.get(&parent).is_some_and(|(_, of_parent)| *of_parent == rule);
+            if is_of_parent && !facts.is_32_bit && self.is_worker(pid, parent) {
+                self.take_worker(pid, parent, tell);
             } else {
-                self.by_port.insert(pid);
                 self.take(facts, Some(rule), tell);
             }
-        }
-    }
-
-    fn holder(&self, pid: u32, exe: String) -> Holder {
-        let sockets = self.proc.listening(pid).unwrap_or_default();
-        Holder { pid, exe, sockets: sockets.into_iter().map(|(_, inode)| inode).collect() }
-    }
-
-    /// Services that a holder has started since: nothing tells that they use its socket. Called once a second.
-    pub fn look_at_holders(&mut self, tell: &mut dyn Tell) {
-        let proc = &self.proc;
-        self.holders.retain(|pid, start| proc.stat(*pid).is_ok_and(|stat| stat.start_ticks == *start));
-        if self.holders.is_empty() {
-            return;
-        }
-        let Ok(pids) = self.proc.pids() else { return };
-        let mut found = Vec::new();
-        let mut strangers = FxHashMap::default();
-        for pid in pids {
-            let Ok(stat) = self.proc.stat(pid) else { continue };
-            if !self.holders.contains_key(&stat.parent) || self.is_alive(pid, stat.start_ticks) {
-                continue;
-            }
-            if self.strangers.get(&pid) == Some(&stat.start_ticks) {
-                strangers.insert(pid, stat.start_ticks);
-                continue;
-            }
-            match self.selectors.decide(&Looked::new(&self.proc, pid), false) {
-                Decision::Included(rule) => found.push((pid, stat.parent, rule)),
-                // Between its fork and its exec a service holds what its parent does.
-                _ if self.is_worker(pid, stat.parent) => {}
-                _ => {
-                    strangers.insert(pid, stat.start_ticks);
-                }
-            }
-        }
-        self.strangers = strangers;
-        for (pid, holder, rule) in found {
-            if !self.is_worker(pid, holder)
-                && let Ok(facts) = self.proc.facts(pid)
-            {
-                self.by_port.insert(pid);
-                self.take(facts, Some(rule), tell);
-                tell.tell(Input::SelectedLate { pid });
-                self.take_descendants(tell);
-            }
-        }
-    }
-
-    /// Whether a process that runs already serves with its parent, which a port selected: it runs the same program, or
-    /// uses the socket.
-    fn serves_with(&self, pid: u32, parent: u32) -> bool {
-        let holder = |pid| self.proc.exe(pid).ok().map(|(exe, _)| self.holder(pid, exe));
-        match (holder(pid), holder(parent)) {
-            (Some(child), Some(parent)) => child.exe == parent.exe || child.shares_with(&parent),
-            _ => false,
         }
     }
 
@@ -324,35 +268,43 @@ impl Discovery {
             }
             for (pid, parent) in found {
                 looked_at.insert(pid);
-                let is_by_port = self.by_port.contains(&parent);
-                if is_by_port && !self.serves_with(pid, parent) {
-                    continue;
-                }
-                if self.selectors.decide(&Looked::new(&self.proc, pid), true) == Decision::Excluded {
-                    self.drop_excluded(pid, tell);
-                    continue;
-                }
-                let Ok(facts) = self.proc.facts(pid) else { continue };
-                self.select_bit(pid);
-                if is_by_port {
-                    self.by_port.insert(pid);
-                }
-                if self.is_worker(pid, parent) {
-                    let process =
-                        ProcessRecord { kind: Kind::Fork as u8, pid, parent, ..ProcessRecord::default() };
-                    tell.tell(Input::Event(Event::Fork(process)));
-                } else {
-                    self.tell_facts(facts, None, tell);
-                }
+                self.take_child(pid, parent, tell);
             }
         }
     }
 
-    /// Whether a process was forked by its parent and has executed no program since.
+    /// Takes a process that runs already, unless a rule excludes it, or its parent serves on a port and it does not.
+    fn take_child(&mut self, pid: u32, parent: u32, tell: &mut dyn Tell) {
+        let is_member = self.serving.is_member(parent);
+        if is_member && !self.serves_with(pid, parent) {
+            if self.selection.contains(pid) {
+                self.let_go(pid, tell);
+            }
+            return;
+        }
+        if self.selectors.decide(&Looked::new(&self.proc, pid), true) == Decision::Excluded {
+            return self.drop_excluded(pid, tell);
+        }
+        if self.is_worker(pid, parent) {
+            self.take_worker(pid, parent, tell);
+        } else if let Ok(facts) = self.proc.facts(pid) {
+            if is_member {
+                self.serving.add(pid);
+            }
+            self.take(facts, None, tell);
+        }
+    }
+
+    /// Takes a process that continues its parent's program.
+    fn take_worker(&mut self, pid: u32, parent: u32, tell: &mut dyn Tell) {
+        self.select_bit(pid);
+        self.serving.forked(pid, parent);
+        tell.tell(Input::Event(Event::Fork(forked(pid, parent))));
+    }
+
+    /// Whether a process continues its parent's program.
     fn is_worker(&self, pid: u32, parent: u32) -> bool {
-        let layout = |pid| self.proc.stat(pid).ok().map(|stat| stat.layout);
-        let exe = |pid| self.proc.exe(pid).ok();
-        exe(pid).is_some() && exe(pid) == exe(parent) && layout(pid) == layout(parent)
+        continues(&self.proc, pid, parent)
     }
 
     /// Records of processes were lost: whoever carries a bit and is not known is looked at.
@@ -367,9 +319,14 @@ impl Discovery {
             lives && selection.contains(*pid)
         });
         let alive = &self.alive;
-        self.by_port.retain(|pid| alive.contains_key(pid));
+        self.serving.retain(|pid| alive.contains_key(&pid));
         for pid in self.proc.pids().unwrap_or_default() {
             if pid != self.own_pid && self.selection.contains(pid) && !self.alive.contains_key(&pid) {
+                let parent = self.proc.parent(pid).filter(|parent| self.is_still_alive(*parent));
+                if let Some(parent) = parent.filter(|parent| self.is_worker(pid, *parent)) {
+                    self.take_child(pid, parent, tell);
+                    continue;
+                }
                 let rule = match self.selectors.decide(&Looked::new(&self.proc, pid), true) {
                     Decision::Included(rule) => Some(rule),
                     Decision::Excluded => {
@@ -390,15 +347,35 @@ impl Discovery {
         match decoded {
             Ok(Event::Exec(exec)) => return self.executed(&exec, tell),
             Ok(Event::Listen(process)) => return self.listens(&process, tell),
-            Ok(Event::Fork(process)) => {
-                self.alive.insert(process.pid, clock::boot_ticks());
-            }
+            Ok(Event::Fork(process)) => return self.forks(&process, tell),
             Ok(Event::Exit(process)) => {
                 self.forget(process.pid);
             }
             Ok(Event::Data(_) | Event::Open(_) | Event::Close(_) | Event::Injection(_)) | Err(_) => {}
         }
         tell.tell(decoded.into());
+    }
+
+    /// A traced process has made another, which the kernel has selected.
+    fn forks(&mut self, process: &ProcessRecord, tell: &mut dyn Tell) {
+        let ProcessRecord { pid, parent, .. } = *process;
+        if self.serving.was_let_go(parent) {
+            return self.let_go(pid, tell);
+        }
+        self.end_predecessor(pid, tell);
+        self.alive.insert(pid, clock::boot_ticks());
+        self.serving.forked(pid, parent);
+        tell.tell(Input::Event(Event::Fork(*process)));
+    }
+
+    /// If a process has the pid of one that is known, that one has ended, though nothing told it.
+    fn end_predecessor(&mut self, pid: u32, tell: &mut dyn Tell) {
+        if let Some(since) = self.alive.get(&pid).copied()
+            && self.proc.stat(pid).is_ok_and(|stat| stat.start_ticks > since)
+        {
+            self.forget(pid);
+            tell.tell(Input::Event(Event::Exit(ended(pid))));
+        }
     }
 
     /// Whether a process is known to be selected, and not one before it that had its pid.
@@ -435,15 +412,14 @@ impl Discovery {
             Decision::Excluded => return self.drop_excluded(pid, tell),
             Decision::No if !inherits => return self.drop_excluded(pid, tell),
             Decision::No | Decision::Included(_) if was_selected => {}
-            Decision::No => self.take_if_there(pid, None, tell),
+            Decision::No => self.take_child(pid, stat.parent, tell),
             Decision::Included(rule) => {
                 if self.selectors.is_by_port_alone(rule) {
-                    let exe = self.proc.exe(pid).map(|(exe, _)| exe).unwrap_or_default();
-                    if (Holder { pid, exe, sockets: Vec::new() }).is_init() {
-                        self.holders.insert(pid, stat.start_ticks);
+                    if self.proc.exe(pid).is_ok_and(|(exe, _)| is_init(pid, &exe)) {
+                        self.serving.holds(pid, stat.start_ticks);
                         return self.drop_excluded(pid, tell);
                     }
-                    self.by_port.insert(pid);
+                    self.serving.add(pid);
                 }
                 self.take_if_there(pid, Some(rule), tell);
                 self.take_descendants(tell);
@@ -454,7 +430,7 @@ impl Discovery {
 
     fn forget(&mut self, pid: u32) {
         self.alive.remove(&pid);
-        self.by_port.remove(&pid);
+        self.serving.remove(pid);
     }
 
     fn executed(&mut self, exec: &Exec<'_>, tell: &mut dyn Tell) {
@@ -485,11 +461,17 @@ impl Discovery {
             Decision::Excluded if was_selected => self.drop_excluded(pid, tell),
             Decision::Excluded | Decision::No if !was_selected => {}
             Decision::Excluded => {}
+            Decision::No | Decision::Included(_) if was_selected && self.is_spawned(&facts) => {
+                tell.tell(event);
+                self.take_worker(pid, facts.parent, tell);
+            }
+            Decision::No if !self.still_serves(pid) => self.let_go(pid, tell),
             Decision::No => {
                 tell.tell(event);
                 self.take(facts, None, tell);
             }
             Decision::Included(rule) => {
+                self.included(pid, rule);
                 tell.tell(event);
                 self.take(facts, Some(rule), tell);
                 if !was_selected {
@@ -499,6 +481,12 @@ impl Discovery {
                 }
             }
         }
+    }
+
+    /// Whether a process is one of Python's `multiprocessing`, and its parent is traced.
+    fn is_spawned(&self, facts: &ProcessFacts) -> bool {
+        let ProcessFacts { pid, parent, command_line, .. } = facts;
+        is_of_multiprocessing(command_line) && self.is_still_alive(*parent) && self.is_worker(*pid, *parent)
     }
 
     fn take_if_there(&mut self, pid: u32, rule: Option<usize>, tell: &mut dyn Tell) {
@@ -546,6 +534,11 @@ impl Discovery {
         self.forget(pid);
         tell.tell(Input::Excluded { pid });
     }
+}
+
+/// A fork of which there is no record.
+fn forked(pid: u32, parent: u32) -> ProcessRecord {
+    ProcessRecord { kind: Kind::Fork as u8, pid, parent, ..ProcessRecord::default() }
 }
 
 /// The exit of a process whose record was lost.

@@ -197,7 +197,9 @@ impl Worker {
                     lost_processes = lost;
                     self.discovery.recover(&mut self.feed);
                 }
-                self.discovery.look_at_holders(&mut self.feed);
+                let served = self.served_suspects();
+                self.discovery.look_at_holders(&served, &mut self.feed);
+                self.discovery.sweep(&mut self.feed);
                 self.reconcile();
                 self.feed.count_losses();
                 if let Some(remembered) = self.feed.feedback.remembered() {
@@ -208,6 +210,15 @@ impl Worker {
             self.shared.alive.store(self.discovery.alive(), Ordering::Relaxed);
         }
         self.end();
+    }
+
+    /// Processes that may only hold a socket for others, and have served requests.
+    fn served_suspects(&self) -> Vec<u32> {
+        let served = self.feed.pipeline.ledger().processes();
+        self.discovery
+            .suspects()
+            .filter(|pid| served.get(pid).is_some_and(|counts| has_exchanges(counts)))
+            .collect()
     }
 
     fn obey(&mut self, command: WorkerCommand) {
@@ -367,6 +378,11 @@ fn executable(resource: &crate::span::Resource) -> String {
         Some((_, crate::span::Value::Str(path))) => path.to_string(),
         _ => String::new(),
     }
+}
+
+fn has_exchanges(counts: &Counts) -> bool {
+    let paired = [Counter::ExchangesPaired, Counter::ExchangesUnanswered, Counter::ExchangesOneWay];
+    paired.into_iter().any(|counter| counts.get(counter) > 0)
 }
 
 fn nonzero(counts: &Counts) -> Vec<Count> {

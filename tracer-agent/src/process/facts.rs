@@ -104,7 +104,7 @@ struct Listeners {
 }
 
 /// What `stat` tells of a process.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct ProcessStat {
     /// Parent.
     pub parent: u32,
@@ -113,6 +113,8 @@ pub struct ProcessStat {
     /// Where code begins and ends, and the stack begins. A fork keeps these addresses, an exec draws new ones
     /// (address space layout randomization). Zeros if they may not be read.
     pub layout: [u64; 3],
+    /// It has executed no program since it was forked.
+    pub is_forked: bool,
 }
 
 impl Default for Proc {
@@ -171,10 +173,14 @@ impl Proc {
         // The unit around a container is its runtime's, not the service's.
         facts.container = cgroups.lines().find_map(container_of);
         facts.unit = facts.container.is_none().then(|| cgroups.lines().find_map(unit_of)).flatten();
-        facts.directory = fs::read_link(self.path(pid, "cwd"))
-            .map(|path| path.to_string_lossy().into_owned())
-            .unwrap_or_default();
+        facts.directory = self.directory(pid);
         facts.environment = self.environment(pid);
+    }
+
+    /// The current directory; empty if it cannot be told.
+    pub(super) fn directory(&self, pid: u32) -> String {
+        let path = fs::read_link(self.path(pid, "cwd"));
+        path.map(|path| path.to_string_lossy().into_owned()).unwrap_or_default()
     }
 
     /// Adds what names the service and tells the program of a selected process, from files that the process or its
@@ -201,12 +207,14 @@ impl Proc {
 
     /// Some fields of `stat`, which stand behind the name in parentheses. The name may hold anything.
     pub fn stat(&self, pid: u32) -> io::Result<ProcessStat> {
+        /// Set by `fork`, cleared by `exec` (`include/linux/sched.h`).
+        const PF_FORKNOEXEC: u64 = 0x40;
         let text = bounded(&self.path(pid, "stat"))?;
         let text = String::from_utf8_lossy(&text);
         let fields: Vec<&str> =
             text.rsplit_once(')').map_or("", |(_, rest)| rest).split_whitespace().collect();
         // Numbered from 1 with the pid, as in proc_pid_stat(5); the list begins with the third.
-        let field = |number: usize| fields.get(number - 3)?.parse().ok();
+        let field = |number: usize| fields.get(number - 3)?.parse::<u64>().ok();
         let parent = fields.get(1).and_then(|field| field.parse().ok());
         parent
             .zip(field(22))
@@ -214,6 +222,7 @@ impl Proc {
                 parent,
                 start_ticks,
                 layout: [26, 27, 28].map(|number| field(number).unwrap_or_default()),
+                is_forked: field(9).unwrap_or_default() & PF_FORKNOEXEC != 0,
             })
             .ok_or_else(|| io::Error::other(format!("cannot understand the stat file of process {pid}")))
     }
@@ -327,17 +336,28 @@ impl Proc {
     }
 
     fn socket_inodes(&self, pid: u32) -> io::Result<Vec<u64>> {
-        let mut inodes = Vec::new();
+        Ok(self.sockets(pid)?.into_iter().map(|(_, inode)| inode).collect())
+    }
+
+    /// Descriptors of a process that are sockets, with their inodes.
+    ///
+    /// # Errors
+    /// As [`Self::listening_ports`].
+    pub fn sockets(&self, pid: u32) -> io::Result<Vec<(i32, u64)>> {
+        let mut sockets = Vec::new();
         for entry in fs::read_dir(self.path(pid, "fd"))?.flatten() {
             match fs::read_link(entry.path()) {
-                Ok(link) => inodes.extend(link.to_str().and_then(socket_inode)),
+                Ok(link) => {
+                    let number = entry.file_name().to_str().and_then(|name| name.parse().ok());
+                    sockets.extend(number.zip(link.to_str().and_then(socket_inode)));
+                }
                 // Who may list the descriptors need not be one who may read them.
                 Err(error) if error.kind() == io::ErrorKind::PermissionDenied => return Err(error),
                 // It was closed by now.
                 Err(_) => {}
             }
         }
-        Ok(inodes)
+        Ok(sockets)
     }
 }
 

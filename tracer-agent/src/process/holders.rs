@@ -5,7 +5,7 @@
 
 use rustc_hash::FxHashSet;
 
-use super::runtime::file_name;
+use super::{execution::Execution, runtime::file_name};
 
 /// Programs that listen for the services that they start, as the host's first process.
 const INITS: [&str; 2] = ["systemd", "init"];
@@ -17,8 +17,8 @@ const MOST_ANCESTORS: usize = 64;
 pub struct Holder {
     /// Its id.
     pub pid: u32,
-    /// Path of its executable.
-    pub exe: String,
+    /// What it executes.
+    pub execution: Execution,
     /// Inodes of its listening sockets.
     pub sockets: Vec<u64>,
 }
@@ -30,13 +30,19 @@ impl Holder {
     }
 
     /// Whether it listens for services that have not started: the host's init process.
-    pub fn is_init(&self) -> bool {
-        self.pid == 1 && INITS.contains(&file_name(&self.exe))
+    fn is_init(&self) -> bool {
+        is_init(self.pid, &self.execution.exe)
     }
 }
 
+/// Whether a process of this executable is the host's init process.
+pub fn is_init(pid: u32, exe: &str) -> bool {
+    pid == 1 && INITS.contains(&file_name(exe))
+}
+
 /// Those of `holders` that do not serve themselves: the host's init process, and processes that have passed a socket on
-/// to a descendant that runs another program. A server whose workers run its own program serves.
+/// to a descendant that runs another program. A server whose workers run its own program serves, even if it has passed
+/// the socket on to another program by mistake.
 pub fn mere_holders(holders: &[Holder], parent: impl Fn(u32) -> Option<u32>) -> FxHashSet<u32> {
     let descends = |from: u32, ancestor: u32| {
         std::iter::successors(parent(from), |pid| parent(*pid))
@@ -44,9 +50,10 @@ pub fn mere_holders(holders: &[Holder], parent: impl Fn(u32) -> Option<u32>) -> 
             .any(|pid| pid == ancestor)
     };
     let has_passed_on = |holder: &Holder| {
-        holders.iter().any(|other| {
-            other.exe != holder.exe && other.shares_with(holder) && descends(other.pid, holder.pid)
-        })
+        let heirs =
+            || holders.iter().filter(|other| other.shares_with(holder) && descends(other.pid, holder.pid));
+        let is_worker = |heir: &Holder| heir.execution.runs_program_of(&holder.execution);
+        heirs().next().is_some() && !heirs().any(is_worker)
     };
     let mere = holders.iter().filter(|holder| holder.is_init() || has_passed_on(holder));
     mere.map(|holder| holder.pid).collect()
@@ -55,13 +62,18 @@ pub fn mere_holders(holders: &[Holder], parent: impl Fn(u32) -> Option<u32>) -> 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::process::facts::ProcessStat;
 
     const NONE: [u32; 0] = [];
 
     fn mere(holders: &[(u32, &str, u64)], parents: &[(u32, u32)]) -> Vec<u32> {
         let holders: Vec<Holder> = holders
             .iter()
-            .map(|(pid, exe, socket)| Holder { pid: *pid, exe: (*exe).to_owned(), sockets: vec![*socket] })
+            .map(|(pid, exe, socket)| {
+                let execution =
+                    Execution::new((*exe).to_owned(), Vec::new(), String::new(), ProcessStat::default());
+                Holder { pid: *pid, execution, sockets: vec![*socket] }
+            })
             .collect();
         let parent = |pid| parents.iter().find(|(child, _)| *child == pid).map(|(_, parent)| *parent);
         let mut found: Vec<u32> = mere_holders(&holders, parent).into_iter().collect();
@@ -81,7 +93,11 @@ mod tests {
 
     #[test]
     fn a_server_with_workers_of_its_own_program_serves() {
-        assert_eq!(mere(&[(7, "/sbin/nginx", 5), (8, "/sbin/nginx", 5)], &[(8, 7), (7, 1)]), NONE);
+        let family = [(8, 7), (7, 1), (9, 7)];
+        let (master, worker) = ((7, "/sbin/nginx", 5), (8, "/sbin/nginx", 5));
+        assert_eq!(mere(&[master, worker], &family), NONE);
+        // A child that inherits the socket because nobody closes it.
+        assert_eq!(mere(&[master, worker, (9, "/bin/sh", 5)], &family), NONE);
     }
 
     #[test]

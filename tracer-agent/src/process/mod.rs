@@ -2,8 +2,10 @@
 
 pub mod candidate;
 pub mod capabilities;
+pub mod connections;
 pub mod describer;
 mod executable;
+pub mod execution;
 pub mod facts;
 pub mod glob;
 pub mod holders;

@@ -119,6 +119,12 @@ impl ProcessTable {
         }
     }
 
+    /// A process is no longer traced. Returns whether an instance is gone with it.
+    pub fn remove(&mut self, pid: u32) -> bool {
+        let removed = self.processes.remove(&pid);
+        removed.and_then(|process| process.instance).is_some_and(|instance| instance.pid == pid)
+    }
+
     /// Forgets a process that ended then, unless its pid is another's by now.
     fn forget(&mut self, ended_ns: u64, pid: u32) {
         if self.processes.get(&pid).is_some_and(|process| process.ended_ns == Some(ended_ns))

@@ -162,6 +162,8 @@ pub(crate) fn thread_gone(current: Current, process: bool) {
         if process {
             let pid = current.pid();
             bpf_map_delete_elem((&raw const SERVING).cast_mut().cast(), (&raw const pid).cast());
+            // The record of the exit may be lost, and the pid may be another's before the agent knows.
+            bpf_map_delete_elem((&raw const PROFILES).cast_mut().cast(), (&raw const pid).cast());
         }
     }
 }
