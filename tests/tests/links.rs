@@ -188,10 +188,11 @@ fn what_was_learned_of_a_program_outlives_the_agent() {
         let spans = receiver.wait_for(|spans| spans.len() >= 300);
         assert_no_link_is_wrong(&spans);
         assert_eq!((spans.len(), unlinked(&spans)), (300, 0));
-        let name = service_name(&spans);
-        let by_unit = found(&spans, &calls_for_work(&name, "unit")).0;
         // The second agent needs no learning, and no waiting.
-        assert!(first == 1000 || by_unit == 100, "{by_unit}");
+        if first == 5000 {
+            let name = service_name(&spans);
+            assert_eq!(found(&spans, &calls_for_work(&name, "unit")), (100, 100));
+        }
         agent.stop();
     }
     let kept = std::fs::read_to_string(format!("{state}/threads.json")).expect("kept");

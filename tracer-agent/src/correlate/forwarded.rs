@@ -65,11 +65,14 @@ pub(super) fn source(
         return Forwarded::Nothing;
     }
     for Incoming { trace_id, parent_id, format, .. } in carries.contexts() {
-        match only(open, process.in_flight(), |request| came_with(request, trace_id, Some(parent_id))) {
+        let others = process.in_flight().filter(|key| client.other_end != Some(*key));
+        match only(open, others, |request| came_with(request, trace_id, Some(parent_id))) {
             // One that has ended came with the same, and its process may still work for it.
             Some(_) if process.ended.has(hash(&[trace_id, parent_id])) => return Forwarded::Nothing,
             Some(found) => return Forwarded::From(found, *format),
-            None if process.received.has(*parent_id) => return Forwarded::FromEnded,
+            None if client.other_end.is_none() && process.received.has(*parent_id) => {
+                return Forwarded::FromEnded;
+            }
             None => {}
         }
         let is_like = |request: &OpenRequest| came_with(request, trace_id, None);
@@ -98,7 +101,8 @@ fn only_in_flight(
     if process.is_opaque() || process.ended.has(what) {
         return None;
     }
-    only(open, process.unanswered(client.start_ns), is_like)
+    let others = process.unanswered(client.start_ns).filter(|key| client.other_end != Some(*key));
+    only(open, others, is_like)
 }
 
 fn only(

@@ -213,6 +213,7 @@ impl Correlator {
                 target,
                 asked: &asked,
                 is_late,
+                other_end: other,
                 may_wait: !is_late
                     && carries.contexts().next().is_none()
                     && header.as_ref().is_none_or(|it| it.sent.is_none()),

@@ -96,7 +96,8 @@ impl Placer<'_> {
     ) -> Placement {
         let (key, pid) = (client.key, client.unit.pid);
         let process = self.processes.of(pid, self.rules);
-        let own = self_instrumented::own_context(process, self.open, self.seen, hop, carries);
+        let own =
+            self_instrumented::own_context(process, self.open, self.seen, (client.other_end, hop), carries);
         let source = match client.is_late {
             // The server requests in flight now need not be those in flight when it was sent.
             true => Forwarded::FromEnded,

@@ -51,18 +51,21 @@ impl OwnContext<'_> {
     }
 }
 
-/// The context that a client request carries.
+/// The context that a client request carries. A server request that came with it is no caller if it is the client
+/// request itself, at its other end.
 pub(super) fn own_context<'a>(
     process: &mut Process,
     open: &OpenRequests,
     seen: &mut FirstSeen,
-    hop: Hop,
+    (other_end, hop): (Option<Key>, Hop),
     carries: Carries<'a>,
 ) -> Option<OwnContext<'a>> {
     let context = carries.contexts().next()?;
     let is_first = seen.add(context.parent_id, hop);
     let named = Some((context.parent_id, Evidence::Header));
-    let came_with_it = |key: Key| open.get(key).is_some_and(|request| request.context.parent == named);
+    let came_with_it = |key: Key| {
+        other_end != Some(key) && open.get(key).is_some_and(|request| request.context.parent == named)
+    };
     let is_elsewhere = !is_first && !process.sent.has(context.parent_id);
     let maker = if !process.is_crowded() && process.in_flight().any(came_with_it) {
         Maker::Caller

@@ -65,6 +65,8 @@ pub(super) struct ClientRequest<'a> {
     pub(super) asked: &'a ShortBytes,
     /// See [`crate::exchange::Opened::is_late`].
     pub(super) is_late: bool,
+    /// The same request as it was received, if that was seen first: its process need not be another one.
+    pub(super) other_end: Option<Key>,
     /// It left without ids: its place in a trace may become known later.
     pub(super) may_wait: bool,
 }

@@ -415,3 +415,20 @@ fn what_a_receiver_calls_for_an_export_hangs_on_the_next_span_above_the_export()
         assert!(links.iter().all(|link| link.trace_id == below.trace_id));
     }
 }
+
+#[test]
+fn a_call_of_a_process_to_itself_is_its_own_whichever_end_is_seen_first() {
+    for is_server_first in [false, true] {
+        let mut world = world(Sdk::Adopt);
+        export_spans(&mut world, APP, &["shop"], &[(9, None, 2)]);
+        let (call, server) = world.connection(2);
+        let (_, outer) = world.connection(3);
+        let around = world.open(&outer, APP, 0, None);
+        let ends = if is_server_first { [&server, &call] } else { [&call, &server] };
+        let ends = ends.map(|end| world.open(end, APP, 0, Some(context(5, 6))));
+        for end in ends.iter().rev() {
+            assert!(world.close(end).is_suppressed, "the application exports it: {is_server_first}");
+        }
+        assert!(world.close(&around).is_suppressed);
+    }
+}
