@@ -24,11 +24,12 @@ type Part = fn() -> Result<()>;
 
 pub(crate) fn run(filter: &[&str]) -> Result<()> {
     raise_limits();
-    let parts: [(&str, Part); 5] = [
+    let parts: [(&str, Part); 6] = [
         ("rates", rates),
         ("processes", selected_processes),
         ("sockets", open_sockets),
         ("short", short_lived),
+        ("execs", unselected_execs),
         ("churn", churn),
     ];
     for (name, part) in parts {
@@ -209,25 +210,27 @@ fn open_sockets() -> Result<()> {
     Ok(())
 }
 
-fn short_lived() -> Result<()> {
-    const RATE: u64 = 1_000;
-    const TIME: Duration = Duration::from_secs(10);
+/// A program that starts others which end at once, and prints how many it has started.
+fn spawner(rate: u64, time: Duration) -> Command {
     let script = "import os, sys, time
 begin, count, rate = time.monotonic(), 0, float(sys.argv[1])
 while (now := time.monotonic() - begin) < float(sys.argv[2]):
-    while count < now * rate:
+    while count < now * rate and time.monotonic() - begin < float(sys.argv[2]):
         os.waitpid(os.posix_spawn('/bin/true', ['true'], {}), 0)
         count += 1
     time.sleep(0.001)
 print(count)";
-    let spawner = |time: Duration| {
-        let mut command = Command::new("/usr/bin/python3");
-        command.args(["-c", script, &RATE.to_string(), &time.as_secs().to_string()]);
-        command
-    };
+    let mut command = Command::new("/usr/bin/python3");
+    command.args(["-c", script, &rate.to_string(), &time.as_secs().to_string()]);
+    command
+}
+
+fn short_lived() -> Result<()> {
+    const RATE: u64 = 1_000;
+    const TIME: Duration = Duration::from_secs(10);
     // The spawner waits for the agent in its first second, and is selected with all that it starts.
     let gate = "import os, sys; sys.stdin.readline(); os.execv(sys.argv[1], sys.argv[1:])";
-    let real = spawner(TIME);
+    let real = spawner(RATE, TIME);
     let mut child = Command::new("/usr/bin/python3")
         .args(["-c", gate, "/usr/bin/python3"])
         .args(real.get_args())
@@ -250,6 +253,30 @@ print(count)";
         count_of(&status, "events.lost"),
     );
     agent.stop();
+    Ok(())
+}
+
+/// Processes that no selector names, with selectors that the kernel programs decide, and that the agent must decide.
+fn unselected_execs() -> Result<()> {
+    const TIME: Duration = Duration::from_secs(10);
+    println!("\nunselected execs: selector        wanted/s  execs/s  agent CPU us/exec  records lost");
+    for selector in [["--exe", "/srv/nothing"], ["--exe", "/srv/*/nothing"], ["--command", "*nothing*"]] {
+        for rate in [1_000, 1_000_000] {
+            let agent = Agent::start(&["--output", "none", "--log-level", "error", selector[0], selector[1]]);
+            let before = processes(&[agent.pid()]);
+            let output = spawner(rate, TIME).stderr(Stdio::inherit()).output()?;
+            let count: u64 = String::from_utf8_lossy(&output.stdout).trim().parse().context("no count")?;
+            let cpu = (processes(&[agent.pid()]) - before) as f64;
+            println!(
+                "{:>34}  {rate:>8}  {:>7.0}  {:>17.1}  {:>12}",
+                selector.join(" "),
+                count as f64 / TIME.as_secs_f64(),
+                cpu / count as f64 / 1e3,
+                count_of(&agent.status(), "events.lost"),
+            );
+            agent.stop();
+        }
+    }
     Ok(())
 }
 

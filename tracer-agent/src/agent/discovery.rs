@@ -2,6 +2,7 @@
 
 #![forbid(unsafe_code)]
 
+mod families;
 mod serving;
 mod sweep;
 
@@ -10,7 +11,7 @@ use std::{collections::BTreeMap, io, os::linux::fs::MetadataExt};
 use rustc_hash::{FxHashMap, FxHashSet};
 use tracer_common::{FileKey, Kind, ProcessRecord, Seeds};
 
-use self::{serving::Serving, sweep::Sweep};
+use self::families::Serving;
 use crate::{
     clock,
     event::{Event, Exec, Input, Malformed, Tell},
@@ -38,7 +39,10 @@ pub struct Discovery {
     /// same pid that started later is another one: the end of the first went by unseen.
     alive: FxHashMap<u32, u64>,
     serving: Serving,
-    sweep: Sweep,
+    /// Processes that the sweep has not looked at in this round.
+    unswept: Vec<u32>,
+    /// Those that it did not find, with the time since which they were known. Records of their last second may still come.
+    doubtful: FxHashMap<u32, u64>,
 }
 
 /// Why a process cannot be selected.
@@ -142,7 +146,8 @@ impl Discovery {
             own_pid: std::process::id(),
             alive: FxHashMap::default(),
             serving: Serving::default(),
-            sweep: Sweep::default(),
+            unswept: Vec::new(),
+            doubtful: FxHashMap::default(),
         }
     }
 
