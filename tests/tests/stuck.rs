@@ -3,6 +3,7 @@
 use std::{
     io::{self, PipeReader, Write},
     net::TcpStream,
+    os::unix::net::UnixStream,
     path::PathBuf,
     process::{Child, Command, ExitStatus, Stdio},
     time::{Duration, Instant},
@@ -10,7 +11,7 @@ use std::{
 
 use serde_json::Value;
 use tracer_tests::{
-    Folder, count_of,
+    Folder, count_of, let_pass,
     programs::{Program, curl, free_port},
     receiver::Receiver,
     root, tracer, wait_until,
@@ -58,6 +59,17 @@ impl Agent {
 
     fn count(&self, name: &str) -> u64 {
         count_of(&self.status(), name)
+    }
+
+    /// CPU time that it has used.
+    fn cpu_seconds(&self) -> f64 {
+        const TICKS_A_SECOND: f64 = 100.0;
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.child.id())).expect("it runs");
+        let fields: Vec<&str> = stat.rsplit(')').next().unwrap_or_default().split_whitespace().collect();
+        // In user mode and in the kernel, as in proc_pid_stat(5): the list begins with the third field.
+        let ticks: f64 =
+            [14, 15].map(|number| fields[number - 3].parse::<f64>().expect("a number")).iter().sum();
+        ticks / TICKS_A_SECOND
     }
 
     /// Ends it with SIGTERM, and tells how long that took.
@@ -190,6 +202,38 @@ impl Drop for Disk {
     fn drop(&mut self) {
         let _ = Command::new("umount").arg(&self.0).status();
     }
+}
+
+#[test]
+fn without_a_free_descriptor_the_status_socket_waits_and_answers_when_there_is_one() {
+    let program = Program::nginx(ANSWERS);
+    let folder = Folder::new();
+    let log = folder.file("log");
+    let file = std::fs::File::create(&log).expect("a file");
+    let pid = program.pid().to_string();
+    let agent = Agent::start(&folder, &["--pid", &pid, "--output", "none"], Stdio::null(), Stdio::from(file));
+    let limit = |most: &str| {
+        let done = Command::new("prlimit")
+            .args(["--pid", &agent.child.id().to_string(), &format!("--nofile={most}:")])
+            .status();
+        assert!(done.expect("prlimit runs").success());
+    };
+    let refused =
+        || std::fs::read_to_string(&log).unwrap_or_default().contains("cannot answer on the status");
+    limit("3");
+    // The call that waits has its descriptor already.
+    let first = UnixStream::connect(&agent.socket).expect("connected");
+    let client = UnixStream::connect(&agent.socket).expect("connected");
+    wait_until("accept fails", refused);
+    drop(first);
+    let before = agent.cpu_seconds();
+    // Meanwhile the agent has nothing else to do; a loop would take all of it.
+    let_pass(Duration::from_secs(2));
+    let spent = agent.cpu_seconds() - before;
+    assert!(spent < 0.5, "{spent} s of 2");
+    limit("1024");
+    drop(client);
+    assert!(agent.status()["uptime_seconds"].is_number());
 }
 
 #[test]

@@ -317,7 +317,7 @@ impl Discovery {
         // First those whose end went by unseen: their pids may be others' by now.
         let (proc, selection) = (&self.proc, &self.selection);
         self.alive.retain(|pid, since| {
-            let lives = proc.stat(*pid).is_ok_and(|stat| stat.start_ticks <= *since);
+            let lives = !proc.is_gone(*pid, |start| start > *since);
             if !lives {
                 tell.tell(Input::Event(Event::Exit(ended(*pid))));
             }

@@ -72,9 +72,14 @@ impl Contexts {
         let other = || others?.contexts.first().cloned().map(Box::new);
         if let Some(incoming) = traceparent.or_else(other) {
             // The header of a client request that is seen here: the trace is that of the client request.
-            if let Some(client) = client
-                && open.get(client).is_some_and(|client| client.span_id == incoming.parent_id)
-                && let Some(context) = open.child_of(client, key, Evidence::Header)
+            let is_its_own = |client| open.get(client).is_some_and(|it| it.span_id == incoming.parent_id);
+            let evidence = client.and_then(|client| match is_its_own(client) {
+                true => Some((client, Evidence::Header)),
+                // The header is that of a client request further up.
+                false => open.passes_on(client, incoming.parent_id).then_some((client, Evidence::Wire)),
+            });
+            if let Some((client, evidence)) = evidence
+                && let Some(context) = open.child_of(client, key, evidence)
             {
                 return Context { format: incoming.format, ..context };
             }

@@ -84,6 +84,12 @@ impl OpenRequest {
         Key { connection, direction: self.kind.direction(), offset: self.offset }
     }
 
+    /// Whether it carries a header that names this span.
+    fn names(&self, span_id: [u8; 8]) -> bool {
+        let mut others = self.carried.iter().flat_map(|carried| &carried.contexts);
+        self.traceparent == Some(span_id) || others.any(|context| context.parent_id == span_id)
+    }
+
     /// The context of a child.
     fn context_below(&self, evidence: Evidence) -> Context {
         let Context { trace_id, flags, state, .. } = &self.context;
@@ -296,6 +302,7 @@ impl OpenRequests {
             None => evidence,
             // It came with the header of this client request.
             Some((known, Evidence::Header)) if known == parent_span => Evidence::Header,
+            Some((known, Evidence::Header)) if self.passes_on(parent, known) => evidence,
             Some(_) => return,
         };
         // A request is not its own descendant.
@@ -306,6 +313,18 @@ impl OpenRequests {
         }
         let Some(context) = self.child_of(parent, child, evidence) else { return };
         self.place(child, context, descendants);
+    }
+
+    /// Whether a client request left with a header that names this span, unchanged from the server request that it was
+    /// sent for: the header tells nothing of the client request itself.
+    pub(super) fn passes_on(&self, client_request: Key, span_id: [u8; 8]) -> bool {
+        let Some(request) = self.get(client_request) else { return false };
+        let is_forwarded = matches!(request.context.parent, Some((_, Evidence::ForwardedHeader)));
+        let server_request = request.attributed_to.and_then(|key| self.get(key));
+        is_forwarded
+            && !request.has_own_id
+            && request.names(span_id)
+            && server_request.is_some_and(|it| it.names(span_id))
     }
 
     /// A request gets this context, and its descendants follow it.

@@ -227,6 +227,17 @@ impl Proc {
             .ok_or_else(|| io::Error::other(format!("cannot understand the stat file of process {pid}")))
     }
 
+    /// Whether the process that had this pid is gone: there is none, or the one that is there `is_another` by its start.
+    /// One that cannot be looked at, for want of a descriptor for one, is not gone.
+    pub fn is_gone(&self, pid: u32, is_another: impl FnOnce(u64) -> bool) -> bool {
+        match self.stat(pid) {
+            Ok(stat) => is_another(stat.start_ticks),
+            Err(error) => {
+                error.kind() == io::ErrorKind::NotFound || error.raw_os_error() == Some(libc::ESRCH)
+            }
+        }
+    }
+
     /// Parent of a process.
     pub fn parent(&self, pid: u32) -> Option<u32> {
         self.stat(pid).ok().map(|stat| stat.parent)

@@ -142,8 +142,7 @@ impl Discovery {
     /// Services that a holder has started since: nothing tells that they use its socket.
     fn look_for_services(&mut self, tell: &mut dyn Tell) {
         let proc = &self.proc;
-        let is_there =
-            |pid: &u32, start: &mut u64| proc.stat(*pid).is_ok_and(|stat| stat.start_ticks == *start);
+        let is_there = |pid: &u32, start: &mut u64| !proc.is_gone(*pid, |now| now != *start);
         self.serving.holders.retain(is_there);
         if self.serving.holders.is_empty() {
             return;

@@ -21,7 +21,7 @@ impl Discovery {
         for _ in 0..Self::LOOKS {
             let Some(pid) = self.unswept.pop() else { break };
             let Some(since) = self.alive.get(&pid).copied() else { continue };
-            if !self.proc.stat(pid).is_ok_and(|stat| self.is_alive(pid, stat.start_ticks)) {
+            if self.proc.is_gone(pid, |start| start > since) {
                 self.doubtful.insert(pid, since);
             }
         }

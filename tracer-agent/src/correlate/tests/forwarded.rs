@@ -178,3 +178,28 @@ fn requests_of_a_circle_do_not_hang_on_each_other() {
         }
     }
 }
+
+#[test]
+fn a_request_that_came_with_a_header_that_was_passed_on_is_below_the_client_request_that_passed_it_on() {
+    for server_first in [false, true] {
+        let mut world = World::new();
+        let (_, front) = world.connection(1);
+        let (upstream, back) = world.connection(2);
+        let first = world.open(&front, SERVER, 0, Some(incoming(7)));
+        let passed_on = |world: &mut World| world.open(&upstream, SERVER, 0, Some(incoming(7)));
+        let arrived = |world: &mut World| world.open(&back, OTHER, 0, Some(incoming(7)));
+        let (client, server) = if server_first {
+            let server = arrived(&mut world);
+            (passed_on(&mut world), server)
+        } else {
+            let client = passed_on(&mut world);
+            (client, arrived(&mut world))
+        };
+        let of_server = world.close(&server);
+        let of_client = world.close(&client);
+        assert_eq!(of_server.parent, Some((of_client.span_id, Evidence::Wire)), "{server_first}");
+        let of_first = world.close(&first);
+        assert_eq!(of_client.parent, Some((of_first.span_id, Evidence::ForwardedHeader)));
+        assert_eq!([of_server.trace_id, of_client.trace_id], [[7; 16]; 2]);
+    }
+}
