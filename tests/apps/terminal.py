@@ -67,10 +67,14 @@ elif scenario == "pipeline":
     os.write(master, b"first\n")
     until("reader has first")
     os.write(master, b"second\n")
+elif scenario == "killed":
+    # The job is the only child of the shell.
+    os.kill(int(open(f"/proc/{pid}/task/{pid}/children").read().split()[0]), signal.SIGKILL)
+    until("[status -9]")
 elif scenario == "stop":
     os.write(master, b"\x1a")
     until("[stopped]")
     os.write(master, b"go on\n")
     until("heard go on")
-until("[left b''" if scenario != "same" else "[left ")
+until("[left b''")
 sys.stdout.buffer.write(seen)

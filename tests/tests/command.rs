@@ -3,7 +3,11 @@
 use std::{
     fs,
     io::Read,
-    os::unix::{fs::MetadataExt, net::UnixDatagram, process::CommandExt},
+    os::unix::{
+        fs::{MetadataExt, PermissionsExt},
+        net::UnixDatagram,
+        process::CommandExt,
+    },
     process::{Command, Output},
     time::Duration,
 };
@@ -340,6 +344,28 @@ fn in_a_pipeline_another_users_program_has_our_terminal_when_it_asks_for_it() {
     // Until then Ctrl-C is a signal of our terminal. It is for all processes of the program.
     let text = in_a_pipeline("interrupt", "echo ready >&2; sleep 600; echo more >&2", "trap : INT; cat");
     assert!(!text.contains("more"), "{text:?}");
+}
+
+#[test]
+fn another_users_program_is_hung_up_on_when_the_agent_is_killed() {
+    let folder = Folder::new();
+    let file = folder.file("ended");
+    fs::write(&file, "").expect("written");
+    fs::set_permissions(&file, fs::Permissions::from_mode(0o666)).expect("ours");
+    let script = format!(
+        "trap 'echo hung up >{0}; exit' HUP; echo ready; while :; do sleep 0.1; done",
+        file.display()
+    );
+    let output = Command::new(PYTHON)
+        .arg(root().join("tests/apps/terminal.py"))
+        .arg("killed")
+        .arg(tracer())
+        .args(["run", "--log-level", "off", "--output", "none", "--user", "nobody", "--"])
+        .args(["sh", "-c", &script])
+        .output()
+        .expect("it runs");
+    assert!(output.status.success(), "{}", stderr(&output));
+    wait_until("COMMAND is told", || fs::read_to_string(&file).is_ok_and(|text| text == "hung up\n"));
 }
 
 #[test]

@@ -208,6 +208,9 @@ pub const OPEN_CLIENT: u8 = 1;
 pub const OPEN_SERVER: u8 = 2;
 /// [`OpenRecord::flags`]: no byte had moved before; both positions are those of the first byte.
 pub const OPEN_BIRTH: u8 = 4;
+/// [`OpenRecord::flags`]: the kernel has closed the connection, and the process reads what had come. No close record
+/// follows.
+pub const OPEN_CLOSED: u8 = 8;
 
 /// [`OpenRecord::transport`]: TCP. Addresses are IP addresses, positions TCP sequence numbers.
 pub const TRANSPORT_TCP: u8 = 0;

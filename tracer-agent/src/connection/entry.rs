@@ -204,7 +204,8 @@ impl Entry {
     pub(super) fn may_go(&self, now_ns: u64, linger_ns: u64) -> bool {
         let is_behind = self.layer.is_none() && !self.session.is_opaque() && self.transport.is_behind();
         let waits = is_behind || !self.session.is_idle() || self.has_held();
-        self.transport.may_go(waits, now_ns, self.last_ns, linger_ns)
+        let serves = self.session.role() == Some(Role::Server) && self.session.open_exchanges() > 0;
+        self.transport.may_go(waits, serves, now_ns, self.last_ns, linger_ns)
     }
 
     /// Marks a receive, where sends are seen after they were done.
@@ -500,7 +501,9 @@ impl Entry {
                 Some(layer) => layer.duplex.take_held_since(u64::MAX, at_ns, &mut flow),
                 None => transport.finish(&mut flow),
             }
-            self.session.close(end, at_ns);
+            // What was read after the end ends when it was read.
+            let is_read_later = self.transport.leaves_unread() && self.session.role() == Some(Role::Server);
+            self.session.close(end, if is_read_later { at_ns.max(self.last_ns) } else { at_ns });
         }
         self.settle(out);
         self.flush_counts(out);

@@ -3,7 +3,7 @@
 use std::{collections::VecDeque, ops::Range};
 
 use tracer_common::{
-    CLOSE_EARLY, CLOSE_UNREAD, CLOSE_UNSEEN, CloseRecord, DataHeader, OPEN_BIRTH, OpenRecord,
+    CLOSE_EARLY, CLOSE_UNREAD, CLOSE_UNSEEN, CloseRecord, DataHeader, OPEN_BIRTH, OPEN_CLOSED, OpenRecord,
 };
 
 use super::{
@@ -47,9 +47,11 @@ impl Transport {
     pub(super) fn new(record: &OpenRecord) -> Self {
         let from_birth = record.flags & OPEN_BIRTH != 0;
         let stream = |first| Stream::new(first, from_birth);
+        let is_closed = record.flags & OPEN_CLOSED != 0;
+        let gone = ClosedInKernel { at_ns: record.time_ns, end: End::Reset, ends: [0; 2], unread: true };
         Self {
             duplex: Duplex::new(stream(record.receive_first), stream(record.send_first)),
-            gone: None,
+            gone: is_closed.then_some(gone),
             is_send_closed: false,
             inserted: 0,
             last_inserted: (0, 0),
@@ -171,12 +173,25 @@ impl Transport {
     }
 
     /// Whether a connection that is gone has lingered long enough. Nothing happened to it since `last_ns`, and
-    /// `waits` if it waits for something.
-    pub(super) fn may_go(&self, waits: bool, now_ns: u64, last_ns: u64, linger_ns: u64) -> bool {
+    /// `waits` if it waits for something. If it `serves`, the process has read a request since: its response cannot leave.
+    pub(super) fn may_go(
+        &self,
+        waits: bool,
+        serves: bool,
+        now_ns: u64,
+        last_ns: u64,
+        linger_ns: u64,
+    ) -> bool {
         let Some(gone) = &self.gone else { return false };
         // What is there may still be read; nothing tells when the process lets go of it.
-        let linger_ns = if gone.unread { Self::UNREAD_LINGER_NS } else { linger_ns };
-        !(waits || gone.unread) || now_ns.saturating_sub(gone.at_ns.max(last_ns)) >= linger_ns
+        let is_unread = gone.unread && !(serves && last_ns >= gone.at_ns);
+        let linger_ns = if is_unread { Self::UNREAD_LINGER_NS } else { linger_ns };
+        !(waits || is_unread) || now_ns.saturating_sub(gone.at_ns.max(last_ns)) >= linger_ns
+    }
+
+    /// Whether the kernel has closed it before the process had read all that came.
+    pub(super) fn leaves_unread(&self) -> bool {
+        self.gone.as_ref().is_some_and(|gone| gone.unread)
     }
 
     /// When and how the connection went.

@@ -2,10 +2,10 @@
 
 use core::ffi::c_void;
 
-use tracer_common::{KernelCounter, Kind, OPEN_BIRTH, OPEN_CLIENT, OpenRecord};
+use tracer_common::{KernelCounter, Kind, OPEN_BIRTH, OPEN_CLIENT, OPEN_CLOSED, OpenRecord};
 
 use crate::{
-    connection::{AF_INET6, Connection, has_sent_fin},
+    connection::{AF_INET6, Connection, has_sent_fin, state},
     memory::{
         layout::{load, offset},
         words::{clear, counted},
@@ -45,14 +45,18 @@ pub(crate) unsafe fn announce(
         record.pid = current.pid();
         record.connection = connection.number;
         record.time_ns = time_ns;
-        let state = i32::from(load::<u8>(sk, offset!(sock_state)));
+        let now = i32::from(load::<u8>(sk, offset!(sock_state)));
+        // Its end found no announced connection, and nothing will tell it again.
+        if now == state::CLOSE {
+            record.flags |= OPEN_CLOSED;
+        }
         let written: u32 = load(tcp, offset!(tcp_sock_write_seq));
         let copied: u32 = load(tcp, offset!(tcp_sock_copied_seq));
         let next: u32 = load(tcp, offset!(tcp_sock_snd_nxt));
         let sent = (load::<u64>(tcp, offset!(tcp_sock_bytes_sent)) as u32)
             .wrapping_sub(load::<u64>(tcp, offset!(tcp_sock_bytes_retrans)) as u32);
         // `snd_nxt` counts the FIN once it is sent; `bytes_sent` and `bytes_retrans` never do.
-        let fin_sent = has_sent_fin(state) && next == written;
+        let fin_sent = has_sent_fin(now) && next == written;
         record.send_first = next.wrapping_sub(sent).wrapping_sub(u32::from(fin_sent));
         record.receive_first = first_received(tcp, if receiving { position } else { copied });
         // The kernel increases `bytes_sent` before `snd_nxt`, and softirq can send between the two loads. For the first

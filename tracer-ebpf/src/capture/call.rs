@@ -170,7 +170,8 @@ pub(crate) unsafe fn moved<const HOOK: u8>(sk: *mut c_void, ret: i32, flags: i32
                 buffers = buffers_of_call(sk, u64::from(length));
                 if let Some(buffers) = &buffers {
                     let answer_at: u32 = load(tcp, offset!(tcp_sock_write_seq));
-                    read_request(connection, &header, buffers, answer_at, begins);
+                    let is_closed = load::<u8>(sk, offset!(sock_state)) == TCP_CLOSE;
+                    read_request(connection, &header, buffers, answer_at, (begins, is_closed));
                 }
             } else if connection.flags & Connection::SERVING != 0 {
                 read_more(connection, length);

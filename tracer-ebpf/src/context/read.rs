@@ -15,7 +15,8 @@ use crate::{
 };
 
 /// Keeps the head of a request that a process reads: the beginning if `begins` is true, else a later part. `answer_at`
-/// is the position at which the response will begin.
+/// is the position at which the response will begin. If the connection `is_closed`, a peer that is gone left the request
+/// behind: nothing tells its end, so it does not count as open.
 ///
 /// # Safety
 /// `header` describes the running call, and `buffers` are its buffers.
@@ -25,15 +26,22 @@ pub(crate) unsafe fn read_request(
     header: &DataHeader,
     buffers: &Buffers,
     answer_at: u32,
-    begins: bool,
+    (begins, is_closed): (bool, bool),
 ) {
     let lengths = buffers.first_length() << 32 | u64::from(header.length);
     let places = u64::from(header.position) << 32 | u64::from(answer_at);
-    tracer_request(connection, buffers.first(), lengths, places, u64::from(begins));
+    tracer_request(
+        connection,
+        buffers.first(),
+        lengths,
+        places,
+        u64::from(begins) | u64::from(is_closed) << 1,
+    );
 }
 
 /// [`read_request`] with packed parameters: the high half of `lengths` is the number of bytes at `from`, the low half
-/// that of the whole call. The halves of `places` are the positions of the first byte and of the response.
+/// that of the whole call. The halves of `places` are the positions of the first byte and of the response. The bits of `how` are
+/// `begins` and `is_closed`.
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub extern "C" fn tracer_request(
@@ -41,12 +49,12 @@ pub extern "C" fn tracer_request(
     from: u64,
     lengths: u64,
     places: u64,
-    begins: u64,
+    how: u64,
 ) -> u64 {
     let current = Current::any();
     let (there, length) = (lengths >> 32, lengths as u32);
     let (position, answer_at) = ((places >> 32) as u32, places as u32);
-    let begins = begins != 0;
+    let (begins, is_closed) = (how & 1 != 0, how & 2 != 0);
     // SAFETY: the verifier passes a live value of that size, or null.
     unsafe {
         let Some(connection) = connection.as_mut() else { return 0 };
@@ -66,7 +74,7 @@ pub extern "C" fn tracer_request(
                 request.received = 0;
                 request.length = 0;
                 request.long = 0;
-                request.state = Request::OPEN;
+                request.state = if is_closed { Request::ANSWERED } else { Request::OPEN };
             }
             let is_next = request.received == request.length
                 && position == request.position.wrapping_add(request.received);
@@ -89,7 +97,7 @@ pub extern "C" fn tracer_request(
             shared: 0,
         };
         set_working(current, &served, false);
-        if begins && is_request {
+        if begins && is_request && !is_closed {
             connection.flags |= Connection::SERVING;
             connection.served_by = current.pid();
             serves(current.pid(), &served);

@@ -1,6 +1,6 @@
 //! Connections that end before their exchanges do.
 
-use tracer_common::{CLOSE_ALL, CLOSE_EARLY, CLOSE_SEND, CLOSE_UNREAD, CLOSE_UNSEEN};
+use tracer_common::{CLOSE_ALL, CLOSE_EARLY, CLOSE_SEND, CLOSE_UNREAD, CLOSE_UNSEEN, OPEN_CLOSED};
 
 use super::*;
 
@@ -204,4 +204,23 @@ fn a_connection_whose_addresses_a_later_one_has_is_told_as_replaced() {
         idle.iter().map(|it| (it.number, it.is_replaced)).collect::<Vec<_>>(),
         [(1, true), (2, false)]
     );
+}
+
+#[test]
+fn a_request_that_is_read_when_its_client_is_gone_does_not_stay_open() {
+    let mut driver = Driver::new();
+    // A reset came before the first read.
+    driver.open(1, OPEN_BIRTH | OPEN_CLOSED);
+    driver.data(1, RECEIVE, 0, ASK, 5 * MS);
+    // Another connection was reset between two requests.
+    driver.open(2, OPEN_BIRTH);
+    driver.data(2, RECEIVE, 0, ASK, MS);
+    driver.data(2, SEND, 0, ANSWER, 2 * MS);
+    driver.close(2, CLOSE_ALL | CLOSE_UNREAD, libc::ECONNRESET as u16, ANSWER.len() as u32, 3 * MS);
+    driver.data(2, RECEIVE, SENT_BYTES, ASK, 5 * MS);
+    driver.tick(50 * MS);
+    driver.tick(200 * MS);
+    assert_eq!(outcomes(&driver), [Outcome::Complete, Outcome::Reset, Outcome::Reset]);
+    assert!(driver.seen.exchanges[1..].iter().all(|(_, exchange)| exchange.end_ns == 5 * MS));
+    assert_eq!(driver.seen.left.len(), 2);
 }

@@ -105,15 +105,16 @@ impl Leader {
         unsafe {
             let mut awaited: libc::sigset_t = std::mem::zeroed();
             libc::sigemptyset(&raw mut awaited);
-            for signal in PASSED.into_iter().chain([libc::SIGCHLD]) {
+            for signal in PASSED.into_iter().chain([libc::SIGCHLD, libc::SIGHUP]) {
                 libc::sigaddset(&raw mut awaited, signal);
             }
             loop {
                 self.reap();
                 let mut signal = 0;
+                // The terminal hangs up when the agent is killed, and the kernel tells only the leader (SIGHUP, SIGCONT).
                 // SIGCONT also comes when the leader itself was stopped; to continue the program is right then, too.
                 if libc::sigwait(&raw const awaited, &raw mut signal) == 0
-                    && passes(signal)
+                    && signal != libc::SIGCHLD
                     && let Some(program) = self.program
                 {
                     libc::kill(-program, signal);
