@@ -475,3 +475,35 @@ fn a_client_that_leaves_its_answer_unread_has_a_span_and_nothing_ends_in_silence
         "{said}"
     );
 }
+
+#[test]
+fn a_request_that_is_read_after_its_clients_reset_ends_and_is_nobodys_parent() {
+    let backend = Program::nginx("location / { return 200 fine; }");
+    let port = free_port();
+    let late = Program::start("late", port, |_| {
+        let mut command = Command::new("/usr/bin/python3");
+        command
+            .arg(root().join("tests/apps/raw/late.py"))
+            .args([port, backend.port].map(|it| it.to_string()));
+        command
+    });
+    let receiver = Receiver::start();
+    let agent = Agent::tracing(&[late.pid()], &receiver);
+    let script = "import socket, sys\n\
+                  c = socket.create_connection(('127.0.0.1', int(sys.argv[1])))\n\
+                  c.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, bytes([1, 0, 0, 0] + [0] * 4))\n\
+                  c.sendall(b'GET /left HTTP/1.1\\r\\nHost: a\\r\\n\\r\\n')\n\
+                  c.close()\n";
+    let client = Command::new("/usr/bin/python3").args(["-c", script, &port.to_string()]).status();
+    assert!(client.expect("it runs").success());
+    let spans = receiver.wait_for(|spans| spans.len() >= 3);
+    let left = of_path(&spans, "/left", true);
+    assert_eq!(left.len(), 1);
+    assert_eq!(left[0].attribute("error.type").as_deref(), Some("connection_reset"));
+    for n in 0..2 {
+        let calls = of_path(&spans, &format!("/own/{n}"), false);
+        assert_eq!(calls.len(), 1);
+        assert!(calls[0].span.parent_span_id.is_empty(), "the request is over");
+    }
+    agent.stop();
+}
