@@ -306,6 +306,32 @@ fn a_recording_that_is_none_is_an_error_that_names_it() {
     }
 }
 
+#[test]
+fn an_output_file_empties_nothing_but_an_old_output() {
+    let dir = Dir::new("keep");
+    let kept = dir.file("kept", "kept");
+    let recording = dir.0.join("r.rec");
+    std::fs::copy(recordings().join("curl.rec"), &recording).expect("copied");
+    let text_of = |path: &Path| path.display().to_string();
+    let (kept_name, recording_name) = (text_of(&kept), text_of(&recording));
+    let size = std::fs::metadata(&recording).expect("there").len();
+    let other_name = format!("{}/./r.rec", dir.0.display());
+    for (arguments, code, part) in [
+        (["replay", &recording_name, "--output=text", "--output-file", &recording_name], 2, "same file"),
+        (["replay", &recording_name, "--output=text", "--output-file", &other_name], 2, "same file"),
+        (["replay", "/etc/passwd", "--output=text", "--output-file", &kept_name], 1, "not a recording"),
+        (["replay", &recording_name, "--output=none", "--output-file", &kept_name], 0, "is ignored"),
+        (["--pid=1", "--record", &kept_name, "--output-file", &kept_name], 2, "same file"),
+        (["--pid=1", "--config", &kept_name, "--output-file", &kept_name], 2, "kept"),
+    ] {
+        let (found, error) = refused(&run(arguments));
+        assert_eq!(found, Some(code), "{arguments:?}: {error}");
+        assert!(error.contains(part), "{arguments:?}: {error}");
+        assert_eq!(std::fs::metadata(&recording).expect("there").len(), size, "{arguments:?}");
+        assert_eq!(std::fs::read_to_string(&kept).expect("there"), "kept", "{arguments:?}");
+    }
+}
+
 /// A replay of one of the recordings of real programs, for people, wherever they are.
 fn replayed(name: &str, arguments: &[&str], locale: &str) -> String {
     let output = tracer()

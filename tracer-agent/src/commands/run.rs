@@ -7,7 +7,7 @@ use std::{process::ExitCode, time::Duration};
 use super::{
     flags::RunFlags,
     outcome::{CommandOutcome, FAILURE, Failure, USAGE},
-    session::{finish, serve_status, start},
+    session::{check_files, finish, serve_status, start},
 };
 use crate::{
     agent::signals,
@@ -24,6 +24,7 @@ pub(super) fn run(flags: &RunFlags, switches: &Switches) -> CommandOutcome {
     if flags.common.output.is_none() && config.output == Format::None {
         config.output = Format::for_people(&destination);
     }
+    check_files(&config, &flags.common, &destination)?;
     let mut launched = launch::launch(&flags.command, flags.user.as_deref(), &config.secret_variables)
         .map_err(|error| Failure::new(u8::try_from(error.exit_code()).unwrap_or(FAILURE), error))?;
     config.select.include = vec![flags.rule(launched.pid())];

@@ -8,7 +8,7 @@ use super::{
     flags::TraceFlags,
     outcome::{CommandOutcome, FAILURE, Failure, USAGE},
     reload::reload,
-    session::{check_socket, finish, serve_status, start},
+    session::{check_files, check_socket, finish, serve_status, start},
 };
 use crate::{
     agent::{signals, status::DEFAULT_SOCKET},
@@ -39,6 +39,7 @@ pub(super) fn run(flags: &TraceFlags, daemon: bool, switches: &Switches) -> Comm
         config.state_directory = Some(state_directory());
     }
     let only_pids = config.select.include.iter().all(|rule| !rule.pid.is_empty());
+    check_files(&config, &flags.common, &destination)?;
     check_socket(&config)?;
     let agent = start(config.clone(), &flags.common, &destination, Mode::Off, switches)?;
     let _server = serve_status(&config, &agent)?;
