@@ -218,7 +218,7 @@ fn a_configuration_file_can_be_checked() {
     for part in
         [":2:12: export.timeout: ", ":3:16: export.queue_spans: ", ":5:21: spans.request_headers[0]: "]
     {
-        assert!(error.contains(&format!("{file}{part}")), "{error}");
+        assert!(error.contains(&format!("tracer: {file}{part}")), "{error}");
     }
     assert_eq!(run(["config", "check", "/no/such/file"]).status.code(), Some(2));
 }

@@ -251,7 +251,8 @@ pub struct ConfigFlags {
 /// What `tracer config` does.
 #[derive(Clone, Debug, Subcommand)]
 pub enum ConfigCommand {
-    /// Check a configuration file: exit code 0, or 2 with every error.
+    /// Check a configuration file: exit code 0, or 2 with its errors. An error of syntax, of a key or of a type is told
+    /// alone: those behind it are told once it is mended. Values that cannot be used are all told.
     Check {
         /// The file.
         file: PathBuf,

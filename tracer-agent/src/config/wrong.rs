@@ -34,14 +34,18 @@ fn cause(error: &Error) -> &Error {
     }
 }
 
-/// Values that cannot be used: `LINE:COLUMN: KEY: MESSAGE`, one a line.
+/// Values that cannot be used: `LINE:COLUMN: KEY: MESSAGE`, one a line, in the order of the text.
 pub(super) fn used(problems: &[Problem], text: &str) -> String {
     let values = Values::of(text);
-    let line = |problem: &Problem| match values.of_key(&problem.key) {
-        Some(value) => format!("{}: {problem}", value.place),
+    let place = |problem: &Problem| values.of_key(&problem.key).map(|value| value.place);
+    let mut placed: Vec<(Option<Place>, &Problem)> =
+        problems.iter().map(|problem| (place(problem), problem)).collect();
+    placed.sort_by_key(|(place, _)| *place);
+    let line = |(place, problem): &(Option<Place>, &Problem)| match place {
+        Some(place) => format!("{place}: {problem}"),
         None => problem.to_string(),
     };
-    problems.iter().map(line).collect::<Vec<_>>().join("\n")
+    placed.iter().map(line).collect::<Vec<_>>().join("\n")
 }
 
 /// Whether the error names its key, which is not the key of a value that begins there.
@@ -281,15 +285,15 @@ mod tests {
     }
 
     #[test]
-    fn every_value_that_cannot_be_used_is_told_with_its_place() {
-        let text = "export:\n  endpoint: https://a\nlimits:\n  ring: 3MiB\nselect:\n  include:\n    - exe: ['[x']\n    - {}\n";
+    fn every_value_that_cannot_be_used_is_told_with_its_place_in_the_order_of_the_file() {
+        let text = "limits:\n  ring: 3MiB\nselect:\n  include:\n    - exe: ['[x']\n    - {}\nexport:\n  endpoint: https://a\n";
         let error = error(text);
         let lines: Vec<&str> = error.lines().collect();
         for (line, expected) in lines.iter().zip([
-            "2:13: export.endpoint: \"https://a\": TLS is not supported yet",
-            "4:9: limits.ring: the size must be a power of two",
-            "7:13: select.include[0].exe[0]: \"[x\": ",
-            "8:7: select.include[1]: a rule needs at least one of",
+            "2:9: limits.ring: the size must be a power of two",
+            "5:13: select.include[0].exe[0]: \"[x\": ",
+            "6:7: select.include[1]: a rule needs at least one of",
+            "8:13: export.endpoint: \"https://a\": TLS is not supported yet",
         ]) {
             assert!(line.starts_with(expected), "{line}");
         }
