@@ -542,7 +542,9 @@ mod tests {
         for wrong in ["70000", "0", "abc", "90-80", ""] {
             let parsed = Cli::try_parse_from(["tracer", "--port", wrong]);
             let error = parsed.expect_err("no port").to_string();
-            assert!(error.contains("a port from 1 to 65535, a range such as 8080-8090"), "{error}");
+            let allowed =
+                "allowed is a port from 1 to 65535, a range such as 8080-8090, or a list such as 80,443\n";
+            assert!(error.contains(allowed), "{error}");
         }
     }
 
