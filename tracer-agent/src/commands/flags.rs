@@ -84,10 +84,10 @@ pub struct SelectFlags {
     /// Whoever listens on this TCP port: 8080, 8080-8090, or 80,443.
     #[arg(long, value_name = "PORTS")]
     pub port: Vec<Ports>,
-    /// By the path of the executable.
+    /// By the whole path of the executable: '*/nginx', /usr/bin/python3*.
     #[arg(long, value_name = "GLOB")]
     pub exe: Vec<String>,
-    /// By the whole command line.
+    /// By the whole command line, arguments joined by spaces: '*gunicorn*shop*'.
     #[arg(long, value_name = "GLOB")]
     pub command: Vec<String>,
     /// Leave these out: pid=N, port=PORTS, exe=GLOB or command=GLOB.

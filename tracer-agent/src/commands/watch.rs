@@ -46,10 +46,6 @@ pub(super) fn run(flags: &TraceFlags, daemon: bool, switches: &Switches) -> Comm
     if daemon {
         announce(&config);
         signals::notify_ready();
-        match agent.targets_alive() {
-            1 => tracing::info!("ready; 1 process is selected"),
-            alive => tracing::info!("ready; {alive} processes are selected"),
-        }
     }
     if only_pids && !daemon && agent.targets_alive() == 0 {
         finish(agent)?;
@@ -57,6 +53,10 @@ pub(super) fn run(flags: &TraceFlags, daemon: bool, switches: &Switches) -> Comm
             FAILURE,
             "nothing is traced: the processes that --pid names have ended, or do not match the other selectors too",
         ));
+    }
+    match agent.targets_alive() {
+        1 => tracing::info!("ready; 1 process is selected"),
+        alive => tracing::info!("ready; {alive} processes are selected"),
     }
     while !signals::received() && !agent.output_closed() {
         if only_pids && !daemon && agent.targets_alive() == 0 {

@@ -191,6 +191,7 @@ impl Config {
         if self.record_raw && self.record.is_none() {
             unused.push("record_raw is ignored: record names no file".to_owned());
         }
+        unused.extend(self.select.unmatchable());
         unused
     }
 
@@ -344,6 +345,9 @@ mod tests {
         let unused = |text: &str| Config::from_yaml(text, &none).expect(text).unused();
         assert_eq!(unused("output_file: /a\nrecord_raw: true\n").len(), 2);
         assert_eq!(unused("output: text\noutput_file: /a\nrecord: /b\nrecord_raw: true\n"), [""; 0]);
+        let globs = unused("select: {include: [{exe: [nginx, '*nginx', /nginx, 'ngin[x]']}]}\n");
+        assert_eq!(globs.len(), 1);
+        assert!(globs[0].starts_with("exe \"nginx\" matches no process: ") && globs[0].ends_with("'*/nginx'"));
     }
 
     #[test]
