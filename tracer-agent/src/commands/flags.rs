@@ -2,7 +2,11 @@
 
 #![forbid(unsafe_code)]
 
-use std::{ffi::OsString, path::PathBuf};
+use std::{
+    ffi::OsString,
+    num::{IntErrorKind, ParseIntError},
+    path::PathBuf,
+};
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
@@ -79,7 +83,7 @@ pub enum Command {
 #[command(next_help_heading = "Which processes (kinds are ANDed, repeats of a kind ORed)")]
 pub struct SelectFlags {
     /// A process, by its id.
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = parse_pid)]
     pub pid: Vec<u32>,
     /// Whoever listens on this TCP port: 8080, 8080-8090, or 80,443.
     #[arg(long, value_name = "PORTS")]
@@ -203,7 +207,7 @@ pub struct AgentFlags {
 #[derive(Clone, Debug, Args)]
 pub struct DoctorFlags {
     /// Why is this process not traced?
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = parse_pid)]
     pub pid: Option<u32>,
     /// JSON instead of text.
     #[arg(long)]
@@ -288,9 +292,16 @@ impl Color {
     }
 }
 
+fn parse_pid(text: &str) -> Result<u32, String> {
+    text.parse().map_err(|error: ParseIntError| match error.kind() {
+        IntErrorKind::PosOverflow => format!("there is no process {text}"),
+        _ => "not a number".to_owned(),
+    })
+}
+
 fn parse_exclude(text: &str) -> Result<Rule, String> {
     let (kind, value) = text.split_once('=').ok_or("use KIND=VALUE, such as exe=*/curl")?;
-    let number = || value.parse::<u32>().map_err(|_| format!("{value:?} is not a number"));
+    let number = || parse_pid(value).map_err(|error| format!("{value:?}: {error}"));
     let mut rule = Rule::default();
     match kind {
         "pid" => rule.pid.push(number()?),
@@ -553,6 +564,8 @@ mod tests {
         for (arguments, start) in [
             (&["--port", "abc"][..], "error: invalid value 'abc' for '--port <PORTS>': "),
             (&["--exclude", "port=abc"], "error: invalid value 'port=abc' for '--exclude <KIND=VALUE>': "),
+            (&["--pid", "abc"], "error: invalid value 'abc' for '--pid <N>': not a number\n"),
+            (&["--pid", "99999999999"], "error: invalid value '99999999999' for '--pid <N>': there is no process"),
             (&["--pid", "0"], "--pid: there is no process 0"),
             (&["--exe", "*/a", "--exe", "[x"], "--exe: \"[x\": "),
             (&["--command", "[x"], "--command: \"[x\": "),
