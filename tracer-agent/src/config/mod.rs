@@ -138,7 +138,7 @@ impl Limits {
             problems.push(Problem::new("ring", "the size must be a power of two between 64KiB and 1GiB"));
         }
         if self.connections == 0 {
-            problems.push(Problem::new("connections", "at least 1 must be followed"));
+            problems.push(Problem::new("connections", "\"0\" is not a whole number of at least 1"));
         }
         if self.message_memory.0 < 1 << 20 {
             problems.push(Problem::new("message_memory", "1MiB is the least"));

@@ -68,6 +68,12 @@ fn message(error: &Error, value: Option<&Value>) -> String {
             Some(text) if !text.is_empty() => format!("{text:?} is neither true nor false"),
             _ => wrong("true or false"),
         },
+        Error::InvalidScalar { ty: "u64" | "usize", .. } => match text {
+            Some(text) if !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit()) => {
+                format!("{text} is too large")
+            }
+            _ => wrong(count_in_words(value)),
+        },
         Error::InvalidScalar { ty, .. } => wrong(&in_words(ty)),
         Error::Unexpected { expected: "sequence start", .. } => match text {
             Some(text) if text.bytes().all(|byte| byte.is_ascii_alphanumeric()) && !text.is_empty() => {
@@ -120,10 +126,20 @@ fn in_words(name: &str) -> String {
         "u8" => whole(0, u8::MAX.into()),
         "u16" => whole(0, u16::MAX.into()),
         "u32" => whole(0, u32::MAX.into()),
-        "u64" | "usize" => whole(0, u64::MAX.into()),
+        "u64" | "usize" => "a whole number".to_owned(),
         "floating point" => "a number".to_owned(),
         other if other.starts_with("struct ") => "a mapping of keys to values".to_owned(),
         other => other.to_owned(),
+    }
+}
+
+/// What is allowed for a number without a bound that matters.
+fn count_in_words(value: Option<&Value>) -> &'static str {
+    /// Keys for which 0 is refused later.
+    const AT_LEAST_ONE: [&str; 3] = ["limits.connections", "export.batch_spans", "export.queue_spans"];
+    match value {
+        Some(value) if AT_LEAST_ONE.contains(&value.key.as_str()) => "a whole number of at least 1",
+        _ => "a whole number of at least 0",
     }
 }
 
@@ -217,7 +233,19 @@ mod tests {
             ("select: 5\n", "1:9: select: \"5\" is not a mapping of keys to values"),
             (
                 "limits:\n  connections: 99999999999999999999999\n",
-                "2:16: limits.connections: \"99999999999999999999999\" is not a whole number from 0 to 18446744073709551615",
+                "2:16: limits.connections: 99999999999999999999999 is too large",
+            ),
+            (
+                "limits:\n  connections: -1\n",
+                "2:16: limits.connections: \"-1\" is not a whole number of at least 1",
+            ),
+            (
+                "limits:\n  connections: 0\n",
+                "2:16: limits.connections: \"0\" is not a whole number of at least 1",
+            ),
+            (
+                "limits:\n  ring: 8MB\n",
+                "2:9: limits.ring: \"8MB\" is not a size such as 65536 (bytes), 64KiB, 8MiB or 1GiB",
             ),
             (
                 "limits: {connections: [1]}\n",
@@ -225,7 +253,7 @@ mod tests {
             ),
             (
                 "limits:\n  connections: \n",
-                "2:14: limits.connections: the value is missing: a whole number from 0 to 18446744073709551615 is expected",
+                "2:14: limits.connections: the value is missing: a whole number of at least 1 is expected",
             ),
             (
                 "limits:\n  exchange_timeout: soon\n",
