@@ -297,7 +297,9 @@ pub fn explain(pid: u32, proc: &Proc, agent: Option<&StatusReport>) -> Explanati
 fn denial(is_root: bool, has_ptrace: bool) -> &'static str {
     match (is_root, has_ptrace) {
         (_, true) => " CAP_SYS_PTRACE is there: a security module (SELinux, AppArmor) may forbid it.",
-        (true, false) => " CAP_SYS_PTRACE is missing, though the doctor is root (docker: --cap-add SYS_PTRACE).",
+        (true, false) => {
+            " CAP_SYS_PTRACE is missing, though the doctor is root (docker: --cap-add SYS_PTRACE)."
+        }
         (false, false) => " Run the doctor as root.",
     }
 }

@@ -565,7 +565,10 @@ mod tests {
             (&["--port", "abc"][..], "error: invalid value 'abc' for '--port <PORTS>': "),
             (&["--exclude", "port=abc"], "error: invalid value 'port=abc' for '--exclude <KIND=VALUE>': "),
             (&["--pid", "abc"], "error: invalid value 'abc' for '--pid <N>': not a number\n"),
-            (&["--pid", "99999999999"], "error: invalid value '99999999999' for '--pid <N>': there is no process"),
+            (
+                &["--pid", "99999999999"],
+                "error: invalid value '99999999999' for '--pid <N>': there is no process",
+            ),
             (&["--pid", "0"], "--pid: there is no process 0"),
             (&["--exe", "*/a", "--exe", "[x"], "--exe: \"[x\": "),
             (&["--command", "[x"], "--command: \"[x\": "),
@@ -617,6 +620,6 @@ mod tests {
         let cli = Cli::parse_from(["tracer", "agent"]);
         let Some(Command::Agent(flags)) = cli.command else { panic!("an agent") };
         let error = flags.trace.configuration().expect_err("no selector").to_string();
-        assert_eq!(error.matches("\n  tracer ").count(), 3, "{error}");
+        assert_eq!(error.matches("\n  tracer ").count(), 4, "{error}");
     }
 }

@@ -347,7 +347,9 @@ mod tests {
         assert_eq!(unused("output: text\noutput_file: /a\nrecord: /b\nrecord_raw: true\n"), [""; 0]);
         let globs = unused("select: {include: [{exe: [nginx, '*nginx', /nginx, 'ngin[x]']}]}\n");
         assert_eq!(globs.len(), 1);
-        assert!(globs[0].starts_with("exe \"nginx\" matches no process: ") && globs[0].ends_with("'*/nginx'"));
+        assert!(
+            globs[0].starts_with("exe \"nginx\" matches no process: ") && globs[0].ends_with("'*/nginx'")
+        );
     }
 
     #[test]

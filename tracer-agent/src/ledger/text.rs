@@ -2,11 +2,7 @@
 
 use std::{collections::BTreeMap, fmt::Write};
 
-use super::{
-    counters::Counter,
-    counts::Ledger,
-    singular::meaning_of,
-};
+use super::{counters::Counter, counts::Ledger, singular::meaning_of};
 use crate::outside::escaped;
 
 /// Counters that mean that something is missing.

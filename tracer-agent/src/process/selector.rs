@@ -98,7 +98,8 @@ impl Rule {
 pub const EXAMPLES: &str = "name the processes to trace, for example:
   tracer run -- python3 app.py      start a program and trace it
   tracer --port 8080                trace whoever listens on port 8080
-  tracer --exe '*/nginx'            trace every nginx";
+  tracer --exe '*/nginx'            trace every nginx
+  tracer agent --config FILE        trace what select.include of the file names";
 
 /// What rules ask of a process. It is not asked for more than it takes to decide.
 pub trait Candidate {

@@ -176,7 +176,14 @@ impl Summary {
 
 impl EndpointRow {
     fn new() -> Self {
-        Self { count: 0, errors: 0, earned: 0, latency: new_histogram(), shortest_ns: u64::MAX, longest_ns: 0 }
+        Self {
+            count: 0,
+            errors: 0,
+            earned: 0,
+            latency: new_histogram(),
+            shortest_ns: u64::MAX,
+            longest_ns: 0,
+        }
     }
 
     /// Counts what another one has counted.
