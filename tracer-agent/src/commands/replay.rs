@@ -16,7 +16,7 @@ use crate::{
 
 pub(super) fn run(flags: &ReplayFlags) -> CommandOutcome {
     let destination = Destination::new(flags.output_file.as_deref(), false);
-    let format = flags.output.unwrap_or_else(|| Format::for_people(&destination));
+    let format = flags.output.unwrap_or_else(|| destination.format_for_people());
     distinct::check(&[("recording", Some(&flags.file)), ("output", destination.path(format))])?;
     if format == Format::None && flags.output_file.is_some() {
         eprintln!("tracer: --output-file is ignored: the output is none");

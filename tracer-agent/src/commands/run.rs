@@ -22,7 +22,7 @@ pub(super) fn run(flags: &RunFlags, switches: &Switches) -> CommandOutcome {
     let mut config = flags.configuration().map_err(|error| Failure::new(USAGE, error))?;
     let destination = Destination::new(config.output_file.as_deref(), true);
     if flags.common.output.is_none() && config.output == Format::None {
-        config.output = Format::for_people(&destination);
+        config.output = destination.format_for_people();
     }
     check_files(&config, &flags.common, &destination)?;
     let mut launched = launch::launch(&flags.command, flags.user.as_deref(), &config.secret_variables)

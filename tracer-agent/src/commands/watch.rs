@@ -30,7 +30,7 @@ pub(super) fn run(flags: &TraceFlags, daemon: bool, switches: &Switches) -> Comm
     // As it was read, for a comparison with what is read later.
     let mut read = config.clone();
     if !daemon && flags.common.output.is_none() && config.output == Format::None {
-        config.output = Format::for_people(&destination);
+        config.output = destination.format_for_people();
     }
     if daemon && config.socket.is_none() {
         config.socket = Some(DEFAULT_SOCKET.into());

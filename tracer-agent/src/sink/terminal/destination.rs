@@ -83,6 +83,11 @@ impl Destination {
         }
     }
 
+    /// The form for a person who named none.
+    pub fn format_for_people(&self) -> Format {
+        if self.is_terminal() { Format::Tree } else { Format::Text }
+    }
+
     /// How the output looks there, with colours or without.
     pub fn style(&self, color: bool) -> Style {
         Style {
