@@ -293,6 +293,17 @@ pub fn explain(pid: u32, proc: &Proc, agent: Option<&StatusReport>) -> Explanati
     Explanation { lines, is_traced }
 }
 
+/// What may forbid the doctor to look at a process.
+fn denial(is_root: bool, has_ptrace: bool) -> &'static str {
+    match (is_root, has_ptrace) {
+        (_, true) => " CAP_SYS_PTRACE is there: a security module (SELinux, AppArmor) may forbid it.",
+        (true, false) => {
+            " CAP_SYS_PTRACE is missing, though the doctor is root (docker: --cap-add SYS_PTRACE)."
+        }
+        (false, false) => " Run the doctor as root.",
+    }
+}
+
 /// Returns whether the agent traces the process.
 fn explain_in(lines: &mut Vec<String>, pid: u32, proc: &Proc, agent: Option<&StatusReport>) -> bool {
     let facts = match proc.facts(pid) {
@@ -307,7 +318,13 @@ fn explain_in(lines: &mut Vec<String>, pid: u32, proc: &Proc, agent: Option<&Sta
             return false;
         }
         Err(error) => {
-            lines.push(format!("Process {pid} cannot be looked at: {error}. Run the doctor as root."));
+            let hint = match error.kind() {
+                std::io::ErrorKind::PermissionDenied => {
+                    denial(rustix::process::geteuid().is_root(), capabilities::has_ptrace())
+                }
+                _ => "",
+            };
+            lines.push(format!("Process {pid} cannot be looked at: {error}.{hint}"));
             return false;
         }
     };
@@ -383,6 +400,15 @@ mod tests {
         assert_eq!(verdict(&findings, "BPF JIT").0, Verdict::Less);
         assert!(text(&findings).contains("cannot work here"));
         fs::remove_dir_all(root).expect("removed");
+    }
+
+    #[test]
+    fn root_is_not_told_to_become_root() {
+        assert!(denial(false, false).contains("as root"));
+        assert!(denial(true, false).contains("CAP_SYS_PTRACE is missing"));
+        for is_root in [true, false] {
+            assert!(denial(is_root, true).contains("a security module"));
+        }
     }
 
     #[test]

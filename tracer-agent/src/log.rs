@@ -118,13 +118,25 @@ pub fn set_format(format: LogFormat) {
 pub fn fatal(message: &str) {
     let format = *FORMAT.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
     match format {
-        LogFormat::Text => eprintln!("tracer: {}", escaped_lines(message)),
+        LogFormat::Text => eprintln!("{}", with_name(&escaped_lines(message))),
         LogFormat::Json => {
             let layer = tracing_subscriber::fmt::layer().with_writer(io::stderr).with_target(false).json();
             let subscriber = tracing_subscriber::registry().with(layer);
             tracing::subscriber::with_default(subscriber, || tracing::error!("{message}"));
         }
     }
+}
+
+/// Lines with the name of this program before each; a line that is indented or empty belongs to the one before.
+fn with_name(lines: &str) -> String {
+    if lines.is_empty() {
+        return "tracer: ".to_owned();
+    }
+    let named = lines.lines().enumerate().map(|(index, line)| match line.chars().next() {
+        None | Some(' ' | '\t') if index > 0 => line.to_owned(),
+        _ => format!("tracer: {line}"),
+    });
+    named.collect::<Vec<_>>().join("\n")
 }
 
 /// Starts logging; a second call changes nothing.
@@ -264,6 +276,13 @@ impl<S: Subscriber> Filter<S> for Repeats {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn every_line_of_an_error_begins_alike_and_examples_stay_indented() {
+        assert_eq!(with_name("f:1:2: a\nf:3:4: b"), "tracer: f:1:2: a\ntracer: f:3:4: b");
+        assert_eq!(with_name("name it:\n  tracer --pid 1\n"), "tracer: name it:\n  tracer --pid 1");
+        assert_eq!(with_name(""), "tracer: ");
+    }
 
     #[test]
     fn a_message_that_repeats_is_held_back_and_the_lines_of_one_text_are_not() {

@@ -11,7 +11,9 @@ use serde::{
     ser::SerializeSeq,
 };
 
-/// What a port must look like.
+/// What a port must look like on the command line.
+const ALLOWED_IN_FLAGS: &str = "a port from 1 to 65535, a range such as 8080-8090, or a list such as 80,443";
+/// What a port must look like in the configuration file.
 const ALLOWED: &str = "a port from 1 to 65535, a range such as 8080-8090, or a list such as [80, 8080-8090]";
 
 /// Ports from `first` to `last`, both included.
@@ -51,12 +53,19 @@ impl Ports {
         self.0.extend(&other.0);
     }
 
+    /// Reads a text; `allowed` is told if it is wrong.
+    fn of_text(text: &str, allowed: &str) -> Result<Self, String> {
+        let mut ports = Self::default();
+        ports.add_text(text, allowed)?;
+        Ok(ports)
+    }
+
     /// Adds what a text names.
-    fn add_text(&mut self, text: &str) -> Result<(), String> {
+    fn add_text(&mut self, text: &str, allowed: &str) -> Result<(), String> {
         for item in text.split(',') {
             let wrong = |wrong: String| {
                 let whole = if item == text { String::new() } else { format!("{text:?}: ") };
-                format!("{whole}{wrong}; allowed is {ALLOWED}")
+                format!("{whole}{wrong}; allowed is {allowed}")
             };
             self.0.push(range(item.trim()).map_err(wrong)?);
         }
@@ -99,13 +108,12 @@ impl<const N: usize> From<[u16; N]> for Ports {
     }
 }
 
+/// As a flag names them.
 impl FromStr for Ports {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let mut ports = Self::default();
-        ports.add_text(text)?;
-        Ok(ports)
+        Self::of_text(text, ALLOWED_IN_FLAGS)
     }
 }
 
@@ -166,7 +174,7 @@ impl<'de> Visitor<'de> for PortsVisitor {
     }
 
     fn visit_str<E: Error>(self, text: &str) -> Result<Ports, E> {
-        text.parse().map_err(E::custom)
+        Ports::of_text(text, ALLOWED).map_err(E::custom)
     }
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Ports, A::Error> {

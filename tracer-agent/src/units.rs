@@ -62,7 +62,9 @@ impl FromStr for Size {
     fn from_str(text: &str) -> Result<Self, String> {
         match scaled(text.trim(), &SIZES, LARGEST) {
             Ok(bytes) => Ok(Self(bytes)),
-            Err(Scaling::Malformed) => Err(format!("{text:?} is not a size such as 65536, 64KiB or 8MiB")),
+            Err(Scaling::Malformed) => {
+                Err(format!("{text:?} is not a size such as 65536 (bytes), 64KiB, 8MiB or 1GiB"))
+            }
             Err(Scaling::TooLarge) => {
                 Err(format!("{text:?} is too large: at most {} is allowed", Self(LARGEST)))
             }

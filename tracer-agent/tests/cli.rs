@@ -79,12 +79,13 @@ fn the_version_tells_whether_the_kernel_programs_are_there() {
 }
 
 #[test]
-fn without_a_selector_it_refuses_and_shows_three_examples() {
+fn without_a_selector_it_refuses_and_shows_examples() {
     for arguments in [&[][..], &["agent"], &["--output", "json"], &["--exclude", "exe=*/curl"]] {
         let output = tracer().args(arguments).output().expect("the binary starts");
         let (code, error) = refused(&output);
         assert_eq!(code, Some(2), "{arguments:?}: {error}");
-        assert_eq!(error.matches("\n  tracer ").count(), 3, "{arguments:?}: {error}");
+        assert!(error.contains("tracer agent --config FILE"), "{arguments:?}: {error}");
+        assert_eq!(error.matches("\n  tracer ").count(), 4, "{arguments:?}: {error}");
     }
 }
 
@@ -218,7 +219,7 @@ fn a_configuration_file_can_be_checked() {
     for part in
         [":2:12: export.timeout: ", ":3:16: export.queue_spans: ", ":5:21: spans.request_headers[0]: "]
     {
-        assert!(error.contains(&format!("{file}{part}")), "{error}");
+        assert!(error.contains(&format!("tracer: {file}{part}")), "{error}");
     }
     assert_eq!(run(["config", "check", "/no/such/file"]).status.code(), Some(2));
 }
@@ -303,6 +304,32 @@ fn a_recording_that_is_none_is_an_error_that_names_it() {
         let (code, error) = refused(&run(["replay", &file.display().to_string()]));
         assert_eq!(code, Some(1));
         assert!(error.contains("is not a recording"), "{error}");
+    }
+}
+
+#[test]
+fn an_output_file_empties_nothing_but_an_old_output() {
+    let dir = Dir::new("keep");
+    let kept = dir.file("kept", "kept");
+    let recording = dir.0.join("r.rec");
+    std::fs::copy(recordings().join("curl.rec"), &recording).expect("copied");
+    let text_of = |path: &Path| path.display().to_string();
+    let (kept_name, recording_name) = (text_of(&kept), text_of(&recording));
+    let size = std::fs::metadata(&recording).expect("there").len();
+    let other_name = format!("{}/./r.rec", dir.0.display());
+    for (arguments, code, part) in [
+        (["replay", &recording_name, "--output=text", "--output-file", &recording_name], 2, "same file"),
+        (["replay", &recording_name, "--output=text", "--output-file", &other_name], 2, "same file"),
+        (["replay", "/etc/passwd", "--output=text", "--output-file", &kept_name], 1, "not a recording"),
+        (["replay", &recording_name, "--output=none", "--output-file", &kept_name], 0, "is ignored"),
+        (["--pid=1", "--record", &kept_name, "--output-file", &kept_name], 2, "same file"),
+        (["--pid=1", "--config", &kept_name, "--output-file", &kept_name], 2, "kept"),
+    ] {
+        let (found, error) = refused(&run(arguments));
+        assert_eq!(found, Some(code), "{arguments:?}: {error}");
+        assert!(error.contains(part), "{arguments:?}: {error}");
+        assert_eq!(std::fs::metadata(&recording).expect("there").len(), size, "{arguments:?}");
+        assert_eq!(std::fs::read_to_string(&kept).expect("there"), "kept", "{arguments:?}");
     }
 }
 

@@ -76,7 +76,7 @@ pub enum DiscoveryError {
     NotPrivileged,
     /// The agent may look at processes, but not at one that a rule names.
     #[error(
-        "process {0} may not be looked at, though CAP_SYS_PTRACE is there: a security module (SELinux, AppArmor) may \
+        "process {0} cannot be looked at, though CAP_SYS_PTRACE is there: a security module (SELinux, AppArmor) may \
          forbid it"
     )]
     Forbidden(u32),
@@ -86,6 +86,14 @@ impl DiscoveryError {
     /// Whether privileges are missing.
     pub fn is_unsupported(&self) -> bool {
         matches!(self, Self::NotPrivileged | Self::Forbidden(_) | Self::Is32Bit(_))
+    }
+}
+
+/// How many processes the agent cannot look at, in words.
+fn not_looked_at(processes: usize) -> String {
+    match processes {
+        1 => "1 process cannot be looked at".to_owned(),
+        more => format!("{more} processes cannot be looked at (the pid is that of one)"),
     }
 }
 
@@ -167,7 +175,7 @@ impl Discovery {
                 return Err(DiscoveryError::NoProcess(wanted));
             }
         }
-        let mut denied = 0;
+        let mut denied = Vec::new();
         let (mut included, mut listening) = (Vec::new(), Vec::new());
         for pid in pids {
             if pid == self.own_pid {
@@ -194,16 +202,19 @@ impl Discovery {
             if is_denied && is_named {
                 return Err(self.denial(pid));
             }
-            denied += usize::from(is_denied);
+            if is_denied {
+                denied.push(pid);
+            }
         }
-        if denied > 0 {
+        if let Some(first) = denied.first() {
             if !capabilities::has_ptrace() {
                 return Err(DiscoveryError::NotPrivileged);
             }
             tracing::warn!(
-                processes = denied,
-                "processes may not be looked at, and no selector can match them: a security module (SELinux, \
-                 AppArmor) may forbid it"
+                pid = first,
+                "{}, and no selector can match {}: a security module (SELinux, AppArmor) may forbid it",
+                not_looked_at(denied.len()),
+                if denied.len() == 1 { "it" } else { "them" },
             );
         }
         self.take_families(included, tell);

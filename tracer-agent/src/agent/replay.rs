@@ -22,18 +22,20 @@ use crate::{
     },
 };
 
-/// Feeds a recording through the same pipeline. It waits for whoever reads the output.
+/// Feeds a recording through the same pipeline. It waits for whoever reads the output. `open` is called once the file
+/// has proved to be a recording.
 ///
 /// # Errors
 /// The recording cannot be read; what came before the damage was written. The output cannot be written.
 pub fn replay(
     path: &Path,
     format: Format,
-    out: Box<dyn io::Write + Send>,
+    open: impl FnOnce() -> Result<Box<dyn io::Write + Send>, String>,
     style: Style,
 ) -> Result<(), String> {
     let mut reader = Reader::open(path).map_err(|error| error.to_string())?;
     let preamble = reader.preamble().clone();
+    let out = open()?;
     let (config, ignored) = lenient::<Config>(&preamble.config);
     if !ignored.is_empty() {
         let keys = ignored.join(", ");

@@ -66,12 +66,15 @@ impl Feed {
             recorder.finish();
         }
         self.count_losses();
-        let pipeline = &self.pipeline;
-        self.sinks.finish(&SinkEnd {
-            ledger: pipeline.ledger(),
-            names: &|pid| pipeline.service_name(pid),
-            time_left: deadline.saturating_duration_since(Instant::now()),
-        });
+        self.sinks.finish(deadline.saturating_duration_since(Instant::now()));
+    }
+
+    /// Nothing more goes to another host: what was not taken there is counted, and the output ends with its summary.
+    fn conclude(&mut self) {
+        self.sinks.give_up_export();
+        self.count_losses();
+        let Self { pipeline, sinks, .. } = self;
+        sinks.conclude(&SinkEnd { ledger: pipeline.ledger(), names: &|pid| pipeline.service_name(pid) });
     }
 
     /// Waits until all is delivered: until `deadline` for what goes to the network; for what stays on this host as
@@ -83,14 +86,21 @@ impl Feed {
         const SILENT: Duration = Duration::from_secs(1);
         let (mut left, mut since) = (usize::MAX, Instant::now());
         let mut silent_until = Some(since + SILENT);
+        let mut is_concluded = false;
         loop {
             let now = Instant::now();
+            let is_exporting = now < deadline && self.sinks.is_exporting();
+            if !is_exporting && !is_concluded {
+                self.conclude();
+                is_concluded = true;
+                // The summary is new: its reader has the whole time.
+                left = usize::MAX;
+            }
             let recorded = self.recorder.as_ref().map_or(0, Recorder::bytes_waiting);
             let waiting = recorded + self.sinks.bytes_waiting();
             if waiting < left {
                 (left, since) = (waiting, now);
             }
-            let is_exporting = now < deadline && self.sinks.is_exporting();
             let is_writing = waiting > 0 && now < (since + GRACE).min(deadline + GRACE);
             if !is_exporting && !is_writing {
                 break;

@@ -26,6 +26,9 @@ fn checked(file: &Path) -> Result<String, Failure> {
     if config.select.include.is_empty() {
         text += "select.include is empty: without flags that select processes, nothing is traced.\n";
     }
+    for unused in config.unused() {
+        text += &format!("{unused}.\n");
+    }
     if let Some(reason) = config.export.why_not() {
         text += &format!("Spans are not exported: {reason}.\n");
     }

@@ -2,7 +2,11 @@
 
 #![forbid(unsafe_code)]
 
-use std::{ffi::OsString, path::PathBuf};
+use std::{
+    ffi::OsString,
+    num::{IntErrorKind, ParseIntError},
+    path::PathBuf,
+};
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
@@ -79,15 +83,15 @@ pub enum Command {
 #[command(next_help_heading = "Which processes (kinds are ANDed, repeats of a kind ORed)")]
 pub struct SelectFlags {
     /// A process, by its id.
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = parse_pid)]
     pub pid: Vec<u32>,
     /// Whoever listens on this TCP port: 8080, 8080-8090, or 80,443.
     #[arg(long, value_name = "PORTS")]
     pub port: Vec<Ports>,
-    /// By the path of the executable.
+    /// By the whole path of the executable: '*/nginx', /usr/bin/python3*.
     #[arg(long, value_name = "GLOB")]
     pub exe: Vec<String>,
-    /// By the whole command line.
+    /// By the whole command line, arguments joined by spaces: '*gunicorn*shop*'.
     #[arg(long, value_name = "GLOB")]
     pub command: Vec<String>,
     /// Leave these out: pid=N, port=PORTS, exe=GLOB or command=GLOB.
@@ -203,7 +207,7 @@ pub struct AgentFlags {
 #[derive(Clone, Debug, Args)]
 pub struct DoctorFlags {
     /// Why is this process not traced?
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = parse_pid)]
     pub pid: Option<u32>,
     /// JSON instead of text.
     #[arg(long)]
@@ -251,7 +255,8 @@ pub struct ConfigFlags {
 /// What `tracer config` does.
 #[derive(Clone, Debug, Subcommand)]
 pub enum ConfigCommand {
-    /// Check a configuration file: exit code 0, or 2 with every error.
+    /// Check a configuration file: exit code 0, or 2 with its errors. An error of syntax, of a key or of a type is told
+    /// alone: those behind it are told once it is mended. Values that cannot be used are all told.
     Check {
         /// The file.
         file: PathBuf,
@@ -287,9 +292,16 @@ impl Color {
     }
 }
 
+fn parse_pid(text: &str) -> Result<u32, String> {
+    text.parse().map_err(|error: ParseIntError| match error.kind() {
+        IntErrorKind::PosOverflow => format!("there is no process {text}"),
+        _ => "not a number".to_owned(),
+    })
+}
+
 fn parse_exclude(text: &str) -> Result<Rule, String> {
     let (kind, value) = text.split_once('=').ok_or("use KIND=VALUE, such as exe=*/curl")?;
-    let number = || value.parse::<u32>().map_err(|_| format!("{value:?} is not a number"));
+    let number = || parse_pid(value).map_err(|error| format!("{value:?}: {error}"));
     let mut rule = Rule::default();
     match kind {
         "pid" => rule.pid.push(number()?),
@@ -541,7 +553,9 @@ mod tests {
         for wrong in ["70000", "0", "abc", "90-80", ""] {
             let parsed = Cli::try_parse_from(["tracer", "--port", wrong]);
             let error = parsed.expect_err("no port").to_string();
-            assert!(error.contains("a port from 1 to 65535, a range such as 8080-8090"), "{error}");
+            let allowed =
+                "allowed is a port from 1 to 65535, a range such as 8080-8090, or a list such as 80,443\n";
+            assert!(error.contains(allowed), "{error}");
         }
     }
 
@@ -550,6 +564,11 @@ mod tests {
         for (arguments, start) in [
             (&["--port", "abc"][..], "error: invalid value 'abc' for '--port <PORTS>': "),
             (&["--exclude", "port=abc"], "error: invalid value 'port=abc' for '--exclude <KIND=VALUE>': "),
+            (&["--pid", "abc"], "error: invalid value 'abc' for '--pid <N>': not a number\n"),
+            (
+                &["--pid", "99999999999"],
+                "error: invalid value '99999999999' for '--pid <N>': there is no process",
+            ),
             (&["--pid", "0"], "--pid: there is no process 0"),
             (&["--exe", "*/a", "--exe", "[x"], "--exe: \"[x\": "),
             (&["--command", "[x"], "--command: \"[x\": "),
@@ -601,6 +620,6 @@ mod tests {
         let cli = Cli::parse_from(["tracer", "agent"]);
         let Some(Command::Agent(flags)) = cli.command else { panic!("an agent") };
         let error = flags.trace.configuration().expect_err("no selector").to_string();
-        assert_eq!(error.matches("\n  tracer ").count(), 3, "{error}");
+        assert_eq!(error.matches("\n  tracer ").count(), 4, "{error}");
     }
 }

@@ -3,6 +3,7 @@
 #![forbid(unsafe_code)]
 
 mod config;
+mod distinct;
 mod doctor;
 pub mod flags;
 mod outcome;

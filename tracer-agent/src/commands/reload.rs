@@ -7,7 +7,7 @@ use crate::{
     agent::Agent,
     config::Config,
     log::{self, EVERY_LINE},
-    sink::terminal::{Destination, Format},
+    sink::terminal::Destination,
 };
 
 /// The key that takes effect without a restart.
@@ -17,8 +17,7 @@ const LEVEL: &str = "log.level";
 /// that is in effect. The recording goes on in its file: its parts cannot be read alone.
 pub(super) fn reload(flags: &TraceFlags, running: &mut Config, destination: &Destination, agent: &Agent) {
     tracing::info!("SIGHUP: opens the output file again, and reads the configuration again");
-    let opened = if running.output == Format::None { Ok(None) } else { destination.open_again() };
-    match opened {
+    match destination.open_again(running.output) {
         Ok(Some(out)) => agent.replace_output(out),
         Ok(None) => {}
         Err(error) => tracing::error!("{error}; the output goes on in the file that was open"),

@@ -7,7 +7,7 @@ use std::{process::ExitCode, time::Duration};
 use super::{
     flags::RunFlags,
     outcome::{CommandOutcome, FAILURE, Failure, USAGE},
-    session::{finish, serve_status, start},
+    session::{check_files, finish, serve_status, start},
 };
 use crate::{
     agent::signals,
@@ -22,8 +22,9 @@ pub(super) fn run(flags: &RunFlags, switches: &Switches) -> CommandOutcome {
     let mut config = flags.configuration().map_err(|error| Failure::new(USAGE, error))?;
     let destination = Destination::new(config.output_file.as_deref(), true);
     if flags.common.output.is_none() && config.output == Format::None {
-        config.output = Format::for_people(&destination);
+        config.output = destination.format_for_people();
     }
+    check_files(&config, &flags.common, &destination)?;
     let mut launched = launch::launch(&flags.command, flags.user.as_deref(), &config.secret_variables)
         .map_err(|error| Failure::new(u8::try_from(error.exit_code()).unwrap_or(FAILURE), error))?;
     config.select.include = vec![flags.rule(launched.pid())];

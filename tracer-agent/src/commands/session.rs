@@ -5,6 +5,7 @@
 use std::{io, path::Path, process::ExitCode};
 
 use super::{
+    distinct,
     flags::CommonFlags,
     outcome::{CommandOutcome, FAILURE, Failure},
 };
@@ -35,7 +36,7 @@ pub(super) fn start(
         tracing::warn!("{warning}");
     }
     signals::install();
-    let out = destination.open().map_err(|error| Failure::new(FAILURE, error))?;
+    let out = destination.open(config.output).map_err(|error| Failure::new(FAILURE, error))?;
     let why_not = config.export.why_not();
     let style = destination.style(flags.color.resolve(destination));
     let summary = config.output.is_for_people();
@@ -51,6 +52,19 @@ pub(super) fn start(
         tracing::info!("spans are not exported: {reason}");
     }
     Ok(agent)
+}
+
+/// Refuses a configuration file, an output and a recording that are the same file: before anything is started.
+pub(super) fn check_files(
+    config: &Config,
+    flags: &CommonFlags,
+    destination: &Destination,
+) -> Result<(), Failure> {
+    distinct::check(&[
+        ("configuration", flags.config.as_deref()),
+        ("output", destination.path(config.output)),
+        ("recording", config.record.as_deref()),
+    ])
 }
 
 /// Whether this agent can answer on its socket, if one is named: before anything is traced.

@@ -8,7 +8,7 @@ use super::{
     flags::TraceFlags,
     outcome::{CommandOutcome, FAILURE, Failure, USAGE},
     reload::reload,
-    session::{check_socket, finish, serve_status, start},
+    session::{check_files, check_socket, finish, serve_status, start},
 };
 use crate::{
     agent::{signals, status::DEFAULT_SOCKET},
@@ -30,7 +30,7 @@ pub(super) fn run(flags: &TraceFlags, daemon: bool, switches: &Switches) -> Comm
     // As it was read, for a comparison with what is read later.
     let mut read = config.clone();
     if !daemon && flags.common.output.is_none() && config.output == Format::None {
-        config.output = Format::for_people(&destination);
+        config.output = destination.format_for_people();
     }
     if daemon && config.socket.is_none() {
         config.socket = Some(DEFAULT_SOCKET.into());
@@ -39,16 +39,13 @@ pub(super) fn run(flags: &TraceFlags, daemon: bool, switches: &Switches) -> Comm
         config.state_directory = Some(state_directory());
     }
     let only_pids = config.select.include.iter().all(|rule| !rule.pid.is_empty());
+    check_files(&config, &flags.common, &destination)?;
     check_socket(&config)?;
     let agent = start(config.clone(), &flags.common, &destination, Mode::Off, switches)?;
     let _server = serve_status(&config, &agent)?;
     if daemon {
         announce(&config);
         signals::notify_ready();
-        match agent.targets_alive() {
-            1 => tracing::info!("ready; 1 process is selected"),
-            alive => tracing::info!("ready; {alive} processes are selected"),
-        }
     }
     if only_pids && !daemon && agent.targets_alive() == 0 {
         finish(agent)?;
@@ -56,6 +53,10 @@ pub(super) fn run(flags: &TraceFlags, daemon: bool, switches: &Switches) -> Comm
             FAILURE,
             "nothing is traced: the processes that --pid names have ended, or do not match the other selectors too",
         ));
+    }
+    match agent.targets_alive() {
+        1 => tracing::info!("ready; 1 process is selected"),
+        alive => tracing::info!("ready; {alive} processes are selected"),
     }
     while !signals::received() && !agent.output_closed() {
         if only_pids && !daemon && agent.targets_alive() == 0 {

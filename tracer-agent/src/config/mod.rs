@@ -138,7 +138,7 @@ impl Limits {
             problems.push(Problem::new("ring", "the size must be a power of two between 64KiB and 1GiB"));
         }
         if self.connections == 0 {
-            problems.push(Problem::new("connections", "at least 1 must be followed"));
+            problems.push(Problem::new("connections", "\"0\" is not a whole number of at least 1"));
         }
         if self.message_memory.0 < 1 << 20 {
             problems.push(Problem::new("message_memory", "1MiB is the least"));
@@ -191,6 +191,7 @@ impl Config {
         if self.record_raw && self.record.is_none() {
             unused.push("record_raw is ignored: record names no file".to_owned());
         }
+        unused.extend(self.select.unmatchable());
         unused
     }
 
@@ -344,6 +345,11 @@ mod tests {
         let unused = |text: &str| Config::from_yaml(text, &none).expect(text).unused();
         assert_eq!(unused("output_file: /a\nrecord_raw: true\n").len(), 2);
         assert_eq!(unused("output: text\noutput_file: /a\nrecord: /b\nrecord_raw: true\n"), [""; 0]);
+        let globs = unused("select: {include: [{exe: [nginx, '*nginx', /nginx, 'ngin[x]']}]}\n");
+        assert_eq!(globs.len(), 1);
+        assert!(
+            globs[0].starts_with("exe \"nginx\" matches no process: ") && globs[0].ends_with("'*/nginx'")
+        );
     }
 
     #[test]

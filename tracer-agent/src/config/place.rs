@@ -11,7 +11,7 @@ use serde::{
 use serde_saphyr::{Location, Spanned};
 
 /// Line and column in a text, from 1.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Place {
     line: u64,
     column: u64,

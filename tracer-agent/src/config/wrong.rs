@@ -34,14 +34,18 @@ fn cause(error: &Error) -> &Error {
     }
 }
 
-/// Values that cannot be used: `LINE:COLUMN: KEY: MESSAGE`, one a line.
+/// Values that cannot be used: `LINE:COLUMN: KEY: MESSAGE`, one a line, in the order of the text.
 pub(super) fn used(problems: &[Problem], text: &str) -> String {
     let values = Values::of(text);
-    let line = |problem: &Problem| match values.of_key(&problem.key) {
-        Some(value) => format!("{}: {problem}", value.place),
+    let place = |problem: &Problem| values.of_key(&problem.key).map(|value| value.place);
+    let mut placed: Vec<(Option<Place>, &Problem)> =
+        problems.iter().map(|problem| (place(problem), problem)).collect();
+    placed.sort_by_key(|(place, _)| *place);
+    let line = |(place, problem): &(Option<Place>, &Problem)| match place {
+        Some(place) => format!("{place}: {problem}"),
         None => problem.to_string(),
     };
-    problems.iter().map(line).collect::<Vec<_>>().join("\n")
+    placed.iter().map(line).collect::<Vec<_>>().join("\n")
 }
 
 /// Whether the error names its key, which is not the key of a value that begins there.
@@ -63,6 +67,12 @@ fn message(error: &Error, value: Option<&Value>) -> String {
         Error::InvalidScalar { ty: "boolean", .. } => match text {
             Some(text) if !text.is_empty() => format!("{text:?} is neither true nor false"),
             _ => wrong("true or false"),
+        },
+        Error::InvalidScalar { ty: "u64" | "usize", .. } => match text {
+            Some(text) if !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit()) => {
+                format!("{text} is too large")
+            }
+            _ => wrong(count_in_words(value)),
         },
         Error::InvalidScalar { ty, .. } => wrong(&in_words(ty)),
         Error::Unexpected { expected: "sequence start", .. } => match text {
@@ -116,10 +126,20 @@ fn in_words(name: &str) -> String {
         "u8" => whole(0, u8::MAX.into()),
         "u16" => whole(0, u16::MAX.into()),
         "u32" => whole(0, u32::MAX.into()),
-        "u64" | "usize" => whole(0, u64::MAX.into()),
+        "u64" | "usize" => "a whole number".to_owned(),
         "floating point" => "a number".to_owned(),
         other if other.starts_with("struct ") => "a mapping of keys to values".to_owned(),
         other => other.to_owned(),
+    }
+}
+
+/// What is allowed for a number without a bound that matters.
+fn count_in_words(value: Option<&Value>) -> &'static str {
+    /// Keys for which 0 is refused later.
+    const AT_LEAST_ONE: [&str; 3] = ["limits.connections", "export.batch_spans", "export.queue_spans"];
+    match value {
+        Some(value) if AT_LEAST_ONE.contains(&value.key.as_str()) => "a whole number of at least 1",
+        _ => "a whole number of at least 0",
     }
 }
 
@@ -213,7 +233,19 @@ mod tests {
             ("select: 5\n", "1:9: select: \"5\" is not a mapping of keys to values"),
             (
                 "limits:\n  connections: 99999999999999999999999\n",
-                "2:16: limits.connections: \"99999999999999999999999\" is not a whole number from 0 to 18446744073709551615",
+                "2:16: limits.connections: 99999999999999999999999 is too large",
+            ),
+            (
+                "limits:\n  connections: -1\n",
+                "2:16: limits.connections: \"-1\" is not a whole number of at least 1",
+            ),
+            (
+                "limits:\n  connections: 0\n",
+                "2:16: limits.connections: \"0\" is not a whole number of at least 1",
+            ),
+            (
+                "limits:\n  ring: 8MB\n",
+                "2:9: limits.ring: \"8MB\" is not a size such as 65536 (bytes), 64KiB, 8MiB or 1GiB",
             ),
             (
                 "limits: {connections: [1]}\n",
@@ -221,7 +253,7 @@ mod tests {
             ),
             (
                 "limits:\n  connections: \n",
-                "2:14: limits.connections: the value is missing: a whole number from 0 to 18446744073709551615 is expected",
+                "2:14: limits.connections: the value is missing: a whole number of at least 1 is expected",
             ),
             (
                 "limits:\n  exchange_timeout: soon\n",
@@ -281,15 +313,15 @@ mod tests {
     }
 
     #[test]
-    fn every_value_that_cannot_be_used_is_told_with_its_place() {
-        let text = "export:\n  endpoint: https://a\nlimits:\n  ring: 3MiB\nselect:\n  include:\n    - exe: ['[x']\n    - {}\n";
+    fn every_value_that_cannot_be_used_is_told_with_its_place_in_the_order_of_the_file() {
+        let text = "limits:\n  ring: 3MiB\nselect:\n  include:\n    - exe: ['[x']\n    - {}\nexport:\n  endpoint: https://a\n";
         let error = error(text);
         let lines: Vec<&str> = error.lines().collect();
         for (line, expected) in lines.iter().zip([
-            "2:13: export.endpoint: \"https://a\": TLS is not supported yet",
-            "4:9: limits.ring: the size must be a power of two",
-            "7:13: select.include[0].exe[0]: \"[x\": ",
-            "8:7: select.include[1]: a rule needs at least one of",
+            "2:9: limits.ring: the size must be a power of two",
+            "5:13: select.include[0].exe[0]: \"[x\": ",
+            "6:7: select.include[1]: a rule needs at least one of",
+            "8:13: export.endpoint: \"https://a\": TLS is not supported yet",
         ]) {
             assert!(line.starts_with(expected), "{line}");
         }

@@ -169,7 +169,8 @@ impl Propagation {
             tracing::warn!(
                 "trace headers are limited on this kernel: FIONREAD is wrong for a socket while headers can be added \
                  to its requests. To keep programs safe, only the first request of a connection gets a header, and \
-                 only to ports known to speak HTTP/1 (--propagation-http-ports adds some)"
+                 only to ports known to speak HTTP/1 (--propagation-http-ports adds some). Without trace headers \
+                 (--propagation off) nothing is limited, and this is not said"
             );
         }
         Ok(())

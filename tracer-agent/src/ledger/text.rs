@@ -1,12 +1,8 @@
 //! The ledger in words.
 
-use std::fmt::Write;
+use std::{collections::BTreeMap, fmt::Write};
 
-use super::{
-    counters::Counter,
-    counts::{Counts, Ledger},
-    singular::meaning_of,
-};
+use super::{counters::Counter, counts::Ledger, singular::meaning_of};
 use crate::outside::escaped;
 
 /// Counters that mean that something is missing.
@@ -103,13 +99,15 @@ fn counted(number: u64, what: &str) -> String {
 }
 
 fn by_service(ledger: &Ledger, counter: Counter, names: &dyn Fn(u32) -> Option<String>) -> String {
-    let mut parts: Vec<(u64, String)> = ledger
-        .processes()
-        .into_iter()
-        .map(|(pid, counts): (u32, &Counts)| (counts.get(counter), pid))
-        .filter(|(count, pid)| *count > 0 && *pid != 0)
-        .map(|(count, pid)| (count, names(pid).unwrap_or_else(|| format!("process {pid}"))))
-        .collect();
+    // Instances of one name are one part: each run of curl is an instance.
+    let mut by_name: BTreeMap<String, u64> = BTreeMap::new();
+    for (pid, counts) in ledger.processes() {
+        let count = counts.get(counter);
+        if count > 0 && pid != 0 {
+            *by_name.entry(names(pid).unwrap_or_else(|| format!("process {pid}"))).or_default() += count;
+        }
+    }
+    let mut parts: Vec<(u64, String)> = by_name.into_iter().map(|(name, count)| (count, name)).collect();
     parts.sort_by(|a, b| b.cmp(a));
     if parts.is_empty() {
         return String::new();
@@ -138,6 +136,17 @@ mod tests {
         let text = write_ledger(&ledger, &names);
         assert!(text.contains("10  bytes that moved unseen") && text.contains("(shop 10)"), "{text}");
         assert!(text.contains("2  records for which the ring had no space\n"), "{text}");
+    }
+
+    #[test]
+    fn instances_of_one_name_are_one_part() {
+        let mut ledger = Ledger::default();
+        for pid in 1..=6 {
+            ledger.add(pid, Counter::LinksNoRequest, 1);
+        }
+        ledger.add(9, Counter::LinksNoRequest, 2);
+        let text = write_ledger(&ledger, &|pid| Some(if pid == 9 { "shop" } else { "curl" }.to_owned()));
+        assert!(text.contains(" (curl 6, shop 2)\n"), "{text}");
     }
 
     #[test]

@@ -31,7 +31,7 @@ pub struct Rule {
     pub pid: Vec<u32>,
     /// TCP ports that the process listens on: `8080`, `8080-8090`, or a list of such.
     pub port: Ports,
-    /// Globs of the executable's path: `/usr/sbin/nginx`, `*/node`.
+    /// Globs of the executable's whole path: `/usr/sbin/nginx`, `*/node`.
     #[serde(deserialize_with = "one_or_list::read")]
     #[schemars(schema_with = "one_or_list::schema::<String>")]
     pub exe: Vec<String>,
@@ -71,6 +71,21 @@ impl Selection {
         });
         rules.filter_map(Result::err).map(|problem| problem.within("select")).collect()
     }
+
+    /// Globs that can match nothing: every path of an executable has a `/`.
+    pub fn unmatchable(&self) -> Vec<String> {
+        let globs = self.include.iter().chain(&self.exclude).flat_map(|rule| &rule.exe);
+        let names = globs.filter(|glob| !glob.contains(['/', '*', '?', '[']));
+        names
+            .map(|name| {
+                format!(
+                    "exe {name:?} matches no process: it is compared with the whole path of the executable, as in \
+                     '*/{}'",
+                    escaped(name)
+                )
+            })
+            .collect()
+    }
 }
 
 impl Rule {
@@ -83,7 +98,8 @@ impl Rule {
 pub const EXAMPLES: &str = "name the processes to trace, for example:
   tracer run -- python3 app.py      start a program and trace it
   tracer --port 8080                trace whoever listens on port 8080
-  tracer --exe '*/nginx'            trace every nginx";
+  tracer --exe '*/nginx'            trace every nginx
+  tracer agent --config FILE        trace what select.include of the file names";
 
 /// What rules ask of a process. It is not asked for more than it takes to decide.
 pub trait Candidate {

@@ -13,9 +13,11 @@ pub trait SpanSink {
     fn span(&mut self, span: &Outgoing<'_>);
     /// Time has passed, and the spans that came of it were handed over.
     fn tick(&mut self, _now_ns: u64) {}
-    /// No more spans come: what waits is delivered until the deadline at most. [`Self::account`] tells
+    /// No more spans come: what waits is delivered within this time at most. [`Self::account`] tells
     /// how far that is.
-    fn finish(&mut self, _end: &SinkEnd<'_>) {}
+    fn finish(&mut self, _time_left: Duration) {}
+    /// What goes to other hosts has arrived, or counts as dropped: the time to write what is said at the end.
+    fn conclude(&mut self, _end: &SinkEnd<'_>) {}
     /// The deadline has passed: spans that are still on their way count as dropped.
     fn give_up(&mut self) {}
     /// What is written on this host goes on to `out`, if this sink writes it.
@@ -30,12 +32,10 @@ pub trait SpanSink {
 
 /// The end, as sinks are told of it.
 pub struct SinkEnd<'a> {
-    /// The ledger, complete but for what is lost from now on.
+    /// The ledger, complete but for what this host still takes.
     pub ledger: &'a Ledger,
     /// Name of the service of an instance, by its first process.
     pub names: &'a dyn Fn(u32) -> Option<String>,
-    /// How long spans may still be sent.
-    pub time_left: Duration,
 }
 
 /// What became of the spans that a sink was handed: `taken = delivered + dropped + waiting`.

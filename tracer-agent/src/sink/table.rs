@@ -1,6 +1,6 @@
 //! All sinks, and those that are configured.
 
-use std::io;
+use std::{io, time::Duration};
 
 use super::{
     Account, ExportStatistics, Outgoing, SinkEnd, SpanSink,
@@ -81,6 +81,15 @@ impl Sinks {
         ended.contains(&Some(Ended::ReaderGone)) || ended.iter().all(Option::is_some)
     }
 
+    /// What is not on another host by now counts as dropped.
+    pub fn give_up_export(&mut self) {
+        for started in &mut self.list {
+            if started.sink.account().export.is_some() {
+                started.sink.give_up();
+            }
+        }
+    }
+
     /// What is not delivered by now counts as dropped, whatever a sink's thread still does.
     pub fn give_up(&mut self) {
         for started in &mut self.list {
@@ -117,9 +126,15 @@ impl SpanSink for Sinks {
         }
     }
 
-    fn finish(&mut self, end: &SinkEnd<'_>) {
+    fn finish(&mut self, time_left: Duration) {
         for started in &mut self.list {
-            started.sink.finish(end);
+            started.sink.finish(time_left);
+        }
+    }
+
+    fn conclude(&mut self, end: &SinkEnd<'_>) {
+        for started in &mut self.list {
+            started.sink.conclude(end);
         }
     }
 

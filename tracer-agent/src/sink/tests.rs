@@ -74,7 +74,7 @@ mod store {
             self.assembly.tick(now_ns).into_iter().for_each(|trace| self.keep(trace));
         }
 
-        fn finish(&mut self, _: &SinkEnd<'_>) {
+        fn finish(&mut self, _: Duration) {
             self.assembly.finish().into_iter().for_each(|trace| self.keep(trace));
             self.queue.close();
         }
@@ -88,7 +88,8 @@ mod store {
 
 fn end(sinks: &mut Sinks, patience: Duration) {
     let ledger = Ledger::default();
-    sinks.finish(&SinkEnd { ledger: &ledger, names: &|_| None, time_left: patience });
+    sinks.finish(patience);
+    sinks.conclude(&SinkEnd { ledger: &ledger, names: &|_| None });
     let deadline = Instant::now() + patience;
     while sinks.account().waiting > 0 && Instant::now() < deadline {
         std::thread::sleep(Duration::from_millis(1));
@@ -144,6 +145,38 @@ fn an_output_that_nobody_reads_keeps_nobody_waiting_and_the_ledger_knows_what_is
         assert_eq!(ledger.total().get(Counter::SpansNotWritten), account.dropped);
         drop(reader);
     }
+}
+
+#[test]
+fn the_summary_knows_what_the_receiver_did_not_take() {
+    let kept = outlet::tests::Kept::default();
+    let style = terminal::Style { color: false, ascii: false, columns: || 120 };
+    let terminal = terminal::TerminalSettings {
+        format: terminal::Format::Text,
+        out: Box::new(kept.clone()),
+        style,
+        summary: true,
+    };
+    // A port that nobody listens on: of a listener that is closed.
+    let port = std::net::TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr());
+    let endpoint = format!("http://127.0.0.1:{}", port.expect("a port").port());
+    let export = otlp::ExportConfig { endpoint: Some(endpoint), ..otlp::ExportConfig::default() };
+    let mut settings = SinkSettings { export, terminal: Some(terminal) };
+    let mut sinks = Sinks::start(SINKS, &mut settings).expect("valid");
+    sinks.span(&Outgoing::new(&span("a", SpanKind::Client, 1, None, (0, 30))));
+    sinks.finish(Duration::from_millis(50));
+    let text = || String::from_utf8_lossy(&kept.0.lock().expect("free")).into_owned();
+    sinks.give_up_export();
+    let mut ledger = Ledger::default();
+    sinks.count_dropped(&mut ledger);
+    assert!(!text().contains("Seen: "), "{}", text());
+    sinks.conclude(&SinkEnd { ledger: &ledger, names: &|_| None });
+    let deadline = Instant::now() + Duration::from_secs(10);
+    while !text().contains("Seen: ") && Instant::now() < deadline {
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    let text = text();
+    assert!(text.contains("Missing:\n") && !text.contains("Nothing was lost"), "{text}");
 }
 
 #[test]

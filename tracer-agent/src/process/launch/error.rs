@@ -8,11 +8,18 @@ use std::io;
 #[derive(Debug, thiserror::Error)]
 pub enum LaunchError {
     /// There is no such program (a shell says 127).
-    #[error("cannot run {0}: there is no such program")]
+    #[error("cannot run {0:?}: there is no such program")]
     NotFound(String),
     /// It may not be executed (a shell says 126).
-    #[error("cannot run {0}: {1}")]
-    NotExecutable(String, io::Error),
+    #[error("cannot run {program:?} ({found}): {source}")]
+    NotExecutable {
+        /// As it was asked for.
+        program: String,
+        /// The file that was found, and the user if it is another.
+        found: String,
+        /// What the kernel says.
+        source: io::Error,
+    },
     /// The user of `--user` or `SUDO_UID` cannot be used.
     #[error("{0}")]
     User(String),
@@ -23,7 +30,7 @@ pub enum LaunchError {
     )]
     Terminal(io::Error),
     /// Something else.
-    #[error("cannot start {0}: {1}")]
+    #[error("cannot start {0:?}: {1}")]
     Other(String, io::Error),
 }
 
@@ -32,7 +39,7 @@ impl LaunchError {
     pub fn exit_code(&self) -> i32 {
         match self {
             Self::NotFound(_) => 127,
-            Self::NotExecutable(..) => 126,
+            Self::NotExecutable { .. } => 126,
             Self::User(_) => 2,
             Self::Terminal(_) | Self::Other(..) => 1,
         }

@@ -35,6 +35,8 @@ const NOT_EXECUTED: libc::c_int = 126;
 pub struct Launched {
     pid: libc::pid_t,
     shown: String,
+    /// The file that is executed, and the user if one was changed to.
+    found: String,
     gate: Option<PipeWriter>,
     /// Ends without a byte when the program executes; else brings the error's number.
     failure: PipeReader,
@@ -133,7 +135,8 @@ pub fn launch(
         .and_then(|pid| pidfd_open(pid, PidfdFlags::empty()))
         .map_err(|error| other(error.into()))?;
     let session = terminal.map(|terminal| Session { terminal, events, leader: Some(leader) });
-    Ok(Launched { pid, shown, gate: Some(gate), failure, status: None, pidfd, session })
+    let found = described(OsStr::from_bytes(path.as_bytes()), user.as_ref());
+    Ok(Launched { pid, shown, found, gate: Some(gate), failure, status: None, pidfd, session })
 }
 
 /// In the child: waits to be let go, changes the user, executes.
@@ -230,7 +233,11 @@ impl Launched {
         match self.failure.read_exact(&mut number) {
             Ok(()) => {
                 let error = io::Error::from_raw_os_error(libc::c_int::from_ne_bytes(number));
-                Err(LaunchError::NotExecutable(self.shown.clone(), error))
+                Err(LaunchError::NotExecutable {
+                    program: self.shown.clone(),
+                    found: self.found.clone(),
+                    source: error,
+                })
             }
             Err(_) => Ok(()),
         }
@@ -358,9 +365,22 @@ fn find(program: &OsStr, shown: &str) -> Result<PathBuf, LaunchError> {
     if is_executable(&path) {
         Ok(path)
     } else if path.exists() {
-        Err(LaunchError::NotExecutable(shown.to_owned(), io::ErrorKind::PermissionDenied.into()))
+        Err(LaunchError::NotExecutable {
+            program: shown.to_owned(),
+            found: described(path.as_os_str(), None),
+            source: io::Error::from_raw_os_error(libc::EACCES),
+        })
     } else {
         Err(LaunchError::NotFound(shown.to_owned()))
+    }
+}
+
+/// The file of a program, and the user that it runs as, for an error.
+fn described(path: &OsStr, user: Option<&User>) -> String {
+    let path = format!("{:?}", path.to_string_lossy());
+    match user {
+        Some(user) => format!("{path}, as user {:?}", user.name.to_string_lossy()),
+        None => path,
     }
 }
 
@@ -388,6 +408,15 @@ mod tests {
         assert_eq!(code("/etc/passwd"), 126);
         let no_user = launch(&["true".into()], Some("no-such-user"), &[]).expect_err("no such user");
         assert_eq!(no_user.exit_code(), 2);
+        let said = |program: &str| launch(&[program.into()], None, &[]).expect_err("cannot run").to_string();
+        assert_eq!(said(""), "cannot run \"\": there is no such program");
+        assert_eq!(
+            said("/etc/passwd"),
+            "cannot run \"/etc/passwd\" (\"/etc/passwd\"): Permission denied (os error 13)"
+        );
+        let nobody = User { name: c"nobody".into(), uid: 1, gid: 1, groups: vec![1], home: "/".into() };
+        let found = described(OsStr::new("/root/bin/python3"), Some(&nobody));
+        assert_eq!(found, "\"/root/bin/python3\", as user \"nobody\"");
     }
 
     #[test]

@@ -40,7 +40,7 @@ pub(super) fn run_as(user: Option<&str>) -> Result<Option<User>, String> {
 /// `USER` or `USER:GROUP`, each by name or number. A number is an id, whatever is called so.
 fn look_up(wanted: &str) -> Result<User, String> {
     let (user, group) = wanted.split_once(':').map_or((wanted, None), |(user, group)| (user, Some(group)));
-    let group = group.map(|group| group_id(group).ok_or_else(|| format!("there is no group {group}")));
+    let group = group.map(|group| group_id(group).ok_or_else(|| format!("there is no group {group:?}")));
     let group = group.transpose()?;
     let mut found = match (number(user), group) {
         (Some(uid), group) => match (entry(|| by_id(uid)), group) {
@@ -56,7 +56,7 @@ fn look_up(wanted: &str) -> Result<User, String> {
                 return Err(format!("user {user} has no name and so no group: use --user {user}:GROUP"));
             }
         },
-        (None, _) => entry(|| by_name(user)).ok_or_else(|| format!("there is no user {user}"))?,
+        (None, _) => entry(|| by_name(user)).ok_or_else(|| format!("there is no user {user:?}"))?,
     };
     if let Some(gid) = group {
         // As `docker run --user` and `setpriv --clear-groups`: the group that was named is the only one.
@@ -141,10 +141,10 @@ mod tests {
     fn who_does_not_exist_is_told() {
         for (wanted, error) in [
             ("54321", "user 54321 has no name and so no group: use --user 54321:GROUP"),
-            ("no-such-user", "there is no user no-such-user"),
-            ("4294967295", "there is no user 4294967295"),
-            ("", "there is no user "),
-            ("root:no-such-group", "there is no group no-such-group"),
+            ("no-such-user", "there is no user \"no-such-user\""),
+            ("4294967295", "there is no user \"4294967295\""),
+            ("", "there is no user \"\""),
+            ("root:no-such-group", "there is no group \"no-such-group\""),
         ] {
             assert_eq!(look_up(wanted), Err(error.to_owned()));
         }

@@ -56,6 +56,13 @@ impl OtlpAddress {
         }
         let authority = parsed.authority().filter(|authority| !authority.host().is_empty());
         let authority = authority.ok_or_else(|| format!("there is no host, as in {EXAMPLE}"))?;
+        let port = port(&authority)?;
+        if port.is_none() && !url.contains("://") {
+            // The usual port of a receiver is not the usual port of http.
+            let usual = if protocol == OtlpProtocol::Grpc { 4317 } else { 4318 };
+            let host = authority.host();
+            return Err(format!("there is neither a scheme nor a port: http://{host}:{usual} may be meant"));
+        }
         if parsed.has_fragment() {
             return Err("a URL of a receiver has no fragment (#…)".to_owned());
         }
@@ -71,7 +78,7 @@ impl OtlpAddress {
             (_, UrlKind::Traces) => path.to_owned(),
         };
         let path_and_query = query.map_or_else(|| path.clone(), |query| format!("{path}?{query}"));
-        let port = port(&authority)?.map_or_else(String::new, |port| format!(":{port}"));
+        let port = port.map_or_else(String::new, |port| format!(":{port}"));
         let uri = http::Uri::builder()
             .scheme("http")
             .authority(format!("{}{port}", authority.host()))
@@ -186,7 +193,8 @@ mod tests {
             ("http://a:4318/", "http://a:4318/v1/traces"),
             ("HTTP://a:4318", "http://a:4318/v1/traces"),
             ("a:4318", "http://a:4318/v1/traces"),
-            (" a ", "http://a/v1/traces"),
+            (" a:80 ", "http://a:80/v1/traces"),
+            (" http://a ", "http://a/v1/traces"),
             ("http://[::1]:4318", "http://[::1]:4318/v1/traces"),
             ("http://a/otlp/", "http://a/otlp/v1/traces"),
             ("http://a/otlp?key=1&b=2", "http://a/otlp/v1/traces?key=1&b=2"),
@@ -213,6 +221,7 @@ mod tests {
             assert_eq!(grpc("http://a:4317/behind/"), format!("http://a:4317/behind{METHOD}"));
             assert!(grpc("http://a:4317/v1/traces").contains("path for HTTP"));
             assert!(grpc("http://a:4317?key=1").contains("no query"));
+            assert!(grpc("a").contains("http://a:4317 may be meant"));
         }
     }
 
@@ -228,6 +237,8 @@ mod tests {
             ("", "there is no host"),
             ("http://:4318", "there is no host"),
             ("http://a/#here", "has no fragment"),
+            ("foo", "\"foo\": there is neither a scheme nor a port: http://foo:4318 may be meant"),
+            ("me:s3cret@foo/x?k=1", "http://foo:4318 may be meant"),
             ("http://a b", "not a URL such as"),
             ("http://ä", "not a URL such as"),
         ] {

@@ -21,7 +21,7 @@ use self::{
     transport::OtlpTransport,
 };
 pub use super::ExportStatistics;
-use super::{Account, Outgoing, SinkEnd, SpanSink, encode::protobuf};
+use super::{Account, Outgoing, SpanSink, encode::protobuf};
 use crate::{ledger::Counter, span::Span};
 
 /// The running exporter.
@@ -72,8 +72,8 @@ impl SpanSink for Otlp {
         self.sender.queue(span);
     }
 
-    fn finish(&mut self, end: &SinkEnd<'_>) {
-        self.exporter.queue.close(end.time_left);
+    fn finish(&mut self, time_left: Duration) {
+        self.exporter.queue.close(time_left);
     }
 
     fn give_up(&mut self) {

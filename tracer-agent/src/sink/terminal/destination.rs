@@ -7,6 +7,7 @@ use std::{
 
 use terminal_size::{Width, terminal_size_of};
 
+use super::Format;
 use crate::sink::outlet;
 
 /// Columns of a terminal that does not tell, and of what is none.
@@ -33,11 +34,25 @@ impl Destination {
         }
     }
 
-    /// Opens it; a FIFO only when something is written, since that waits for its reader.
+    /// The file that the output goes to, if there is any output.
+    pub fn path(&self, format: Format) -> Option<&Path> {
+        match self {
+            _ if format == Format::None => None,
+            Self::File(path) => Some(path),
+            Self::StandardOutput => Some(Path::new("/dev/stdout")),
+            Self::StandardError => Some(Path::new("/dev/stderr")),
+        }
+    }
+
+    /// Opens it; a FIFO only when something is written, since that waits for its reader. If nothing is written, nothing
+    /// is opened: a file stays as it is.
     ///
     /// # Errors
     /// The file cannot be made.
-    pub fn open(&self) -> Result<Box<dyn Write + Send>, String> {
+    pub fn open(&self, format: Format) -> Result<Box<dyn Write + Send>, String> {
+        if format == Format::None {
+            return Ok(Box::new(io::sink()));
+        }
         Ok(match self {
             Self::File(path) => outlet::create(path)
                 .map_err(|error| format!("cannot write the output to {}: {error}", path.display()))?,
@@ -50,8 +65,11 @@ impl Destination {
     ///
     /// # Errors
     /// The file cannot be opened or made.
-    pub fn open_again(&self) -> Result<Option<Box<dyn Write + Send>>, String> {
+    pub fn open_again(&self, format: Format) -> Result<Option<Box<dyn Write + Send>>, String> {
         let Self::File(path) = self else { return Ok(None) };
+        if format == Format::None {
+            return Ok(None);
+        }
         outlet::open_again(path)
             .map_err(|error| format!("cannot open the output file {} again: {error}", path.display()))
     }
@@ -63,6 +81,11 @@ impl Destination {
             Self::StandardOutput => io::stdout().is_terminal(),
             Self::StandardError => io::stderr().is_terminal(),
         }
+    }
+
+    /// The form for a person who named none.
+    pub fn format_for_people(&self) -> Format {
+        if self.is_terminal() { Format::Tree } else { Format::Text }
     }
 
     /// How the output looks there, with colours or without.
@@ -127,6 +150,19 @@ mod tests {
         assert!(with(&[("LC_ALL", ""), ("LC_CTYPE", "C.utf8"), ("LANG", "C")]));
         assert!(!with(&[("LANG", "C")]));
         assert!(!with(&[("LC_ALL", "POSIX"), ("LANG", "en_US.UTF-8")]));
+    }
+
+    #[test]
+    fn a_file_that_gets_no_output_stays_as_it_is() {
+        let path = std::env::temp_dir().join(format!("tracer-ignored-{}", std::process::id()));
+        std::fs::write(&path, "kept").expect("written");
+        let destination = Destination::new(Some(&path), false);
+        destination.open(Format::None).expect("nothing to open").write_all(b"lost").expect("ignored");
+        assert!(destination.open_again(Format::None).expect("nothing to open").is_none());
+        assert_eq!(std::fs::read_to_string(&path).expect("there"), "kept");
+        destination.open(Format::Text).expect("a file");
+        assert_eq!(std::fs::read_to_string(&path).expect("there"), "");
+        std::fs::remove_file(path).expect("removed");
     }
 
     #[test]

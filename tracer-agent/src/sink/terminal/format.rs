@@ -3,8 +3,6 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::destination::Destination;
-
 /// What is written of exchanges.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
@@ -23,11 +21,6 @@ pub enum Format {
 }
 
 impl Format {
-    /// What a person who named no form gets.
-    pub fn for_people(destination: &Destination) -> Self {
-        if destination.is_terminal() { Self::Tree } else { Self::Text }
-    }
-
     /// Whether people read it: a summary ends it.
     pub fn is_for_people(self) -> bool {
         matches!(self, Self::Text | Self::Tree)

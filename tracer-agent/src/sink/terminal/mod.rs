@@ -14,7 +14,7 @@ mod summary;
 mod text;
 mod waterfall;
 
-use std::io;
+use std::{io, time::Duration};
 
 pub use self::{
     destination::{Destination, Style},
@@ -79,8 +79,11 @@ impl SpanSink for Terminal {
         self.output.tick(now_ns);
     }
 
-    fn finish(&mut self, end: &SinkEnd<'_>) {
+    fn finish(&mut self, _: Duration) {
         self.output.finish();
+    }
+
+    fn conclude(&mut self, end: &SinkEnd<'_>) {
         if let Some(endpoints) = &self.summary {
             self.output.write(&summary(endpoints, end.ledger, end.names));
         }

@@ -44,6 +44,7 @@ struct EndpointRow {
     earned: u64,
     /// Microseconds.
     latency: Histogram<u32>,
+    shortest_ns: u64,
     longest_ns: u64,
 }
 
@@ -71,8 +72,9 @@ impl Summary {
             return;
         }
         let taken_ns = span.duration_ns();
+        endpoint.shortest_ns = endpoint.shortest_ns.min(taken_ns);
         endpoint.longest_ns = endpoint.longest_ns.max(taken_ns);
-        // Bounded, so that the histogram cannot grow without end; the longest is kept exactly.
+        // Bounded, so that the histogram cannot grow without end; the shortest and the longest are kept exactly.
         let _ = endpoint.latency.record((taken_ns / 1000).min(DAY_US));
     }
 
@@ -133,8 +135,11 @@ impl Summary {
                 if endpoint.latency.is_empty() {
                     return "-".to_owned();
                 }
-                let ns = endpoint.latency.value_at_quantile(quantile).saturating_mul(1000);
-                duration(ns.min(endpoint.longest_ns))
+                let us = endpoint.latency.value_at_quantile(quantile);
+                // The histogram knows the longest only as one of its class.
+                let is_longest = us >= endpoint.latency.max();
+                let ns = if is_longest { endpoint.longest_ns } else { us.saturating_mul(1000) };
+                duration(ns.max(endpoint.shortest_ns).min(endpoint.longest_ns))
             };
             let _ = writeln!(
                 text,
@@ -171,7 +176,14 @@ impl Summary {
 
 impl EndpointRow {
     fn new() -> Self {
-        Self { count: 0, errors: 0, earned: 0, latency: new_histogram(), longest_ns: 0 }
+        Self {
+            count: 0,
+            errors: 0,
+            earned: 0,
+            latency: new_histogram(),
+            shortest_ns: u64::MAX,
+            longest_ns: 0,
+        }
     }
 
     /// Counts what another one has counted.
@@ -179,6 +191,7 @@ impl EndpointRow {
         self.count += other.count;
         self.errors += other.errors;
         self.earned += other.earned;
+        self.shortest_ns = self.shortest_ns.min(other.shortest_ns);
         self.longest_ns = self.longest_ns.max(other.longest_ns);
         // Both have the same bounds.
         let _ = self.latency.add(&other.latency);
@@ -243,6 +256,18 @@ mod tests {
         let mut summary = Summary::default();
         summary.add(&span("GET /a", SpanKind::Server, 0, 999, Status::Unset));
         assert!(summary.table().contains("       1        -       0    999µs    999µs    999µs    999µs"));
+    }
+
+    #[test]
+    fn percentiles_lie_between_the_shortest_and_the_longest() {
+        let mut summary = Summary::default();
+        let mut exact = span("GET /a", SpanKind::Server, 0, 191, Status::Unset);
+        exact.end_unix_ns += 700;
+        summary.add(&exact);
+        assert!(summary.table().contains("    192µs    192µs    192µs    192µs\n"), "{}", summary.table());
+        exact.end_unix_ns -= 91_000;
+        summary.add(&exact);
+        assert!(summary.table().contains("    101µs    192µs    192µs    192µs\n"), "{}", summary.table());
     }
 
     #[test]
