@@ -374,6 +374,7 @@ impl Stage {
             Outcome::Complete => Counter::ExchangesPaired,
             Outcome::OneWay => Counter::ExchangesOneWay,
             Outcome::Lost if exchange.response_start_ns.is_some() => Counter::ExchangesEndUnseen,
+            Outcome::Lost => Counter::ExchangesResponseUnseen,
             _ => Counter::ExchangesUnanswered,
         };
         let Stage { builder, clock, ledger, processes, .. } = self;

@@ -52,6 +52,7 @@ counters! {
     ConnectionsEvicted "connections.evicted" "connections forgotten because the table was full";
     ExchangesPaired "exchanges.paired" "requests with their response";
     ExchangesUnanswered "exchanges.unanswered" "requests that never got a complete response";
+    ExchangesResponseUnseen "exchanges.response_unseen" "requests whose responses were not seen";
     ExchangesEndUnseen "exchanges.end_unseen" "requests whose response ended unseen: left out of the percentiles";
     ExchangesOpen "exchanges.open" "requests whose end was not seen: tracer ended before, or forgot their connection";
     ExchangesOneWay "exchanges.one_way" "messages that nobody answers";

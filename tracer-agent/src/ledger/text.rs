@@ -19,6 +19,7 @@ const LOSSES: &[Counter] = &[
     Counter::ConnectionsUnknownStart,
     Counter::ConnectionsEndUnseen,
     Counter::ConnectionsEvicted,
+    Counter::ExchangesResponseUnseen,
     Counter::ExchangesOpen,
     Counter::ExchangesUnpaired,
     Counter::ExchangesUnparsed,
@@ -48,6 +49,7 @@ pub fn write_ledger(ledger: &Ledger, names: &dyn Fn(u32) -> Option<String>) -> S
         counted(
             n(Counter::ExchangesPaired)
                 + n(Counter::ExchangesUnanswered)
+                + n(Counter::ExchangesResponseUnseen)
                 + n(Counter::ExchangesEndUnseen)
                 + n(Counter::ExchangesOneWay),
             "exchange"
@@ -138,6 +140,17 @@ mod tests {
         let text = write_ledger(&ledger, &names);
         assert!(text.contains("10  bytes that moved unseen") && text.contains("(shop 10)"), "{text}");
         assert!(text.contains("2  records for which the ring had no space\n"), "{text}");
+    }
+
+    #[test]
+    fn responses_that_were_not_seen_are_missing_and_their_requests_seen() {
+        let mut ledger = Ledger::default();
+        ledger.add(7, Counter::ExchangesPaired, 845);
+        ledger.add(7, Counter::ExchangesResponseUnseen, 155);
+        let text = write_ledger(&ledger, &|_| None);
+        assert!(text.starts_with("Seen: 1000 exchanges on "), "{text}");
+        let missing = "Missing:\n         155  requests whose responses were not seen (process 7 155)\n";
+        assert!(text.contains(missing) && has_losses(&ledger), "{text}");
     }
 
     #[test]
