@@ -483,6 +483,10 @@ impl connection::ConnectionOutput for Handler<'_, '_> {
         self.stage.correlator.left(connection);
     }
 
+    fn not_lengthened(&mut self, connection: u64) {
+        self.stage.correlator.not_lengthened(connection);
+    }
+
     fn exchange(&mut self, facts: &ConnectionFacts, exchange: &Exchange) {
         let is_http = || exchange.payload::<HttpExchange>().is_some();
         if self.stage.propagates

@@ -266,7 +266,8 @@ impl Correlator {
             is_closed: false,
             is_late,
             has_own_id: own_id.is_some(),
-            has_other_header: is_lengthened,
+            has_other_header: false,
+            is_lengthened,
             is_suppressed,
             sent_trace,
         };
@@ -506,7 +507,10 @@ impl Correlator {
         let Self { open, resends, contexts, .. } = self;
         let taken = open.take(key, |request| {
             let resend = resends.resend(request, facts, exchange);
-            let OpenRequest { is_suppressed, has_other_header, sent_trace, span_id, withheld, .. } = *request;
+            let OpenRequest { is_suppressed, sent_trace, span_id, withheld, .. } = *request;
+            // Without a response, another process may have sent the bytes, and have read what they were answered.
+            let has_other_header =
+                request.has_other_header || request.is_lengthened && exchange.response_start_ns.is_some();
             let context =
                 link::Context { state: std::mem::take(&mut request.context.state), ..request.context };
             let has_left_in_other_trace = sent_trace.is_some_and(|trace| trace != context.trace_id);
@@ -525,6 +529,11 @@ impl Correlator {
             let position = position(facts, key.direction, key.offset);
             Link::new(contexts.span_id(key, position), contexts.root(key, position, None))
         })
+    }
+
+    /// No other program inserts bytes into the requests of this connection.
+    pub fn not_lengthened(&mut self, connection: u64) {
+        self.open.on_mut(connection).for_each(|request| request.is_lengthened = false);
     }
 
     /// A connection is gone, and with it the requests that were never reported.
