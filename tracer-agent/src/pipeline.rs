@@ -498,7 +498,9 @@ impl connection::ConnectionOutput for Handler<'_, '_> {
             self.out.feedback.preexisting(exchange.request_unit.pid, facts);
         }
         let correlator = &self.stage.correlator;
-        let waits = correlator.is_unsettled(facts, exchange) || correlator.may_be_resend(facts, exchange);
+        let waits = correlator.is_unsettled(facts, exchange)
+            || correlator.may_be_resend(facts, exchange)
+            || correlator.awaits_other_end(facts, exchange);
         if waits && self.stage.hold(facts, exchange) {
             return;
         }

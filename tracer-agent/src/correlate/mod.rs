@@ -265,6 +265,7 @@ impl Correlator {
             is_awaited: false,
             is_closed: false,
             is_late,
+            is_met: other.is_some(),
             has_own_id: own_id.is_some(),
             has_other_header: false,
             is_lengthened,
@@ -275,6 +276,9 @@ impl Correlator {
             self.resends.attributed(server, key, &request);
         }
         self.open.insert(facts.number, request);
+        if let Some(other) = other.and_then(|other| self.open.get_mut(other)) {
+            other.is_met = true;
+        }
         match kind {
             // Its work is over, and nothing that the process does now is for it.
             Kind::Serve if is_late => {}
@@ -461,6 +465,14 @@ impl Correlator {
             };
         }
         false
+    }
+
+    /// Whether the other end of a client request is traced here, and has not shown the request. A server that answers
+    /// before it has read the whole head, with a 400 for one that is too long, may read the rest after its client is done.
+    pub fn awaits_other_end(&self, facts: &ConnectionFacts, exchange: &Exchange) -> bool {
+        exchange.kind.is_outgoing()
+            && facts.peer.is_some()
+            && self.open.get(Key::of(facts, exchange)).is_some_and(|request| !request.is_met)
     }
 
     fn may_attribute_later(&self, key: Key) -> bool {

@@ -69,6 +69,8 @@ pub(super) struct OpenRequest {
     pub(super) is_closed: bool,
     /// See [`crate::exchange::Opened::is_late`].
     pub(super) is_late: bool,
+    /// The same request was seen at the other end of its connection.
+    pub(super) is_met: bool,
     /// Its span id is that of the application's own header.
     pub(super) has_own_id: bool,
     /// See [`super::Link::has_other_header`].
