@@ -374,6 +374,7 @@ impl Stage {
             Outcome::Complete => Counter::ExchangesPaired,
             Outcome::OneWay => Counter::ExchangesOneWay,
             Outcome::Lost if exchange.response_start_ns.is_some() => Counter::ExchangesEndUnseen,
+            Outcome::Lost => Counter::ExchangesResponseUnseen,
             _ => Counter::ExchangesUnanswered,
         };
         let Stage { builder, clock, ledger, processes, .. } = self;
@@ -482,6 +483,10 @@ impl connection::ConnectionOutput for Handler<'_, '_> {
         self.stage.correlator.left(connection);
     }
 
+    fn not_lengthened(&mut self, connection: u64) {
+        self.stage.correlator.not_lengthened(connection);
+    }
+
     fn exchange(&mut self, facts: &ConnectionFacts, exchange: &Exchange) {
         let is_http = || exchange.payload::<HttpExchange>().is_some();
         if self.stage.propagates
@@ -493,7 +498,9 @@ impl connection::ConnectionOutput for Handler<'_, '_> {
             self.out.feedback.preexisting(exchange.request_unit.pid, facts);
         }
         let correlator = &self.stage.correlator;
-        let waits = correlator.is_unsettled(facts, exchange) || correlator.may_be_resend(facts, exchange);
+        let waits = correlator.is_unsettled(facts, exchange)
+            || correlator.may_be_resend(facts, exchange)
+            || correlator.awaits_other_end(facts, exchange);
         if waits && self.stage.hold(facts, exchange) {
             return;
         }

@@ -391,7 +391,13 @@ fn executable(resource: &crate::span::Resource) -> String {
 }
 
 fn has_exchanges(counts: &Counts) -> bool {
-    let paired = [Counter::ExchangesPaired, Counter::ExchangesUnanswered, Counter::ExchangesOneWay];
+    let paired = [
+        Counter::ExchangesPaired,
+        Counter::ExchangesUnanswered,
+        Counter::ExchangesResponseUnseen,
+        Counter::ExchangesEndUnseen,
+        Counter::ExchangesOneWay,
+    ];
     paired.into_iter().any(|counter| counts.get(counter) > 0)
 }
 

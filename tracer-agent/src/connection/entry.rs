@@ -305,11 +305,14 @@ impl Entry {
     /// Only at a place where nothing else can have moved unseen: the first bytes of a connection whose beginning was
     /// seen, or a request after a response on a connection on which that has happened before.
     fn inserted_by_another(&self, header: &DataHeader, offset: u64, head: &[u8]) -> Option<u32> {
-        /// A `traceparent`, and a `tracestate` of usual length.
-        const MOST: u64 = 1024;
+        /// A line with a `traceparent` takes 69 bytes or more, one with a `b3` of all ids 56. Less is a request that
+        /// another process has sent.
+        const LEAST: u64 = 56;
+        /// Lines with a `traceparent`, and with a `tracestate` of the longest length that must be passed on.
+        const MOST: u64 = 600;
         let duplex = &self.transport.duplex;
         let sent = duplex.stream(Direction::Send);
-        let bytes = offset.checked_sub(sent.next()).filter(|bytes| (1..=MOST).contains(bytes))?;
+        let bytes = offset.checked_sub(sent.next()).filter(|bytes| (LEAST..=MOST).contains(bytes))?;
         let is_first = !self.has_moved_unannounced
             && !sent.is_started()
             && !duplex.stream(Direction::Receive).is_started();
@@ -346,6 +349,7 @@ impl Entry {
         self.is_lengthened = false;
         let bytes = self.transport.revoke_insertion();
         out.count(self.pid, Counter::BytesLost, u64::from(bytes));
+        out.not_lengthened(self.facts.number);
     }
 
     /// The usual record: the next bytes of a connection on which nothing waits, all of them copied, and

@@ -78,6 +78,8 @@ pub trait ConnectionOutput {
     fn opaque(&mut self, pid: u32);
     /// A connection is gone.
     fn left(&mut self, connection: u64);
+    /// No other program inserts bytes into the requests of a connection, though [`Opened::is_lengthened`] said so.
+    fn not_lengthened(&mut self, connection: u64);
     /// Something for the ledger; `pid` is the process that moved the bytes.
     fn count(&mut self, pid: u32, counter: Counter, n: u64);
     /// What is wanted of a direction of a connection has changed.

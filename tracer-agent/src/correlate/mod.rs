@@ -265,8 +265,10 @@ impl Correlator {
             is_awaited: false,
             is_closed: false,
             is_late,
+            is_met: other.is_some(),
             has_own_id: own_id.is_some(),
-            has_other_header: is_lengthened,
+            has_other_header: false,
+            is_lengthened,
             is_suppressed,
             sent_trace,
         };
@@ -274,6 +276,9 @@ impl Correlator {
             self.resends.attributed(server, key, &request);
         }
         self.open.insert(facts.number, request);
+        if let Some(other) = other.and_then(|other| self.open.get_mut(other)) {
+            other.is_met = true;
+        }
         match kind {
             // Its work is over, and nothing that the process does now is for it.
             Kind::Serve if is_late => {}
@@ -462,6 +467,14 @@ impl Correlator {
         false
     }
 
+    /// Whether the other end of a client request is traced here, and has not shown the request. A server that answers
+    /// before it has read the whole head, with a 400 for one that is too long, may read the rest after its client is done.
+    pub fn awaits_other_end(&self, facts: &ConnectionFacts, exchange: &Exchange) -> bool {
+        exchange.kind.is_outgoing()
+            && facts.peer.is_some()
+            && self.open.get(Key::of(facts, exchange)).is_some_and(|request| !request.is_met)
+    }
+
     fn may_attribute_later(&self, key: Key) -> bool {
         key.direction == Direction::Send
             && self
@@ -506,7 +519,10 @@ impl Correlator {
         let Self { open, resends, contexts, .. } = self;
         let taken = open.take(key, |request| {
             let resend = resends.resend(request, facts, exchange);
-            let OpenRequest { is_suppressed, has_other_header, sent_trace, span_id, withheld, .. } = *request;
+            let OpenRequest { is_suppressed, sent_trace, span_id, withheld, .. } = *request;
+            // Without a response, another process may have sent the bytes, and have read what they were answered.
+            let has_other_header =
+                request.has_other_header || request.is_lengthened && exchange.response_start_ns.is_some();
             let context =
                 link::Context { state: std::mem::take(&mut request.context.state), ..request.context };
             let has_left_in_other_trace = sent_trace.is_some_and(|trace| trace != context.trace_id);
@@ -525,6 +541,11 @@ impl Correlator {
             let position = position(facts, key.direction, key.offset);
             Link::new(contexts.span_id(key, position), contexts.root(key, position, None))
         })
+    }
+
+    /// No other program inserts bytes into the requests of this connection.
+    pub fn not_lengthened(&mut self, connection: u64) {
+        self.open.on_mut(connection).for_each(|request| request.is_lengthened = false);
     }
 
     /// A connection is gone, and with it the requests that were never reported.

@@ -69,10 +69,14 @@ pub(super) struct OpenRequest {
     pub(super) is_closed: bool,
     /// See [`crate::exchange::Opened::is_late`].
     pub(super) is_late: bool,
+    /// The same request was seen at the other end of its connection.
+    pub(super) is_met: bool,
     /// Its span id is that of the application's own header.
     pub(super) has_own_id: bool,
     /// See [`super::Link::has_other_header`].
     pub(super) has_other_header: bool,
+    /// See [`crate::exchange::Opened::is_lengthened`].
+    pub(super) is_lengthened: bool,
     /// See [`super::Link::is_suppressed`].
     pub(super) is_suppressed: bool,
     /// The trace that the injected header names.
@@ -243,6 +247,11 @@ impl OpenRequests {
     /// The requests of a connection.
     pub(super) fn on(&self, connection: u64) -> impl Iterator<Item = &OpenRequest> {
         self.connections.get(&connection).into_iter().flat_map(|connection| &connection.requests)
+    }
+
+    /// The same, to be changed.
+    pub(super) fn on_mut(&mut self, connection: u64) -> impl Iterator<Item = &mut OpenRequest> {
+        self.connections.get_mut(&connection).into_iter().flat_map(|connection| &mut connection.requests)
     }
 
     /// The request that begins at this offset of the wire, at one end of a connection.

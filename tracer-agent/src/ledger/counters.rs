@@ -30,7 +30,7 @@ counters! {
     BytesSeen "bytes.seen" "bytes that moved on traced connections";
     BytesCopied "bytes.copied" "of these bytes, those that were copied to the agent";
     BytesSkipped "bytes.skipped" "of these bytes, those that were left out on purpose: bodies";
-    BytesLost "bytes.lost" "bytes that moved unseen: a splice, a full ring, or another reader";
+    BytesLost "bytes.lost" "bytes that moved unseen: a splice, a full ring, or another process";
     BytesOverlapping "bytes.overlapping" "bytes reported twice: several threads on one socket at once";
     BytesIoUring "bytes.io_uring" "bytes moved by io_uring: lengths only";
     BytesNoBuffer "bytes.no_buffer" "bytes moved by sendfile, splice, sendmmsg or recvmmsg: lengths only";
@@ -52,6 +52,7 @@ counters! {
     ConnectionsEvicted "connections.evicted" "connections forgotten because the table was full";
     ExchangesPaired "exchanges.paired" "requests with their response";
     ExchangesUnanswered "exchanges.unanswered" "requests that never got a complete response";
+    ExchangesResponseUnseen "exchanges.response_unseen" "requests whose responses were not seen";
     ExchangesEndUnseen "exchanges.end_unseen" "requests whose response ended unseen: left out of the percentiles";
     ExchangesOpen "exchanges.open" "requests whose end was not seen: tracer ended before, or forgot their connection";
     ExchangesOneWay "exchanges.one_way" "messages that nobody answers";

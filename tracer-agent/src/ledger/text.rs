@@ -15,6 +15,7 @@ const LOSSES: &[Counter] = &[
     Counter::ConnectionsUnknownStart,
     Counter::ConnectionsEndUnseen,
     Counter::ConnectionsEvicted,
+    Counter::ExchangesResponseUnseen,
     Counter::ExchangesOpen,
     Counter::ExchangesUnpaired,
     Counter::ExchangesUnparsed,
@@ -44,6 +45,7 @@ pub fn write_ledger(ledger: &Ledger, names: &dyn Fn(u32) -> Option<String>) -> S
         counted(
             n(Counter::ExchangesPaired)
                 + n(Counter::ExchangesUnanswered)
+                + n(Counter::ExchangesResponseUnseen)
                 + n(Counter::ExchangesEndUnseen)
                 + n(Counter::ExchangesOneWay),
             "exchange"
@@ -147,6 +149,17 @@ mod tests {
         ledger.add(9, Counter::LinksNoRequest, 2);
         let text = write_ledger(&ledger, &|pid| Some(if pid == 9 { "shop" } else { "curl" }.to_owned()));
         assert!(text.contains(" (curl 6, shop 2)\n"), "{text}");
+    }
+
+    #[test]
+    fn responses_that_were_not_seen_are_missing_and_their_requests_seen() {
+        let mut ledger = Ledger::default();
+        ledger.add(7, Counter::ExchangesPaired, 845);
+        ledger.add(7, Counter::ExchangesResponseUnseen, 155);
+        let text = write_ledger(&ledger, &|_| None);
+        assert!(text.starts_with("Seen: 1000 exchanges on "), "{text}");
+        let missing = "Missing:\n         155  requests whose responses were not seen (process 7 155)\n";
+        assert!(text.contains(missing) && has_losses(&ledger), "{text}");
     }
 
     #[test]

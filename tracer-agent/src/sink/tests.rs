@@ -206,6 +206,31 @@ fn an_output_that_has_failed_ends_the_agent_only_if_nothing_else_takes_spans() {
     assert_eq!((beside.is_over(), beside.account().dropped), (false, 1));
 }
 
+#[test]
+fn a_span_that_comes_after_its_trace_was_drawn_is_drawn_under_the_same_id() {
+    let (out, reader) = outlet::tests::unread_pipe();
+    let mut sinks = terminal(terminal::Format::Tree, out);
+    let mut now_ms = 0;
+    let mut drawn = |span: Span| {
+        sinks.span(&Outgoing::new(&span));
+        for _ in 0..10 {
+            now_ms += 50;
+            sinks.tick(now_ms * 1_000_000);
+        }
+    };
+    drawn(span("curl", SpanKind::Client, 1, None, (0, 300_000)));
+    drawn(span("kinds", SpanKind::Server, 2, Some((1, Evidence::Wire)), (1_000, 1_501_000)));
+    end(&mut sinks, Duration::from_secs(10));
+    drop(sinks);
+    let mut text = String::new();
+    std::io::Read::read_to_string(&mut std::fs::File::from(reader), &mut text).expect("text");
+    let lines: Vec<&str> = text.lines().collect();
+    assert!(lines[0].contains("curl") && lines[0].contains("→ out  GET"), "{text}");
+    assert!(lines[1].contains("11111111111111111111111111111111  1 span"), "{text}");
+    assert_eq!(lines[2], "  (parent 0000000000000001 not shown)");
+    assert!(lines[3].starts_with("  └ kinds  ← GET /a"), "{text}");
+}
+
 /// A sink that takes spans and is never done for.
 fn store_that_drops(_: &mut SinkSettings) -> Result<Option<Box<dyn SpanSink + Send>>, String> {
     struct Sieve;

@@ -14,7 +14,7 @@ use super::{
 };
 use crate::{
     correlate::Link,
-    exchange::{Attached, Attribute, ConnectionFacts, Exchange, Kind},
+    exchange::{Attached, Attribute, ConnectionFacts, Exchange, Kind, Outcome},
     ledger::Counter,
     protocol::http::HttpExchange,
     redact::Redactor,
@@ -177,16 +177,19 @@ fn describe(
         attributes.int(semconv::PROCESS_PID, i64::from(unit.pid));
     }
     attributes.int(semconv::THREAD_ID, i64::from(unit.tid));
-    let failed = match failure(exchange.outcome) {
-        Some(error) => Some(Cow::Borrowed(error)),
-        None => exchange.payload.error(),
+    let failure = failure(exchange.outcome).map(Cow::Borrowed);
+    // What the agent lost is no error of the service.
+    let (failed, lost) = match exchange.outcome {
+        Outcome::Lost => (exchange.payload.error(), failure),
+        _ => (failure.or_else(|| exchange.payload.error()), None),
     };
-    let status = match failed {
-        Some(error) => {
-            attributes.str(semconv::ERROR_TYPE, &error);
-            Status::Error(explanation(exchange.outcome).to_owned())
-        }
+    let status = match &failed {
+        Some(_) if exchange.outcome == Outcome::Lost => Status::Error(String::new()),
+        Some(_) => Status::Error(explanation(exchange.outcome).to_owned()),
         None => Status::Unset,
     };
+    if let Some(error) = failed.or(lost) {
+        attributes.str(semconv::ERROR_TYPE, &error);
+    }
     Described { name: exchange.payload.operation().into_owned().into(), status, is_unnamed: false }
 }

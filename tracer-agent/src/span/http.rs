@@ -289,6 +289,8 @@ impl HttpNames {
         }
         let status = match (&error, failure(exchange.outcome)) {
             (None, _) => Status::Unset,
+            // The service may well have answered.
+            (Some(_), _) if exchange.outcome == Outcome::Lost && http.status.is_none() => Status::Unset,
             (Some(error), Some(failure)) if error == failure => {
                 Status::Error(explanation(exchange.outcome).to_owned())
             }

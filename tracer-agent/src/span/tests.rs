@@ -239,7 +239,6 @@ fn errors_are_those_of_the_side_and_of_the_outcome() {
         (Kind::Call, None, Outcome::NoResponse, Some("no_response")),
         (Kind::Serve, answered(200), Outcome::Reset, Some("connection_reset")),
         (Kind::Serve, answered(500), Outcome::Truncated, Some("truncated")),
-        (Kind::Serve, None, Outcome::Lost, Some("lost")),
     ] {
         let span = build(role, &exchange("GET / HTTP/1.1\nHost: a", response.as_deref(), outcome));
         let case = format!("{role:?} {response:?} {outcome:?}");
@@ -261,6 +260,11 @@ fn what_the_agent_lost_is_no_error_of_the_service() {
     let span =
         build(Kind::Serve, &exchange("GET / HTTP/1.1\nHost: a", Some("HTTP/1.1 500 X"), Outcome::Lost));
     assert_eq!(attribute(&span, "error.type").as_deref(), Some("500"));
+    for kind in [Kind::Serve, Kind::Call] {
+        let span = build(kind, &exchange("GET / HTTP/1.1\nHost: a", None, Outcome::Lost));
+        assert_eq!(attribute(&span, "error.type").as_deref(), Some("lost"), "why there is no status");
+        assert_eq!((attribute(&span, "http.response.status_code"), &span.status), (None, &Status::Unset));
+    }
 }
 
 #[test]

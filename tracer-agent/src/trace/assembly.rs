@@ -13,7 +13,7 @@ const LONGEST_WAIT_NS: u64 = 30_000_000_000;
 const MAX_SPANS_OF_TRACE: usize = 1_024;
 /// Spans that wait; when there are more, the trace that came first comes out as it is.
 const MAX_SPANS: usize = 8_192;
-/// Spans that are known to have come out: nobody waits for them.
+/// Spans that are known to have come out: nobody waits for them. As many parents that have not.
 const MAX_GONE: usize = 8_192;
 
 /// Spans by trace. A span goes in once and comes out once.
@@ -25,7 +25,10 @@ pub struct Assembly {
     numbers: HashMap<[u8; 16], u64>,
     next: u64,
     spans: usize,
+    /// Spans that came out.
     gone: RecentSpans,
+    /// Parents of spans that came out without them.
+    missed: RecentSpans,
 }
 
 struct Trace {
@@ -79,6 +82,15 @@ impl Assembly {
         self.take_all(numbers)
     }
 
+    /// Whether a span that came out alone belongs to others: to a parent that is seen on this host, or to spans that came
+    /// out before.
+    pub fn is_part(&self, span: &Span) -> bool {
+        let is_below = span.parent_span_id.is_some_and(|parent| {
+            span.evidence() != Some(Evidence::Header) || self.gone.ids.contains(&parent)
+        });
+        is_below || self.missed.ids.contains(&span.span_id)
+    }
+
     fn take_all(&mut self, numbers: Vec<u64>) -> Vec<Vec<Span>> {
         let mut traces: Vec<Vec<Span>> = numbers.into_iter().filter_map(|number| self.take(number)).collect();
         traces.sort_by_key(|spans| spans.iter().map(|span| span.end_unix_ns).max());
@@ -89,7 +101,10 @@ impl Assembly {
         let spans = self.traces.remove(&number)?.spans;
         self.numbers.remove(&spans.first()?.trace_id);
         self.spans -= spans.len();
-        self.gone.add(&spans);
+        self.gone.add(spans.iter().map(|span| span.span_id));
+        let Self { gone, missed, .. } = self;
+        let parents = spans.iter().filter_map(|span| span.parent_span_id);
+        missed.add(parents.filter(|parent| !gone.ids.contains(parent)));
         Some(spans)
     }
 }
@@ -105,7 +120,7 @@ fn is_whole(spans: &[Span], gone: &RecentSpans) -> bool {
     })
 }
 
-/// The spans that came out last.
+/// The spans of some kind that were met last.
 #[derive(Default)]
 struct RecentSpans {
     ids: HashSet<[u8; 8]>,
@@ -113,10 +128,10 @@ struct RecentSpans {
 }
 
 impl RecentSpans {
-    fn add(&mut self, spans: &[Span]) {
-        for span in spans {
-            if self.ids.insert(span.span_id) {
-                self.order.push_back(span.span_id);
+    fn add(&mut self, ids: impl Iterator<Item = [u8; 8]>) {
+        for id in ids {
+            if self.ids.insert(id) {
+                self.order.push_back(id);
             }
         }
         while self.order.len() > MAX_GONE
@@ -191,6 +206,25 @@ mod tests {
     }
 
     #[test]
+    fn a_span_alone_is_a_part_of_its_trace_if_others_came_out_or_are_seen_here() {
+        let mut assembly = Assembly::default();
+        let mut is_part = |span: Span| {
+            assembly.add(span.clone());
+            assembly.finish();
+            assembly.is_part(&span)
+        };
+        assert!(!is_part(span("a", Client, 1, None, (0, 5))));
+        assert!(!is_part(span("a", Server, 2, Some((9, Evidence::Header)), (0, 5))));
+        assert!(is_part(span("b", Server, 3, Some((1, Evidence::Header)), (0, 5))), "its parent came out");
+        assert!(is_part(span("b", Server, 4, Some((7, Evidence::Wire)), (0, 5))), "its parent is late");
+        assert!(is_part(span("a", Client, 7, None, (0, 5))), "its child came out");
+        assert!(
+            !is_part(span("b", Server, 5, Some((9, Evidence::Header)), (0, 5))),
+            "a caller elsewhere, again"
+        );
+    }
+
+    #[test]
     fn traces_that_finish_together_come_in_the_order_of_their_ends() {
         let mut assembly = Assembly::default();
         for (number, end) in [(1, 30), (2, 10), (3, 20)] {
@@ -214,7 +248,7 @@ mod tests {
             out.extend(assembly.add(of_trace(id, call)));
             assert!(assembly.spans <= MAX_SPANS);
         }
-        assert!(assembly.gone.ids.len() <= MAX_GONE);
+        assert!(assembly.gone.ids.len() <= MAX_GONE && assembly.missed.ids.len() <= MAX_GONE);
         assert_eq!(ids(&out[3..5]), [[calls], [calls + 1]], "the first goes first");
         out.extend(assembly.finish());
         let count: usize = out.iter().map(Vec::len).sum();

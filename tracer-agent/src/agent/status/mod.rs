@@ -6,6 +6,7 @@ mod count;
 mod links;
 
 use std::{
+    collections::HashSet,
     io::{self, Read, Write},
     os::unix::{
         fs::{FileTypeExt, PermissionsExt},
@@ -108,8 +109,9 @@ impl std::fmt::Display for StatusReport {
             "tracer {} (process {}), up {} s, Linux {}",
             self.version, self.pid, self.uptime_seconds, self.kernel
         )?;
-        // Those of processes that have ended are told below, for their counts.
-        let services = self.services.iter().filter(|service| service.processes > 0).count();
+        // Services whose processes have ended are told below, for their counts. Several instances are one service.
+        let alive = self.services.iter().filter(|service| service.processes > 0);
+        let services = alive.map(|service| &service.name).collect::<HashSet<_>>().len();
         writeln!(
             f,
             "{}, {}, {}",
@@ -495,6 +497,15 @@ mod tests {
         let services = vec![service(2), service(0), service(0)];
         let status = StatusReport { processes_alive: 2, services, ..StatusReport::default() };
         assert!(status.to_string().contains("\n2 processes, 1 service, 0 connections\n"), "{status}");
+    }
+
+    #[test]
+    fn instances_of_one_name_are_one_service() {
+        let service =
+            |name: &str| ServiceStatus { name: name.into(), processes: 1, ..ServiceStatus::default() };
+        let services = vec![service("nginx"), service("shop"), service("nginx")];
+        let status = StatusReport { processes_alive: 3, services, ..StatusReport::default() };
+        assert!(status.to_string().contains("\n3 processes, 2 services, 0 connections\n"), "{status}");
     }
 
     #[test]

@@ -32,6 +32,7 @@ struct Seen {
     /// Of each request, the bytes inserted before it, and whether another program did that.
     requests: Vec<(u32, bool)>,
     left: Vec<u64>,
+    not_lengthened: Vec<u64>,
 }
 
 impl ConnectionOutput for Seen {
@@ -53,6 +54,9 @@ impl ConnectionOutput for Seen {
     }
     fn left(&mut self, connection: u64) {
         self.left.push(connection);
+    }
+    fn not_lengthened(&mut self, connection: u64) {
+        self.not_lengthened.push(connection);
     }
     fn exchange(&mut self, facts: &ConnectionFacts, exchange: &Exchange) {
         self.exchanges.push((facts.clone(), exchange.clone()));
@@ -463,6 +467,7 @@ impl ConnectionOutput for Times {
     fn undecoded_answered(&mut self, _: u64, _: u32, _: u64) {}
     fn opaque(&mut self, _: u32) {}
     fn left(&mut self, _: u64) {}
+    fn not_lengthened(&mut self, _: u64) {}
     fn exchange(&mut self, _: &ConnectionFacts, exchange: &Exchange) {
         self.0.push((exchange.kind, exchange.start_ns));
     }

@@ -169,3 +169,25 @@ fn a_proof_of_one_process_is_given_to_those_that_learn() {
         assert_eq!(client.parent, Some((server.span_id, Evidence::Unit)));
     }
 }
+
+#[test]
+fn a_client_request_waits_for_a_server_that_reads_its_head_after_it_has_answered() {
+    let unit = thread(1, 1);
+    let mut world = World::new();
+    let (call, server) = world.connection(1);
+    let made = world.open(&call, unit, 0, None);
+    let exchange = world.exchange(&made, unit);
+    world.correlator.closed(&made.facts, &exchange);
+    world.correlator.left(made.facts.number);
+    assert!(world.correlator.awaits_other_end(&made.facts, &exchange));
+    let served = world.open(&server, thread(2, 2), 0, None);
+    assert!(!world.correlator.awaits_other_end(&made.facts, &exchange));
+    let client = world.correlator.link(&made.facts, &exchange);
+    assert_eq!(world.close(&served).parent, Some((client.span_id, Evidence::Wire)));
+    // Nobody else traces the other end.
+    let (End(mut facts), _) = world.connection(2);
+    facts.peer = None;
+    let alone = world.open(&End(facts), unit, 0, None);
+    let exchange = world.exchange(&alone, unit);
+    assert!(!world.correlator.awaits_other_end(&alone.facts, &exchange));
+}

@@ -32,6 +32,8 @@ struct World {
     target: u64,
     /// Requests that are opened now export telemetry.
     is_export: bool,
+    /// Another program seems to insert bytes into requests that are opened now.
+    is_lengthened: bool,
     /// Its text.
     asked: String,
 }
@@ -70,6 +72,7 @@ impl World {
             now_ns: 1000,
             target: 1,
             is_export: false,
+            is_lengthened: false,
             asked: String::new(),
         }
     }
@@ -155,7 +158,7 @@ impl World {
             is_export: self.is_export,
             injection: None,
             inserted: 0,
-            is_lengthened: false,
+            is_lengthened: self.is_lengthened,
             is_late: false,
             asked: bytes::Bytes::from(self.asked.clone()).into(),
         };

@@ -59,3 +59,20 @@ fn a_header_of_the_application_or_of_this_agent_is_nobody_else_s() {
     let served = world.open(&server, NEXT, 0, Some(context(7, 9)));
     assert!([&served, &made].iter().all(|pending| !world.close(pending).has_other_header));
 }
+
+#[test]
+fn bytes_before_a_request_are_a_header_only_if_it_is_answered_and_nothing_speaks_against_it() {
+    let mut world = World::new();
+    world.is_lengthened = true;
+    let mut open = |number| {
+        let (call, _) = world.connection(number);
+        world.open(&call, APP, 0, None)
+    };
+    let [answered, unanswered, revoked] = [1, 2, 3].map(&mut open);
+    world.correlator.not_lengthened(revoked.facts.number);
+    assert!(world.close(&answered).has_other_header);
+    assert!(!world.close(&revoked).has_other_header);
+    let mut exchange = world.exchange(&unanswered, APP);
+    (exchange.response_start_ns, exchange.outcome) = (None, Outcome::NoResponse);
+    assert!(!world.correlator.link(&unanswered.facts, &exchange).has_other_header);
+}

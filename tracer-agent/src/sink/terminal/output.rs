@@ -157,15 +157,19 @@ impl Output {
         self.flush();
     }
 
-    /// A trace as a picture, or as a line if that says all.
+    /// A trace as a picture, or as a line if that says all: a line names no trace and no parent.
     fn trace(&mut self, spans: &[Span]) {
-        let lines = if spans.len() == 1 { 1 } else { waterfall::lines(spans) };
+        let alone = match spans {
+            [span] if !self.assembly.is_part(span) => Some(span),
+            _ => None,
+        };
+        let lines = if alone.is_some() { 1 } else { waterfall::lines(spans) };
         if !self.limit.admits(&mut self.chunk, second(self.now_ns), lines) {
             return;
         }
-        match spans {
-            [span] => self.lines.write(&mut self.chunk, &Row::of(span)),
-            _ => {
+        match alone {
+            Some(span) => self.lines.write(&mut self.chunk, &Row::of(span)),
+            None => {
                 let columns = (self.style.columns)().clamp(Self::NARROWEST, Self::WIDEST);
                 self.waterfall.draw(&mut self.chunk, spans, columns);
             }
