@@ -60,7 +60,7 @@ pub struct ProcessFacts {
     pub container: Option<String>,
     /// systemd unit that it belongs to.
     pub unit: Option<String>,
-    /// Digest of its executable ([`executable::identity`]) and its command line.
+    /// Digest of its executable (its build id, or which file it is) and its command line.
     pub program: Option<u64>,
 }
 
