@@ -213,12 +213,13 @@ impl Entry {
         self.transport.mark_arrival(header);
     }
 
-    /// Whether its next response is that of a request whose head went by uncopied, and the other end may know that.
-    pub(super) fn lacks_request(&self) -> bool {
+    /// Whether its next response is that of a request whose head went by uncopied, and the other end may know that; see
+    /// [`Parser::lacks_request`](crate::protocol::Parser::lacks_request).
+    pub(super) fn lacks_request(&self, next: &[u8]) -> bool {
         self.facts.peer.is_some()
             && self.session.role() == Some(Role::Server)
             && self.layer.is_none()
-            && self.session.lacks_request()
+            && self.session.lacks_request(next)
     }
 
     /// The only request that this end has sent and that is not answered. Its offset and length are those on the wire.

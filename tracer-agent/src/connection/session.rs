@@ -137,8 +137,8 @@ impl Session {
     }
 
     /// See [`Parser::lacks_request`].
-    pub(super) fn lacks_request(&self) -> bool {
-        matches!(&self.state, ProtocolState::Parsing { parser, .. } if parser.lacks_request())
+    pub(super) fn lacks_request(&self, next: &[u8]) -> bool {
+        matches!(&self.state, ProtocolState::Parsing { parser, .. } if parser.lacks_request(next))
     }
 
     /// See [`Parser::request_in_flight`]; the offset is that of the stream.

@@ -3,8 +3,8 @@
 
 use rustc_hash::{FxHashMap, FxHashSet};
 use tracer_common::{
-    CloseRecord, DataHeader, FLAG_PRE_SEND, InjectionRecord, OPEN_BIRTH, OPEN_CLIENT, OpenRecord, RECEIVE,
-    SEND, is_close_of_send,
+    CloseRecord, DataHeader, FLAG_PRE_SEND, FLAG_TURN, InjectionRecord, OPEN_BIRTH, OPEN_CLIENT, OpenRecord,
+    RECEIVE, SEND, is_close_of_send,
 };
 
 use super::{
@@ -188,7 +188,8 @@ impl Table {
         let mut lacks_request = false;
         let known = self.with(header.connection, header.time_ns, out, |entry, out| {
             if header.direction == SEND {
-                lacks_request = entry.lacks_request();
+                let is_turn = header.flags & FLAG_TURN != 0;
+                lacks_request = entry.lacks_request(if is_turn { head } else { &[] });
                 if lacks_request {
                     return;
                 }

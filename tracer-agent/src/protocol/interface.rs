@@ -137,8 +137,9 @@ pub trait Parser: Send {
     /// The next byte of `side` is the first that it has ever moved. It is told of connections that were joined in the
     /// middle.
     fn first_byte(&mut self, _side: Side) {}
-    /// Of a server: a response comes next, and the head of its request went by uncopied.
-    fn lacks_request(&self) -> bool {
+    /// Of a server: a response comes next, and the head of its request went by uncopied. After a receive it begins with
+    /// these bytes; there are none after a send.
+    fn lacks_request(&self, _next: &[u8]) -> bool {
         false
     }
     /// Of a client: the only request that is under way and not answered.

@@ -126,17 +126,25 @@ fn a_request_that_the_client_told_too_late_is_counted_as_one() {
     let at = ends.client_sends(head);
     ends.call(SERVER, RECEIVE, at, head, (4096, 0));
     ends.answer(EARLY);
-    let next = b"GET /1 HTTP/1.1\r\n\r\n";
-    let body = [&b"400\r\n"[..], &[b'x'; 1024], b"\r\n0\r\nA: b\r\n\r\n", next].concat();
+    let with = |next: &[u8]| [&b"400\r\n"[..], &[b'x'; 1024], b"\r\n0\r\nA: b\r\n\r\n", next].concat();
+    let body = with(b"POST /1 HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n");
     let at = ends.sent[0];
     ends.call(SERVER, RECEIVE, at, &body, (256, 8));
     // Both ends' records of the answer come before the client's send.
     let answered = ends.sent[1];
+    ends.sent[1] += EARLY.len() as u32;
     ends.call(SERVER, SEND, answered, EARLY, (4096, 0));
     ends.client_sends(&body);
     ends.call(CLIENT, RECEIVE, answered, EARLY, (4096, 0));
     assert_eq!(ends.of(Kind::Call).len(), 2);
     assert_eq!(ends.of(Kind::Serve).len(), 1);
+    // It costs no other one.
+    let body = with(b"GET /2 HTTP/1.1\r\n\r\n");
+    let at = ends.client_sends(&body);
+    ends.call(SERVER, RECEIVE, at, &body, (256, 8));
+    ends.answer(EARLY);
+    assert_eq!(ends.of(Kind::Call).len(), 3);
+    assert_eq!(ends.of(Kind::Serve).len(), 2);
     let seen = &ends.driver.seen;
     assert_eq!(seen.of(Counter::ExchangesUnpaired) + seen.of(Counter::ExchangesUnparsed), 1);
 }

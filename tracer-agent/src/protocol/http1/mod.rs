@@ -721,11 +721,14 @@ impl Parser for Http1 {
         }
     }
 
-    fn lacks_request(&self) -> bool {
+    fn lacks_request(&self, next: &[u8]) -> bool {
+        // A response without a request has an end that nobody knows, unless the next one begins.
+        let is_over = !self.response.is_busy()
+            || self.is_unowned && SegmentOf::Bytes(next).begins_message(Side::Response);
         self.role == Role::Server
             && self.request.is_body_lost()
             && self.queue.is_empty()
-            && !self.response.is_busy()
+            && is_over
             && !self.done
             && self.resync.is_none()
     }
