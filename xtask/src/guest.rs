@@ -21,6 +21,7 @@ const SKIPPED: &[&str] = &[
     "an_event_loop_is_linked",
     "threads_are_linked_once",
     "uploads_through_real_servers",
+    "what_was_learned",
 ];
 
 /// And on 6.12, where calls are seen as on 6.18: tests of how they are linked.
