@@ -308,7 +308,7 @@ impl Families {
             activated("--accept", "parcels", "connection 3"),
             // Without random addresses only the kernel knows who was forked.
             format!("exec setarch -R /usr/bin/supervisord -c {}", configuration.display()),
-            format!("exec tini -s -- sh -c '{}'", beside_mailer("cart")),
+            format!("exec tini -s -g -- sh -c '{}'", beside_mailer("cart")),
             format!("exec unshare --pid --fork --kill-child sh -c '{}'", beside_mailer("search")),
             format!("exec gunicorn --workers 2 --bind 127.0.0.1:{} shop:app", port("shop")),
         ];
