@@ -242,18 +242,28 @@ fn an_output_file_of_another_user_is_replaced_and_what_he_has_open_gets_nothing(
     assert_eq!(seen, "");
 }
 
-/// Runs a program as nobody on a terminal that `tests/apps/terminal.py` holds. Returns what was seen there.
-fn on_a_terminal(scenario: &str, program: &[&str]) -> String {
+/// Runs a command on a terminal that `tests/apps/terminal.py` holds. Returns what was seen there.
+fn on_a_terminal_of_ours(scenario: &str, command: &[&str]) -> String {
     let output = Command::new(PYTHON)
         .arg(root().join("tests/apps/terminal.py"))
         .arg(scenario)
-        .arg(tracer())
-        .args(["run", "--log-level", "off", "--output", "none", "--user", "nobody", "--"])
-        .args(program)
+        .args(command)
         .output()
         .expect("it runs");
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
     assert!(output.status.success(), "{text}{}", stderr(&output));
+    text
+}
+
+/// The command line that runs a program as nobody.
+fn run_as_nobody<'a>(tracer: &'a str, program: &[&'a str]) -> Vec<&'a str> {
+    let run = [tracer, "run", "--log-level", "off", "--output", "none", "--user", "nobody", "--"];
+    [&run, program].concat()
+}
+
+/// Runs a program as nobody on such a terminal, which must be as it was at the end.
+fn on_a_terminal(scenario: &str, program: &[&str]) -> String {
+    let text = on_a_terminal_of_ours(scenario, &run_as_nobody(&tracer().display().to_string(), program));
     assert!(!text.contains("[restored False]"), "{text}");
     text
 }
@@ -303,12 +313,7 @@ fn only_streams_that_are_terminals_become_the_programs_own() {
         tracer().display(),
         file.display()
     );
-    let output = Command::new(PYTHON)
-        .arg(root().join("tests/apps/terminal.py"))
-        .args(["type", "sh", "-c", &line])
-        .output()
-        .expect("it runs");
-    assert!(output.status.success(), "{}", stderr(&output));
+    on_a_terminal_of_ours("type", &["sh", "-c", &line]);
     assert_eq!(fs::read_to_string(file).expect("written"), "piped\n");
 }
 
@@ -318,13 +323,7 @@ fn in_a_pipeline(scenario: &str, program: &str, reader: &str) -> String {
     let line = format!(
         "'{tracer}' run --log-level off --output none --user nobody -- sh -c '{program}' | sh -c '{reader}'"
     );
-    let output = Command::new(PYTHON)
-        .arg(root().join("tests/apps/terminal.py"))
-        .args([scenario, "sh", "-c", &line])
-        .output()
-        .expect("it runs");
-    let text = String::from_utf8_lossy(&output.stdout).into_owned();
-    assert!(output.status.success(), "{text}{}", stderr(&output));
+    let text = on_a_terminal_of_ours(scenario, &["sh", "-c", &line]);
     assert!(!text.contains("[restored False]"), "{text}");
     text
 }
@@ -356,15 +355,7 @@ fn another_users_program_is_hung_up_on_when_the_agent_is_killed() {
         "trap 'echo hung up >{0}; exit' HUP; echo ready; while :; do sleep 0.1; done",
         file.display()
     );
-    let output = Command::new(PYTHON)
-        .arg(root().join("tests/apps/terminal.py"))
-        .arg("killed")
-        .arg(tracer())
-        .args(["run", "--log-level", "off", "--output", "none", "--user", "nobody", "--"])
-        .args(["sh", "-c", &script])
-        .output()
-        .expect("it runs");
-    assert!(output.status.success(), "{}", stderr(&output));
+    on_a_terminal_of_ours("killed", &run_as_nobody(&tracer().display().to_string(), &["sh", "-c", &script]));
     wait_until("COMMAND is told", || fs::read_to_string(&file).is_ok_and(|text| text == "hung up\n"));
 }
 
