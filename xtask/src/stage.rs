@@ -45,3 +45,13 @@ pub(crate) fn command(command: &mut Command) -> Result<()> {
     }
     Ok(())
 }
+
+/// Runs a command; its output is part of the error if it fails, and is not shown otherwise.
+pub(crate) fn silent(command: &mut Command) -> Result<()> {
+    let output = command.output().with_context(|| format!("cannot run {:?}", command.get_program()))?;
+    if !output.status.success() {
+        let (out, err) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+        bail!("{command:?} failed: {}\n{out}{err}", output.status);
+    }
+    Ok(())
+}

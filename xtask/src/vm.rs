@@ -515,18 +515,25 @@ fn make_root() -> Result<()> {
     let release = own_release()?;
     fs::create_dir_all(folder())?;
     let tree = folder().join("root");
-    let _ = fs::remove_dir_all(&tree);
     let list = folder().join("root.list");
     fs::write(&list, sources(&release)?)?;
     let packages = setup::guest_packages().join(",");
-    stage::command(
-        Command::new("mmdebstrap")
-            .args(["--quiet", "--variant=minbase", "--format=directory", "--mode=root"])
-            .args([&format!("--include={packages}"), &release])
-            .arg(&tree)
-            .arg(&list)
-            .stdout(Stdio::null()),
-    )?;
+    let bootstrap = || {
+        let _ = fs::remove_dir_all(&tree);
+        // Its output is shown only if it fails; `--quiet` would hide the reason.
+        stage::silent(
+            Command::new("mmdebstrap")
+                .args(["--variant=minbase", "--format=directory", "--mode=root"])
+                .args([&format!("--include={packages}"), &release])
+                .arg(&tree)
+                .arg(&list),
+        )
+    };
+    // A package that is cut or that the registry replaces at this moment is whole the next time.
+    bootstrap().or_else(|error| {
+        println!("{error:#}\nonce more:");
+        bootstrap()
+    })?;
     let new = folder().join("root.new");
     let _ = fs::remove_file(&new);
     stage::command(
