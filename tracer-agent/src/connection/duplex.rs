@@ -12,6 +12,8 @@ use crate::{exchange::Direction, ledger::Counter, protocol::End};
 #[derive(Debug)]
 pub(super) struct Duplex {
     streams: [Stream; 2],
+    /// What is sent waits: the request of this response is still to be told by the other end.
+    awaits_request: bool,
 }
 
 /// What takes the segments that are next.
@@ -25,7 +27,7 @@ pub(super) struct Flow<'a> {
 impl Duplex {
     /// The streams of what is received, and of what is sent.
     pub(super) fn new(received: Stream, sent: Stream) -> Self {
-        Self { streams: [received, sent] }
+        Self { streams: [received, sent], awaits_request: false }
     }
 
     pub(super) fn stream(&self, direction: Direction) -> &Stream {
@@ -43,7 +45,26 @@ impl Duplex {
 
     /// Whether nothing waits in either direction.
     pub(super) fn is_quiet(&self) -> bool {
-        self.streams.iter().all(Stream::is_quiet)
+        !self.awaits_request && self.streams.iter().all(Stream::is_quiet)
+    }
+
+    /// What is sent waits from now on, until [`Duplex::await_no_request`] or for as long as segments wait.
+    pub(super) fn await_request(&mut self) {
+        self.awaits_request = true;
+    }
+
+    /// What is sent waits no longer.
+    pub(super) fn await_no_request(&mut self) {
+        self.awaits_request = false;
+    }
+
+    /// Whether what is sent waits for its request.
+    pub(super) fn is_awaiting_request(&self) -> bool {
+        self.awaits_request
+    }
+
+    fn may_move(&self, direction: Direction) -> bool {
+        direction == Direction::Receive || !self.awaits_request
     }
 
     /// Whether segments wait.
@@ -54,6 +75,7 @@ impl Duplex {
     /// The segments that wait are not handed on: their bytes are read elsewhere.
     pub(super) fn discard_held(&mut self) {
         self.streams.iter_mut().for_each(Stream::discard_held);
+        self.awaits_request = false;
     }
 
     /// Bytes of memory that the segments which wait take.
@@ -77,6 +99,7 @@ impl Duplex {
             Placed::Next => segment,
         };
         if stream.first_held().is_none()
+            && self.may_move(direction)
             && flow.session.is_ready(direction, segment.head, segment.turn, self.next())
         {
             self.deliver(direction, &segment, flow);
@@ -161,7 +184,8 @@ impl Duplex {
     /// Whether the first segment that waits in a direction may be handed on.
     fn is_front_ready(&self, direction: Direction, session: &Session) -> bool {
         let stream = self.stream(direction);
-        stream.first_held().is_some_and(|segment| segment.offset <= stream.next())
+        self.may_move(direction)
+            && stream.first_held().is_some_and(|segment| segment.offset <= stream.next())
             && session.takes(direction, stream.next())
     }
 
@@ -182,6 +206,7 @@ impl Duplex {
                 break;
             }
             let Some(segment) = self.stream_mut(direction).take_held(now_ns) else { break };
+            self.awaits_request &= direction == Direction::Receive;
             if segment.offset > at {
                 flow.session.gap(direction, segment.offset - at, now_ns);
                 self.stream_mut(direction).advance_to(segment.offset);

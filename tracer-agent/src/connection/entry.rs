@@ -18,7 +18,7 @@ use super::{
     unit_of,
 };
 use crate::{
-    exchange::{ConnectionFacts, Direction, Exchange, Kind, Opened, Outcome},
+    exchange::{ConnectionFacts, Direction, Exchange, Kind, Opened, Outcome, Unit},
     ledger::Counter,
     protocol::{
         self, Call, Protocol, Role, SentRequest, Side, Want, Yield,
@@ -222,9 +222,29 @@ impl Entry {
             && self.session.lacks_request(next)
     }
 
-    /// The only request that this end has sent and that is not answered. Its offset and length are those on the wire.
-    pub(super) fn request_in_flight(&self) -> Option<SentRequest> {
-        let request = self.session.request_in_flight().filter(|_| self.layer.is_none())?;
+    /// What this end sends waits for the other end's word of the request.
+    pub(super) fn await_request(&mut self) {
+        self.transport.duplex.await_request();
+    }
+
+    /// Where the response begins that waits for the other end's word of its request, and who sends it.
+    pub(super) fn awaiting_request(&self) -> Option<(u64, Unit)> {
+        let duplex = &self.transport.duplex;
+        let response = duplex.stream(Direction::Send).first_held().filter(|_| duplex.is_awaiting_request());
+        response.map(|segment| (segment.offset, segment.unit))
+    }
+
+    /// The response that waits for its request waits no longer.
+    pub(super) fn await_no_request(&mut self, now_ns: u64, out: &mut dyn ConnectionOutput) {
+        self.transport.duplex.await_no_request();
+        self.drive(now_ns, out);
+        self.settle(out);
+    }
+
+    /// The request that this end has sent and whose response begins at this offset, as far as is known. Its offset and
+    /// length are those on the wire.
+    pub(super) fn request_of(&self, response: u64) -> Option<SentRequest> {
+        let request = self.session.request_of(response).filter(|_| self.layer.is_none())?;
         let inserted = self.inserted_before(request.offset);
         let within = self.inserted_before(request.offset + request.length).wrapping_sub(inserted);
         Some(SentRequest {
@@ -234,17 +254,32 @@ impl Entry {
         })
     }
 
-    /// The request that the next response is for, as the other end sent it.
+    /// A read begins with `head`. If that is a request, the one before has its response: its client has told what it
+    /// will tell.
+    pub(super) fn await_no_request_before(
+        &mut self,
+        header: &DataHeader,
+        head: &[u8],
+        out: &mut dyn ConnectionOutput,
+    ) {
+        if matches!(sniff(head), Recognition::Found(_, Side::Request)) {
+            self.await_no_request(header.time_ns, out);
+        }
+    }
+
+    /// The request that the next response is for, as the other end sent it; `unit` sends that response. Returns whether
+    /// it can be that request.
     pub(super) fn supply_request(
         &mut self,
         request: SentRequest,
-        header: &DataHeader,
+        unit: Unit,
         out: &mut dyn ConnectionOutput,
-    ) {
+    ) -> bool {
         // A thread that answers is the one that has read, as far as is known.
-        let call = Call { unit: unit_of(header), first: true, ..Call::default() };
-        self.session.supply_request(request, &call);
+        let call = Call { unit, first: true, ..Call::default() };
+        let is_taken = self.session.supply_request(request, &call);
         self.settle(out);
+        is_taken
     }
 
     /// A data record.

@@ -141,18 +141,20 @@ impl Session {
         matches!(&self.state, ProtocolState::Parsing { parser, .. } if parser.lacks_request(next))
     }
 
-    /// See [`Parser::request_in_flight`]; the offset is that of the stream.
-    pub(super) fn request_in_flight(&self) -> Option<SentRequest> {
+    /// See [`Parser::request_of`]; the offsets are those of the streams.
+    pub(super) fn request_of(&self, response: u64) -> Option<SentRequest> {
         let ProtocolState::Parsing { parser, began } = &self.state else { return None };
-        let request = parser.request_in_flight()?;
+        let request = parser.request_of(response.checked_sub(began[Direction::Receive.index()])?)?;
         Some(SentRequest { offset: request.offset + began[Direction::Send.index()], ..request })
     }
 
     /// See [`Parser::supply_request`]; the offset is that of the stream.
-    pub(super) fn supply_request(&mut self, request: SentRequest, call: &Call) {
-        let ProtocolState::Parsing { parser, began } = &mut self.state else { return };
-        let Some(offset) = request.offset.checked_sub(began[Direction::Receive.index()]) else { return };
-        parser.supply_request(&SentRequest { offset, ..request }, call, &mut self.yields);
+    pub(super) fn supply_request(&mut self, request: SentRequest, call: &Call) -> bool {
+        let ProtocolState::Parsing { parser, began } = &mut self.state else { return false };
+        let Some(offset) = request.offset.checked_sub(began[Direction::Receive.index()]) else {
+            return false;
+        };
+        parser.supply_request(&SentRequest { offset, ..request }, call, &mut self.yields)
     }
 
     /// Whether a parser reads it, and no exchange is open.

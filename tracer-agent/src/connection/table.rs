@@ -12,7 +12,7 @@ use super::{
 };
 use crate::{
     endpoint::{Endpoint, PeerIdentity},
-    exchange::{ConnectionFacts, Connector, Exchange, Kind},
+    exchange::{ConnectionFacts, Connector, Direction, Exchange, Kind, Unit},
     ledger::Counter,
     protocol::Role,
 };
@@ -52,6 +52,8 @@ pub struct Table {
     unannounced: FxHashSet<u64>,
     /// Bytes of memory that messages take: see [`Limits::message_memory`].
     retained: usize,
+    /// Servers' connections whose response waits for the request, by the client's connection that is to tell it.
+    awaiting: FxHashMap<u64, u64>,
     /// When connections are looked at next to keep that bound.
     relief_from_ns: u64,
     limits: Limits,
@@ -97,6 +99,7 @@ impl Table {
             early_injections: FxHashMap::default(),
             unannounced: FxHashSet::default(),
             retained: 0,
+            awaiting: FxHashMap::default(),
             relief_from_ns: 0,
             limits,
             last_sweep_ns: 0,
@@ -198,18 +201,61 @@ impl Table {
                     entry.mark_arrival(header);
                 }
                 tell_read(entry, header, out);
+                if header.flags & FLAG_TURN != 0 && entry.awaiting_request().is_some() {
+                    entry.await_no_request_before(header, head, out);
+                }
             }
             entry.data(header, head, tail, out);
         });
         if lacks_request {
-            self.supply_request(header, out);
-            self.with(header.connection, header.time_ns, out, |entry, out| {
-                entry.data(header, head, tail, out);
-            });
+            self.respond(header, head, tail, out);
+        }
+        if !self.awaiting.is_empty() {
+            self.answer_waiting(header, out);
         }
         if !known {
             self.note_unannounced(header, out);
         }
+    }
+
+    /// A server sends a response, and the head of the request went by uncopied: in the middle of a read, behind a body.
+    /// If the client's end is traced too, it knows the request, or will: the record of a send comes when the send is
+    /// done, and a server can answer before that.
+    #[cold]
+    fn respond(&mut self, header: &DataHeader, head: &[u8], tail: &[u8], out: &mut dyn ConnectionOutput) {
+        let number = header.connection;
+        let client = self.connections.get(&number).and_then(|entry| entry.facts().peer);
+        let client = client.filter(|client| self.connections.contains_key(client));
+        let offset = self.connections.get(&number).map(|entry| {
+            entry.transport().offset_of(Direction::from_code(header.direction), header.position)
+        });
+        let response = offset.map(|offset| (offset, unit_of(header)));
+        let waits = client
+            .zip(response)
+            .is_some_and(|(client, response)| !self.supply_request(client, number, response, out));
+        if let Some(client) = client.filter(|_| waits) {
+            self.awaiting.insert(client, number);
+        }
+        self.with(number, header.time_ns, out, |entry, out| {
+            if waits {
+                entry.await_request();
+            } else {
+                entry.await_no_request(header.time_ns, out);
+            }
+            entry.data(header, head, tail, out);
+        });
+    }
+
+    /// A record of a client may tell the request for which a response of its server waits.
+    #[cold]
+    fn answer_waiting(&mut self, header: &DataHeader, out: &mut dyn ConnectionOutput) {
+        let Some(server) = self.awaiting.get(&header.connection).copied() else { return };
+        let waiting = self.connections.get(&server).and_then(Entry::awaiting_request);
+        if waiting.is_some_and(|response| !self.supply_request(header.connection, server, response, out)) {
+            return;
+        }
+        self.awaiting.remove(&header.connection);
+        self.with(server, header.time_ns, out, |entry, out| entry.await_no_request(header.time_ns, out));
     }
 
     /// A data record of a connection without an open record. The kernel programs send the open record with a later call.
@@ -228,17 +274,18 @@ impl Table {
         }
     }
 
-    /// A server sends a response, and the head of the request went by uncopied: in the middle of a read, behind a body.
-    /// If the client's end is traced too, it knows the request.
-    #[cold]
-    fn supply_request(&mut self, header: &DataHeader, out: &mut dyn ConnectionOutput) {
-        let peer = self.connections.get(&header.connection).and_then(|entry| entry.facts().peer);
-        let Some(peer) = peer else { return };
-        if let Some(request) = self.connections.get(&peer).and_then(Entry::request_in_flight)
-            && let Some(entry) = self.connections.get_mut(&header.connection)
-        {
-            entry.supply_request(request, header, out);
-        }
+    /// Tells a server's connection the request of its next response, as the client's end knows it. The response begins
+    /// at an offset, and a unit sends it. Returns whether that request was known.
+    fn supply_request(
+        &mut self,
+        client: u64,
+        server: u64,
+        (response, unit): (u64, Unit),
+        out: &mut dyn ConnectionOutput,
+    ) -> bool {
+        let request = self.connections.get(&client).and_then(|entry| entry.request_of(response));
+        let Some((request, entry)) = request.zip(self.connections.get_mut(&server)) else { return false };
+        entry.supply_request(request, unit, out)
     }
 
     /// A layer above a connection's transport is read from now on, TLS for one: its bytes are told decrypted
@@ -485,6 +532,7 @@ impl Table {
         if let Some(mut entry) = self.connections.remove(&number) {
             self.retained -= entry.retained();
             self.urgent.remove(&number);
+            self.awaiting.remove(&number);
             self.peers.depart(entry.facts().identity, number);
             entry.finish(out);
             out.left(number);
@@ -536,6 +584,7 @@ impl Table {
                 entry.give_up(out);
                 out.left(number);
             }
+            self.awaiting.remove(&number);
             self.urgent.remove(&number);
         }
     }

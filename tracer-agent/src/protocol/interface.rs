@@ -142,13 +142,15 @@ pub trait Parser: Send {
     fn lacks_request(&self, _next: &[u8]) -> bool {
         false
     }
-    /// Of a client: the only request that is under way and not answered.
-    fn request_in_flight(&self) -> Option<SentRequest> {
+    /// Of a client: the request whose response begins at this offset of the response side, as far as is known.
+    fn request_of(&self, _response: u64) -> Option<SentRequest> {
         None
     }
     /// The request that [`Parser::lacks_request`] tells of, as the other end of the connection sent it; `call` is the
-    /// last one that moved bytes of the request side.
-    fn supply_request(&mut self, _request: &SentRequest, _call: &Call, _out: &mut Vec<Yield>) {}
+    /// last one that moved bytes of the request side. Returns whether it can be that request; if not, nothing changes.
+    fn supply_request(&mut self, _request: &SentRequest, _call: &Call, _out: &mut Vec<Yield>) -> bool {
+        false
+    }
     /// Whether every request that went by unreported, before a boundary was certain, has its whole response.
     fn is_answered(&self) -> bool {
         false

@@ -119,8 +119,8 @@ fn a_server_that_answers_before_it_has_read_the_body_has_a_span_for_each_upload(
     assert_eq!(seen.of(Counter::ExchangesUnpaired) + seen.of(Counter::ExchangesUnparsed), 0);
 }
 
-#[test]
-fn a_request_that_the_client_told_too_late_is_counted_as_one() {
+/// The server answers the second request before its client's send is told, and the client tells it `late_ns` later.
+fn late(late_ns: u64) -> Ends {
     let mut ends = Ends::new();
     let head = b"POST /0 HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n";
     let at = ends.client_sends(head);
@@ -130,20 +130,55 @@ fn a_request_that_the_client_told_too_late_is_counted_as_one() {
     let body = with(b"POST /1 HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n");
     let at = ends.sent[0];
     ends.call(SERVER, RECEIVE, at, &body, (256, 8));
-    // Both ends' records of the answer come before the client's send.
     let answered = ends.sent[1];
     ends.sent[1] += EARLY.len() as u32;
     ends.call(SERVER, SEND, answered, EARLY, (4096, 0));
+    ends.time_ns += late_ns;
+    ends.driver.table.tick(ends.time_ns, &mut ends.driver.seen);
     ends.client_sends(&body);
     ends.call(CLIENT, RECEIVE, answered, EARLY, (4096, 0));
-    assert_eq!(ends.of(Kind::Call).len(), 2);
-    assert_eq!(ends.of(Kind::Serve).len(), 1);
     // It costs no other one.
     let body = with(b"GET /2 HTTP/1.1\r\n\r\n");
     let at = ends.client_sends(&body);
     ends.call(SERVER, RECEIVE, at, &body, (256, 8));
     ends.answer(EARLY);
-    assert_eq!(ends.of(Kind::Call).len(), 3);
+    ends
+}
+
+#[test]
+fn a_response_waits_for_the_request_that_its_client_tells_later() {
+    let ends = late(10 * MS);
+    let seen = &ends.driver.seen;
+    assert_eq!((ends.of(Kind::Serve).len(), ends.of(Kind::Call).len()), (3, 3));
+    assert_eq!(seen.of(Counter::ExchangesUnpaired) + seen.of(Counter::ExchangesUnparsed), 0);
+}
+
+#[test]
+fn a_response_whose_record_comes_behind_its_receive_is_that_of_the_request_before() {
+    let mut ends = Ends::new();
+    let body = [&b"400\r\n"[..], &[b'x'; 1024], b"\r\n0\r\nA: b\r\n\r\n"].concat();
+    let head = |n: u32| format!("POST /{n} HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n").into_bytes();
+    let mut offsets = vec![u64::from(ends.client_sends(&head(0)))];
+    ends.call(SERVER, RECEIVE, 0, &head(0), (4096, 0));
+    ends.answer(EARLY);
+    for n in 1..4 {
+        let at = ends.client_sends(&body);
+        offsets.push(u64::from(ends.client_sends(&head(n))));
+        ends.call(SERVER, RECEIVE, at, &[&body[..], &head(n)].concat(), (256, 8));
+        // The two CPUs' records change places.
+        let answered = ends.sent[1];
+        ends.sent[1] += EARLY.len() as u32;
+        ends.call(CLIENT, RECEIVE, answered, EARLY, (4096, 0));
+        ends.call(SERVER, SEND, answered, EARLY, (4096, 0));
+    }
+    let told = |kind| -> Vec<_> { ends.of(kind).into_iter().map(|it| it.0).collect() };
+    assert_eq!(told(Kind::Call), offsets);
+    assert_eq!(told(Kind::Serve), offsets);
+}
+
+#[test]
+fn a_request_that_the_client_tells_too_late_is_counted_as_one() {
+    let ends = late(100 * MS);
     assert_eq!(ends.of(Kind::Serve).len(), 2);
     let seen = &ends.driver.seen;
     assert_eq!(seen.of(Counter::ExchangesUnpaired) + seen.of(Counter::ExchangesUnparsed), 1);

@@ -253,7 +253,7 @@ impl Http1 {
         let Some(read) = head::response(&bytes, scanned) else { return self.not_http(call.end_ns, out) };
         let head_length = bytes.len() as u64;
         self.response.phase = Phase::Start;
-        let begin = self.response.begin;
+        let (begin, begin_offset) = (self.response.begin, self.response.begin_offset);
         let Some(pending) = self.queue.front() else {
             out.push(Yield::Count(Counter::ExchangesUnpaired, 1));
             if !self.request.is_body_lost() {
@@ -267,6 +267,7 @@ impl Http1 {
             }
             return;
         };
+        pending.responded(begin_offset);
         let is_head = pending.is_method(b"HEAD");
         let is_connect = pending.is_method(b"CONNECT");
         if read.status < 200 && read.status != 101 {
@@ -282,7 +283,7 @@ impl Http1 {
             out.push(Yield::Changed {
                 next: Next::Opaque,
                 request_offset: self.request.offset,
-                response_offset: self.response.begin_offset + head_length,
+                response_offset: begin_offset + head_length,
             });
             self.done = true;
             return;
@@ -702,6 +703,7 @@ impl Parser for Http1 {
     }
 
     fn release(&mut self, now_ns: u64, out: &mut Vec<Yield>) {
+        self.queue.forget_answered();
         if let Some(resync) = &mut self.resync {
             resync.gap();
             self.tentative = None;
@@ -733,21 +735,25 @@ impl Parser for Http1 {
             && self.resync.is_none()
     }
 
-    fn request_in_flight(&self) -> Option<SentRequest> {
-        if self.done || self.resync.is_some() {
+    fn request_of(&self, response: u64) -> Option<SentRequest> {
+        if self.role != Role::Client || self.done || self.resync.is_some() {
             return None;
         }
-        let (offset, head) = self.queue.only_unanswered()?;
+        let is_busy = self.response.is_busy();
+        let next = if is_busy { self.response.begin_offset } else { self.response.offset };
+        let (offset, head) = self.queue.request_of(response, next, !is_busy)?;
         Some(SentRequest { offset, length: head.len() as u64, head: head.clone() })
     }
 
-    fn supply_request(&mut self, request: &SentRequest, call: &Call, out: &mut Vec<Yield>) {
+    fn supply_request(&mut self, request: &SentRequest, call: &Call, out: &mut Vec<Yield>) -> bool {
         // What is not known to have been read may be behind this response; what was read before has its own.
-        let Some(behind) = self.request.offset.checked_sub(request.offset + request.length) else { return };
+        let Some(behind) = self.request.offset.checked_sub(request.offset + request.length) else {
+            return false;
+        };
         if request.offset <= self.request.begin_offset {
-            return;
+            return false;
         }
-        let Some(scanned) = head::scan(&request.head) else { return };
+        let Some(scanned) = head::scan(&request.head) else { return false };
         let call = Call { start_ns: self.request.last_ns, end_ns: self.request.last_ns, ..*call };
         self.end_body(Side::Request, out);
         (self.request.begin, self.request.begin_offset) = (call, request.offset);
@@ -764,6 +770,7 @@ impl Parser for Http1 {
                 self.queue.request_done(call.end_ns, size);
             }
         }
+        true
     }
 
     fn is_answered(&self) -> bool {

@@ -26,6 +26,8 @@ pub(super) struct Pending {
     /// The first bytes of the body, if they are kept.
     body: Option<Vec<u8>>,
     response: Option<ResponseStart>,
+    /// Offset of the first byte of its first response: that may be an interim one.
+    response_offset: Option<u64>,
     /// It was given up and reported; its response must not be taken for another's.
     reported: bool,
 }
@@ -67,6 +69,7 @@ impl Pending {
             body_open: has_body,
             body: None,
             response: None,
+            response_offset: None,
             reported: false,
         }
     }
@@ -88,6 +91,11 @@ impl Pending {
 
     pub(super) fn is_method(&self, method: &[u8]) -> bool {
         self.http.method() == method
+    }
+
+    /// A response to it, maybe an interim one, begins at this offset.
+    pub(super) fn responded(&mut self, offset: u64) {
+        self.response_offset.get_or_insert(offset);
     }
 
     /// The head of its final response has come; `begin` is the call with its first byte.
@@ -144,6 +152,16 @@ pub(super) struct PipelinedRequests {
     bytes: usize,
     /// Bodies were kept of some.
     has_bodies: bool,
+    /// The last request that was answered, on a connection whose requests have bodies: the other end may have read its
+    /// head in the middle of a read.
+    answered: Option<Box<Answered>>,
+    keeps_answered: bool,
+}
+
+struct Answered {
+    offset: u64,
+    head: Bytes,
+    response_offset: u64,
 }
 
 impl PipelinedRequests {
@@ -151,7 +169,14 @@ impl PipelinedRequests {
     const MOST_BODY: usize = 16 * 1024;
 
     pub(super) fn new(kind: Kind) -> Self {
-        Self { kind, waiting: VecDeque::new(), bytes: 0, has_bodies: false }
+        Self {
+            kind,
+            waiting: VecDeque::new(),
+            bytes: 0,
+            has_bodies: false,
+            answered: None,
+            keeps_answered: false,
+        }
     }
 
     pub(super) fn len(&self) -> usize {
@@ -174,6 +199,7 @@ impl PipelinedRequests {
 
     pub(super) fn push(&mut self, pending: Pending) {
         self.bytes += pending.http.request_head.len();
+        self.keeps_answered |= pending.body_open;
         self.waiting.push_back(pending);
     }
 
@@ -182,23 +208,36 @@ impl PipelinedRequests {
         self.waiting.front_mut()
     }
 
-    /// Where the request begins, and its head, if one alone waits and nothing of its response has come.
-    pub(super) fn only_unanswered(&self) -> Option<(u64, &Bytes)> {
-        let pending = self.waiting.front().filter(|_| self.waiting.len() == 1)?;
-        let is_open = pending.response.is_none() && !pending.reported;
-        is_open.then_some((pending.offset, pending.head()))
+    /// Where the request begins whose first response begins at `response`, and its head. The next response begins at
+    /// `next`, or later if `may_be_later`.
+    pub(super) fn request_of(&self, response: u64, next: u64, may_be_later: bool) -> Option<(u64, &Bytes)> {
+        if let Some(answered) = self.answered.as_ref().filter(|it| it.response_offset == response) {
+            return Some((answered.offset, &answered.head));
+        }
+        let pending = self.waiting.front().filter(|it| self.waiting.len() == 1 && !it.reported)?;
+        let is_its = match pending.response_offset {
+            Some(offset) => offset == response,
+            None => next == response || may_be_later && next < response,
+        };
+        is_its.then_some((pending.offset, pending.head()))
+    }
+
+    /// Memory is short: forgets the request that was answered last.
+    pub(super) fn forget_answered(&mut self) {
+        self.answered = None;
     }
 
     /// Bytes of memory that the heads which wait and the bodies which are kept take.
     pub(super) fn retained_bytes(&self) -> usize {
+        let bytes = self.bytes + self.answered.as_ref().map_or(0, |it| it.head.len() + size_of::<Answered>());
         if !self.has_bodies {
-            return self.bytes;
+            return bytes;
         }
         let body = |pending: &Pending| {
             pending.body.as_ref().map_or(0, Vec::capacity)
                 + pending.http.export_body.as_ref().map_or(0, Bytes::len)
         };
-        self.bytes + self.waiting.iter().map(body).sum::<usize>()
+        bytes + self.waiting.iter().map(body).sum::<usize>()
     }
 
     /// Keeps the first bytes of the last request's body.
@@ -284,6 +323,10 @@ impl PipelinedRequests {
                 http.response_body_bytes = size;
             }
             out.push(Yield::Exchange(pending.exchange(self.kind, end_ns, outcome)));
+            if let Some(response_offset) = pending.response_offset.filter(|_| self.keeps_answered) {
+                let (offset, head) = (pending.offset, pending.head().clone());
+                self.answered = Some(Box::new(Answered { offset, head, response_offset }));
+            }
         }
     }
 
