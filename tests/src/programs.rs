@@ -339,6 +339,23 @@ pub fn ask(port: u16, first: u32, count: u32, at_once: u32) {
     });
 }
 
+/// The Go services of `tests/apps/labelled`, compiled with these flags. Returns the path.
+pub fn go_service(name: &str, flags: &[&str]) -> String {
+    let folder = root().join("target/go");
+    let program = folder.join(name);
+    run(Command::new("go")
+        .arg("build")
+        .args(flags)
+        .arg("-o")
+        .arg(&program)
+        .arg("service.go")
+        .current_dir(root().join("tests/apps/labelled"))
+        // What Debian has knows no newer language, and needs no module.
+        .envs([("GO111MODULE", "off"), ("CGO_ENABLED", "0")])
+        .env("GOCACHE", folder.join("cache")));
+    program.to_str().expect("a path in UTF-8").to_owned()
+}
+
 /// Runs a program to its end. Returns what it wrote to standard output.
 pub fn run(command: &mut Command) -> String {
     let output = command.stdin(Stdio::null()).output().unwrap_or_else(|error| panic!("{command:?}: {error}"));

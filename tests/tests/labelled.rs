@@ -3,13 +3,13 @@
 //!
 //! The proxies rewrite the path, so that no link can be made by comparing the paths of server and client request.
 
-use std::{collections::BTreeMap, path::PathBuf, process::Command};
+use std::collections::BTreeMap;
 
 use tracer_tests::{
     Agent,
-    programs::{Program, ask, run},
+    programs::{Program, ask, go_service},
     receiver::{Received, Receiver},
-    root, wait_until,
+    wait_until,
 };
 
 /// A way to work for requests.
@@ -55,27 +55,12 @@ const RANGE: u32 = 10_000;
 const PHASES: [(u32, u32, u32, bool); 4] =
     [(1, 20, 0, true), (1, 40, 1000, false), (8, 120, 2000, true), (8, 120, 5000, false)];
 
-/// The Go services, compiled.
-fn go() -> PathBuf {
-    let folder = root().join("target/go");
-    let program = folder.join("service");
-    run(Command::new("go")
-        .args(["build", "-o"])
-        .arg(&program)
-        .arg("service.go")
-        .current_dir(root().join("tests/apps/labelled"))
-        // What Debian has knows no newer language, and needs no module.
-        .envs([("GO111MODULE", "off"), ("CGO_ENABLED", "0")])
-        .env("GOCACHE", folder.join("cache")));
-    program
-}
-
 fn patterns(backend: u16) -> Vec<Pattern> {
     let address = format!("127.0.0.1:{backend}");
     let python = |way| Program::of_way(&["/usr/bin/python3", "service.py"], way, &address);
     let node = |way| Program::of_way(&["node", "service.js"], way, &address);
-    let go_program = go();
-    let go = |way| Program::of_way(&[go_program.to_str().expect("a path in UTF-8")], way, &address);
+    let go_program = go_service("service", &[]);
+    let go = |way| Program::of_way(&[&go_program], way, &address);
     let pattern = |name, program, calls, recall| Pattern { name, program, calls, recall };
     vec![
         pattern("thread per request", python("threads"), 2, [1.0, 1.0]),
@@ -95,8 +80,16 @@ fn patterns(backend: u16) -> Vec<Pattern> {
         pattern("Node, connection pool", node("pool"), 2, [1.0, 0.0]),
         pattern("Node, retries", node("retries"), 3, [1.0, 0.0]),
         pattern("Node, call after the answer", node("after"), 1, [0.0, 0.0]),
-        pattern("Go", go("goroutines"), 2, [1.0, 0.0]),
-        pattern("Go, 8 calls at once", go("fan-out"), 8, [1.0, 0.0]),
+        pattern("Go", go("goroutines"), 2, [1.0, 0.99]),
+        pattern("Go, 8 calls at once", go("fan-out"), 8, [1.0, 0.99]),
+        pattern("Go, 3 connections", go("limits"), 2, [1.0, 0.99]),
+        pattern("Go, semaphore", go("semaphore"), 2, [1.0, 0.99]),
+        // The goroutines in between make no call: they are not seen.
+        pattern("Go, goroutines in goroutines", go("nested"), 4, [1.0, 0.0]),
+        pattern("Go, workers", go("workers"), 2, [1.0, 0.0]),
+        pattern("Go, workers that a request starts", go("lazy"), 2, [0.0, 0.0]),
+        pattern("Go, call after the answer", go("after"), 1, [0.0, 0.0]),
+        pattern("Go, timer", go("timer"), 2, [1.0, 0.5]),
         pattern("nginx, connections kept", Program::nginx_before(backend), 1, [1.0, 1.0]),
         // What HAProxy takes more than milliseconds to pass on stays unclear: on a busy machine that happens.
         pattern("HAProxy, connections kept", Program::haproxy_before(backend), 1, [1.0, 0.95]),
@@ -225,7 +218,8 @@ fn no_link_is_wrong_and_all_that_can_be_known_are_made() {
         (6, "unknown", "a thread without a request made calls while others were open"),
         (8, "unknown", "a thread without a request made calls while others were open"),
         (9, "unknown", "a thread read a request while it worked for another"),
-        (20, "proxy", "haproxy"),
+        (17, "goroutines", "requests with their goroutine"),
+        (27, "proxy", "haproxy"),
     ] {
         let pattern: &Pattern = &patterns[pattern];
         let service = services.iter().find(|service| service["pid"] == pattern.program.pid());

@@ -6,7 +6,9 @@
 mod undecided;
 
 use rustc_hash::FxHashSet;
-use tracer_common::{CapturePolicy, InjectionOutcome, KERNEL_COUNTERS, KernelCounter, is_close_of_send};
+use tracer_common::{
+    CapturePolicy, GoPlan, InjectionOutcome, KERNEL_COUNTERS, KernelCounter, is_close_of_send,
+};
 
 use self::undecided::Undecided;
 use crate::{
@@ -44,6 +46,8 @@ pub trait Feedback {
     fn profile(&mut self, _pid: u32, _profile: Option<u8>) {}
     /// A process of this program has shown how the program's threads work.
     fn shown(&mut self, _program: RememberedProgram, _shown: Shown) {}
+    /// How the tasks of a process are read; none if they are not, or if the process is gone.
+    fn task_plan(&mut self, _pid: u32, _plan: Option<&GoPlan>) {}
     /// Time has passed, and what came of it was told.
     fn tick(&mut self) {}
 }
@@ -185,7 +189,12 @@ impl Pipeline {
                 let instance = self.stage.processes.instance(facts.pid);
                 let service = instance.map(|instance| instance.resource.service_name.as_str());
                 let program = facts.digest_of_program().map(|digest| Program::new(digest, service));
-                self.stage.correlator.program(facts.pid, &facts.exe, program);
+                match &facts.go {
+                    Some(go) if go.is_read => self.stage.correlator.go_program(facts.pid, program),
+                    _ => self.stage.correlator.program(facts.pid, &facts.exe, program),
+                }
+                let plan = facts.go.as_ref().and_then(|go| go.plan.as_ref());
+                out.feedback.task_plan(facts.pid, plan);
             }
             Input::Remembered(programs) => {
                 for RememberedProgram { program, service } in programs {
@@ -214,6 +223,7 @@ impl Pipeline {
                 }
                 self.stage.excluded.insert(pid);
                 self.stage.correlator.forget_process(pid);
+                out.feedback.task_plan(pid, None);
                 if self.stage.processes.remove(pid) {
                     self.stage.ledger.fold(pid);
                 }
@@ -257,7 +267,10 @@ impl Pipeline {
                     handler.stage.correlator.closing(close.connection);
                 }
             }
-            Event::Exec(exec) => handler.stage.processes.exec(exec.process.pid),
+            Event::Exec(exec) => {
+                handler.stage.processes.exec(exec.process.pid);
+                handler.out.feedback.task_plan(exec.process.pid, None);
+            }
             Event::Fork(process) => {
                 // Its pid may have been that of a process that was excluded.
                 handler.stage.excluded.remove(&process.pid);
@@ -268,8 +281,10 @@ impl Pipeline {
                 handler.stage.excluded.remove(&process.pid);
                 handler.stage.processes.exit(process.pid, process.time_ns);
                 handler.stage.correlator.forget_process(process.pid);
+                handler.out.feedback.task_plan(process.pid, None);
             }
             Event::Listen(process) => self.connections.listens(&[process.port]),
+            Event::Task(task) => handler.stage.correlator.task(task),
             Event::Injection(header) => {
                 if header.lasting != 0 {
                     handler.out.feedback.sealed(header.connection, false);

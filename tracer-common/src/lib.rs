@@ -9,7 +9,11 @@
 
 #![no_std]
 
+mod runtime;
+
 use core::mem::size_of;
+
+pub use self::runtime::{GoPlan, TaskRecord};
 
 /// Bytes that are copied after a change of direction, before the capture policy is known.
 pub const HEAD_BUDGET: u32 = 4096;
@@ -64,6 +68,8 @@ pub enum Kind {
     Listen = 7,
     /// [`InjectionRecord`]: the outcome of the injection into a client request.
     Injection = 8,
+    /// [`TaskRecord`]: which task of a runtime makes the next call.
+    Task = 9,
 }
 
 impl Kind {
@@ -78,12 +84,13 @@ impl Kind {
             6 => Self::Exit,
             7 => Self::Listen,
             8 => Self::Injection,
+            9 => Self::Task,
             _ => return None,
         })
     }
 
     /// All kinds.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::Data,
         Self::Open,
         Self::Close,
@@ -92,6 +99,7 @@ impl Kind {
         Self::Exit,
         Self::Listen,
         Self::Injection,
+        Self::Task,
     ];
 
     /// Size of the record's fixed part. A variable number of bytes follows it: stream bytes or a name.
@@ -102,6 +110,7 @@ impl Kind {
             Self::Close => size_of::<CloseRecord>(),
             Self::Exec | Self::Fork | Self::Exit | Self::Listen => size_of::<ProcessRecord>(),
             Self::Injection => size_of::<InjectionRecord>(),
+            Self::Task => size_of::<TaskRecord>(),
         }
     }
 }
@@ -531,6 +540,8 @@ pub const EVIDENCE_PROXY: u8 = 2;
 pub const EVIDENCE_SOLE_REQUEST: u8 = 3;
 /// See [`EVIDENCE_NONE`]: the client request carried the header of this server request.
 pub const EVIDENCE_FORWARDED: u8 = 4;
+/// See [`EVIDENCE_NONE`]: the goroutine that sends it, or waits for its sending, had read this server request.
+pub const EVIDENCE_GOROUTINE: u8 = 5;
 
 /// The rule by which the kernel programs attribute the client requests of a process: none of them has a parent.
 pub const PROFILE_NONE: u8 = 0;
@@ -546,6 +557,9 @@ pub const PROFILE_SOLE_OWN: u8 = 4;
 /// See [`PROFILE_NONE`]: deferred. The agent attributes client requests after they were sent; they get no header while
 /// a server request is open.
 pub const PROFILE_DEFERRED: u8 = 5;
+/// See [`PROFILE_NONE`]: the parent is the server request that the goroutine read; without one, as
+/// [`PROFILE_DEFERRED`].
+pub const PROFILE_GOROUTINES: u8 = 6;
 
 /// Number of trace id bits that decide whether a root is sampled: the last 56.
 pub const RANDOM_BITS: u32 = 56;

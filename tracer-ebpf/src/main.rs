@@ -19,6 +19,7 @@ mod memory;
 mod policy;
 mod propagate;
 mod ring;
+mod runtime;
 mod scratch;
 mod select;
 

@@ -66,6 +66,13 @@ impl Current {
         Self(both)
     }
 
+    /// The unit in the place of this thread in a process whose tasks are read; this thread if `task` is 0.
+    #[inline(always)]
+    pub(crate) fn of_task(self, task: u64) -> Self {
+        // No process has a number with the highest bit.
+        if task == 0 { self } else { Self(self.0 >> 32 << 32 | 1 << 63 | task & 0xffff_ffff) }
+    }
+
     /// Process in the high half, thread in the low.
     #[inline(always)]
     pub(crate) fn both(self) -> u64 {

@@ -8,10 +8,15 @@ import (
 	"os"
 	"path"
 	"sync"
+	"time"
 )
 
 func call(number string, k int) {
-	answer, err := http.Get(fmt.Sprintf("http://%s/c/%s/%d", os.Getenv("BACKEND"), number, k))
+	callBy(http.DefaultClient, number, k)
+}
+
+func callBy(client *http.Client, number string, k int) {
+	answer, err := client.Get(fmt.Sprintf("http://%s/c/%s/%d", os.Getenv("BACKEND"), number, k))
 	if err != nil {
 		return
 	}
@@ -36,8 +41,108 @@ func fanOut(number string) {
 	group.Wait()
 }
 
+// Three connections for all calls: the others wait in the transport.
+var limited = &http.Client{Transport: &http.Transport{MaxConnsPerHost: 3, MaxIdleConnsPerHost: 3}}
+
+func limits(number string) {
+	for k := 0; k < 2; k++ {
+		callBy(limited, number, k)
+	}
+}
+
+var places = make(chan struct{}, 3)
+
+func semaphore(number string) {
+	for k := 0; k < 2; k++ {
+		places <- struct{}{}
+		call(number, k)
+		<-places
+	}
+}
+
+// Goroutines that make goroutines.
+func nested(number string) {
+	var group sync.WaitGroup
+	for k := 0; k < 4; k += 2 {
+		group.Add(1)
+		go func(k int) {
+			defer group.Done()
+			var inner sync.WaitGroup
+			for n := k; n < k+2; n++ {
+				inner.Add(1)
+				go func(n int) {
+					defer inner.Done()
+					call(number, n)
+				}(n)
+			}
+			inner.Wait()
+		}(k)
+	}
+	group.Wait()
+}
+
+type job struct {
+	number string
+	k      int
+	done   chan struct{}
+}
+
+var jobs = make(chan job)
+
+func startWorkers() {
+	for n := 0; n < 4; n++ {
+		go func() {
+			for job := range jobs {
+				call(job.number, job.k)
+				job.done <- struct{}{}
+			}
+		}()
+	}
+}
+
+func workers(number string) {
+	done := make(chan struct{})
+	for k := 0; k < 2; k++ {
+		jobs <- job{number, k, done}
+		<-done
+	}
+}
+
+var once sync.Once
+
+// The first request starts the workers for all.
+func lazy(number string) {
+	once.Do(startWorkers)
+	workers(number)
+}
+
+// A goroutine that calls when the request is long answered.
+func after(number string) {
+	go func() {
+		time.Sleep(20 * time.Millisecond)
+		call(number, 0)
+	}()
+}
+
+// A timer's goroutine calls, then the request's own.
+func timer(number string) {
+	done := make(chan struct{})
+	time.AfterFunc(time.Millisecond, func() {
+		call(number, 0)
+		close(done)
+	})
+	<-done
+	call(number, 1)
+}
+
 func main() {
-	work := map[string]func(string){"goroutines": sequence, "fan-out": fanOut}[os.Args[1]]
+	work := map[string]func(string){
+		"goroutines": sequence, "fan-out": fanOut, "limits": limits, "semaphore": semaphore, "nested": nested,
+		"workers": workers, "lazy": lazy, "after": after, "timer": timer,
+	}[os.Args[1]]
+	if os.Args[1] == "workers" {
+		startWorkers()
+	}
 	http.HandleFunc("/r/", func(response http.ResponseWriter, request *http.Request) {
 		work(path.Base(request.URL.Path))
 		io.WriteString(response, "ok\n")

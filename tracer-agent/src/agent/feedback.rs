@@ -1,6 +1,6 @@
 //! The word back: to the kernel programs, and to what outlives the agent.
 
-use tracer_common::CapturePolicy;
+use tracer_common::{CapturePolicy, GoPlan};
 
 use super::remembered::Remembered;
 use crate::{
@@ -8,13 +8,14 @@ use crate::{
     correlate::Shown,
     event::input::RememberedProgram,
     exchange::{ConnectionFacts, Direction},
-    kernel::{CapturePolicies, propagation::Propagation},
+    kernel::{CapturePolicies, TaskPlans, propagation::Propagation},
     pipeline::Feedback,
 };
 
 /// Hands what the pipeline has learned to the maps of the kernel programs.
 pub(super) struct KernelFeedback {
     policies: CapturePolicies,
+    tasks: Option<TaskPlans>,
     propagation: Option<Propagation>,
     remembered: Option<Remembered>,
 }
@@ -23,10 +24,11 @@ impl KernelFeedback {
     /// `propagation` is there if requests get trace headers, `remembered` if something outlives the agent.
     pub(super) fn new(
         policies: CapturePolicies,
+        tasks: Option<TaskPlans>,
         propagation: Option<Propagation>,
         remembered: Option<Remembered>,
     ) -> Self {
-        Self { policies, propagation, remembered }
+        Self { policies, tasks, propagation, remembered }
     }
 
     /// What outlives the agent.
@@ -85,6 +87,12 @@ impl Feedback for KernelFeedback {
     fn profile(&mut self, pid: u32, profile: Option<u8>) {
         if let Some(propagation) = &mut self.propagation {
             propagation.profile(pid, profile);
+        }
+    }
+
+    fn task_plan(&mut self, pid: u32, plan: Option<&GoPlan>) {
+        if let Some(tasks) = &mut self.tasks {
+            tasks.set(pid, plan);
         }
     }
 

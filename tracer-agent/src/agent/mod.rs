@@ -154,7 +154,8 @@ impl Agent {
         let (commands, inbox) = mpsc::channel();
         let remembered = config.state_directory.take().filter(|path| !path.as_os_str().is_empty());
         let remembered = remembered.and_then(Remembered::start);
-        let feedback = KernelFeedback::new(kernel.policies(), kernel.take_propagation(), remembered);
+        let tasks = kernel.take_tasks();
+        let feedback = KernelFeedback::new(kernel.policies(), tasks, kernel.take_propagation(), remembered);
         let mut worker = Worker {
             discovery: Discovery::new(selectors, kernel.selection()),
             feed: Feed {

@@ -1,7 +1,7 @@
 //! The context of a new request: from what it carries, from the other end, from the header that was injected
 //! into it, or as a root.
 
-use tracer_common::{EVIDENCE_PROXY, EVIDENCE_SOLE_REQUEST, EVIDENCE_UNIT};
+use tracer_common::{EVIDENCE_GOROUTINE, EVIDENCE_PROXY, EVIDENCE_SOLE_REQUEST, EVIDENCE_UNIT};
 
 use super::{
     forwarded::Carries,
@@ -108,6 +108,7 @@ impl Contexts {
         let evidence = match header.evidence {
             EVIDENCE_UNIT => Evidence::Unit,
             EVIDENCE_PROXY => Evidence::Proxy,
+            EVIDENCE_GOROUTINE => Evidence::Goroutine,
             EVIDENCE_SOLE_REQUEST => Evidence::SoleRequest,
             _ => Evidence::ForwardedHeader,
         };

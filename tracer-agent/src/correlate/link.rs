@@ -16,6 +16,10 @@ pub enum Evidence {
     /// The thread that sent the client request was working for exactly this server request, in a process whose
     /// threads work so.
     Unit,
+    /// The goroutine that sent the client request, or waited for its sending, was working for this server request.
+    Goroutine,
+    /// It was sent for a goroutine that was made while this server request was open, by the one that works for it.
+    GoroutineChild,
     /// A proxy sent the client request for this server request.
     Proxy,
     /// It was the only server request that the process had in flight.
@@ -23,8 +27,16 @@ pub enum Evidence {
 }
 
 impl Evidence {
-    pub(super) const ALL: [Self; 6] =
-        [Self::Header, Self::Wire, Self::ForwardedHeader, Self::Unit, Self::Proxy, Self::SoleRequest];
+    pub(super) const ALL: [Self; 8] = [
+        Self::Header,
+        Self::Wire,
+        Self::ForwardedHeader,
+        Self::Unit,
+        Self::Goroutine,
+        Self::GoroutineChild,
+        Self::Proxy,
+        Self::SoleRequest,
+    ];
 
     /// The value of `tracer.link.evidence`.
     pub const fn name(self) -> &'static str {
@@ -33,6 +45,8 @@ impl Evidence {
             Self::Wire => "wire",
             Self::ForwardedHeader => "forwarded-header",
             Self::Unit => "unit",
+            Self::Goroutine => "goroutine",
+            Self::GoroutineChild => "goroutine-child",
             Self::Proxy => "proxy",
             Self::SoleRequest => "sole-request",
         }

@@ -47,6 +47,8 @@ pub use self::{
     rules::{Rules, Sdk},
     withheld::Withheld,
 };
+use tracer_common::TaskRecord;
+
 use crate::exchange::{ConnectionFacts, Direction, Exchange, Kind, Opened, Outcome, Unit};
 
 /// Processes of this host that a request goes through.
@@ -92,6 +94,20 @@ impl Correlator {
             process.set_program(program);
         }
         self.processes.insert(pid, process, &self.rules, self.now_ns);
+    }
+
+    /// A process runs a Go program, whose goroutines are read.
+    pub fn go_program(&mut self, pid: u32, program: Option<Program>) {
+        let mut process = Process::of_go();
+        if let Some(program) = program {
+            process.set_program(program);
+        }
+        self.processes.insert(pid, process, &self.rules, self.now_ns);
+    }
+
+    /// A task of a process reads or sends the request that comes next.
+    pub fn task(&mut self, record: &TaskRecord) {
+        self.processes.of(record.pid, &self.rules).task(record);
     }
 
     /// Threads of this program work for one request each, as an earlier agent has found.

@@ -150,11 +150,14 @@ impl Placer<'_> {
     fn attribute(&mut self, client: &ClientRequest<'_>) -> Result<(Key, Evidence), Withheld> {
         let pid = client.unit.pid;
         let process = self.processes.of(pid, self.rules);
-        let Attributions { this, withheld, candidate, earlier } =
+        let Attributions { this, withheld, candidate, earlier, has_decided, .. } =
             process.attribute(client, self.rules.sole_request);
         let news = process.newly_shown();
         attribute_later(self.open, self.resends, earlier);
-        if let Some(server) = candidate.and_then(|server| self.open.get_mut(server)) {
+        if has_decided {
+            self.processes.decided();
+        }
+        if let Some(server) = candidate.and_then(|(server, _)| self.open.get_mut(server)) {
             server.is_awaited = true;
         }
         if let Some(shown) = news {

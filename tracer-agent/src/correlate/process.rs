@@ -1,7 +1,7 @@
 //! One process: its server requests in flight, its strategy, and the rule for what its strategy leaves open.
 
 use crate::short_bytes::ShortBytes;
-use tracer_common::{PROFILE_DEFERRED, PROFILE_NONE, PROFILE_SOLE_OWN, PROFILE_SOLE_REQUEST};
+use tracer_common::{PROFILE_DEFERRED, PROFILE_NONE, PROFILE_SOLE_OWN, PROFILE_SOLE_REQUEST, TaskRecord};
 
 use super::{
     background::Background,
@@ -10,7 +10,9 @@ use super::{
     profile::Profile,
     programs::{Program, Programs, Shown},
     seen::RecentIds,
-    strategy::{Attribution, Attributions, ClientRequest, ServerRequest, Strategy, choose},
+    strategy::{
+        Attribution, Attributions, ClientRequest, ServerRequest, Strategy, choose, goroutines::Goroutines,
+    },
     withheld::Withheld,
 };
 use crate::exchange::{Exchange, Outcome, Unit};
@@ -63,6 +65,16 @@ impl Process {
     /// A process that runs this executable.
     pub(super) fn new(executable: &str) -> Self {
         Self::with(choose::for_program(executable))
+    }
+
+    /// A process that runs a Go program.
+    pub(super) fn of_go() -> Self {
+        Self::with(Box::new(Goroutines::default()))
+    }
+
+    /// A task of it reads or sends the request that comes next.
+    pub(super) fn task(&mut self, record: &TaskRecord) {
+        self.strategy.task(record);
     }
 
     /// Another process of the same program.
@@ -301,21 +313,22 @@ impl Process {
         if self.is_opaque {
             return Attributions { withheld: Some(Withheld::Opaque), ..Attributions::default() };
         }
-        if sole_request && !may_be_background && self.strategy.kernel_rule().is_none() {
+        if sole_request && !may_be_background && !found.is_certain && self.strategy.leaves_others() {
             found.this = found.this.or(self.sole_request(client));
         }
-        if found.this.is_none() {
+        if found.this.is_none() && found.withheld.is_none() {
             found.withheld = Some(self.withheld(client, sole_request, may_be_background));
         }
-        let waits =
-            |server: &Key| client.may_wait && self.strategy.hold(client.key, *server, client.start_ns);
+        let waits = |candidate: &(Key, u64)| {
+            client.may_wait && self.strategy.hold(client.key, *candidate, client.start_ns)
+        };
         found.candidate = found.candidate.filter(|_| found.this.is_none()).filter(waits);
         found
     }
 
     /// Why a client request was attributed to nothing.
     fn withheld(&self, client: &ClientRequest<'_>, sole_request: bool, may_be_background: bool) -> Withheld {
-        let is_proven = self.strategy.kernel_rule().is_some();
+        let is_proven = self.strategy.kernel_rule().is_some() && !self.strategy.leaves_others();
         if !is_proven && self.background.is_at_unseen(client.start_ns) {
             return Withheld::Unseen;
         }

@@ -15,6 +15,11 @@ pub enum Profile {
         /// Overlapping exchanges of its own that were like it.
         exchanges: u32,
     },
+    /// Each goroutine works on the server request that it read, and so do those that it makes meanwhile.
+    Goroutines {
+        /// Server requests whose goroutine was read.
+        requests: u32,
+    },
     /// It is this proxy.
     Proxy(&'static str),
     /// Not known yet.
@@ -44,6 +49,7 @@ impl Profile {
     pub const fn name(self) -> &'static str {
         match self {
             Self::Threads { .. } | Self::Inherited { .. } => "threads",
+            Self::Goroutines { .. } => "goroutines",
             Self::Proxy(_) => "proxy",
             Self::Learning { .. } | Self::Unknown(_) => "unknown",
         }
@@ -54,6 +60,7 @@ impl Profile {
         match (self, other) {
             (Self::Threads { .. }, Self::Threads { .. })
             | (Self::Inherited { .. }, Self::Inherited { .. })
+            | (Self::Goroutines { .. }, Self::Goroutines { .. })
             | (Self::Learning { .. }, Self::Learning { .. }) => true,
             _ => self == other,
         }
@@ -61,7 +68,7 @@ impl Profile {
 
     /// Whether nothing was seen yet.
     pub const fn is_blank(self) -> bool {
-        matches!(self, Self::Learning { exchanges: 0, .. })
+        matches!(self, Self::Learning { exchanges: 0, .. } | Self::Goroutines { requests: 0 })
     }
 }
 
@@ -73,6 +80,7 @@ impl fmt::Display for Profile {
             Self::Inherited { exchanges } => {
                 write!(f, "shown by other processes of the program, and {exchanges} overlapping exchanges")
             }
+            Self::Goroutines { requests } => write!(f, "{requests} requests with their goroutine"),
             Self::Proxy(name) => f.write_str(name),
             Self::Learning { exchanges, needed } => {
                 write!(f, "{exchanges} of {needed} overlapping exchanges")

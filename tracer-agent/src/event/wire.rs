@@ -39,6 +39,7 @@ impl<'a> Event<'a> {
             Kind::Exit => fixed(record).map(|(process, _)| Self::Exit(process)),
             Kind::Listen => fixed(record).map(|(process, _)| Self::Listen(process)),
             Kind::Injection => fixed(record).map(|(record, _)| Self::Injection(record)),
+            Kind::Task => fixed(record).map(|(record, _)| Self::Task(record)),
         };
         event.ok_or(Malformed::Cut(kind))
     }
@@ -54,6 +55,7 @@ impl<'a> Event<'a> {
                 (process.as_bytes(), [&[]; 2])
             }
             Self::Injection(header) => (header.as_bytes(), [&[]; 2]),
+            Self::Task(task) => (task.as_bytes(), [&[]; 2]),
         };
         record.extend_from_slice(fixed);
         for part in parts {
@@ -155,7 +157,7 @@ mod tests {
 
     proptest::proptest! {
         #[test]
-        fn what_decodes_encodes_to_the_same_event(bytes: Vec<u8>, kind in 0u8..10) {
+        fn what_decodes_encodes_to_the_same_event(bytes: Vec<u8>, kind in 0u8..11) {
             let record = [&[kind][..], &bytes].concat();
             if let Ok(event) = Event::decode(&record) {
                 let mut encoded = Vec::new();

@@ -12,6 +12,7 @@ pub mod propagation;
 pub mod ring;
 pub(crate) mod socket_table;
 mod switches;
+mod tasks;
 mod version;
 
 use std::{
@@ -30,7 +31,6 @@ use tracer_common::{
     RULE_EXCLUDE, RULE_LOOK, RULE_SELECT, SELECTION_WORDS, Seeds, Settings, policy_index,
 };
 
-pub use self::switches::Switches;
 use self::{
     attach::attach,
     btf::Types,
@@ -41,6 +41,7 @@ use self::{
     propagation::{Propagation, PropagationPlan},
     ring::Ring,
 };
+pub use self::{switches::Switches, tasks::TaskPlans};
 use crate::{exchange::Direction, trace_context::sample::Sampler};
 
 pub use self::{
@@ -92,6 +93,7 @@ pub struct Kernel {
     policies: Arc<Words>,
     counters: PerCpuArray<MapData, u64>,
     has_pre_send: bool,
+    tasks: Option<TaskPlans>,
     propagation: Option<Propagation>,
 }
 
@@ -210,6 +212,7 @@ impl Kernel {
         let counters =
             take(&mut ebpf, "COUNTERS").and_then(|map| PerCpuArray::try_from(map).map_err(load_error))?;
 
+        let tasks = TaskPlans::new(&mut ebpf)?;
         let mut propagation =
             plan.propagation.as_ref().map(|plan| Propagation::start(&mut ebpf, plan)).transpose()?;
         // The data hooks come last: nothing is missed between them and the rest.
@@ -237,6 +240,7 @@ impl Kernel {
             policies: Arc::new(policies),
             counters,
             has_pre_send,
+            tasks: Some(tasks),
             propagation,
         })
     }
@@ -249,6 +253,11 @@ impl Kernel {
     /// The switch that selects processes.
     pub fn selection(&self) -> SelectionSwitch {
         self.selected.clone()
+    }
+
+    /// What tells the programs how tasks are read; there is one teller.
+    pub fn take_tasks(&mut self) -> Option<TaskPlans> {
+        self.tasks.take()
     }
 
     /// What tells the programs of requests that get trace headers; there is one teller, and none if no

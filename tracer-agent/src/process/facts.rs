@@ -17,6 +17,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     executable,
+    go::GoProgram,
     named_file::{self, Credentials},
     runtime::{Runtime, file_name, runtime},
 };
@@ -62,6 +63,8 @@ pub struct ProcessFacts {
     pub unit: Option<String>,
     /// Digest of its executable (its build id, or which file it is) and its command line.
     pub program: Option<u64>,
+    /// What it runs, if Go built that.
+    pub go: Option<GoProgram>,
 }
 
 impl ProcessFacts {
@@ -190,9 +193,28 @@ impl Proc {
         let executable = executable::identity(&self.path(facts.pid, "exe")).ok();
         facts.program =
             executable.map(|executable| digest(std::iter::once(&executable[..]).chain(arguments)));
+        facts.go = self.go_program(facts.pid);
         if matches!(runtime(file_name(&facts.exe)), Runtime::Node | Runtime::Deno) {
             facts.package = self.package(facts.pid);
         }
+    }
+
+    /// What a process runs, if Go built it.
+    pub fn go_program(&self, pid: u32) -> Option<GoProgram> {
+        let file = File::open(self.path(pid, "exe")).ok()?;
+        GoProgram::read(&file, || self.base(pid)).ok()?
+    }
+
+    /// Where the beginning of the executable's file is in the process's memory.
+    fn base(&self, pid: u32) -> Option<u64> {
+        let exe = fs::read_link(self.path(pid, "exe")).ok()?;
+        let maps = bounded(&self.path(pid, "maps")).ok()?;
+        let maps = String::from_utf8_lossy(&maps);
+        // Addresses, access, offset, device, inode, path (proc_pid_maps(5)).
+        let line = maps.lines().find(|line| {
+            line.split_whitespace().nth(2) == Some("00000000") && line.ends_with(&*exe.to_string_lossy())
+        })?;
+        u64::from_str_radix(line.split_once('-')?.0, 16).ok()
     }
 
     /// Path of the executable, and whether its file has been removed or replaced since.

@@ -29,6 +29,10 @@ use crate::{
         pressure::send_failed,
     },
     ring::{count, reserve, submit_flags},
+    runtime::{
+        go::{tracer_goroutine, tracer_goroutine_id, tracer_tell_goroutine},
+        has_plan,
+    },
     select::Current,
 };
 
@@ -143,6 +147,19 @@ pub(crate) unsafe fn moved<const HOOK: u8>(sk: *mut c_void, ret: i32, flags: i32
             connection.head = Connection::HEAD_UNKNOWN;
             connection.last_bytes = 0;
             header.flags |= FLAG_TURN;
+        }
+        if has_plan(current) {
+            // Go's server reads the first byte of a request alone, if it comes while another one is worked on.
+            let begins = header.flags & FLAG_TURN != 0 || connection.budget == HEAD_BUDGET - 1;
+            let is_client = connection.is_outgoing();
+            if begins && (direction == SEND || !is_client) {
+                let goroutine = tracer_goroutine(u64::from(direction));
+                header.task = if is_client == (direction == SEND) {
+                    tracer_tell_goroutine(goroutine, u64::from(direction), now)
+                } else {
+                    tracer_goroutine_id(goroutine)
+                };
+            }
         }
         let discarded = flags & MSG_TRUNC != 0 && direction == RECEIVE;
         let is_short = length <= LONGEST_DIRECT

@@ -3,8 +3,8 @@
 
 use aya_ebpf::helpers::generated::bpf_ktime_get_ns;
 use tracer_common::{
-    EVIDENCE_PROXY, EVIDENCE_SOLE_REQUEST, EVIDENCE_UNIT, MAX_STATE, PROFILE_DEFERRED, PROFILE_PROXY,
-    PROFILE_SOLE_OWN, PROFILE_SOLE_REQUEST, PROFILE_THREADS, RECEIVE,
+    EVIDENCE_GOROUTINE, EVIDENCE_PROXY, EVIDENCE_SOLE_REQUEST, EVIDENCE_UNIT, MAX_STATE, PROFILE_DEFERRED,
+    PROFILE_GOROUTINES, PROFILE_PROXY, PROFILE_SOLE_OWN, PROFILE_SOLE_REQUEST, PROFILE_THREADS, RECEIVE,
 };
 
 use crate::{
@@ -23,6 +23,7 @@ use crate::{
         layout::{reads_other_contexts, samples_by_parent, trace_id},
         words::{copy, read_now},
     },
+    runtime::go::{tracer_goroutine, tracer_goroutine_id},
     scratch::{Scratch, scratch_at, tracer_trace_parent, tracer_tracestate},
     select::Current,
 };
@@ -114,6 +115,16 @@ unsafe fn candidate(client: &mut ClientRequest, current: Current) -> u64 {
                     return ROOT;
                 }
                 client.evidence = u64::from(EVIDENCE_UNIT);
+            }
+            PROFILE_GOROUTINES => {
+                let task = tracer_goroutine_id(tracer_goroutine(1));
+                if task == 0
+                    || !working(current.of_task(task), &mut client.parent)
+                    || client.parent.shared != 0
+                {
+                    return ROOT_IF_IDLE;
+                }
+                client.evidence = u64::from(EVIDENCE_GOROUTINE);
             }
             PROFILE_PROXY => {
                 if client.opened_for.connection != 0 {

@@ -28,20 +28,15 @@ pub(crate) unsafe fn read_request(
     answer_at: u32,
     (begins, is_closed): (bool, bool),
 ) {
+    let how = u64::from(begins) | u64::from(is_closed) << 1 | header.task << 2;
     let lengths = buffers.first_length() << 32 | u64::from(header.length);
     let places = u64::from(header.position) << 32 | u64::from(answer_at);
-    tracer_request(
-        connection,
-        buffers.first(),
-        lengths,
-        places,
-        u64::from(begins) | u64::from(is_closed) << 1,
-    );
+    tracer_request(connection, buffers.first(), lengths, places, how);
 }
 
 /// [`read_request`] with packed parameters: the high half of `lengths` is the number of bytes at `from`, the low half
-/// that of the whole call. The halves of `places` are the positions of the first byte and of the response. The bits of `how` are
-/// `begins` and `is_closed`.
+/// that of the whole call. The halves of `places` are the positions of the first byte and of the response. The lowest
+/// bits of `how` are `begins` and `is_closed`, the others the goroutine that reads.
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub extern "C" fn tracer_request(
@@ -96,7 +91,7 @@ pub extern "C" fn tracer_request(
             used: 0,
             shared: 0,
         };
-        set_working(current, &served, false);
+        set_working(current.of_task(how >> 2), &served, false);
         if begins && is_request && !is_closed {
             connection.flags |= Connection::SERVING;
             connection.served_by = current.pid();

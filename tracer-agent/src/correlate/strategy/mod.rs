@@ -9,11 +9,14 @@
 //! sole-request rule.
 
 pub(super) mod choose;
+pub(super) mod goroutines;
 pub(super) mod proxy;
 mod rewrites;
 pub(super) mod threads;
 
 use std::fmt;
+
+use tracer_common::TaskRecord;
 
 use crate::short_bytes::ShortBytes;
 
@@ -93,10 +96,14 @@ pub(super) struct Attributions {
     pub(super) this: Option<(Key, Evidence)>,
     /// If that is not known, why.
     pub(super) withheld: Option<Withheld>,
-    /// The server request that it was sent for if the strategy turns out to be right.
-    pub(super) candidate: Option<Key>,
+    /// No other rule may attribute it.
+    pub(super) is_certain: bool,
+    /// The server request that it was sent for if the strategy turns out to be right, and what of it has to.
+    pub(super) candidate: Option<(Key, u64)>,
     /// Earlier client requests.
     pub(super) earlier: Vec<Attribution>,
+    /// Client requests that were held need not wait any more.
+    pub(super) has_decided: bool,
 }
 
 /// One way of working on requests, and what is known of one process that works so.
@@ -112,7 +119,7 @@ pub(super) trait Strategy: fmt::Debug + Send {
     }
 
     /// A client request, sent at this time, waits for the strategy to be proven or contradicted. Returns whether it may.
-    fn hold(&mut self, _client_request: Key, _candidate: Key, _at_ns: u64) -> bool {
+    fn hold(&mut self, _client_request: Key, _candidate: (Key, u64), _at_ns: u64) -> bool {
         false
     }
 
@@ -131,6 +138,14 @@ pub(super) trait Strategy: fmt::Debug + Send {
     /// How the kernel programs may attribute client requests (`PROFILE_*`); none if the strategy attributes
     /// none itself, because it is not proven or has met a contradiction.
     fn kernel_rule(&self) -> Option<u8>;
+
+    /// Whether other rules may attribute what it does not, although it is proven.
+    fn leaves_others(&self) -> bool {
+        self.kernel_rule().is_none()
+    }
+
+    /// A task of the process reads or sends the request that comes next.
+    fn task(&mut self, _record: &TaskRecord) {}
 
     /// Whether the process is a proxy.
     fn is_proxy(&self) -> bool {

@@ -108,7 +108,7 @@ impl Strategy for Threads {
         self.give()
     }
 
-    fn hold(&mut self, client_request: Key, candidate: Key, at_ns: u64) -> bool {
+    fn hold(&mut self, client_request: Key, (candidate, _): (Key, u64), at_ns: u64) -> bool {
         self.held.add(client_request, candidate, at_ns)
     }
 
@@ -182,7 +182,7 @@ impl Strategy for Threads {
     fn attribute(&mut self, client: &ClientRequest<'_>, in_flight: &mut [ServerRequest]) -> Attributions {
         let found = self.server_request_of(client, in_flight);
         let this = found.filter(|_| self.are_units()).map(|key| (key, Evidence::Unit));
-        let candidate = found.filter(|_| this.is_none() && self.doubt.is_none());
+        let candidate = found.filter(|_| this.is_none() && self.doubt.is_none()).map(|key| (key, 0));
         Attributions { this, candidate, ..Attributions::default() }
     }
 }

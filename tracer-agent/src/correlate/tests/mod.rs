@@ -2,6 +2,7 @@
 
 mod background;
 mod forwarded;
+mod goroutines;
 mod held;
 mod messages;
 mod other_program;

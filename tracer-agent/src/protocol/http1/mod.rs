@@ -26,7 +26,7 @@ use self::{
     body::{Body, BodyProgress, Chunks},
     head::Scanned,
     message::{Collected, MessageReader, Phase},
-    pairing::{Pending, PipelinedRequests},
+    pairing::{Pending, PipelinedRequests, unit_of_head},
     resync::Resync,
     segment::SegmentOf,
     tentative::{Reader, Tentative},
@@ -216,7 +216,7 @@ impl Http1 {
         };
         let request = &mut self.request;
         let (begin, offset) = (request.begin, request.begin_offset);
-        let pending = Pending::new(bytes, &read, begin, offset, call.end_ns, body.is_some());
+        let pending = Pending::new(bytes, &read, begin, offset, call, body.is_some());
         request.phase = body.map_or(Phase::Start, Phase::Body);
         let exported = pending.exported();
         let bytes = pending.head();
@@ -225,7 +225,7 @@ impl Http1 {
         let carried = read.noted.may_link().then(|| Carried::of(&head, self.limits.formats)).flatten();
         out.push(Yield::Opened(Opened {
             kind: self.role.of_request(),
-            unit: begin.unit,
+            unit: unit_of_head(&begin, call),
             start_ns: begin.start_ns,
             offset,
             target: hash(bytes.get(..read.target.end).unwrap_or_default()).max(1),

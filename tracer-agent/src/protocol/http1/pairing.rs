@@ -45,7 +45,7 @@ impl Pending {
         read: &RequestHead,
         begin: Call,
         offset: u64,
-        end_ns: u64,
+        end: &Call,
         has_body: bool,
     ) -> Self {
         let http = HttpExchange {
@@ -62,10 +62,10 @@ impl Pending {
         };
         Self {
             http: Arc::new(http),
-            unit: begin.unit,
+            unit: unit_of_head(&begin, end),
             start_ns: begin.start_ns,
             offset,
-            request_end_ns: end_ns,
+            request_end_ns: end.end_ns,
             body_open: has_body,
             body: None,
             response: None,
@@ -141,6 +141,13 @@ impl Pending {
         out.push(Yield::Exchange(self.exchange(kind, end_ns, outcome)));
         self.response = None;
     }
+}
+
+/// Who has moved a head: the thread that began, and the task that ended. Go's server reads the first byte of a request
+/// in another goroutine, if it comes while the one before is worked on.
+pub(super) fn unit_of_head(begin: &Call, end: &Call) -> Unit {
+    let task = if end.unit.task == 0 { begin.unit.task } else { end.unit.task };
+    Unit { task, ..begin.unit }
 }
 
 /// Requests in the order in which they were sent; responses come in the same.

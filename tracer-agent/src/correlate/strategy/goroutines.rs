@@ -1,0 +1,376 @@
+//! Goroutines: the kernel programs read which one makes a call, and which one made it.
+//!
+//! A goroutine that has read a server request works for it until it is answered. A goroutine that was made while the
+//! request was open works for it too, if its kind (the function that it runs) does: a worker that one request starts for
+//! all later ones is of a kind that also calls when nothing above it has a request.
+
+use rustc_hash::{FxHashMap, FxHashSet};
+use tracer_common::{PROFILE_GOROUTINES, RECEIVE, TaskRecord};
+
+use super::{Attribution, Attributions, ClientRequest, ServerRequest, Strategy};
+use crate::{
+    correlate::{
+        link::Evidence,
+        open::Key,
+        profile::{Doubt, Profile},
+        programs::Shown,
+        withheld::Withheld,
+    },
+    exchange::Unit,
+};
+
+/// What is known of a process's goroutines.
+#[derive(Debug, Default)]
+pub(crate) struct Goroutines {
+    /// Server requests that a goroutine has read.
+    read: u32,
+    /// Goroutines do not work on what they read.
+    doubt: Option<Doubt>,
+    goroutines: FxHashMap<u64, Goroutine>,
+    /// By goroutine, the last head that it read.
+    heads: FxHashMap<u64, Moment>,
+    /// When the server requests in flight were read.
+    births: FxHashMap<Key, Moment>,
+    unused: UnusedIds,
+    kinds: FxHashMap<u64, Kind>,
+    /// Client requests that wait until their goroutine's kind is trusted: when each was sent, the server request that
+    /// it is for then, and the kind.
+    held: FxHashMap<Key, (u64, Key, u64)>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Goroutine {
+    creator: u64,
+    start: u64,
+}
+
+/// A time, and what tells later goroutines from earlier ones.
+#[derive(Clone, Copy, Debug)]
+struct Moment {
+    time_ns: u64,
+    /// No goroutine of that time has a higher number.
+    last_id: u64,
+}
+
+/// The goroutines that run one function.
+#[derive(Debug, Default)]
+struct Kind {
+    /// Server requests that were open when goroutines made for them sent client requests, until there are enough.
+    shown: FxHashSet<Key>,
+    /// One sent a client request when no goroutine above it had a server request, or had one before the other's time.
+    is_outside: bool,
+}
+
+/// Where a client request comes from.
+enum Source {
+    /// A goroutine made for this server request.
+    Request(Key),
+    /// No server request in flight.
+    Outside,
+    /// That is not known.
+    Unknown,
+}
+
+impl Goroutines {
+    /// Server requests that show what a kind of goroutines does.
+    pub(crate) const ENOUGH: usize = 16;
+    /// Goroutines between a client request and its server request.
+    const LONGEST_CHAIN: usize = 8;
+    /// Goroutines that are remembered.
+    const MOST: usize = 65_536;
+    /// Kinds that are remembered.
+    const MOST_KINDS: usize = 4096;
+    /// Client requests that wait, and for how long at most.
+    const MOST_HELD: usize = 4096;
+    const LONGEST_HELD_NS: u64 = 60_000_000_000;
+
+    /// The server request that a goroutine has read and that is in flight: of several on one connection the first,
+    /// since they are answered in order.
+    fn its_request<'a>(
+        task: u64,
+        at_ns: u64,
+        in_flight: &'a [ServerRequest],
+    ) -> Result<Option<&'a ServerRequest>, Doubt> {
+        let mut first: Option<&ServerRequest> = None;
+        for request in in_flight.iter().filter(|it| it.unit.task == task && it.start_ns <= at_ns) {
+            match first {
+                Some(other) if other.key.connection != request.key.connection => {
+                    return Err(Doubt::Interleaved);
+                }
+                Some(other) if other.key.offset < request.key.offset => {}
+                _ => first = Some(request),
+            }
+        }
+        Ok(first)
+    }
+
+    /// Follows the goroutines above one to a server request.
+    fn source(&self, client: &ClientRequest<'_>, in_flight: &[ServerRequest]) -> Source {
+        let mut chain = [0; Self::LONGEST_CHAIN];
+        let mut task = client.unit.task;
+        for length in 0..Self::LONGEST_CHAIN {
+            let Some(goroutine) = self.goroutines.get(&task) else { return Source::Unknown };
+            chain[length] = task;
+            task = goroutine.creator;
+            if task == 0 {
+                return Source::Unknown;
+            }
+            if let Ok(Some(request)) = Self::its_request(task, client.start_ns, in_flight) {
+                let Some(birth) = self.births.get(&request.key) else { return Source::Unknown };
+                let is_younger = |id: &u64| *id > birth.last_id || self.unused.was(*id, birth.time_ns);
+                return match chain.iter().take(length + 1).all(is_younger) {
+                    true => Source::Request(request.key),
+                    false => Source::Outside,
+                };
+            }
+            if self.heads.contains_key(&task) {
+                return Source::Outside;
+            }
+        }
+        Source::Unknown
+    }
+
+    /// What is attributed once a kind is trusted.
+    fn give(&mut self, start: u64) -> Vec<Attribution> {
+        let mut its: Vec<_> = self.held.extract_if(|_, (.., kind)| *kind == start).collect();
+        its.sort_unstable_by_key(|(client, (at_ns, ..))| (*at_ns, client.connection, client.offset));
+        let evidence = Evidence::GoroutineChild;
+        let attribution = |(client_request, (_, server_request, _))| Attribution {
+            client_request,
+            server_request,
+            evidence,
+        };
+        its.into_iter().map(attribution).collect()
+    }
+
+    /// The attribution of a client request whose goroutine has read no server request.
+    fn by_ancestry(&mut self, client: &ClientRequest<'_>, in_flight: &[ServerRequest]) -> Attributions {
+        let source = self.source(client, in_flight);
+        let Some(start) = self.goroutines.get(&client.unit.task).map(|goroutine| goroutine.start) else {
+            return Attributions::default();
+        };
+        if self.kinds.len() >= Self::MOST_KINDS && !self.kinds.contains_key(&start) {
+            return Attributions::default();
+        }
+        let kind = self.kinds.entry(start).or_default();
+        match source {
+            Source::Unknown => Attributions::default(),
+            Source::Outside => {
+                let has_decided = !std::mem::replace(&mut kind.is_outside, true);
+                if has_decided {
+                    kind.shown = FxHashSet::default();
+                    self.held.retain(|_, (.., kind)| *kind != start);
+                }
+                let withheld = Some(Withheld::OtherThread);
+                Attributions { withheld, is_certain: true, has_decided, ..Attributions::default() }
+            }
+            Source::Request(_) if kind.is_outside => Attributions {
+                withheld: Some(Withheld::OtherThread),
+                is_certain: true,
+                ..Attributions::default()
+            },
+            Source::Request(key) => {
+                let was_trusted = kind.shown.len() >= Self::ENOUGH;
+                if !was_trusted {
+                    kind.shown.insert(key);
+                }
+                if kind.shown.len() < Self::ENOUGH {
+                    return Attributions { candidate: Some((key, start)), ..Attributions::default() };
+                }
+                let earlier = if was_trusted { Vec::new() } else { self.give(start) };
+                let this = Some((key, Evidence::GoroutineChild));
+                Attributions { this, earlier, has_decided: !was_trusted, ..Attributions::default() }
+            }
+        }
+    }
+}
+
+impl Strategy for Goroutines {
+    fn renewed(&self) -> Box<dyn Strategy> {
+        Box::new(Self::default())
+    }
+
+    fn profile(&self) -> Profile {
+        match self.doubt {
+            Some(doubt) => Profile::Unknown(doubt),
+            None => Profile::Goroutines { requests: self.read },
+        }
+    }
+
+    fn hold(&mut self, client_request: Key, (server, kind): (Key, u64), at_ns: u64) -> bool {
+        if self.held.len() >= Self::MOST_HELD {
+            self.held.retain(|_, (since_ns, ..)| at_ns.saturating_sub(*since_ns) < Self::LONGEST_HELD_NS);
+        }
+        let has_room = self.held.len() < Self::MOST_HELD;
+        if has_room {
+            self.held.insert(client_request, (at_ns, server, kind));
+        }
+        has_room
+    }
+
+    fn release(&mut self) {
+        self.held = FxHashMap::default();
+    }
+
+    fn may_attribute_later(&self, client_request: Key) -> bool {
+        !self.held.is_empty() && self.held.contains_key(&client_request)
+    }
+
+    fn shown(&self) -> Option<Shown> {
+        self.doubt.is_some().then_some(Shown::Doubted)
+    }
+
+    fn kernel_rule(&self) -> Option<u8> {
+        (self.doubt.is_none() && self.read > 0).then_some(PROFILE_GOROUTINES)
+    }
+
+    /// What is known of a goroutine does not tell of those whose ancestors are not known.
+    fn leaves_others(&self) -> bool {
+        true
+    }
+
+    fn task(&mut self, record: &TaskRecord) {
+        let TaskRecord { task, creator, start, time_ns, last_id, next_id, .. } = *record;
+        if self.goroutines.len() >= Self::MOST && !self.goroutines.contains_key(&task) {
+            self.goroutines.clear();
+            self.heads.clear();
+        }
+        self.goroutines.insert(task, Goroutine { creator, start });
+        self.unused.add(last_id, next_id, time_ns);
+        if record.direction == RECEIVE && last_id != 0 {
+            self.heads.insert(task, Moment { time_ns, last_id });
+        }
+    }
+
+    fn server_opened(&mut self, request: &ServerRequest, others: &mut [ServerRequest]) {
+        let task = request.unit.task;
+        if task == 0 {
+            return;
+        }
+        self.read = self.read.saturating_add(1);
+        if let Some(birth) = self.heads.get(&task) {
+            self.births.insert(request.key, *birth);
+        }
+        let is_other =
+            |other: &ServerRequest| other.unit.task == task && other.key.connection != request.key.connection;
+        if others.iter().any(is_other) {
+            self.doubt.get_or_insert(Doubt::Interleaved);
+        }
+    }
+
+    fn server_closed(&mut self, request: &ServerRequest, answered_by: Option<Unit>) -> Vec<Attribution> {
+        self.births.remove(&request.key);
+        let by = answered_by.map_or(0, |unit| unit.task);
+        if by != 0 && request.unit.task != 0 && by != request.unit.task {
+            self.doubt.get_or_insert(Doubt::AnsweredElsewhere);
+            self.release();
+        }
+        Vec::new()
+    }
+
+    fn works_unseen(&mut self, _unit: Unit) {}
+
+    fn attribute(&mut self, client: &ClientRequest<'_>, in_flight: &mut [ServerRequest]) -> Attributions {
+        let task = client.unit.task;
+        if task == 0 || self.doubt.is_some() {
+            return Attributions::default();
+        }
+        match Self::its_request(task, client.start_ns, in_flight) {
+            Ok(Some(request)) => {
+                Attributions { this: Some((request.key, Evidence::Goroutine)), ..Attributions::default() }
+            }
+            Ok(None) => self.by_ancestry(client, in_flight),
+            Err(doubt) => {
+                self.doubt = Some(doubt);
+                self.release();
+                Attributions::default()
+            }
+        }
+    }
+}
+
+/// Numbers that no goroutine had at some time. A processor takes sixteen at once, and gives them out in their order.
+#[derive(Debug, Default)]
+struct UnusedIds {
+    /// By batch, when each of its numbers was last seen to be the next.
+    batches: FxHashMap<u64, [u64; Self::BATCH as usize]>,
+    /// Numbers before the first batch.
+    shift: u64,
+}
+
+impl UnusedIds {
+    const BATCH: u64 = 16;
+    /// Batches that are remembered.
+    const MOST: usize = 4096;
+
+    fn place(&self, id: u64) -> (u64, usize) {
+        let at = id.wrapping_sub(1 + self.shift);
+        (at / Self::BATCH, (at % Self::BATCH) as usize)
+    }
+
+    /// At this time, the next goroutine on a processor was to get this number.
+    fn add(&mut self, last_id: u64, next_id: u64, time_ns: u64) {
+        if next_id == 0 || last_id == 0 {
+            return;
+        }
+        self.shift = last_id % Self::BATCH;
+        let (batch, index) = self.place(next_id);
+        // The first of a batch may be the end of the one before, which is used up.
+        if index == 0 {
+            return;
+        }
+        if self.batches.len() >= Self::MOST {
+            let oldest = batch.saturating_sub(Self::MOST as u64 / 2);
+            self.batches.retain(|other, _| *other >= oldest);
+            if self.batches.len() >= Self::MOST {
+                self.batches.clear();
+            }
+        }
+        let seen = self.batches.entry(batch).or_default();
+        if let Some(last_ns) = seen.get_mut(index) {
+            *last_ns = time_ns.max(*last_ns);
+        }
+    }
+
+    /// Whether no goroutine had this number at `time_ns`, as far as was seen.
+    fn was(&self, id: u64, time_ns: u64) -> bool {
+        let (batch, index) = self.place(id);
+        let seen = self.batches.get(&batch);
+        seen.is_some_and(|seen| {
+            seen.iter().take(index + 1).any(|last_ns| *last_ns >= time_ns && *last_ns > 0)
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_number_that_a_processor_had_not_given_out_was_unused() {
+        let mut unused = UnusedIds::default();
+        // Batches are 1 to 16, 17 to 32 and so on; at 50 a processor had given out those before 20.
+        unused.add(64, 20, 50);
+        for id in 20..=32 {
+            assert!(unused.was(id, 50) && unused.was(id, 40), "{id}");
+            assert!(!unused.was(id, 51), "{id}: later it may have been used");
+        }
+        assert!(!unused.was(19, 40) && !unused.was(33, 40) && !unused.was(4, 40));
+        // The first of a batch may be the end of the one before.
+        unused.add(64, 33, 60);
+        assert!(!unused.was(33, 50));
+        // Later it gives out 20 to 24.
+        unused.add(64, 25, 70);
+        assert!(unused.was(25, 70) && !unused.was(24, 70) && unused.was(24, 50));
+    }
+
+    #[test]
+    fn what_is_remembered_of_batches_is_bounded() {
+        let mut unused = UnusedIds::default();
+        for batch in 0..10_000 {
+            unused.add(160_000, batch * 16 + 5, batch + 1);
+        }
+        assert!(unused.batches.len() <= UnusedIds::MOST);
+        assert!(unused.was(9_999 * 16 + 5, 10_000));
+    }
+}

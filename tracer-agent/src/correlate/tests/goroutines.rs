@@ -1,0 +1,184 @@
+//! Goroutines that work for the server requests that they have read, or that were made for them.
+
+use tracer_common::{Kind as RecordKind, RECEIVE, SEND, TaskRecord};
+
+use super::*;
+use crate::correlate::strategy::goroutines::Goroutines;
+
+const PID: u32 = 1;
+/// Addresses of functions.
+const SERVE: u64 = 0x1000;
+const WORK: u64 = 0x2000;
+
+/// A Go program that serves several connections, one goroutine for each.
+struct GoService {
+    world: World,
+    /// The number of the goroutine that was made last.
+    last_id: u64,
+    /// Numbers of connections that are not used.
+    next_connection: u64,
+}
+
+impl GoService {
+    fn new() -> Self {
+        let mut world = World::new();
+        world.correlator.go_program(PID, None);
+        Self { world, last_id: 1024, next_connection: 100 }
+    }
+
+    fn go(&mut self) -> u64 {
+        self.last_id += 1;
+        self.last_id
+    }
+
+    fn connection(&mut self) -> (End, End) {
+        self.next_connection += 1;
+        self.world.connection(self.next_connection)
+    }
+
+    /// What the kernel programs tell of a goroutine. The thread has no batch of numbers left.
+    fn tell(&mut self, direction: u8, task: u64, creator: u64, start: u64) {
+        let record = TaskRecord {
+            kind: RecordKind::Task as u8,
+            direction,
+            pid: PID,
+            time_ns: self.world.now(),
+            task,
+            creator,
+            start,
+            last_id: self.last_id,
+            ..TaskRecord::default()
+        };
+        self.world.correlator.task(&record);
+    }
+
+    /// A goroutine reads a request.
+    fn read(&mut self, end: &End, task: u64, offset: u64) -> Pending {
+        self.tell(RECEIVE, task, 1, SERVE);
+        self.world.open(end, Unit { task, ..thread(PID, 7) }, offset, None)
+    }
+
+    /// A goroutine calls, on a thread that changes.
+    fn call(&mut self, task: u64, creator: u64, start: u64) -> Pending {
+        self.tell(SEND, task, creator, start);
+        let (client, _) = self.connection();
+        self.world.open(&client, Unit { task, ..thread(PID, 8) }, 0, None)
+    }
+
+    fn close(&mut self, pending: &Pending, task: u64) -> Link {
+        let exchange = self.world.exchange(pending, Unit { task, ..thread(PID, 9) });
+        self.world.correlator.closed(&pending.facts, &exchange);
+        self.world.correlator.link(&pending.facts, &exchange)
+    }
+}
+
+fn evidence(link: &Link) -> Option<Evidence> {
+    link.parent.map(|(_, evidence)| evidence)
+}
+
+#[test]
+fn a_goroutine_works_for_what_it_has_read_whatever_thread_it_is_on() {
+    let mut service = GoService::new();
+    let servers: Vec<_> = (0..4).map(|_| (service.connection().1, service.go())).collect();
+    for round in 0..3 {
+        let requests: Vec<_> =
+            servers.iter().map(|(end, task)| (service.read(end, *task, round * 100), *task)).collect();
+        for (request, task) in requests {
+            let client = service.call(task, 1, SERVE);
+            let link = service.close(&client, 0);
+            let server = service.close(&request, task);
+            assert_eq!(link.parent, Some((server.span_id, Evidence::Goroutine)));
+            assert_eq!(link.trace_id, server.trace_id);
+        }
+    }
+    let profile = service.world.correlator.profile(PID).expect("it serves");
+    let told = (profile.name(), profile.to_string());
+    assert_eq!(told, ("goroutines", "12 requests with their goroutine".to_owned()));
+}
+
+#[test]
+fn goroutines_made_for_a_request_work_for_it_once_their_kind_is_known() {
+    let mut service = GoService::new();
+    let (one, other) = (service.connection().1, service.connection().1);
+    let (task, second) = (service.go(), service.go());
+    let mut waiting = Vec::new();
+    for round in 0..Goroutines::ENOUGH as u64 {
+        let open = service.read(&other, second, round * 100);
+        let request = service.read(&one, task, round * 100);
+        let child = service.go();
+        let client = service.call(child, task, WORK);
+        let exchange = service.world.exchange(&client, thread(PID, 8));
+        service.world.correlator.closed(&client.facts, &exchange);
+        let is_last = round + 1 == Goroutines::ENOUGH as u64;
+        assert_eq!(service.world.correlator.is_held(&client.facts, &exchange), !is_last, "{round}");
+        waiting.push((client, exchange, service.close(&request, task)));
+        service.close(&open, second);
+    }
+    for (client, exchange, server) in waiting {
+        assert!(!service.world.correlator.is_held(&client.facts, &exchange));
+        let link = service.world.correlator.link(&client.facts, &exchange);
+        assert_eq!(link.parent, Some((server.span_id, Evidence::GoroutineChild)));
+    }
+}
+
+#[test]
+fn workers_that_a_request_has_started_are_not_its_own() {
+    let mut service = GoService::new();
+    let (one, other) = (service.connection().1, service.connection().1);
+    let (task, second) = (service.go(), service.go());
+    let open = service.read(&other, second, 0);
+    let request = service.read(&one, task, 0);
+    let worker = service.go();
+    // Its first work is for the request that started it, and looks so.
+    let first = service.call(worker, task, WORK);
+    service.close(&request, task);
+    service.close(&open, second);
+    for round in 1..40 {
+        let open = service.read(&other, second, round * 100);
+        let request = service.read(&one, task, round * 100);
+        let client = service.call(worker, task, WORK);
+        assert_eq!(evidence(&service.close(&client, 0)), None, "{round}");
+        // Nor is a new one trusted, of this kind.
+        let new = service.go();
+        let client = service.call(new, task, WORK);
+        assert_eq!(evidence(&service.close(&client, 0)), None, "{round}");
+        service.close(&request, task);
+        service.close(&open, second);
+    }
+    assert_eq!(evidence(&service.close(&first, 0)), None);
+    // What a request's own goroutine calls is known all the same.
+    let request = service.read(&one, task, 10_000);
+    let client = service.call(task, 1, SERVE);
+    assert_eq!(evidence(&service.close(&client, 0)), Some(Evidence::Goroutine));
+    service.close(&request, task);
+}
+
+#[test]
+fn a_goroutine_that_answers_what_another_has_read_ends_it() {
+    let mut service = GoService::new();
+    let (one, other) = (service.connection().1, service.connection().1);
+    let (task, second) = (service.go(), service.go());
+    let request = service.read(&one, task, 0);
+    service.close(&request, second);
+    let (open, request) = (service.read(&other, second, 0), service.read(&one, task, 100));
+    let client = service.call(task, 1, SERVE);
+    assert_eq!(evidence(&service.close(&client, 0)), None);
+    assert_eq!(service.world.correlator.profile(PID).map(Profile::name), Some("unknown"));
+    service.close(&request, task);
+    service.close(&open, second);
+}
+
+#[test]
+fn a_late_goroutine_is_not_of_the_only_request_that_is_open() {
+    let mut service = GoService::new();
+    let (one, other) = (service.connection().1, service.connection().1);
+    let (task, second) = (service.go(), service.go());
+    let request = service.read(&one, task, 0);
+    let late = service.go();
+    service.close(&request, task);
+    let request = service.read(&other, second, 0);
+    let client = service.call(late, task, WORK);
+    let link = service.close(&client, 0);
+    assert_eq!((link.parent, link.withheld), (None, Some(Withheld::OtherThread)));
+    service.close(&request, second);
+}

@@ -1,0 +1,257 @@
+//! Go programs: which version built one, and where its runtime keeps what tells goroutines apart. All of it is in the
+//! executable, stripped or not: the version in `.go.buildinfo`, the functions in `.gopclntab`.
+
+#![forbid(unsafe_code)]
+
+use std::{
+    fs::File,
+    io,
+    ops::Range,
+    os::unix::fs::{FileExt, MetadataExt},
+};
+
+use object::{
+    Object, ObjectKind, ObjectSection, ObjectSegment, ReadCache,
+    read::elf::{ElfFile64, ElfSection64},
+};
+use serde::{Deserialize, Serialize};
+use tracer_common::GoPlan;
+
+/// A Go program, as a process runs it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct GoProgram {
+    /// Version of Go, such as `1.26.8`.
+    pub version: String,
+    /// Its goroutines are read: there is a plan.
+    pub is_read: bool,
+    /// How goroutines are read; none if that is not known for the version, or if the program lacks what it takes.
+    #[serde(skip)]
+    pub plan: Option<GoPlan>,
+}
+
+/// What is the same in all programs of some minor versions of Go 1. The offsets are those of the structures' debugging
+/// information: `cargo xtask go-offsets` prints them.
+const LAYOUTS: [(Range<u32>, GoPlan); 6] = [
+    (18..21, GoPlan { creator: 0, start: 312, written: 128, ..LAYOUT_1_21 }),
+    (21..22, LAYOUT_1_21),
+    (22..23, GoPlan { written: 96, ..LAYOUT_1_21 }),
+    (
+        23..25,
+        GoPlan { id: 160, creator: 280, start: 304, next_id: 376, receivers: 64, written: 96, ..LAYOUT_1_21 },
+    ),
+    (
+        25..26,
+        GoPlan { thread_id: 64, processor: 216, next_id: 376, receivers: 64, written: 96, ..LAYOUT_1_21 },
+    ),
+    (
+        26..28,
+        GoPlan {
+            creator: 280,
+            start: 304,
+            thread_id: 64,
+            processor: 208,
+            next_id: 384,
+            receivers: 64,
+            channel: 88,
+            written: 96,
+            ..LAYOUT_1_21
+        },
+    ),
+];
+
+const LAYOUT_1_21: GoPlan = GoPlan {
+    id: 152,
+    creator: 272,
+    start: 296,
+    thread: 48,
+    thread_id: 72,
+    processor: 224,
+    next_id: 384,
+    receivers: 56,
+    channel: 80,
+    written: 128,
+    write_loop: 0,
+    last_id: 0,
+};
+
+impl GoProgram {
+    /// What is known of its goroutines, in words.
+    pub fn explain(&self) -> String {
+        match self.is_read {
+            true => format!("It is built by Go {}, and its goroutines are read.", self.version),
+            false => format!(
+                "It is built by Go {}, of which goroutines are not read: its calls are linked as those of other programs.",
+                self.version
+            ),
+        }
+    }
+
+    /// The program in an executable; none if Go did not build it. Addresses in it are moved by `base` when it runs,
+    /// if the file allows that.
+    ///
+    /// # Errors
+    /// The file cannot be read.
+    pub(super) fn read(file: &File, base: impl FnOnce() -> Option<u64>) -> io::Result<Option<Self>> {
+        /// An executable that is larger is not looked at.
+        const MOST_BYTES: u64 = 4 << 30;
+        let metadata = file.metadata()?;
+        if !metadata.is_file() || metadata.size() > MOST_BYTES {
+            return Ok(None);
+        }
+        let mut magic = [0; 6];
+        file.read_exact_at(&mut magic, 0)?;
+        if magic != *b"\x7fELF\x02\x01" {
+            return Ok(None);
+        }
+        let cache = ReadCache::new(file);
+        let Ok(elf) = ElfFile64::<object::LittleEndian, _>::parse(&cache) else { return Ok(None) };
+        let Some(version) = version(&elf) else { return Ok(None) };
+        let plan = plan(&elf, &version, base);
+        Ok(Some(Self { version, is_read: plan.is_some(), plan }))
+    }
+}
+
+type Elf<'a> = ElfFile64<'a, object::LittleEndian, &'a ReadCache<&'a File>>;
+
+/// The version of Go that built a program (`.go.buildinfo`, Go 1.18 and later).
+fn version(elf: &Elf<'_>) -> Option<String> {
+    const MAGIC: &[u8] = b"\xff Go buildinf:";
+    /// Flag: the version follows the header.
+    const INLINE: u8 = 2;
+    const HEADER_BYTES: usize = 32;
+    let section = elf.section_by_name(".go.buildinfo")?;
+    let bytes = section.data_range(section.address(), section.size().min(4096)).ok()??;
+    let at = memchr::memmem::find(bytes, MAGIC)?;
+    let info = bytes.get(at..)?;
+    if info.get(15)? & INLINE == 0 {
+        return None;
+    }
+    let length = usize::from(*info.get(HEADER_BYTES)?);
+    let version = info.get(HEADER_BYTES + 1..)?.get(..length).filter(|_| length < 128)?;
+    Some(std::str::from_utf8(version).ok()?.strip_prefix("go")?.to_owned())
+}
+
+/// The minor version: 26 of `1.26.8`, `1.26rc1` or `1.26-custom`.
+fn minor(version: &str) -> Option<u32> {
+    let rest = version.strip_prefix("1.")?;
+    let end = rest.find(|c: char| !c.is_ascii_digit()).unwrap_or(rest.len());
+    rest.get(..end)?.parse().ok()
+}
+
+fn plan(elf: &Elf<'_>, version: &str, base: impl FnOnce() -> Option<u64>) -> Option<GoPlan> {
+    let minor = minor(version)?;
+    let (_, layout) = LAYOUTS.iter().find(|(versions, _)| versions.contains(&minor))?;
+    let base = match elf.kind() {
+        ObjectKind::Executable => 0,
+        _ => {
+            let first = elf.segments().map(|segment| segment.address()).min()?;
+            base()?.wrapping_sub(first & !0xfff)
+        }
+    };
+    let functions = Functions::read(elf)?;
+    let moved = |address: u64| address.wrapping_add(base);
+    Some(GoPlan {
+        write_loop: functions.write_loop().map_or(0, moved),
+        last_id: functions.last_id().map_or(0, moved),
+        ..*layout
+    })
+}
+
+/// The functions of a program that are asked for, from its `.gopclntab`.
+struct Functions<'d, 'f> {
+    text: ElfSection64<'d, 'f, object::LittleEndian, &'d ReadCache<&'d File>>,
+    /// Address and end of each.
+    newproc: Option<Range<u64>>,
+    write_loop: Option<u64>,
+    /// The closures of `dialConn`, one of which starts the write loop.
+    of_dial: Vec<Range<u64>>,
+}
+
+impl<'d, 'f> Functions<'d, 'f> {
+    /// Reads the table of Go 1.18 and later (`src/internal/abi/symtab.go`, `src/debug/gosym/pclntab.go`).
+    fn read(elf: &'f Elf<'d>) -> Option<Self> {
+        /// A table that is longer is not looked at.
+        const MOST_BYTES: u64 = 128 << 20;
+        /// Of Go 1.18 and 1.19, and of later versions.
+        const MAGICS: [u32; 2] = [0xffff_fff0, 0xffff_fff1];
+        let table =
+            elf.section_by_name(".gopclntab").or_else(|| elf.section_by_name(".data.rel.ro.gopclntab"))?;
+        let text = elf.section_by_name(".text")?;
+        if table.size() > MOST_BYTES {
+            return None;
+        }
+        let table = table.data().ok()?;
+        let word = |index: usize| u64_at(table, 8 + 8 * index);
+        if !MAGICS.contains(&u32_at(table, 0)?) || table.get(7) != Some(&8) {
+            return None;
+        }
+        let count = word(0)?;
+        let names = table.get(usize::try_from(word(3)?).ok()?..)?;
+        let entries = table.get(usize::try_from(word(7)?).ok()?..)?;
+        // Where the linker leaves the address to the loader, Go's code begins with the section.
+        let begin = word(2).filter(|address| *address != 0).unwrap_or(text.address());
+        let mut found = Self { text, newproc: None, write_loop: None, of_dial: Vec::new() };
+        for index in 0..usize::try_from(count).ok()? {
+            let entry = |at: usize| u32_at(entries, 8 * index + at);
+            let (start, info, end) = (entry(0)?, entry(4)?, entry(8)?);
+            let name = u32_at(entries, usize::try_from(info).ok()?.checked_add(4)?)?;
+            let name = names.get(usize::try_from(name).ok()?..)?;
+            let range = begin + u64::from(start)..begin + u64::from(end);
+            if name.starts_with(b"runtime.newproc1\0") {
+                found.newproc = Some(range);
+            } else if name.starts_with(b"net/http.(*persistConn).writeLoop\0") {
+                found.write_loop = Some(range.start);
+            } else if name.starts_with(b"net/http.(*Transport).dialConn.") {
+                found.of_dial.push(range);
+            }
+        }
+        Some(found)
+    }
+
+    fn code(&self, range: &Range<u64>) -> Option<&'d [u8]> {
+        /// None of the functions that are looked at is longer.
+        const MOST_BYTES: u64 = 1 << 20;
+        let length = range.end.checked_sub(range.start).filter(|length| *length <= MOST_BYTES)?;
+        self.text.data_range(range.start, length).ok()?
+    }
+
+    /// Where a goroutine of the write loop starts: in the closure that calls it.
+    fn write_loop(&self) -> Option<u64> {
+        const CALL: u8 = 0xe8;
+        let write_loop = self.write_loop?;
+        let calls = |range: &&Range<u64>| {
+            let Some(code) = self.code(range) else { return false };
+            memchr::memchr_iter(CALL, code).any(|at| {
+                let distance = u32_at(code, at + 1).map(|distance| i64::from(distance as i32));
+                let next = range.start + at as u64 + 5;
+                distance.is_some_and(|distance| next.wrapping_add_signed(distance) == write_loop)
+            })
+        };
+        self.of_dial.iter().find(calls).map(|range| range.start)
+    }
+
+    /// Address of `runtime.sched.goidgen`: `newproc1` takes sixteen numbers at once from it.
+    fn last_id(&self) -> Option<u64> {
+        let range = self.newproc.as_ref()?;
+        let code = self.code(range)?;
+        (0..code.len()).find_map(|at| {
+            // A move of the constant 16, the address relative to the next instruction, an atomic addition.
+            let [16, 0, 0, 0, 0x48 | 0x4c, 0x8d, form, distance @ .., 0xf0, 0x48..=0x4f, 0x0f, 0xc1] =
+                code.get(at..)?.first_chunk::<15>()?
+            else {
+                return None;
+            };
+            let distance = i32::from_le_bytes(*distance);
+            (form & 0xc7 == 5).then_some((range.start + at as u64 + 11).wrapping_add_signed(distance.into()))
+        })
+    }
+}
+
+fn u32_at(bytes: &[u8], at: usize) -> Option<u32> {
+    bytes.get(at..)?.first_chunk().copied().map(u32::from_le_bytes)
+}
+
+fn u64_at(bytes: &[u8], at: usize) -> Option<u64> {
+    bytes.get(at..)?.first_chunk().copied().map(u64::from_le_bytes)
+}
