@@ -1,7 +1,7 @@
 //! The file that a program is executed from, and whether that can work: nothing is started for one that cannot.
 
 use std::{
-    ffi::{CStr, CString, OsStr},
+    ffi::{CStr, OsStr},
     fs::File,
     io::{self, PipeWriter, Read},
     os::{fd::AsRawFd, unix::ffi::OsStrExt},
@@ -144,7 +144,7 @@ pub(super) fn described(path: &OsStr, user: Option<&User>) -> String {
 
 #[cfg(test)]
 mod tests {
-    use std::{fs, os::unix::fs::PermissionsExt};
+    use std::{ffi::CString, fs, os::unix::fs::PermissionsExt};
 
     use super::*;
 
