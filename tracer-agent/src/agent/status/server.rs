@@ -371,7 +371,8 @@ mod tests {
         let mut half: Vec<UnixStream> =
             (0..60).map(|_| UnixStream::connect(&path).expect("connected")).collect();
         for client in &mut half[..30] {
-            client.write_all(b"{").expect("written");
+            // It may have given way by now.
+            let _ = client.write_all(b"{");
         }
         assert_eq!(ask(&path).expect("an answer"), StatusReport::default());
         assert!(begin.elapsed() < PATIENCE, "{:?}", begin.elapsed());
