@@ -151,6 +151,34 @@ fn run_gives_back_the_programs_status_and_leaves_its_streams_alone() {
 }
 
 #[test]
+fn the_summary_in_a_log_for_programs_is_one_record() {
+    let output = run(&["run", "--output", "none", "--log-format", "json", "--", "true"]);
+    assert_eq!(output.status.code(), Some(0));
+    let records: Vec<serde_json::Value> = stderr(&output)
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line}")))
+        .collect();
+    let summaries: Vec<_> = records.iter().filter(|record| record["fields"]["event"] == "summary").collect();
+    assert_eq!(summaries.len(), 1, "{records:?}");
+    assert_eq!((&summaries[0]["level"], &summaries[0]["fields"]["exchanges"]), (&"INFO".into(), &0.into()));
+    assert!(records.iter().all(|record| !record["fields"]["message"].to_string().contains("Seen: ")));
+}
+
+#[test]
+fn a_program_that_its_user_may_not_execute_is_refused_before_anything_is_loaded() {
+    let folder = Folder::new();
+    let program = folder.file("private");
+    fs::write(&program, "#!/bin/sh\n").expect("written");
+    fs::set_permissions(&program, fs::Permissions::from_mode(0o700)).expect("allowed");
+    let program = program.display().to_string();
+    let output = run(&["run", "--log-level", "debug", "--user", "nobody", "--", &program]);
+    let expected = format!(
+        "tracer: cannot run {program:?} ({program:?}, as user \"nobody\"): Permission denied (os error 13)\n"
+    );
+    assert_eq!((output.status.code(), stderr(&output)), (Some(126), expected), "it logs what it loads");
+}
+
+#[test]
 fn a_caller_that_ignores_its_children_has_the_programs_status_too() {
     let script = "import os, signal, sys\n\
                   signal.signal(signal.SIGCHLD, signal.SIG_IGN)\n\

@@ -8,7 +8,7 @@ use std::{
 };
 
 use tracer_tests::{
-    Agent, Folder, let_pass,
+    Agent, Folder, count_of, let_pass,
     programs::{Program, curl, free_port},
     receiver::{Received, Receiver},
     root, tracer_under_test, wait_until,
@@ -395,4 +395,32 @@ fn an_answer_that_comes_at_once_hides_no_connections_beginning() {
     server.join().expect("the server");
     let seen = format!("{CONNECTIONS} exchanges on {CONNECTIONS} connections");
     assert!(told.contains(&seen) && !told.contains("mid-stream"), "{told}");
+}
+
+#[test]
+fn traffic_without_sense_loses_no_first_record() {
+    let script = root().join("tests/apps/raw/fuzz.py").display().to_string();
+    let run = |role: &str, port: u16, seed: &str, more: &[&str]| {
+        let mut command = Command::new("/usr/bin/python3");
+        command.args([&script, role, &port.to_string(), seed]).args(more);
+        command
+    };
+    let port = free_port();
+    let server = Program::start_quiet("fuzz", port, |_| run("server", port, "1", &[]));
+    let receiver = Receiver::start();
+    let agent = Agent::tracing(&[server.pid()], &receiver);
+    let clients: Vec<_> = ["2", "3"]
+        .map(|seed| run("client", port, seed, &["60"]).spawn().expect("a client"))
+        .into_iter()
+        .collect();
+    for mut client in clients {
+        assert!(client.wait().expect("our child").success());
+    }
+    agent.wait_for("an idle agent", |status| status["connections"] == 0);
+    let status = agent.status();
+    assert!(count_of(&status, "connections.seen") > 1_000, "{:#}", status["totals"]);
+    for missing in ["events.lost", "events.skipped", "connections.unknown_start", "bytes.lost"] {
+        assert_eq!(count_of(&status, missing), 0, "{missing}: {:#}", status["totals"]);
+    }
+    agent.stop();
 }

@@ -5,6 +5,7 @@
 
 use std::{
     borrow::Cow,
+    fmt::Display,
     io::{self, Write},
     str::FromStr,
     sync::{Mutex, OnceLock},
@@ -17,6 +18,10 @@ use serde::{Deserialize, Serialize};
 use tracing::{Event, Metadata, Subscriber, level_filters::LevelFilter};
 use tracing_subscriber::{
     Layer, Registry,
+    fmt::{
+        format::Writer,
+        time::{FormatTime, SystemTime},
+    },
     layer::{Context, Filter, SubscriberExt},
     reload,
     util::SubscriberInitExt,
@@ -139,8 +144,58 @@ fn with_name(lines: &str) -> String {
     named.collect::<Vec<_>>().join("\n")
 }
 
+/// Logs a text of several lines: each a message for people, and all of it one record for programs, whose field `event` is
+/// this name.
+pub fn report(event: &'static str, is_warning: bool, report: &(impl Display + Serialize)) {
+    let format = *FORMAT.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+    match format {
+        LogFormat::Text => {
+            for line in report.to_string().lines() {
+                if is_warning {
+                    tracing::warn!(target: EVERY_LINE, "{line}");
+                } else {
+                    tracing::info!(target: EVERY_LINE, "{line}");
+                }
+            }
+        }
+        LogFormat::Json => {
+            let (level, is_logged) = if is_warning {
+                ("WARN", tracing::enabled!(target: EVERY_LINE, tracing::Level::WARN))
+            } else {
+                ("INFO", tracing::enabled!(target: EVERY_LINE, tracing::Level::INFO))
+            };
+            if is_logged {
+                write(LineWriter(escaped_json).line(record(event, level, report).as_bytes()).as_bytes());
+            }
+        }
+    }
+}
+
+/// A record in the form of those that the JSON format makes of messages.
+fn record(event: &'static str, level: &'static str, report: &impl Serialize) -> String {
+    #[derive(Serialize)]
+    struct Record<'a, T> {
+        timestamp: String,
+        level: &'a str,
+        fields: Fields<'a, T>,
+    }
+    #[derive(Serialize)]
+    struct Fields<'a, T> {
+        message: &'a str,
+        event: &'a str,
+        #[serde(flatten)]
+        report: &'a T,
+    }
+    let mut timestamp = String::new();
+    // Writing to a string does not fail.
+    let _ = SystemTime.format_time(&mut Writer::new(&mut timestamp));
+    let fields = Fields { message: event, event, report };
+    serde_json::to_string(&Record { timestamp, level, fields }).unwrap_or_default()
+}
+
 /// Starts logging; a second call changes nothing.
 pub fn start(config: &LogConfig) {
+    set_format(config.format);
     if OUTLET.get().is_none() {
         match Outlet::start("tracer-log", QUEUE_BYTES, Box::new(StandardError), |_| {}) {
             // Somebody else may have been faster: one of both is enough.
@@ -282,6 +337,25 @@ mod tests {
         assert_eq!(with_name("f:1:2: a\nf:3:4: b"), "tracer: f:1:2: a\ntracer: f:3:4: b");
         assert_eq!(with_name("name it:\n  tracer --pid 1\n"), "tracer: name it:\n  tracer --pid 1");
         assert_eq!(with_name(""), "tracer: ");
+    }
+
+    #[test]
+    fn a_report_is_one_record_like_those_of_messages() {
+        let (reader, writer) = io::pipe().expect("a pipe");
+        let layer =
+            tracing_subscriber::fmt::layer().with_writer(Mutex::new(writer)).with_target(false).json();
+        let subscriber = tracing_subscriber::registry().with(layer);
+        tracing::subscriber::with_default(subscriber, || tracing::info!(event = "summary", n = 3, "summary"));
+        let message = io::read_to_string(reader).expect("text");
+        let report = record("summary", "INFO", &serde_json::json!({"n": 3}));
+        let parsed = [&message, &report].map(|text| {
+            let mut record: serde_json::Value = serde_json::from_str(text).expect("JSON");
+            let time = record["timestamp"].take();
+            // 2026-11-29T21:27:30.123456Z
+            assert!(time.as_str().is_some_and(|time| time.len() == 27 && time.ends_with('Z')), "{time}");
+            record
+        });
+        assert_eq!(parsed[0], parsed[1]);
     }
 
     #[test]

@@ -32,17 +32,13 @@ use self::{
     status::{Shared, StatusReport, StatusSource},
     worker::{Feed, Worker},
 };
-pub use self::{
-    host::kernel_release,
-    pipeline::pipeline,
-    replay::replay,
-    shared::{FinalLedger, GRACE},
-};
+pub use self::{host::kernel_release, pipeline::pipeline, replay::replay, shared::GRACE};
 use crate::{
     clock,
     config::Config,
     correlate::Ids,
     kernel::{Kernel, KernelError, Switches},
+    ledger::LedgerSummary,
     process::{identity::Host, selector::Selectors},
     propagate::Mode,
     sink::{
@@ -264,7 +260,7 @@ pub struct Ended {
     /// Why the output or the recording is not complete; empty if both are.
     pub problems: Vec<String>,
     /// What the ledger says; none if the output has told it.
-    pub ledger: Option<FinalLedger>,
+    pub ledger: Option<LedgerSummary>,
 }
 
 fn random_seed() -> u64 {

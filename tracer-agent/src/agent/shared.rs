@@ -10,6 +10,8 @@ use std::{
     time::{Duration, Instant},
 };
 
+use crate::ledger::LedgerSummary;
+
 /// How long what is local may take nothing at the end before it is given up: the output, the recording, the log. A
 /// signal ends the agent within this and [`crate::config::Limits::shutdown`], whatever is stuck.
 pub const GRACE: Duration = Duration::from_secs(1);
@@ -25,18 +27,9 @@ pub(super) struct SharedState {
     /// Set at the end: why the output or the recording is not complete.
     pub(super) problems: OnceLock<Vec<String>>,
     /// Set at the end, unless the output tells it.
-    pub(super) ledger: OnceLock<FinalLedger>,
+    pub(super) ledger: OnceLock<LedgerSummary>,
     /// The output ends with what the ledger says.
     pub(super) output_has_ledger: AtomicBool,
-}
-
-/// What the ledger says at the end.
-#[derive(Clone, Debug)]
-pub struct FinalLedger {
-    /// What was seen and what is missing, in lines.
-    pub text: String,
-    /// Something is missing.
-    pub has_losses: bool,
 }
 
 impl SharedState {

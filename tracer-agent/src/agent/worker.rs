@@ -13,14 +13,14 @@ use super::{
     host::kernel_release,
     reconcile::Reconciler,
     recorder::Recorder,
-    shared::{FinalLedger, GRACE, SharedState, WorkerCommand},
+    shared::{GRACE, SharedState, WorkerCommand},
     status::{self, Count, LinksStatus, ServiceStatus, Shared, StatusReport},
 };
 use crate::{
     clock, correlate,
     event::{Event, Input, Tell},
     kernel::{Kernel, ring::Ring},
-    ledger::{Counter, Counts, has_losses, write_ledger},
+    ledger::{Counter, Counts, LedgerSummary},
     log,
     pipeline::{Out, Pipeline},
     sink::{SinkEnd, Sinks, SpanSink},
@@ -313,9 +313,8 @@ impl Worker {
         // Nobody else sets it.
         if !self.shared.output_has_ledger.load(Ordering::Relaxed) {
             let pipeline = &self.feed.pipeline;
-            let text = write_ledger(pipeline.ledger(), &|pid| pipeline.service_name(pid));
-            let has_losses = has_losses(pipeline.ledger());
-            let _ = self.shared.ledger.set(FinalLedger { text, has_losses });
+            let summary = LedgerSummary::new(pipeline.ledger(), &|pid| pipeline.service_name(pid));
+            let _ = self.shared.ledger.set(summary);
         }
         let _ = self.shared.problems.set(problems);
     }

@@ -11,12 +11,12 @@ use super::{
 };
 use crate::{
     agent::{
-        Agent, Ended, FinalLedger, Options, signals,
+        Agent, Ended, Options, signals,
         status::{self, Server},
     },
     config::Config,
     kernel::Switches,
-    log::{self, EVERY_LINE},
+    log,
     propagate::Mode,
     sink::terminal::Destination,
 };
@@ -86,14 +86,8 @@ fn cannot_answer(path: &Path, error: &io::Error) -> Failure {
 /// Ends the agent. The exit code is 1 if the output or the recording is not complete.
 pub(super) fn finish(agent: Agent) -> CommandOutcome {
     let Ended { status, problems, ledger } = agent.stop();
-    if let Some(FinalLedger { text, has_losses }) = ledger {
-        for line in text.lines() {
-            if has_losses {
-                tracing::warn!(target: EVERY_LINE, "{line}");
-            } else {
-                tracing::info!(target: EVERY_LINE, "{line}");
-            }
-        }
+    if let Some(summary) = ledger {
+        log::report("summary", summary.has_losses(), &summary);
     }
     if let Some(export) = status.export
         && export.sent < export.queued

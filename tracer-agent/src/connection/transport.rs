@@ -10,7 +10,7 @@ use super::{
     duplex::{Duplex, Flow},
     stream::{BOTH, Segment, Stream},
 };
-use crate::{exchange::Direction, protocol::End};
+use crate::{exchange::Direction, ledger::Counter, protocol::End};
 
 /// A connection that is gone in the kernel.
 #[derive(Clone, Copy, Debug)]
@@ -137,7 +137,13 @@ impl Transport {
             self.gone = Some(ClosedInKernel { at_ns: record.time_ns, end, ends, unread: false });
             return;
         }
-        self.set_end(Direction::Send, record.send_end);
+        if self.is_send_closed {
+            self.set_end(Direction::Send, record.send_end);
+        } else {
+            // No FIN: a single byte may be one whose record is still to come.
+            let end = self.offset_of(Direction::Send, record.send_end);
+            self.duplex.stream_mut(Direction::Send).set_end(end);
+        }
         // Without an error a connection ends before its sending half only if the process closes it with bytes unread:
         // the kernel discards them. After an error, or a half-close, the process may still read them.
         let is_unread = record.state & CLOSE_UNREAD != 0;
@@ -166,10 +172,13 @@ impl Transport {
     }
 
     /// Whether bytes were moved before the end whose record has not come: the kernel may close a connection within
-    /// the system call that moves its last ones. A FIN counts as a byte.
+    /// the system call that moves its last ones. A FIN counts as a byte: one that was sent after the sending half was
+    /// closed, and one that was read.
     pub(super) fn is_behind(&self) -> bool {
         let Some(gone) = &self.gone else { return false };
-        self.duplex.next().iter().zip(gone.ends).any(|(next, end)| next + 1 < end)
+        let fins = [true, self.is_send_closed];
+        let next = self.duplex.next();
+        BOTH.map(Direction::index).into_iter().any(|at| next[at] + u64::from(fins[at]) < gone.ends[at])
     }
 
     /// Whether a connection that is gone has lingered long enough. Nothing happened to it since `last_ns`, and
@@ -183,6 +192,8 @@ impl Transport {
         linger_ns: u64,
     ) -> bool {
         let Some(gone) = &self.gone else { return false };
+        // A reset comes while a send causes it: its record follows, whatever the connection speaks.
+        let waits = waits || matches!(gone.end, End::Reset) && self.is_behind();
         // What is there may still be read; nothing tells when the process lets go of it.
         let is_unread = gone.unread && !(serves && last_ns >= gone.at_ns);
         let linger_ns = if is_unread { Self::UNREAD_LINGER_NS } else { linger_ns };
@@ -203,6 +214,12 @@ impl Transport {
     pub(super) fn finish(&mut self, flow: &mut Flow<'_>) {
         let Some(ClosedInKernel { at_ns, ends, .. }) = self.gone else { return };
         self.duplex.take_held_since(u64::MAX, at_ns, flow);
+        // What waits still is too short to tell a protocol.
+        let undecided = BOTH.into_iter().find_map(|direction| self.duplex.stream(direction).first_held());
+        if let Some(segment) = undecided {
+            flow.out.count(segment.unit.pid, Counter::ConnectionsOther, 1);
+            self.duplex.discard_held();
+        }
         for direction in BOTH {
             // Bytes that moved and whose records were lost. One alone may be the FIN.
             let end = ends[direction.index()];

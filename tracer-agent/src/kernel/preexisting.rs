@@ -1,19 +1,29 @@
 //! Sockets that were open before the agent. One is found by its addresses, borrowed from its process for as
 //! long as it takes to look at it, and put into the map of sockets whose messages may get trace headers.
+//!
+//! The kernel's tables hold every connection of a namespace, and a process can have many descriptors: the search has a
+//! thread of its own.
 
 use std::{
-    fs,
-    io::{self, Read},
+    collections::BTreeMap,
+    fs, io,
     net::{SocketAddr, TcpStream},
     os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd},
+    path::Path,
+    sync::mpsc,
+    time::{Duration, Instant},
 };
 
-use super::socket_table::{MOST_BYTES, Socket, same};
+use rustc_hash::FxHashMap;
+
+use super::socket_table::{Socket, addresses, same, tables};
 
 /// A connection whose socket is looked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Wanted {
     pub(super) pid: u32,
+    /// Network namespace, as an inode number.
+    pub(super) netns: u32,
     /// Number of the connection.
     pub(super) connection: u64,
     pub(super) local: SocketAddr,
@@ -23,32 +33,129 @@ pub(super) struct Wanted {
 /// Descriptors of a process that are looked at.
 const MOST_DESCRIPTORS: usize = 65_536;
 
-/// Hands over those of a process's sockets that are wanted and may enter the map, each for a moment: what
-/// its process closes meanwhile stays open as long.
-pub(super) fn borrow(pid: u32, wanted: &[Wanted], mut enter: impl FnMut(Wanted, OwnedFd)) -> io::Result<()> {
-    let mut inodes = Vec::new();
-    for table in ["tcp", "tcp6"] {
-        // Without IPv6 there is no such file.
-        let Ok(file) = fs::File::open(format!("/proc/{pid}/net/{table}")) else { continue };
-        let mut text = String::new();
-        if file.take(MOST_BYTES).read_to_string(&mut text).is_err() {
-            continue;
+/// The search for sockets, one at a time.
+pub(super) struct Search {
+    /// What the thread has found; none if there is no thread.
+    answer: Option<mpsc::Receiver<Entered>>,
+    begin: Instant,
+    /// No search before.
+    next: Instant,
+}
+
+/// A socket that has entered the map.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Entered {
+    pub(super) connection: u64,
+    /// Of the socket, in the map.
+    pub(super) key: u64,
+}
+
+impl Search {
+    /// A search takes a twentieth of the time at most.
+    const SHARE: u32 = 20;
+
+    pub(super) fn new() -> Self {
+        let now = Instant::now();
+        Self { answer: None, begin: now, next: now }
+    }
+
+    /// Whether another one may begin.
+    pub(super) fn is_due(&self) -> bool {
+        self.answer.is_none() && Instant::now() >= self.next
+    }
+
+    /// No search for a while.
+    pub(super) fn rest(&mut self, time: Duration) {
+        self.next = Instant::now() + time;
+    }
+
+    /// Begins to look for sockets, if a search [is due](Self::is_due). `enter` puts one into the map, and returns its
+    /// key there.
+    pub(super) fn begin(
+        &mut self,
+        proc: &Path,
+        wanted: Vec<Wanted>,
+        enter: impl Fn(&Wanted, &OwnedFd) -> Option<u64> + Send + 'static,
+    ) {
+        let proc = proc.to_owned();
+        let (told, answer) = mpsc::channel();
+        let search = move || {
+            find(&proc, &wanted, |wanted, socket| {
+                if let Some(key) = enter(wanted, &socket) {
+                    // The agent may have ended.
+                    let _ = told.send(Entered { connection: wanted.connection, key });
+                }
+            });
+        };
+        self.begin = Instant::now();
+        match std::thread::Builder::new().name("tracer-borrow".to_owned()).spawn(search) {
+            Ok(_) => self.answer = Some(answer),
+            Err(error) => {
+                tracing::warn!(%error, "cannot look for sockets that are older than the agent");
+                self.rest(Duration::from_secs(1));
+            }
         }
-        inodes.extend(text.lines().skip(1).filter_map(Socket::of).filter(Socket::is_established).filter_map(
-            |socket| {
-                let is_it =
-                    |wanted: &&Wanted| same(wanted.local, socket.local) && same(wanted.remote, socket.remote);
-                let wanted = wanted.iter().find(is_it)?;
-                Some((format!("socket:[{}]", socket.inode), *wanted))
-            },
-        ));
     }
-    if inodes.is_empty() {
-        return Ok(());
+
+    /// Sockets that have entered the map since this was asked last.
+    pub(super) fn entered(&mut self) -> Vec<Entered> {
+        let Some(answer) = &self.answer else { return Vec::new() };
+        let mut entered = Vec::new();
+        loop {
+            match answer.try_recv() {
+                Ok(socket) => entered.push(socket),
+                Err(mpsc::TryRecvError::Empty) => return entered,
+                Err(mpsc::TryRecvError::Disconnected) => break,
+            }
+        }
+        self.answer = None;
+        self.rest(self.begin.elapsed() * Self::SHARE);
+        entered
     }
+}
+
+/// Hands over those sockets that are wanted and may enter the map, each for a moment: what its process closes meanwhile
+/// stays open as long. The tables of a namespace are read once.
+fn find(proc: &Path, wanted: &[Wanted], mut enter: impl FnMut(&Wanted, OwnedFd)) {
+    let mut namespaces: BTreeMap<u32, BTreeMap<u32, Vec<Wanted>>> = BTreeMap::new();
+    for wanted in wanted {
+        namespaces.entry(wanted.netns).or_default().entry(wanted.pid).or_default().push(*wanted);
+    }
+    for (netns, processes) in namespaces {
+        let pids: Vec<u32> = processes.keys().copied().collect();
+        let Some(tables) = tables(proc, netns, &pids) else { continue };
+        let mut by_addresses: FxHashMap<_, Vec<Wanted>> = FxHashMap::default();
+        for wanted in processes.into_values().flatten() {
+            by_addresses.entry(addresses(wanted.local, wanted.remote)).or_default().push(wanted);
+        }
+        let mut found: BTreeMap<u32, Vec<(String, Wanted)>> = BTreeMap::new();
+        for table in tables.flatten() {
+            for socket in table.lines().skip(1).filter_map(Socket::of).filter(Socket::is_established) {
+                for wanted in by_addresses.get(&addresses(socket.local, socket.remote)).into_iter().flatten()
+                {
+                    let link = format!("socket:[{}]", socket.inode);
+                    found.entry(wanted.pid).or_default().push((link, *wanted));
+                }
+            }
+        }
+        for (pid, sockets) in found {
+            if let Err(error) = borrow(proc, pid, sockets, &mut enter) {
+                tracing::debug!(pid, %error, "open sockets cannot be looked at");
+            }
+        }
+    }
+}
+
+/// Those sockets of a process that have one of these links.
+fn borrow(
+    proc: &Path,
+    pid: u32,
+    mut sockets: Vec<(String, Wanted)>,
+    enter: &mut impl FnMut(&Wanted, OwnedFd),
+) -> io::Result<()> {
     let process = open_process(pid)?;
     let mut links = Vec::new();
-    for entry in fs::read_dir(format!("/proc/{pid}/fd"))?.flatten().take(MOST_DESCRIPTORS) {
+    for entry in fs::read_dir(proc.join(pid.to_string()).join("fd"))?.flatten().take(MOST_DESCRIPTORS) {
         let Ok(link) = fs::read_link(entry.path()) else { continue };
         // In a sockmap a socket loses zero-copy sends of io_uring for its whole life.
         if link.as_os_str() == "anon_inode:[io_uring]" {
@@ -57,16 +164,16 @@ pub(super) fn borrow(pid: u32, wanted: &[Wanted], mut enter: impl FnMut(Wanted, 
         links.push((entry, link));
     }
     for (entry, link) in links {
-        let Some(at) = inodes.iter().position(|(inode, _)| link.as_os_str() == inode.as_str()) else {
+        let Some(at) = sockets.iter().position(|(socket, _)| link.as_os_str() == socket.as_str()) else {
             continue;
         };
         let Some(number) = entry.file_name().to_str().and_then(|name| name.parse().ok()) else { continue };
         let Ok(socket) = descriptor(&process, number) else { continue };
-        let (_, wanted) = inodes.swap_remove(at);
+        let (_, wanted) = sockets.swap_remove(at);
         if let Some(socket) = may_enter(socket, &wanted) {
-            enter(wanted, socket);
+            enter(&wanted, socket);
         }
-        if inodes.is_empty() {
+        if sockets.is_empty() {
             break;
         }
     }
@@ -133,7 +240,12 @@ pub(super) fn cookie(socket: &OwnedFd) -> Option<u64> {
 
 #[cfg(test)]
 mod tests {
-    use std::net::TcpListener;
+    use std::{
+        net::TcpListener,
+        os::{linux::fs::MetadataExt, unix::fs::symlink},
+    };
+
+    use rustix::fs::{CWD, FileType, Mode, mknodat};
 
     use super::*;
 
@@ -151,26 +263,71 @@ mod tests {
         assert!(!is_pressed(""));
     }
 
-    #[test]
-    fn a_socket_is_found_by_its_addresses_and_only_if_it_does_not_wait() {
-        let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    /// A connection of this process, as it is looked for.
+    fn connection(listener: &TcpListener) -> (Wanted, TcpStream) {
         let client = TcpStream::connect(listener.local_addr().expect("an address")).expect("a connection");
         let wanted = Wanted {
             pid: std::process::id(),
+            netns: fs::metadata("/proc/self/ns/net").expect("a namespace").st_ino() as u32,
             connection: 1,
             local: client.local_addr().expect("an address"),
             remote: client.peer_addr().expect("an address"),
         };
+        (wanted, client)
+    }
+
+    fn key(client: &TcpStream) -> u64 {
+        cookie(&client.try_clone().expect("a copy").into()).expect("a socket has one")
+    }
+
+    #[test]
+    fn a_socket_is_found_by_its_addresses_and_only_if_it_does_not_wait() {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+        let (wanted, client) = connection(&listener);
         let found = || {
             let mut cookies: Vec<u64> = Vec::new();
-            borrow(wanted.pid, &[wanted], |_, socket| cookies.extend(cookie(&socket)))
-                .expect("it is allowed");
+            find(Path::new("/proc"), &[wanted], |_, socket| cookies.extend(cookie(&socket)));
             cookies
         };
         assert!(found().is_empty());
         client.set_nonblocking(true).expect("an option");
-        assert_eq!(found(), [cookie(&client.try_clone().expect("a copy").into()).expect("a socket has one")]);
+        assert_eq!(found(), [key(&client)]);
         drop(client);
         assert!(found().is_empty());
+    }
+
+    /// Tables that are pipes: who reads one waits until somebody writes it, and who reads it again waits for ever.
+    #[test]
+    fn nobody_waits_for_a_search_and_it_reads_the_tables_of_a_namespace_once() {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+        let (first, client) = connection(&listener);
+        client.set_nonblocking(true).expect("an option");
+        let mut other = std::process::Command::new("sleep").arg("100").spawn().expect("it starts");
+        let second = Wanted { pid: other.id(), connection: 2, ..first };
+        let proc = std::env::temp_dir().join(format!("tracer-tables-{}", std::process::id()));
+        fs::create_dir_all(proc.join("self/net")).expect("a folder");
+        symlink("/proc/self/ns", proc.join("self/ns")).expect("a link");
+        symlink(format!("/proc/{}", first.pid), proc.join(first.pid.to_string())).expect("a link");
+        symlink(format!("/proc/{}", second.pid), proc.join(second.pid.to_string())).expect("a link");
+        let table = proc.join("self/net/tcp");
+        mknodat(CWD, &table, FileType::Fifo, Mode::RWXU, 0).expect("a pipe");
+
+        let mut search = Search::new();
+        assert!(search.is_due());
+        search.begin(&proc, vec![first, second], |_, socket| cookie(socket));
+        assert!(!search.is_due() && search.entered().is_empty());
+        fs::write(&table, fs::read("/proc/self/net/tcp").expect("a table")).expect("it is read");
+        let limit = Instant::now() + Duration::from_secs(20);
+        let mut entered = Vec::new();
+        while search.answer.is_some() {
+            assert!(Instant::now() < limit, "it reads on");
+            entered.extend(search.entered());
+            std::thread::yield_now();
+        }
+        assert_eq!(entered, [Entered { connection: 1, key: key(&client) }]);
+        assert!(!search.is_due(), "it has taken its share of the time");
+        // Another test may reap it.
+        let _ = other.kill().and_then(|()| other.wait());
+        fs::remove_dir_all(proc).expect("removed");
     }
 }

@@ -5,7 +5,9 @@ use std::{
     io::{self, Read, Write},
     net::{IpAddr, TcpListener, TcpStream},
     os::fd::{AsRawFd, FromRawFd, OwnedFd},
-    time::{Duration, Instant},
+    path::Path,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
 };
 
 use rustc_hash::FxHashMap;
@@ -23,7 +25,7 @@ use super::{
     error::{KernelError, load_error, refused},
     maps::{map, map_mut, take},
     mmap::Words,
-    preexisting::{self, Wanted},
+    preexisting::{self, Entered, Search, Wanted},
 };
 use crate::exchange::ConnectionFacts;
 
@@ -66,6 +68,19 @@ impl ProxiedHost {
     }
 }
 
+type Sockets = SockHash<MapData, u64>;
+
+/// The socket of a connection that is older than the agent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Preexisting {
+    /// It is looked for, or was not found.
+    Wanted,
+    /// It has entered the map, under this key.
+    Entered(u64),
+    /// It must not enter the map again.
+    Left,
+}
+
 /// How long the kernel programs go on when the agent says nothing.
 const LEASE_NS: u64 = 2_000_000_000;
 
@@ -75,13 +90,12 @@ pub struct Propagation {
     http_ports: Words,
     lease: Words,
     profiles: HashMap<MapData, u32, u8>,
-    sockets: SockHash<MapData, u64>,
-    /// Connections that are older than the agent, with the keys of their sockets; 0 for those that are not
-    /// in the map.
-    preexisting: FxHashMap<u64, u64>,
+    /// The thread that looks for sockets puts them in.
+    sockets: Arc<Mutex<Sockets>>,
+    /// Connections that are older than the agent.
+    preexisting: FxHashMap<u64, Preexisting>,
     wanted: Vec<Wanted>,
-    /// The tables of the kernel hold every connection of a namespace: no look at them before.
-    next_look: Instant,
+    search: Search,
     /// Sockets leave the map within their first send: see [`Self::verify`].
     first_only: bool,
 }
@@ -108,7 +122,7 @@ impl Propagation {
             hosts.insert(host.key(), 1, 0).map_err(load_error)?;
         }
         let profiles = take(ebpf, "PROFILES").and_then(|map| HashMap::try_from(map).map_err(load_error))?;
-        let sockets: SockHash<MapData, u64> =
+        let sockets: Sockets =
             take(ebpf, "SOCKETS").and_then(|map| SockHash::try_from(map).map_err(load_error))?;
         let map = sockets.fd().try_clone().map_err(load_error)?;
         let this = Self {
@@ -116,10 +130,10 @@ impl Propagation {
             http_ports,
             lease,
             profiles,
-            sockets,
+            sockets: Arc::new(Mutex::new(sockets)),
             preexisting: FxHashMap::default(),
             wanted: Vec::new(),
-            next_look: Instant::now(),
+            search: Search::new(),
             first_only: false,
         };
         for port in &plan.http_ports {
@@ -203,55 +217,59 @@ impl Propagation {
         {
             // Only TCP connections get headers.
             let (Some(local), Some(remote)) = (facts.local.ip(), facts.remote.ip()) else { return };
-            self.preexisting.insert(facts.number, 0);
-            self.wanted.push(Wanted { pid, connection: facts.number, local, remote });
+            self.preexisting.insert(facts.number, Preexisting::Wanted);
+            let wanted = Wanted { pid, netns: facts.netns, connection: facts.number, local, remote };
+            self.wanted.push(wanted);
         }
     }
 
-    /// Puts the sockets that were looked for into the map. What is not found, or may not enter, stays as it
-    /// is: the calls on it are counted without a header.
+    /// Begins to put the sockets that are looked for into the map, on a thread of its own. What is not found, or may
+    /// not enter, stays as it is: the calls on it are counted without a header.
     pub fn admit_wanted(&mut self) {
-        let begin = Instant::now();
-        if self.wanted.is_empty() || begin < self.next_look {
+        for Entered { connection, key } in self.search.entered() {
+            match self.preexisting.get_mut(&connection) {
+                Some(state @ Preexisting::Wanted) => *state = Preexisting::Entered(key),
+                // No header will follow, or it has ended.
+                _ => self.take_out(key),
+            }
+        }
+        if self.wanted.is_empty() || !self.search.is_due() {
             return;
         }
         // TCP's minimum for each socket does not hold in the map.
         if preexisting::is_short_of_memory() {
-            self.next_look = begin + Duration::from_secs(1);
+            self.search.rest(Duration::from_secs(1));
             return;
         }
-        let mut wanted = std::mem::take(&mut self.wanted);
-        wanted.sort_unstable_by_key(|wanted| wanted.pid);
-        for wanted in wanted.chunk_by(|one, other| one.pid == other.pid) {
-            let pid = wanted[0].pid;
-            let Self { sockets, preexisting, .. } = self;
-            let looked = preexisting::borrow(pid, wanted, |wanted, socket| {
-                let Some(key) = preexisting::cookie(&socket) else { return };
-                match sockets.insert(key, socket.as_raw_fd(), 0) {
-                    Ok(()) => drop(preexisting.insert(wanted.connection, key)),
-                    Err(error) => tracing::debug!(pid, %error, "a socket cannot enter the map"),
-                }
-            });
-            if let Err(error) = looked {
-                tracing::debug!(pid, %error, "open sockets cannot be looked at");
+        let sockets = Arc::downgrade(&self.sockets);
+        self.search.begin(Path::new("/proc"), std::mem::take(&mut self.wanted), move |wanted, socket| {
+            let key = preexisting::cookie(socket)?;
+            // No requests get headers any more.
+            let sockets = sockets.upgrade()?;
+            if preexisting::is_short_of_memory() {
+                return None;
             }
-        }
-        // They may take a twentieth of the time at most.
-        self.next_look = Instant::now() + begin.elapsed() * 20;
+            let entered = locked(&sockets).insert(key, socket.as_raw_fd(), 0);
+            match entered {
+                Ok(()) => Some(key),
+                Err(error) => {
+                    tracing::debug!(pid = wanted.pid, %error, "a socket cannot enter the map");
+                    None
+                }
+            }
+        });
     }
 
     /// No header will follow on a connection, or no request (`gone`): an old socket leaves the map. Others
     /// leave it by themselves, with the next send.
     pub fn leave(&mut self, connection: u64, gone: bool) {
-        if gone {
-            self.boundaries.store(policy_slot(connection), policy_tag(connection) | BOUNDARY_NEVER);
-        }
         let known = if gone {
+            self.boundaries.store(policy_slot(connection), policy_tag(connection) | BOUNDARY_NEVER);
             self.preexisting.remove(&connection)
         } else {
-            self.preexisting.get(&connection).copied()
+            self.preexisting.get_mut(&connection).map(|state| std::mem::replace(state, Preexisting::Left))
         };
-        if let Some(key) = known.filter(|key| *key != 0) {
+        if let Some(Preexisting::Entered(key)) = known {
             self.take_out(key);
         }
     }
@@ -259,7 +277,7 @@ impl Propagation {
     /// The socket of this key leaves the map.
     pub fn take_out(&mut self, key: u64) {
         // The kernel takes out what is closed.
-        let _ = self.sockets.remove(&key);
+        let _ = locked(&self.sockets).remove(&key);
     }
 
     /// This port speaks HTTP/1.
@@ -278,6 +296,10 @@ impl Propagation {
             None => self.profiles.remove(&pid),
         };
     }
+}
+
+fn locked(sockets: &Mutex<Sockets>) -> MutexGuard<'_, Sockets> {
+    sockets.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 fn headers_refused(hook: &str, error: aya::programs::ProgramError) -> KernelError {

@@ -12,7 +12,7 @@ use std::{
 };
 
 /// Bytes of a table that are looked at: a line has 150, so 100,000 sockets of a namespace.
-pub(super) const MOST_BYTES: u64 = 15_000_000;
+const MOST_BYTES: u64 = 15_000_000;
 
 /// A line of `/proc/net/tcp`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -62,8 +62,39 @@ pub(super) fn same(one: SocketAddr, other: SocketAddr) -> bool {
     canonical(one) == canonical(other)
 }
 
+/// The addresses of both ends of a connection, however they are written.
+pub(super) fn addresses(local: SocketAddr, remote: SocketAddr) -> [(IpAddr, u16); 2] {
+    [canonical(local), canonical(remote)]
+}
+
 fn canonical(address: SocketAddr) -> (IpAddr, u16) {
     (address.ip().to_canonical(), address.port())
+}
+
+/// The tables of the namespace with this inode number, which one of these processes may live in; each up to
+/// [`MOST_BYTES`], and none if it cannot be read. None if no process lives there.
+pub(super) fn tables(
+    proc: &Path,
+    netns: u32,
+    pids: &[u32],
+) -> Option<impl Iterator<Item = Option<String>> + use<>> {
+    let own = proc.join("self");
+    let of_processes = pids.iter().map(|pid| proc.join(pid.to_string()));
+    let lives_there = |folder: &std::path::PathBuf| {
+        fs::metadata(folder.join("ns/net")).is_ok_and(|found| found.st_ino() == u64::from(netns))
+    };
+    let folder = std::iter::once(own).chain(of_processes).find(lives_there)?.join("net");
+    Some(["tcp", "tcp6"].into_iter().filter_map(move |name| match read(&folder.join(name)) {
+        // Without IPv6 there is no such file.
+        Err(error) if name == "tcp6" && error.kind() == io::ErrorKind::NotFound => None,
+        outcome => Some(outcome.ok()),
+    }))
+}
+
+fn read(table: &Path) -> io::Result<String> {
+    let mut text = String::new();
+    fs::File::open(table)?.take(MOST_BYTES).read_to_string(&mut text)?;
+    Ok(text)
 }
 
 /// The addresses of the connections of a network namespace.
@@ -73,37 +104,25 @@ impl Sockets {
     /// Those of the namespace with this inode number, which one of these processes may live in; `proc` is where `/proc`
     /// is mounted. None if none of them does, or the table is too long to be read.
     pub(crate) fn of_namespace(proc: &Path, netns: u32, pids: &[u32]) -> Option<Self> {
-        let own = proc.join("self");
-        let of_processes = pids.iter().map(|pid| proc.join(pid.to_string()));
-        let lives_there = |folder: &std::path::PathBuf| {
-            fs::metadata(folder.join("ns/net")).is_ok_and(|found| found.st_ino() == u64::from(netns))
-        };
-        let folder = std::iter::once(own).chain(of_processes).find(lives_there)?;
         let mut sockets = Self(HashSet::new());
-        for table in ["tcp", "tcp6"] {
-            match sockets.add(&folder.join("net").join(table)) {
-                // Without IPv6 there is no such file.
-                Err(error) if table == "tcp6" && error.kind() == io::ErrorKind::NotFound => {}
-                outcome => outcome.ok()?,
-            }
+        for table in tables(proc, netns, pids)? {
+            sockets.add(&table?)?;
         }
         Some(sockets)
     }
 
-    fn add(&mut self, table: &Path) -> io::Result<()> {
-        let mut text = String::new();
-        fs::File::open(table)?.take(MOST_BYTES).read_to_string(&mut text)?;
-        if text.len() as u64 == MOST_BYTES {
-            return Err(io::ErrorKind::FileTooLarge.into());
+    fn add(&mut self, table: &str) -> Option<()> {
+        if table.len() as u64 == MOST_BYTES {
+            return None;
         }
-        let there = text.lines().skip(1).filter_map(Socket::of).filter(Socket::is_there);
-        self.0.extend(there.map(|socket| [canonical(socket.local), canonical(socket.remote)]));
-        Ok(())
+        let there = table.lines().skip(1).filter_map(Socket::of).filter(Socket::is_there);
+        self.0.extend(there.map(|socket| addresses(socket.local, socket.remote)));
+        Some(())
     }
 
     /// Whether a connection between these addresses is there.
     pub(crate) fn has(&self, local: SocketAddr, remote: SocketAddr) -> bool {
-        self.0.contains(&[canonical(local), canonical(remote)])
+        self.0.contains(&addresses(local, remote))
     }
 }
 

@@ -11,5 +11,5 @@ pub use self::{
     counters::Counter,
     counts::{Counts, Ledger},
     singular::meaning_of,
-    text::{has_losses, write_ledger},
+    text::LedgerSummary,
 };

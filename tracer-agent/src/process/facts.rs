@@ -345,7 +345,7 @@ impl Proc {
             return Ok(Vec::new());
         }
         // A namespace that is not told is the process's own.
-        let namespace = fs::read_link(self.path(pid, "ns/net")).unwrap_or_else(|_| pid.to_string().into());
+        let namespace = fs::read_link(self.namespace(pid)).unwrap_or_else(|_| pid.to_string().into());
         let mut known = self.listeners.borrow_mut();
         let begin = Instant::now();
         known.retain(|_, listeners| begin < listeners.until);
@@ -361,11 +361,31 @@ impl Proc {
 
     /// Ports and inodes of all listeners in the process's network namespace.
     fn listeners_of(&self, pid: u32) -> Vec<(u16, u64)> {
+        self.in_tables(pid, |state, _| state == LISTEN)
+    }
+
+    /// Inodes of the TCP connections in the process's network namespace whose own port is one of these.
+    pub(super) fn connections(&self, pid: u32, ports: &[u16]) -> Vec<u64> {
+        let found = self.in_tables(pid, |state, port| state != LISTEN && ports.contains(&port));
+        found.into_iter().map(|(_, inode)| inode).collect()
+    }
+
+    /// Own ports and inodes of those sockets in the process's network namespace that are wanted.
+    fn in_tables(&self, pid: u32, is_wanted: impl Fn(&str, u16) -> bool) -> Vec<(u16, u64)> {
         ["net/tcp", "net/tcp6"]
             .iter()
             .filter_map(|table| fs::read_to_string(self.path(pid, table)).ok())
-            .flat_map(|text| text.lines().skip(1).filter_map(listener).collect::<Vec<_>>())
+            .flat_map(|text| {
+                let sockets = text.lines().skip(1).filter_map(socket);
+                let wanted = sockets.filter(|(state, port, _)| is_wanted(state, *port));
+                wanted.map(|(_, port, inode)| (port, inode)).collect::<Vec<_>>()
+            })
             .collect()
+    }
+
+    /// The link that tells its network namespace.
+    pub(super) fn namespace(&self, pid: u32) -> PathBuf {
+        self.path(pid, "ns/net")
     }
 
     fn socket_inodes(&self, pid: u32) -> io::Result<Vec<u64>> {
@@ -405,14 +425,15 @@ fn mapped_root(line: &str) -> Option<u32> {
     (fields.next()? == "0").then(|| fields.next()?.parse().ok())?
 }
 
-/// Port and inode of a line of `/proc/net/tcp` that is a listener (state 0A).
-fn listener(line: &str) -> Option<(u16, u64)> {
+/// State of a listener in `/proc/net/tcp`.
+const LISTEN: &str = "0A";
+
+/// State, own port and inode of a line of `/proc/net/tcp`.
+fn socket(line: &str) -> Option<(&str, u16, u64)> {
     let mut fields = line.split_whitespace();
     let (_, port) = fields.nth(1)?.rsplit_once(':')?;
-    if fields.nth(1)? != "0A" {
-        return None;
-    }
-    Some((u16::from_str_radix(port, 16).ok()?, fields.nth(5)?.parse().ok()?))
+    let state = fields.nth(1)?;
+    Some((state, u16::from_str_radix(port, 16).ok()?, fields.nth(5)?.parse().ok()?))
 }
 
 fn bounded(path: &Path) -> io::Result<Vec<u8>> {

@@ -17,4 +17,5 @@ pub(crate) mod name;
 mod named_file;
 mod runtime;
 pub mod selector;
+mod socket_diag;
 pub mod table;

@@ -227,7 +227,7 @@ fn a_span_that_comes_after_its_trace_was_drawn_is_drawn_under_the_same_id() {
     let lines: Vec<&str> = text.lines().collect();
     assert!(lines[0].contains("curl") && lines[0].contains("→ out  GET"), "{text}");
     assert!(lines[1].contains("11111111111111111111111111111111  1 span"), "{text}");
-    assert_eq!(lines[2], "  (parent 0000000000000001 not shown)");
+    assert_eq!(lines[2], "  (parent 0000000000000001 drawn above)");
     assert!(lines[3].starts_with("  └ kinds  ← GET /a"), "{text}");
 }
 

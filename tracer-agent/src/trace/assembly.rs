@@ -13,7 +13,8 @@ const LONGEST_WAIT_NS: u64 = 30_000_000_000;
 const MAX_SPANS_OF_TRACE: usize = 1_024;
 /// Spans that wait; when there are more, the trace that came first comes out as it is.
 const MAX_SPANS: usize = 8_192;
-/// Spans that are known to have come out: nobody waits for them. As many parents that have not.
+/// Spans that are known to have come out: nobody waits for them. As many parents that have not, and spans that were
+/// drawn.
 const MAX_GONE: usize = 8_192;
 
 /// Spans by trace. A span goes in once and comes out once.
@@ -85,10 +86,15 @@ impl Assembly {
     /// Whether a span that came out alone belongs to others: to a parent that is seen on this host, or to spans that came
     /// out before.
     pub fn is_part(&self, span: &Span) -> bool {
-        let is_below = span.parent_span_id.is_some_and(|parent| {
-            span.evidence() != Some(Evidence::Header) || self.gone.ids.contains(&parent)
-        });
-        is_below || self.missed.ids.contains(&span.span_id)
+        let is_below = span
+            .parent_span_id
+            .is_some_and(|parent| span.evidence() != Some(Evidence::Header) || self.gone.has(&parent));
+        is_below || self.missed.has(&span.span_id)
+    }
+
+    /// Whether a span has come out.
+    pub fn has_come_out(&self, id: &[u8; 8]) -> bool {
+        self.gone.has(id)
     }
 
     fn take_all(&mut self, numbers: Vec<u64>) -> Vec<Vec<Span>> {
@@ -104,7 +110,7 @@ impl Assembly {
         self.gone.add(spans.iter().map(|span| span.span_id));
         let Self { gone, missed, .. } = self;
         let parents = spans.iter().filter_map(|span| span.parent_span_id);
-        missed.add(parents.filter(|parent| !gone.ids.contains(parent)));
+        missed.add(parents.filter(|parent| !gone.has(parent)));
         Some(spans)
     }
 }
@@ -114,7 +120,7 @@ fn is_whole(spans: &[Span], gone: &RecentSpans) -> bool {
     let ids: HashSet<[u8; 8]> = spans.iter().map(|span| span.span_id).collect();
     spans.iter().filter(|span| span.evidence() != Some(Evidence::Header)).all(|span| {
         match span.parent_span_id {
-            Some(parent) => ids.contains(&parent) || gone.ids.contains(&parent),
+            Some(parent) => ids.contains(&parent) || gone.has(&parent),
             None => true,
         }
     })
@@ -122,13 +128,17 @@ fn is_whole(spans: &[Span], gone: &RecentSpans) -> bool {
 
 /// The spans of some kind that were met last.
 #[derive(Default)]
-struct RecentSpans {
+pub(crate) struct RecentSpans {
     ids: HashSet<[u8; 8]>,
     order: VecDeque<[u8; 8]>,
 }
 
 impl RecentSpans {
-    fn add(&mut self, ids: impl Iterator<Item = [u8; 8]>) {
+    pub(crate) fn has(&self, id: &[u8; 8]) -> bool {
+        self.ids.contains(id)
+    }
+
+    pub(crate) fn add(&mut self, ids: impl Iterator<Item = [u8; 8]>) {
         for id in ids {
             if self.ids.insert(id) {
                 self.order.push_back(id);

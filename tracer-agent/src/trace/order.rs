@@ -13,8 +13,8 @@ pub enum Node {
     Absent {
         /// Its id.
         id: [u8; 8],
-        /// A header named it: it is not of this host, or not of a process that is traced.
-        is_elsewhere: bool,
+        /// A header named it: if it was never seen, it is not of this host, or not of a process that is traced.
+        is_of_header: bool,
     },
 }
 
@@ -54,8 +54,8 @@ impl Tree {
             let above = by_id.get(&parent).copied().unwrap_or_else(|| {
                 *absent.entry(parent).or_insert_with(|| {
                     starts.push(nodes.len());
-                    let is_elsewhere = span.evidence() == Some(Evidence::Header);
-                    nodes.push(Node::Absent { id: parent, is_elsewhere });
+                    let is_of_header = span.evidence() == Some(Evidence::Header);
+                    nodes.push(Node::Absent { id: parent, is_of_header });
                     children.push(Vec::new());
                     nodes.len() - 1
                 })

@@ -71,8 +71,9 @@ pub(crate) unsafe fn announce(
                 record.send_first = position;
             }
         }
+        // A process may close its sending half before it has moved a byte: then `write_seq` counts the FIN alone.
         let at_birth = if receiving {
-            position == record.receive_first && written == record.send_first
+            position == record.receive_first && written.wrapping_sub(u32::from(fin_sent)) == record.send_first
         } else {
             position == record.send_first && copied == record.receive_first
         };

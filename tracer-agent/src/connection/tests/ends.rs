@@ -224,3 +224,35 @@ fn a_request_that_is_read_when_its_client_is_gone_does_not_stay_open() {
     assert!(driver.seen.exchanges[1..].iter().all(|(_, exchange)| exchange.end_ns == 5 * MS));
     assert_eq!(driver.seen.left.len(), 2);
 }
+
+#[test]
+fn a_last_byte_that_is_told_after_the_reset_that_it_caused_is_no_loss() {
+    const TLS: &[u8] = b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03";
+    for (asked, length) in [(ASK, 1), (ASK, 2), (TLS, 1), (TLS, 2)] {
+        let mut driver = Driver::new();
+        driver.open(1, OPEN_BIRTH);
+        driver.data(1, RECEIVE, 0, asked, MS);
+        driver.data(1, SEND, 0, ANSWER, 2 * MS);
+        driver.close(1, CLOSE_ALL, libc::EPIPE as u16, ANSWER.len() as u32 + length, 3 * MS);
+        driver.data(1, SEND, ANSWER.len() as u32, &b"xy"[..length as usize], 2 * MS);
+        driver.tick(4 * MS);
+        driver.tick(200 * MS);
+        assert!(driver.table.is_empty());
+        for counter in [Counter::ConnectionsUnknownStart, Counter::BytesLost] {
+            assert_eq!(driver.seen.of(counter), 0, "{length} {counter:?}");
+        }
+    }
+}
+
+#[test]
+fn bytes_that_are_too_few_to_tell_a_protocol_are_not_lost() {
+    let mut driver = Driver::new();
+    driver.open(1, OPEN_BIRTH);
+    driver.data(1, SEND, 0, b"H", MS);
+    driver.data(1, SEND, 1, b"TT", 2 * MS);
+    driver.close(1, CLOSE_ALL, 0, 3, 3 * MS);
+    driver.tick(4 * MS);
+    driver.tick(200 * MS);
+    assert_eq!(driver.seen.left, [1]);
+    assert_eq!((driver.seen.of(Counter::BytesLost), driver.seen.of(Counter::ConnectionsOther)), (0, 1));
+}

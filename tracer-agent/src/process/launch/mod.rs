@@ -2,6 +2,7 @@
 
 mod environment;
 mod error;
+mod executable;
 mod session;
 mod terminal;
 mod user;
@@ -13,7 +14,6 @@ use std::{
         fd::{AsRawFd, OwnedFd},
         unix::ffi::OsStrExt,
     },
-    path::{Path, PathBuf},
 };
 
 use rustix::{
@@ -76,8 +76,8 @@ pub fn launch(
     let program = command.first().ok_or_else(|| LaunchError::NotFound("nothing".to_owned()))?;
     let shown = program.to_string_lossy().into_owned();
     let other = |error| LaunchError::Other(shown.clone(), error);
-    let path = terminated(find(program, &shown)?.as_os_str()).map_err(other)?;
     let user = run_as(user).map_err(LaunchError::User)?;
+    let path = terminated(executable::find(program, user.as_ref())?.as_os_str()).map_err(other)?;
     let arguments =
         command.iter().map(|argument| terminated(argument)).collect::<io::Result<Vec<_>>>().map_err(other)?;
     let environment = environment::environment(user.as_ref(), consumed).map_err(other)?;
@@ -135,7 +135,7 @@ pub fn launch(
         .and_then(|pid| pidfd_open(pid, PidfdFlags::empty()))
         .map_err(|error| other(error.into()))?;
     let session = terminal.map(|terminal| Session { terminal, events, leader: Some(leader) });
-    let found = described(OsStr::from_bytes(path.as_bytes()), user.as_ref());
+    let found = executable::described(OsStr::from_bytes(path.as_bytes()), user.as_ref());
     Ok(Launched { pid, shown, found, gate: Some(gate), failure, status: None, pidfd, session })
 }
 
@@ -164,12 +164,7 @@ unsafe fn become_program(
                 _ => libc::_exit(NOT_EXECUTED),
             }
         }
-        let is_user = user.is_none_or(|user| {
-            libc::setgroups(user.groups.len(), user.groups.as_ptr()) == 0
-                && libc::setgid(user.gid) == 0
-                && libc::setuid(user.uid) == 0
-        });
-        if is_user {
+        if user.is_none_or(|user| user.become_it()) {
             libc::execve(path.as_ptr(), argv.as_ptr(), envp.as_ptr());
         }
         let error = (*libc::__errno_location()).to_ne_bytes();
@@ -348,42 +343,6 @@ impl ExitStatus {
     }
 }
 
-/// The file that a shell would execute.
-fn find(program: &OsStr, shown: &str) -> Result<PathBuf, LaunchError> {
-    let is_executable = |path: &Path| {
-        let Ok(text) = terminated(path.as_os_str()) else { return false };
-        // SAFETY: a terminated string.
-        path.is_file() && unsafe { libc::access(text.as_ptr(), libc::X_OK) } == 0
-    };
-    let path = PathBuf::from(program);
-    if !shown.contains('/') {
-        let folders = std::env::var_os("PATH").unwrap_or_default();
-        let found =
-            std::env::split_paths(&folders).map(|folder| folder.join(&path)).find(|path| is_executable(path));
-        return found.ok_or_else(|| LaunchError::NotFound(shown.to_owned()));
-    }
-    if is_executable(&path) {
-        Ok(path)
-    } else if path.exists() {
-        Err(LaunchError::NotExecutable {
-            program: shown.to_owned(),
-            found: described(path.as_os_str(), None),
-            source: io::Error::from_raw_os_error(libc::EACCES),
-        })
-    } else {
-        Err(LaunchError::NotFound(shown.to_owned()))
-    }
-}
-
-/// The file of a program, and the user that it runs as, for an error.
-fn described(path: &OsStr, user: Option<&User>) -> String {
-    let path = format!("{:?}", path.to_string_lossy());
-    match user {
-        Some(user) => format!("{path}, as user {:?}", user.name.to_string_lossy()),
-        None => path,
-    }
-}
-
 fn terminated(text: &OsStr) -> io::Result<CString> {
     CString::new(text.as_bytes()).map_err(io::Error::other)
 }
@@ -415,7 +374,7 @@ mod tests {
             "cannot run \"/etc/passwd\" (\"/etc/passwd\"): Permission denied (os error 13)"
         );
         let nobody = User { name: c"nobody".into(), uid: 1, gid: 1, groups: vec![1], home: "/".into() };
-        let found = described(OsStr::new("/root/bin/python3"), Some(&nobody));
+        let found = executable::described(OsStr::new("/root/bin/python3"), Some(&nobody));
         assert_eq!(found, "\"/root/bin/python3\", as user \"nobody\"");
     }
 
@@ -448,11 +407,11 @@ mod tests {
     fn a_file_that_turns_out_to_be_no_program_is_an_error_with_its_name() {
         let _turn = turn();
         let file = std::env::temp_dir().join(format!("tracer-no-program-{}", std::process::id()));
-        std::fs::write(&file, "#!/no/such/interpreter\n").expect("written");
+        std::fs::write(&file, "\u{7f}ELF, and nothing else").expect("written");
         std::fs::set_permissions(&file, std::os::unix::fs::PermissionsExt::from_mode(0o755))
             .expect("allowed");
         let mut launched = launch(&[file.clone().into()], None, &[]).expect("it is executable");
-        let error = launched.release().expect_err("its interpreter is missing");
+        let error = launched.release().expect_err("it is no program");
         assert_eq!(error.exit_code(), 126);
         assert!(error.to_string().contains("tracer-no-program"), "{error}");
         std::fs::remove_file(file).expect("removed");

@@ -20,6 +20,19 @@ impl User {
     pub(super) fn is_another(&self) -> bool {
         self.uid != rustix::process::geteuid().as_raw()
     }
+
+    /// In a child: makes the process one of this user. Returns whether it is; `errno` tells why not.
+    ///
+    /// # Safety
+    /// Nothing else runs in this process. The calls are async-signal-safe.
+    pub(super) unsafe fn become_it(&self) -> bool {
+        // SAFETY: the list lives through the call.
+        unsafe {
+            libc::setgroups(self.groups.len(), self.groups.as_ptr()) == 0
+                && libc::setgid(self.gid) == 0
+                && libc::setuid(self.uid) == 0
+        }
+    }
 }
 
 /// The user that was asked for (`USER` or `USER:GROUP`), or the one who called sudo.

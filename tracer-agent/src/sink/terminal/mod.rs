@@ -27,7 +27,7 @@ use super::{
     outlet::{Ended, Outlet},
     queue::Progress,
 };
-use crate::ledger::{Counter, Ledger, write_ledger};
+use crate::ledger::{Counter, Ledger, LedgerSummary};
 
 /// What the terminal's sink is started with.
 pub struct TerminalSettings {
@@ -135,5 +135,5 @@ impl SpanSink for Terminal {
 
 /// The table of endpoints and the ledger in words.
 pub fn summary(endpoints: &Summary, ledger: &Ledger, names: &dyn Fn(u32) -> Option<String>) -> String {
-    format!("\n{}\n{}", endpoints.table(), write_ledger(ledger, names))
+    format!("\n{}\n{}", endpoints.table(), LedgerSummary::new(ledger, names))
 }

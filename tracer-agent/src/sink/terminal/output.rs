@@ -168,10 +168,14 @@ impl Output {
             return;
         }
         match alone {
-            Some(span) => self.lines.write(&mut self.chunk, &Row::of(span)),
+            Some(span) => {
+                self.lines.write(&mut self.chunk, &Row::of(span));
+                self.waterfall.add_line(span);
+            }
             None => {
                 let columns = (self.style.columns)().clamp(Self::NARROWEST, Self::WIDEST);
-                self.waterfall.draw(&mut self.chunk, spans, columns);
+                let Self { assembly, waterfall, chunk, .. } = self;
+                waterfall.draw(chunk, spans, columns, |id| assembly.has_come_out(id));
             }
         }
         self.spans += spans.len() as u64;

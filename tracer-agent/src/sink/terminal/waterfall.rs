@@ -12,6 +12,7 @@ use super::{
 use crate::{
     span::{Span, SpanKind},
     trace::{
+        assembly::RecentSpans,
         order::{Node, Tree},
         self_time::{Interval, SelfTime, interval},
     },
@@ -48,15 +49,28 @@ pub(super) fn lines(spans: &[Span]) -> usize {
 pub(super) struct Waterfall {
     palette: Palette,
     needs: Needs,
+    /// Spans that have a row, or a line of their own.
+    drawn: RecentSpans,
 }
 
 impl Waterfall {
     pub(super) fn new(palette: Palette) -> Self {
-        Self { palette, needs: Needs::default() }
+        Self { palette, needs: Needs::default(), drawn: RecentSpans::default() }
     }
 
-    /// Draws a trace within so many columns.
-    pub(super) fn draw(&mut self, out: &mut Vec<u8>, spans: &[Span], width: usize) {
+    /// A span was written as a line.
+    pub(super) fn add_line(&mut self, span: &Span) {
+        self.drawn.add(std::iter::once(span.span_id));
+    }
+
+    /// Draws a trace within so many columns. `has_come` tells of a parent whether it is a span that was seen.
+    pub(super) fn draw(
+        &mut self,
+        out: &mut Vec<u8>,
+        spans: &[Span],
+        width: usize,
+        has_come: impl Fn(&[u8; 8]) -> bool,
+    ) {
         let whole = spans.iter().map(interval).reduce(|all, one| (all.0.min(one.0), all.1.max(one.1)));
         let Some(time) = whole else { return };
         let tree = Tree::new(spans);
@@ -96,13 +110,21 @@ impl Waterfall {
                     });
                     picture.row(*index, prefix, SERVICES[place % SERVICES.len()])
                 }
-                Node::Absent { id, is_elsewhere } => {
-                    let place = if *is_elsewhere { "elsewhere" } else { "not shown" };
+                Node::Absent { id, is_of_header } => {
+                    let place = match () {
+                        () if self.drawn.has(id) => "drawn above",
+                        () if *is_of_header && !has_come(id) => "elsewhere",
+                        () => "not shown",
+                    };
                     self.palette.text(DIM, &format!("(parent {} {place})", hex(id)))
                 }
             };
             let _ = writeln!(out, "{:INDENT$}{line}", "");
         }
+        self.drawn.add(lines.iter().filter_map(|line| match line.node {
+            Node::Span(index) => Some(spans[index].span_id),
+            Node::Absent { .. } => None,
+        }));
         let left = rest.iter().filter(|line| matches!(line.node, Node::Span(_))).count();
         if left > 0 {
             let _ = writeln!(out, "{:INDENT$}… and {left} more spans", "");
@@ -305,7 +327,7 @@ mod tests {
     /// What is drawn, without the time of day, which depends on the zone of the machine.
     fn drawn(spans: &[Span], width: usize) -> String {
         let mut out = Vec::new();
-        Waterfall::new(Palette(false)).draw(&mut out, spans, width);
+        Waterfall::new(Palette(false)).draw(&mut out, spans, width, |_| false);
         let text = String::from_utf8(out).expect("text");
         text.get("00:00:00.000".len()..).unwrap_or_default().to_owned()
     }
@@ -377,6 +399,25 @@ mod tests {
     }
 
     #[test]
+    fn a_parent_that_came_before_is_not_elsewhere() {
+        let mut waterfall = Waterfall::new(Palette(false));
+        let parents = |waterfall: &mut Waterfall, spans: &[Span]| {
+            let mut out = Vec::new();
+            // Of these, 9 was left out because too much was to be drawn.
+            waterfall.draw(&mut out, spans, 80, |id| *id <= 9u64.to_be_bytes());
+            let text = String::from_utf8(out).expect("text");
+            let parents = text.lines().filter(|line| line.contains("(parent "));
+            parents.map(|line| line.split("000").last().unwrap_or_default().to_owned()).collect::<Vec<_>>()
+        };
+        let of = |id, parent| span("shop", Client, id, Some((parent, Evidence::Header)), (id, id + 1));
+        assert_eq!(parents(&mut waterfall, &[of(1, 10), of(2, 10)]), ["a elsewhere)"]);
+        waterfall.add_line(&of(3, 10));
+        let later = [of(4, 1), of(5, 3), of(6, 9), span("shop", Client, 7, call(2), (20, 21))];
+        let expected = ["1 drawn above)", "3 drawn above)", "9 not shown)", "2 drawn above)"];
+        assert_eq!(parents(&mut waterfall, &later), expected);
+    }
+
+    #[test]
     fn texts_are_cut_by_what_they_take_on_the_screen() {
         let target = format!("/価格/\u{1b}[31m{}", "x".repeat(500));
         let said = Said { target: &target, ..Said::default() };
@@ -400,7 +441,7 @@ mod tests {
             [span("a", Server, 1, None, (0, 10)), span("a", Client, 2, call(1), (0, 5))],
         ];
         for trace in &traces {
-            waterfall.draw(&mut out, trace, 100);
+            waterfall.draw(&mut out, trace, 100, |_| false);
         }
         let text = String::from_utf8(out).expect("text");
         let columns_of = |what: &str| -> Vec<usize> {
@@ -434,7 +475,7 @@ mod tests {
         let failed = span_that("b", Server, 2, wire(1), (0, 10), &error);
         let spans = [span("a", Server, 1, None, (0, 10)), failed];
         let mut out = Vec::new();
-        Waterfall::new(Palette(true)).draw(&mut out, &spans, 80);
+        Waterfall::new(Palette(true)).draw(&mut out, &spans, 80, |_| false);
         let text = String::from_utf8(out).expect("text");
         let rows: Vec<&str> = text.lines().collect();
         assert!(rows[0].contains("\x1b[31m, 1 error\x1b[0m"), "{text:?}");
