@@ -23,6 +23,17 @@ pub(super) struct Wanted {
 /// Descriptors of a process that are looked at.
 const MOST_DESCRIPTORS: usize = 65_536;
 
+/// What the descriptor of a ring of io_uring leads to.
+const RING: &str = "anon_inode:[io_uring]";
+
+/// Whether a process has a descriptor of a ring of io_uring.
+pub(super) fn has_a_ring(pid: u32) -> bool {
+    let Ok(entries) = fs::read_dir(format!("/proc/{pid}/fd")) else { return false };
+    let mut links =
+        entries.flatten().take(MOST_DESCRIPTORS).filter_map(|entry| fs::read_link(entry.path()).ok());
+    links.any(|link| link.as_os_str() == RING)
+}
+
 /// Hands over those of a process's sockets that are wanted and may enter the map, each for a moment: what
 /// its process closes meanwhile stays open as long.
 pub(super) fn borrow(pid: u32, wanted: &[Wanted], mut enter: impl FnMut(Wanted, OwnedFd)) -> io::Result<()> {
@@ -51,7 +62,7 @@ pub(super) fn borrow(pid: u32, wanted: &[Wanted], mut enter: impl FnMut(Wanted, 
     for entry in fs::read_dir(format!("/proc/{pid}/fd"))?.flatten().take(MOST_DESCRIPTORS) {
         let Ok(link) = fs::read_link(entry.path()) else { continue };
         // In a sockmap a socket loses zero-copy sends of io_uring for its whole life.
-        if link.as_os_str() == "anon_inode:[io_uring]" {
+        if link.as_os_str() == RING {
             return Ok(());
         }
         links.push((entry, link));

@@ -41,6 +41,7 @@ static OFFSETS: Offsets = Offsets {
     sock_memcg: 0,
     proto_memory_pressure: 0,
     memcg_socket_pressure: 0,
+    memcg_parent: 0,
     memcg_tcpmem: 0,
     page_counter_usage: 0,
     page_counter_max: 0,

@@ -16,7 +16,7 @@ use crate::{
 const HEADROOM: u64 = 256;
 
 /// Memory groups that are looked at, from the socket's own upwards.
-const LEVELS: u32 = 4;
+const LEVELS: u32 = 8;
 
 /// `include/uapi/asm-generic/errno-base.h`.
 const EAGAIN: i32 = 11;
@@ -43,12 +43,8 @@ pub(crate) unsafe fn is_short_of_memory(sk: *const c_void) -> bool {
         if group.is_null() {
             return false;
         }
-        // cgroup v2: reclaim was hard until this time, in jiffies.
-        if offset!(memcg_socket_pressure) != u64::from(ABSENT) {
-            let until: u64 = load(group, offset!(memcg_socket_pressure));
-            if (bpf_jiffies64().wrapping_sub(until) as i64) < 0 {
-                return true;
-            }
+        if offset!(memcg_socket_pressure) != u64::from(ABSENT) && is_reclaimed(group) {
+            return true;
         }
         // cgroup v1: `memory.kmem.tcp.limit_in_bytes`.
         if offset!(memcg_tcpmem) == u64::from(ABSENT) {
@@ -64,6 +60,40 @@ pub(crate) unsafe fn is_short_of_memory(sk: *const c_void) -> bool {
                 return true;
             }
             counter = load(counter, parent_at);
+            level += 1;
+        }
+    }
+    false
+}
+
+/// cgroup v2: whether reclaim was hard, a second ago at most, in a memory group or one above it
+/// (`mem_cgroup_under_socket_pressure`).
+#[inline(always)]
+unsafe fn is_reclaimed(group: *const c_void) -> bool {
+    // SAFETY: the helpers check the addresses and write one word.
+    unsafe {
+        let now = bpf_jiffies64();
+        let mut group = group as u64;
+        let mut level = 0;
+        while level < LEVELS && group != 0 {
+            // In jiffies; 0 on a fault.
+            let mut until = 0u64;
+            bpf_probe_read_kernel(
+                (&raw mut until).cast(),
+                8,
+                (group + offset!(memcg_socket_pressure)) as *const c_void,
+            );
+            if (now.wrapping_sub(until) as i64) < 0 {
+                return true;
+            }
+            // A group is known by its first member, through which its parent is found.
+            let mut parent = 0u64;
+            bpf_probe_read_kernel(
+                (&raw mut parent).cast(),
+                8,
+                (group + offset!(memcg_parent)) as *const c_void,
+            );
+            group = parent;
             level += 1;
         }
     }
