@@ -27,8 +27,6 @@ struct Expulsion {
     timer: bpf_timer,
     /// Its key in [`SOCKETS`]; 0 once it is out.
     key: u64,
-    /// Not 0 once the timer has its function.
-    ready: u64,
 }
 
 #[btf_map]
@@ -47,13 +45,10 @@ pub(crate) unsafe fn prepare() {
     // SAFETY: a live map value; the kernel's own lock guards the timer.
     unsafe {
         let Some(expulsion) = EXPULSION.get_ptr_mut(0) else { return };
-        if core::ptr::read_volatile(&raw const (*expulsion).ready) != 0 {
-            return;
-        }
         let timer = &raw mut (*expulsion).timer;
-        bpf_timer_init(timer, (&raw const EXPULSION).cast_mut().cast(), CLOCK_MONOTONIC);
-        if bpf_timer_set_callback(timer, take_out as *mut c_void) == 0 {
-            core::ptr::write_volatile(&raw mut (*expulsion).ready, 1);
+        // It fails for a timer that has one.
+        if bpf_timer_init(timer, (&raw const EXPULSION).cast_mut().cast(), CLOCK_MONOTONIC) == 0 {
+            bpf_timer_set_callback(timer, take_out as *mut c_void);
         }
     }
 }

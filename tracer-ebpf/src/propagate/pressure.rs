@@ -3,13 +3,13 @@
 
 use core::ffi::c_void;
 
-use aya_ebpf::helpers::generated::{bpf_jiffies64, bpf_probe_read_kernel};
+use aya_ebpf::helpers::generated::bpf_jiffies64;
 use tracer_common::{ABSENT, InjectionOutcome};
 
 use super::{outgoing::find_outgoing, report::refuse_all};
 use crate::{
     connection::Connection,
-    memory::layout::{load, offset},
+    memory::layout::{load, offset, read_word},
 };
 
 /// Pages that a memory group must have left for TCP: several send buffers.
@@ -27,13 +27,11 @@ const EAGAIN: i32 = 11;
 /// `sk` is a socket that the kernel passed to the program.
 #[inline(always)]
 pub(crate) unsafe fn is_short_of_memory(sk: *const c_void) -> bool {
-    // SAFETY: typed pointers; the verifier makes reads through null return 0. The helper writes one word.
+    // SAFETY: typed pointers; the verifier makes reads through null return 0.
     unsafe {
         let protocol: *const c_void = load(sk, offset!(sock_prot));
         let pressure: *const c_void = load(protocol, offset!(proto_memory_pressure));
-        let mut value = 0u64;
-        bpf_probe_read_kernel((&raw mut value).cast(), 8, pressure);
-        if value != 0 {
+        if read_word(pressure as u64) != 0 {
             return true;
         }
         if offset!(sock_memcg) == u64::from(ABSENT) {
@@ -70,30 +68,18 @@ pub(crate) unsafe fn is_short_of_memory(sk: *const c_void) -> bool {
 /// (`mem_cgroup_under_socket_pressure`).
 #[inline(always)]
 unsafe fn is_reclaimed(group: *const c_void) -> bool {
-    // SAFETY: the helpers check the addresses and write one word.
+    // SAFETY: a helper without arguments, and reads that are checked.
     unsafe {
         let now = bpf_jiffies64();
         let mut group = group as u64;
         let mut level = 0;
         while level < LEVELS && group != 0 {
             // In jiffies; 0 on a fault.
-            let mut until = 0u64;
-            bpf_probe_read_kernel(
-                (&raw mut until).cast(),
-                8,
-                (group + offset!(memcg_socket_pressure)) as *const c_void,
-            );
+            let until = read_word(group + offset!(memcg_socket_pressure));
             if (now.wrapping_sub(until) as i64) < 0 {
                 return true;
             }
-            // A group is known by its first member, through which its parent is found.
-            let mut parent = 0u64;
-            bpf_probe_read_kernel(
-                (&raw mut parent).cast(),
-                8,
-                (group + offset!(memcg_parent)) as *const c_void,
-            );
-            group = parent;
+            group = read_word(group + offset!(memcg_parent));
             level += 1;
         }
     }
