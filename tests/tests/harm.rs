@@ -88,14 +88,27 @@ fn nothing_that_a_client_or_a_server_can_see_changes_but_for_the_header() {
     for name in ["headers", "found"] {
         take(&mut without, name);
     }
+    let is_blind = is_blind_to_options();
     for (mut with, all) in with.into_iter().zip([true, false]) {
         take(&mut with, "found");
         let found = take(&mut with, "headers");
         for (scenario, result) in without.as_object().expect("scenarios") {
+            if is_blind && OPTIONS.iter().any(|name| scenario.starts_with(name)) {
+                println!("{scenario}: not compared, since this kernel shows no options of sockets");
+                continue;
+            }
             assert_eq!(&with[scenario], result, "{scenario}");
         }
         check_headers(&found, all);
     }
+}
+
+/// Scenarios that set an option once they are connected, which only kernels that show options let the agent know.
+const OPTIONS: &[&str] = &["late zero copy", "repaired", "first tls", "first espintcp"];
+
+/// Whether this kernel shows no options of sockets: see `tracer doctor`.
+fn is_blind_to_options() -> bool {
+    run(Command::new(tracer_under_test()).arg("doctor")).contains("security_socket_setsockopt")
 }
 
 /// The reasons are counted for the process.
@@ -154,7 +167,10 @@ fn check_headers(found: &[(String, Value)], all: bool) {
         "other protocol blocking",
         "other protocol waiting",
         "zero copy",
+        "late zero copy waiting",
+        "late zero copy blocking",
         "ring",
+        "ring of another thread",
         "short of memory",
     ] {
         assert_eq!(headers(name), 0, "{name}");

@@ -103,6 +103,10 @@ fn headers(environment: &Environment, loaded: Result<LoadedPrograms, String>) ->
     /// Inode of the initial cgroup namespace: `PROC_CGROUP_INIT_INO`, `include/linux/proc_ns.h`.
     const INITIAL: &str = "cgroup:[4026531835]";
     let namespace = fs::read_link(environment.root.join("proc/self/ns/cgroup"));
+    /// What a kernel that shows no options of sockets adds.
+    const BLIND: &str = "; a socket whose process sets SO_ZEROCOPY, TCP_REPAIR or TCP_ULP once it is connected leaves \
+                         with its next send only, since no program can be attached to security_socket_setsockopt";
+    let more = loaded.as_ref().map_or("", |taken| if taken.sees_options { "" } else { BLIND });
     match loaded {
         Err(error) => finding(WHAT, Verdict::Less, &format!("cannot be added to requests: {error}")),
         Ok(_) if namespace.is_ok_and(|link| link != Path::new(INITIAL)) => finding(
@@ -113,14 +117,16 @@ fn headers(environment: &Environment, loaded: Result<LoadedPrograms, String>) ->
         Ok(taken) if taken.first_only => finding(
             WHAT,
             Verdict::Less,
-            "only on the first request of a connection, and only to ports known to speak HTTP/1 \
-             (--propagation-http-ports adds some): on this kernel FIONREAD is wrong for a socket while headers can be \
-             added to its requests",
+            &format!(
+                "only on the first request of a connection, and only to ports known to speak HTTP/1 \
+                 (--propagation-http-ports adds some): on this kernel FIONREAD is wrong for a socket while headers can \
+                 be added to its requests{more}"
+            ),
         ),
         Ok(taken) => finding(
             WHAT,
             Verdict::Ok,
-            &format!("can be added to requests (--propagation headers); then {}", size(taken)),
+            &format!("can be added to requests (--propagation headers); then {}{more}", size(taken)),
         ),
     }
 }

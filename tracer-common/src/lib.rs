@@ -728,6 +728,8 @@ pub struct Offsets {
     pub proto_memory_pressure: u32,
     /// [`ABSENT`] in a kernel without memory groups.
     pub memcg_socket_pressure: u32,
+    /// Where the address of the parent is: `css.parent`, since `css` is the first member of both.
+    pub memcg_parent: u32,
     /// [`ABSENT`] in a kernel without limits of TCP's memory (cgroup v1).
     pub memcg_tcpmem: u32,
     pub page_counter_usage: u32,
@@ -814,7 +816,7 @@ const _: () = {
     assert!(size_of::<ProcessRecord>() == 24);
     assert!(size_of::<ExecRecord>() == 24 + NAME_BYTES);
     assert!(size_of::<InjectionRecord>() == 64);
-    assert!(size_of::<Offsets>() == 64 * 4);
+    assert!(size_of::<Offsets>() == 65 * 4);
     assert!(size_of::<Settings>() == 13 * 4);
     assert!(size_of::<FileKey>() == 16);
 };

@@ -14,6 +14,7 @@ import socket
 import struct
 import sys
 import tempfile
+import threading
 import time
 import urllib.request
 
@@ -26,8 +27,12 @@ SO_ZEROCOPY, MSG_ZEROCOPY = 60, 0x4000000
 TCP_ULP, IPPROTO_MPTCP = 31, 262
 
 
+class KeepingSocket(socket.socket):
+    """A socket that can keep a buffer."""
+
+
 def connect(blocking, sndbuf=0, options=(), protocol=0):
-    sock = socket.socket(proto=protocol)
+    sock = KeepingSocket(proto=protocol)
     if sndbuf:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, sndbuf)
     for level, name, value in options:
@@ -238,6 +243,12 @@ def outcome(call, *arguments):
         return errno.errorcode.get(error.errno, str(error))
 
 
+def receive_now(sock, count, flags):
+    """One receive that does not wait, whatever the object's timeout."""
+    with socket.socket(fileno=os.dup(sock.fileno())) as once:
+        return outcome(once.recv, count, flags | socket.MSG_DONTWAIT)
+
+
 def draining():
     """A receive that waits while the socket's own send buffer drains."""
     sock = connect(True)
@@ -402,10 +413,15 @@ def stopped():
     return {"said": said}
 
 
-def zero_copy():
-    sock = connect(False, options=[(socket.SOL_SOCKET, SO_ZEROCOPY, 1)])
+def zero_copy(blocking, is_late):
+    """Sends without copying, and the notices of their ends; `is_late`: asked for when it is connected."""
+    option = (socket.SOL_SOCKET, SO_ZEROCOPY, 1)
+    sock = connect(blocking, options=[] if is_late else [option])
     body = b"z" * 200_000
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4_000_000)
+    if is_late:
+        # The first send follows at once.
+        sock.setsockopt(*option)
     sends = 0
     # The kernel reads them as long as it likes.
     messages = [head(b"/silent/%d" % n, length=len(body), method=b"POST") + body for n in range(5)]
@@ -416,6 +432,7 @@ def zero_copy():
             sends += 1
     report = finish_keep(sock)
     highest = -1
+    notices = 0
     sock.setblocking(False)
     try:
         while True:
@@ -424,10 +441,12 @@ def zero_copy():
                 _, origin, _, _, _, _, last = struct.unpack_from("IBBBBII", data)
                 if origin == 5:
                     highest = max(highest, last)
+                    notices += 1
     except BlockingIOError:
         pass
     sock.close()
-    return {**report, "all_notified": highest + 1 == sends}
+    # With fewer notices than sends, some tell of several.
+    return {**report, "all_notified": highest + 1 == sends, "notified": notices > 0}
 
 
 def ring_send(sock, message):
@@ -461,13 +480,9 @@ def ring_send(sock, message):
         os.close(ring)
 
 
-class RingSocket(socket.socket):
-    """A socket that can keep a buffer."""
-
-
 def ring_zero_copy():
     """A process with a ring connects, and sends without copying, after a usual send."""
-    sock = RingSocket()
+    sock = KeepingSocket()
     ring_send(sock, b"")
     sock.settimeout(60)
     sock.connect(("127.0.0.1", PORT))
@@ -484,6 +499,34 @@ def ring_zero_copy():
     if results[-1] is not None and isinstance(results[-1], int) and results[-1] < 0:
         sock.close()
         return {"results": results, "headers": 0}
+    return {**finish(sock), "results": results}
+
+
+def ring_of_another_thread():
+    """A thread has a ring, and another one connects. Both send on the socket."""
+
+    def in_a_thread(message):
+        found = []
+        thread = threading.Thread(target=lambda: found.append(ring_send(sock, message)))
+        thread.start()
+        thread.join()
+        return found[0]
+
+    sock = KeepingSocket()
+    if in_a_thread(b"") is None:
+        return {"headers": 0}
+    sock.settimeout(60)
+    sock.connect(("127.0.0.1", PORT))
+    results = []
+    for n in range(4):
+        message = head(b"/ask/ring/%d" % n, length=300, method=b"POST") + b"r" * 300
+        result = "send" if n == 0 else in_a_thread(message)
+        results.append(result)
+        if isinstance(result, str):
+            sock.sendall(message)
+        elif result < 0:
+            return {"results": results, "headers": 0}
+        read_answer(sock)
     return {**finish(sock), "results": results}
 
 
@@ -624,6 +667,143 @@ def sendfile(blocking):
     return finish(sock)
 
 
+def spliced(blocking, way):
+    """The first bytes come from a file or from a pipe: the head, and a body behind it."""
+    sock = connect(blocking)
+    body = random.Random(11).randbytes(100_000)
+    results = []
+    for n in range(2):
+        message = head(b"/ask/%s/%d" % (way.encode(), n), length=len(body), method=b"POST") + body
+        if way == "file":
+            with tempfile.TemporaryFile() as file:
+                file.write(message)
+                file.flush()
+                send_file(sock, file, len(message))
+        else:
+            through_a_pipe(sock, message, way == "memory")
+        results.append(len(read_answer(sock)))
+    return {**finish(sock), "results": results}
+
+
+class Vector(ctypes.Structure):
+    _fields_ = [("base", ctypes.c_void_p), ("length", ctypes.c_size_t)]
+
+
+def through_a_pipe(sock, message, is_memory):
+    """By splice; the pipe gets copies of the bytes, or the memory itself (vmsplice)."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    out, into = os.pipe()
+    memory = ctypes.create_string_buffer(message, len(message))
+    try:
+        at = 0
+        while at < len(message):
+            if is_memory:
+                vector = Vector(ctypes.addressof(memory) + at, min(len(message) - at, 16384))
+                there = libc.vmsplice(into, ctypes.byref(vector), ctypes.c_size_t(1), 0)
+            else:
+                there = os.write(into, message[at : at + 16384])
+            assert there > 0, ctypes.get_errno()
+            at += there
+            while there:
+                moved = libc.splice(out, None, sock.fileno(), None, ctypes.c_size_t(there), 0)
+                if moved < 0 and ctypes.get_errno() == errno.EAGAIN:
+                    select.select([], [sock], [], 60)
+                    continue
+                assert moved > 0, ctypes.get_errno()
+                there -= moved
+    finally:
+        os.close(out)
+        os.close(into)
+    # The pages may still wait in the socket.
+    sock.buffer = memory
+
+
+TCP_REPAIR, TCP_REPAIR_QUEUE, TCP_QUEUE_SEQ = 19, 20, 21
+
+
+def repaired(blocking):
+    """A checkpoint (TCP_REPAIR) of a connection on which nothing was sent: both queues are read."""
+    sock = connect(blocking)
+
+    def option(name, value):
+        return outcome(lambda: sock.setsockopt(socket.IPPROTO_TCP, name, value) or 0)
+
+    results = [option(TCP_REPAIR, 1)]
+    for queue in (1, 2):
+        results.append(option(TCP_REPAIR_QUEUE, queue))
+        results.append(outcome(lambda: min(1, abs(sock.getsockopt(socket.IPPROTO_TCP, TCP_QUEUE_SEQ)))))
+        results.append(receive_now(sock, 100, socket.MSG_PEEK))
+    # Without a probe of the window.
+    results.append(option(TCP_REPAIR, -1))
+    for n in range(2):
+        sock.sendall(head(b"/ask/repaired/%d" % n))
+        read_answer(sock)
+    return {**finish(sock), "results": results}
+
+
+SOL_TLS, TLS_TX = 282, 1
+
+
+def layered_first(blocking, layer):
+    """An upper layer before the first send. With kTLS and a key that is known, the records are the same every time."""
+    sock = connect(blocking)
+    results = [outcome(lambda: sock.setsockopt(socket.IPPROTO_TCP, TCP_ULP, layer) or 0)]
+    if layer == b"tls" and results == [0]:
+        # struct tls12_crypto_info_aes_gcm_128, TLS 1.2: iv, key, salt, sequence.
+        key = struct.pack("HH8s16s4s8s", 0x0303, 51, bytes(8), bytes(range(16)), bytes(4), bytes(8))
+        results.append(outcome(lambda: sock.setsockopt(SOL_TLS, TLS_TX, key) or 0))
+    if layer != b"tls":
+        # What it sends is for its peer's kernel.
+        sock.close()
+        return {"results": results, "headers": 0}
+    for n in range(3):
+        results.append(outcome(sock.send, head(b"/silent/layered/%d" % n)))
+    return {**finish(sock), "results": results}
+
+
+AF_SMC = 43
+
+
+def smc():
+    """SMC, which goes back to TCP where the other end does not speak it."""
+    try:
+        sock = socket.socket(AF_SMC, socket.SOCK_STREAM)
+    except OSError as error:
+        return {"result": error.errno, "headers": 0}
+    sock.settimeout(60)
+    address = struct.pack("=H2s4s8x", socket.AF_INET, struct.pack("!H", PORT), bytes((127, 0, 0, 1)))
+    libc = ctypes.CDLL(None, use_errno=True)
+    sock.setblocking(True)
+    if libc.connect(sock.fileno(), address, len(address)) < 0:
+        return {"result": ctypes.get_errno(), "headers": 0}
+    for n in range(3):
+        sock.sendall(head(b"/ask/smc/%d" % n))
+        read_answer(sock)
+    return finish(sock)
+
+
+def peeked(blocking):
+    """SO_PEEK_OFF before anything was sent (for TCP since 6.9)."""
+    sock = connect(blocking)
+
+    def offset():
+        return outcome(lambda: sock.getsockopt(socket.SOL_SOCKET, SO_PEEK_OFF))
+
+    results = [outcome(lambda: sock.setsockopt(socket.SOL_SOCKET, SO_PEEK_OFF, 3) or 0)]
+    results.append(receive_now(sock, 5, socket.MSG_PEEK))
+    results.append(offset())
+    for n in range(2):
+        sock.sendall(head(b"/ask/peeked/%d" % n))
+        select.select([sock], [], [], 60)
+        before = offset()
+        part = sock.recv(5, socket.MSG_PEEK)
+        after = offset()
+        data = sock.recv(65536)
+        results.append([before, data.index(part), after, offset()])
+        results.append(outcome(lambda: sock.setsockopt(socket.SOL_SOCKET, SO_PEEK_OFF, 3) or 0))
+    return {**finish(sock), "results": results}
+
+
 def segments():
     """One small send is one segment."""
     sock = connect(False)
@@ -684,13 +864,22 @@ for sndbuf in (4608, 16384, 0):
 results["signals"] = signals()
 results["reconnected"] = reconnected()
 results["stopped"] = stopped()
-results["zero copy"] = zero_copy()
+results["zero copy"] = zero_copy(False, False)
 results["segments"] = segments()
 for blocking in (False, True):
     way = "blocking" if blocking else "waiting"
     results[f"urgent {way}"] = urgent(blocking)
     results[f"inquired {way}"] = inquired(blocking)
+    results[f"late zero copy {way}"] = zero_copy(blocking, True)
+    for source in ("file", "pipe", "memory"):
+        results[f"spliced {source} {way}"] = spliced(blocking, source)
+    results[f"repaired {way}"] = repaired(blocking)
+    for layer in ("tls", "espintcp"):
+        results[f"first {layer} {way}"] = layered_first(blocking, layer.encode())
+    results[f"peeked {way}"] = peeked(blocking)
+results["smc"] = smc()
 results["ring"] = in_a_child(ring_zero_copy)
+results["ring of another thread"] = in_a_child(ring_of_another_thread)
 results["short of memory"] = short_of_memory(False)
 results["soon short of memory"] = short_of_memory(True)
 print(json.dumps(results))

@@ -531,6 +531,7 @@ impl Discovery {
 
     fn select_bit(&mut self, pid: u32) {
         self.selection.set(pid, true);
+        self.selection.look_for_rings(pid);
         self.alive.insert(pid, clock::boot_ticks());
     }
 

@@ -16,6 +16,7 @@ pub(super) fn attach(ebpf: &mut Ebpf, hook: &str, types: &Btf) -> Result<(), Ker
         .ok_or_else(|| KernelError::Load(format!("the object has no program {hook}")))?;
     let attached = match program {
         Program::FExit(program) => program.load(hook, types).and_then(|()| program.attach().map(drop)),
+        Program::FEntry(program) => program.load(hook, types).and_then(|()| program.attach().map(drop)),
         program => {
             let tracepoint: &mut BtfTracePoint = program.try_into().map_err(load_error)?;
             tracepoint.load(hook, types).and_then(|()| tracepoint.attach().map(drop))

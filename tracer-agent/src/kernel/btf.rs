@@ -234,6 +234,8 @@ fn read_u32(data: &[u8], at: usize) -> Option<u32> {
 /// All offsets that the programs read, or the name of the field that this kernel lacks.
 pub fn offsets(types: &Types) -> Result<Offsets, BtfError> {
     let (sock_kern_sock, sock_kern_sock_mask) = types.bit_of("sock", "sk_kern_sock")?;
+    let has_parent = matches!(types.offset_of("mem_cgroup", "css"), Ok(0))
+        && types.offset_of("mem_cgroup", "css.parent").is_ok();
     Ok(Offsets {
         tcp_sock_write_seq: types.offset_of("tcp_sock", "write_seq")?,
         tcp_sock_copied_seq: types.offset_of("tcp_sock", "copied_seq")?,
@@ -265,7 +267,12 @@ pub fn offsets(types: &Types) -> Result<Offsets, BtfError> {
         sock_prot: types.offset_of("sock", "__sk_common.skc_prot")?,
         sock_memcg: types.offset_of("sock", "sk_memcg").unwrap_or(ABSENT),
         proto_memory_pressure: types.offset_of("proto", "memory_pressure")?,
-        memcg_socket_pressure: types.offset_of("mem_cgroup", "socket_pressure").unwrap_or(ABSENT),
+        memcg_socket_pressure: if has_parent {
+            types.offset_of("mem_cgroup", "socket_pressure").unwrap_or(ABSENT)
+        } else {
+            ABSENT
+        },
+        memcg_parent: types.offset_of("mem_cgroup", "css.parent").unwrap_or(ABSENT),
         memcg_tcpmem: types.offset_of("mem_cgroup", "tcpmem").unwrap_or(ABSENT),
         page_counter_usage: types.offset_of("page_counter", "usage").unwrap_or(ABSENT),
         page_counter_max: types.offset_of("page_counter", "max").unwrap_or(ABSENT),

@@ -18,7 +18,7 @@ mod version;
 use std::{
     os::fd::{AsFd, AsRawFd},
     path::Path,
-    sync::Arc,
+    sync::{Arc, Mutex, PoisonError},
 };
 
 use aya::{
@@ -37,7 +37,7 @@ use self::{
     error::{classify, load_error},
     maps::{map, map_mut, take},
     mmap::Words,
-    programs::{PROPAGATION_MAPS, SCRATCH},
+    programs::{OPTIONS_HOOK, PROPAGATION_MAPS, RINGS_HOOK, SCRATCH},
     propagation::{Propagation, PropagationPlan},
     ring::Ring,
 };
@@ -94,33 +94,48 @@ pub struct Kernel {
     counters: PerCpuArray<MapData, u64>,
     has_pre_send: bool,
     tasks: Option<TaskPlans>,
+    sees_options: bool,
     propagation: Option<Propagation>,
 }
 
 /// The switch that selects processes, for any thread.
 #[derive(Clone)]
-pub struct SelectionSwitch(Arc<Words>);
+pub struct SelectionSwitch {
+    selected: Arc<Words>,
+    /// Processes that use io_uring; none if no request gets a trace header.
+    rings: Option<Arc<Mutex<HashMap<MapData, u32, u8>>>>,
+}
 
 impl SelectionSwitch {
     /// A switch that no kernel program sees.
     #[cfg(test)]
     pub fn detached() -> Self {
-        Self(Arc::new(Words::detached(tracer_common::SELECTION_WORDS)))
+        let selected = Arc::new(Words::detached(tracer_common::SELECTION_WORDS));
+        Self { selected, rings: None }
     }
 
     /// Selects a process or lets it go.
     pub fn set(&self, pid: u32, selected: bool) {
         let (word, bit) = (pid / 64, 1u64 << (pid % 64));
         if selected {
-            self.0.set_bits(word, bit);
+            self.selected.set_bits(word, bit);
         } else {
-            self.0.clear_bits(word, bit);
+            self.selected.clear_bits(word, bit);
+        }
+    }
+
+    /// A process is selected that may have made rings of io_uring before. The kernel programs see later ones.
+    pub fn look_for_rings(&self, pid: u32) {
+        let Some(rings) = &self.rings else { return };
+        if preexisting::has_a_ring(pid) {
+            // In a full map the process is not remembered.
+            let _ = rings.lock().unwrap_or_else(PoisonError::into_inner).insert(pid, 1, 0);
         }
     }
 
     /// Whether a process is selected.
     pub fn contains(&self, pid: u32) -> bool {
-        self.0.load(pid / 64) >> (pid % 64) & 1 != 0
+        self.selected.load(pid / 64) >> (pid % 64) & 1 != 0
     }
 }
 
@@ -166,6 +181,8 @@ impl Kernel {
         let data_programs = data_hooks.programs(&types);
         let offsets = btf::offsets(&types)?;
         let has_pre_send = types.has_tracepoint(PRE_SEND) && !plan.switches.without_pre_send;
+        let sees_rings = plan.propagation.is_some() && types.has_tracepoint(RINGS_HOOK);
+        let has_options = plan.propagation.is_some() && types.has_function(OPTIONS_HOOK);
         drop(types);
 
         let settings = Settings {
@@ -217,10 +234,16 @@ impl Kernel {
             plan.propagation.as_ref().map(|plan| Propagation::start(&mut ebpf, plan)).transpose()?;
         // The data hooks come last: nothing is missed between them and the rest.
         let hooks = TRACEPOINTS.iter().rev().map(|(hook, _)| *hook);
-        for hook in hooks.chain(has_pre_send.then_some(PRE_SEND)) {
+        for hook in hooks.chain(has_pre_send.then_some(PRE_SEND)).chain(sees_rings.then_some(RINGS_HOOK)) {
             attach(&mut ebpf, hook, &kernel_types)?;
         }
-        let selected = SelectionSwitch(Arc::new(selected));
+        // Some kernels let no program be attached to a function.
+        let sees_options = has_options
+            && attach(&mut ebpf, OPTIONS_HOOK, &kernel_types)
+                .inspect_err(|error| tracing::debug!(%error, "options of sockets are not seen"))
+                .is_ok();
+        let rings = propagation.as_ref().map(|_| rings(&mut ebpf)).transpose()?;
+        let selected = SelectionSwitch { selected: Arc::new(selected), rings };
         if let Some(propagation) = &mut propagation {
             let own = std::process::id();
             propagation.verify(|on| selected.set(own, on), plan.switches.trust_fionread)?;
@@ -241,6 +264,7 @@ impl Kernel {
             counters,
             has_pre_send,
             tasks: Some(tasks),
+            sees_options,
             propagation,
         })
     }
@@ -297,6 +321,12 @@ impl Kernel {
     }
 }
 
+/// The map of processes that use io_uring.
+fn rings(ebpf: &mut Ebpf) -> Result<Arc<Mutex<HashMap<MapData, u32, u8>>>, KernelError> {
+    let map = take(ebpf, "RINGS").and_then(|map| HashMap::try_from(map).map_err(load_error))?;
+    Ok(Arc::new(Mutex::new(map)))
+}
+
 fn check_pid_namespace() -> Result<(), KernelError> {
     /// Inode of the initial pid namespace: `PROC_PID_INIT_INO`, `include/linux/proc_ns.h`.
     const INITIAL: &str = "pid:[4026531836]";
@@ -339,6 +369,8 @@ pub struct LoadedPrograms {
     pub verified: u64,
     /// Only the first request on a connection can get a trace header: the kernel misleads who reads later.
     pub first_only: bool,
+    /// A socket leaves the sockmap before its process sets an option that does not work there.
+    pub sees_options: bool,
 }
 
 /// Bytes of an instruction.
@@ -362,11 +394,12 @@ fn log_sizes(ebpf: &Ebpf) {
 pub fn loaded_programs(kernel: &Kernel) -> LoadedPrograms {
     let infos = kernel.ebpf.programs().filter_map(|(_, program): (&str, &Program)| program.info().ok());
     let first_only = kernel.propagation.as_ref().is_some_and(Propagation::first_only);
-    infos.fold(LoadedPrograms { first_only, ..LoadedPrograms::default() }, |sum, info| LoadedPrograms {
-        first_only,
+    let none = LoadedPrograms { first_only, sees_options: kernel.sees_options, ..LoadedPrograms::default() };
+    infos.fold(none, |sum, info| LoadedPrograms {
         programs: sum.programs + 1,
         instructions: sum.instructions + u64::from(info.size_translated().unwrap_or(0)) / INSTRUCTION,
         verified: sum.verified + u64::from(info.verified_instruction_count().unwrap_or(0)),
+        ..sum
     })
 }
 

@@ -33,6 +33,17 @@ pub(super) struct Wanted {
 /// Descriptors of a process that are looked at.
 const MOST_DESCRIPTORS: usize = 65_536;
 
+/// What the descriptor of a ring of io_uring leads to.
+const RING: &str = "anon_inode:[io_uring]";
+
+/// Whether a process has a descriptor of a ring of io_uring.
+pub(super) fn has_a_ring(pid: u32) -> bool {
+    let Ok(entries) = fs::read_dir(format!("/proc/{pid}/fd")) else { return false };
+    let mut links =
+        entries.flatten().take(MOST_DESCRIPTORS).filter_map(|entry| fs::read_link(entry.path()).ok());
+    links.any(|link| link.as_os_str() == RING)
+}
+
 /// The search for sockets, one at a time.
 pub(super) struct Search {
     /// What the thread has found; none if there is no thread.
@@ -158,7 +169,7 @@ fn borrow(
     for entry in fs::read_dir(proc.join(pid.to_string()).join("fd"))?.flatten().take(MOST_DESCRIPTORS) {
         let Ok(link) = fs::read_link(entry.path()) else { continue };
         // In a sockmap a socket loses zero-copy sends of io_uring for its whole life.
-        if link.as_os_str() == "anon_inode:[io_uring]" {
+        if link.as_os_str() == RING {
             return Ok(());
         }
         links.push((entry, link));

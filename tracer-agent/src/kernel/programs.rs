@@ -14,7 +14,7 @@ pub const TRACEPOINTS: [(&str, &str); 4] = [
     ("sched_process_exit", "2.6"),
 ];
 /// Maps that are of use only with trace headers.
-pub(super) const PROPAGATION_MAPS: [&str; 12] = [
+pub(super) const PROPAGATION_MAPS: [&str; 13] = [
     "SOCKETS",
     "BOUNDARIES",
     "HTTP_PORTS",
@@ -26,12 +26,19 @@ pub(super) const PROPAGATION_MAPS: [&str; 12] = [
     "SERVING",
     "PROFILES",
     "FILED",
+    "RINGS",
     SCRATCH,
 ];
 /// Where kernel programs look at heads: each that runs needs one.
 pub(super) const SCRATCH: &str = "SCRATCH";
 /// The hook that shows a send before its bytes leave.
 pub const PRE_SEND: &str = "tcp_sendmsg_locked";
+
+/// The hook that shows which options a process sets; not in a kernel without `CONFIG_SECURITY_NETWORK`. Of use only
+/// with trace headers.
+pub(super) const OPTIONS_HOOK: &str = "security_socket_setsockopt";
+/// The hook that shows rings of io_uring. Of use only with trace headers.
+pub(super) const RINGS_HOOK: &str = "io_uring_create";
 
 /// Which hooks show the data that processes send and receive.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -5,4 +5,5 @@ pub(crate) mod parent;
 pub(crate) mod process;
 pub(crate) mod read;
 pub(crate) mod request;
+pub(crate) mod rings;
 pub(crate) mod thread;

@@ -11,6 +11,7 @@ use crate::{
     connection::Connection,
     context::{
         request::{LONG_HEADS, REQUESTS, Request},
+        rings::RINGS,
         thread::slot_of,
     },
     ids::ServedRequest,
@@ -164,6 +165,7 @@ pub(crate) fn thread_gone(current: Current, process: bool) {
             bpf_map_delete_elem((&raw const SERVING).cast_mut().cast(), (&raw const pid).cast());
             // The record of the exit may be lost, and the pid may be another's before the agent knows.
             bpf_map_delete_elem((&raw const PROFILES).cast_mut().cast(), (&raw const pid).cast());
+            bpf_map_delete_elem((&raw const RINGS).cast_mut().cast(), (&raw const pid).cast());
         }
     }
 }

@@ -2,7 +2,9 @@
 //! and swap; BPF has the rest (`-Ctarget-cpu=v3`), and these are its intrinsics. Always SeqCst: LLVM
 //! miscompiles a relaxed addition whose result is used.
 
-use core::intrinsics::{AtomicOrdering::SeqCst, atomic_and, atomic_or, atomic_xadd, atomic_xchg};
+use core::intrinsics::{
+    AtomicOrdering::SeqCst, atomic_and, atomic_cxchg, atomic_or, atomic_xadd, atomic_xchg,
+};
 
 /// Adds and returns what was there.
 ///
@@ -62,4 +64,14 @@ pub(crate) unsafe fn keep(value: *mut u64, bits: u64) {
 pub(crate) unsafe fn swap(value: *mut u64, new: u64) -> u64 {
     // SAFETY: as the caller's.
     unsafe { atomic_xchg::<u64, { SeqCst }>(value, new) }
+}
+
+/// Stores a value where 0 is. Returns whether it was.
+///
+/// # Safety
+/// As [`add`].
+#[inline(always)]
+pub(crate) unsafe fn claim(value: *mut u64, new: u64) -> bool {
+    // SAFETY: as the caller's.
+    unsafe { atomic_cxchg::<u64, { SeqCst }, { SeqCst }>(value, 0, new).1 }
 }

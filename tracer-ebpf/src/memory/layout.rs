@@ -3,8 +3,9 @@
 //! The globals are read-only and frozen before the programs load, so the verifier knows their
 //! values and checks each access against the type of the pointer, as if they were constants.
 
-use core::ffi::c_void;
+use core::{ffi::c_void, mem::MaybeUninit};
 
+use aya_ebpf::helpers::generated::bpf_probe_read_kernel;
 use tracer_common::{Offsets, SEND, Seeds, Settings, id_of};
 
 /// Set by the agent before loading.
@@ -41,6 +42,7 @@ static OFFSETS: Offsets = Offsets {
     sock_memcg: 0,
     proto_memory_pressure: 0,
     memcg_socket_pressure: 0,
+    memcg_parent: 0,
     memcg_tcpmem: 0,
     page_counter_usage: 0,
     page_counter_max: 0,
@@ -183,4 +185,15 @@ fn whole([low, high]: [u32; 2]) -> u64 {
 pub(crate) unsafe fn load<T: Copy>(base: *const c_void, offset: u64) -> T {
     // SAFETY: see above.
     unsafe { core::ptr::read_volatile(base.byte_add(offset as usize).cast::<T>()) }
+}
+
+/// A word of the kernel's memory, wherever it is; 0 on a fault.
+#[inline(always)]
+pub(crate) fn read_word(address: u64) -> u64 {
+    let mut word = MaybeUninit::<u64>::uninit();
+    // SAFETY: the helper checks the address, and writes the word even if it fails.
+    unsafe {
+        bpf_probe_read_kernel(word.as_mut_ptr().cast(), 8, address as *const c_void);
+        word.assume_init()
+    }
 }

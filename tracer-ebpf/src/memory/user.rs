@@ -4,15 +4,13 @@ use core::{ffi::c_void, mem::MaybeUninit};
 
 use aya_ebpf::{
     bindings::pt_regs,
-    helpers::generated::{
-        bpf_get_current_task_btf, bpf_probe_read_kernel, bpf_probe_read_user, bpf_task_pt_regs,
-    },
+    helpers::generated::{bpf_get_current_task_btf, bpf_probe_read_user, bpf_task_pt_regs},
 };
 use tracer_common::{ABSENT, NoBytes};
 
 use crate::memory::{
     arch::{Arguments, arguments, is_compat},
-    layout::{load, offset},
+    layout::{load, offset, read_word},
 };
 
 /// `include/linux/sched.h`: a kernel thread; a worker of io_uring, whose registers are its parent's.
@@ -83,19 +81,11 @@ pub(crate) unsafe fn leads_to(task: *const c_void, fd: u64, sk: u64) -> bool {
             return false;
         }
         let slots: u64 = load(table, offset!(fdtable_fd));
-        let file = read_pointer(slots + fd * 8);
-        let socket = read_pointer(file + offset!(file_private_data));
-        let found = read_pointer(socket + offset!(socket_sk));
+        let file = read_word(slots + fd * 8);
+        let socket = read_word(file + offset!(file_private_data));
+        let found = read_word(socket + offset!(socket_sk));
         found == sk
     }
-}
-
-#[inline(always)]
-unsafe fn read_pointer(address: u64) -> u64 {
-    let mut value = 0u64;
-    // SAFETY: the helper checks the address and leaves 0 on a fault.
-    unsafe { bpf_probe_read_kernel((&raw mut value).cast(), 8, address as *const c_void) };
-    value
 }
 
 /// Where the bytes of a call are: `first_length` of them at `first`, the rest at `second`.

@@ -17,8 +17,10 @@ use tracer_common::{InjectionOutcome, PORT_WORDS};
 
 use crate::{
     connection::{AF_INET6, find},
+    context::rings::has_a_ring,
     memory::layout::{load, offset},
     propagate::{
+        expel::prepare,
         outgoing::{Outgoing, SOCKETS, State},
         pressure::is_short_of_memory,
         report::{refuse_all, refuse_as},
@@ -54,7 +56,7 @@ pub(crate) unsafe fn established(ops: *mut bpf_sock_ops, sk: *mut c_void, outgoi
         // The callback is needed for all sockets: it files the ids of client requests without a header.
         call_back(ops, true);
         let position: u32 = load(tcp, offset!(tcp_sock_write_seq));
-        let why = kept_out(tcp, outgoing);
+        let why = kept_out(tcp, connection.served_by, outgoing);
         if why != 0 {
             refuse_as(outgoing, connection, position, why);
             return;
@@ -66,6 +68,7 @@ pub(crate) unsafe fn established(ops: *mut bpf_sock_ops, sk: *mut c_void, outgoi
         );
         outgoing.boundary = position;
         outgoing.key = bpf_get_socket_cookie(ops.cast());
+        prepare();
         let map = (&raw const SOCKETS).cast_mut().cast();
         if bpf_sock_hash_update(ops, map, (&raw mut outgoing.key).cast(), 0) != 0 {
             refuse_all(outgoing, connection, 0, position, InjectionOutcome::NoSpace);
@@ -76,8 +79,9 @@ pub(crate) unsafe fn established(ops: *mut bpf_sock_ops, sk: *mut c_void, outgoi
 }
 
 /// The [`InjectionOutcome`] of a connection that must stay out of the sockmap, plus one; 0 for one that may enter.
+/// `process` has opened it.
 #[inline(always)]
-unsafe fn kept_out(tcp: *const c_void, outgoing: &mut Outgoing) -> u8 {
+unsafe fn kept_out(tcp: *const c_void, process: u32, outgoing: &mut Outgoing) -> u8 {
     // SAFETY: as the caller's.
     unsafe {
         if load::<u64>(tcp, offset!(sock_user_data)) != 0 {
@@ -85,6 +89,9 @@ unsafe fn kept_out(tcp: *const c_void, outgoing: &mut Outgoing) -> u8 {
         }
         if outgoing.kept_out != 0 {
             return outgoing.kept_out;
+        }
+        if has_a_ring(process) {
+            return InjectionOutcome::IoUring as u8 + 1;
         }
         if is_short_of_memory(tcp) {
             return InjectionOutcome::MemoryPressure as u8 + 1;

@@ -58,7 +58,8 @@ pub(crate) unsafe fn message(
             return PASS;
         };
         let pid = current.pid();
-        if outgoing.refused != 0 {
+        // `kept_out` is set late if the socket could not be taken out at once.
+        if outgoing.refused | outgoing.kept_out != 0 {
             outgoing.state = State::Leaving;
             return PASS;
         }

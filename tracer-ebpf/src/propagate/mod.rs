@@ -6,6 +6,7 @@
 
 pub(crate) mod admit;
 pub(crate) mod decide;
+pub(crate) mod expel;
 pub(crate) mod framing;
 pub(crate) mod outgoing;
 pub(crate) mod pressure;

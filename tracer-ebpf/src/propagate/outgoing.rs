@@ -52,8 +52,8 @@ pub(crate) struct Outgoing {
     pub(crate) was_idle: u8,
     /// Not 0 if the ids of the client request in progress were filed for the other end.
     pub(crate) is_filed: u8,
-    /// The [`InjectionOutcome`](tracer_common::InjectionOutcome) that was certain when the connection was opened, plus one;
-    /// 0 for none.
+    /// The [`InjectionOutcome`](tracer_common::InjectionOutcome) that was certain when the connection was opened, or since
+    /// its process set an option of the socket, plus one; 0 for none.
     pub(crate) kept_out: u8,
     pub(crate) zero: [u8; 4],
 }

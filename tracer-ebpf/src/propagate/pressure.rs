@@ -3,20 +3,20 @@
 
 use core::ffi::c_void;
 
-use aya_ebpf::helpers::generated::{bpf_jiffies64, bpf_probe_read_kernel};
+use aya_ebpf::helpers::generated::bpf_jiffies64;
 use tracer_common::{ABSENT, InjectionOutcome};
 
 use super::{outgoing::find_outgoing, report::refuse_all};
 use crate::{
     connection::Connection,
-    memory::layout::{load, offset},
+    memory::layout::{load, offset, read_word},
 };
 
 /// Pages that a memory group must have left for TCP: several send buffers.
 const HEADROOM: u64 = 256;
 
 /// Memory groups that are looked at, from the socket's own upwards.
-const LEVELS: u32 = 4;
+const LEVELS: u32 = 8;
 
 /// `include/uapi/asm-generic/errno-base.h`.
 const EAGAIN: i32 = 11;
@@ -27,13 +27,11 @@ const EAGAIN: i32 = 11;
 /// `sk` is a socket that the kernel passed to the program.
 #[inline(always)]
 pub(crate) unsafe fn is_short_of_memory(sk: *const c_void) -> bool {
-    // SAFETY: typed pointers; the verifier makes reads through null return 0. The helper writes one word.
+    // SAFETY: typed pointers; the verifier makes reads through null return 0.
     unsafe {
         let protocol: *const c_void = load(sk, offset!(sock_prot));
         let pressure: *const c_void = load(protocol, offset!(proto_memory_pressure));
-        let mut value = 0u64;
-        bpf_probe_read_kernel((&raw mut value).cast(), 8, pressure);
-        if value != 0 {
+        if read_word(pressure as u64) != 0 {
             return true;
         }
         if offset!(sock_memcg) == u64::from(ABSENT) {
@@ -43,12 +41,8 @@ pub(crate) unsafe fn is_short_of_memory(sk: *const c_void) -> bool {
         if group.is_null() {
             return false;
         }
-        // cgroup v2: reclaim was hard until this time, in jiffies.
-        if offset!(memcg_socket_pressure) != u64::from(ABSENT) {
-            let until: u64 = load(group, offset!(memcg_socket_pressure));
-            if (bpf_jiffies64().wrapping_sub(until) as i64) < 0 {
-                return true;
-            }
+        if offset!(memcg_socket_pressure) != u64::from(ABSENT) && is_reclaimed(group) {
+            return true;
         }
         // cgroup v1: `memory.kmem.tcp.limit_in_bytes`.
         if offset!(memcg_tcpmem) == u64::from(ABSENT) {
@@ -64,6 +58,28 @@ pub(crate) unsafe fn is_short_of_memory(sk: *const c_void) -> bool {
                 return true;
             }
             counter = load(counter, parent_at);
+            level += 1;
+        }
+    }
+    false
+}
+
+/// cgroup v2: whether reclaim was hard, a second ago at most, in a memory group or one above it
+/// (`mem_cgroup_under_socket_pressure`).
+#[inline(always)]
+unsafe fn is_reclaimed(group: *const c_void) -> bool {
+    // SAFETY: a helper without arguments, and reads that are checked.
+    unsafe {
+        let now = bpf_jiffies64();
+        let mut group = group as u64;
+        let mut level = 0;
+        while level < LEVELS && group != 0 {
+            // In jiffies; 0 on a fault.
+            let until = read_word(group + offset!(memcg_socket_pressure));
+            if (now.wrapping_sub(until) as i64) < 0 {
+                return true;
+            }
+            group = read_word(group + offset!(memcg_parent));
             level += 1;
         }
     }

@@ -71,7 +71,7 @@ pub(crate) fn refuse(
     tracer_refuse(connection.number, places, outcome as u64, u64::from(lasting), key) != 0
 }
 
-/// Reports, once, that no request of a connection that was just opened gets a header. `why` is the number of the outcome,
+/// Reports, once, that no request of a connection outside the sockmap gets a header. `why` is the number of the outcome,
 /// plus one.
 #[inline(always)]
 pub(crate) fn refuse_as(outgoing: &mut Outgoing, connection: &Connection, position: u32, why: u8) {

@@ -19,6 +19,7 @@ use crate::{
     propagate::{
         admit::{call_back, is_blocking, leaves_at_once},
         outgoing::{Outgoing, State},
+        report::refuse_as,
     },
     scratch::{give_back, scratch_at, take_scratch},
     select::Current,
@@ -48,6 +49,15 @@ pub(crate) unsafe fn file_before_leaving(ops: *mut bpf_sock_ops, sk: *mut c_void
     // SAFETY: as the caller's.
     unsafe {
         let Some(connection) = find(sk) else { return };
+        let tcp: *const c_void = bpf_skc_to_tcp_sock(sk).cast_const().cast();
+        if tcp.is_null() {
+            return;
+        }
+        let wire: u32 = load(tcp, offset!(tcp_sock_write_seq));
+        let position = wire.wrapping_sub(connection.inserted);
+        if outgoing.kept_out != 0 {
+            refuse_as(outgoing, connection, position, outgoing.kept_out);
+        }
         if outgoing.is_filed != 0
             || connection.turn == SEND + 1
             || !connection.is_outgoing()
@@ -62,14 +72,11 @@ pub(crate) unsafe fn file_before_leaving(ops: *mut bpf_sock_ops, sk: *mut c_void
             }
             return;
         }
-        let tcp: *const c_void = bpf_skc_to_tcp_sock(sk).cast_const().cast();
         // If no task holds the socket, an interrupt runs this callback, not a send.
-        if tcp.is_null() || load::<u32>(tcp, offset!(sock_lock_owned)) == 0 {
+        if load::<u32>(tcp, offset!(sock_lock_owned)) == 0 {
             return;
         }
         let Some(current) = Current::selected_task() else { return };
-        let wire: u32 = load(tcp, offset!(tcp_sock_write_seq));
-        let position = wire.wrapping_sub(connection.inserted);
         let answer_at = load(tcp, offset!(tcp_sock_copied_seq));
         let done = file_request(connection.number, position, wire, answer_at, current, &mut outgoing.serves);
         outgoing.is_filed = u8::from(done);
