@@ -64,6 +64,8 @@ pub enum Kind {
     Listen = 7,
     /// [`InjectionRecord`]: the outcome of the injection into a client request.
     Injection = 8,
+    /// [`UnconnectedRecord`]: a connection that a selected process wanted to open did not come about.
+    Unconnected = 9,
 }
 
 impl Kind {
@@ -78,12 +80,13 @@ impl Kind {
             6 => Self::Exit,
             7 => Self::Listen,
             8 => Self::Injection,
+            9 => Self::Unconnected,
             _ => return None,
         })
     }
 
     /// All kinds.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::Data,
         Self::Open,
         Self::Close,
@@ -92,6 +95,7 @@ impl Kind {
         Self::Exit,
         Self::Listen,
         Self::Injection,
+        Self::Unconnected,
     ];
 
     /// Size of the record's fixed part. A variable number of bytes follows it: stream bytes or a name.
@@ -102,6 +106,7 @@ impl Kind {
             Self::Close => size_of::<CloseRecord>(),
             Self::Exec | Self::Fork | Self::Exit | Self::Listen => size_of::<ProcessRecord>(),
             Self::Injection => size_of::<InjectionRecord>(),
+            Self::Unconnected => size_of::<UnconnectedRecord>(),
         }
     }
 }
@@ -319,6 +324,26 @@ pub struct CloseRecord {
     pub send_end: u32,
     /// Sequence number behind the last byte read.
     pub receive_end: u32,
+}
+
+/// The end of a connection that was not established. It never had an [`OpenRecord`].
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[cfg_attr(
+    feature = "zerocopy",
+    derive(zerocopy::FromBytes, zerocopy::IntoBytes, zerocopy::Immutable, zerocopy::KnownLayout)
+)]
+#[repr(C)]
+pub struct UnconnectedRecord {
+    /// [`Kind::Unconnected`].
+    pub kind: u8,
+    /// Padding, always 0.
+    pub zero: u8,
+    /// The socket's error; 0 if the process closed the socket first.
+    pub error: u16,
+    /// Process that called `connect`.
+    pub pid: u32,
+    /// Time, `CLOCK_MONOTONIC`.
+    pub time_ns: u64,
 }
 
 /// An exec, fork, exit or listen of a process.

@@ -8,7 +8,7 @@ pub mod wire;
 
 use std::fmt;
 
-use tracer_common::{CloseRecord, DataHeader, InjectionRecord, OpenRecord, ProcessRecord};
+use tracer_common::{CloseRecord, DataHeader, InjectionRecord, OpenRecord, ProcessRecord, UnconnectedRecord};
 use zerocopy::Unalign;
 
 pub use self::{
@@ -35,6 +35,8 @@ pub enum Event<'a> {
     Listen(ProcessRecord),
     /// A request got a trace header, or why it got none.
     Injection(InjectionRecord),
+    /// A connection that a selected process wanted to open did not come about.
+    Unconnected(UnconnectedRecord),
 }
 
 /// Bytes that moved, and those of them that were copied.

@@ -39,6 +39,7 @@ impl<'a> Event<'a> {
             Kind::Exit => fixed(record).map(|(process, _)| Self::Exit(process)),
             Kind::Listen => fixed(record).map(|(process, _)| Self::Listen(process)),
             Kind::Injection => fixed(record).map(|(record, _)| Self::Injection(record)),
+            Kind::Unconnected => fixed(record).map(|(record, _)| Self::Unconnected(record)),
         };
         event.ok_or(Malformed::Cut(kind))
     }
@@ -54,6 +55,7 @@ impl<'a> Event<'a> {
                 (process.as_bytes(), [&[]; 2])
             }
             Self::Injection(header) => (header.as_bytes(), [&[]; 2]),
+            Self::Unconnected(record) => (record.as_bytes(), [&[]; 2]),
         };
         record.extend_from_slice(fixed);
         for part in parts {

@@ -92,7 +92,8 @@ impl Masks {
             | Event::Fork(_)
             | Event::Exit(_)
             | Event::Listen(_)
-            | Event::Injection(_) => {}
+            | Event::Injection(_)
+            | Event::Unconnected(_) => {}
         }
     }
 
