@@ -8,8 +8,8 @@ use std::{
 };
 
 use tracer_tests::{
-    Agent, Folder, count_of, let_pass,
-    programs::{Program, curl, free_port},
+    Agent, Folder, count_for, count_of, let_pass,
+    programs::{Program, curl, free_port, held},
     receiver::{Received, Receiver},
     root, tracer_under_test, wait_until,
 };
@@ -422,5 +422,29 @@ fn traffic_without_sense_loses_no_first_record() {
     for missing in ["events.lost", "events.skipped", "connections.unknown_start", "bytes.lost"] {
         assert_eq!(count_of(&status, missing), 0, "{missing}: {:#}", status["totals"]);
     }
+    agent.stop();
+}
+
+#[test]
+fn connections_that_are_not_established_are_counted_by_process_and_reason() {
+    let folder = Folder::new();
+    let begin = folder.file("begin");
+    let script = root().join("tests/apps/raw/unconnected.py");
+    let mut client = held(&begin, &format!("/usr/bin/python3 {} {}", script.display(), free_port()));
+    let receiver = Receiver::start();
+    let agent = Agent::tracing(&[client.0.id()], &receiver);
+    std::fs::write(&begin, "").expect("written");
+    let mut said = [0; 5];
+    client.0.stdout.as_mut().expect("its output").read_exact(&mut said).expect("it has tried");
+    assert_eq!(&said, b"done\n");
+    let counts = |status: &serde_json::Value| {
+        ["refused", "abandoned", "unreached"].map(|reason| count_of(status, &format!("connections.{reason}")))
+    };
+    agent.wait_for("the counts", |status| counts(status) == [3, 2, 1]);
+    let status = agent.status();
+    let services = status["services"].as_array().expect("services");
+    let python = services.iter().find(|service| service["name"] == "unconnected").expect("the client");
+    let pid = python["pid"].as_u64().expect("a number") as u32;
+    assert_eq!(count_for(&status, pid, "connections.refused"), 3);
     agent.stop();
 }

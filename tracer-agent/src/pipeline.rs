@@ -7,7 +7,8 @@ mod undecided;
 
 use rustc_hash::FxHashSet;
 use tracer_common::{
-    CapturePolicy, GoPlan, InjectionOutcome, KERNEL_COUNTERS, KernelCounter, is_close_of_send,
+    CapturePolicy, GoPlan, InjectionOutcome, KERNEL_COUNTERS, KernelCounter, UnconnectedRecord,
+    is_close_of_send,
 };
 
 use self::undecided::Undecided;
@@ -297,6 +298,7 @@ impl Pipeline {
                 }
                 self.connections.header(header);
             }
+            Event::Unconnected(record) => handler.stage.unconnected(record),
         }
     }
 }
@@ -306,6 +308,19 @@ impl Stage {
     fn count(&mut self, pid: u32, counter: Counter, n: u64) {
         let pid = self.processes.instance(pid).map_or(pid, |instance| instance.pid);
         self.ledger.add(pid, counter, n);
+    }
+
+    /// A process wanted a connection and has none: it may have a request that nobody got.
+    fn unconnected(&mut self, record: &UnconnectedRecord) {
+        if self.excluded.contains(&record.pid) {
+            return self.count(record.pid, Counter::EventsExcluded, 1);
+        }
+        let counter = match i32::from(record.error) {
+            0 => Counter::ConnectionsAbandoned,
+            libc::ECONNREFUSED => Counter::ConnectionsRefused,
+            _ => Counter::ConnectionsUnreached,
+        };
+        self.count(record.pid, counter, 1);
     }
 
     fn kernel_counted(&mut self, values: &KernelCounters) {

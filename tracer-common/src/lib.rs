@@ -70,6 +70,8 @@ pub enum Kind {
     Injection = 8,
     /// [`TaskRecord`]: which task of a runtime makes the next call.
     Task = 9,
+    /// [`UnconnectedRecord`]: a connection that a selected process wanted to open did not come about.
+    Unconnected = 10,
 }
 
 impl Kind {
@@ -85,12 +87,13 @@ impl Kind {
             7 => Self::Listen,
             8 => Self::Injection,
             9 => Self::Task,
+            10 => Self::Unconnected,
             _ => return None,
         })
     }
 
     /// All kinds.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::Data,
         Self::Open,
         Self::Close,
@@ -100,6 +103,7 @@ impl Kind {
         Self::Listen,
         Self::Injection,
         Self::Task,
+        Self::Unconnected,
     ];
 
     /// Size of the record's fixed part. A variable number of bytes follows it: stream bytes or a name.
@@ -111,6 +115,7 @@ impl Kind {
             Self::Exec | Self::Fork | Self::Exit | Self::Listen => size_of::<ProcessRecord>(),
             Self::Injection => size_of::<InjectionRecord>(),
             Self::Task => size_of::<TaskRecord>(),
+            Self::Unconnected => size_of::<UnconnectedRecord>(),
         }
     }
 }
@@ -328,6 +333,26 @@ pub struct CloseRecord {
     pub send_end: u32,
     /// Sequence number behind the last byte read.
     pub receive_end: u32,
+}
+
+/// The end of a connection that was not established. It never had an [`OpenRecord`].
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[cfg_attr(
+    feature = "zerocopy",
+    derive(zerocopy::FromBytes, zerocopy::IntoBytes, zerocopy::Immutable, zerocopy::KnownLayout)
+)]
+#[repr(C)]
+pub struct UnconnectedRecord {
+    /// [`Kind::Unconnected`].
+    pub kind: u8,
+    /// Padding, always 0.
+    pub zero: u8,
+    /// The socket's error; 0 if the process closed the socket first.
+    pub error: u16,
+    /// Process that called `connect`.
+    pub pid: u32,
+    /// Time, `CLOCK_MONOTONIC`.
+    pub time_ns: u64,
 }
 
 /// An exec, fork, exit or listen of a process.

@@ -367,7 +367,14 @@ impl Discovery {
             Ok(Event::Exit(process)) => {
                 self.forget(process.pid);
             }
-            Ok(Event::Data(_) | Event::Open(_) | Event::Close(_) | Event::Injection(_) | Event::Task(_))
+            Ok(
+                Event::Data(_)
+                | Event::Open(_)
+                | Event::Close(_)
+                | Event::Injection(_)
+                | Event::Task(_)
+                | Event::Unconnected(_),
+            )
             | Err(_) => {}
         }
         tell.tell(decoded.into());

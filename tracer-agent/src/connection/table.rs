@@ -266,10 +266,10 @@ impl Table {
         if self.unannounced.len() >= MOST {
             self.unannounced.clear();
         }
-        self.unannounced.insert(header.connection);
+        let is_new = self.unannounced.insert(header.connection);
         // Of no length is the end of a stream that was closed before the process looked.
         if header.length > 0 {
-            out.count(header.pid, Counter::ConnectionsUnknownStart, 1);
+            out.count(header.pid, Counter::ConnectionsUnknownStart, u64::from(is_new));
             out.count(header.pid, Counter::BytesLost, u64::from(header.length));
         }
     }

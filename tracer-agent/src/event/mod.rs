@@ -8,7 +8,9 @@ pub mod wire;
 
 use std::fmt;
 
-use tracer_common::{CloseRecord, DataHeader, InjectionRecord, OpenRecord, ProcessRecord, TaskRecord};
+use tracer_common::{
+    CloseRecord, DataHeader, InjectionRecord, OpenRecord, ProcessRecord, TaskRecord, UnconnectedRecord,
+};
 use zerocopy::Unalign;
 
 pub use self::{
@@ -37,6 +39,8 @@ pub enum Event<'a> {
     Injection(InjectionRecord),
     /// Which task of a runtime reads or sends the request that follows.
     Task(TaskRecord),
+    /// A connection that a selected process wanted to open did not come about.
+    Unconnected(UnconnectedRecord),
 }
 
 /// Bytes that moved, and those of them that were copied.

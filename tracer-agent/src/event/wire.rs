@@ -40,6 +40,7 @@ impl<'a> Event<'a> {
             Kind::Listen => fixed(record).map(|(process, _)| Self::Listen(process)),
             Kind::Injection => fixed(record).map(|(record, _)| Self::Injection(record)),
             Kind::Task => fixed(record).map(|(record, _)| Self::Task(record)),
+            Kind::Unconnected => fixed(record).map(|(record, _)| Self::Unconnected(record)),
         };
         event.ok_or(Malformed::Cut(kind))
     }
@@ -56,6 +57,7 @@ impl<'a> Event<'a> {
             }
             Self::Injection(header) => (header.as_bytes(), [&[]; 2]),
             Self::Task(task) => (task.as_bytes(), [&[]; 2]),
+            Self::Unconnected(record) => (record.as_bytes(), [&[]; 2]),
         };
         record.extend_from_slice(fixed);
         for part in parts {

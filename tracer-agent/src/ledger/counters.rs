@@ -50,6 +50,9 @@ counters! {
     ConnectionsUnknownStart "connections.unknown_start" "connections whose first record was lost";
     ConnectionsEndUnseen "connections.end_unseen" "connections whose end was not seen: their last requests and bytes may be missing";
     ConnectionsEvicted "connections.evicted" "connections forgotten because the table was full";
+    ConnectionsRefused "connections.refused" "connections that were not established: the other end refused them";
+    ConnectionsUnreached "connections.unreached" "connections that were not established: nobody answered, or there was no way";
+    ConnectionsAbandoned "connections.abandoned" "connections that were not established: the process closed them first";
     ExchangesPaired "exchanges.paired" "requests with their response";
     ExchangesUnanswered "exchanges.unanswered" "requests that never got a complete response";
     ExchangesResponseUnseen "exchanges.response_unseen" "requests whose responses were not seen";

@@ -9,7 +9,7 @@ use aya_ebpf::{
 };
 use tracer_common::{
     CLOSE_ALL, CLOSE_EARLY, CLOSE_SEND, CLOSE_UNREAD, CloseRecord, KernelCounter, Kind, ProcessRecord,
-    RECEIVE,
+    RECEIVE, UnconnectedRecord,
 };
 
 use crate::{
@@ -106,6 +106,9 @@ unsafe fn closing(sk: *mut c_void, old: i32, what: u8) {
             unanswered(sk, connection.served_by);
         }
         if connection.flags & Connection::ANNOUNCED == 0 {
+            if what == CLOSE_ALL && old == state::SYN_SENT && connection.is_outgoing() {
+                unconnected(sk, connection.served_by);
+            }
             return;
         }
         let tcp: *const c_void = bpf_skc_to_tcp_sock(sk).cast_const().cast();
@@ -138,4 +141,23 @@ unsafe fn closing(sk: *mut c_void, old: i32, what: u8) {
         connection.lost = 0;
         entry.submit(submit_flags(false));
     }
+}
+
+/// A connection that was not established. The process that wanted it is told, as no span will tell it.
+#[inline(always)]
+unsafe fn unconnected(sk: *const c_void, pid: u32) {
+    let Some(mut entry) = reserve::<UnconnectedRecord>() else {
+        count(KernelCounter::LostData, 1);
+        return;
+    };
+    // SAFETY: as the caller's.
+    let (error, time_ns): (i32, u64) = unsafe { (load(sk, offset!(sock_err)), bpf_ktime_get_ns()) };
+    entry.write(UnconnectedRecord {
+        kind: Kind::Unconnected as u8,
+        zero: 0,
+        error: error as u16,
+        pid,
+        time_ns,
+    });
+    entry.submit(submit_flags(false));
 }

@@ -93,7 +93,8 @@ impl Masks {
             | Event::Exit(_)
             | Event::Listen(_)
             | Event::Injection(_)
-            | Event::Task(_) => {}
+            | Event::Task(_)
+            | Event::Unconnected(_) => {}
         }
     }
 
