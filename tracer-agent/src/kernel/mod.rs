@@ -103,8 +103,11 @@ pub struct Kernel {
 pub struct SelectionSwitch {
     selected: Arc<Words>,
     /// Processes that use io_uring; none if no request gets a trace header.
-    rings: Option<Arc<Mutex<HashMap<MapData, u32, u8>>>>,
+    rings: Option<Rings>,
 }
+
+/// The map of processes that use io_uring.
+type Rings = Arc<Mutex<HashMap<MapData, u32, u8>>>;
 
 impl SelectionSwitch {
     /// A switch that no kernel program sees.
@@ -321,8 +324,7 @@ impl Kernel {
     }
 }
 
-/// The map of processes that use io_uring.
-fn rings(ebpf: &mut Ebpf) -> Result<Arc<Mutex<HashMap<MapData, u32, u8>>>, KernelError> {
+fn rings(ebpf: &mut Ebpf) -> Result<Rings, KernelError> {
     let map = take(ebpf, "RINGS").and_then(|map| HashMap::try_from(map).map_err(load_error))?;
     Ok(Arc::new(Mutex::new(map)))
 }
