@@ -8,6 +8,7 @@ use std::{
     thread,
 };
 
+use tracer_agent::process::go::GoProgram;
 use tracer_tests::{
     Agent,
     programs::{Program, ask, go_service, run},
@@ -65,7 +66,10 @@ fn goroutines_are_read_whether_a_program_is_stripped_or_can_be_moved() {
         let program = go_service(name, &flags);
         let evidence = trace(&program, "fan-out", 80, CALLS, |port| ask(port, 0, 80, AT_ONCE));
         let children = evidence.iter().filter(|evidence| *evidence == "goroutine-child").count();
-        assert!(children >= 80 * CALLS * 99 / 100, "{name}: {children} of {}", 80 * CALLS);
+        // The first ones may be linked by "The only request", and a caller may not wait yet when it is read.
+        let calls = 80 * CALLS;
+        assert!(children >= calls * 95 / 100, "{name}: {children} of {calls}");
+        assert!(evidence.len() >= calls * 98 / 100, "{name}: {} of {calls}", evidence.len());
     }
 }
 
@@ -127,4 +131,40 @@ fn a_version_of_go_that_is_not_known_is_told_and_linked_as_other_programs() {
         evidence.iter().all(|evidence| evidence == "sole-request") && evidence.len() >= 20,
         "{evidence:?}"
     );
+}
+
+#[test]
+fn a_damaged_executable_is_read_or_refused() {
+    let whole = fs::read(go_service("stripped", &["-ldflags=-s -w"])).expect("built");
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("damaged");
+    let read = |bytes: &[u8]| {
+        fs::write(&path, bytes).expect("written");
+        // Whatever it says, it ends.
+        GoProgram::read(&fs::File::open(&path).expect("there"), || Some(0))
+    };
+    let intact = read(&whole).expect("readable").expect("Go built it");
+    let plan = intact.plan.expect("its version is known");
+    assert!(plan.write_loop != 0 && plan.last_id != 0, "{plan:?}");
+    for cut in [0, 1, 15, 63, 64, 100, 4096, whole.len() / 2, whole.len() - 1] {
+        let _ = read(&whole[..cut]);
+    }
+    let word = |at: usize| usize::from_le_bytes(whole[at..at + 8].try_into().expect("eight bytes"));
+    // The file's header, its table of sections, the head of the table of functions.
+    let mut places: Vec<usize> = (0..64).chain(word(40)..word(40) + 1024).collect();
+    let functions = [0xf1, 0xff, 0xff, 0xff, 0, 0, 1, 8];
+    let table = whole.windows(8).position(|bytes| bytes == functions).expect("the table of functions");
+    places.extend(table..table + 256);
+    let mut seed = 1_u64;
+    for at in places {
+        seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+        if seed >> 62 != 0 {
+            continue;
+        }
+        let mut bytes = whole.clone();
+        for (n, byte) in bytes[at..(at + 8).min(whole.len())].iter_mut().enumerate() {
+            *byte = (seed >> (8 * n)) as u8;
+        }
+        let _ = read(&bytes);
+    }
 }

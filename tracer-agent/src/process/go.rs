@@ -92,7 +92,7 @@ impl GoProgram {
     ///
     /// # Errors
     /// The file cannot be read.
-    pub(super) fn read(file: &File, base: impl FnOnce() -> Option<u64>) -> io::Result<Option<Self>> {
+    pub fn read(file: &File, base: impl FnOnce() -> Option<u64>) -> io::Result<Option<Self>> {
         /// An executable that is larger is not looked at.
         const MOST_BYTES: u64 = 4 << 30;
         let metadata = file.metadata()?;

@@ -42,6 +42,8 @@ pub(crate) struct Goroutines {
 struct Goroutine {
     creator: u64,
     start: u64,
+    /// When it was first seen.
+    since_ns: u64,
 }
 
 /// A time, and what tells later goroutines from earlier ones.
@@ -86,11 +88,11 @@ impl Goroutines {
 
     /// The server request that a goroutine has read and that is in flight: of several on one connection the first,
     /// since they are answered in order.
-    fn its_request<'a>(
+    fn its_request(
         task: u64,
         at_ns: u64,
-        in_flight: &'a [ServerRequest],
-    ) -> Result<Option<&'a ServerRequest>, Doubt> {
+        in_flight: &[ServerRequest],
+    ) -> Result<Option<&ServerRequest>, Doubt> {
         let mut first: Option<&ServerRequest> = None;
         for request in in_flight.iter().filter(|it| it.unit.task == task && it.start_ns <= at_ns) {
             match first {
@@ -118,9 +120,15 @@ impl Goroutines {
             if let Ok(Some(request)) = Self::its_request(task, client.start_ns, in_flight) {
                 let Some(birth) = self.births.get(&request.key) else { return Source::Unknown };
                 let is_younger = |id: &u64| *id > birth.last_id || self.unused.was(*id, birth.time_ns);
-                return match chain.iter().take(length + 1).all(is_younger) {
-                    true => Source::Request(request.key),
-                    false => Source::Outside,
+                let is_older = |id: &u64| {
+                    self.goroutines.get(id).is_some_and(|goroutine| goroutine.since_ns < birth.time_ns)
+                };
+                let chain = || chain.iter().take(length + 1);
+                return match (chain().all(is_younger), chain().any(is_older)) {
+                    (true, _) => Source::Request(request.key),
+                    (false, true) => Source::Outside,
+                    // Its number is one that a processor had taken before.
+                    (false, false) => Source::Unknown,
                 };
             }
             if self.heads.contains_key(&task) {
@@ -235,7 +243,7 @@ impl Strategy for Goroutines {
             self.goroutines.clear();
             self.heads.clear();
         }
-        self.goroutines.insert(task, Goroutine { creator, start });
+        self.goroutines.entry(task).or_insert(Goroutine { creator, start, since_ns: time_ns });
         self.unused.add(last_id, next_id, time_ns);
         if record.direction == RECEIVE && last_id != 0 {
             self.heads.insert(task, Moment { time_ns, last_id });

@@ -182,3 +182,25 @@ fn a_late_goroutine_is_not_of_the_only_request_that_is_open() {
     assert_eq!((link.parent, link.withheld), (None, Some(Withheld::OtherThread)));
     service.close(&request, second);
 }
+
+#[test]
+fn a_goroutine_that_may_be_older_than_the_request_does_not_speak_against_its_kind() {
+    let mut service = GoService::new();
+    let (one, other) = (service.connection().1, service.connection().1);
+    let (task, second) = (service.go(), service.go());
+    for round in 0..3 * Goroutines::ENOUGH as u64 {
+        let open = service.read(&other, second, round * 100);
+        // A processor has taken this number, and gives it out when the request is there.
+        let taken = service.go();
+        let request = service.read(&one, task, round * 100);
+        let unsure = service.call(taken, task, WORK);
+        let child = service.go();
+        let sure = service.call(child, task, WORK);
+        assert_eq!(evidence(&service.close(&unsure, 0)), None, "{round}");
+        let link = service.close(&sure, 0);
+        let is_known = round + 1 >= Goroutines::ENOUGH as u64;
+        assert_eq!(evidence(&link), is_known.then_some(Evidence::GoroutineChild), "{round}");
+        service.close(&request, task);
+        service.close(&open, second);
+    }
+}

@@ -1,19 +1,27 @@
 //! The file that a program is executed from, and whether that can work: nothing is started for one that cannot.
 
 use std::{
-    ffi::{CStr, OsStr},
+    ffi::{CStr, CString, OsStr},
     fs::File,
     io::{self, PipeWriter, Read},
     os::{fd::AsRawFd, unix::ffi::OsStrExt},
     path::{Path, PathBuf},
 };
 
-use super::{LaunchError, terminated, user::User};
+use super::{error::LaunchError, user::User};
 
 /// Scripts whose interpreter is a script (`exec_binprm`, `fs/exec.c`).
 const MOST_SCRIPTS: usize = 5;
 /// Bytes of a script that the kernel looks at (`BINPRM_BUF_SIZE`).
 const FIRST_LINE: u64 = 256;
+
+/// A text as system calls take it.
+///
+/// # Errors
+/// It has a zero in it.
+pub(super) fn terminated(text: &OsStr) -> io::Result<CString> {
+    CString::new(text.as_bytes()).map_err(io::Error::other)
+}
 
 /// The file that a shell would execute, which `user` may execute.
 ///

@@ -23,6 +23,7 @@ use rustix::{
 
 pub use self::error::LaunchError;
 use self::{
+    executable::terminated,
     terminal::Terminal,
     user::{User, run_as},
 };
@@ -341,10 +342,6 @@ impl ExitStatus {
             Self(libc::WEXITSTATUS(status))
         }
     }
-}
-
-fn terminated(text: &OsStr) -> io::Result<CString> {
-    CString::new(text.as_bytes()).map_err(io::Error::other)
 }
 
 #[cfg(test)]
