@@ -333,6 +333,7 @@ impl Stage {
         let told = [
             (Counter::EventsLost, lost),
             (Counter::EventsSkipped, gained(KernelCounter::Skipped)),
+            (Counter::TasksUnread, gained(KernelCounter::TaskUnread)),
             (Counter::SocketsUnix, gained(KernelCounter::UnixSocket)),
             (Counter::SocketsDatagram, gained(KernelCounter::Datagram)),
             (Counter::SocketsOther, gained(KernelCounter::OtherSocket)),

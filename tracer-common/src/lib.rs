@@ -704,10 +704,12 @@ pub enum KernelCounter {
     /// Program runs that the kernel skipped because the program was running already. The agent takes the number from
     /// the programs' statistics.
     Skipped = 10,
+    /// Requests that were read or sent in a process whose tasks are read, without a task.
+    TaskUnread = 11,
 }
 
 /// Number of [`KernelCounter`]s.
-pub const KERNEL_COUNTERS: u32 = 11;
+pub const KERNEL_COUNTERS: u32 = 12;
 
 /// Value in [`Offsets`] for a field that this kernel does not have.
 pub const ABSENT: u32 = u32::MAX;

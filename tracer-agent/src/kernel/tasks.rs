@@ -16,8 +16,8 @@ use super::{
     mmap::Words,
 };
 
-/// Words of a plan, and behind them two counts of the kernel programs: reads that gave a task, and those that did not.
-const WORDS: usize = size_of::<GoPlan>() / 8 + 2;
+/// Words of a plan.
+const WORDS: usize = size_of::<GoPlan>() / 8;
 
 /// The plans of the kernel programs.
 pub struct TaskPlans {

@@ -22,37 +22,27 @@ use crate::{
     select::Current,
 };
 
-/// Plans, and how their reads went.
+/// Plans, by process.
 #[map]
-static GO_PLANS: HashMap<u32, Entry> = HashMap::with_max_entries(1024, 1);
-
-#[repr(C)]
-struct Entry {
-    plan: GoPlan,
-    /// Reads that gave a goroutine, and those that did not.
-    read: u64,
-    failed: u64,
-}
+static GO_PLANS: HashMap<u32, GoPlan> = HashMap::with_max_entries(1024, 1);
 
 /// The goroutine that makes the running call. If it sends what another one waits for, the other one: 0 if that does not
 /// wait yet, or if none can be told. It is the address of its `runtime.g`.
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub extern "C" fn tracer_goroutine(sends: u64) -> u64 {
-    let Some(entry) = GO_PLANS.get_ptr_mut(Current::any().pid()) else { return 0 };
+    let Some(plan) = GO_PLANS.get_ptr(Current::any().pid()) else { return 0 };
     // SAFETY: a live map value; typed pointers; user memory is read through helpers.
     unsafe {
-        let plan = &(*entry).plan;
+        let plan = &*plan;
         let task: *const c_void = bpf_get_current_task_btf().cast_const().cast();
         let registers = bpf_task_pt_regs(task.cast_mut().cast()) as *const pt_regs;
         let goroutine = (*registers).r14;
         let stack_pointer = (*registers).rsp;
         let [begin, end] = stack_of(goroutine);
         if is_compat(registers) || stack_pointer < begin || stack_pointer >= end {
-            (*entry).failed += 1;
             return 0;
         }
-        (*entry).read += 1;
         let is_write_loop =
             sends != 0 && plan.write_loop != 0 && word(goroutine, plan.start) == plan.write_loop;
         if !is_write_loop {
@@ -73,9 +63,9 @@ pub extern "C" fn tracer_goroutine(sends: u64) -> u64 {
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub extern "C" fn tracer_goroutine_id(goroutine: u64) -> u64 {
-    let Some(entry) = GO_PLANS.get_ptr_mut(Current::any().pid()) else { return 0 };
+    let Some(plan) = GO_PLANS.get_ptr(Current::any().pid()) else { return 0 };
     // SAFETY: a live map value; user memory is read through a helper.
-    unsafe { if goroutine == 0 { 0 } else { word(goroutine, (*entry).plan.id) } }
+    unsafe { if goroutine == 0 { 0 } else { word(goroutine, (*plan).id) } }
 }
 
 /// Tells the goroutine at this address, which reads or sends a request. Returns its number.
@@ -83,12 +73,13 @@ pub extern "C" fn tracer_goroutine_id(goroutine: u64) -> u64 {
 #[inline(never)]
 pub extern "C" fn tracer_tell_goroutine(goroutine: u64, direction: u64, now: u64) -> u64 {
     let current = Current::any();
-    let Some(entry) = GO_PLANS.get_ptr_mut(current.pid()) else { return 0 };
+    let Some(plan) = GO_PLANS.get_ptr(current.pid()) else { return 0 };
     // SAFETY: a live map value; typed pointers; user memory is read through helpers.
     unsafe {
-        let plan = &(*entry).plan;
+        let plan = &*plan;
         let id = tracer_goroutine_id(goroutine);
         if id == 0 {
+            count(KernelCounter::TaskUnread, 1);
             return 0;
         }
         let task: *const c_void = bpf_get_current_task_btf().cast_const().cast();
