@@ -46,10 +46,6 @@ pub(crate) unsafe fn announce(
         record.connection = connection.number;
         record.time_ns = time_ns;
         let now = i32::from(load::<u8>(sk, offset!(sock_state)));
-        // Its end found no announced connection, and nothing will tell it again.
-        if now == state::CLOSE {
-            record.flags |= OPEN_CLOSED;
-        }
         let written: u32 = load(tcp, offset!(tcp_sock_write_seq));
         let copied: u32 = load(tcp, offset!(tcp_sock_copied_seq));
         let next: u32 = load(tcp, offset!(tcp_sock_snd_nxt));
@@ -97,9 +93,14 @@ pub(crate) unsafe fn announce(
             (&raw mut record.local_address).cast::<u32>().write(load(sk, offset!(sock_rcv_saddr)));
             (&raw mut record.remote_address).cast::<u32>().write(load(sk, offset!(sock_daddr)));
         }
+        // From here on the end is told, behind this record. An end before found no announced connection, and nothing
+        // will tell it again.
+        connection.flags |= Connection::ANNOUNCED;
+        if i32::from(load::<u8>(sk, offset!(sock_state))) == state::CLOSE {
+            record.flags |= OPEN_CLOSED;
+        }
     }
     entry.submit(submit_flags(false));
-    connection.flags |= Connection::ANNOUNCED;
 }
 
 /// How often [`first_received`] reads the two counters. Another CPU makes the two changes visible one after the other, and
