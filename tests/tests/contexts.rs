@@ -307,7 +307,7 @@ fn calls_of_services_without_tracing_carry_what_the_specification_wants() {
     let mut states = BTreeMap::new();
     for ((service, name), plain) in services.iter().zip(names).zip(&plain) {
         assert!(!plain.to_lowercase().contains("traceparent"), "{name}: {plain}");
-        // A process whose threads read what others work for is trusted after sixteen requests: so does Go's.
+        // A process whose threads read what others work for is trusted after sixteen requests.
         for _ in 0..WARM {
             ask(service.port, "");
             only(name);

@@ -80,16 +80,17 @@ fn patterns(backend: u16) -> Vec<Pattern> {
         pattern("Node, connection pool", node("pool"), 2, [1.0, 0.0]),
         pattern("Node, retries", node("retries"), 3, [1.0, 0.0]),
         pattern("Node, call after the answer", node("after"), 1, [0.0, 0.0]),
-        pattern("Go", go("goroutines"), 2, [1.0, 0.99]),
-        pattern("Go, 8 calls at once", go("fan-out"), 8, [1.0, 0.99]),
-        pattern("Go, 3 connections", go("limits"), 2, [1.0, 0.99]),
-        pattern("Go, semaphore", go("semaphore"), 2, [1.0, 0.99]),
+        // A few of a thousand callers do not wait yet when their request is sent: they are not known.
+        pattern("Go", go("goroutines"), 2, [1.0, 0.97]),
+        pattern("Go, 8 calls at once", go("fan-out"), 8, [1.0, 0.97]),
+        pattern("Go, 3 connections", go("limits"), 2, [1.0, 0.97]),
+        pattern("Go, semaphore", go("semaphore"), 2, [1.0, 0.97]),
         // The goroutines in between make no call: they are not seen.
         pattern("Go, goroutines in goroutines", go("nested"), 4, [1.0, 0.0]),
         pattern("Go, workers", go("workers"), 2, [1.0, 0.0]),
         pattern("Go, workers that a request starts", go("lazy"), 2, [0.0, 0.0]),
         pattern("Go, call after the answer", go("after"), 1, [0.0, 0.0]),
-        pattern("Go, timer", go("timer"), 2, [1.0, 0.5]),
+        pattern("Go, timer", go("timer"), 2, [1.0, 0.48]),
         pattern("nginx, connections kept", Program::nginx_before(backend), 1, [1.0, 1.0]),
         // What HAProxy takes more than milliseconds to pass on stays unclear: on a busy machine that happens.
         pattern("HAProxy, connections kept", Program::haproxy_before(backend), 1, [1.0, 0.95]),
