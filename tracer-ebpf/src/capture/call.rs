@@ -153,11 +153,12 @@ pub(crate) unsafe fn moved<const HOOK: u8>(sk: *mut c_void, ret: i32, flags: i32
             let begins = header.flags & FLAG_TURN != 0 || connection.budget == HEAD_BUDGET - 1;
             let is_client = connection.is_outgoing();
             if begins && (direction == SEND || !is_client) {
-                let goroutine = tracer_goroutine(u64::from(direction));
+                let pid = u64::from(current.pid());
+                let goroutine = tracer_goroutine(pid, u64::from(direction));
                 header.task = if is_client == (direction == SEND) {
                     tracer_tell_goroutine(goroutine, u64::from(direction), now)
                 } else {
-                    tracer_goroutine_id(goroutine)
+                    tracer_goroutine_id(pid, goroutine)
                 };
             }
         }

@@ -117,7 +117,8 @@ unsafe fn candidate(client: &mut ClientRequest, current: Current) -> u64 {
                 client.evidence = u64::from(EVIDENCE_UNIT);
             }
             PROFILE_GOROUTINES => {
-                let task = tracer_goroutine_id(tracer_goroutine(1));
+                let pid = u64::from(current.pid());
+                let task = tracer_goroutine_id(pid, tracer_goroutine(pid, 1));
                 if task == 0
                     || !working(current.of_task(task), &mut client.parent)
                     || client.parent.shared != 0

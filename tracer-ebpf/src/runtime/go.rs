@@ -27,11 +27,12 @@ use crate::{
 static GO_PLANS: HashMap<u32, GoPlan> = HashMap::with_max_entries(1024, 1);
 
 /// The goroutine that makes the running call. If it sends what another one waits for, the other one: 0 if that does not
-/// wait yet, or if none can be told. It is the address of its `runtime.g`.
+/// wait yet, or if none can be told. It is the address of its `runtime.g`. Programs that may not ask for the process
+/// (before 6.10: `sock_ops`) call this too.
 #[unsafe(no_mangle)]
 #[inline(never)]
-pub extern "C" fn tracer_goroutine(sends: u64) -> u64 {
-    let Some(plan) = GO_PLANS.get_ptr(Current::any().pid()) else { return 0 };
+pub extern "C" fn tracer_goroutine(pid: u64, sends: u64) -> u64 {
+    let Some(plan) = GO_PLANS.get_ptr(pid as u32) else { return 0 };
     // SAFETY: a live map value; typed pointers; user memory is read through helpers.
     unsafe {
         let plan = &*plan;
@@ -62,8 +63,8 @@ pub extern "C" fn tracer_goroutine(sends: u64) -> u64 {
 /// Number of the goroutine at this address; 0 if it cannot be read.
 #[unsafe(no_mangle)]
 #[inline(never)]
-pub extern "C" fn tracer_goroutine_id(goroutine: u64) -> u64 {
-    let Some(plan) = GO_PLANS.get_ptr(Current::any().pid()) else { return 0 };
+pub extern "C" fn tracer_goroutine_id(pid: u64, goroutine: u64) -> u64 {
+    let Some(plan) = GO_PLANS.get_ptr(pid as u32) else { return 0 };
     // SAFETY: a live map value; user memory is read through a helper.
     unsafe { if goroutine == 0 { 0 } else { word(goroutine, (*plan).id) } }
 }
@@ -77,7 +78,7 @@ pub extern "C" fn tracer_tell_goroutine(goroutine: u64, direction: u64, now: u64
     // SAFETY: a live map value; typed pointers; user memory is read through helpers.
     unsafe {
         let plan = &*plan;
-        let id = tracer_goroutine_id(goroutine);
+        let id = tracer_goroutine_id(u64::from(current.pid()), goroutine);
         if id == 0 {
             count(KernelCounter::TaskUnread, 1);
             return 0;
