@@ -11,8 +11,9 @@ use std::{
 };
 
 use object::{
-    Object, ObjectKind, ObjectSection, ObjectSegment, ReadCache,
-    read::elf::{ElfFile64, ElfSection64},
+    LittleEndian, ReadCache, ReadRef,
+    elf::{ET_EXEC, FileHeader64, PT_LOAD, SectionHeader64},
+    read::elf::{FileHeader, ProgramHeader, SectionHeader},
 };
 use serde::{Deserialize, Serialize};
 use tracer_common::GoPlan;
@@ -31,7 +32,7 @@ pub struct GoProgram {
 }
 
 /// What is the same in all programs of some minor versions of Go 1. The offsets are those of the structures' debugging
-/// information: `cargo xtask go-offsets` prints them.
+/// information (DWARF) in programs that each version built.
 const LAYOUTS: [(Range<u32>, GoPlan); 6] = [
     (18..21, GoPlan { creator: 0, start: 312, written: 128, ..LAYOUT_1_21 }),
     (21..22, LAYOUT_1_21),
@@ -95,24 +96,80 @@ impl GoProgram {
     pub fn read(file: &File, base: impl FnOnce() -> Option<u64>) -> io::Result<Option<Self>> {
         /// An executable that is larger is not looked at.
         const MOST_BYTES: u64 = 4 << 30;
+        /// Where an ELF header tells the number of program headers, and that of sections (elf(5)).
+        const SEGMENTS_AT: usize = 56;
+        const SECTIONS_AT: usize = 60;
+        /// Of a file with more of either, or that tells their number elsewhere, none is read.
+        const ENTRIES: Range<u16> = 1..4096;
         let metadata = file.metadata()?;
         if !metadata.is_file() || metadata.size() > MOST_BYTES {
             return Ok(None);
         }
-        let mut magic = [0; 6];
-        file.read_exact_at(&mut magic, 0)?;
-        if magic != *b"\x7fELF\x02\x01" {
+        let mut head = [0; 64];
+        file.read_exact_at(&mut head, 0)?;
+        // A file may claim tables of any length.
+        let entries = |at: usize| u16::from_le_bytes([head[at], head[at + 1]]);
+        let is_plain = [SEGMENTS_AT, SECTIONS_AT].iter().all(|at| ENTRIES.contains(&entries(*at)));
+        if !head.starts_with(b"\x7fELF\x02\x01") || !is_plain {
             return Ok(None);
         }
         let cache = ReadCache::new(file);
-        let Ok(elf) = ElfFile64::<object::LittleEndian, _>::parse(&cache) else { return Ok(None) };
+        let Some(elf) = Elf::parse(&cache) else { return Ok(None) };
         let Some(version) = version(&elf) else { return Ok(None) };
         let plan = plan(&elf, &version, base);
         Ok(Some(Self { version, is_read: plan.is_some(), plan }))
     }
 }
 
-type Elf<'a> = ElfFile64<'a, object::LittleEndian, &'a ReadCache<&'a File>>;
+type Data<'d> = &'d ReadCache<&'d File>;
+
+/// The parts of an executable that are looked at. Its symbols are not read: there may be any number.
+struct Elf<'d> {
+    header: &'d FileHeader64<LittleEndian>,
+    sections: &'d [SectionHeader64<LittleEndian>],
+    /// The names of the sections.
+    names: &'d [u8],
+    data: Data<'d>,
+}
+
+impl<'d> Elf<'d> {
+    fn parse(data: Data<'d>) -> Option<Self> {
+        /// Names of sections that are longer, together, are not read.
+        const MOST_BYTES: u64 = 64 << 10;
+        let header = FileHeader64::<LittleEndian>::parse(data).ok()?;
+        let sections = header.section_headers(LittleEndian, data).ok()?;
+        let names = sections.get(usize::from(header.e_shstrndx.get(LittleEndian)))?;
+        let size = names.sh_size(LittleEndian);
+        let names = bytes_of(data, names, 0, size.min(MOST_BYTES))?;
+        Some(Self { header, sections, names, data })
+    }
+
+    fn section(&self, name: &[u8]) -> Option<&'d SectionHeader64<LittleEndian>> {
+        self.sections.iter().find(|section| {
+            let rest = self.names.get(section.sh_name(LittleEndian) as usize..);
+            rest.is_some_and(|rest| rest.split(|byte| *byte == 0).next() == Some(name))
+        })
+    }
+
+    /// Address of the first byte that is loaded.
+    fn first_address(&self) -> Option<u64> {
+        let segments = self.header.program_headers(LittleEndian, self.data).ok()?;
+        let loaded = segments.iter().filter(|segment| segment.p_type(LittleEndian) == PT_LOAD);
+        loaded.map(|segment| segment.p_vaddr(LittleEndian)).min()
+    }
+}
+
+/// Bytes of a section, from `at` on.
+fn bytes_of<'d>(
+    data: Data<'d>,
+    section: &SectionHeader64<LittleEndian>,
+    at: u64,
+    length: u64,
+) -> Option<&'d [u8]> {
+    let (offset, size) = section.file_range(LittleEndian)?;
+    let end = at.checked_add(length)?;
+    (end <= size).then(|| data.read_bytes_at(offset.checked_add(at)?, length).ok())?
+}
 
 /// The version of Go that built a program (`.go.buildinfo`, Go 1.18 and later).
 fn version(elf: &Elf<'_>) -> Option<String> {
@@ -120,8 +177,8 @@ fn version(elf: &Elf<'_>) -> Option<String> {
     /// Flag: the version follows the header.
     const INLINE: u8 = 2;
     const HEADER_BYTES: usize = 32;
-    let section = elf.section_by_name(".go.buildinfo")?;
-    let bytes = section.data_range(section.address(), section.size().min(4096)).ok()??;
+    let section = elf.section(b".go.buildinfo")?;
+    let bytes = bytes_of(elf.data, section, 0, section.sh_size(LittleEndian).min(4096))?;
     let at = memchr::memmem::find(bytes, MAGIC)?;
     let info = bytes.get(at..)?;
     if info.get(15)? & INLINE == 0 {
@@ -142,12 +199,9 @@ fn minor(version: &str) -> Option<u32> {
 fn plan(elf: &Elf<'_>, version: &str, base: impl FnOnce() -> Option<u64>) -> Option<GoPlan> {
     let minor = minor(version)?;
     let (_, layout) = LAYOUTS.iter().find(|(versions, _)| versions.contains(&minor))?;
-    let base = match elf.kind() {
-        ObjectKind::Executable => 0,
-        _ => {
-            let first = elf.segments().map(|segment| segment.address()).min()?;
-            base()?.wrapping_sub(first & !0xfff)
-        }
+    let base = match elf.header.e_type(LittleEndian) {
+        ET_EXEC => 0,
+        _ => base()?.wrapping_sub(elf.first_address()? & !0xfff),
     };
     let functions = Functions::read(elf)?;
     let moved = |address: u64| address.wrapping_add(base);
@@ -159,8 +213,9 @@ fn plan(elf: &Elf<'_>, version: &str, base: impl FnOnce() -> Option<u64>) -> Opt
 }
 
 /// The functions of a program that are asked for, from its `.gopclntab`.
-struct Functions<'d, 'f> {
-    text: ElfSection64<'d, 'f, object::LittleEndian, &'d ReadCache<&'d File>>,
+struct Functions<'d> {
+    data: Data<'d>,
+    text: &'d SectionHeader64<LittleEndian>,
     /// Address and end of each.
     newproc: Option<Range<u64>>,
     write_loop: Option<u64>,
@@ -168,20 +223,22 @@ struct Functions<'d, 'f> {
     of_dial: Vec<Range<u64>>,
 }
 
-impl<'d, 'f> Functions<'d, 'f> {
+impl<'d> Functions<'d> {
     /// Reads the table of Go 1.18 and later (`src/internal/abi/symtab.go`, `src/debug/gosym/pclntab.go`).
-    fn read(elf: &'f Elf<'d>) -> Option<Self> {
+    fn read(elf: &Elf<'d>) -> Option<Self> {
         /// A table that is longer is not looked at.
         const MOST_BYTES: u64 = 128 << 20;
         /// Of Go 1.18 and 1.19, and of later versions.
         const MAGICS: [u32; 2] = [0xffff_fff0, 0xffff_fff1];
-        let table =
-            elf.section_by_name(".gopclntab").or_else(|| elf.section_by_name(".data.rel.ro.gopclntab"))?;
-        let text = elf.section_by_name(".text")?;
-        if table.size() > MOST_BYTES {
+        /// Closures of one function that are looked at: it has seven.
+        const MOST_CLOSURES: usize = 64;
+        let table = elf.section(b".gopclntab").or_else(|| elf.section(b".data.rel.ro.gopclntab"))?;
+        let text = elf.section(b".text")?;
+        let size = table.sh_size(LittleEndian);
+        if size > MOST_BYTES {
             return None;
         }
-        let table = table.data().ok()?;
+        let table = bytes_of(elf.data, table, 0, size)?;
         let word = |index: usize| u64_at(table, 8 + 8 * index);
         if !MAGICS.contains(&u32_at(table, 0)?) || table.get(7) != Some(&8) {
             return None;
@@ -190,19 +247,21 @@ impl<'d, 'f> Functions<'d, 'f> {
         let names = table.get(usize::try_from(word(3)?).ok()?..)?;
         let entries = table.get(usize::try_from(word(7)?).ok()?..)?;
         // Where the linker leaves the address to the loader, Go's code begins with the section.
-        let begin = word(2).filter(|address| *address != 0).unwrap_or(text.address());
-        let mut found = Self { text, newproc: None, write_loop: None, of_dial: Vec::new() };
+        let begin = word(2).filter(|address| *address != 0).unwrap_or(text.sh_addr(LittleEndian));
+        let mut found = Self { data: elf.data, text, newproc: None, write_loop: None, of_dial: Vec::new() };
         for index in 0..usize::try_from(count).ok()? {
             let entry = |at: usize| u32_at(entries, 8 * index + at);
             let (start, info, end) = (entry(0)?, entry(4)?, entry(8)?);
             let name = u32_at(entries, usize::try_from(info).ok()?.checked_add(4)?)?;
             let name = names.get(usize::try_from(name).ok()?..)?;
-            let range = begin + u64::from(start)..begin + u64::from(end);
+            let range = begin.wrapping_add(start.into())..begin.wrapping_add(end.into());
             if name.starts_with(b"runtime.newproc1\0") {
                 found.newproc = Some(range);
             } else if name.starts_with(b"net/http.(*persistConn).writeLoop\0") {
                 found.write_loop = Some(range.start);
-            } else if name.starts_with(b"net/http.(*Transport).dialConn.") {
+            } else if name.starts_with(b"net/http.(*Transport).dialConn.")
+                && found.of_dial.len() < MOST_CLOSURES
+            {
                 found.of_dial.push(range);
             }
         }
@@ -213,7 +272,8 @@ impl<'d, 'f> Functions<'d, 'f> {
         /// None of the functions that are looked at is longer.
         const MOST_BYTES: u64 = 1 << 20;
         let length = range.end.checked_sub(range.start).filter(|length| *length <= MOST_BYTES)?;
-        self.text.data_range(range.start, length).ok()?
+        let at = range.start.checked_sub(self.text.sh_addr(LittleEndian))?;
+        bytes_of(self.data, self.text, at, length)
     }
 
     /// Where a goroutine of the write loop starts: in the closure that calls it.
@@ -224,7 +284,7 @@ impl<'d, 'f> Functions<'d, 'f> {
             let Some(code) = self.code(range) else { return false };
             memchr::memchr_iter(CALL, code).any(|at| {
                 let distance = u32_at(code, at + 1).map(|distance| i64::from(distance as i32));
-                let next = range.start + at as u64 + 5;
+                let next = range.start.wrapping_add(at as u64 + 5);
                 distance.is_some_and(|distance| next.wrapping_add_signed(distance) == write_loop)
             })
         };
@@ -243,7 +303,8 @@ impl<'d, 'f> Functions<'d, 'f> {
                 return None;
             };
             let distance = i32::from_le_bytes(*distance);
-            (form & 0xc7 == 5).then_some((range.start + at as u64 + 11).wrapping_add_signed(distance.into()))
+            (form & 0xc7 == 5)
+                .then_some(range.start.wrapping_add(at as u64 + 11).wrapping_add_signed(distance.into()))
         })
     }
 }

@@ -263,6 +263,7 @@ impl Strategy for Goroutines {
             |other: &ServerRequest| other.unit.task == task && other.key.connection != request.key.connection;
         if others.iter().any(is_other) {
             self.doubt.get_or_insert(Doubt::Interleaved);
+            self.release();
         }
     }
 
