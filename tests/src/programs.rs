@@ -75,11 +75,18 @@ impl Program {
     /// nginx as a proxy that keeps its connections to the backend at this port; the path of a request for
     /// `/r/N` becomes `/c/N/0`.
     pub fn nginx_before(backend: u16) -> Self {
-        let port = free_port();
+        let server = "location / { rewrite ^/r/(.*)$ /c/$1/0 break; proxy_pass http://backend; KEPT }";
+        Self::nginx_rewriting(backend, server)
+    }
+
+    /// nginx with a `server` block of its own and the backend at this port as upstream `backend`; `KEPT` stands for what
+    /// keeps connections to it.
+    pub fn nginx_rewriting(backend: u16, server: &str) -> Self {
         let upstream = format!("upstream backend {{ server 127.0.0.1:{backend}; keepalive 16; }}");
-        let server = "location / { rewrite ^/r/(.*)$ /c/$1/0 break; proxy_pass http://backend; \
-                      proxy_http_version 1.1; proxy_set_header Connection ''; }";
-        Self::start("nginx", port, |folder| nginx_command("nginx", folder, port, &upstream, server))
+        Self::nginx_with(
+            &upstream,
+            &server.replace("KEPT", "proxy_http_version 1.1; proxy_set_header Connection '';"),
+        )
     }
 
     /// The backend that the services of `tests/apps/labelled` call, on this address.

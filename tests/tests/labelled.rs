@@ -55,46 +55,86 @@ const RANGE: u32 = 10_000;
 const PHASES: [(u32, u32, u32, bool); 4] =
     [(1, 20, 0, true), (1, 40, 1000, false), (8, 120, 2000, true), (8, 120, 5000, false)];
 
+/// All, or those whose names begin as the variable `TRACER_PATTERNS` says.
 fn patterns(backend: u16) -> Vec<Pattern> {
     let address = format!("127.0.0.1:{backend}");
     let python = |way| Program::of_way(&["/usr/bin/python3", "service.py"], way, &address);
     let node = |way| Program::of_way(&["node", "service.js"], way, &address);
     let go_program = go_service("service", &[]);
     let go = |way| Program::of_way(&[&go_program], way, &address);
-    let pattern = |name, program, calls, recall| Pattern { name, program, calls, recall };
-    vec![
-        pattern("thread per request", python("threads"), 2, [1.0, 1.0]),
-        pattern("thread per request, retries", python("retries"), 3, [1.0, 1.0]),
-        pattern("thread per request, 8 threads call", python("fan-out"), 8, [1.0, 0.0]),
-        pattern("thread per request, call after the answer", python("after"), 1, [0.0, 0.0]),
-        pattern("thread pool, connection pool", python("pool"), 2, [1.0, 1.0]),
-        pattern("prefork", python("prefork"), 2, [1.0, 1.0]),
-        pattern("pool that hands calls over", python("hand-over"), 2, [1.0, 0.0]),
-        pattern("pool that helps while it waits", python("helping"), 2, [1.0, 0.0]),
-        pattern("pool that begins to hand over", python("changing"), 2, [1.0, 0.0]),
-        pattern("one thread, requests interleaved", python("interleaved"), 2, [1.0, 0.0]),
-        pattern("asyncio", python("event-loop"), 2, [1.0, 0.0]),
-        pattern("Node, callbacks", node("callbacks"), 2, [1.0, 0.0]),
-        pattern("Node, promises", node("promises"), 2, [1.0, 0.0]),
-        pattern("Node, 8 calls at once", node("fan-out"), 8, [1.0, 0.0]),
-        pattern("Node, connection pool", node("pool"), 2, [1.0, 0.0]),
-        pattern("Node, retries", node("retries"), 3, [1.0, 0.0]),
-        pattern("Node, call after the answer", node("after"), 1, [0.0, 0.0]),
+    let nginx = |server| Program::nginx_rewriting(backend, server);
+    let only = std::env::var("TRACER_PATTERNS").unwrap_or_default();
+    let pattern = |name: &'static str, program: &dyn Fn() -> Program, calls, recall| {
+        name.starts_with(&only).then(|| Pattern { name, program: program(), calls, recall })
+    };
+    let all = [
+        pattern("thread per request", &|| python("threads"), 2, [1.0, 1.0]),
+        pattern("thread per request, retries", &|| python("retries"), 3, [1.0, 1.0]),
+        pattern("thread per request, 8 threads call", &|| python("fan-out"), 8, [1.0, 0.0]),
+        pattern("thread per request, call after the answer", &|| python("after"), 1, [0.0, 0.0]),
+        pattern("thread pool, connection pool", &|| python("pool"), 2, [1.0, 1.0]),
+        pattern("prefork", &|| python("prefork"), 2, [1.0, 1.0]),
+        pattern("pool that hands calls over", &|| python("hand-over"), 2, [1.0, 0.0]),
+        pattern("pool that helps while it waits", &|| python("helping"), 2, [1.0, 0.0]),
+        pattern("pool that begins to hand over", &|| python("changing"), 2, [1.0, 0.0]),
+        pattern("one thread, requests interleaved", &|| python("interleaved"), 2, [1.0, 0.0]),
+        pattern("asyncio", &|| python("event-loop"), 2, [1.0, 0.0]),
+        pattern("Node, callbacks", &|| node("callbacks"), 2, [1.0, 0.0]),
+        pattern("Node, promises", &|| node("promises"), 2, [1.0, 0.0]),
+        pattern("Node, 8 calls at once", &|| node("fan-out"), 8, [1.0, 0.0]),
+        pattern("Node, connection pool", &|| node("pool"), 2, [1.0, 0.0]),
+        pattern("Node, retries", &|| node("retries"), 3, [1.0, 0.0]),
+        pattern("Node, call after the answer", &|| node("after"), 1, [0.0, 0.0]),
         // A few of a thousand callers do not wait yet when their request is sent: they are not known.
-        pattern("Go", go("goroutines"), 2, [1.0, 0.97]),
-        pattern("Go, 8 calls at once", go("fan-out"), 8, [1.0, 0.97]),
-        pattern("Go, 3 connections", go("limits"), 2, [1.0, 0.97]),
-        pattern("Go, semaphore", go("semaphore"), 2, [1.0, 0.97]),
+        pattern("Go", &|| go("goroutines"), 2, [1.0, 0.97]),
+        pattern("Go, 8 calls at once", &|| go("fan-out"), 8, [1.0, 0.97]),
+        pattern("Go, 3 connections", &|| go("limits"), 2, [1.0, 0.97]),
+        pattern("Go, semaphore", &|| go("semaphore"), 2, [1.0, 0.97]),
         // The goroutines in between make no call: they are not seen.
-        pattern("Go, goroutines in goroutines", go("nested"), 4, [1.0, 0.0]),
-        pattern("Go, workers", go("workers"), 2, [1.0, 0.0]),
-        pattern("Go, workers that a request starts", go("lazy"), 2, [0.0, 0.0]),
-        pattern("Go, call after the answer", go("after"), 1, [0.0, 0.0]),
-        pattern("Go, timer", go("timer"), 2, [1.0, 0.48]),
-        pattern("nginx, connections kept", Program::nginx_before(backend), 1, [1.0, 1.0]),
+        pattern("Go, goroutines in goroutines", &|| go("nested"), 4, [1.0, 0.0]),
+        pattern("Go, workers", &|| go("workers"), 2, [1.0, 0.0]),
+        pattern("Go, workers that a request starts", &|| go("lazy"), 2, [0.0, 0.0]),
+        pattern("Go, call after the answer", &|| go("after"), 1, [0.0, 0.0]),
+        pattern("Go, timer", &|| go("timer"), 2, [1.0, 0.48]),
+        pattern("nginx, connections kept", &|| Program::nginx_before(backend), 1, [1.0, 1.0]),
+        pattern(
+            "nginx, prefix replaced",
+            &|| nginx("location /r/ { proxy_pass http://backend/c/; KEPT }"),
+            1,
+            [1.0, 1.0],
+        ),
+        pattern(
+            "nginx, a connection for each call",
+            &|| nginx("location ~ ^/r/(\\d+)$ { proxy_pass http://backend/c/$1/0; }"),
+            1,
+            [1.0, 1.0],
+        ),
+        pattern(
+            "nginx, auth_request",
+            &|| {
+                nginx(
+                    "location ~ ^/r/(\\d+)$ { set $n $1; auth_request /auth; proxy_pass http://backend/c/$1/0; KEPT } \
+             location = /auth { internal; proxy_pass http://backend/c/$n/1; KEPT }",
+                )
+            },
+            2,
+            [1.0, 1.0],
+        ),
+        pattern(
+            "nginx, mirror",
+            &|| {
+                nginx(
+                    "location ~ ^/r/(\\d+)$ { set $n $1; mirror /mirror; proxy_pass http://backend/c/$1/0; KEPT } \
+             location = /mirror { internal; proxy_pass http://backend/c/$n/1; }",
+                )
+            },
+            2,
+            [1.0, 1.0],
+        ),
         // What HAProxy takes more than milliseconds to pass on stays unclear: on a busy machine that happens.
-        pattern("HAProxy, connections kept", Program::haproxy_before(backend), 1, [1.0, 0.95]),
-    ]
+        pattern("HAProxy, connections kept", &|| Program::haproxy_before(backend), 1, [1.0, 0.95]),
+    ];
+    all.into_iter().flatten().collect()
 }
 
 /// The number of the request that a path belongs to.
@@ -214,15 +254,27 @@ fn no_link_is_wrong_and_all_that_can_be_known_are_made() {
     let status = agent.status();
     let services = status["services"].as_array().expect("services");
     for (pattern, profile, why) in [
-        (0, "threads", "overlapping exchanges"),
-        (4, "threads", "overlapping exchanges"),
-        (6, "unknown", "a thread without a request made calls while others were open"),
-        (8, "unknown", "a thread without a request made calls while others were open"),
-        (9, "unknown", "a thread read a request while it worked for another"),
-        (17, "goroutines", "requests with their goroutine"),
-        (27, "proxy", "haproxy"),
+        ("thread per request", "threads", "overlapping exchanges"),
+        ("thread pool, connection pool", "threads", "overlapping exchanges"),
+        (
+            "pool that hands calls over",
+            "unknown",
+            "a thread without a request made calls while others were open",
+        ),
+        (
+            "pool that begins to hand over",
+            "unknown",
+            "a thread without a request made calls while others were open",
+        ),
+        (
+            "one thread, requests interleaved",
+            "unknown",
+            "a thread read a request while it worked for another",
+        ),
+        ("Go", "goroutines", "requests with their goroutine"),
+        ("HAProxy, connections kept", "proxy", "haproxy"),
     ] {
-        let pattern: &Pattern = &patterns[pattern];
+        let Some(pattern) = patterns.iter().find(|other| other.name == pattern) else { continue };
         let service = services.iter().find(|service| service["pid"] == pattern.program.pid());
         let found = &service.expect("its service")["profiles"][0];
         assert_eq!(found["profile"], profile, "{}", pattern.name);

@@ -7,7 +7,7 @@ mod undecided;
 
 use rustc_hash::FxHashSet;
 use tracer_common::{
-    CapturePolicy, GoPlan, InjectionOutcome, KERNEL_COUNTERS, KernelCounter, UnconnectedRecord,
+    CapturePolicy, InjectionOutcome, KERNEL_COUNTERS, KernelCounter, TaskPlan, UnconnectedRecord,
     is_close_of_send,
 };
 
@@ -48,7 +48,9 @@ pub trait Feedback {
     /// A process of this program has shown how the program's threads work.
     fn shown(&mut self, _program: RememberedProgram, _shown: Shown) {}
     /// How the tasks of a process are read; none if they are not, or if the process is gone.
-    fn task_plan(&mut self, _pid: u32, _plan: Option<&GoPlan>) {}
+    fn task_plan(&mut self, _pid: u32, _plan: Option<&TaskPlan>) {}
+    /// A process made another, whose tasks are read in the same way.
+    fn task_plan_forked(&mut self, _parent: u32, _pid: u32) {}
     /// Time has passed, and what came of it was told.
     fn tick(&mut self) {}
 }
@@ -190,11 +192,13 @@ impl Pipeline {
                 let instance = self.stage.processes.instance(facts.pid);
                 let service = instance.map(|instance| instance.resource.service_name.as_str());
                 let program = facts.digest_of_program().map(|digest| Program::new(digest, service));
-                match &facts.go {
-                    Some(go) if go.is_read => self.stage.correlator.go_program(facts.pid, program),
+                match &facts.tasks {
+                    Some(tasks) if tasks.is_read => {
+                        self.stage.correlator.tasks(facts.pid, tasks.runtime, program);
+                    }
                     _ => self.stage.correlator.program(facts.pid, &facts.exe, program),
                 }
-                let plan = facts.go.as_ref().and_then(|go| go.plan.as_ref());
+                let plan = facts.tasks.as_ref().and_then(|tasks| tasks.plan.as_ref());
                 out.feedback.task_plan(facts.pid, plan);
             }
             Input::Remembered(programs) => {
@@ -277,6 +281,7 @@ impl Pipeline {
                 handler.stage.excluded.remove(&process.pid);
                 handler.stage.processes.fork(process.parent, process.pid);
                 handler.stage.correlator.fork(process.parent, process.pid);
+                handler.out.feedback.task_plan_forked(process.parent, process.pid);
             }
             Event::Exit(process) => {
                 handler.stage.excluded.remove(&process.pid);

@@ -1,5 +1,22 @@
 //! Tasks of runtimes: how the kernel programs read them from a process's memory, and what they report.
 
+/// Words of a process's plan in the kernel's map, after the word that tells the runtime.
+pub const PLAN_WORDS: usize = 15;
+
+/// The first word of a plan: goroutines, by a [`GoPlan`].
+pub const RUNTIME_GO: u64 = 1;
+/// See [`RUNTIME_GO`]: the client's connection, by nginx's request structure.
+pub const RUNTIME_NGINX: u64 = 2;
+
+/// How the task that makes a system call is read in one process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TaskPlan {
+    /// A Go program.
+    Go(GoPlan),
+    /// nginx: its structures are the same in all versions.
+    Nginx,
+}
+
 /// How the goroutine that makes a system call is read in a process that runs a Go program: offsets of fields in Go's own
 /// structures, bytes, and two addresses.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -33,8 +50,9 @@ pub struct GoPlan {
     pub last_id: u64,
 }
 
-/// A goroutine reads the head of a server request or sends a client request. It comes before the data record of that
-/// call.
+const _: () = assert!(size_of::<GoPlan>() <= PLAN_WORDS * 8);
+
+/// A task reads the head of a server request or sends a client request. It comes before the data record of that call.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[cfg_attr(
     feature = "zerocopy",
@@ -46,21 +64,42 @@ pub struct TaskRecord {
     pub kind: u8,
     /// [`RECEIVE`](crate::RECEIVE) or [`SEND`](crate::SEND).
     pub direction: u8,
+    /// Low byte of the plan's first word (`RUNTIME_*`).
+    pub runtime: u8,
     /// Always 0.
-    pub zero: u16,
+    pub zero: u8,
     /// Process, in the initial namespace.
     pub pid: u32,
     /// Time, `CLOCK_MONOTONIC`.
     pub time_ns: u64,
     /// The task; of a request that another one sends for it, the one that waits.
     pub task: u64,
-    /// The task that made it; 0 if that is not known.
+    /// What the runtime tells of it: [`GoTask`].
+    pub facts: [u64; 4],
+}
+
+/// What is told of a goroutine.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct GoTask {
+    /// The goroutine that made it; 0 if that is not known.
     pub creator: u64,
     /// Address of the function that it runs.
     pub start: u64,
-    /// No task that exists has a higher number; 0 if that is not known.
+    /// No goroutine that exists has a higher number; 0 if that is not known.
     pub last_id: u64,
-    /// The next task that is made on the same processor gets this number, if its batch is not used up; 0 if that is not
-    /// known.
+    /// The next goroutine that is made on the same processor gets this number, if its batch is not used up; 0 if that
+    /// is not known.
     pub next_id: u64,
+}
+
+impl GoTask {
+    /// As a record has it.
+    pub const fn facts(self) -> [u64; 4] {
+        [self.creator, self.start, self.last_id, self.next_id]
+    }
+
+    /// What a record tells.
+    pub const fn from_facts([creator, start, last_id, next_id]: [u64; 4]) -> Self {
+        Self { creator, start, last_id, next_id }
+    }
 }

@@ -69,8 +69,10 @@ impl Current {
     /// The unit in the place of this thread in a process whose tasks are read; this thread if `task` is 0.
     #[inline(always)]
     pub(crate) fn of_task(self, task: u64) -> Self {
+        // Tasks of different processes have the same numbers, and share no slots then.
+        let mixed = task as u32 ^ self.pid().wrapping_mul(0x9e37_79b1);
         // No process has a number with the highest bit.
-        if task == 0 { self } else { Self(self.0 >> 32 << 32 | 1 << 63 | task & 0xffff_ffff) }
+        if task == 0 { self } else { Self(self.0 >> 32 << 32 | 1 << 63 | u64::from(mixed)) }
     }
 
     /// Process in the high half, thread in the low.

@@ -1,6 +1,6 @@
 //! The word back: to the kernel programs, and to what outlives the agent.
 
-use tracer_common::{CapturePolicy, GoPlan};
+use tracer_common::{CapturePolicy, TaskPlan};
 
 use super::remembered::Remembered;
 use crate::{
@@ -90,9 +90,15 @@ impl Feedback for KernelFeedback {
         }
     }
 
-    fn task_plan(&mut self, pid: u32, plan: Option<&GoPlan>) {
+    fn task_plan(&mut self, pid: u32, plan: Option<&TaskPlan>) {
         if let Some(tasks) = &mut self.tasks {
             tasks.set(pid, plan);
+        }
+    }
+
+    fn task_plan_forked(&mut self, parent: u32, pid: u32) {
+        if let Some(tasks) = &mut self.tasks {
+            tasks.fork(parent, pid);
         }
     }
 

@@ -1,7 +1,9 @@
 //! The context of a new request: from what it carries, from the other end, from the header that was injected
 //! into it, or as a root.
 
-use tracer_common::{EVIDENCE_GOROUTINE, EVIDENCE_PROXY, EVIDENCE_SOLE_REQUEST, EVIDENCE_UNIT};
+use tracer_common::{
+    EVIDENCE_GOROUTINE, EVIDENCE_PROXY, EVIDENCE_REQUEST_STRUCTURE, EVIDENCE_SOLE_REQUEST, EVIDENCE_UNIT,
+};
 
 use super::{
     forwarded::Carries,
@@ -109,6 +111,7 @@ impl Contexts {
             EVIDENCE_UNIT => Evidence::Unit,
             EVIDENCE_PROXY => Evidence::Proxy,
             EVIDENCE_GOROUTINE => Evidence::Goroutine,
+            EVIDENCE_REQUEST_STRUCTURE => Evidence::RequestStructure,
             EVIDENCE_SOLE_REQUEST => Evidence::SoleRequest,
             _ => Evidence::ForwardedHeader,
         };

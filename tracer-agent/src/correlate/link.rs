@@ -20,6 +20,8 @@ pub enum Evidence {
     Goroutine,
     /// It was sent for a goroutine that was made while this server request was open, by the one that works for it.
     GoroutineChild,
+    /// nginx keeps the client request with the connection of this server request.
+    RequestStructure,
     /// A proxy sent the client request for this server request.
     Proxy,
     /// It was the only server request that the process had in flight.
@@ -27,13 +29,14 @@ pub enum Evidence {
 }
 
 impl Evidence {
-    pub(super) const ALL: [Self; 8] = [
+    pub(super) const ALL: [Self; 9] = [
         Self::Header,
         Self::Wire,
         Self::ForwardedHeader,
         Self::Unit,
         Self::Goroutine,
         Self::GoroutineChild,
+        Self::RequestStructure,
         Self::Proxy,
         Self::SoleRequest,
     ];
@@ -47,6 +50,7 @@ impl Evidence {
             Self::Unit => "unit",
             Self::Goroutine => "goroutine",
             Self::GoroutineChild => "goroutine-child",
+            Self::RequestStructure => "request-structure",
             Self::Proxy => "proxy",
             Self::SoleRequest => "sole-request",
         }

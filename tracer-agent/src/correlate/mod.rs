@@ -49,7 +49,10 @@ pub use self::{
 };
 use tracer_common::TaskRecord;
 
-use crate::exchange::{ConnectionFacts, Direction, Exchange, Kind, Opened, Outcome, Unit};
+use crate::{
+    exchange::{ConnectionFacts, Direction, Exchange, Kind, Opened, Outcome, Unit},
+    process::tasks::TaskRuntime,
+};
 
 /// Processes of this host that a request goes through.
 const LONGEST_CHAIN: usize = 32;
@@ -96,9 +99,9 @@ impl Correlator {
         self.processes.insert(pid, process, &self.rules, self.now_ns);
     }
 
-    /// A process runs a Go program, whose goroutines are read.
-    pub fn go_program(&mut self, pid: u32, program: Option<Program>) {
-        let mut process = Process::of_go();
+    /// A process runs a program whose tasks are read.
+    pub fn tasks(&mut self, pid: u32, runtime: TaskRuntime, program: Option<Program>) {
+        let mut process = Process::of_runtime(runtime);
         if let Some(program) = program {
             process.set_program(program);
         }

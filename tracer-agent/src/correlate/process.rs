@@ -10,12 +10,13 @@ use super::{
     profile::Profile,
     programs::{Program, Programs, Shown},
     seen::RecentIds,
-    strategy::{
-        Attribution, Attributions, ClientRequest, ServerRequest, Strategy, choose, goroutines::Goroutines,
-    },
+    strategy::{Attribution, Attributions, ClientRequest, ServerRequest, Strategy, choose},
     withheld::Withheld,
 };
-use crate::exchange::{Exchange, Outcome, Unit};
+use crate::{
+    exchange::{Exchange, Outcome, Unit},
+    process::tasks::TaskRuntime,
+};
 
 /// One process.
 #[derive(Debug)]
@@ -67,9 +68,9 @@ impl Process {
         Self::with(choose::for_program(executable))
     }
 
-    /// A process that runs a Go program.
-    pub(super) fn of_go() -> Self {
-        Self::with(Box::new(Goroutines::default()))
+    /// A process that runs a program whose tasks are read.
+    pub(super) fn of_runtime(runtime: TaskRuntime) -> Self {
+        Self::with(choose::for_runtime(runtime))
     }
 
     /// A task of it reads or sends the request that comes next.

@@ -6,8 +6,8 @@ use aya::{
     Ebpf,
     maps::{HashMap, MapData},
 };
-use rustc_hash::FxHashSet;
-use tracer_common::{GoPlan, SELECTION_WORDS};
+use rustc_hash::FxHashMap;
+use tracer_common::{PLAN_WORDS, RUNTIME_GO, RUNTIME_NGINX, SELECTION_WORDS, TaskPlan};
 use zerocopy::IntoBytes;
 
 use super::{
@@ -16,42 +16,56 @@ use super::{
     mmap::Words,
 };
 
-/// Words of a plan.
-const WORDS: usize = size_of::<GoPlan>() / 8;
-
 /// The plans of the kernel programs.
 pub struct TaskPlans {
     planned: Words,
-    plans: HashMap<MapData, u32, [u64; WORDS]>,
-    /// Processes that have one.
-    pids: FxHashSet<u32>,
+    plans: HashMap<MapData, u32, [u64; PLAN_WORDS + 1]>,
+    /// The plans that are in the map.
+    known: FxHashMap<u32, TaskPlan>,
 }
 
 impl TaskPlans {
     pub(super) fn new(ebpf: &mut Ebpf) -> Result<Self, KernelError> {
         let planned = Words::map(map(ebpf, "PLANNED")?, SELECTION_WORDS)?;
-        let plans = take(ebpf, "GO_PLANS").and_then(|map| HashMap::try_from(map).map_err(load_error))?;
-        Ok(Self { planned, plans, pids: FxHashSet::default() })
+        let plans = take(ebpf, "PLANS").and_then(|map| HashMap::try_from(map).map_err(load_error))?;
+        Ok(Self { planned, plans, known: FxHashMap::default() })
     }
 
     /// The tasks of a process are read so, or no longer.
-    pub fn set(&mut self, pid: u32, plan: Option<&GoPlan>) {
+    pub fn set(&mut self, pid: u32, plan: Option<&TaskPlan>) {
         let (word, bit) = (pid / 64, 1 << (pid % 64));
         let Some(plan) = plan else {
-            if self.pids.remove(&pid) {
+            if self.known.remove(&pid).is_some() {
                 self.planned.clear_bits(word, bit);
                 let _ = self.plans.remove(&pid);
             }
             return;
         };
-        let mut words = [0; WORDS];
-        for (to, from) in words.iter_mut().zip(plan.as_bytes().chunks_exact(8)) {
-            *to = from.first_chunk().copied().map_or(0, u64::from_ne_bytes);
-        }
         // A full map leaves the process without a plan.
-        if self.plans.insert(pid, words, 0).is_ok() {
-            self.pids.insert(pid);
+        if self.plans.insert(pid, words(plan), 0).is_ok() {
+            self.known.insert(pid, *plan);
             self.planned.set_bits(word, bit);
         }
     }
+
+    /// A process made another, whose tasks are read in the same way.
+    pub fn fork(&mut self, parent: u32, pid: u32) {
+        let plan = self.known.get(&parent).copied();
+        self.set(pid, plan.as_ref());
+    }
+}
+
+/// A plan as the kernel programs read it: the runtime, and what it takes to read its tasks.
+fn words(plan: &TaskPlan) -> [u64; PLAN_WORDS + 1] {
+    let (runtime, bytes): (u64, &[u8]) = match plan {
+        TaskPlan::Go(plan) => (RUNTIME_GO, plan.as_bytes()),
+        TaskPlan::Nginx => (RUNTIME_NGINX, &[]),
+    };
+    let mut words = [0; PLAN_WORDS + 1];
+    let [first, rest @ ..] = &mut words;
+    *first = runtime;
+    for (to, from) in rest.iter_mut().zip(bytes.chunks_exact(8)) {
+        *to = from.first_chunk().copied().map_or(0, u64::from_ne_bytes);
+    }
+    words
 }

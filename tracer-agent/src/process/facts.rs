@@ -14,12 +14,13 @@ use std::{
 };
 
 use serde::{Deserialize, Serialize};
+use tracer_common::TaskPlan;
 
 use super::{
-    executable,
-    go::GoProgram,
+    executable, go,
     named_file::{self, Credentials},
     runtime::{Runtime, file_name, runtime},
+    tasks::{TaskProgram, TaskRuntime},
 };
 
 /// Bytes read of a command line or an environment: both may be megabytes.
@@ -63,8 +64,8 @@ pub struct ProcessFacts {
     pub unit: Option<String>,
     /// Digest of its executable (its build id, or which file it is) and its command line.
     pub program: Option<u64>,
-    /// What it runs, if Go built that.
-    pub go: Option<GoProgram>,
+    /// What it runs, if that has tasks of its own.
+    pub tasks: Option<TaskProgram>,
 }
 
 impl ProcessFacts {
@@ -193,16 +194,19 @@ impl Proc {
         let executable = executable::identity(&self.path(facts.pid, "exe")).ok();
         facts.program =
             executable.map(|executable| digest(std::iter::once(&executable[..]).chain(arguments)));
-        facts.go = self.go_program(facts.pid);
+        facts.tasks = self.task_program(facts.pid, &facts.exe);
         if matches!(runtime(file_name(&facts.exe)), Runtime::Node | Runtime::Deno) {
             facts.package = self.package(facts.pid);
         }
     }
 
-    /// What a process runs, if Go built it.
-    pub fn go_program(&self, pid: u32) -> Option<GoProgram> {
+    /// What a process runs, if that has tasks of its own; `exe` is the path of its executable.
+    pub fn task_program(&self, pid: u32, exe: &str) -> Option<TaskProgram> {
+        if matches!(file_name(exe), "nginx" | "angie") {
+            return Some(TaskProgram::new(TaskRuntime::Nginx, String::new(), Some(TaskPlan::Nginx)));
+        }
         let file = File::open(self.path(pid, "exe")).ok()?;
-        GoProgram::read(&file, || self.base(pid)).ok()?
+        go::read(&file, || self.base(pid)).ok()?
     }
 
     /// Where the beginning of the executable's file is in the process's memory.

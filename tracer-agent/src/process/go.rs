@@ -15,21 +15,9 @@ use object::{
     elf::{ET_EXEC, FileHeader64, PT_LOAD, SectionHeader64},
     read::elf::{FileHeader, ProgramHeader, SectionHeader},
 };
-use serde::{Deserialize, Serialize};
-use tracer_common::GoPlan;
+use tracer_common::{GoPlan, TaskPlan};
 
-/// A Go program, as a process runs it.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default)]
-pub struct GoProgram {
-    /// Version of Go, such as `1.26.8`.
-    pub version: String,
-    /// Its goroutines are read: there is a plan.
-    pub is_read: bool,
-    /// How goroutines are read; none if that is not known for the version, or if the program lacks what it takes.
-    #[serde(skip)]
-    pub plan: Option<GoPlan>,
-}
+use super::tasks::{TaskProgram, TaskRuntime};
 
 /// What is the same in all programs of some minor versions of Go 1. The offsets are those of the structures' debugging
 /// information (DWARF) in programs that each version built.
@@ -76,49 +64,36 @@ const LAYOUT_1_21: GoPlan = GoPlan {
     last_id: 0,
 };
 
-impl GoProgram {
-    /// What is known of its goroutines, in words.
-    pub fn explain(&self) -> String {
-        match self.is_read {
-            true => format!("It is built by Go {}, and its goroutines are read.", self.version),
-            false => format!(
-                "It is built by Go {}, of which goroutines are not read: its calls are linked as those of other programs.",
-                self.version
-            ),
-        }
+/// The program in an executable; none if Go did not build it. Addresses in it are moved by `base` when it runs,
+/// if the file allows that.
+///
+/// # Errors
+/// The file cannot be read.
+pub(super) fn read(file: &File, base: impl FnOnce() -> Option<u64>) -> io::Result<Option<TaskProgram>> {
+    /// An executable that is larger is not looked at.
+    const MOST_BYTES: u64 = 4 << 30;
+    /// Where an ELF header tells the number of program headers, and that of sections (elf(5)).
+    const SEGMENTS_AT: usize = 56;
+    const SECTIONS_AT: usize = 60;
+    /// Of a file with more of either, or that tells their number elsewhere, none is read.
+    const ENTRIES: Range<u16> = 1..4096;
+    let metadata = file.metadata()?;
+    if !metadata.is_file() || metadata.size() > MOST_BYTES {
+        return Ok(None);
     }
-
-    /// The program in an executable; none if Go did not build it. Addresses in it are moved by `base` when it runs,
-    /// if the file allows that.
-    ///
-    /// # Errors
-    /// The file cannot be read.
-    pub fn read(file: &File, base: impl FnOnce() -> Option<u64>) -> io::Result<Option<Self>> {
-        /// An executable that is larger is not looked at.
-        const MOST_BYTES: u64 = 4 << 30;
-        /// Where an ELF header tells the number of program headers, and that of sections (elf(5)).
-        const SEGMENTS_AT: usize = 56;
-        const SECTIONS_AT: usize = 60;
-        /// Of a file with more of either, or that tells their number elsewhere, none is read.
-        const ENTRIES: Range<u16> = 1..4096;
-        let metadata = file.metadata()?;
-        if !metadata.is_file() || metadata.size() > MOST_BYTES {
-            return Ok(None);
-        }
-        let mut head = [0; 64];
-        file.read_exact_at(&mut head, 0)?;
-        // A file may claim tables of any length.
-        let entries = |at: usize| u16::from_le_bytes([head[at], head[at + 1]]);
-        let is_plain = [SEGMENTS_AT, SECTIONS_AT].iter().all(|at| ENTRIES.contains(&entries(*at)));
-        if !head.starts_with(b"\x7fELF\x02\x01") || !is_plain {
-            return Ok(None);
-        }
-        let cache = ReadCache::new(file);
-        let Some(elf) = Elf::parse(&cache) else { return Ok(None) };
-        let Some(version) = version(&elf) else { return Ok(None) };
-        let plan = plan(&elf, &version, base);
-        Ok(Some(Self { version, is_read: plan.is_some(), plan }))
+    let mut head = [0; 64];
+    file.read_exact_at(&mut head, 0)?;
+    // A file may claim tables of any length.
+    let entries = |at: usize| u16::from_le_bytes([head[at], head[at + 1]]);
+    let is_plain = [SEGMENTS_AT, SECTIONS_AT].iter().all(|at| ENTRIES.contains(&entries(*at)));
+    if !head.starts_with(b"\x7fELF\x02\x01") || !is_plain {
+        return Ok(None);
     }
+    let cache = ReadCache::new(file);
+    let Some(elf) = Elf::parse(&cache) else { return Ok(None) };
+    let Some(version) = version(&elf) else { return Ok(None) };
+    let plan = plan(&elf, &version, base);
+    Ok(Some(TaskProgram::new(TaskRuntime::Go, version, plan.map(TaskPlan::Go))))
 }
 
 type Data<'d> = &'d ReadCache<&'d File>;

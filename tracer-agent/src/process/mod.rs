@@ -8,7 +8,7 @@ mod executable;
 pub mod execution;
 pub mod facts;
 pub mod glob;
-pub mod go;
+mod go;
 pub mod holders;
 pub mod identity;
 #[expect(unsafe_code, reason = "between fork and exec only system calls are allowed")]
@@ -19,3 +19,4 @@ mod runtime;
 pub mod selector;
 mod socket_diag;
 pub mod table;
+pub mod tasks;

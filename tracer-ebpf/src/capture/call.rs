@@ -29,10 +29,7 @@ use crate::{
         pressure::send_failed,
     },
     ring::{count, reserve, submit_flags},
-    runtime::{
-        go::{tracer_goroutine, tracer_goroutine_id, tracer_tell_goroutine},
-        has_plan,
-    },
+    runtime::{Part, has_plan, tracer_task},
     select::Current,
 };
 
@@ -151,15 +148,8 @@ pub(crate) unsafe fn moved<const HOOK: u8>(sk: *mut c_void, ret: i32, flags: i32
         if has_plan(current) {
             // Go's server reads the first byte of a request alone, if it comes while another one is worked on.
             let begins = header.flags & FLAG_TURN != 0 || connection.budget == HEAD_BUDGET - 1;
-            let is_client = connection.is_outgoing();
-            if begins && (direction == SEND || !is_client) {
-                let pid = u64::from(current.pid());
-                let goroutine = tracer_goroutine(pid, u64::from(direction));
-                header.task = if is_client == (direction == SEND) {
-                    tracer_tell_goroutine(goroutine, u64::from(direction), now)
-                } else {
-                    tracer_goroutine_id(pid, goroutine)
-                };
+            if begins {
+                header.task = tracer_task(Part::of(direction, connection.is_outgoing()) as u64, now);
             }
         }
         let discarded = flags & MSG_TRUNC != 0 && direction == RECEIVE;

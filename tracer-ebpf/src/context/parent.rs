@@ -3,8 +3,9 @@
 
 use aya_ebpf::helpers::generated::bpf_ktime_get_ns;
 use tracer_common::{
-    EVIDENCE_GOROUTINE, EVIDENCE_PROXY, EVIDENCE_SOLE_REQUEST, EVIDENCE_UNIT, MAX_STATE, PROFILE_DEFERRED,
-    PROFILE_GOROUTINES, PROFILE_PROXY, PROFILE_SOLE_OWN, PROFILE_SOLE_REQUEST, PROFILE_THREADS, RECEIVE,
+    EVIDENCE_GOROUTINE, EVIDENCE_PROXY, EVIDENCE_REQUEST_STRUCTURE, EVIDENCE_SOLE_REQUEST, EVIDENCE_UNIT,
+    MAX_STATE, PROFILE_DEFERRED, PROFILE_GOROUTINES, PROFILE_PROXY, PROFILE_SOLE_OWN, PROFILE_SOLE_REQUEST,
+    PROFILE_THREADS, RECEIVE,
 };
 
 use crate::{
@@ -23,7 +24,7 @@ use crate::{
         layout::{reads_other_contexts, samples_by_parent, trace_id},
         words::{copy, read_now},
     },
-    runtime::go::{tracer_goroutine, tracer_goroutine_id},
+    runtime::{has_plan, tracer_sending_task},
     scratch::{Scratch, scratch_at, tracer_trace_parent, tracer_tracestate},
     select::Current,
 };
@@ -117,8 +118,7 @@ unsafe fn candidate(client: &mut ClientRequest, current: Current) -> u64 {
                 client.evidence = u64::from(EVIDENCE_UNIT);
             }
             PROFILE_GOROUTINES => {
-                let pid = u64::from(current.pid());
-                let task = tracer_goroutine_id(pid, tracer_goroutine(pid, 1));
+                let task = tracer_sending_task(u64::from(current.pid()));
                 if task == 0
                     || !working(current.of_task(task), &mut client.parent)
                     || client.parent.shared != 0
@@ -128,12 +128,20 @@ unsafe fn candidate(client: &mut ClientRequest, current: Current) -> u64 {
                 client.evidence = u64::from(EVIDENCE_GOROUTINE);
             }
             PROFILE_PROXY => {
-                if client.opened_for.connection != 0 {
+                let task = if has_plan(current) { tracer_sending_task(u64::from(current.pid())) } else { 0 };
+                if task != 0 {
+                    if !working(current.of_task(task), &mut client.parent) {
+                        return ROOT_IF_IDLE;
+                    }
+                    client.evidence = u64::from(EVIDENCE_REQUEST_STRUCTURE);
+                } else if client.opened_for.connection != 0 {
                     copy(&client.opened_for, &mut client.parent);
                 } else if !proxy_parent(current, &mut client.parent) {
                     return ROOT_IF_IDLE;
                 }
-                client.evidence = u64::from(EVIDENCE_PROXY);
+                if task == 0 {
+                    client.evidence = u64::from(EVIDENCE_PROXY);
+                }
             }
             PROFILE_SOLE_REQUEST | PROFILE_SOLE_OWN => {
                 let Some(serving) = SERVING.get_ptr(current.pid()) else { return ROOT };

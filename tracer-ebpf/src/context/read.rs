@@ -11,6 +11,7 @@ use crate::{
     },
     ids::ServedRequest,
     memory::user::Buffers,
+    runtime,
     select::Current,
 };
 
@@ -36,7 +37,7 @@ pub(crate) unsafe fn read_request(
 
 /// [`read_request`] with packed parameters: the high half of `lengths` is the number of bytes at `from`, the low half
 /// that of the whole call. The halves of `places` are the positions of the first byte and of the response. The lowest
-/// bits of `how` are `begins` and `is_closed`, the others the goroutine that reads.
+/// bits of `how` are `begins` and `is_closed`, the others the task that reads.
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub extern "C" fn tracer_request(
@@ -91,7 +92,11 @@ pub extern "C" fn tracer_request(
             used: 0,
             shared: 0,
         };
-        set_working(current.of_task(how >> 2), &served, false);
+        let task = how >> 2;
+        set_working(current.of_task(task), &served, false);
+        if runtime::is_of_thread_too(task) {
+            set_working(current, &served, false);
+        }
         if begins && is_request && !is_closed {
             connection.flags |= Connection::SERVING;
             connection.served_by = current.pid();

@@ -1,11 +1,20 @@
 //! Which strategy fits a program.
 
-use super::{Strategy, proxy::Proxy, threads::Threads};
+use super::{Strategy, goroutines::Goroutines, proxy::Proxy, threads::Threads};
+use crate::process::tasks::TaskRuntime;
 
 /// The strategy for a process that runs this executable.
 pub(crate) fn for_program(executable: &str) -> Box<dyn Strategy> {
     match Proxy::known(executable) {
         Some(proxy) => Box::new(proxy),
         None => Box::new(Threads::default()),
+    }
+}
+
+/// The strategy for a process whose tasks are read.
+pub(crate) fn for_runtime(runtime: TaskRuntime) -> Box<dyn Strategy> {
+    match runtime {
+        TaskRuntime::Go => Box::new(Goroutines::default()),
+        TaskRuntime::Nginx => for_program("nginx"),
     }
 }

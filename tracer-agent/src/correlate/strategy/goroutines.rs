@@ -5,7 +5,7 @@
 //! all later ones is of a kind that also calls when nothing above it has a request.
 
 use rustc_hash::{FxHashMap, FxHashSet};
-use tracer_common::{PROFILE_GOROUTINES, RECEIVE, TaskRecord};
+use tracer_common::{GoTask, PROFILE_GOROUTINES, RECEIVE, TaskRecord};
 
 use super::{Attribution, Attributions, ClientRequest, ServerRequest, Strategy};
 use crate::{
@@ -238,7 +238,8 @@ impl Strategy for Goroutines {
     }
 
     fn task(&mut self, record: &TaskRecord) {
-        let TaskRecord { task, creator, start, time_ns, last_id, next_id, .. } = *record;
+        let TaskRecord { task, time_ns, .. } = *record;
+        let GoTask { creator, start, last_id, next_id } = GoTask::from_facts(record.facts);
         if self.goroutines.len() >= Self::MOST && !self.goroutines.contains_key(&task) {
             self.goroutines.clear();
             self.heads.clear();

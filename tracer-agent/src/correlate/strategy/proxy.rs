@@ -16,6 +16,7 @@ use crate::{
         link::Evidence,
         open::{AnswerOf, Key},
         profile::Profile,
+        withheld::Withheld,
     },
     exchange::{Kind, Unit},
     short_bytes::ShortBytes,
@@ -33,8 +34,12 @@ enum Order {
 }
 
 /// Executables that are proxies.
-const PROXIES: &[(&str, Order)] =
-    &[("nginx", Order::Immediate), ("haproxy", Order::Batched), ("envoy", Order::Any)];
+const PROXIES: &[(&str, Order)] = &[
+    ("nginx", Order::Immediate),
+    ("angie", Order::Immediate),
+    ("haproxy", Order::Batched),
+    ("envoy", Order::Any),
+];
 /// Threads of a proxy that are remembered.
 const THREADS: usize = 1024;
 /// Server requests of a thread with which an upstream request is compared.
@@ -94,6 +99,8 @@ struct PendingServerRequest {
     may_have_lost: bool,
     /// An earlier request of its connection is to be answered first.
     is_queued: bool,
+    /// It was read before an earlier request of its connection was answered.
+    was_queued: bool,
 }
 
 /// Whether a server request has had its upstream request.
@@ -275,6 +282,7 @@ impl Strategy for Proxy {
             may_continue: false,
             may_have_lost: false,
             is_queued,
+            was_queued: is_queued,
         });
     }
 
@@ -371,6 +379,20 @@ impl Strategy for Proxy {
         if client.kind != Kind::Call {
             return Attributions::default();
         }
+        if client.unit.task != 0 {
+            match self.of_client(client, in_flight) {
+                OfClient::One(key) => {
+                    self.attributed(client, key);
+                    let this = Some((key, Evidence::RequestStructure));
+                    return Attributions { this, ..Attributions::default() };
+                }
+                OfClient::None => {
+                    let withheld = (!in_flight.is_empty()).then_some(Withheld::Ambiguous);
+                    return Attributions { withheld, is_certain: true, ..Attributions::default() };
+                }
+                OfClient::Several => {}
+            }
+        }
         let mut found = Attributions::default();
         for (server_request, client_request) in self.sent(client, !in_flight.is_empty()) {
             if client_request == client.key {
@@ -381,6 +403,36 @@ impl Strategy for Proxy {
             }
         }
         found
+    }
+}
+
+/// What a client's connection has in flight.
+enum OfClient {
+    /// This server request alone.
+    One(Key),
+    /// No server request that is known.
+    None,
+    /// Several: an upstream request may still be for the first when the second is worked on.
+    Several,
+}
+
+impl Proxy {
+    /// The server request of the client's connection that nginx keeps with an upstream request. Of two connections that had
+    /// one number, the later is the client's.
+    fn of_client(&mut self, client: &ClientRequest<'_>, in_flight: &[ServerRequest]) -> OfClient {
+        let its = || {
+            in_flight.iter().filter(|it| it.unit.task == client.unit.task && it.start_ns <= client.start_ns)
+        };
+        let Some(last) = its().max_by_key(|request| request.start_ns) else { return OfClient::None };
+        match its().filter(|it| it.key.connection == last.key.connection).count() {
+            1 if !self.was_queued(last) => OfClient::One(last.key),
+            _ => OfClient::Several,
+        }
+    }
+
+    fn was_queued(&mut self, request: &ServerRequest) -> bool {
+        let thread = self.threads.get_mut(&request.unit.tid);
+        thread.and_then(|thread| thread.find(request.key)).is_some_and(|waiting| waiting.was_queued)
     }
 }
 

@@ -1,6 +1,6 @@
 //! Goroutines that work for the server requests that they have read, or that were made for them.
 
-use tracer_common::{Kind as RecordKind, RECEIVE, SEND, TaskRecord};
+use tracer_common::{GoTask, Kind as RecordKind, RECEIVE, SEND, TaskRecord};
 
 use super::*;
 use crate::correlate::strategy::goroutines::Goroutines;
@@ -22,7 +22,7 @@ struct GoService {
 impl GoService {
     fn new() -> Self {
         let mut world = World::new();
-        world.correlator.go_program(PID, None);
+        world.correlator.tasks(PID, TaskRuntime::Go, None);
         Self { world, last_id: 1024, next_connection: 100 }
     }
 
@@ -44,9 +44,7 @@ impl GoService {
             pid: PID,
             time_ns: self.world.now(),
             task,
-            creator,
-            start,
-            last_id: self.last_id,
+            facts: GoTask { creator, start, last_id: self.last_id, next_id: 0 }.facts(),
             ..TaskRecord::default()
         };
         self.world.correlator.task(&record);

@@ -1,0 +1,56 @@
+//! Programs whose tasks are read: what runs them, and how its tasks are found in the memory of a process.
+
+#![forbid(unsafe_code)]
+
+use serde::{Deserialize, Serialize};
+use tracer_common::TaskPlan;
+
+/// What a process runs, if that has tasks of its own.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TaskProgram {
+    /// What runs the tasks.
+    pub runtime: TaskRuntime,
+    /// Its version, such as `1.26.8`; empty if that is not known.
+    #[serde(default)]
+    pub version: String,
+    /// Its tasks are read: there is a plan.
+    pub is_read: bool,
+    /// How they are read; none if that is not known for the version, or if the program lacks what it takes.
+    #[serde(skip)]
+    pub plan: Option<TaskPlan>,
+}
+
+/// What runs tasks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum TaskRuntime {
+    /// Goroutines of a Go program.
+    Go,
+    /// Requests of nginx, by the client's connection.
+    Nginx,
+}
+
+impl TaskProgram {
+    /// A program with this plan, or without one.
+    pub(super) fn new(runtime: TaskRuntime, version: String, plan: Option<TaskPlan>) -> Self {
+        Self { runtime, version, is_read: plan.is_some(), plan }
+    }
+
+    /// What is known of its tasks, in words.
+    pub fn explain(&self) -> String {
+        let Self { runtime, version, is_read, .. } = self;
+        match (runtime, is_read) {
+            (TaskRuntime::Go, true) => {
+                format!("It is built by Go {version}, and its goroutines are read.")
+            }
+            (TaskRuntime::Go, false) => format!(
+                "It is built by Go {version}, of which goroutines are not read: its calls are linked as those of \
+                 other programs."
+            ),
+            (TaskRuntime::Nginx, _) => {
+                "It is nginx: the client of each upstream request is read from its request structure."
+                    .to_owned()
+            }
+        }
+    }
+}

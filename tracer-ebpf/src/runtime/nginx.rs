@@ -1,0 +1,53 @@
+//! Requests of nginx.
+//!
+//! Where nginx writes, a register that calls preserve holds the connection (`ngx_connection_t`): its fd is that of the
+//! call. While it serves a request, the connection's data is the request (`ngx_http_request_t`), which begins with a
+//! signature and names the client's connection. All of these fields have the same places in all versions.
+
+use aya_ebpf::bindings::pt_regs;
+use tracer_common::KernelCounter;
+
+use super::{Part, word, words};
+use crate::{memory::arch::first_argument, ring::count};
+
+/// `NGX_HTTP_MODULE` ("HTTP"), the first word of a request.
+const SIGNATURE: u32 = 0x5054_5448;
+/// Where a connection has its fd (with the half of another field).
+const FD: u32 = 24;
+/// No client's connection is task 0.
+pub(super) const CLIENT: u64 = 1 << 40;
+
+/// The client's connection that the running call is for: its fd, and [`CLIENT`].
+#[inline(always)]
+pub(super) unsafe fn task(registers: *const pt_regs, part: Part) -> u64 {
+    // SAFETY: the caller's registers; user memory is read through helpers.
+    unsafe {
+        let fd = first_argument(registers) as u32;
+        match part {
+            Part::ServerRequest | Part::ServerResponse => return CLIENT | u64::from(fd),
+            Part::ClientResponse => return 0,
+            Part::ClientRequest => {}
+        }
+        let places = [
+            (*registers).rbx,
+            (*registers).rbp,
+            (*registers).r12,
+            (*registers).r13,
+            (*registers).r14,
+            (*registers).r15,
+        ];
+        for connection in places {
+            if word(connection, FD) as u32 != fd {
+                continue;
+            }
+            let request = word(connection, 0);
+            let [signature, client] = words(request, 0);
+            if signature as u32 != SIGNATURE {
+                continue;
+            }
+            return CLIENT | word(client, FD) & 0xffff_ffff;
+        }
+        count(KernelCounter::TaskUnread, 1);
+        0
+    }
+}
