@@ -66,6 +66,9 @@ pub struct Out<'a> {
     pub feedback: &'a mut dyn Feedback,
 }
 
+/// Tells the digests of programs whose event loops are read from those whose threads are looked at.
+const EVENT_LOOPS: u64 = 0x6576_656e_745f_6c70;
+
 /// The state between kernel and spans.
 pub struct Pipeline {
     connections: Table,
@@ -86,6 +89,8 @@ struct Stage {
     clock: Clock,
     ledger: Ledger,
     excluded: FxHashSet<u32>,
+    /// Processes whose event loop is read.
+    event_loops: FxHashSet<u32>,
     /// Whether calls get trace headers.
     propagates: bool,
     /// It was said that another program writes trace headers.
@@ -117,6 +122,7 @@ impl Pipeline {
                 clock: Clock { offset_ns: 0 },
                 ledger: Ledger::default(),
                 excluded: FxHashSet::default(),
+                event_loops: FxHashSet::default(),
                 propagates,
                 has_warned_of_other: false,
                 kernel: [0; KERNEL_COUNTERS as usize],
@@ -172,6 +178,8 @@ impl Pipeline {
             let program =
                 instance.and_then(|instance| Some((instance.program?, &instance.given.service_name)));
             if let Some((program, service)) = program {
+                // What is shown of a program's event loop is not what is shown of its threads.
+                let program = if self.stage.event_loops.contains(&pid) { program ^ EVENT_LOOPS } else { program };
                 out.feedback.shown(RememberedProgram { program, service: service.clone() }, shown);
             }
         }
@@ -188,6 +196,7 @@ impl Pipeline {
             Input::Malformed(_) => self.stage.ledger.add(0, Counter::EventsMalformed, 1),
             Input::Facts { facts, rule } => {
                 self.stage.excluded.remove(&facts.pid);
+                self.stage.event_loops.remove(&facts.pid);
                 self.stage.processes.facts(facts.clone(), rule.map(str::to_owned));
                 let instance = self.stage.processes.instance(facts.pid);
                 let service = instance.map(|instance| instance.resource.service_name.as_str());
@@ -200,6 +209,15 @@ impl Pipeline {
                 }
                 let plan = facts.tasks.as_ref().and_then(|tasks| tasks.plan.as_ref());
                 out.feedback.task_plan(facts.pid, plan);
+            }
+            Input::Tasks { pid, tasks } => {
+                if let Some(instance) = self.stage.processes.instance(pid) {
+                    let service = instance.resource.service_name.as_str();
+                    let program = instance.program.map(|digest| Program::new(digest ^ EVENT_LOOPS, Some(service)));
+                    self.stage.event_loops.insert(pid);
+                    self.stage.correlator.tasks_found(pid, tasks.runtime, program);
+                    out.feedback.task_plan(pid, tasks.plan.as_ref());
+                }
             }
             Input::Remembered(programs) => {
                 for RememberedProgram { program, service } in programs {
@@ -286,11 +304,18 @@ impl Pipeline {
             Event::Exit(process) => {
                 handler.stage.excluded.remove(&process.pid);
                 handler.stage.processes.exit(process.pid, process.time_ns);
+                handler.stage.event_loops.remove(&process.pid);
                 handler.stage.correlator.forget_process(process.pid);
                 handler.out.feedback.task_plan(process.pid, None);
             }
             Event::Listen(process) => self.connections.listens(&[process.port]),
             Event::Task(task) => handler.stage.correlator.task(task),
+            Event::Run(run) => {
+                let unread = handler.stage.correlator.run(run);
+                if unread > 0 {
+                    handler.stage.count(run.pid, Counter::TasksUnread, unread.into());
+                }
+            }
             Event::Injection(header) => {
                 if header.lasting != 0 {
                     handler.out.feedback.sealed(header.connection, false);

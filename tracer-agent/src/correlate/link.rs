@@ -22,6 +22,8 @@ pub enum Evidence {
     GoroutineChild,
     /// nginx keeps the client request with the connection of this server request.
     RequestStructure,
+    /// A callback of the event loop that works for this server request sent it.
+    EventLoop,
     /// A proxy sent the client request for this server request.
     Proxy,
     /// It was the only server request that the process had in flight.
@@ -29,7 +31,7 @@ pub enum Evidence {
 }
 
 impl Evidence {
-    pub(super) const ALL: [Self; 9] = [
+    pub(super) const ALL: [Self; 10] = [
         Self::Header,
         Self::Wire,
         Self::ForwardedHeader,
@@ -37,6 +39,7 @@ impl Evidence {
         Self::Goroutine,
         Self::GoroutineChild,
         Self::RequestStructure,
+        Self::EventLoop,
         Self::Proxy,
         Self::SoleRequest,
     ];
@@ -51,6 +54,7 @@ impl Evidence {
             Self::Goroutine => "goroutine",
             Self::GoroutineChild => "goroutine-child",
             Self::RequestStructure => "request-structure",
+            Self::EventLoop => "event-loop",
             Self::Proxy => "proxy",
             Self::SoleRequest => "sole-request",
         }

@@ -20,6 +20,11 @@ pub enum Profile {
         /// Server requests whose goroutine was read.
         requests: u32,
     },
+    /// Callbacks of its event loop work for what they were called for.
+    EventLoop {
+        /// Overlapping responses that showed it.
+        answers: u32,
+    },
     /// It is this proxy.
     Proxy(&'static str),
     /// Not known yet.
@@ -42,6 +47,10 @@ pub enum Doubt {
     AnsweredElsewhere,
     /// A thread that reads server requests sent a client request while it had none in flight, and others had.
     HandedOver,
+    /// A callback that worked for one server request answered another one.
+    Mixed,
+    /// What tells its callbacks apart is not where it was found.
+    Unread,
 }
 
 impl Profile {
@@ -50,6 +59,7 @@ impl Profile {
         match self {
             Self::Threads { .. } | Self::Inherited { .. } => "threads",
             Self::Goroutines { .. } => "goroutines",
+            Self::EventLoop { .. } => "event-loop",
             Self::Proxy(_) => "proxy",
             Self::Learning { .. } | Self::Unknown(_) => "unknown",
         }
@@ -61,6 +71,7 @@ impl Profile {
             (Self::Threads { .. }, Self::Threads { .. })
             | (Self::Inherited { .. }, Self::Inherited { .. })
             | (Self::Goroutines { .. }, Self::Goroutines { .. })
+            | (Self::EventLoop { .. }, Self::EventLoop { .. })
             | (Self::Learning { .. }, Self::Learning { .. }) => true,
             _ => self == other,
         }
@@ -81,6 +92,7 @@ impl fmt::Display for Profile {
                 write!(f, "shown by other processes of the program, and {exchanges} overlapping exchanges")
             }
             Self::Goroutines { requests } => write!(f, "{requests} requests with their goroutine"),
+            Self::EventLoop { answers } => write!(f, "{answers} overlapping responses"),
             Self::Proxy(name) => f.write_str(name),
             Self::Learning { exchanges, needed } => {
                 write!(f, "{exchanges} of {needed} overlapping exchanges")
@@ -89,6 +101,8 @@ impl fmt::Display for Profile {
                 Doubt::Interleaved => "a thread read a request while it worked for another",
                 Doubt::AnsweredElsewhere => "a thread answered a request that another had read",
                 Doubt::HandedOver => "a thread without a request made calls while others were open",
+                Doubt::Mixed => "a callback that worked for one request answered another",
+                Doubt::Unread => "what tells its callbacks apart cannot be read",
             }),
         }
     }

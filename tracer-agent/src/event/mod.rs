@@ -9,7 +9,7 @@ pub mod wire;
 use std::fmt;
 
 use tracer_common::{
-    CloseRecord, DataHeader, InjectionRecord, OpenRecord, ProcessRecord, TaskRecord, UnconnectedRecord,
+    CloseRecord, DataHeader, InjectionRecord, OpenRecord, ProcessRecord, RunRecord, TaskRecord, UnconnectedRecord,
 };
 use zerocopy::Unalign;
 
@@ -41,6 +41,8 @@ pub enum Event<'a> {
     Task(TaskRecord),
     /// A connection that a selected process wanted to open did not come about.
     Unconnected(UnconnectedRecord),
+    /// What an event loop does when it makes the call that follows.
+    Run(RunRecord),
 }
 
 /// Bytes that moved, and those of them that were copied.

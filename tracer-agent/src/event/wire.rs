@@ -41,6 +41,7 @@ impl<'a> Event<'a> {
             Kind::Injection => fixed(record).map(|(record, _)| Self::Injection(record)),
             Kind::Task => fixed(record).map(|(record, _)| Self::Task(record)),
             Kind::Unconnected => fixed(record).map(|(record, _)| Self::Unconnected(record)),
+            Kind::Run => fixed(record).map(|(record, _)| Self::Run(record)),
         };
         event.ok_or(Malformed::Cut(kind))
     }
@@ -58,6 +59,7 @@ impl<'a> Event<'a> {
             Self::Injection(header) => (header.as_bytes(), [&[]; 2]),
             Self::Task(task) => (task.as_bytes(), [&[]; 2]),
             Self::Unconnected(record) => (record.as_bytes(), [&[]; 2]),
+            Self::Run(record) => (record.as_bytes(), [&[]; 2]),
         };
         record.extend_from_slice(fixed);
         for part in parts {
@@ -159,7 +161,7 @@ mod tests {
 
     proptest::proptest! {
         #[test]
-        fn what_decodes_encodes_to_the_same_event(bytes: Vec<u8>, kind in 0u8..11) {
+        fn what_decodes_encodes_to_the_same_event(bytes: Vec<u8>, kind in 0u8..12) {
             let record = [&[kind][..], &bytes].concat();
             if let Ok(event) = Event::decode(&record) {
                 let mut encoded = Vec::new();

@@ -28,6 +28,8 @@ pub enum TaskRuntime {
     Go,
     /// Requests of nginx, by the client's connection.
     Nginx,
+    /// Callbacks of Node's event loop.
+    Node,
 }
 
 impl TaskProgram {
@@ -47,6 +49,14 @@ impl TaskProgram {
                 "It is built by Go {version}, of which goroutines are not read: its calls are linked as those of \
                  other programs."
             ),
+            (TaskRuntime::Node, true) => {
+                "It is Node, and the callbacks of its event loop are read.".to_owned()
+            }
+            (TaskRuntime::Node, false) => {
+                "It is Node, and the callbacks of its event loop are not read: its calls are linked as those of other \
+                 programs."
+                    .to_owned()
+            }
             (TaskRuntime::Nginx, _) => {
                 "It is nginx: the client of each upstream request is read from its request structure."
                     .to_owned()

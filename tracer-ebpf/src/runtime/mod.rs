@@ -1,8 +1,9 @@
-//! The runtime's own task that makes a call: a goroutine, a request of nginx. It is read from the process's memory, where
+//! The runtime's own task that makes a call: a goroutine, a request of nginx, a callback of Node's event loop. It is read from the process's memory, where
 //! the agent has made a plan for the process. Each read is checked; what does not fit gives no task.
 
 mod go;
 mod nginx;
+mod node;
 
 use core::ffi::c_void;
 
@@ -13,8 +14,8 @@ use aya_ebpf::{
     maps::{Array, HashMap},
 };
 use tracer_common::{
-    GoPlan, KernelCounter, Kind, PLAN_WORDS, RECEIVE, RUNTIME_GO, RUNTIME_NGINX, SELECTION_WORDS, SEND,
-    TaskRecord,
+    GoPlan, KernelCounter, Kind, NodePlan, PLAN_WORDS, RECEIVE, RUN_OTHER, RUNTIME_GO, RUNTIME_NGINX,
+    RUNTIME_NODE, SELECTION_WORDS, SEND, TaskRecord,
 };
 
 use crate::{
@@ -38,6 +39,12 @@ impl Plan {
     fn go(&self) -> *const GoPlan {
         (&raw const self.words).cast()
     }
+
+    /// Of a program that Node runs.
+    #[inline(always)]
+    fn node(&self) -> *const NodePlan {
+        (&raw const self.words).cast()
+    }
 }
 
 /// Plans, by process.
@@ -48,11 +55,26 @@ static PLANS: HashMap<u32, Plan> = HashMap::with_max_entries(1024, 1);
 #[map]
 static PLANNED: Array<u64> = Array::with_max_entries(SELECTION_WORDS, BPF_F_MMAPABLE);
 
+/// As [`PLANNED`], of the processes of which each receive is looked at.
+#[map]
+static FOLLOWED: Array<u64> = Array::with_max_entries(SELECTION_WORDS, BPF_F_MMAPABLE);
+
 /// Whether there is a plan for the process of this thread.
 #[inline(always)]
 pub(crate) fn has_plan(current: Current) -> bool {
+    is_set(&PLANNED, current)
+}
+
+/// Whether each receive of the process is looked at.
+#[inline(always)]
+pub(crate) fn is_followed(current: Current) -> bool {
+    is_set(&FOLLOWED, current)
+}
+
+#[inline(always)]
+fn is_set(bits: &Array<u64>, current: Current) -> bool {
     let pid = current.pid();
-    match PLANNED.get_ptr(pid / 64) {
+    match bits.get_ptr(pid / 64) {
         // SAFETY: a live map value; a torn read is impossible for one word.
         Some(word) => (unsafe { core::ptr::read_volatile(word) }) >> (pid % 64) & 1 != 0,
         None => false,
@@ -96,12 +118,17 @@ impl Part {
     }
 }
 
-/// The task that makes the running call, which begins a `part` ([`Part`]); 0 if it is not known. Tells the agent about it
-/// if the part is a request.
+/// The part is not begun, but continued.
+pub(crate) const CONTINUES: u64 = 4;
+/// The call is none of a connection that is followed.
+pub(crate) const OTHER: u64 = 8;
+
+/// The task that makes the running call, which begins a `part` ([`Part`], with [`CONTINUES`] or [`OTHER`]); 0 if it is not
+/// known. Tells the agent about it if the part is a request.
 #[unsafe(no_mangle)]
 #[inline(never)]
-pub extern "C" fn tracer_task(part: u64, now: u64) -> u64 {
-    let part = match part {
+pub extern "C" fn tracer_task(how: u64, now: u64, connection: u64) -> u64 {
+    let part = match how & 3 {
         0 => Part::ServerRequest,
         1 => Part::ServerResponse,
         2 => Part::ClientRequest,
@@ -112,6 +139,11 @@ pub extern "C" fn tracer_task(part: u64, now: u64) -> u64 {
     // SAFETY: a live map value; typed pointers; user memory is read through helpers.
     unsafe {
         let plan = &*plan;
+        if plan.runtime == RUNTIME_NODE {
+            let kind = if how & OTHER != 0 { RUN_OTHER } else { part as u8 };
+            node::run(&*plan.node(), current, kind, how & CONTINUES == 0, now, connection);
+            return 0;
+        }
         let Some(registers) = registers() else { return 0 };
         match plan.runtime {
             RUNTIME_GO => go::task(&*plan.go(), registers, current, part, now),

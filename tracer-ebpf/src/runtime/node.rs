@@ -1,0 +1,60 @@
+//! Callbacks of Node's event loop.
+//!
+//! JavaScript runs to completion: what a callback sends is caused by what it was called for. The main thread's stack has
+//! `uv_run`, `uv__io_poll` and the callback at the same addresses all the time, so that their return addresses tell the
+//! phase of the loop, and what the callback saves tells its socket. Node's async ids are four numbers in one place.
+//!
+//! Nothing is decided here: the agent compares what is told of a send with what is told of the receive before it.
+
+use core::ffi::c_void;
+
+use aya_ebpf::helpers::generated::{bpf_get_current_task_btf, bpf_probe_read_user};
+use tracer_common::{ABSENT, KernelCounter, Kind, NodePlan, RunRecord, STACK_WORDS};
+
+use crate::{
+    memory::layout::{load, offset},
+    ring::{count, reserve, submit_flags},
+    select::Current,
+};
+
+/// Bytes of the words that are read of the stack.
+const STACK_BYTES: u32 = 8 * STACK_WORDS as u32;
+
+/// Tells what the loop does; `part` is one of `RUN_*`.
+#[inline(always)]
+pub(super) unsafe fn run(plan: &NodePlan, current: Current, part: u8, is_turn: bool, now: u64, connection: u64) {
+    // Other threads have loops of their own.
+    if current.tid() != current.pid() {
+        return;
+    }
+    let Some(mut space) = reserve::<RunRecord>() else {
+        count(KernelCounter::LostData, 1);
+        return;
+    };
+    let mut record = RunRecord {
+        kind: Kind::Run as u8,
+        part,
+        is_turn: u8::from(is_turn),
+        zero: 0,
+        pid: current.pid(),
+        time_ns: now,
+        connection,
+        ..RunRecord::default()
+    };
+    // SAFETY: typed pointers; the helpers check addresses of the process, and write zeros if they fail.
+    unsafe {
+        if offset!(task_reads) != u64::from(ABSENT) {
+            let task: *const c_void = bpf_get_current_task_btf().cast_const().cast();
+            record.reads = load(task, offset!(task_reads));
+        }
+        let place = space.write(record) as *mut RunRecord;
+        bpf_probe_read_user((&raw mut (*place).ids).cast(), 32, plan.ids as *const c_void);
+        bpf_probe_read_user((&raw mut (*place).phase).cast(), 8, plan.phase as *const c_void);
+        if plan.turns != 0 {
+            bpf_probe_read_user((&raw mut (*place).turns).cast(), 16, plan.turns as *const c_void);
+        }
+        let lowest = plan.site.wrapping_sub(u64::from(STACK_BYTES) - 8);
+        bpf_probe_read_user((&raw mut (*place).stack).cast(), STACK_BYTES, lowest as *const c_void);
+    }
+    space.submit(submit_flags(false));
+}
