@@ -52,14 +52,20 @@ impl Found {
 const RANGE: u32 = 10_000;
 /// Requests at once, how many, the number of the first, and whether the agent still learns. In the last,
 /// the way that changes is another.
-const PHASES: [(u32, u32, u32, bool); 4] =
-    [(1, 20, 0, true), (1, 40, 1000, false), (8, 120, 2000, true), (8, 120, 5000, false)];
+const PHASES: [(u32, u32, u32, bool); 5] = [
+    (1, 20, 0, true),
+    (1, 40, 1000, false),
+    (8, 120, 2000, true),
+    (8, 120, 5000, false),
+    (16, 160, 8000, true),
+];
 
 /// All, or those whose names begin as the variable `TRACER_PATTERNS` says.
 fn patterns(backend: u16) -> Vec<Pattern> {
     let address = format!("127.0.0.1:{backend}");
     let python = |way| Program::of_way(&["/usr/bin/python3", "service.py"], way, &address);
-    let node = |way| Program::of_way(&["node", "service.js"], way, &address);
+    let executable = std::env::var("TRACER_NODE").unwrap_or_else(|_| "node".to_owned());
+    let node = |way| Program::of_way(&[&executable, "service.js"], way, &address);
     let go_program = go_service("service", &[]);
     let go = |way| Program::of_way(&[&go_program], way, &address);
     let nginx = |server| Program::nginx_rewriting(backend, server);
@@ -79,12 +85,33 @@ fn patterns(backend: u16) -> Vec<Pattern> {
         pattern("pool that begins to hand over", &|| python("changing"), 2, [1.0, 0.0]),
         pattern("one thread, requests interleaved", &|| python("interleaved"), 2, [1.0, 0.0]),
         pattern("asyncio", &|| python("event-loop"), 2, [1.0, 0.0]),
-        pattern("Node, callbacks", &|| node("callbacks"), 2, [1.0, 0.0]),
-        pattern("Node, promises", &|| node("promises"), 2, [1.0, 0.0]),
-        pattern("Node, 8 calls at once", &|| node("fan-out"), 8, [1.0, 0.0]),
-        pattern("Node, connection pool", &|| node("pool"), 2, [1.0, 0.0]),
+        pattern("Node, callbacks", &|| node("callbacks"), 2, [1.0, 0.95]),
+        pattern("Node, promises", &|| node("promises"), 2, [1.0, 0.95]),
+        pattern("Node, 8 calls at once", &|| node("fan-out"), 8, [1.0, 0.95]),
+        pattern("Node, 4 calls at once", &|| node("four"), 4, [1.0, 0.95]),
+        pattern("Node, calls in turn, with a timer, and at once", &|| node("mixed"), 4, [1.0, 0.45]),
+        pattern("Node, connection pool", &|| node("pool"), 2, [1.0, 0.95]),
+        pattern("Node, 3 connections", &|| node("three"), 2, [1.0, 0.95]),
         pattern("Node, retries", &|| node("retries"), 3, [1.0, 0.0]),
+        pattern("Node, a connection for each call", &|| node("closing"), 2, [1.0, 0.45]),
+        pattern("Node, call after the body", &|| node("body"), 1, [1.0, 0.95]),
+        // A timer, a file or a name in between: what follows is known only by the answer.
+        pattern("Node, timers between", &|| node("await"), 3, [1.0, 0.3]),
+        pattern("Node, files and names between", &|| node("files"), 2, [1.0, 0.45]),
+        pattern("Node, files and names awaited", &|| node("promised"), 2, [1.0, 0.45]),
+        pattern("Node, sleeps between", &|| node("sleeps"), 2, [1.0, 0.45]),
         pattern("Node, call after the answer", &|| node("after"), 1, [0.0, 0.0]),
+        pattern("Node, another call after the answer", &|| node("after-both"), 2, [0.45, 0.0]),
+        // The callback that ends one request's work begins that of another: such processes are found out.
+        pattern("Node, limiter", &|| node("limit"), 2, [1.0, 0.0]),
+        pattern("Node, limiter for some", &|| node("limit-some"), 2, [1.0, 0.0]),
+        pattern("Node, queue of fetch", &|| node("queued"), 2, [1.0, 0.0]),
+        pattern("Node, shared call", &|| node("shared"), 1, [1.0, 0.0]),
+        pattern("Node, batch of a timer", &|| node("load-timer"), 1, [1.0, 0.0]),
+        pattern("Node, batch of a tick", &|| node("load-tick"), 1, [1.0, 0.0]),
+        // Only the main thread is read.
+        pattern("Node, another thread calls", &|| node("threads"), 1, [1.0, 0.0]),
+        pattern("Node, cluster", &|| node("cluster"), 2, [1.0, 0.8]),
         // A few of a thousand callers do not wait yet when their request is sent: they are not known.
         pattern("Go", &|| go("goroutines"), 2, [1.0, 0.97]),
         pattern("Go, 8 calls at once", &|| go("fan-out"), 8, [1.0, 0.97]),
@@ -253,6 +280,10 @@ fn no_link_is_wrong_and_all_that_can_be_known_are_made() {
     }
     let status = agent.status();
     let services = status["services"].as_array().expect("services");
+    for pattern in &patterns {
+        let service = services.iter().find(|service| service["pid"] == pattern.program.pid());
+        println!("{}: {}", pattern.name, service.map_or(&serde_json::Value::Null, |it| &it["profiles"]));
+    }
     for (pattern, profile, why) in [
         ("thread per request", "threads", "overlapping exchanges"),
         ("thread pool, connection pool", "threads", "overlapping exchanges"),
