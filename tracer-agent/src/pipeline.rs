@@ -315,6 +315,10 @@ impl Pipeline {
                 if unread > 0 {
                     handler.stage.count(run.pid, Counter::TasksUnread, unread.into());
                 }
+                // Nothing will be learned of it any more.
+                if let Some(Profile::Unknown(_)) = handler.stage.correlator.profile(run.pid) {
+                    handler.out.feedback.task_plan(run.pid, None);
+                }
             }
             Event::Injection(header) => {
                 if header.lasting != 0 {

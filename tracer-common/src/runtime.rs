@@ -123,6 +123,8 @@ pub struct NodePlan {
     pub site: u64,
     /// Two counters of libuv: the loop's iterations, and the events that it has handled; 0 if it has none.
     pub turns: u64,
+    /// The loop's pointer to an array of its watchers, by descriptor.
+    pub watchers: u64,
 }
 
 const _: () = assert!(size_of::<NodePlan>() <= PLAN_WORDS * 8);
@@ -161,6 +163,8 @@ pub struct RunRecord {
     pub phase: u64,
     /// Iterations of the loop, and events that it has handled.
     pub turns: [u64; 2],
+    /// The watcher of the socket that is read.
+    pub watcher: u64,
     /// Words of the stack, the last one is the return address into `uv__io_poll`.
     pub stack: [u64; STACK_WORDS],
 }

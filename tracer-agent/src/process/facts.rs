@@ -17,7 +17,7 @@ use serde::{Deserialize, Serialize};
 use tracer_common::TaskPlan;
 
 use super::{
-    executable, go,
+    executable, go, node,
     named_file::{self, Credentials},
     runtime::{Runtime, file_name, runtime},
     tasks::{TaskProgram, TaskRuntime},
@@ -211,6 +211,16 @@ impl Proc {
         }
         let file = File::open(self.path(pid, "exe")).ok()?;
         go::read(&file, || self.base(pid)).ok()?
+    }
+
+    /// As [`Self::task_program`], with the plan too if it takes a search.
+    pub fn searched_task_program(&self, pid: u32, exe: &str) -> Option<TaskProgram> {
+        let found = self.task_program(pid, exe)?;
+        let plan = match found.runtime {
+            TaskRuntime::Node => node::plan(self, pid).ok().map(TaskPlan::Node),
+            TaskRuntime::Go | TaskRuntime::Nginx => found.plan,
+        };
+        Some(TaskProgram::new(found.runtime, found.version, plan))
     }
 
     /// Where the beginning of the executable's file is in the process's memory.

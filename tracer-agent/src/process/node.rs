@@ -155,36 +155,48 @@ impl WaitCall {
             if !on_stack(memory.word(frame)?, frame) || !is_code(polls) {
                 continue;
             }
-            let turns = self.turns(memory, site..phase + 512, now_ns).unwrap_or(0);
-            return Some(NodePlan { ids: 0, phase, polls, site, turns });
+            let Some(uv_loop) = self.uv_loop(memory, site..phase + 512) else { continue };
+            let turns = turns(memory, uv_loop, now_ns).unwrap_or(0);
+            return Some(NodePlan { ids: 0, phase, polls, site, turns, watchers: uv_loop + WATCHERS });
         }
         None
     }
 
-    /// Where libuv counts, if it does (1.45 and later): the loop is one whose epoll instance is that of the call.
-    fn turns(&self, memory: &dyn Memory, places: Range<u64>, now_ns: u64) -> Option<u64> {
-        /// Fields of `uv_loop_t`.
-        const HANDLES: u64 = 16;
-        const INTERNAL: u64 = 40;
-        const EPOLL: u64 = 64;
-        /// No loop turns more often than once in a microsecond.
-        const TURN_NS: u64 = 1000;
+    /// The loop: its epoll instance is that of the call.
+    fn uv_loop(&self, memory: &dyn Memory, places: Range<u64>) -> Option<u64> {
         let mut bytes = vec![0; usize::try_from(places.end - places.start).ok()?];
         if !memory.read(places.start, &mut bytes) {
             return None;
         }
-        let words = bytes.chunks_exact(8).map(|bytes| bytes.first_chunk().copied().map_or(0, u64::from_le_bytes));
-        let found = words.filter(|word| is_pointer(*word)).find_map(|uv_loop| {
-            let first = memory.word(uv_loop + HANDLES)?;
-            // The queue of handles is a circle.
-            let is_loop = is_pointer(first)
-                && memory.word(first + 8)? == uv_loop + HANDLES
-                && memory.word(uv_loop + EPOLL)? as u32 == self.epoll;
-            let internal = memory.word(uv_loop + INTERNAL).filter(|it| is_loop && is_pointer(*it))?;
-            Some(internal + 8)
-        })?;
-        (1..now_ns / TURN_NS).contains(&memory.word(found)?).then_some(found)
+        let mut words =
+            bytes.chunks_exact(8).map(|bytes| bytes.first_chunk().copied().map_or(0, u64::from_le_bytes));
+        words.find(|word| {
+            let is_loop = || {
+                let first = memory.word(word + HANDLES)?;
+                // The queue of handles is a circle.
+                let is_circle = is_pointer(first) && memory.word(first + 8)? == word + HANDLES;
+                let is_waiting = memory.word(word + EPOLL)? as u32 == self.epoll;
+                Some(is_circle && is_waiting && is_pointer(memory.word(word + WATCHERS)?))
+            };
+            is_pointer(*word) && is_loop() == Some(true)
+        })
     }
+}
+
+/// Fields of `uv_loop_t`, which libuv 1 does not move (its ABI is stable): the queue of handles, `internal_fields`,
+/// `backend_fd`, `watchers`.
+const HANDLES: u64 = 16;
+const INTERNAL: u64 = 40;
+const EPOLL: u64 = 64;
+const WATCHERS: u64 = 104;
+
+/// Where libuv counts, if it does (1.45 and later).
+fn turns(memory: &dyn Memory, uv_loop: u64, now_ns: u64) -> Option<u64> {
+    /// No loop turns more often than once in a microsecond; what an earlier libuv has there is a time.
+    const TURN_NS: u64 = 1000;
+    let internal = memory.word(uv_loop + INTERNAL).filter(|it| is_pointer(*it))?;
+    let found = internal + 8;
+    (1..now_ns / TURN_NS).contains(&memory.word(found)?).then_some(found)
 }
 
 fn is_pointer(word: u64) -> bool {
@@ -206,16 +218,17 @@ fn ids(memory: &dyn Memory, mappings: &[Mapping]) -> Option<u64> {
         // A description that begins in this chunk may end in the next one.
         let length = (end - at).min(CHUNK + DESCRIPTION_BYTES) as usize;
         let bytes = &mut chunk[..length];
-        if memory.read(at, bytes) {
-            for address in described(bytes).take_while(|place| place.0 < CHUNK as usize).map(|place| place.1) {
-                if !is_array_of_ids(memory, address) {
-                    continue;
-                }
-                if found.is_some_and(|other| other != address) {
-                    return None;
-                }
-                found = Some(address);
+        if !memory.read(at, bytes) {
+            return None;
+        }
+        for (_, address) in described(bytes).take_while(|(place, _)| *place < CHUNK as usize) {
+            if !is_array_of_ids(memory, address) {
+                continue;
             }
+            if found.is_some_and(|other| other != address) {
+                return None;
+            }
+            found = Some(address);
         }
         at += CHUNK;
     }
@@ -333,21 +346,24 @@ mod tests {
         assert_eq!(call.frames(&memory, &mappings, 1), None);
         memory.set(frame, frame + 256);
         memory.set(frame + 8, CODE + 32);
-        let plan = NodePlan { ids: 0, phase: frame + 8, polls: CODE + 32, site, turns: 0 };
-        assert_eq!(call.frames(&memory, &mappings, 1), Some(plan));
-        // A loop, whose counters may not be more than can be.
+        assert_eq!(call.frames(&memory, &mappings, 1), None, "no loop");
         let uv_loop = STACK + 32_768;
         memory.set(frame - 8, uv_loop);
         memory.set(uv_loop + 16, uv_loop + 16);
         memory.set(uv_loop + 24, uv_loop + 16);
         memory.set(uv_loop + 64, 13);
+        memory.set(uv_loop + 104, uv_loop + 2048);
+        let watchers = uv_loop + 104;
+        let plan = NodePlan { ids: 0, phase: frame + 8, polls: CODE + 32, site, turns: 0, watchers };
+        assert_eq!(call.frames(&memory, &mappings, 1_000_000), Some(plan));
+        // Its counters may not be more than can be.
         memory.set(uv_loop + 40, uv_loop + 1024);
         memory.set(uv_loop + 1032, 77);
         let turns = uv_loop + 1032;
         assert_eq!(call.frames(&memory, &mappings, 1_000_000), Some(NodePlan { turns, ..plan }));
         assert_eq!(call.frames(&memory, &mappings, 70_000), Some(plan));
         memory.set(uv_loop + 64, 14);
-        assert_eq!(call.frames(&memory, &mappings, 1_000_000), Some(plan), "the loop of another thread");
+        assert_eq!(call.frames(&memory, &mappings, 1_000_000), None, "the loop of another thread");
         // The stack ends early.
         memory.1.truncate(8192);
         assert_eq!(call.frames(&memory, &mappings, 1), None);

@@ -50,10 +50,10 @@ impl TaskProgram {
                  other programs."
             ),
             (TaskRuntime::Node, true) => {
-                "It is Node, and the callbacks of its event loop are read.".to_owned()
+                "It is Node, and the callbacks of its event loop can be read.".to_owned()
             }
             (TaskRuntime::Node, false) => {
-                "It is Node, and the callbacks of its event loop are not read: its calls are linked as those of other \
+                "It is Node, and the callbacks of its event loop cannot be read: its calls are linked as those of other \
                  programs."
                     .to_owned()
             }

@@ -9,10 +9,16 @@
 use core::ffi::c_void;
 
 use aya_ebpf::helpers::generated::{bpf_get_current_task_btf, bpf_probe_read_user};
-use tracer_common::{ABSENT, KernelCounter, Kind, NodePlan, RunRecord, STACK_WORDS};
+use tracer_common::{
+    ABSENT, KernelCounter, Kind, NodePlan, RUN_CLIENT_RESPONSE, RUN_SERVER_REQUEST, RunRecord, STACK_WORDS,
+};
 
+use super::{registers, word};
 use crate::{
-    memory::layout::{load, offset},
+    memory::{
+        arch::first_argument,
+        layout::{load, offset},
+    },
     ring::{count, reserve, submit_flags},
     select::Current,
 };
@@ -50,6 +56,13 @@ pub(super) unsafe fn run(plan: &NodePlan, current: Current, part: u8, is_turn: b
         let place = space.write(record) as *mut RunRecord;
         bpf_probe_read_user((&raw mut (*place).ids).cast(), 32, plan.ids as *const c_void);
         bpf_probe_read_user((&raw mut (*place).phase).cast(), 8, plan.phase as *const c_void);
+        // Its descriptor leads to the watcher.
+        if matches!(part, RUN_SERVER_REQUEST | RUN_CLIENT_RESPONSE)
+            && let Some(registers) = registers()
+        {
+            let fd = first_argument(registers) & 0xffff_ffff;
+            (*place).watcher = word(word(plan.watchers, 0).wrapping_add(8 * fd), 0);
+        }
         if plan.turns != 0 {
             bpf_probe_read_user((&raw mut (*place).turns).cast(), 16, plan.turns as *const c_void);
         }

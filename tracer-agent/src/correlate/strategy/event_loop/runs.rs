@@ -79,10 +79,12 @@ pub(super) struct Runs {
     /// The last id that was given out.
     last: u64,
     watcher: Watcher,
-    /// Ids that belong to server connections themselves, by the first run in which they were seen.
+    /// Ids of connections themselves, and of their parsers: what has made them is over, but they are used again.
     owned: FxHashMap<u64, u64>,
     /// Records that cannot be true.
     unread: u32,
+    /// How much there are of them.
+    doubtful: u32,
 }
 
 impl Runs {
@@ -90,12 +92,13 @@ impl Runs {
     const MOST_MARKS: usize = 16_384;
     /// Ids that are remembered.
     const MOST_OWNED: usize = 16_384;
-    /// Records that cannot be true after which none is believed.
-    const TOO_MANY: u32 = 16;
+    /// What a record that cannot be true weighs against one that can, and when none is believed any more.
+    const DOUBTFUL: u32 = 16;
+    const TOO_DOUBTFUL: u32 = 256;
 
     /// Whether what is read is not what it was taken for.
     pub(super) fn is_unreadable(&self) -> bool {
-        self.unread >= Self::TOO_MANY
+        self.doubtful >= Self::TOO_DOUBTFUL
     }
 
     /// Records that could not be true.
@@ -111,13 +114,20 @@ impl Runs {
     fn ids(&mut self, record: &RunRecord) -> Option<AsyncIds> {
         let ids = AsyncIds::of(record, self.last).filter(|_| record.phase != 0);
         match ids {
-            Some(ids) => self.last = ids.last,
-            None => {
-                self.unread = self.unread.saturating_add(1);
-                self.run = None;
+            Some(ids) => {
+                self.last = ids.last;
+                self.doubtful = self.doubtful.saturating_sub(1);
             }
+            None => self.is_wrong(),
         }
         ids
+    }
+
+    /// A record cannot be true.
+    fn is_wrong(&mut self) {
+        self.unread = self.unread.saturating_add(1);
+        self.doubtful = self.doubtful.saturating_add(Self::DOUBTFUL);
+        self.run = None;
     }
 
     /// A callback has read from a connection that carries this request.
@@ -125,9 +135,7 @@ impl Runs {
         let Some(ids) = self.ids(record) else { return };
         // JavaScript has not begun to run.
         if ids.execution != 0 {
-            self.unread = self.unread.saturating_add(1);
-            self.run = None;
-            return;
+            return self.is_wrong();
         }
         self.watcher.learn(record);
         let connection = record.connection;
@@ -181,14 +189,26 @@ impl Runs {
             return Source { node, is_new: false };
         }
         self.run = None;
+        // A connection is established: what triggers it is its handle, which is used as long as it is.
+        if is_first && ids.trigger != 0 {
+            self.own(ids.trigger, record.connection);
+        }
         let before = self.marks.back().map_or(0, |mark| mark.after);
         // What is newer than all runs was made by this callback: what triggered it may be older.
         let is_newer = ids.execution > before;
         let id = if is_newer { ids.trigger } else { ids.execution };
-        let node = if id == 0 { None } else { self.sure_owner(id) };
+        let node = if id == 0 || self.owned.contains_key(&id) { None } else { self.sure_owner(id) };
         let after = if is_newer { ids.execution - 1 } else { ids.last };
         self.mark(Mark { after, sure: ids.last, node });
         Source { node, is_new: node.is_none() }
+    }
+
+    /// An id is a connection's own.
+    fn own(&mut self, id: u64, connection: u64) {
+        if self.owned.len() >= Self::MOST_OWNED {
+            self.owned.clear();
+        }
+        self.owned.entry(id).or_insert(connection);
     }
 
     /// What a callback sends comes from what it has read, unless an id says otherwise.
@@ -198,21 +218,15 @@ impl Runs {
             return run.node;
         }
         let owned_by = self.owned.get(&id).copied();
-        if owned_by == Some(run.connection) {
-            return run.node;
+        if owned_by.is_some() {
+            return run.node.filter(|_| owned_by == Some(run.connection));
         }
         if let Some(node) = self.sure_owner(id) {
             return Some(node);
         }
         if run.is_server {
-            if owned_by.is_none() {
-                if self.owned.len() >= Self::MOST_OWNED {
-                    self.owned.clear();
-                }
-                self.owned.insert(id, run.connection);
-                return run.node;
-            }
-            return None;
+            self.own(id, run.connection);
+            return run.node;
         }
         let owner = self.owner(id).and_then(|mark| mark.node);
         run.node.filter(|node| owner == Some(*node))
