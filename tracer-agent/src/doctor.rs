@@ -336,7 +336,9 @@ fn explain_in(lines: &mut Vec<String>, pid: u32, proc: &Proc, agent: Option<&Sta
     };
     let ports = proc.listening_ports(pid).unwrap_or_default();
     lines.push(format!("Process {pid} is {} (parent {}).", escaped(&facts.exe), facts.parent));
-    lines.extend(proc.searched_task_program(pid, &facts.exe).map(|program| escaped(&program.explain()).into_owned()));
+    lines.extend(
+        proc.searched_task_program(pid, &facts.exe).map(|program| escaped(&program.explain()).into_owned()),
+    );
     if !ports.is_empty() {
         let ports: Vec<String> = ports.iter().map(u16::to_string).collect();
         lines.push(format!("It listens on TCP port {}.", ports.join(", ")));

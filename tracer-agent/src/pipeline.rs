@@ -179,7 +179,8 @@ impl Pipeline {
                 instance.and_then(|instance| Some((instance.program?, &instance.given.service_name)));
             if let Some((program, service)) = program {
                 // What is shown of a program's event loop is not what is shown of its threads.
-                let program = if self.stage.event_loops.contains(&pid) { program ^ EVENT_LOOPS } else { program };
+                let program =
+                    if self.stage.event_loops.contains(&pid) { program ^ EVENT_LOOPS } else { program };
                 out.feedback.shown(RememberedProgram { program, service: service.clone() }, shown);
             }
         }
@@ -213,7 +214,8 @@ impl Pipeline {
             Input::Tasks { pid, tasks } => {
                 if let Some(instance) = self.stage.processes.instance(pid) {
                     let service = instance.resource.service_name.as_str();
-                    let program = instance.program.map(|digest| Program::new(digest ^ EVENT_LOOPS, Some(service)));
+                    let program =
+                        instance.program.map(|digest| Program::new(digest ^ EVENT_LOOPS, Some(service)));
                     self.stage.event_loops.insert(pid);
                     self.stage.correlator.tasks_found(pid, tasks.runtime, program);
                     out.feedback.task_plan(pid, tasks.plan.as_ref());

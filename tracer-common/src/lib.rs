@@ -14,8 +14,9 @@ mod runtime;
 use core::mem::size_of;
 
 pub use self::runtime::{
-    GoPlan, GoTask, NodePlan, PLAN_WORDS, RUN_CLIENT_REQUEST, RUN_CLIENT_RESPONSE, RUN_OTHER, RUN_SERVER_REQUEST,
-    RUN_SERVER_RESPONSE, RUNTIME_GO, RUNTIME_NGINX, RUNTIME_NODE, RunRecord, STACK_WORDS, TaskPlan, TaskRecord,
+    GoPlan, GoTask, NodePlan, PLAN_WORDS, RUN_CLIENT_REQUEST, RUN_CLIENT_RESPONSE, RUN_OTHER,
+    RUN_SERVER_REQUEST, RUN_SERVER_RESPONSE, RUNTIME_GO, RUNTIME_NGINX, RUNTIME_NODE, RunRecord, STACK_WORDS,
+    TaskPlan, TaskRecord,
 };
 
 /// Bytes that are copied after a change of direction, before the capture policy is known.

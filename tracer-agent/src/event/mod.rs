@@ -9,7 +9,8 @@ pub mod wire;
 use std::fmt;
 
 use tracer_common::{
-    CloseRecord, DataHeader, InjectionRecord, OpenRecord, ProcessRecord, RunRecord, TaskRecord, UnconnectedRecord,
+    CloseRecord, DataHeader, InjectionRecord, OpenRecord, ProcessRecord, RunRecord, TaskRecord,
+    UnconnectedRecord,
 };
 use zerocopy::Unalign;
 

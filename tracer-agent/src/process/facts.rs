@@ -17,8 +17,9 @@ use serde::{Deserialize, Serialize};
 use tracer_common::TaskPlan;
 
 use super::{
-    executable, go, node,
+    executable, go,
     named_file::{self, Credentials},
+    node,
     runtime::{Runtime, file_name, runtime},
     tasks::{TaskProgram, TaskRuntime},
 };

@@ -254,7 +254,8 @@ fn is_array_of_ids(memory: &dyn Memory, address: u64) -> bool {
     if !memory.read(address, &mut bytes) {
         return false;
     }
-    let mut numbers = bytes.chunks_exact(8).map(|bytes| bytes.first_chunk().copied().map_or(0, u64::from_le_bytes));
+    let mut numbers =
+        bytes.chunks_exact(8).map(|bytes| bytes.first_chunk().copied().map_or(0, u64::from_le_bytes));
     let mut number = || numbers.next().map(f64::from_bits).unwrap_or_default();
     let (execution, trigger, last, default) = (number(), number(), number(), number());
     let is_id = |id: f64| id >= 0.0 && id <= last && id.fract() == 0.0;
@@ -270,7 +271,8 @@ mod tests {
 
     impl Memory for Fake {
         fn read(&self, address: u64, bytes: &mut [u8]) -> bool {
-            let found = address.checked_sub(self.0).and_then(|at| self.1.get(at as usize..)?.get(..bytes.len()));
+            let found =
+                address.checked_sub(self.0).and_then(|at| self.1.get(at as usize..)?.get(..bytes.len()));
             found.is_some_and(|found| {
                 bytes.copy_from_slice(found);
                 true
@@ -326,8 +328,18 @@ mod tests {
         const STACK: u64 = 0x7000_0000_0000;
         const CODE: u64 = 0x40_0000;
         let mappings = [
-            Mapping { range: CODE..CODE + 4096, is_writable: false, is_code: true, name: "/bin/node".to_owned() },
-            Mapping { range: STACK..STACK + 65_536, is_writable: true, is_code: false, name: "[stack]".to_owned() },
+            Mapping {
+                range: CODE..CODE + 4096,
+                is_writable: false,
+                is_code: true,
+                name: "/bin/node".to_owned(),
+            },
+            Mapping {
+                range: STACK..STACK + 65_536,
+                is_writable: true,
+                is_code: false,
+                name: "[stack]".to_owned(),
+            },
         ];
         let text = format!("281 0xd {:#x} 0x400 0x10 0x0 0x8 {STACK:#x} 0x7f0000000000", STACK + 512);
         let call = WaitCall::parse(&text).expect("a call");

@@ -58,8 +58,10 @@ impl PlanFinder {
     /// A process runs this program: its plan is looked for if that takes a search.
     pub fn ask(&mut self, facts: &ProcessFacts) {
         self.asked.remove(&facts.pid);
-        let is_searched =
-            facts.tasks.as_ref().is_some_and(|tasks| tasks.runtime == TaskRuntime::Node && tasks.plan.is_none());
+        let is_searched = facts
+            .tasks
+            .as_ref()
+            .is_some_and(|tasks| tasks.runtime == TaskRuntime::Node && tasks.plan.is_none());
         if !is_searched || self.asked.len() >= MOST_WAITING {
             return;
         }

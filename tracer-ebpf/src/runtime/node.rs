@@ -28,7 +28,14 @@ const STACK_BYTES: u32 = 8 * STACK_WORDS as u32;
 
 /// Tells what the loop does; `part` is one of `RUN_*`.
 #[inline(always)]
-pub(super) unsafe fn run(plan: &NodePlan, current: Current, part: u8, is_turn: bool, now: u64, connection: u64) {
+pub(super) unsafe fn run(
+    plan: &NodePlan,
+    current: Current,
+    part: u8,
+    is_turn: bool,
+    now: u64,
+    connection: u64,
+) {
     // Other threads have loops of their own.
     if current.tid() != current.pid() {
         return;

@@ -85,7 +85,6 @@ impl Groups {
         Some(self.groups.entry(root).or_default())
     }
 
-
     /// Puts two groups into one.
     pub(super) fn unite(&mut self, one: Node, other: Node) {
         let (Some(one), Some(other)) = (self.root(one), self.root(other)) else { return };

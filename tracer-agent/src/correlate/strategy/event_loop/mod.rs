@@ -112,8 +112,15 @@ impl EventLoop {
                 let is_expected = !carried.is_answered || !is_turn;
                 carried.is_answered = true;
                 let node = carried.node;
-                if is_expected && is_turn && let Some(group) = self.groups.of(node) {
-                    group.calls.iter_mut().filter(|call| call.node == node).for_each(|it| it.is_answered = true);
+                if is_expected
+                    && is_turn
+                    && let Some(group) = self.groups.of(node)
+                {
+                    group
+                        .calls
+                        .iter_mut()
+                        .filter(|call| call.node == node)
+                        .for_each(|it| it.is_answered = true);
                 }
                 is_expected.then_some(node)
             }
@@ -148,7 +155,9 @@ impl EventLoop {
 
     /// The client requests that are linked if nothing contradicts that until all that is open now is answered.
     fn links_of(&mut self, node: Node, server: Key) -> Vec<Key> {
-        let Some(group) = self.groups.of(node).filter(|group| group.servers == [server]) else { return Vec::new() };
+        let Some(group) = self.groups.of(node).filter(|group| group.servers == [server]) else {
+            return Vec::new();
+        };
         let is_its = |call: &&Call| call.node > node && (call.is_answered || call.source == node);
         group.calls.iter().filter(is_its).map(|call| call.key).collect()
     }
@@ -159,7 +168,11 @@ impl EventLoop {
         while let Some((server, clients)) = self.requests.next_settled(self.now_ns) {
             let evidence = Evidence::EventLoop;
             let its = clients.into_iter().filter(|client| self.held.contains_key(client));
-            links.extend(its.map(|client_request| Attribution { client_request, server_request: server, evidence }));
+            links.extend(its.map(|client_request| Attribution {
+                client_request,
+                server_request: server,
+                evidence,
+            }));
         }
         if self.doubt.is_some() {
             return Vec::new();
