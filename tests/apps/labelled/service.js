@@ -61,7 +61,10 @@ const loaded = (by) => async (number, done) => {
 let dispatcher = null;
 const queued = async (path) => {
   await fetch('data:,');
-  dispatcher ||= new globalThis[Symbol.for('undici.globalDispatcher.1')].constructor({ connections: 3 });
+  const { constructor } = globalThis[Symbol.for('undici.globalDispatcher.1')];
+  // Since Node 26 it is wrapped.
+  if (constructor.name !== 'Agent') return limited(() => call(path));
+  dispatcher ||= new constructor({ connections: 3 });
   return call(path, { dispatcher });
 };
 
