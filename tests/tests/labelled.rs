@@ -132,6 +132,18 @@ fn patterns(backend: u16) -> Vec<Pattern> {
             [1.0, 1.0],
         ),
         // What HAProxy takes more than milliseconds to pass on stays unclear: on a busy machine that happens.
+        pattern(
+            "nginx, subrequests of a page",
+            &|| {
+                nginx(
+                    "location ~ ^/r/(\\d+)$ { ssi on; default_type text/html; return 200 \
+                     '<!--#include virtual=\"/part/$1/0\" --><!--#include virtual=\"/part/$1/1\" -->'; } \
+                     location ~ ^/part/(.*)$ { proxy_pass http://backend/c/$1; KEPT }",
+                )
+            },
+            2,
+            [1.0, 1.0],
+        ),
         pattern("HAProxy, connections kept", &|| Program::haproxy_before(backend), 1, [1.0, 0.95]),
     ];
     all.into_iter().flatten().collect()

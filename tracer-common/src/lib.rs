@@ -584,8 +584,8 @@ pub const PROFILE_SOLE_OWN: u8 = 4;
 /// See [`PROFILE_NONE`]: deferred. The agent attributes client requests after they were sent; they get no header while
 /// a server request is open.
 pub const PROFILE_DEFERRED: u8 = 5;
-/// See [`PROFILE_NONE`]: the parent is the server request that the goroutine read; without one, as
-/// [`PROFILE_DEFERRED`].
+/// See [`PROFILE_NONE`]: the parent is the server request of the task (a goroutine, a client's connection of nginx);
+/// without one, as [`PROFILE_DEFERRED`].
 pub const PROFILE_GOROUTINES: u8 = 6;
 
 /// Number of trace id bits that decide whether a root is sampled: the last 56.

@@ -61,6 +61,11 @@ impl Evidence {
         Self::ALL.into_iter().find(|evidence| evidence.name() == name)
     }
 
+    /// Whether it is the runtime's own word about this one call: it holds whatever else the process does.
+    pub(super) const fn is_of_task(self) -> bool {
+        matches!(self, Self::Goroutine | Self::GoroutineChild | Self::RequestStructure)
+    }
+
     /// Whether the parent is a span of another process.
     const fn is_remote(self) -> bool {
         matches!(self, Self::Header | Self::Wire)

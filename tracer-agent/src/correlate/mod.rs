@@ -271,7 +271,8 @@ impl Correlator {
             || process.is_some_and(|process| {
                 self_instrumented::is_suppressed(process, self.rules.sdk, kind, may_be_exported)
             });
-        let may_be_exported = may_be_exported && process.is_some_and(|process| process.may_export(kind, start_ns));
+        let may_be_exported =
+            may_be_exported && process.is_some_and(|process| process.may_export(kind, start_ns));
         self.has_instruments |= may_be_exported;
         let told = attempt.filter(|_| kind == Kind::Call).zip(process);
         let resends_told =
@@ -534,7 +535,9 @@ impl Correlator {
         if !self.has_instruments {
             return false;
         }
-        let Some(request) = self.open.get(key).filter(|request| request.may_be_exported) else { return false };
+        let Some(request) = self.open.get(key).filter(|request| request.may_be_exported) else {
+            return false;
+        };
         let process = self.processes.get(request.unit.pid);
         process.is_some_and(|process| !process.exports_of(request.kind))
     }

@@ -206,7 +206,7 @@ impl Process {
     /// How the kernel programs may attribute its client requests (`PROFILE_*`), if that has changed.
     pub(super) fn new_kernel_rule(&mut self, sole_request: bool, now_ns: u64) -> Option<u8> {
         let rule = match self.strategy.kernel_rule() {
-            _ if self.is_opaque => PROFILE_NONE,
+            _ if self.is_opaque => self.strategy.task_rule().unwrap_or(PROFILE_NONE),
             Some(rule) => rule,
             None if !sole_request => PROFILE_NONE,
             None if self.background.is_suspicious() || self.background.is_at_unseen(now_ns) => {
@@ -359,7 +359,7 @@ impl Process {
         let may_be_background =
             self.strategy.is_proxy() || self.background.may_be(client, !self.in_flight.is_empty());
         let mut found = self.strategy.attribute(client, &mut self.in_flight);
-        if self.is_opaque {
+        if self.is_opaque && !found.this.is_some_and(|(_, evidence)| evidence.is_of_task()) {
             return Attributions { withheld: Some(Withheld::Opaque), ..Attributions::default() };
         }
         if sole_request && !may_be_background && !found.is_certain && self.strategy.leaves_others() {

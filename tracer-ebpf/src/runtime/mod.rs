@@ -13,8 +13,8 @@ use aya_ebpf::{
     maps::{Array, HashMap},
 };
 use tracer_common::{
-    GoPlan, KernelCounter, Kind, PLAN_WORDS, RECEIVE, RUNTIME_GO, RUNTIME_NGINX, SELECTION_WORDS, SEND,
-    TaskRecord,
+    EVIDENCE_GOROUTINE, EVIDENCE_REQUEST_STRUCTURE, GoPlan, KernelCounter, Kind, PLAN_WORDS, RECEIVE,
+    RUNTIME_GO, RUNTIME_NGINX, SELECTION_WORDS, SEND, TaskRecord,
 };
 
 use crate::{
@@ -63,6 +63,12 @@ pub(crate) fn has_plan(current: Current) -> bool {
 #[inline(always)]
 pub(crate) fn is_of_thread_too(task: u64) -> bool {
     task & nginx::CLIENT != 0
+}
+
+/// The evidence that this task is.
+#[inline(always)]
+pub(crate) fn evidence_of(task: u64) -> u64 {
+    u64::from(if task & nginx::CLIENT != 0 { EVIDENCE_REQUEST_STRUCTURE } else { EVIDENCE_GOROUTINE })
 }
 
 /// The part of an exchange that a call begins.

@@ -232,6 +232,10 @@ impl Strategy for Goroutines {
         (self.doubt.is_none() && self.read > 0).then_some(PROFILE_GOROUTINES)
     }
 
+    fn task_rule(&self) -> Option<u8> {
+        self.kernel_rule()
+    }
+
     /// What is known of a goroutine does not tell of those whose ancestors are not known.
     fn leaves_others(&self) -> bool {
         true
