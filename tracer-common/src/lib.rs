@@ -13,7 +13,9 @@ mod runtime;
 
 use core::mem::size_of;
 
-pub use self::runtime::{GoPlan, GoTask, PLAN_WORDS, RUNTIME_GO, RUNTIME_NGINX, TaskPlan, TaskRecord};
+pub use self::runtime::{
+    GoPlan, GoTask, PLAN_WORDS, RUNTIME_GO, RUNTIME_NGINX, TASK_FACTS, TaskPlan, TaskRecord,
+};
 
 /// Bytes that are copied after a change of direction, before the capture policy is known.
 pub const HEAD_BUDGET: u32 = 4096;
@@ -569,6 +571,8 @@ pub const EVIDENCE_FORWARDED: u8 = 4;
 pub const EVIDENCE_GOROUTINE: u8 = 5;
 /// See [`EVIDENCE_NONE`]: nginx keeps it with this server request.
 pub const EVIDENCE_REQUEST_STRUCTURE: u8 = 6;
+/// See [`EVIDENCE_NONE`]: it carries the context that Go made for this server request.
+pub const EVIDENCE_CONTEXT: u8 = 7;
 
 /// The rule by which the kernel programs attribute the client requests of a process: none of them has a parent.
 pub const PROFILE_NONE: u8 = 0;

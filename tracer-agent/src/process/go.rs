@@ -22,16 +22,34 @@ use super::tasks::{TaskProgram, TaskRuntime};
 /// What is the same in all programs of some minor versions of Go 1. The offsets are those of the structures' debugging
 /// information (DWARF) in programs that each version built.
 const LAYOUTS: [(Range<u32>, GoPlan); 6] = [
-    (18..21, GoPlan { creator: 0, start: 312, written: 128, ..LAYOUT_1_21 }),
+    // Before 1.21, not all contexts begin with the one above.
+    (18..21, GoPlan { creator: 0, start: 312, context: 0, ..LAYOUT_1_21 }),
     (21..22, LAYOUT_1_21),
     (22..23, GoPlan { written: 96, ..LAYOUT_1_21 }),
     (
         23..25,
-        GoPlan { id: 160, creator: 280, start: 304, next_id: 376, receivers: 64, written: 96, ..LAYOUT_1_21 },
+        GoPlan {
+            id: 160,
+            creator: 280,
+            start: 304,
+            next_id: 376,
+            receivers: 64,
+            written: 96,
+            context: 256,
+            ..LAYOUT_1_21
+        },
     ),
     (
         25..26,
-        GoPlan { thread_id: 64, processor: 216, next_id: 376, receivers: 64, written: 96, ..LAYOUT_1_21 },
+        GoPlan {
+            thread_id: 64,
+            processor: 216,
+            next_id: 376,
+            receivers: 64,
+            written: 96,
+            context: 256,
+            ..LAYOUT_1_21
+        },
     ),
     (
         26..28,
@@ -44,6 +62,7 @@ const LAYOUTS: [(Range<u32>, GoPlan); 6] = [
             receivers: 64,
             channel: 88,
             written: 96,
+            context: 256,
             ..LAYOUT_1_21
         },
     ),
@@ -60,6 +79,8 @@ const LAYOUT_1_21: GoPlan = GoPlan {
     receivers: 56,
     channel: 80,
     written: 128,
+    context: 240,
+    zero: 0,
     write_loop: 0,
     last_id: 0,
 };
