@@ -24,6 +24,8 @@ use crate::{
 pub(crate) struct Goroutines {
     /// Server requests that a goroutine has read.
     read: u32,
+    /// Server requests in a row whose goroutine was not read.
+    unread: u32,
     /// Goroutines do not work on what they read.
     doubt: Option<Doubt>,
     goroutines: FxHashMap<u64, Goroutine>,
@@ -79,6 +81,8 @@ enum Source {
 impl Goroutines {
     /// Server requests that show what a kind of goroutines does.
     pub(crate) const ENOUGH: usize = 16;
+    /// Server requests in a row whose goroutine is not read: the process's memory is laid out in another way.
+    const MOST_UNREAD: u32 = 64;
     /// Goroutines between a client request and its server request.
     const LONGEST_CHAIN: usize = 8;
     /// Goroutines that are remembered.
@@ -270,8 +274,14 @@ impl Strategy for Goroutines {
     fn server_opened(&mut self, request: &ServerRequest, others: &mut [ServerRequest]) {
         let task = request.unit.task;
         if task == 0 {
+            self.unread = self.unread.saturating_add(1);
+            if self.unread >= Self::MOST_UNREAD {
+                self.doubt.get_or_insert(Doubt::Unread);
+                self.release();
+            }
             return;
         }
+        self.unread = 0;
         self.read = self.read.saturating_add(1);
         if let Some(birth) = self.heads.get(&task) {
             self.births.insert(request.key, *birth);

@@ -256,3 +256,27 @@ fn a_goroutine_that_calls_with_another_request_s_context_may_work_for_both() {
     let late = service.call_with(two, service.last_id, WORK);
     assert_eq!(service.close(&late, one).parent, None);
 }
+
+#[test]
+fn goroutines_that_cannot_be_read_are_no_evidence_any_more() {
+    let mut service = GoService::new();
+    let task = service.go();
+    let (_, end) = service.connection();
+    let serve = |service: &mut GoService, task: u64, offset: u64| {
+        let request = service.read(&end, task, offset);
+        let call = service.call(task, 1, SERVE);
+        let link = service.close(&call, task);
+        service.close(&request, task);
+        evidence(&link)
+    };
+    for n in 0..63 {
+        assert_ne!(serve(&mut service, 0, n * 100), Some(Evidence::Goroutine));
+    }
+    assert_eq!(serve(&mut service, task, 9_000), Some(Evidence::Goroutine), "one check in between");
+    for n in 0..64 {
+        serve(&mut service, 0, 10_000 + n * 100);
+    }
+    assert_ne!(serve(&mut service, task, 20_000), Some(Evidence::Goroutine));
+    let profile = service.world.correlator.profile(PID).expect("known");
+    assert!(profile.to_string().contains("could not be read"), "{profile}");
+}
