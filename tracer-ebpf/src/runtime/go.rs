@@ -14,13 +14,7 @@ use aya_ebpf::{bindings::pt_regs, macros::map, maps::LruHashMap};
 use tracer_common::{GoPlan, GoTask, KernelCounter, RUNTIME_GO};
 
 use super::{Part, tell, word, words};
-use crate::{
-    context::{request::is_open, thread::working},
-    ids::ServedRequest,
-    memory::arch::first_argument,
-    ring::count,
-    select::Current,
-};
+use crate::{memory::arch::first_argument, ring::count, select::Current};
 
 /// The goroutine that serves each connection, by process and address of the connection's context.
 #[map]
@@ -91,24 +85,16 @@ pub(super) unsafe fn task(
     }
 }
 
-/// The number of the goroutine for which the running call sends: of the one that serves the request whose context is
-/// sent, with [`BY_CONTEXT`], else of the one that waits. 0 if they serve different requests.
+/// The number of the goroutine for which the running call sends, or (`context`) the data of the context that it carries.
 #[inline(always)]
-pub(super) unsafe fn sending_task(plan: &GoPlan, registers: *const pt_regs, pid: u32) -> u64 {
+pub(super) unsafe fn sending_task(plan: &GoPlan, registers: *const pt_regs, context: bool) -> u64 {
     // SAFETY: as in `task`.
     unsafe {
-        let Sender { goroutine, context, .. } = sender(plan, registers, true);
-        let id = if goroutine == 0 { 0 } else { word(goroutine, plan.id) };
-        let serving = if context == 0 { 0 } else { tracer_go_serving(u64::from(pid), context) };
-        if serving == 0 || serving == id {
-            return id;
+        let sender = sender(plan, registers, true);
+        if context {
+            return sender.context;
         }
-        let mut served = ServedRequest::NONE;
-        let unit = Current::of(u64::from(pid) << 32).of_task(id);
-        if id != 0 && working(unit, &mut served) && is_open(&served) {
-            return 0;
-        }
-        serving | BY_CONTEXT
+        if sender.goroutine == 0 { 0 } else { word(sender.goroutine, plan.id) }
     }
 }
 

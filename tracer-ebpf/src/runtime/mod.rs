@@ -133,21 +133,31 @@ pub extern "C" fn tracer_task(part: u64, now: u64) -> u64 {
     }
 }
 
-/// The task for which the running call of process `pid` sends a client request; 0 if it is not known. Programs that may not
-/// ask for the process (before 6.10: `sock_ops`) call this too.
+/// The task for which the running call of process `pid` sends a client request; 0 if it is not known. If `context` is not
+/// 0, the context that the client request carries, for [`serving_task`]. Programs that may not ask for the process (before
+/// 6.10: `sock_ops`) call this too.
 #[unsafe(no_mangle)]
 #[inline(never)]
-pub extern "C" fn tracer_sending_task(pid: u64) -> u64 {
+pub extern "C" fn tracer_sending_task(pid: u64, context: u64) -> u64 {
     let Some(plan) = PLANS.get_ptr(pid as u32) else { return 0 };
     // SAFETY: as in `tracer_task`.
     unsafe {
         let plan = &*plan;
         let Some(registers) = registers() else { return 0 };
         match plan.runtime {
-            RUNTIME_GO => go::sending_task(&*plan.go(), registers, pid as u32),
-            RUNTIME_NGINX => nginx::task(registers, Part::ClientRequest),
+            RUNTIME_GO => go::sending_task(&*plan.go(), registers, context != 0),
+            RUNTIME_NGINX if context == 0 => nginx::task(registers, Part::ClientRequest),
             _ => 0,
         }
+    }
+}
+
+/// The task that serves the request whose context this is, or is above it; 0 if it is not known.
+#[inline(always)]
+pub(crate) fn serving_task(current: Current, context: u64) -> u64 {
+    match if context == 0 { 0 } else { go::tracer_go_serving(u64::from(current.pid()), context) } {
+        0 => 0,
+        task => task | go::BY_CONTEXT,
     }
 }
 
