@@ -60,7 +60,7 @@ const PHASES: [(u32, u32, u32, bool); 5] = [
     (16, 160, 8000, true),
 ];
 
-/// All, or those whose names begin as the variable `TRACER_PATTERNS` says.
+/// All, or those whose names begin as the variable `TRACER_PATTERNS` says. `TRACER_NODE` is the executable of Node.
 fn patterns(backend: u16) -> Vec<Pattern> {
     let address = format!("127.0.0.1:{backend}");
     let python = |way| Program::of_way(&["/usr/bin/python3", "service.py"], way, &address);
@@ -122,6 +122,9 @@ fn patterns(backend: u16) -> Vec<Pattern> {
         pattern("Go, workers", &|| go("workers"), 2, [1.0, 0.0]),
         pattern("Go, workers that a request starts", &|| go("lazy"), 2, [0.0, 0.0]),
         pattern("Go, call after the answer", &|| go("after"), 1, [0.0, 0.0]),
+        pattern("Go, goroutines in goroutines, contexts", &|| go("nested-in"), 4, [1.0, 0.97]),
+        pattern("Go, workers, contexts", &|| go("workers-in"), 2, [1.0, 0.97]),
+        pattern("Go, call after the answer, contexts", &|| go("after-in"), 1, [0.0, 0.0]),
         pattern("Go, timer", &|| go("timer"), 2, [1.0, 0.48]),
         pattern("nginx, connections kept", &|| Program::nginx_before(backend), 1, [1.0, 1.0]),
         pattern(
@@ -159,6 +162,18 @@ fn patterns(backend: u16) -> Vec<Pattern> {
             [1.0, 1.0],
         ),
         // What HAProxy takes more than milliseconds to pass on stays unclear: on a busy machine that happens.
+        pattern(
+            "nginx, subrequests of a page",
+            &|| {
+                nginx(
+                    "location ~ ^/r/(\\d+)$ { ssi on; default_type text/html; return 200 \
+                     '<!--#include virtual=\"/part/$1/0\" --><!--#include virtual=\"/part/$1/1\" -->'; } \
+                     location ~ ^/part/(.*)$ { proxy_pass http://backend/c/$1; KEPT }",
+                )
+            },
+            2,
+            [1.0, 1.0],
+        ),
         pattern("HAProxy, connections kept", &|| Program::haproxy_before(backend), 1, [1.0, 0.95]),
     ];
     all.into_iter().flatten().collect()
@@ -255,6 +270,8 @@ fn no_link_is_wrong_and_all_that_can_be_known_are_made() {
     assert_wire(&spans, &by_id);
 
     println!("| pattern | at once | calls | links | precision | recall |\n|---|---|---|---|---|---|");
+    // What other versions of Node let be known is told in the documentation.
+    let is_other_node = std::env::var_os("TRACER_NODE").is_some();
     let mut faults = Vec::new();
     for (index, pattern) in (1..).zip(&patterns) {
         for (at_once, count, first, learns) in PHASES {
@@ -273,7 +290,7 @@ fn no_link_is_wrong_and_all_that_can_be_known_are_made() {
             );
             assert_eq!(found.calls, count * pattern.calls, "{}", pattern.name);
             faults.extend(found.wrong.iter().map(|wrong| format!("{}: {wrong}", pattern.name)));
-            if !learns && found.recall() < pattern.recall[usize::from(at_once > 1)] {
+            if !learns && !is_other_node && found.recall() < pattern.recall[usize::from(at_once > 1)] {
                 faults.push(format!("{}: {at_once} at once: recall {:.3}", pattern.name, found.recall()));
             }
         }
@@ -303,6 +320,8 @@ fn no_link_is_wrong_and_all_that_can_be_known_are_made() {
             "a thread read a request while it worked for another",
         ),
         ("Go", "goroutines", "requests with their goroutine"),
+        ("Node, callbacks", "event-loop", "overlapping responses"),
+        ("Node, limiter", "unknown", "a callback that worked for one request answered another"),
         ("HAProxy, connections kept", "proxy", "haproxy"),
     ] {
         let Some(pattern) = patterns.iter().find(|other| other.name == pattern) else { continue };

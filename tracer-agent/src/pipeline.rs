@@ -208,6 +208,9 @@ impl Pipeline {
                     }
                     _ => self.stage.correlator.program(facts.pid, &facts.exe, program),
                 }
+                if facts.has_sdk {
+                    self.stage.correlator.instruments(facts.pid);
+                }
                 let plan = facts.tasks.as_ref().and_then(|tasks| tasks.plan.as_ref());
                 out.feedback.task_plan(facts.pid, plan);
             }
@@ -313,6 +316,7 @@ impl Pipeline {
             Event::Listen(process) => self.connections.listens(&[process.port]),
             Event::Task(task) => handler.stage.correlator.task(task),
             Event::Run(run) => {
+                let run = &run.record();
                 let unread = handler.stage.correlator.run(run);
                 if unread > 0 {
                     handler.stage.count(run.pid, Counter::TasksUnread, unread.into());

@@ -32,7 +32,7 @@ static FILES: HashMap<FileKey, u8> = HashMap::with_max_entries(1024, 0);
 static NAMES: HashMap<[u8; NAME_BYTES], u8> = HashMap::with_max_entries(1024, 0);
 
 /// A thread that is selected: process in the high half, thread in the low.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Current(u64);
 
 impl Current {

@@ -98,7 +98,7 @@ const ways = {
   },
   'after-both': (number, done) => get(`/c/${number}/0`, () => {
     done();
-    setTimeout(get, 4, `/c/${number}/1`, () => {});
+    setImmediate(get, `/c/${number}/1`, () => {});
   }),
   closing: (number, done) => get(`/c/${number}/0`, () => get(`/c/${number}/1`, done, closing), closing),
   await: async (number, done) => {

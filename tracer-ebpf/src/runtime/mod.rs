@@ -14,8 +14,9 @@ use aya_ebpf::{
     maps::{Array, HashMap},
 };
 use tracer_common::{
-    GoPlan, KernelCounter, Kind, NodePlan, PLAN_WORDS, RECEIVE, RUN_OTHER, RUNTIME_GO, RUNTIME_NGINX,
-    RUNTIME_NODE, SELECTION_WORDS, SEND, TaskRecord,
+    EVIDENCE_CONTEXT, EVIDENCE_GOROUTINE, EVIDENCE_REQUEST_STRUCTURE, GoPlan, KernelCounter, Kind, NodePlan,
+    PLAN_WORDS, RECEIVE, RUN_OTHER, RUNTIME_GO, RUNTIME_NGINX, RUNTIME_NODE, SELECTION_WORDS, SEND,
+    TASK_FACTS, TaskRecord,
 };
 
 use crate::{
@@ -87,6 +88,18 @@ pub(crate) fn is_of_thread_too(task: u64) -> bool {
     task & nginx::CLIENT != 0
 }
 
+/// The evidence that this task is.
+#[inline(always)]
+pub(crate) fn evidence_of(task: u64) -> u64 {
+    u64::from(if task & nginx::CLIENT != 0 {
+        EVIDENCE_REQUEST_STRUCTURE
+    } else if task & go::BY_CONTEXT != 0 {
+        EVIDENCE_CONTEXT
+    } else {
+        EVIDENCE_GOROUTINE
+    })
+}
+
 /// The part of an exchange that a call begins.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Part {
@@ -153,21 +166,31 @@ pub extern "C" fn tracer_task(how: u64, now: u64, connection: u64) -> u64 {
     }
 }
 
-/// The task for which the running call of process `pid` sends a client request; 0 if it is not known. Programs that may not
-/// ask for the process (before 6.10: `sock_ops`) call this too.
+/// The task for which the running call of process `pid` sends a client request; 0 if it is not known. If `context` is not
+/// 0, the context that the client request carries, for [`serving_task`]. Programs that may not ask for the process (before
+/// 6.10: `sock_ops`) call this too.
 #[unsafe(no_mangle)]
 #[inline(never)]
-pub extern "C" fn tracer_sending_task(pid: u64) -> u64 {
+pub extern "C" fn tracer_sending_task(pid: u64, context: u64) -> u64 {
     let Some(plan) = PLANS.get_ptr(pid as u32) else { return 0 };
     // SAFETY: as in `tracer_task`.
     unsafe {
         let plan = &*plan;
         let Some(registers) = registers() else { return 0 };
         match plan.runtime {
-            RUNTIME_GO => go::sending_task(&*plan.go(), registers),
-            RUNTIME_NGINX => nginx::task(registers, Part::ClientRequest),
+            RUNTIME_GO => go::sending_task(&*plan.go(), registers, context != 0),
+            RUNTIME_NGINX if context == 0 => nginx::task(registers, Part::ClientRequest),
             _ => 0,
         }
+    }
+}
+
+/// The task that serves the request whose context this is, or is above it; 0 if it is not known.
+#[inline(always)]
+pub(crate) fn serving_task(current: Current, context: u64) -> u64 {
+    match if context == 0 { 0 } else { go::tracer_go_serving(u64::from(current.pid()), context) } {
+        0 => 0,
+        task => task | go::BY_CONTEXT,
     }
 }
 
@@ -184,7 +207,7 @@ unsafe fn registers() -> Option<*const pt_regs> {
 
 /// Tells the agent about a task.
 #[inline(always)]
-fn tell(runtime: u64, current: Current, part: Part, now: u64, task: u64, facts: [u64; 4]) {
+fn tell(runtime: u64, current: Current, part: Part, now: u64, task: u64, facts: [u64; TASK_FACTS]) {
     let Some(mut space) = reserve::<TaskRecord>() else {
         count(KernelCounter::LostData, 1);
         return;
@@ -204,18 +227,21 @@ fn tell(runtime: u64, current: Current, part: Part, now: u64, task: u64, facts: 
 
 /// Reads two words of the process's memory; zeros if they cannot be read.
 #[inline(always)]
-unsafe fn words(base: u64, offset: u32) -> [u64; 2] {
-    let address = base.wrapping_add(i64::from(offset as i32) as u64);
-    let mut values = [0u64; 2];
-    // SAFETY: the helper checks the address, and writes zeros if it fails.
-    unsafe { bpf_probe_read_user((&raw mut values).cast(), 16, address as *const c_void) };
-    values
+fn words(base: u64, offset: u32) -> [u64; 2] {
+    [word(base, offset), word(base, offset.wrapping_add(8))]
 }
 
 /// Reads a word of the process's memory; 0 if it cannot be read.
 #[inline(always)]
-unsafe fn word(base: u64, offset: u32) -> u64 {
-    let address = base.wrapping_add(i64::from(offset as i32) as u64);
+fn word(base: u64, offset: u32) -> u64 {
+    tracer_word(base.wrapping_add(i64::from(offset as i32) as u64))
+}
+
+/// Reads the word at this address of the process's memory; 0 if it cannot be read. It is a function of its own, because
+/// it is called often.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn tracer_word(address: u64) -> u64 {
     let mut value = 0u64;
     // SAFETY: the helper checks the address, and writes zeros if it fails.
     unsafe { bpf_probe_read_user((&raw mut value).cast(), 8, address as *const c_void) };

@@ -44,23 +44,24 @@ pub(super) unsafe fn run(
         count(KernelCounter::LostData, 1);
         return;
     };
-    let mut record = RunRecord {
-        kind: Kind::Run as u8,
-        part,
-        is_turn: u8::from(is_turn),
-        zero: 0,
-        pid: current.pid(),
-        time_ns: now,
-        connection,
-        ..RunRecord::default()
-    };
     // SAFETY: typed pointers; the helpers check addresses of the process, and write zeros if they fail.
     unsafe {
+        // Not on the stack, which is small.
+        let place = space.as_mut_ptr();
+        place.write_bytes(0, 1);
+        (*place).kind = Kind::Run as u8;
+        (*place).part = part;
+        (*place).is_turn = u8::from(is_turn);
+        (*place).pid = current.pid();
+        (*place).time_ns = now;
+        (*place).connection = connection;
         if offset!(task_reads) != u64::from(ABSENT) {
             let task: *const c_void = bpf_get_current_task_btf().cast_const().cast();
-            record.reads = load(task, offset!(task_reads));
+            (*place).reads = load(task, offset!(task_reads));
+        } else {
+            // No two numbers follow each other: no send is taken for one of the callback that has read.
+            (*place).reads = now;
         }
-        let place = space.write(record) as *mut RunRecord;
         bpf_probe_read_user((&raw mut (*place).ids).cast(), 32, plan.ids as *const c_void);
         bpf_probe_read_user((&raw mut (*place).phase).cast(), 8, plan.phase as *const c_void);
         // Its descriptor leads to the watcher.

@@ -308,7 +308,7 @@ impl Strategy for EventLoop {
         }
         let unread = self.runs.unread() - unread;
         if self.runs.is_unreadable() {
-            self.doubt(Doubt::Unread);
+            self.doubt(Doubt::Misread);
         }
         unread
     }
