@@ -308,6 +308,32 @@ fn an_id_leads_to_the_run_that_surely_made_it() {
 }
 
 #[test]
+fn what_an_unseen_callback_makes_is_not_of_the_callback_that_sends_next() {
+    let mut service = NodeService::new();
+    service.learn();
+    let other = service.with_another();
+    let request = service.request();
+    service.last_id += 1;
+    let (connecting, unseen) = (service.last_id, service.last_id + 4);
+    // A connection is accepted, which nothing tells; then the callback that was made before sends.
+    service.last_id = unseen + 2;
+    (service.phase, service.ids) = (TIMERS, [connecting, 0]);
+    let call = service.call();
+    let exchange = service.answer(&call);
+    let server = service.respond(&request);
+    // The connection that was accepted carries a request, whose callback runs as what was made then.
+    let last = service.request();
+    service.ids = [unseen, 0];
+    let own = service.call();
+    let own_exchange = service.answer(&own);
+    let last = service.respond(&last);
+    service.respond_later(&other);
+    assert_eq!(parent(&service.link(&call, &exchange)), Some((server.span_id, Evidence::EventLoop)));
+    assert_eq!(parent(&service.link(&own, &own_exchange)), Some((last.span_id, Evidence::EventLoop)));
+    assert_eq!(service.profile(), "event-loop");
+}
+
+#[test]
 fn a_process_that_hands_work_over_gets_no_link_ever_again() {
     let mut service = NodeService::new();
     service.learn();

@@ -25,7 +25,7 @@ use tracer_common::{
 
 use self::{
     groups::{Call, Groups},
-    runs::{Node, Runs, Source},
+    runs::{Node, Runs},
 };
 use super::{Attribution, Attributions, ClientRequest, ServerRequest, Strategy};
 use crate::{
@@ -75,7 +75,7 @@ struct Carried {
 /// A send that was told before its bytes were.
 #[derive(Clone, Copy, Debug)]
 struct Sent {
-    source: Source,
+    source: Option<Node>,
     /// Of a client request.
     node: Option<Node>,
 }
@@ -140,9 +140,9 @@ impl EventLoop {
     }
 
     /// A server request is answered in a run with this source.
-    fn answered_from(&mut self, request: &ServerRequest, source: Source) {
+    fn answered_from(&mut self, request: &ServerRequest, source: Option<Node>) {
         let Some(node) = self.requests.node(request.key) else { return };
-        let Some(from) = source.node.filter(|from| *from != node) else { return };
+        let Some(from) = source.filter(|from| *from != node) else { return };
         let Some(group) = self.groups.of(from) else { return };
         if group.servers.iter().any(|key| *key != request.key) {
             return self.doubt(Doubt::Mixed);
@@ -298,7 +298,6 @@ impl Strategy for EventLoop {
                 let is_first = !self.carried.contains_key(&record.connection);
                 let source = self.runs.sent(record, is_first);
                 let node = self.carry(record.connection);
-                self.runs.called(source, node);
                 self.sent.insert(record.connection, Sent { source, node: Some(node) });
             }
             _ => self.runs.other(),
@@ -361,8 +360,8 @@ impl Strategy for EventLoop {
             self.carried.remove(&connection);
             return Attributions::default();
         };
-        let call = Call { node, key: client.key, source: source.node.unwrap_or(node), is_answered: false };
-        if let Some(from) = source.node {
+        let call = Call { node, key: client.key, source: source.unwrap_or(node), is_answered: false };
+        if let Some(from) = source {
             self.groups.unite(from, node);
         }
         let group = self.groups.of(node);

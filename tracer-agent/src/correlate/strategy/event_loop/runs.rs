@@ -61,15 +61,6 @@ struct Mark {
     node: Option<Node>,
 }
 
-/// Where a send comes from.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Source {
-    /// The request that it was sent for, or whose answer it was sent upon.
-    pub(super) node: Option<Node>,
-    /// It begins something of which nothing before is known.
-    is_new: bool,
-}
-
 /// What one event loop does.
 #[derive(Debug, Default)]
 pub(super) struct Runs {
@@ -176,31 +167,29 @@ impl Runs {
             && self.watcher.is_same(record, read)
     }
 
-    /// Where a send comes from.
-    pub(super) fn sent(&mut self, record: &RunRecord, is_first: bool) -> Source {
-        let Some(ids) = self.ids(record) else { return Source { node: None, is_new: false } };
+    /// The request that a send was made for, or upon whose answer; none if that is not known.
+    pub(super) fn sent(&mut self, record: &RunRecord, is_first: bool) -> Option<Node> {
+        let ids = self.ids(record)?;
         if self.is_in_run(record, is_first)
             && let Some(run) = self.run.clone()
         {
             let node = self.in_run(&run, ids);
-            if let Some(mark) = self.marks.back_mut() {
+            // Without the number of the iteration it may be a later callback of the same socket.
+            if let Some(mark) = self.marks.back_mut().filter(|_| record.turns[0] != 0) {
                 mark.sure = mark.sure.max(ids.last);
             }
-            return Source { node, is_new: false };
+            return node;
         }
         self.run = None;
         // A connection is established: what triggers it is its handle, which is used as long as it is.
         if is_first && ids.trigger != 0 {
             self.own(ids.trigger, record.connection);
         }
-        let before = self.marks.back().map_or(0, |mark| mark.after);
-        // What is newer than all runs was made by this callback: what triggered it may be older.
-        let is_newer = ids.execution > before;
-        let id = if is_newer { ids.trigger } else { ids.execution };
-        let node = if id == 0 || self.owned.contains_key(&id) { None } else { self.sure_owner(id) };
-        let after = if is_newer { ids.execution - 1 } else { ids.last };
-        self.mark(Mark { after, sure: ids.last, node });
-        Source { node, is_new: node.is_none() }
+        let made = |id: u64| if id == 0 || self.owned.contains_key(&id) { None } else { self.sure_owner(id) };
+        // What is newer than all runs was made by a callback of which nothing is known, or that of the last run: what
+        // triggered it may be older.
+        let is_newer = self.marks.back().is_some_and(|mark| ids.execution > mark.after);
+        made(ids.execution).or_else(|| if is_newer { made(ids.trigger) } else { None })
     }
 
     /// An id is a connection's own.
@@ -230,14 +219,5 @@ impl Runs {
         }
         let owner = self.owner(id).and_then(|mark| mark.node);
         run.node.filter(|node| owner == Some(*node))
-    }
-
-    /// A client request was sent: what follows from a callback of which nothing is known follows from it.
-    pub(super) fn called(&mut self, source: Source, node: Node) {
-        if source.is_new
-            && let Some(mark) = self.marks.back_mut()
-        {
-            mark.node.get_or_insert(node);
-        }
     }
 }
