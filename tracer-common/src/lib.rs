@@ -13,7 +13,10 @@ mod runtime;
 
 use core::mem::size_of;
 
-pub use self::runtime::{GoPlan, GoTask, PLAN_WORDS, RUNTIME_GO, RUNTIME_NGINX, TaskPlan, TaskRecord};
+pub use self::runtime::{
+    GoPlan, GoTask, PLAN_WORDS, PythonLayout, PythonPlan, PythonTask, RUNTIME_GO, RUNTIME_NGINX, RUNTIME_PYTHON,
+    TaskPlan, TaskRecord, UNNUMBERED,
+};
 
 /// Bytes that are copied after a change of direction, before the capture policy is known.
 pub const HEAD_BUDGET: u32 = 4096;
@@ -778,6 +781,7 @@ pub struct Offsets {
     pub task_flags: u32,
     pub task_pid: u32,
     pub task_tgid: u32,
+    pub task_fsbase: u32,
     pub task_signal: u32,
     pub task_files: u32,
     /// [`ABSENT`] in a kernel without io_uring.
@@ -845,7 +849,7 @@ const _: () = {
     assert!(size_of::<ProcessRecord>() == 24);
     assert!(size_of::<ExecRecord>() == 24 + NAME_BYTES);
     assert!(size_of::<InjectionRecord>() == 64);
-    assert!(size_of::<Offsets>() == 65 * 4);
+    assert!(size_of::<Offsets>() == 66 * 4);
     assert!(size_of::<Settings>() == 13 * 4);
     assert!(size_of::<FileKey>() == 16);
 };

@@ -1,8 +1,9 @@
-//! The runtime's own task that makes a call: a goroutine, a request of nginx. It is read from the process's memory, where
+//! The runtime's own task that makes a call: a goroutine, a request of nginx, an asyncio task. It is read from the process's memory, where
 //! the agent has made a plan for the process. Each read is checked; what does not fit gives no task.
 
 mod go;
 mod nginx;
+mod python;
 
 use core::ffi::c_void;
 
@@ -13,7 +14,7 @@ use aya_ebpf::{
     maps::{Array, HashMap},
 };
 use tracer_common::{
-    GoPlan, KernelCounter, Kind, PLAN_WORDS, RECEIVE, RUNTIME_GO, RUNTIME_NGINX, SELECTION_WORDS, SEND,
+    GoPlan, KernelCounter, Kind, PLAN_WORDS, PythonPlan, RECEIVE, RUNTIME_GO, RUNTIME_NGINX, RUNTIME_PYTHON, SELECTION_WORDS, SEND,
     TaskRecord,
 };
 
@@ -36,6 +37,12 @@ impl Plan {
     /// Of a Go program.
     #[inline(always)]
     fn go(&self) -> *const GoPlan {
+        (&raw const self.words).cast()
+    }
+
+    /// Of a Python program.
+    #[inline(always)]
+    fn python(&self) -> *const PythonPlan {
         (&raw const self.words).cast()
     }
 }
@@ -116,6 +123,7 @@ pub extern "C" fn tracer_task(part: u64, now: u64) -> u64 {
         match plan.runtime {
             RUNTIME_GO => go::task(&*plan.go(), registers, current, part, now),
             RUNTIME_NGINX => nginx::task(registers, part),
+            RUNTIME_PYTHON => python::task(plan, current, part, now),
             _ => 0,
         }
     }
