@@ -59,6 +59,7 @@ const PHASES: [(u32, u32, u32, bool); 4] =
 fn patterns(backend: u16) -> Vec<Pattern> {
     let address = format!("127.0.0.1:{backend}");
     let python = |way| Program::of_way(&["/usr/bin/python3", "service.py"], way, &address);
+    let framework = |way| Program::of_framework(way, &address);
     let node = |way| Program::of_way(&["node", "service.js"], way, &address);
     let go_program = go_service("service", &[]);
     let go = |way| Program::of_way(&[&go_program], way, &address);
@@ -78,7 +79,33 @@ fn patterns(backend: u16) -> Vec<Pattern> {
         pattern("pool that helps while it waits", &|| python("helping"), 2, [1.0, 0.0]),
         pattern("pool that begins to hand over", &|| python("changing"), 2, [1.0, 0.0]),
         pattern("one thread, requests interleaved", &|| python("interleaved"), 2, [1.0, 0.0]),
-        pattern("asyncio", &|| python("event-loop"), 2, [1.0, 0.0]),
+        pattern("asyncio", &|| python("event-loop"), 2, [1.0, 0.99]),
+        pattern("asyncio, gather", &|| python("loop, gather"), 4, [1.0, 0.99]),
+        pattern("asyncio, a task for each call", &|| python("loop, task"), 2, [1.0, 0.99]),
+        pattern("asyncio, TaskGroup", &|| python("loop, group"), 3, [1.0, 0.99]),
+        pattern("asyncio, wait_for", &|| python("loop, wait_for"), 2, [1.0, 0.99]),
+        pattern("asyncio, wait and shield", &|| python("loop, wait"), 3, [1.0, 0.99]),
+        pattern("asyncio, semaphore", &|| python("loop, semaphore"), 2, [1.0, 0.99]),
+        // The worker's task is awaited by no other, and answers nothing.
+        pattern("asyncio, workers", &|| python("loop, queue"), 2, [1.0, 0.0]),
+        // Several tasks await the one that calls.
+        pattern("asyncio, task that requests share", &|| python("loop, shared"), 1, [0.0, 0.0]),
+        // A thread of a pool has no task.
+        pattern("asyncio, threads call", &|| python("loop, thread"), 2, [0.0, 0.0]),
+        pattern("asyncio, call after the answer", &|| python("loop, after"), 1, [0.0, 0.0]),
+        // Whether a task works for one request at a time cannot be seen.
+        pattern("asyncio, one task for all", &|| python("loop, one task"), 2, [0.0, 0.0]),
+        pattern("asyncio, batches", &|| python("loop, batches"), 2, [0.0, 0.0]),
+        pattern("aiohttp", &|| framework("aiohttp sequence"), 2, [1.0, 0.99]),
+        pattern("aiohttp, gather", &|| framework("aiohttp gather"), 2, [1.0, 0.99]),
+        pattern("aiohttp, calls with a body", &|| framework("aiohttp post"), 2, [1.0, 0.99]),
+        pattern("aiohttp, uvloop", &|| framework("aiohttp uvloop"), 2, [1.0, 0.99]),
+        pattern("FastAPI, httpx", &|| framework("fastapi sequence"), 2, [1.0, 0.99]),
+        pattern("FastAPI, httpx, gather", &|| framework("fastapi gather"), 2, [1.0, 0.99]),
+        pattern("FastAPI, httpx, uvloop", &|| framework("fastapi uvloop"), 2, [1.0, 0.99]),
+        pattern("FastAPI, httpx, middleware", &|| framework("fastapi middleware"), 2, [1.0, 0.99]),
+        // Threads of a pool run the endpoint.
+        pattern("FastAPI, endpoints in threads", &|| framework("fastapi threads"), 2, [0.0, 0.0]),
         pattern("Node, callbacks", &|| node("callbacks"), 2, [1.0, 0.0]),
         pattern("Node, promises", &|| node("promises"), 2, [1.0, 0.0]),
         pattern("Node, 8 calls at once", &|| node("fan-out"), 8, [1.0, 0.0]),

@@ -417,3 +417,164 @@ impl<'a> Memory<'a> {
         Some(bytes.strip_suffix(&[0]) == Some(name))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        io::{Seek, SeekFrom, Write},
+        path::PathBuf,
+    };
+
+    use super::*;
+
+    /// The memory of a process that does not exist: a file, removed with it.
+    struct Fake(File, PathBuf);
+
+    impl Fake {
+        fn new(name: &str) -> Self {
+            let path = std::env::temp_dir().join(format!("tracer-python-{}-{name}", std::process::id()));
+            let file = File::options().read(true).write(true).create_new(true).open(&path).expect("created");
+            file.set_len(1 << 24).expect("sparse");
+            Self(file, path)
+        }
+
+        fn put(&mut self, address: u64, words: &[u64]) {
+            self.0.seek(SeekFrom::Start(address)).expect("there");
+            for word in words {
+                self.0.write_all(&word.to_le_bytes()).expect("written");
+            }
+        }
+
+        fn text(&mut self, object: u64, layout: &PythonLayout, text: &[u8]) {
+            self.put(object + 16, &[text.len() as u64]);
+            self.0.seek(SeekFrom::Start(object + u64::from(layout.text))).expect("there");
+            self.0.write_all(text).expect("written");
+        }
+
+        fn memory(&self) -> Memory<'_> {
+            Memory::of(&self.0)
+        }
+    }
+
+    impl Drop for Fake {
+        fn drop(&mut self) {
+            let _ = std::fs::remove_file(&self.1);
+        }
+    }
+
+    #[test]
+    fn values_are_found_by_name_in_dictionaries_of_all_versions() {
+        for (version, layout) in [(8, LAYOUT_3_8), (11, LAYOUT_3_11)] {
+            for has_hash in [true, false] {
+                if version == 8 && !has_hash {
+                    continue;
+                }
+                let mut fake = Fake::new(&format!("look-up-{version}-{has_hash}"));
+                let (dictionary, keys, name, other, value) = (0x1000, 0x2000, 0x3000, 0x4000, 0x5000);
+                fake.put(dictionary + 32, &[keys, 0]);
+                // Eight places of one byte each: as a number, or as logarithms.
+                fake.put(keys + 8, &[if version == 8 { 8 } else { 0x0303 | u64::from(!has_hash) << 16 }]);
+                fake.put(keys + u64::from(layout.entries), &[3]);
+                let entry = |key, value| if has_hash { vec![7, key, value] } else { vec![key, value] };
+                let entries = [entry(other, value + 1), entry(0, 0), entry(name, value)].concat();
+                fake.put(keys + u64::from(layout.first), &entries);
+                fake.text(name, &layout, b"_asyncio");
+                fake.text(other, &layout, b"_asynci");
+                assert_eq!(fake.memory().look_up(&layout, dictionary, b"_asyncio"), Some(value), "{version}");
+                assert_eq!(fake.memory().look_up(&layout, dictionary, b"asyncio"), None);
+            }
+        }
+    }
+
+    #[test]
+    fn senseless_dictionaries_cost_bounded_reads() {
+        let mut fake = Fake::new("senseless");
+        fake.put(0x1020, &[0x2000, 0]);
+        for form in [0, u64::MAX, 0x3f_3f03, 0xff03, 1 << 40] {
+            for count in [u64::MAX, 65_536, 5] {
+                fake.put(0x2000 + 8, &[form]);
+                fake.put(0x2000 + 24, &[count]);
+                fake.put(0x2000 + 32, &[count]);
+                for layout in [LAYOUT_3_8, LAYOUT_3_11, LAYOUT_3_13] {
+                    let mut memory = fake.memory();
+                    assert_eq!(memory.look_up(&layout, 0x1000, b"x"), None);
+                    assert_eq!(memory.look_up(&layout, u64::MAX - 8, b"x"), None);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_circle_of_thread_states_ends() {
+        let mut fake = Fake::new("circle");
+        let version = &VERSIONS[3];
+        fake.put(0x1000 + 8, &[0x2000]);
+        fake.put(0x2000 + 8, &[0x1000]);
+        for state in [0x1000, 0x2000] {
+            fake.put(state + u64::from(version.plan.thread_id), &[0x9000]);
+        }
+        assert_eq!(threads(&mut fake.memory(), version, 0x1000, 0), None);
+        fake.put(0x2000 + 8, &[0]);
+        assert_eq!(threads(&mut fake.memory(), version, 0x1000, 0), Some([0x2000, 0]));
+    }
+
+    #[test]
+    fn the_thread_that_serves_is_found_by_its_number() {
+        let mut fake = Fake::new("serves");
+        let version = &VERSIONS[3];
+        for (state, next, thread, number) in
+            [(0x1000, 0x2000, 0x9000, 43), (0x2000, 0x3000, 0xa000, 42), (0x3000, 0, 0xb000, 41)]
+        {
+            fake.put(state + 8, &[next]);
+            fake.put(state + u64::from(version.plan.thread_id), &[thread]);
+            fake.put(thread + 720, &[number]);
+        }
+        for (serving, expected) in [(0, 0), (41, 0), (42, 0x2000), (43, 0x1000), (44, 0)] {
+            let found = threads(&mut fake.memory(), version, 0x1000, serving);
+            assert_eq!(found, Some([0x3000, expected]), "{serving}");
+        }
+    }
+
+    #[test]
+    fn no_more_memory_is_read_than_is_allowed() {
+        let fake = Fake::new("bounded");
+        let mut memory = fake.memory();
+        let mut bytes = vec![0; 1 << 20];
+        assert_eq!((0..100).take_while(|_| memory.read(0, &mut bytes).is_some()).count(), 4);
+        let mut memory = fake.memory();
+        memory.until = Instant::now();
+        assert_eq!(memory.word(0), None);
+        assert_eq!(fake.memory().word(u64::MAX - 3), None);
+    }
+
+    #[test]
+    fn a_file_that_only_claims_to_be_python_is_none() {
+        let fake = Fake::new("claims");
+        let maps = "00400000-00500000 r-xp 00000000 08:01 7 /usr/bin/python3.11\n";
+        let open = |_: &Mapping<'_>| fake.0.try_clone();
+        let process = Process {
+            maps,
+            open: &open,
+            memory: &fake.0,
+            executable: "/usr/bin/python3.11",
+            thread: 0,
+        };
+        assert!(may_run(process.executable, maps));
+        assert_eq!(find(&process), None);
+    }
+
+    #[test]
+    fn mappings_and_versions_are_told_by_names() {
+        let maps = "7f0000-7f1000 r--p 00000000 08:01 7                 /a b/libpython3.12.so.1.0\n\
+                    7f1000-7f2000 r-xp 00001000 08:01 7                 /a b/libpython3.12.so.1.0\n\
+                    7f3000-7f4000 rw-p 00000000 00:00 0 \n";
+        let found: Vec<_> = mappings(maps).collect();
+        let expected =
+            Mapping { begin: 0x7f_0000, range: "7f0000-7f1000", path: "/a b/libpython3.12.so.1.0" };
+        assert_eq!(found, [expected]);
+        assert_eq!(minor_in(expected.path), Some(12));
+        assert_eq!(minor_in("/usr/bin/python3.8"), Some(8));
+        assert_eq!(minor_in("/usr/bin/python2.7"), None);
+        assert!(!may_run("/usr/bin/pypy3", "") && may_run("/usr/bin/uwsgi", maps));
+    }
+}

@@ -10,6 +10,7 @@ mod proxies;
 mod resend;
 mod self_instrumented;
 mod strategy;
+mod tasks;
 mod threads;
 mod withheld;
 
