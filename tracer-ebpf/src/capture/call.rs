@@ -145,7 +145,8 @@ pub(crate) unsafe fn moved<const HOOK: u8>(sk: *mut c_void, ret: i32, flags: i32
             connection.last_bytes = 0;
             header.flags |= FLAG_TURN;
         }
-        if has_plan(current) {
+        // No runtime begins a message by sending pages.
+        if HOOK != SEND_PAGE && has_plan(current) {
             // Go's server reads the first byte of a request alone, if it comes while another one is worked on.
             let begins = header.flags & FLAG_TURN != 0 || connection.budget == HEAD_BUDGET - 1;
             if begins {

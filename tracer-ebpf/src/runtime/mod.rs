@@ -180,18 +180,21 @@ fn tell(runtime: u64, current: Current, part: Part, now: u64, task: u64, facts: 
 
 /// Reads two words of the process's memory; zeros if they cannot be read.
 #[inline(always)]
-unsafe fn words(base: u64, offset: u32) -> [u64; 2] {
-    let address = base.wrapping_add(i64::from(offset as i32) as u64);
-    let mut values = [0u64; 2];
-    // SAFETY: the helper checks the address, and writes zeros if it fails.
-    unsafe { bpf_probe_read_user((&raw mut values).cast(), 16, address as *const c_void) };
-    values
+fn words(base: u64, offset: u32) -> [u64; 2] {
+    [word(base, offset), word(base, offset.wrapping_add(8))]
 }
 
 /// Reads a word of the process's memory; 0 if it cannot be read.
 #[inline(always)]
-unsafe fn word(base: u64, offset: u32) -> u64 {
-    let address = base.wrapping_add(i64::from(offset as i32) as u64);
+fn word(base: u64, offset: u32) -> u64 {
+    tracer_word(base.wrapping_add(i64::from(offset as i32) as u64))
+}
+
+/// Reads the word at this address of the process's memory; 0 if it cannot be read. It is a function of its own, because
+/// it is called often.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn tracer_word(address: u64) -> u64 {
     let mut value = 0u64;
     // SAFETY: the helper checks the address, and writes zeros if it fails.
     unsafe { bpf_probe_read_user((&raw mut value).cast(), 8, address as *const c_void) };

@@ -37,17 +37,26 @@ pub(super) unsafe fn task(registers: *const pt_regs, part: Part) -> u64 {
             (*registers).r15,
         ];
         for connection in places {
-            if word(connection, FD) as u32 != fd {
-                continue;
+            let client = tracer_nginx_client(connection, u64::from(fd));
+            if client != 0 {
+                return client;
             }
-            let request = word(connection, 0);
-            let [signature, client] = words(request, 0);
-            if signature as u32 != SIGNATURE {
-                continue;
-            }
-            return CLIENT | word(client, FD) & 0xffff_ffff;
         }
         count(KernelCounter::TaskUnread, 1);
         0
     }
+}
+
+/// The client's connection of the request that nginx keeps with a connection, if that is one and has this fd; else 0.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn tracer_nginx_client(connection: u64, fd: u64) -> u64 {
+    if word(connection, FD) as u32 != fd as u32 {
+        return 0;
+    }
+    let [signature, client] = words(word(connection, 0), 0);
+    if signature as u32 != SIGNATURE {
+        return 0;
+    }
+    CLIENT | word(client, FD) & 0xffff_ffff
 }
