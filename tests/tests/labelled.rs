@@ -15,11 +15,11 @@ use tracer_tests::{
 /// A way to work for requests.
 struct Pattern {
     /// As the table calls it.
-    name: &'static str,
+    name: String,
     program: Program,
     /// Client requests for each server request.
     calls: u32,
-    /// The smallest share of client requests that must be linked, with one server request at a time and with many.
+    /// The smallest share of client requests that must be linked, with one server request at a time and with eight.
     recall: [f64; 2],
 }
 
@@ -50,10 +50,15 @@ impl Found {
 
 /// How many numbers of requests belong to one pattern.
 const RANGE: u32 = 10_000;
-/// Requests at once, how many, the number of the first, and whether the agent still learns. In the last,
+/// Requests at once, how many, the number of the first, and whether the agent still learns. From the fourth on,
 /// the way that changes is another.
-const PHASES: [(u32, u32, u32, bool); 4] =
-    [(1, 20, 0, true), (1, 40, 1000, false), (8, 120, 2000, true), (8, 120, 5000, false)];
+const PHASES: [(u32, u32, u32, bool); 5] = [
+    (1, 20, 0, true),
+    (1, 40, 1000, false),
+    (8, 120, 2000, true),
+    (8, 120, 5000, false),
+    (16, 160, 6000, false),
+];
 
 /// All, or those whose names begin as the variable `TRACER_PATTERNS` says.
 fn patterns(backend: u16) -> Vec<Pattern> {
@@ -66,7 +71,7 @@ fn patterns(backend: u16) -> Vec<Pattern> {
     let nginx = |server| Program::nginx_rewriting(backend, server);
     let only = std::env::var("TRACER_PATTERNS").unwrap_or_default();
     let pattern = |name: &'static str, program: &dyn Fn() -> Program, calls, recall| {
-        name.starts_with(&only).then(|| Pattern { name, program: program(), calls, recall })
+        name.starts_with(&only).then(|| Pattern { name: name.to_owned(), program: program(), calls, recall })
     };
     let all = [
         pattern("thread per request", &|| python("threads"), 2, [1.0, 1.0]),
@@ -231,16 +236,62 @@ fn assert_each_is_there_once(spans: &[Received]) {
     }
 }
 
+/// asyncio's ways of work in each of the interpreters that the variable `TRACER_PYTHONS` lists, separated by colons.
+fn asyncio_patterns(backend: u16) -> Vec<Pattern> {
+    /// The way, its calls, whether all of them are linked, and the first minor version of Python 3 that has it.
+    const WAYS: [(&str, u32, bool, u32); 11] = [
+        ("event-loop", 2, true, 8),
+        ("loop, gather", 4, true, 8),
+        ("loop, task", 2, true, 8),
+        ("loop, group", 3, true, 11),
+        ("loop, wait_for", 2, true, 8),
+        ("loop, wait", 3, true, 8),
+        ("loop, semaphore", 2, true, 10),
+        ("loop, queue", 2, false, 10),
+        ("loop, shared", 1, false, 8),
+        ("loop, thread", 2, false, 8),
+        ("loop, after", 1, false, 8),
+    ];
+    let address = format!("127.0.0.1:{backend}");
+    let interpreters = std::env::var("TRACER_PYTHONS").unwrap_or_default();
+    let mut patterns = Vec::new();
+    for interpreter in interpreters.split(':').filter(|path| !path.is_empty()) {
+        let told = std::process::Command::new(interpreter).arg("--version").output().expect("an interpreter");
+        let told = String::from_utf8_lossy(&told.stdout).trim().to_owned();
+        let minor = told.split('.').nth(1).and_then(|minor| minor.parse().ok()).unwrap_or(0);
+        for (way, calls, is_linked, since) in WAYS.into_iter().filter(|(.., since)| *since <= minor) {
+            let program = Program::of_way(&[interpreter, "service.py"], way, &address);
+            let recall = if is_linked { [1.0, 0.99] } else { [0.0, 0.0] };
+            patterns.push(Pattern { name: format!("{told}, {way}"), program, calls, recall });
+        }
+    }
+    patterns
+}
+
+#[test]
+fn asyncio_tasks_of_each_interpreter_that_is_named_are_read() {
+    let backend = Program::backend_on("127.0.0.1");
+    let patterns = asyncio_patterns(backend.port);
+    if !patterns.is_empty() {
+        compare_all(&backend, &patterns);
+    }
+}
+
 #[test]
 fn no_link_is_wrong_and_all_that_can_be_known_are_made() {
     let backend = Program::backend_on("127.0.0.1");
     let patterns = patterns(backend.port);
+    compare_all(&backend, &patterns);
+}
+
+/// Runs all patterns, and compares their links with the truth.
+fn compare_all(backend: &Program, patterns: &[Pattern]) {
     let receiver = Receiver::start();
     let pids: Vec<u32> =
         patterns.iter().map(|pattern| pattern.program.pid()).chain([backend.pid()]).collect();
     let agent = Agent::tracing(&pids, &receiver);
     let mut expected = 0;
-    for (index, pattern) in (1..).zip(&patterns) {
+    for (index, pattern) in (1..).zip(patterns) {
         for (at_once, count, first, _) in PHASES {
             ask(pattern.program.port, index * RANGE + first, count, at_once);
             // Each request is a span, each call two.
@@ -256,7 +307,7 @@ fn no_link_is_wrong_and_all_that_can_be_known_are_made() {
 
     println!("| pattern | at once | calls | links | precision | recall |\n|---|---|---|---|---|---|");
     let mut faults = Vec::new();
-    for (index, pattern) in (1..).zip(&patterns) {
+    for (index, pattern) in (1..).zip(patterns) {
         for (at_once, count, first, learns) in PHASES {
             let first = index * RANGE + first;
             let found = compare(&spans, &by_id, first..first + count);
@@ -273,7 +324,7 @@ fn no_link_is_wrong_and_all_that_can_be_known_are_made() {
             );
             assert_eq!(found.calls, count * pattern.calls, "{}", pattern.name);
             faults.extend(found.wrong.iter().map(|wrong| format!("{}: {wrong}", pattern.name)));
-            if !learns && found.recall() < pattern.recall[usize::from(at_once > 1)] {
+            if !learns && at_once <= 8 && found.recall() < pattern.recall[usize::from(at_once > 1)] {
                 faults.push(format!("{}: {at_once} at once: recall {:.3}", pattern.name, found.recall()));
             }
         }
@@ -298,6 +349,8 @@ fn no_link_is_wrong_and_all_that_can_be_known_are_made() {
             "unknown",
             "a thread read a request while it worked for another",
         ),
+        ("asyncio", "tasks", "requests that an asyncio task answered"),
+        ("asyncio, batches", "unknown", "an asyncio task worked for requests of several connections at once"),
         ("Go", "goroutines", "requests with their goroutine"),
         ("HAProxy, connections kept", "proxy", "haproxy"),
     ] {

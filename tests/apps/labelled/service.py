@@ -331,9 +331,12 @@ async def event_loop(prepare=lambda: calls_in_loop, afterwards=None):
     work, tasks = prepare(), set()
 
     async def serve_in_loop(reader, writer):
+        # The loop itself keeps no task.
+        tasks.add(asyncio.current_task())
         number = await read_in_loop(reader)
         await work(number)
         await answer_in_loop(writer)
+        tasks.remove(asyncio.current_task())
         if afterwards:
             task = asyncio.create_task(afterwards(number))
             tasks.add(task)

@@ -123,10 +123,20 @@ pub extern "C" fn tracer_task(part: u64, now: u64) -> u64 {
         match plan.runtime {
             RUNTIME_GO => go::task(&*plan.go(), registers, current, part, now),
             RUNTIME_NGINX => nginx::task(registers, part),
-            RUNTIME_PYTHON => python::task(plan, current, part, now),
             _ => 0,
         }
     }
+}
+
+/// As [`tracer_task`], of a call that sends: an asyncio task. A loop reads what comes for its tasks.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn tracer_loop_task(is_client: u64, now: u64) -> u64 {
+    let current = Current::any();
+    let Some(plan) = PLANS.get_ptr(current.pid()) else { return 0 };
+    let part = if is_client != 0 { Part::ClientRequest } else { Part::ServerResponse };
+    // SAFETY: as in `tracer_task`.
+    unsafe { if (*plan).runtime == RUNTIME_PYTHON { python::task(&*plan, current, part, now) } else { 0 } }
 }
 
 /// The task for which the running call of process `pid` sends a client request; 0 if it is not known. Programs that may not

@@ -47,10 +47,6 @@ mod at {
 /// client request.
 #[inline(always)]
 pub(super) unsafe fn task(plan: &Plan, current: Current, part: Part, now: u64) -> u64 {
-    // The loop reads, not a task.
-    if !matches!(part, Part::ServerResponse | Part::ClientRequest) {
-        return 0;
-    }
     // SAFETY: the plan is a live map value.
     unsafe {
         let task = tracer_python_task(plan);
@@ -139,81 +135,92 @@ extern "C" fn tracer_python_awaiter(plan: *const Plan, task: u64) -> u64 {
     /// Futures between two tasks.
     const MOST: u32 = 2;
     // SAFETY: as in `tracer_python_task`.
-    unsafe {
-        let Some(plan) = plan.as_ref() else { return 0 };
-        let plan = &*plan.python();
-        let layout = &plan.layout;
-        let mut future = task;
-        for _ in 0..=MOST {
-            let callback = word(future, at::CALLBACK);
-            if callback == 0 {
-                return 0;
-            }
-            // A task group's own callback tells the parent, whoever else awaits the task.
-            let group = word(callback, at::SELF);
-            if plan.group != 0 && word(group, at::TYPE) == plan.group {
-                return checked(plan, parent(layout, group));
-            }
-            if word(future, at::CALLBACKS) != 0 {
-                return 0;
-            }
-            if word(callback, layout.globals.into()) == plan.globals {
-                future = completed(layout, callback);
-            } else if plan.release != 0 && word(callback, at::CONTENT) == plan.release {
-                future = word(word(callback, at::ARGUMENTS), at::ITEMS);
-            } else if is_waker(layout, callback) {
-                return checked(plan, word(callback, layout.waker_task.into()));
-            } else {
-                return 0;
-            }
-            let kind = word(future, at::TYPE);
-            if kind != plan.future && kind != plan.gathering {
-                return 0;
-            }
+    let Some(own) = (unsafe { plan.as_ref() }) else { return 0 };
+    // SAFETY: the plan is a live map value.
+    let own = unsafe { &*own.python() };
+    let mut future = task;
+    for _ in 0..=MOST {
+        let callback = word(future, at::CALLBACK);
+        if callback == 0 {
+            return 0;
         }
+        let others = word(future, at::CALLBACKS);
+        let mut next = tracer_python_next(plan, callback);
+        if next & PARENT != 0 {
+            // Whoever else awaits it.
+            return next & !PARENT;
+        }
+        if others != 0 {
+            // One of two callbacks may be for something else: `shield`, and programs that keep sets of tasks, add such.
+            let [size, items] = words(others, at::SIZE);
+            if next != 0 || size != 1 {
+                return 0;
+            }
+            next = tracer_python_next(plan, word(word(items, 0), at::ITEMS));
+        }
+        let kind = word(next, at::TYPE);
+        if kind == own.task {
+            return next;
+        }
+        if kind != own.future && kind != own.gathering {
+            return 0;
+        }
+        future = next;
     }
     0
 }
 
+/// Mark of an address: the parent of a task group.
+const PARENT: u64 = 1;
+
+/// What a callback of a task or a future wakes: a task, or a future that another task awaits. 0 if that is not known.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn tracer_python_next(plan: *const Plan, callback: u64) -> u64 {
+    // SAFETY: as in `tracer_python_task`.
+    let Some(plan) = (unsafe { plan.as_ref() }) else { return 0 };
+    // SAFETY: the plan is a live map value.
+    let plan = unsafe { &*plan.python() };
+    let layout = &plan.layout;
+    let group = word(callback, at::SELF);
+    if plan.group != 0 && word(group, at::TYPE) == plan.group {
+        let parent = parent(layout, group);
+        return if word(parent, at::TYPE) == plan.task { parent | PARENT } else { 0 };
+    }
+    if word(callback, layout.globals.into()) == plan.globals {
+        return completed(layout, callback);
+    }
+    if plan.release != 0 && word(callback, at::CONTENT) == plan.release {
+        return word(word(callback, at::ARGUMENTS), at::ITEMS);
+    }
+    if is_waker(layout, callback) { word(callback, layout.waker_task.into()) } else { 0 }
+}
+
 /// The parent of a task group.
 #[inline(always)]
-unsafe fn parent(layout: &PythonLayout, group: u64) -> u64 {
-    // SAFETY: user memory is read through a helper.
-    unsafe {
-        let from = match layout.attributes {
-            0 => group,
-            before => word(group, 0u32.wrapping_sub(before.into())),
-        };
-        word(from, layout.parent.into())
-    }
+fn parent(layout: &PythonLayout, group: u64) -> u64 {
+    let from = match layout.attributes {
+        0 => group,
+        before => word(group, 0u32.wrapping_sub(before.into())),
+    };
+    word(from, layout.parent.into())
 }
 
 /// The future that a function of `asyncio.tasks` completes. It is in the function's closure: the fourth cell in `gather`
 /// and `wait`, the only one in `shield`.
 #[inline(always)]
-unsafe fn completed(layout: &PythonLayout, callback: u64) -> u64 {
-    // SAFETY: user memory is read through helpers.
-    unsafe {
-        let closure = word(callback, layout.closure.into());
-        let [size, first] = words(closure, at::SIZE);
-        let cell = if size > 3 { word(closure, at::ITEMS + 3 * 8) } else { first };
-        word(cell, at::CONTENT)
-    }
+fn completed(layout: &PythonLayout, callback: u64) -> u64 {
+    let closure = word(callback, layout.closure.into());
+    let [size, first] = words(closure, at::SIZE);
+    let cell = if size > 3 { word(closure, at::ITEMS + 3 * 8) } else { first };
+    word(cell, at::CONTENT)
 }
 
 /// Whether a callback is the method that wakes a task.
 #[inline(always)]
-unsafe fn is_waker(layout: &PythonLayout, callback: u64) -> bool {
-    // SAFETY: user memory is read through a helper.
-    let name = unsafe { word(word(word(callback, layout.waker.into()), layout.waker_name.into()), 0) };
+fn is_waker(layout: &PythonLayout, callback: u64) -> bool {
+    let name = word(word(word(callback, layout.waker.into()), layout.waker_name.into()), 0);
     name == u64::from_le_bytes(*b"task_wak") || name == u64::from_le_bytes(*b"TaskWake")
-}
-
-/// The object, if it is a task.
-#[inline(always)]
-unsafe fn checked(plan: &PythonPlan, object: u64) -> u64 {
-    // SAFETY: user memory is read through a helper.
-    if unsafe { word(object, at::TYPE) } == plan.task { object } else { 0 }
 }
 
 /// The number of a task, which no other one of the process gets: that in its name, if asyncio named it. Of others a
