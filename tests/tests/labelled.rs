@@ -95,6 +95,8 @@ fn patterns(backend: u16) -> Vec<Pattern> {
         pattern("asyncio, workers", &|| python("loop, queue"), 2, [1.0, 0.0]),
         // Several tasks await the one that calls.
         pattern("asyncio, task that requests share", &|| python("loop, shared"), 1, [0.0, 0.0]),
+        // The task that runs is not the one that is said to.
+        pattern("asyncio, overwritten", &|| python("loop, overwritten"), 2, [0.0, 0.0]),
         // A thread of a pool has no task.
         pattern("asyncio, threads call", &|| python("loop, thread"), 2, [0.0, 0.0]),
         pattern("asyncio, call after the answer", &|| python("loop, after"), 1, [0.0, 0.0]),
@@ -103,12 +105,14 @@ fn patterns(backend: u16) -> Vec<Pattern> {
         pattern("asyncio, batches", &|| python("loop, batches"), 2, [0.0, 0.0]),
         pattern("aiohttp", &|| framework("aiohttp sequence"), 2, [1.0, 0.99]),
         pattern("aiohttp, gather", &|| framework("aiohttp gather"), 2, [1.0, 0.99]),
-        pattern("aiohttp, calls with a body", &|| framework("aiohttp post"), 2, [1.0, 0.99]),
+        // aiohttp sends them by a task that nobody awaits yet.
+        pattern("aiohttp, calls with a body", &|| framework("aiohttp post"), 2, [0.0, 0.0]),
         pattern("aiohttp, uvloop", &|| framework("aiohttp uvloop"), 2, [1.0, 0.99]),
         pattern("FastAPI, httpx", &|| framework("fastapi sequence"), 2, [1.0, 0.99]),
         pattern("FastAPI, httpx, gather", &|| framework("fastapi gather"), 2, [1.0, 0.99]),
         pattern("FastAPI, httpx, uvloop", &|| framework("fastapi uvloop"), 2, [1.0, 0.99]),
-        pattern("FastAPI, httpx, middleware", &|| framework("fastapi middleware"), 2, [1.0, 0.99]),
+        // The endpoint's task is one of a group of anyio's, which is not followed.
+        pattern("FastAPI, httpx, middleware", &|| framework("fastapi middleware"), 2, [0.0, 0.0]),
         // Threads of a pool run the endpoint.
         pattern("FastAPI, endpoints in threads", &|| framework("fastapi threads"), 2, [0.0, 0.0]),
         pattern("Node, callbacks", &|| node("callbacks"), 2, [1.0, 0.0]),
@@ -361,6 +365,9 @@ fn compare_all(backend: &Program, patterns: &[Pattern]) {
         assert!(found["why"].as_str().is_some_and(|text| text.contains(why)), "{}: {found}", pattern.name);
     }
     assert_eq!(agent.count("links.other_trace"), 0);
+    if patterns.iter().any(|pattern| pattern.name == "asyncio, overwritten") {
+        assert!(agent.count("tasks.unread") > 0);
+    }
     agent.stop();
     assert!(faults.is_empty(), "{} faults:\n{}", faults.len(), faults.join("\n"));
 }

@@ -14,8 +14,8 @@ mod runtime;
 use core::mem::size_of;
 
 pub use self::runtime::{
-    GoPlan, GoTask, PLAN_WORDS, PythonLayout, PythonPlan, PythonTask, RUNTIME_GO, RUNTIME_NGINX, RUNTIME_PYTHON,
-    TaskPlan, TaskRecord, UNNUMBERED,
+    GoPlan, GoTask, PLAN_WORDS, PythonLayout, PythonPlan, PythonTask, RUNTIME_GO, RUNTIME_NGINX,
+    RUNTIME_PYTHON, TaskPlan, TaskRecord, UNNUMBERED,
 };
 
 /// Bytes that are copied after a change of direction, before the capture policy is known.

@@ -3,9 +3,11 @@
 A request for /r/N makes calls to /c/N/0, /c/N/1 and so on at the backend, in one of the ways below.
 """
 
+import _asyncio
 import asyncio
 import collections
 import contextvars
+import ctypes
 import functools
 import http.client
 import os
@@ -310,6 +312,28 @@ async def in_thread(number):
         await asyncio.get_running_loop().run_in_executor(None, contextvars.copy_context().run, call, f"/c/{number}/{k}")
 
 
+async def overwritten(number):
+    """What tells the running task is wrong while a call is written."""
+    loop, own, other = asyncio.get_running_loop(), asyncio.current_task(), asyncio.create_task(asyncio.sleep(1))
+    for k in range(2):
+        reader, writer = await asyncio.open_connection(*BACKEND.split(":"))
+        request = f"GET /c/{number}/{k} HTTP/1.1\r\nHost: backend\r\nConnection: close\r\n\r\n".encode()
+        if k == 0:
+            tasks = _asyncio._current_tasks
+            tasks[loop] = other
+            writer.write(request)
+            tasks[loop] = own
+        else:
+            # `TaskObj.task_context` of CPython 3.11.
+            context = ctypes.c_uint64.from_address(id(own) + 152)
+            kept, context.value = context.value, id(other)
+            writer.write(request)
+            context.value = kept
+        await reader.read()
+        writer.close()
+    other.cancel()
+
+
 async def late(number):
     await asyncio.sleep(0.003)
     await call_in_loop(f"/c/{number}/0")
@@ -392,6 +416,7 @@ WAYS = {
     "loop, semaphore": of_loop(prepare=Limited),
     "loop, queue": of_loop(prepare=Queued),
     "loop, shared": of_loop(prepare=Shared),
+    "loop, overwritten": of_loop(prepare=lambda: overwritten),
     "loop, thread": of_loop(prepare=lambda: in_thread),
     "loop, after": of_loop(prepare=lambda: nothing, afterwards=late),
     "loop, one task": lambda: asyncio.run(serve_by_one_task(batch=False)),

@@ -144,7 +144,8 @@ pub(super) fn mappings(maps: &str) -> impl Iterator<Item = Mapping<'_>> {
 
 /// Whether a process may run CPython, as far as names tell.
 pub(super) fn may_run(executable: &str, maps: &str) -> bool {
-    executable.rsplit('/').next().is_some_and(|name| name.starts_with("python")) || maps.contains("/libpython3.")
+    executable.rsplit('/').next().is_some_and(|name| name.starts_with("python"))
+        || maps.contains("/libpython3.")
 }
 
 /// The runtime of a process.
@@ -202,9 +203,7 @@ fn interpreter(process: &Process<'_>) -> Option<Result<Interpreter, String>> {
         let shown = micro.map_or_else(|| format!("3.{minor}"), |micro| format!("3.{minor}.{micro}"));
         let known = VERSIONS.iter().find(|version| version.minor == minor);
         Some(match (known, int) {
-            (Some(version), Some(int)) => {
-                Ok(Interpreter { version, shown, runtime, int: int.address })
-            }
+            (Some(version), Some(int)) => Ok(Interpreter { version, shown, runtime, int: int.address }),
             _ => Err(shown),
         })
     })
@@ -552,13 +551,8 @@ mod tests {
         let fake = Fake::new("claims");
         let maps = "00400000-00500000 r-xp 00000000 08:01 7 /usr/bin/python3.11\n";
         let open = |_: &Mapping<'_>| fake.0.try_clone();
-        let process = Process {
-            maps,
-            open: &open,
-            memory: &fake.0,
-            executable: "/usr/bin/python3.11",
-            thread: 0,
-        };
+        let process =
+            Process { maps, open: &open, memory: &fake.0, executable: "/usr/bin/python3.11", thread: 0 };
         assert!(may_run(process.executable, maps));
         assert_eq!(find(&process), None);
     }

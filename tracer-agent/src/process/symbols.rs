@@ -44,7 +44,8 @@ pub(super) fn find<const N: usize>(
     let mut head = [0; 64];
     file.read_exact_at(&mut head, 0)?;
     // A file may claim tables of any length.
-    let is_plain = COUNTS_AT.iter().all(|at| ENTRIES.contains(&u16::from_le_bytes([head[*at], head[*at + 1]])));
+    let is_plain =
+        COUNTS_AT.iter().all(|at| ENTRIES.contains(&u16::from_le_bytes([head[*at], head[*at + 1]])));
     if !head.starts_with(b"\x7fELF\x02\x01") || !is_plain {
         return Ok(None);
     }
@@ -77,7 +78,9 @@ fn read<const N: usize>(
     let mut found = [None; N];
     for symbol in symbols {
         let value = symbol.st_value.get(end);
-        let Some(text) = texts.get(symbol.st_name.get(end) as usize..).filter(|_| value != 0) else { continue };
+        let Some(text) = texts.get(symbol.st_name.get(end) as usize..).filter(|_| value != 0) else {
+            continue;
+        };
         for (name, found) in names.iter().zip(&mut found) {
             if text.starts_with(name) && text.get(name.len()) == Some(&0) {
                 *found = Some(Symbol { address: base.wrapping_add(value) });

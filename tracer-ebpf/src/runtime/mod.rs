@@ -14,8 +14,8 @@ use aya_ebpf::{
     maps::{Array, HashMap},
 };
 use tracer_common::{
-    GoPlan, KernelCounter, Kind, PLAN_WORDS, PythonPlan, RECEIVE, RUNTIME_GO, RUNTIME_NGINX, RUNTIME_PYTHON, SELECTION_WORDS, SEND,
-    TaskRecord,
+    GoPlan, KernelCounter, Kind, PLAN_WORDS, PythonPlan, RECEIVE, RUNTIME_GO, RUNTIME_NGINX, RUNTIME_PYTHON,
+    SELECTION_WORDS, SEND, TaskRecord,
 };
 
 use crate::{

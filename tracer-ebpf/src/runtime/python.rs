@@ -188,7 +188,9 @@ extern "C" fn tracer_python_next(plan: *const Plan, callback: u64) -> u64 {
         return if word(parent, at::TYPE) == plan.task { parent | PARENT } else { 0 };
     }
     if word(callback, layout.globals.into()) == plan.globals {
-        return completed(layout, callback);
+        let future = completed(layout, callback);
+        let kind = word(future, at::TYPE);
+        return if kind == plan.future || kind == plan.gathering { future } else { 0 };
     }
     if plan.release != 0 && word(callback, at::CONTENT) == plan.release {
         return word(word(callback, at::ARGUMENTS), at::ITEMS);

@@ -235,7 +235,10 @@ fn a_task_that_answers_for_several_connections_ends_it() {
         assert_eq!(evidence(&service.link(&call)), None);
     }
     let told = service.profile();
-    assert_eq!(told, ("unknown", "an asyncio task worked for requests of several connections at once".into()));
+    assert_eq!(
+        told,
+        ("unknown", "an asyncio task worked for requests of several connections at once".into())
+    );
     let (one, other) = (service.read(), service.read());
     let (task, second) = (service.task(), service.task());
     let call = service.call(task, &[]);
