@@ -379,6 +379,15 @@ pub fn go_service(name: &str, flags: &[&str]) -> String {
     program.to_str().expect("a path in UTF-8").to_owned()
 }
 
+/// A certificate that nobody has signed, and its key: files in this folder.
+pub fn certificate(folder: &Path) -> [String; 2] {
+    let [certificate, key] = ["c.pem", "k.pem"].map(|name| folder.join(name).display().to_string());
+    run(Command::new("openssl")
+        .args(["req", "-x509", "-newkey", "rsa:2048", "-nodes", "-subj", "/CN=x"])
+        .args(["-keyout", &key, "-out", &certificate]));
+    [certificate, key]
+}
+
 /// Runs a program to its end. Returns what it wrote to standard output.
 pub fn run(command: &mut Command) -> String {
     let output = command.stdin(Stdio::null()).output().unwrap_or_else(|error| panic!("{command:?}: {error}"));

@@ -8,7 +8,8 @@ use std::{
     thread,
 };
 
-use tracer_agent::process::go::GoProgram;
+use tracer_agent::process::go;
+use tracer_common::TaskPlan;
 use tracer_tests::{
     Agent,
     programs::{Program, ask, go_service, run},
@@ -141,10 +142,10 @@ fn a_damaged_executable_is_read_or_refused() {
     let read = |bytes: &[u8]| {
         fs::write(&path, bytes).expect("written");
         // Whatever it says, it ends.
-        GoProgram::read(&fs::File::open(&path).expect("there"), || Some(0))
+        go::read(&fs::File::open(&path).expect("there"), || Some(0))
     };
     let intact = read(&whole).expect("readable").expect("Go built it");
-    let plan = intact.plan.expect("its version is known");
+    let Some(TaskPlan::Go(plan)) = intact.plan else { panic!("{intact:?}") };
     assert!(plan.write_loop != 0 && plan.last_id != 0, "{plan:?}");
     for cut in [0, 1, 15, 63, 64, 100, 4096, whole.len() / 2, whole.len() - 1] {
         let _ = read(&whole[..cut]);
@@ -158,7 +159,7 @@ fn a_damaged_executable_is_read_or_refused() {
     fs::write(&path, &claims).expect("written");
     let file = fs::OpenOptions::new().read(true).write(true).open(&path).expect("there");
     file.set_len(3 << 30).expect("with holes");
-    assert!(GoProgram::read(&file, || Some(0)).expect("readable").is_none());
+    assert!(go::read(&file, || Some(0)).expect("readable").is_none());
     drop(file);
     let word = |at: usize| usize::from_le_bytes(whole[at..at + 8].try_into().expect("eight bytes"));
     // The file's header, its table of sections, the head of the table of functions.

@@ -116,7 +116,7 @@ fn measure(name: &str, commands: &[&str], headers: bool) {
         let roots = spans.iter().filter(|span| !is_agents(span) && span.span.parent_span_id.is_empty());
         roots.filter(|span| traces.contains(&trace_of(span))).count() >= traces.len()
     };
-    // The first requests end before the agent can know that their process exports spans of them.
+    // The first requests end before the agent has seen that their process exports spans of them.
     let first = hotrod.ask(AT_ONCE);
     receiver.wait_for(|spans| has_answered(spans, &first));
     let_pass(AFTER);
@@ -146,7 +146,8 @@ fn measure(name: &str, commands: &[&str], headers: bool) {
         spans.iter().filter(|span| is_agents(span)).map(|span| &*span.service).collect();
     println!("services of the agent: {names:?}");
     agent.stop();
-    let [_, account] = accounts;
+    let [first, account] = accounts;
+    assert!(first.twice.is_empty() && first.foreign.is_empty(), "{first:#?}");
     // The front end's own, and the call of the customer service at both ends, at least.
     assert!(account.own >= REQUESTS * 3, "{account:#?}");
     assert!(account.twice.is_empty() && account.foreign.is_empty(), "{account:#?}");

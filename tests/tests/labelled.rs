@@ -131,6 +131,9 @@ fn patterns(backend: u16) -> Vec<Pattern> {
         pattern("Go, workers", &|| go("workers"), 2, [1.0, 0.0]),
         pattern("Go, workers that a request starts", &|| go("lazy"), 2, [0.0, 0.0]),
         pattern("Go, call after the answer", &|| go("after"), 1, [0.0, 0.0]),
+        pattern("Go, goroutines in goroutines, contexts", &|| go("nested-in"), 4, [1.0, 0.97]),
+        pattern("Go, workers, contexts", &|| go("workers-in"), 2, [1.0, 0.97]),
+        pattern("Go, call after the answer, contexts", &|| go("after-in"), 1, [0.0, 0.0]),
         pattern("Go, timer", &|| go("timer"), 2, [1.0, 0.48]),
         pattern("nginx, connections kept", &|| Program::nginx_before(backend), 1, [1.0, 1.0]),
         pattern(
@@ -168,6 +171,18 @@ fn patterns(backend: u16) -> Vec<Pattern> {
             [1.0, 1.0],
         ),
         // What HAProxy takes more than milliseconds to pass on stays unclear: on a busy machine that happens.
+        pattern(
+            "nginx, subrequests of a page",
+            &|| {
+                nginx(
+                    "location ~ ^/r/(\\d+)$ { ssi on; default_type text/html; return 200 \
+                     '<!--#include virtual=\"/part/$1/0\" --><!--#include virtual=\"/part/$1/1\" -->'; } \
+                     location ~ ^/part/(.*)$ { proxy_pass http://backend/c/$1; KEPT }",
+                )
+            },
+            2,
+            [1.0, 1.0],
+        ),
         pattern("HAProxy, connections kept", &|| Program::haproxy_before(backend), 1, [1.0, 0.95]),
     ];
     all.into_iter().flatten().collect()

@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, process::Command};
 
 use tracer_tests::{
     Agent, Folder,
-    programs::{PYTHON, Program, curl, free_port, run},
+    programs::{PYTHON, Program, certificate, curl, free_port},
     receiver::{Received, Receiver},
     root, wait_until,
 };
@@ -179,20 +179,7 @@ fn a_service_that_exports_and_makes_no_calls_is_told_once_and_by_its_own_name() 
 #[test]
 fn a_call_with_a_header_is_in_its_trace_also_beside_tls() {
     let folder = Folder::new();
-    let [certificate, key] = ["c.pem", "k.pem"].map(|name| folder.file(name).display().to_string());
-    run(Command::new("openssl").args([
-        "req",
-        "-x509",
-        "-newkey",
-        "rsa:2048",
-        "-nodes",
-        "-subj",
-        "/CN=x",
-        "-keyout",
-        &key,
-        "-out",
-        &certificate,
-    ]));
+    let [certificate, key] = certificate(folder.path());
     let prices = Program::noting();
     let (port, secret) = (free_port(), free_port());
     let app = Program::start("beside_tls", port, |_| {

@@ -203,6 +203,9 @@ impl Pipeline {
                     }
                     _ => self.stage.correlator.program(facts.pid, &facts.exe, program),
                 }
+                if facts.has_sdk {
+                    self.stage.correlator.instruments(facts.pid);
+                }
                 let plan = facts.tasks.as_ref().and_then(|tasks| tasks.plan.as_ref());
                 out.feedback.task_plan(facts.pid, plan);
                 self.stage.awaited.set(facts.pid, facts.tasks.as_ref());

@@ -15,7 +15,7 @@ use core::mem::size_of;
 
 pub use self::runtime::{
     GoPlan, GoTask, PLAN_WORDS, PythonLayout, PythonPlan, PythonTask, RUNTIME_GO, RUNTIME_NGINX,
-    RUNTIME_PYTHON, TaskPlan, TaskRecord, UNNUMBERED,
+    RUNTIME_PYTHON, TASK_FACTS, TaskPlan, TaskRecord, UNNUMBERED,
 };
 
 /// Bytes that are copied after a change of direction, before the capture policy is known.
@@ -572,6 +572,8 @@ pub const EVIDENCE_FORWARDED: u8 = 4;
 pub const EVIDENCE_GOROUTINE: u8 = 5;
 /// See [`EVIDENCE_NONE`]: nginx keeps it with this server request.
 pub const EVIDENCE_REQUEST_STRUCTURE: u8 = 6;
+/// See [`EVIDENCE_NONE`]: it carries the context that Go made for this server request.
+pub const EVIDENCE_CONTEXT: u8 = 7;
 
 /// The rule by which the kernel programs attribute the client requests of a process: none of them has a parent.
 pub const PROFILE_NONE: u8 = 0;
@@ -587,8 +589,8 @@ pub const PROFILE_SOLE_OWN: u8 = 4;
 /// See [`PROFILE_NONE`]: deferred. The agent attributes client requests after they were sent; they get no header while
 /// a server request is open.
 pub const PROFILE_DEFERRED: u8 = 5;
-/// See [`PROFILE_NONE`]: the parent is the server request that the goroutine read; without one, as
-/// [`PROFILE_DEFERRED`].
+/// See [`PROFILE_NONE`]: the parent is the server request of the task (a goroutine, a client's connection of nginx);
+/// without one, as [`PROFILE_DEFERRED`].
 pub const PROFILE_GOROUTINES: u8 = 6;
 
 /// Number of trace id bits that decide whether a root is sampled: the last 56.

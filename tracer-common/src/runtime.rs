@@ -45,6 +45,10 @@ pub struct GoPlan {
     pub receivers: u32,
     /// `runtime.sudog.c`.
     pub channel: u32,
+    /// The data of `net/http.Request.ctx`; 0 if contexts cannot be followed.
+    pub context: u32,
+    /// Always 0.
+    pub zero: u32,
     /// Distance of the channel on which a caller waits from the end of the stack of `net/http`'s write loop; 0 if it is
     /// not known.
     pub written: u32,
@@ -132,23 +136,26 @@ pub const UNNUMBERED: u64 = 1 << 63;
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct PythonTask {
     /// The task that awaits it, the task that awaits that one, and so on; 0 where none is known.
-    pub awaiters: [u64; 3],
+    pub awaiters: [u64; 4],
     /// What tells the functions that tasks run from one another.
     pub function: u64,
 }
 
 impl PythonTask {
     /// As a record has it.
-    pub const fn facts(self) -> [u64; 4] {
-        let [first, second, third] = self.awaiters;
-        [first, second, third, self.function]
+    pub const fn facts(self) -> [u64; TASK_FACTS] {
+        let [first, second, third, fourth] = self.awaiters;
+        [first, second, third, fourth, self.function]
     }
 
     /// What a record tells.
-    pub const fn from_facts([first, second, third, function]: [u64; 4]) -> Self {
-        Self { awaiters: [first, second, third], function }
+    pub const fn from_facts([first, second, third, fourth, function]: [u64; TASK_FACTS]) -> Self {
+        Self { awaiters: [first, second, third, fourth], function }
     }
 }
+
+/// Words that a runtime tells of a task.
+pub const TASK_FACTS: usize = 5;
 
 /// A task reads the head of a server request or sends a client request. It comes before the data record of that call.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -173,7 +180,7 @@ pub struct TaskRecord {
     /// The task; of a request that another one sends for it, the one that waits.
     pub task: u64,
     /// What the runtime tells of it: [`GoTask`], [`PythonTask`].
-    pub facts: [u64; 4],
+    pub facts: [u64; TASK_FACTS],
 }
 
 /// What is told of a goroutine.
@@ -188,16 +195,18 @@ pub struct GoTask {
     /// The next goroutine that is made on the same processor gets this number, if its batch is not used up; 0 if that
     /// is not known.
     pub next_id: u64,
+    /// Of a client request: the goroutine that serves the request whose context it carries; 0 if that is not known.
+    pub serving: u64,
 }
 
 impl GoTask {
     /// As a record has it.
-    pub const fn facts(self) -> [u64; 4] {
-        [self.creator, self.start, self.last_id, self.next_id]
+    pub const fn facts(self) -> [u64; TASK_FACTS] {
+        [self.creator, self.start, self.last_id, self.next_id, self.serving]
     }
 
     /// What a record tells.
-    pub const fn from_facts([creator, start, last_id, next_id]: [u64; 4]) -> Self {
-        Self { creator, start, last_id, next_id }
+    pub const fn from_facts([creator, start, last_id, next_id, serving]: [u64; TASK_FACTS]) -> Self {
+        Self { creator, start, last_id, next_id, serving }
     }
 }

@@ -2,6 +2,7 @@
 package main
 
 import (
+	"context"
 	"fmt"
 	"io"
 	"net/http"
@@ -17,6 +18,18 @@ func call(number string, k int) {
 
 func callBy(client *http.Client, number string, k int) {
 	answer, err := client.Get(fmt.Sprintf("http://%s/c/%s/%d", os.Getenv("BACKEND"), number, k))
+	if err != nil {
+		return
+	}
+	defer answer.Body.Close()
+	io.Copy(io.Discard, answer.Body)
+}
+
+// As call, in the context of a request.
+func callIn(ctx context.Context, number string, k int) {
+	url := fmt.Sprintf("http://%s/c/%s/%d", os.Getenv("BACKEND"), number, k)
+	request, _ := http.NewRequestWithContext(ctx, "GET", url, nil)
+	answer, err := http.DefaultClient.Do(request)
 	if err != nil {
 		return
 	}
@@ -81,7 +94,31 @@ func nested(number string) {
 	group.Wait()
 }
 
+// The same, with a time limit and a value for each.
+func nestedIn(ctx context.Context, number string) {
+	var group sync.WaitGroup
+	for k := 0; k < 4; k += 2 {
+		group.Add(1)
+		go func(k int) {
+			defer group.Done()
+			var inner sync.WaitGroup
+			for n := k; n < k+2; n++ {
+				inner.Add(1)
+				go func(n int) {
+					defer inner.Done()
+					limited, cancel := context.WithTimeout(context.WithValue(ctx, k, n), time.Minute)
+					defer cancel()
+					callIn(limited, number, n)
+				}(n)
+			}
+			inner.Wait()
+		}(k)
+	}
+	group.Wait()
+}
+
 type job struct {
+	ctx    context.Context
 	number string
 	k      int
 	done   chan struct{}
@@ -93,7 +130,11 @@ func startWorkers() {
 	for n := 0; n < 4; n++ {
 		go func() {
 			for job := range jobs {
-				call(job.number, job.k)
+				if job.ctx != nil {
+					callIn(job.ctx, job.number, job.k)
+				} else {
+					call(job.number, job.k)
+				}
 				job.done <- struct{}{}
 			}
 		}()
@@ -101,9 +142,14 @@ func startWorkers() {
 }
 
 func workers(number string) {
+	workersIn(nil, number)
+}
+
+// Workers that get the context with their work.
+func workersIn(ctx context.Context, number string) {
 	done := make(chan struct{})
 	for k := 0; k < 2; k++ {
-		jobs <- job{number, k, done}
+		jobs <- job{ctx, number, k, done}
 		<-done
 	}
 }
@@ -124,6 +170,14 @@ func after(number string) {
 	}()
 }
 
+// The same, with a context that the end of the request does not cancel.
+func afterIn(ctx context.Context, number string) {
+	go func() {
+		time.Sleep(20 * time.Millisecond)
+		callIn(context.WithoutCancel(ctx), number, 0)
+	}()
+}
+
 // A timer's goroutine calls, then the request's own.
 func timer(number string) {
 	done := make(chan struct{})
@@ -140,11 +194,19 @@ func main() {
 		"goroutines": sequence, "fan-out": fanOut, "limits": limits, "semaphore": semaphore, "nested": nested,
 		"workers": workers, "lazy": lazy, "after": after, "timer": timer,
 	}[os.Args[1]]
-	if os.Args[1] == "workers" {
+	workIn := map[string]func(context.Context, string){
+		"nested-in": nestedIn, "workers-in": workersIn, "after-in": afterIn,
+	}[os.Args[1]]
+	if os.Args[1] == "workers" || os.Args[1] == "workers-in" {
 		startWorkers()
 	}
 	http.HandleFunc("/r/", func(response http.ResponseWriter, request *http.Request) {
-		work(path.Base(request.URL.Path))
+		number := path.Base(request.URL.Path)
+		if workIn != nil {
+			workIn(request.Context(), number)
+		} else {
+			work(number)
+		}
 		io.WriteString(response, "ok\n")
 	})
 	http.ListenAndServe("127.0.0.1:"+os.Getenv("PORT"), nil)

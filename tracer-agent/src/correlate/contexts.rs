@@ -2,7 +2,8 @@
 //! into it, or as a root.
 
 use tracer_common::{
-    EVIDENCE_GOROUTINE, EVIDENCE_PROXY, EVIDENCE_REQUEST_STRUCTURE, EVIDENCE_SOLE_REQUEST, EVIDENCE_UNIT,
+    EVIDENCE_CONTEXT, EVIDENCE_GOROUTINE, EVIDENCE_PROXY, EVIDENCE_REQUEST_STRUCTURE, EVIDENCE_SOLE_REQUEST,
+    EVIDENCE_UNIT,
 };
 
 use super::{
@@ -111,6 +112,7 @@ impl Contexts {
             EVIDENCE_UNIT => Evidence::Unit,
             EVIDENCE_PROXY => Evidence::Proxy,
             EVIDENCE_GOROUTINE => Evidence::Goroutine,
+            EVIDENCE_CONTEXT => Evidence::Context,
             EVIDENCE_REQUEST_STRUCTURE => Evidence::RequestStructure,
             EVIDENCE_SOLE_REQUEST => Evidence::SoleRequest,
             _ => Evidence::ForwardedHeader,

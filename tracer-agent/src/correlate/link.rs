@@ -16,6 +16,8 @@ pub enum Evidence {
     /// The thread that sent the client request was working for exactly this server request, in a process whose
     /// threads work so.
     Unit,
+    /// The client request carries the context that Go's `net/http` made for this server request.
+    Context,
     /// The goroutine that sent the client request, or waited for its sending, was working for this server request.
     Goroutine,
     /// It was sent for a goroutine that was made while this server request was open, by the one that works for it.
@@ -36,6 +38,7 @@ impl Evidence {
         Self::Wire,
         Self::ForwardedHeader,
         Self::Unit,
+        Self::Context,
         Self::Goroutine,
         Self::GoroutineChild,
         Self::Task,
@@ -51,6 +54,7 @@ impl Evidence {
             Self::Wire => "wire",
             Self::ForwardedHeader => "forwarded-header",
             Self::Unit => "unit",
+            Self::Context => "context",
             Self::Goroutine => "goroutine",
             Self::GoroutineChild => "goroutine-child",
             Self::Task => "task",
@@ -63,6 +67,11 @@ impl Evidence {
     /// The evidence of this name.
     pub fn from_name(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|evidence| evidence.name() == name)
+    }
+
+    /// Whether it is the runtime's own word about this one call: it holds whatever else the process does.
+    pub(super) const fn is_of_task(self) -> bool {
+        matches!(self, Self::Context | Self::Goroutine | Self::GoroutineChild | Self::RequestStructure)
     }
 
     /// Whether the parent is a span of another process.

@@ -69,6 +69,8 @@ pub struct Correlator {
     named: Option<(u32, Option<String>)>,
     /// A request was told after its exchange had ended.
     has_late: bool,
+    /// A request may be exported by its application.
+    has_instruments: bool,
     /// The latest time that was told, of `CLOCK_MONOTONIC`.
     now_ns: u64,
 }
@@ -85,6 +87,7 @@ impl Correlator {
             resends: Resends::default(),
             named: None,
             has_late: false,
+            has_instruments: false,
             now_ns: 0,
         }
     }
@@ -106,6 +109,11 @@ impl Correlator {
             process.set_program(program);
         }
         self.processes.insert(pid, process, &self.rules, self.now_ns);
+    }
+
+    /// A process has what exports spans.
+    pub fn instruments(&mut self, pid: u32) {
+        self.processes.of(pid, &self.rules).instruments();
     }
 
     /// A task of a process reads or sends the request that comes next.
@@ -244,8 +252,8 @@ impl Correlator {
         } else {
             placer.received((unit.pid, key, position, hop), other, incoming, carried.as_deref())
         };
-        let Placement { mut context, mut attributed_to, mut withheld, own_id, is_suppressed, sent_trace } =
-            placement;
+        let Placement { mut context, mut attributed_to, mut withheld, own_id, .. } = placement;
+        let Placement { is_suppressed, may_be_exported, sent_trace, .. } = placement;
         // The other end came first, and caused what this is attributed to: that is not its parent.
         if let (Some(_), Some(server), Some(above)) = (own_id, other, attributed_to)
             && self.open.is_below(above, server)
@@ -253,12 +261,19 @@ impl Correlator {
             (context.parent, attributed_to) = (None, None);
             withheld = Some(Withheld::OwnTrace);
         }
+        if let (Kind::Serve, Some(process)) = (kind, self.processes.get_mut(unit.pid)) {
+            process.begins(start_ns, false);
+        }
         let process = self.processes.get(unit.pid);
+        let may_be_exported = may_be_exported || kind == Kind::Serve && is_sampled;
         let is_suppressed = is_suppressed
             || is_export && !self.rules.otlp_exports
             || process.is_some_and(|process| {
-                self_instrumented::is_suppressed(process, self.rules.sdk, kind, is_sampled)
+                self_instrumented::is_suppressed(process, self.rules.sdk, kind, may_be_exported)
             });
+        let may_be_exported =
+            may_be_exported && process.is_some_and(|process| process.may_export(kind, start_ns));
+        self.has_instruments |= may_be_exported;
         let told = attempt.filter(|_| kind == Kind::Call).zip(process);
         let resends_told =
             told.and_then(|(attempt, process)| resend::resends_told(process, &self.open, attempt));
@@ -289,6 +304,7 @@ impl Correlator {
             has_other_header: false,
             is_lengthened,
             is_suppressed,
+            may_be_exported,
             sent_trace,
         };
         if let Some(server) = attributed_to {
@@ -414,8 +430,12 @@ impl Correlator {
     fn client_closed(&mut self, facts: &ConnectionFacts, exchange: &Exchange) {
         let key = Key::of(facts, exchange);
         if let Some(process) = self.processes.get_mut(exchange.request_unit.pid) {
+            let exported = (process.exports, process.traces_requests);
             let name = self_instrumented::client_closed(process, &self.open, key, exchange);
             self.named = name.map(|name| (exchange.request_unit.pid, name));
+            if (process.exports, process.traces_requests) != exported {
+                self.processes.decided();
+            }
         }
         // A message has no response, and is not sent again for want of one.
         if exchange.kind != Kind::Call {
@@ -477,6 +497,9 @@ impl Correlator {
         if self.has_late && self.open.get(key).is_some_and(|request| request.is_late) {
             return true;
         }
+        if self.may_be_exported(key) {
+            return true;
+        }
         match self.open.above(key) {
             Above::Request(above) => self.is_any_unsettled(above),
             Above::ToCome => true,
@@ -493,6 +516,9 @@ impl Correlator {
                 Above::ToCome => return true,
                 Above::Nothing => return self.may_attribute_later(key),
             };
+            if self.may_be_exported(key) {
+                return true;
+            }
         }
         false
     }
@@ -514,10 +540,34 @@ impl Correlator {
                 .is_some_and(|process| process.may_attribute_later(key))
     }
 
+    /// Whether it may turn out that the application exports a span of a request.
+    #[inline]
+    fn may_be_exported(&self, key: Key) -> bool {
+        if !self.has_instruments {
+            return false;
+        }
+        let Some(request) = self.open.get(key).filter(|request| request.may_be_exported) else {
+            return false;
+        };
+        let process = self.processes.get(request.unit.pid);
+        process.is_some_and(|process| !process.exports_of(request.kind))
+    }
+
+    /// Whether a request has no span although it was to have one: it has turned out that the application exports one.
+    fn is_exported(&self, request: &OpenRequest) -> bool {
+        let process = self.processes.get(request.unit.pid).filter(|_| request.may_be_exported);
+        process.is_some_and(|process| {
+            self_instrumented::is_suppressed(process, self.rules.sdk, request.kind, true)
+        })
+    }
+
     /// As [`Correlator::is_unsettled`], if what is missing is how a process works. That can take long.
     pub fn is_held(&self, facts: &ConnectionFacts, exchange: &Exchange) -> bool {
         let mut key = Key::of(facts, exchange);
         for _ in 0..LONGEST_CHAIN {
+            if self.may_be_exported(key) {
+                return true;
+            }
             match self.open.above(key) {
                 Above::Request(above) => key = above,
                 Above::ToCome => return false,
@@ -546,6 +596,12 @@ impl Correlator {
     /// The place of an exchange's span in its trace. It is asked for once.
     pub fn link(&mut self, facts: &ConnectionFacts, exchange: &Exchange) -> Link {
         let key = Key::of(facts, exchange);
+        let is_exported = self.open.get(key).is_some_and(|request| self.is_exported(request));
+        // A span that is not made is nobody's parent: its own parent takes its place.
+        let server = self.open.get(key).and_then(|request| self.open.get(request.attributed_to?));
+        let above = server
+            .filter(|server| !server.is_suppressed && !server.has_own_id && self.is_exported(server))
+            .map(|server| (server.span_id, server.context.parent.map(|(id, _)| id)));
         let Self { open, resends, contexts, .. } = self;
         let taken = open.take(key, |request| {
             let resend = resends.resend(request, facts, exchange);
@@ -555,6 +611,14 @@ impl Correlator {
                 request.has_other_header || request.is_lengthened && exchange.response_start_ns.is_some();
             let context =
                 link::Context { state: std::mem::take(&mut request.context.state), ..request.context };
+            let parent = match (context.parent, above) {
+                (Some((id, evidence)), Some((left_out, above))) if id == left_out => {
+                    above.map(|id| (id, evidence))
+                }
+                (parent, _) => parent,
+            };
+            let context = link::Context { parent, ..context };
+            let is_suppressed = is_suppressed || is_exported;
             let has_left_in_other_trace = sent_trace.is_some_and(|trace| trace != context.trace_id);
             // Its parent may have become known later.
             let withheld = withheld.filter(|_| context.parent.is_none());

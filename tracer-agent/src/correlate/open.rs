@@ -79,6 +79,8 @@ pub(super) struct OpenRequest {
     pub(super) is_lengthened: bool,
     /// See [`super::Link::is_suppressed`].
     pub(super) is_suppressed: bool,
+    /// It is suppressed too if its application turns out to export spans.
+    pub(super) may_be_exported: bool,
     /// The trace that the injected header names.
     pub(super) sent_trace: Option<[u8; 16]>,
 }

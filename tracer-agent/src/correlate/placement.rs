@@ -30,13 +30,23 @@ pub(super) struct Placement {
     pub(super) own_id: Option<[u8; 8]>,
     /// See [`super::Link::is_suppressed`].
     pub(super) is_suppressed: bool,
+    /// Its application has a span of it, if it exports any.
+    pub(super) may_be_exported: bool,
     /// The trace that the injected header names.
     pub(super) sent_trace: Option<[u8; 16]>,
 }
 
 impl Placement {
     fn new(context: Context, attributed_to: Option<Key>) -> Self {
-        Self { context, attributed_to, withheld: None, own_id: None, is_suppressed: false, sent_trace: None }
+        Self {
+            context,
+            attributed_to,
+            withheld: None,
+            own_id: None,
+            is_suppressed: false,
+            may_be_exported: false,
+            sent_trace: None,
+        }
     }
 }
 
@@ -117,12 +127,15 @@ impl Placer<'_> {
         let found = found.ok();
         let process = self.processes.of(pid, self.rules);
         let sdk = self.rules.sdk;
-        let is_suppressed = own.is_some_and(|own| self_instrumented::is_own_suppressed(process, sdk, &own));
+        let is_suppressed = own.is_some_and(|own| self_instrumented::is_own_suppressed(sdk, &own));
+        let may_be_exported = own.is_some_and(|own| self_instrumented::may_be_exported(&own));
+        process.begins(client.start_ns, own.is_some_and(|own| own.is_of_request()));
         if let Some(own) = own.filter(|own| own.is_of_request()) {
             let (open, contexts) = (&mut *self.open, self.contexts);
             let context = self_instrumented::context_of(process, open, contexts, key, own.context, found);
             let placement = Placement::new(context, found.map(|(server, _)| server));
-            return Placement { own_id: Some(own.context.parent_id), is_suppressed, withheld, ..placement };
+            let own_id = Some(own.context.parent_id);
+            return Placement { own_id, is_suppressed, may_be_exported, withheld, ..placement };
         }
         // Without a proof, a server request of another trace did not cause what carries this one.
         let is_of_trace = |server: Key| {
@@ -143,7 +156,7 @@ impl Placer<'_> {
             }
             _ => Placement::new(self.contexts.root(key, position, carries.decision()), None),
         };
-        Placement { is_suppressed, withheld, ..placement }
+        Placement { is_suppressed, may_be_exported, withheld, ..placement }
     }
 
     /// The server request of a client request, by what is known of its process.

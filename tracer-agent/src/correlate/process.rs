@@ -14,7 +14,7 @@ use super::{
     withheld::Withheld,
 };
 use crate::{
-    exchange::{Exchange, Outcome, Unit},
+    exchange::{Exchange, Kind, Outcome, Unit},
     process::tasks::TaskRuntime,
 };
 
@@ -42,12 +42,25 @@ pub(super) struct Process {
     pub(super) ended: RecentIds,
     /// It exports spans itself.
     pub(super) exports: bool,
+    /// It has what exports spans, or acts as if it had.
+    instruments: Instruments,
     /// It makes spans of server requests: their traces continue in headers of its own, or it was seen to export some.
     pub(super) traces_requests: bool,
     /// It receives exports: those that it sends may be other processes' spans.
     pub(super) receives_exports: bool,
     /// `service.name` of the spans that it exports.
     pub(super) own_name: OwnName,
+}
+
+/// Whether a process may export spans that were not seen yet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Instruments {
+    /// Nothing tells so.
+    No,
+    /// It has what exports spans, and no request yet.
+    Idle,
+    /// If it does, the first export comes before this time.
+    Until(u64),
 }
 
 /// The name of a service, by the spans that a process exports.
@@ -80,7 +93,11 @@ impl Process {
 
     /// Another process of the same program.
     pub(super) fn forked(&self) -> Self {
-        Self { program: self.program, ..Self::with(self.strategy.renewed()) }
+        let instruments = match self.instruments {
+            Instruments::No => Instruments::No,
+            Instruments::Idle | Instruments::Until(_) => Instruments::Idle,
+        };
+        Self { program: self.program, instruments, ..Self::with(self.strategy.renewed()) }
     }
 
     /// It runs this program.
@@ -137,10 +154,41 @@ impl Process {
             sent: RecentIds::default(),
             ended: RecentIds::default(),
             exports: false,
+            instruments: Instruments::No,
             traces_requests: false,
             receives_exports: false,
             own_name: OwnName::Unknown,
         }
+    }
+
+    /// It has what exports spans.
+    pub(super) fn instruments(&mut self) {
+        self.instruments = Instruments::Idle;
+    }
+
+    /// A request of it begins. If `is_own` it carries a context of the application's own, so there is something that makes
+    /// spans.
+    pub(super) fn begins(&mut self, start_ns: u64, is_own: bool) {
+        /// An SDK exports every five seconds by default, and some every ten.
+        const FIRST_EXPORT_NS: u64 = 10_000_000_000;
+        let is_first = match self.instruments {
+            Instruments::No => is_own,
+            Instruments::Idle => true,
+            Instruments::Until(_) => false,
+        };
+        if is_first {
+            self.instruments = Instruments::Until(start_ns.saturating_add(FIRST_EXPORT_NS));
+        }
+    }
+
+    /// Whether it may turn out that it exports a span of a request that began at this time.
+    pub(super) fn may_export(&self, kind: Kind, start_ns: u64) -> bool {
+        !self.exports_of(kind) && matches!(self.instruments, Instruments::Until(end_ns) if start_ns < end_ns)
+    }
+
+    /// Whether it was seen to export spans of such requests. Those of client requests come first: they end earlier.
+    pub(super) fn exports_of(&self, kind: Kind) -> bool {
+        self.exports && (kind != Kind::Serve || self.traces_requests)
     }
 
     pub(super) fn needs_reads(&self) -> bool {
@@ -158,7 +206,7 @@ impl Process {
     /// How the kernel programs may attribute its client requests (`PROFILE_*`), if that has changed.
     pub(super) fn new_kernel_rule(&mut self, sole_request: bool, now_ns: u64) -> Option<u8> {
         let rule = match self.strategy.kernel_rule() {
-            _ if self.is_opaque => PROFILE_NONE,
+            _ if self.is_opaque => self.strategy.task_rule().unwrap_or(PROFILE_NONE),
             Some(rule) => rule,
             None if !sole_request => PROFILE_NONE,
             None if self.background.is_suspicious() || self.background.is_at_unseen(now_ns) => {
@@ -321,7 +369,7 @@ impl Process {
         let may_be_background =
             self.strategy.is_proxy() || self.background.may_be(client, !self.in_flight.is_empty());
         let mut found = self.strategy.attribute(client, &mut self.in_flight);
-        if self.is_opaque {
+        if self.is_opaque && !found.this.is_some_and(|(_, evidence)| evidence.is_of_task()) {
             return Attributions { withheld: Some(Withheld::Opaque), ..Attributions::default() };
         }
         if sole_request && !may_be_background && !found.is_certain && self.strategy.leaves_others() {

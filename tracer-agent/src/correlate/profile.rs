@@ -38,7 +38,7 @@ pub enum Profile {
     Unknown(Doubt),
 }
 
-/// Why threads are not taken for units of work.
+/// Why threads or tasks are not taken for units of work.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Doubt {
     /// A thread read a server request while it worked on one of another connection.
@@ -49,6 +49,8 @@ pub enum Doubt {
     HandedOver,
     /// An asyncio task answered server requests of several connections that were in flight at the same time.
     SharedTask,
+    /// Tasks were to be read, and of many server requests in a row none was known.
+    Unread,
 }
 
 impl Profile {
@@ -98,6 +100,7 @@ impl fmt::Display for Profile {
             Self::Unknown(doubt) => f.write_str(match doubt {
                 Doubt::Interleaved => "a thread read a request while it worked for another",
                 Doubt::AnsweredElsewhere => "a thread answered a request that another had read",
+                Doubt::Unread => "the tasks of 64 requests in a row could not be read from its memory",
                 Doubt::HandedOver => "a thread without a request made calls while others were open",
                 Doubt::SharedTask => "an asyncio task worked for requests of several connections at once",
             }),

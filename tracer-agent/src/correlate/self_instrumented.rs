@@ -117,21 +117,25 @@ pub(super) fn context_below(
     Context { parent: Some((own.context.parent_id, Evidence::Header)), ..context }
 }
 
-/// Whether no span is made of a client request with such a context: its application exports one, if that is
-/// sampled.
-pub(super) fn is_own_suppressed(process: &Process, sdk: Sdk, own: &OwnContext<'_>) -> bool {
-    let is_exported = own.context.is_sampled() && process.exports;
-    match own.maker {
-        Maker::Application => sdk == Sdk::Suppress || is_exported,
-        Maker::Caller => false,
-        Maker::Unknown => own.is_first && is_exported,
-    }
+/// Whether no span is made of a client request with such a context.
+pub(super) fn is_own_suppressed(sdk: Sdk, own: &OwnContext<'_>) -> bool {
+    own.maker == Maker::Application && sdk == Sdk::Suppress
 }
 
-/// Whether no span is made of a process's request, which carries a context that is sampled, or none.
-pub(super) fn is_suppressed(process: &Process, sdk: Sdk, kind: Kind, is_sampled: bool) -> bool {
-    let has_its_own = kind == Kind::Serve && is_sampled && process.traces_requests;
-    process.exports && (sdk == Sdk::Suppress || has_its_own)
+/// Whether the application of a client request with such a context has a span of it, if it exports any.
+pub(super) fn may_be_exported(own: &OwnContext<'_>) -> bool {
+    own.context.is_sampled()
+        && match own.maker {
+            Maker::Application => true,
+            Maker::Caller => false,
+            Maker::Unknown => own.is_first,
+        }
+}
+
+/// Whether no span is made of a request, because its process exports spans. It `may_be_exported`: it is a server request
+/// that carries a context that is sampled, or none; or it is a client request, as [`may_be_exported`] tells.
+pub(super) fn is_suppressed(process: &Process, sdk: Sdk, kind: Kind, may_be_exported: bool) -> bool {
+    process.exports && sdk == Sdk::Suppress || may_be_exported && process.exports_of(kind)
 }
 
 /// A client request has ended. If it exported spans, of its process's own, and they were accepted, the process

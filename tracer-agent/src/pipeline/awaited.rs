@@ -75,6 +75,7 @@ mod tests {
             is_read: false,
             is_awaited: true,
             plan: None,
+            has_sdk: false,
         };
         awaited.set(7, Some(&program));
         assert!(awaited.listens(7));
@@ -93,6 +94,7 @@ mod tests {
             is_read: true,
             is_awaited: false,
             plan: None,
+            has_sdk: false,
         };
         awaited.set(7, Some(&program));
         awaited.fork(7, 8);

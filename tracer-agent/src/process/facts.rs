@@ -38,6 +38,9 @@ const MAX_PACKAGE: u64 = 64 * 1024;
 /// Variables of a target's environment that identity needs. No others are kept.
 const VARIABLES: [&str; 2] = ["OTEL_SERVICE_NAME", "OTEL_RESOURCE_ATTRIBUTES"];
 
+/// What names of OpenTelemetry's agents contain.
+const SDK: &str = "opentelemetry";
+
 /// A process.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
@@ -70,6 +73,9 @@ pub struct ProcessFacts {
     pub program: Option<u64>,
     /// What it runs, if that has tasks of its own.
     pub tasks: Option<TaskProgram>,
+    /// OpenTelemetry's SDK is in it: in a Go program's modules, or as an agent that its command line or its environment
+    /// loads.
+    pub has_sdk: bool,
 }
 
 impl ProcessFacts {
@@ -79,6 +85,28 @@ impl ProcessFacts {
         let parts = || std::iter::once(&self.exe).chain(&self.command_line).map(String::as_bytes);
         self.program.or_else(|| (!self.exe_deleted).then(|| digest(parts())))
     }
+}
+
+/// The variables of an environment, each with its value; one that is cut is left out.
+fn variables(environment: &[u8]) -> impl Iterator<Item = (&str, &str)> {
+    environment
+        .split_inclusive(|byte| *byte == 0)
+        .filter_map(|entry| std::str::from_utf8(entry.strip_suffix(b"\0")?).ok()?.split_once('='))
+}
+
+/// The variables that identity needs.
+fn named_variables(environment: &[u8]) -> BTreeMap<String, String> {
+    variables(environment)
+        .filter(|(name, value)| VARIABLES.contains(name) && value.len() <= MAX_VALUE)
+        .map(|(name, value)| (name.to_owned(), value.to_owned()))
+        .collect()
+}
+
+/// Whether a variable makes a runtime load OpenTelemetry's agent.
+fn loads_sdk(environment: &[u8]) -> bool {
+    /// Of Java, Node.js and Python.
+    const LOADERS: [&str; 3] = ["JAVA_TOOL_OPTIONS", "NODE_OPTIONS", "PYTHONPATH"];
+    variables(environment).any(|(name, value)| LOADERS.contains(&name) && value.contains(SDK))
 }
 
 /// FNV-1a of all bytes of some parts, and of where each ends: the same in every version of the agent.
@@ -182,7 +210,9 @@ impl Proc {
         facts.container = cgroups.lines().find_map(container_of);
         facts.unit = facts.container.is_none().then(|| cgroups.lines().find_map(unit_of)).flatten();
         facts.directory = self.directory(pid);
-        facts.environment = self.environment(pid);
+        let environment = bounded(&self.path(pid, "environ")).unwrap_or_default();
+        facts.environment = named_variables(&environment);
+        facts.has_sdk = loads_sdk(&environment) || facts.command_line.iter().any(|it| it.contains(SDK));
     }
 
     /// The current directory; empty if it cannot be told.
@@ -199,6 +229,7 @@ impl Proc {
         facts.program =
             executable.map(|executable| digest(std::iter::once(&executable[..]).chain(arguments)));
         facts.tasks = self.task_program(facts.pid, &facts.exe);
+        facts.has_sdk |= facts.tasks.as_ref().is_some_and(|tasks| tasks.has_sdk);
         if matches!(runtime(file_name(&facts.exe)), Runtime::Node | Runtime::Deno) {
             facts.package = self.package(facts.pid);
         }
@@ -321,16 +352,6 @@ impl Proc {
     }
 
     /// Those variables that identity needs. An entry without its end was cut by the limit, and left out.
-    fn environment(&self, pid: u32) -> BTreeMap<String, String> {
-        let bytes = bounded(&self.path(pid, "environ")).unwrap_or_default();
-        bytes
-            .split_inclusive(|byte| *byte == 0)
-            .filter_map(|entry| std::str::from_utf8(entry.strip_suffix(b"\0")?).ok()?.split_once('='))
-            .filter(|(name, value)| VARIABLES.contains(name) && value.len() <= MAX_VALUE)
-            .map(|(name, value)| (name.to_owned(), value.to_owned()))
-            .collect()
-    }
-
     /// Name of the package in the process's directory.
     fn package(&self, pid: u32) -> Option<String> {
         #[derive(Deserialize)]

@@ -22,16 +22,34 @@ use super::tasks::{TaskProgram, TaskRuntime};
 /// What is the same in all programs of some minor versions of Go 1. The offsets are those of the structures' debugging
 /// information (DWARF) in programs that each version built.
 const LAYOUTS: [(Range<u32>, GoPlan); 6] = [
-    (18..21, GoPlan { creator: 0, start: 312, written: 128, ..LAYOUT_1_21 }),
+    // Before 1.21, not all contexts begin with the one above.
+    (18..21, GoPlan { creator: 0, start: 312, context: 0, ..LAYOUT_1_21 }),
     (21..22, LAYOUT_1_21),
     (22..23, GoPlan { written: 96, ..LAYOUT_1_21 }),
     (
         23..25,
-        GoPlan { id: 160, creator: 280, start: 304, next_id: 376, receivers: 64, written: 96, ..LAYOUT_1_21 },
+        GoPlan {
+            id: 160,
+            creator: 280,
+            start: 304,
+            next_id: 376,
+            receivers: 64,
+            written: 96,
+            context: 256,
+            ..LAYOUT_1_21
+        },
     ),
     (
         25..26,
-        GoPlan { thread_id: 64, processor: 216, next_id: 376, receivers: 64, written: 96, ..LAYOUT_1_21 },
+        GoPlan {
+            thread_id: 64,
+            processor: 216,
+            next_id: 376,
+            receivers: 64,
+            written: 96,
+            context: 256,
+            ..LAYOUT_1_21
+        },
     ),
     (
         26..28,
@@ -44,6 +62,7 @@ const LAYOUTS: [(Range<u32>, GoPlan); 6] = [
             receivers: 64,
             channel: 88,
             written: 96,
+            context: 256,
             ..LAYOUT_1_21
         },
     ),
@@ -60,6 +79,8 @@ const LAYOUT_1_21: GoPlan = GoPlan {
     receivers: 56,
     channel: 80,
     written: 128,
+    context: 240,
+    zero: 0,
     write_loop: 0,
     last_id: 0,
 };
@@ -69,7 +90,7 @@ const LAYOUT_1_21: GoPlan = GoPlan {
 ///
 /// # Errors
 /// The file cannot be read.
-pub(super) fn read(file: &File, base: impl FnOnce() -> Option<u64>) -> io::Result<Option<TaskProgram>> {
+pub fn read(file: &File, base: impl FnOnce() -> Option<u64>) -> io::Result<Option<TaskProgram>> {
     /// An executable that is larger is not looked at.
     const MOST_BYTES: u64 = 4 << 30;
     /// Where an ELF header tells the number of program headers, and that of sections (elf(5)).
@@ -91,9 +112,11 @@ pub(super) fn read(file: &File, base: impl FnOnce() -> Option<u64>) -> io::Resul
     }
     let cache = ReadCache::new(file);
     let Some(elf) = Elf::parse(&cache) else { return Ok(None) };
-    let Some(version) = version(&elf) else { return Ok(None) };
+    let Some(info) = build_info(&elf) else { return Ok(None) };
+    let Some(version) = version(info) else { return Ok(None) };
     let plan = plan(&elf, &version, base);
-    Ok(Some(TaskProgram::new(TaskRuntime::Go, version, plan.map(TaskPlan::Go))))
+    let program = TaskProgram::new(TaskRuntime::Go, version, plan.map(TaskPlan::Go));
+    Ok(Some(TaskProgram { has_sdk: has_sdk(info), ..program }))
 }
 
 type Data<'d> = &'d ReadCache<&'d File>;
@@ -146,22 +169,32 @@ fn bytes_of<'d>(
     (end <= size).then(|| data.read_bytes_at(offset.checked_add(at)?, length).ok())?
 }
 
-/// The version of Go that built a program (`.go.buildinfo`, Go 1.18 and later).
-fn version(elf: &Elf<'_>) -> Option<String> {
+/// What Go notes in a program that it builds (`.go.buildinfo`, Go 1.18 and later): a header, the version, the modules.
+fn build_info<'d>(elf: &Elf<'d>) -> Option<&'d [u8]> {
+    /// More is not looked at.
+    const MOST_BYTES: u64 = 1 << 20;
     const MAGIC: &[u8] = b"\xff Go buildinf:";
+    let section = elf.section(b".go.buildinfo")?;
+    let bytes = bytes_of(elf.data, section, 0, section.sh_size(LittleEndian).min(MOST_BYTES))?;
+    bytes.get(memchr::memmem::find(bytes, MAGIC)?..)
+}
+
+/// The version of Go that built a program.
+fn version(info: &[u8]) -> Option<String> {
     /// Flag: the version follows the header.
     const INLINE: u8 = 2;
     const HEADER_BYTES: usize = 32;
-    let section = elf.section(b".go.buildinfo")?;
-    let bytes = bytes_of(elf.data, section, 0, section.sh_size(LittleEndian).min(4096))?;
-    let at = memchr::memmem::find(bytes, MAGIC)?;
-    let info = bytes.get(at..)?;
     if info.get(15)? & INLINE == 0 {
         return None;
     }
     let length = usize::from(*info.get(HEADER_BYTES)?);
     let version = info.get(HEADER_BYTES + 1..)?.get(..length).filter(|_| length < 128)?;
     Some(std::str::from_utf8(version).ok()?.strip_prefix("go")?.to_owned())
+}
+
+/// Whether OpenTelemetry's SDK is one of the modules of a program.
+fn has_sdk(info: &[u8]) -> bool {
+    memchr::memmem::find(info, b"\tgo.opentelemetry.io/otel/sdk\t").is_some()
 }
 
 /// The minor version: 26 of `1.26.8`, `1.26rc1` or `1.26-custom`.

@@ -8,7 +8,7 @@ mod executable;
 pub mod execution;
 pub mod facts;
 pub mod glob;
-mod go;
+pub mod go;
 pub mod holders;
 pub mod identity;
 #[expect(unsafe_code, reason = "between fork and exec only system calls are allowed")]

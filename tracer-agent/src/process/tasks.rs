@@ -21,6 +21,9 @@ pub struct TaskProgram {
     /// How they are read; none if that is not known for the version, or if the program lacks what it takes.
     #[serde(skip)]
     pub plan: Option<TaskPlan>,
+    /// Its modules are known to contain OpenTelemetry's SDK.
+    #[serde(default)]
+    pub has_sdk: bool,
 }
 
 /// What runs tasks.
@@ -38,7 +41,7 @@ pub enum TaskRuntime {
 impl TaskProgram {
     /// A program with this plan, or without one.
     pub(super) fn new(runtime: TaskRuntime, version: String, plan: Option<TaskPlan>) -> Self {
-        Self { runtime, version, is_read: plan.is_some(), is_awaited: false, plan }
+        Self { runtime, version, is_read: plan.is_some(), is_awaited: false, plan, has_sdk: false }
     }
 
     /// What is known of its tasks, in words.

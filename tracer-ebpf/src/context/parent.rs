@@ -3,9 +3,8 @@
 
 use aya_ebpf::helpers::generated::bpf_ktime_get_ns;
 use tracer_common::{
-    EVIDENCE_GOROUTINE, EVIDENCE_PROXY, EVIDENCE_REQUEST_STRUCTURE, EVIDENCE_SOLE_REQUEST, EVIDENCE_UNIT,
-    MAX_STATE, PROFILE_DEFERRED, PROFILE_GOROUTINES, PROFILE_PROXY, PROFILE_SOLE_OWN, PROFILE_SOLE_REQUEST,
-    PROFILE_THREADS, RECEIVE,
+    EVIDENCE_PROXY, EVIDENCE_SOLE_REQUEST, EVIDENCE_UNIT, MAX_STATE, PROFILE_DEFERRED, PROFILE_GOROUTINES,
+    PROFILE_PROXY, PROFILE_SOLE_OWN, PROFILE_SOLE_REQUEST, PROFILE_THREADS, RECEIVE,
 };
 
 use crate::{
@@ -24,7 +23,7 @@ use crate::{
         layout::{reads_other_contexts, samples_by_parent, trace_id},
         words::{copy, read_now},
     },
-    runtime::{has_plan, tracer_sending_task},
+    runtime::{evidence_of, has_plan, tracer_sending_task},
     scratch::{Scratch, scratch_at, tracer_trace_parent, tracer_tracestate},
     select::Current,
 };
@@ -125,7 +124,7 @@ unsafe fn candidate(client: &mut ClientRequest, current: Current) -> u64 {
                 {
                     return ROOT_IF_IDLE;
                 }
-                client.evidence = u64::from(EVIDENCE_GOROUTINE);
+                client.evidence = evidence_of(task);
             }
             PROFILE_PROXY => {
                 let task = if has_plan(current) { tracer_sending_task(u64::from(current.pid())) } else { 0 };
@@ -133,7 +132,7 @@ unsafe fn candidate(client: &mut ClientRequest, current: Current) -> u64 {
                     if !working(current.of_task(task), &mut client.parent) {
                         return ROOT_IF_IDLE;
                     }
-                    client.evidence = u64::from(EVIDENCE_REQUEST_STRUCTURE);
+                    client.evidence = evidence_of(task);
                 } else if client.opened_for.connection != 0 {
                     copy(&client.opened_for, &mut client.parent);
                 } else if !proxy_parent(current, &mut client.parent) {

@@ -14,8 +14,9 @@ use aya_ebpf::{
     maps::{Array, HashMap},
 };
 use tracer_common::{
-    GoPlan, KernelCounter, Kind, PLAN_WORDS, PythonPlan, RECEIVE, RUNTIME_GO, RUNTIME_NGINX, RUNTIME_PYTHON,
-    SELECTION_WORDS, SEND, TaskRecord,
+    EVIDENCE_CONTEXT, EVIDENCE_GOROUTINE, EVIDENCE_REQUEST_STRUCTURE, GoPlan, KernelCounter, Kind,
+    PLAN_WORDS, PythonPlan, RECEIVE, RUNTIME_GO, RUNTIME_NGINX, RUNTIME_PYTHON, SELECTION_WORDS, SEND,
+    TASK_FACTS, TaskRecord,
 };
 
 use crate::{
@@ -70,6 +71,18 @@ pub(crate) fn has_plan(current: Current) -> bool {
 #[inline(always)]
 pub(crate) fn is_of_thread_too(task: u64) -> bool {
     task & nginx::CLIENT != 0
+}
+
+/// The evidence that this task is.
+#[inline(always)]
+pub(crate) fn evidence_of(task: u64) -> u64 {
+    u64::from(if task & nginx::CLIENT != 0 {
+        EVIDENCE_REQUEST_STRUCTURE
+    } else if task & go::BY_CONTEXT != 0 {
+        EVIDENCE_CONTEXT
+    } else {
+        EVIDENCE_GOROUTINE
+    })
 }
 
 /// The part of an exchange that a call begins.
@@ -150,7 +163,7 @@ pub extern "C" fn tracer_sending_task(pid: u64) -> u64 {
         let plan = &*plan;
         let Some(registers) = registers() else { return 0 };
         match plan.runtime {
-            RUNTIME_GO => go::sending_task(&*plan.go(), registers),
+            RUNTIME_GO => go::sending_task(&*plan.go(), registers, pid as u32),
             RUNTIME_NGINX => nginx::task(registers, Part::ClientRequest),
             _ => 0,
         }
@@ -170,7 +183,7 @@ unsafe fn registers() -> Option<*const pt_regs> {
 
 /// Tells the agent about a task.
 #[inline(always)]
-fn tell(runtime: u64, current: Current, part: Part, now: u64, task: u64, facts: [u64; 4]) {
+fn tell(runtime: u64, current: Current, part: Part, now: u64, task: u64, facts: [u64; TASK_FACTS]) {
     let Some(mut space) = reserve::<TaskRecord>() else {
         count(KernelCounter::LostData, 1);
         return;

@@ -58,7 +58,7 @@ pub(super) unsafe fn task(plan: &Plan, current: Current, part: Part, now: u64) -
         if part == Part::ServerResponse {
             return number;
         }
-        let mut awaiters = [0u64; 3];
+        let mut awaiters = [0u64; 4];
         let mut next = task;
         for awaiter in &mut awaiters {
             next = tracer_python_awaiter(plan, next);

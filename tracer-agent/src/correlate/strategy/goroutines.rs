@@ -5,7 +5,7 @@
 //! all later ones is of a kind that also calls when nothing above it has a request.
 
 use rustc_hash::{FxHashMap, FxHashSet};
-use tracer_common::{GoTask, PROFILE_GOROUTINES, RECEIVE, TaskRecord};
+use tracer_common::{GoTask, PROFILE_GOROUTINES, RECEIVE, SEND, TaskRecord};
 
 use super::{Attribution, Attributions, ClientRequest, ServerRequest, Strategy};
 use crate::{
@@ -24,9 +24,14 @@ use crate::{
 pub(crate) struct Goroutines {
     /// Server requests that a goroutine has read.
     read: u32,
+    /// Server requests in a row whose goroutine was not read.
+    unread: u32,
     /// Goroutines do not work on what they read.
     doubt: Option<Doubt>,
     goroutines: FxHashMap<u64, Goroutine>,
+    /// By goroutine, the one that serves the request whose context its last client request carries, and whether it made
+    /// that client request itself.
+    contexts: FxHashMap<u64, (u64, bool)>,
     /// By goroutine, the last head that it read.
     heads: FxHashMap<u64, Moment>,
     /// When the server requests in flight were read.
@@ -76,6 +81,8 @@ enum Source {
 impl Goroutines {
     /// Server requests that show what a kind of goroutines does.
     pub(crate) const ENOUGH: usize = 16;
+    /// Server requests in a row whose goroutine is not read: the process's memory is laid out in another way.
+    const MOST_UNREAD: u32 = 64;
     /// Goroutines between a client request and its server request.
     const LONGEST_CHAIN: usize = 8;
     /// Goroutines that are remembered.
@@ -232,6 +239,10 @@ impl Strategy for Goroutines {
         (self.doubt.is_none() && self.read > 0).then_some(PROFILE_GOROUTINES)
     }
 
+    fn task_rule(&self) -> Option<u8> {
+        self.kernel_rule()
+    }
+
     /// What is known of a goroutine does not tell of those whose ancestors are not known.
     fn leaves_others(&self) -> bool {
         true
@@ -239,10 +250,19 @@ impl Strategy for Goroutines {
 
     fn task(&mut self, record: &TaskRecord) {
         let TaskRecord { task, time_ns, .. } = *record;
-        let GoTask { creator, start, last_id, next_id } = GoTask::from_facts(record.facts);
+        let GoTask { creator, start, last_id, next_id, serving } = GoTask::from_facts(record.facts);
         if self.goroutines.len() >= Self::MOST && !self.goroutines.contains_key(&task) {
             self.goroutines.clear();
             self.heads.clear();
+            self.contexts.clear();
+        }
+        // The caller is not known: there is nothing else to tell of it.
+        if start == 0 {
+            self.contexts.insert(task, (serving, false));
+            return;
+        }
+        if record.direction == SEND && (serving != 0 || self.contexts.contains_key(&task)) {
+            self.contexts.insert(task, (serving, true));
         }
         self.goroutines.entry(task).or_insert(Goroutine { creator, start, since_ns: time_ns });
         self.unused.add(last_id, next_id, time_ns);
@@ -254,8 +274,14 @@ impl Strategy for Goroutines {
     fn server_opened(&mut self, request: &ServerRequest, others: &mut [ServerRequest]) {
         let task = request.unit.task;
         if task == 0 {
+            self.unread = self.unread.saturating_add(1);
+            if self.unread >= Self::MOST_UNREAD {
+                self.doubt.get_or_insert(Doubt::Unread);
+                self.release();
+            }
             return;
         }
+        self.unread = 0;
         self.read = self.read.saturating_add(1);
         if let Some(birth) = self.heads.get(&task) {
             self.births.insert(request.key, *birth);
@@ -285,17 +311,31 @@ impl Strategy for Goroutines {
         if task == 0 || self.doubt.is_some() {
             return Attributions::default();
         }
-        match Self::its_request(task, client.start_ns, in_flight) {
-            Ok(Some(request)) => {
-                Attributions { this: Some((request.key, Evidence::Goroutine)), ..Attributions::default() }
-            }
-            Ok(None) => self.by_ancestry(client, in_flight),
+        let own = match Self::its_request(task, client.start_ns, in_flight) {
+            Ok(own) => own.map(|request| request.key),
             Err(doubt) => {
                 self.doubt = Some(doubt);
                 self.release();
-                Attributions::default()
+                return Attributions::default();
             }
-        }
+        };
+        let (serving, is_caller) = self.contexts.get(&task).copied().unwrap_or((0, true));
+        let own = own.filter(|_| is_caller);
+        let of_context = (serving != 0).then_some(serving).and_then(|serving| {
+            let its = Self::its_request(serving, client.start_ns, in_flight).ok()?;
+            its.map(|request| request.key)
+        });
+        let this = match (own, of_context) {
+            // It has read one request, and works for another: it may work for both.
+            (Some(own), Some(other)) if own != other => {
+                let withheld = Some(Withheld::Several);
+                return Attributions { withheld, is_certain: true, ..Attributions::default() };
+            }
+            (Some(key), _) => Some((key, Evidence::Goroutine)),
+            (None, Some(key)) => Some((key, Evidence::Context)),
+            (None, None) => return self.by_ancestry(client, in_flight),
+        };
+        Attributions { this, ..Attributions::default() }
     }
 }
 

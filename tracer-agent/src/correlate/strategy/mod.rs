@@ -140,6 +140,12 @@ pub(super) trait Strategy: fmt::Debug + Send {
     /// none itself, because it is not proven or has met a contradiction.
     fn kernel_rule(&self) -> Option<u8>;
 
+    /// As [`Strategy::kernel_rule`], in a process that has connections that are not read: only what a task tells of itself
+    /// holds there.
+    fn task_rule(&self) -> Option<u8> {
+        None
+    }
+
     /// Whether other rules may attribute what it does not, although it is proven.
     fn leaves_others(&self) -> bool {
         self.kernel_rule().is_none()

@@ -8,7 +8,7 @@
 use std::collections::VecDeque;
 
 use rustc_hash::FxHashMap;
-use tracer_common::{PROFILE_DEFERRED, PROFILE_PROXY};
+use tracer_common::{PROFILE_DEFERRED, PROFILE_GOROUTINES, PROFILE_PROXY};
 
 use super::{Attribution, Attributions, ClientRequest, ServerRequest, Strategy, rewrites::Rewrites};
 use crate::{
@@ -55,6 +55,8 @@ pub(crate) struct Proxy {
     threads: FxHashMap<u32, Thread>,
     /// What it asked for while it served nothing: health checks, which come at other times too.
     checks: VecDeque<Check>,
+    /// The client of an upstream request was read from its request structure.
+    is_read: bool,
 }
 
 /// A kind of health check.
@@ -168,7 +170,7 @@ impl Proxy {
     }
 
     fn new(name: &'static str, order: Order) -> Self {
-        Self { name, order, threads: FxHashMap::default(), checks: VecDeque::new() }
+        Self { name, order, threads: FxHashMap::default(), checks: VecDeque::new(), is_read: false }
     }
 
     /// The health check that an upstream request may be. A proxy that sends when it has read is not judged: it
@@ -252,6 +254,10 @@ impl Strategy for Proxy {
     fn kernel_rule(&self) -> Option<u8> {
         // Elsewhere the attribution shows after the upstream requests.
         Some(if self.order == Order::Immediate { PROFILE_PROXY } else { PROFILE_DEFERRED })
+    }
+
+    fn task_rule(&self) -> Option<u8> {
+        self.is_read.then_some(PROFILE_GOROUTINES)
     }
 
     fn is_proxy(&self) -> bool {
@@ -380,6 +386,7 @@ impl Strategy for Proxy {
             return Attributions::default();
         }
         if client.unit.task != 0 {
+            self.is_read = true;
             match self.of_client(client, in_flight) {
                 OfClient::One(key) => {
                     self.attributed(client, key);

@@ -31,7 +31,7 @@ pub(crate) struct Tasks {
     confirmed: u32,
     doubt: Option<Doubt>,
     /// By task, what it was told to be awaited by.
-    awaiters: FxHashMap<u64, [u64; 3]>,
+    awaiters: FxHashMap<u64, [u64; 4]>,
     /// By task, the connection of its last answer, and the beginning of the newest server request at that time.
     answers: FxHashMap<u64, (u64, u64)>,
     /// The beginning of the newest server request.
@@ -48,7 +48,7 @@ struct Waiting {
     /// When it was sent.
     at_ns: u64,
     /// Its task, and those that await it.
-    tasks: [u64; 4],
+    tasks: [u64; 5],
     /// Server requests that were in flight when it was sent, and are not answered yet.
     unanswered: u32,
     /// The server request that one of the tasks has answered.
@@ -235,9 +235,9 @@ impl Strategy for Tasks {
         let mut its = in_flight.iter_mut().filter(may_be_its);
         let Some(first) = its.next().map(|request| request.key) else { return Attributions::default() };
         let unanswered = 1 + its.count() as u32;
-        let [one, two, three] = self.awaiters.get(&task).copied().unwrap_or_default();
+        let [one, two, three, four] = self.awaiters.get(&task).copied().unwrap_or_default();
         let waiting =
-            Waiting { at_ns: client.start_ns, tasks: [task, one, two, three], unanswered, found: None };
+            Waiting { at_ns: client.start_ns, tasks: [task, one, two, three, four], unanswered, found: None };
         self.next = Some((client.key, waiting));
         Attributions { candidate: Some((first, 0)), ..Attributions::default() }
     }

@@ -17,13 +17,15 @@ struct GoService {
     last_id: u64,
     /// Numbers of connections that are not used.
     next_connection: u64,
+    /// Who serves the request whose context the next client request carries.
+    serving: u64,
 }
 
 impl GoService {
     fn new() -> Self {
         let mut world = World::new();
         world.correlator.tasks(PID, TaskRuntime::Go, None);
-        Self { world, last_id: 1024, next_connection: 100 }
+        Self { world, last_id: 1024, next_connection: 100, serving: 0 }
     }
 
     fn go(&mut self) -> u64 {
@@ -44,7 +46,8 @@ impl GoService {
             pid: PID,
             time_ns: self.world.now(),
             task,
-            facts: GoTask { creator, start, last_id: self.last_id, next_id: 0 }.facts(),
+            facts: GoTask { creator, start, last_id: self.last_id, next_id: 0, serving: self.serving }
+                .facts(),
             ..TaskRecord::default()
         };
         self.world.correlator.task(&record);
@@ -61,6 +64,14 @@ impl GoService {
         self.tell(SEND, task, creator, start);
         let (client, _) = self.connection();
         self.world.open(&client, Unit { task, ..thread(PID, 8) }, 0, None)
+    }
+
+    /// A goroutine calls with the context of the request that that one serves.
+    fn call_with(&mut self, serving: u64, task: u64, start: u64) -> Pending {
+        self.serving = serving;
+        let made = self.call(task, 1, start);
+        self.serving = 0;
+        made
     }
 
     fn close(&mut self, pending: &Pending, task: u64) -> Link {
@@ -201,4 +212,71 @@ fn a_goroutine_that_may_be_older_than_the_request_does_not_speak_against_its_kin
         service.close(&request, task);
         service.close(&open, second);
     }
+}
+
+#[test]
+fn a_call_is_for_the_request_whose_context_it_carries_whoever_makes_it() {
+    for is_opaque in [false, true] {
+        let mut service = GoService::new();
+        if is_opaque {
+            service.world.correlator.opaque(PID);
+        }
+        let worker = service.go();
+        let [one, two] = [service.go(), service.go()];
+        let ends = [service.connection().1, service.connection().1];
+        let requests = [service.read(&ends[0], one, 0), service.read(&ends[1], two, 0)];
+        // Without a context, a worker that is older than the requests is nobody's.
+        let calls = [two, one, 0].map(|serving| {
+            let call = service.call_with(serving, worker, WORK);
+            service.close(&call, worker)
+        });
+        // Its caller does not wait yet.
+        let early = service.call_with(one, one, 0);
+        let early = service.close(&early, one);
+        let [one, two] = [service.close(&requests[0], one), service.close(&requests[1], two)];
+        let of = |link: &Link| Some((link.span_id, Evidence::Context));
+        assert_eq!(calls.map(|link| link.parent), [of(&two), of(&one), None]);
+        assert_eq!(early.parent, of(&one));
+    }
+}
+
+#[test]
+fn a_goroutine_that_calls_with_another_request_s_context_may_work_for_both() {
+    let mut service = GoService::new();
+    let [one, two] = [service.go(), service.go()];
+    let ends = [service.connection().1, service.connection().1];
+    let requests = [service.read(&ends[0], one, 0), service.read(&ends[1], two, 0)];
+    let shared = service.call_with(two, one, SERVE);
+    assert_eq!(service.close(&shared, one).parent, None);
+    let own = service.call_with(one, one, SERVE);
+    assert_eq!(evidence(&service.close(&own, one)), Some(Evidence::Goroutine));
+    service.close(&requests[1], two);
+    service.close(&requests[0], one);
+    // What was answered is nobody's reason any more.
+    let late = service.call_with(two, service.last_id, WORK);
+    assert_eq!(service.close(&late, one).parent, None);
+}
+
+#[test]
+fn goroutines_that_cannot_be_read_are_no_evidence_any_more() {
+    let mut service = GoService::new();
+    let task = service.go();
+    let (_, end) = service.connection();
+    let serve = |service: &mut GoService, task: u64, offset: u64| {
+        let request = service.read(&end, task, offset);
+        let call = service.call(task, 1, SERVE);
+        let link = service.close(&call, task);
+        service.close(&request, task);
+        evidence(&link)
+    };
+    for n in 0..63 {
+        assert_ne!(serve(&mut service, 0, n * 100), Some(Evidence::Goroutine));
+    }
+    assert_eq!(serve(&mut service, task, 9_000), Some(Evidence::Goroutine), "one check in between");
+    for n in 0..64 {
+        serve(&mut service, 0, 10_000 + n * 100);
+    }
+    assert_ne!(serve(&mut service, task, 20_000), Some(Evidence::Goroutine));
+    let profile = service.world.correlator.profile(PID).expect("known");
+    assert!(profile.to_string().contains("could not be read"), "{profile}");
 }

@@ -141,7 +141,11 @@ fn what_left_with_a_header_of_its_application_is_not_held() {
     let first = world.open(&learning.one, ONE, 0, None);
     let second = world.open(&learning.two, TWO, 0, None);
     let (upstream, _) = world.connection(7);
-    let client = world.open(&upstream, TWO, 0, Some(incoming(3)));
+    // Its application has had time to export spans.
+    let earlier = world.open(&upstream, TWO, 0, Some(incoming(2)));
+    world.close(&earlier);
+    world.now_ns += 11_000_000_000;
+    let client = world.open(&upstream, TWO, 100, Some(incoming(3)));
     let exchange = world.exchange(&client, TWO);
     world.correlator.closed(&client.facts, &exchange);
     assert!(!world.correlator.is_held(&client.facts, &exchange));

@@ -522,3 +522,55 @@ fn a_target_is_rewritten_as_it_was_before() {
     world.close(&alone);
     assert!(pairs(&mut world, 30));
 }
+
+/// nginx, at work for the client with this descriptor.
+fn for_client(descriptor: u64) -> Unit {
+    Unit { task: 1 << 40 | descriptor, ..thread(1, 1) }
+}
+
+#[test]
+fn an_upstream_request_that_nginx_keeps_with_a_client_is_for_that_client_s_request() {
+    for is_opaque in [false, true] {
+        let mut world = World::new();
+        world.correlator.program(1, "/usr/sbin/nginx", None);
+        if is_opaque {
+            world.correlator.opaque(1);
+        }
+        let (_, one) = world.connection(1);
+        let (_, two) = world.connection(2);
+        let requests = [(&one, 9), (&two, 10)];
+        let [first, second] = requests.map(|(end, fd)| world.open(end, for_client(fd), 0, None));
+        let calls = [10, 9, 9, 11].map(|fd| world.call(for_client(fd)).parent);
+        let (second, first) = (world.close(&second), world.close(&first));
+        let of = |link: &Link| Some((link.span_id, Evidence::RequestStructure));
+        assert_eq!(calls, [of(&second), of(&first), of(&first), None], "opaque: {is_opaque}");
+        assert_eq!(world.call(for_client(9)).parent, None, "it is answered");
+    }
+}
+
+#[test]
+fn of_two_connections_that_had_one_descriptor_the_later_is_the_client_s() {
+    let mut world = World::new();
+    world.correlator.program(1, "/usr/sbin/nginx", None);
+    let (_, one) = world.connection(1);
+    let (_, two) = world.connection(2);
+    // The end of the first was not told.
+    let first = world.open(&one, for_client(9), 0, None);
+    let second = world.open(&two, for_client(9), 0, None);
+    let call = world.call(for_client(9));
+    let (second, _) = (world.close(&second), world.close(&first));
+    assert_eq!(call.parent, Some((second.span_id, Evidence::RequestStructure)));
+}
+
+#[test]
+fn what_nginx_keeps_with_a_client_that_pipelines_may_be_for_the_request_before() {
+    let mut world = World::new();
+    world.correlator.program(1, "/usr/sbin/nginx", None);
+    let (_, one) = world.connection(1);
+    let [first, second] = [0, 100].map(|offset| world.open(&one, for_client(9), offset, None));
+    world.close(&first);
+    // A mirrored request of the first may leave after its response.
+    let evidence = evidence(&world.call(for_client(9)));
+    assert_ne!(evidence, Some(Evidence::RequestStructure));
+    world.close(&second);
+}

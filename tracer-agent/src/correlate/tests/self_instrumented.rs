@@ -212,6 +212,62 @@ fn an_application_that_exports_server_spans_has_none_twice_also_if_it_makes_no_c
     assert!(!is_suppressed(&mut world, 300, Some(Incoming { flags: Some(0), ..context(7, 2) })));
 }
 
+/// Spans of a process's first requests: a server request, a call with the application's own header, one without a
+/// header. Each may be held when it ends.
+fn first_requests(world: &mut World) -> ([Pending; 3], [Exchange; 3]) {
+    let (_, one) = world.connection(1);
+    let ((call, _), (other, _)) = (world.connection(2), world.connection(3));
+    let made = [
+        world.open(&one, APP, 0, Some(context(7, 1))),
+        world.open(&call, APP, 0, Some(context(7, 2))),
+        world.open(&other, APP, 0, None),
+    ];
+    let [request, call, other] = made.each_ref().map(|made| world.exchange(made, APP));
+    for (made, exchange) in [(&made[1], &call), (&made[2], &other), (&made[0], &request)] {
+        world.correlator.closed(&made.facts, exchange);
+    }
+    (made, [request, call, other])
+}
+
+#[test]
+fn the_first_requests_of_an_application_that_may_export_spans_wait_for_its_first_export() {
+    let mut world = world(Sdk::Adopt);
+    world.correlator.instruments(APP.pid);
+    let (made, exchanges) = first_requests(&mut world);
+    let mut each = made.iter().zip(&exchanges);
+    assert!(each.all(|(made, exchange)| world.correlator.is_held(&made.facts, exchange)));
+    let before = world.correlator.decisions();
+    export_spans(&mut world, APP, &["shop"], &[(5, Some(1), 2)]);
+    assert_ne!(world.correlator.decisions(), before);
+    let mut each = made.iter().zip(&exchanges);
+    assert!(each.all(|(made, exchange)| !world.correlator.is_held(&made.facts, exchange)));
+    // The call that the application knows nothing of hangs on the span above the one that is left out.
+    let link = world.correlator.link(&made[2].facts, &exchanges[2]);
+    assert!(!link.is_suppressed);
+    assert_eq!((link.trace_id, link.parent.map(|(id, _)| id)), ([7; 16], Some([1; 8])));
+    for at in [0, 1] {
+        assert!(world.correlator.link(&made[at].facts, &exchanges[at]).is_suppressed, "{at}");
+    }
+}
+
+#[test]
+fn the_first_requests_of_an_application_that_exports_nothing_keep_their_spans() {
+    let mut world = world(Sdk::Adopt);
+    // Nothing tells of an SDK before the first header of its own.
+    let (made, exchanges) = first_requests(&mut world);
+    let is_held = [0, 1, 2].map(|at| world.correlator.is_held(&made[at].facts, &exchanges[at]));
+    assert_eq!(is_held, [false, true, false]);
+    for at in 0..3 {
+        assert!(!world.correlator.link(&made[at].facts, &exchanges[at]).is_suppressed, "{at}");
+    }
+    world.now_ns += 11_000_000_000;
+    let (_, one) = world.connection(4);
+    let late = world.open(&one, APP, 0, None);
+    let exchange = world.exchange(&late, APP);
+    world.correlator.closed(&late.facts, &exchange);
+    assert!(!world.correlator.is_held(&late.facts, &exchange), "it has had time to export");
+}
+
 #[test]
 fn the_name_of_its_service_is_told_once_and_taken_back_if_there_are_several() {
     let mut world = world(Sdk::Adopt);

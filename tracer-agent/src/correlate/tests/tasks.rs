@@ -51,7 +51,7 @@ impl Service {
 
     /// A task calls, and gets a response.
     fn call(&mut self, task: u64, awaiters: &[u64]) -> Called {
-        let mut all = [0; 3];
+        let mut all = [0; 4];
         all[..awaiters.len()].copy_from_slice(awaiters);
         let facts = PythonTask { awaiters: all, function: 1 }.facts();
         self.world.correlator.task(&TaskRecord {
@@ -145,7 +145,7 @@ fn a_call_is_for_the_request_that_an_awaiter_of_its_task_answers() {
     let mut service = Service::new();
     let (one, other) = (service.read(), service.read());
     let (task, second) = (service.task(), service.task());
-    let calls: Vec<_> = (1..=3)
+    let calls: Vec<_> = (1..=4)
         .map(|depth| {
             let mut awaiters: Vec<u64> = (1..depth).map(|_| service.task()).collect();
             awaiters.push(task);
