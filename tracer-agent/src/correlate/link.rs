@@ -33,7 +33,7 @@ pub enum Evidence {
 }
 
 impl Evidence {
-    pub(super) const ALL: [Self; 10] = [
+    pub(super) const ALL: [Self; 11] = [
         Self::Header,
         Self::Wire,
         Self::ForwardedHeader,
