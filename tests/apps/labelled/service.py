@@ -3,7 +3,6 @@
 A request for /r/N makes calls to /c/N/0, /c/N/1 and so on at the backend, in one of the ways below.
 """
 
-import _asyncio
 import asyncio
 import collections
 import contextvars
@@ -319,7 +318,7 @@ async def overwritten(number):
         reader, writer = await asyncio.open_connection(*BACKEND.split(":"))
         request = f"GET /c/{number}/{k} HTTP/1.1\r\nHost: backend\r\nConnection: close\r\n\r\n".encode()
         if k == 0:
-            tasks = _asyncio._current_tasks
+            tasks = asyncio.tasks._current_tasks
             tasks[loop] = other
             writer.write(request)
             tasks[loop] = own
