@@ -14,7 +14,8 @@ mod runtime;
 use core::mem::size_of;
 
 pub use self::runtime::{
-    GoPlan, GoTask, PLAN_WORDS, RUNTIME_GO, RUNTIME_NGINX, TASK_FACTS, TaskPlan, TaskRecord,
+    GoPlan, GoTask, PLAN_WORDS, PythonLayout, PythonPlan, PythonTask, RUNTIME_GO, RUNTIME_NGINX,
+    RUNTIME_PYTHON, TASK_FACTS, TaskPlan, TaskRecord, UNNUMBERED,
 };
 
 /// Bytes that are copied after a change of direction, before the capture policy is known.
@@ -782,6 +783,7 @@ pub struct Offsets {
     pub task_flags: u32,
     pub task_pid: u32,
     pub task_tgid: u32,
+    pub task_fsbase: u32,
     pub task_signal: u32,
     pub task_files: u32,
     /// [`ABSENT`] in a kernel without io_uring.
@@ -849,7 +851,7 @@ const _: () = {
     assert!(size_of::<ProcessRecord>() == 24);
     assert!(size_of::<ExecRecord>() == 24 + NAME_BYTES);
     assert!(size_of::<InjectionRecord>() == 64);
-    assert!(size_of::<Offsets>() == 65 * 4);
+    assert!(size_of::<Offsets>() == 66 * 4);
     assert!(size_of::<Settings>() == 13 * 4);
     assert!(size_of::<FileKey>() == 16);
 };

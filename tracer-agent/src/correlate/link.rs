@@ -22,6 +22,8 @@ pub enum Evidence {
     Goroutine,
     /// It was sent for a goroutine that was made while this server request was open, by the one that works for it.
     GoroutineChild,
+    /// The asyncio task that sent the client request, or one that awaited it, answered this server request.
+    Task,
     /// nginx keeps the client request with the connection of this server request.
     RequestStructure,
     /// A proxy sent the client request for this server request.
@@ -31,7 +33,7 @@ pub enum Evidence {
 }
 
 impl Evidence {
-    pub(super) const ALL: [Self; 10] = [
+    pub(super) const ALL: [Self; 11] = [
         Self::Header,
         Self::Wire,
         Self::ForwardedHeader,
@@ -39,6 +41,7 @@ impl Evidence {
         Self::Context,
         Self::Goroutine,
         Self::GoroutineChild,
+        Self::Task,
         Self::RequestStructure,
         Self::Proxy,
         Self::SoleRequest,
@@ -54,6 +57,7 @@ impl Evidence {
             Self::Context => "context",
             Self::Goroutine => "goroutine",
             Self::GoroutineChild => "goroutine-child",
+            Self::Task => "task",
             Self::RequestStructure => "request-structure",
             Self::Proxy => "proxy",
             Self::SoleRequest => "sole-request",

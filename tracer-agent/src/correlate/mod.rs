@@ -372,8 +372,9 @@ impl Correlator {
         }
     }
 
-    /// The final response to the request at this offset has begun, which that process read.
-    pub fn answered(&mut self, facts: &ConnectionFacts, kind: Kind, offset: u64, pid: u32) {
+    /// The final response to the request at this offset has begun: the process that moved the request, and who moves the
+    /// response.
+    pub fn answered(&mut self, facts: &ConnectionFacts, kind: Kind, offset: u64, (pid, by): (u32, Unit)) {
         let key = Key { connection: facts.number, direction: kind.direction(), offset };
         if kind.is_outgoing() {
             if self.processes.has_proxies() {
@@ -383,8 +384,15 @@ impl Correlator {
                 }
             }
         } else if let Some(process) = self.processes.get_mut(pid) {
-            let attributions = process.server_answered(key);
+            let attributions = process.server_answered(key, by);
+            let (awaits, has_decided) = (process.awaits(key), process.has_decided());
             self.attribute_later(attributions);
+            if has_decided {
+                self.processes.decided();
+            }
+            if let Some(server) = self.open.get_mut(key).filter(|_| awaits) {
+                server.is_awaited = true;
+            }
         }
     }
 
@@ -405,8 +413,11 @@ impl Correlator {
             forwarded::ended(process, request);
             if exchange.kind == Kind::Serve {
                 let attributions = process.server_closed(key, exchange);
-                let news = process.newly_shown();
+                let (news, has_decided) = (process.newly_shown(), process.has_decided());
                 self.attribute_later(attributions);
+                if has_decided {
+                    self.processes.decided();
+                }
                 if let Some(shown) = news {
                     let known = self.processes.shown(pid, shown, &self.rules, self.now_ns);
                     self.attribute_later(known);
@@ -642,6 +653,9 @@ impl Correlator {
                     forwarded::ended(process, &request);
                 }
                 let attributions = process.server_dropped(request.key(connection), self.now_ns);
+                if process.has_decided() {
+                    self.processes.decided();
+                }
                 self.attribute_later(attributions);
                 dropped_of = Some(pid);
             }

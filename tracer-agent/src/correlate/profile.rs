@@ -20,6 +20,11 @@ pub enum Profile {
         /// Server requests whose goroutine was read.
         requests: u32,
     },
+    /// Each asyncio task works on the server requests that it answers, and so do those that it awaits.
+    Tasks {
+        /// Server requests that a task answered.
+        requests: u32,
+    },
     /// It is this proxy.
     Proxy(&'static str),
     /// Not known yet.
@@ -42,6 +47,8 @@ pub enum Doubt {
     AnsweredElsewhere,
     /// A thread that reads server requests sent a client request while it had none in flight, and others had.
     HandedOver,
+    /// An asyncio task answered server requests of several connections that were in flight at the same time.
+    SharedTask,
     /// Tasks were to be read, and of many server requests in a row none was known.
     Unread,
 }
@@ -52,6 +59,7 @@ impl Profile {
         match self {
             Self::Threads { .. } | Self::Inherited { .. } => "threads",
             Self::Goroutines { .. } => "goroutines",
+            Self::Tasks { .. } => "tasks",
             Self::Proxy(_) => "proxy",
             Self::Learning { .. } | Self::Unknown(_) => "unknown",
         }
@@ -63,6 +71,7 @@ impl Profile {
             (Self::Threads { .. }, Self::Threads { .. })
             | (Self::Inherited { .. }, Self::Inherited { .. })
             | (Self::Goroutines { .. }, Self::Goroutines { .. })
+            | (Self::Tasks { .. }, Self::Tasks { .. })
             | (Self::Learning { .. }, Self::Learning { .. }) => true,
             _ => self == other,
         }
@@ -83,6 +92,7 @@ impl fmt::Display for Profile {
                 write!(f, "shown by other processes of the program, and {exchanges} overlapping exchanges")
             }
             Self::Goroutines { requests } => write!(f, "{requests} requests with their goroutine"),
+            Self::Tasks { requests } => write!(f, "{requests} requests that an asyncio task answered"),
             Self::Proxy(name) => f.write_str(name),
             Self::Learning { exchanges, needed } => {
                 write!(f, "{exchanges} of {needed} overlapping exchanges")
@@ -92,6 +102,7 @@ impl fmt::Display for Profile {
                 Doubt::AnsweredElsewhere => "a thread answered a request that another had read",
                 Doubt::Unread => "the tasks of 64 requests in a row could not be read from its memory",
                 Doubt::HandedOver => "a thread without a request made calls while others were open",
+                Doubt::SharedTask => "an asyncio task worked for requests of several connections at once",
             }),
         }
     }

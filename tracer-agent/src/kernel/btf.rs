@@ -289,6 +289,7 @@ pub fn offsets(types: &Types) -> Result<Offsets, BtfError> {
         task_flags: types.offset_of("task_struct", "flags")?,
         task_pid: types.offset_of("task_struct", "pid")?,
         task_tgid: types.offset_of("task_struct", "tgid")?,
+        task_fsbase: types.offset_of("task_struct", "thread.fsbase")?,
         task_signal: types.offset_of("task_struct", "signal")?,
         task_files: types.offset_of("task_struct", "files")?,
         task_io_uring: types.offset_of("task_struct", "io_uring").unwrap_or(ABSENT),

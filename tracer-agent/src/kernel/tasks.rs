@@ -7,7 +7,7 @@ use aya::{
     maps::{HashMap, MapData},
 };
 use rustc_hash::FxHashMap;
-use tracer_common::{PLAN_WORDS, RUNTIME_GO, RUNTIME_NGINX, SELECTION_WORDS, TaskPlan};
+use tracer_common::{PLAN_WORDS, RUNTIME_GO, RUNTIME_NGINX, RUNTIME_PYTHON, SELECTION_WORDS, TaskPlan};
 use zerocopy::IntoBytes;
 
 use super::{
@@ -60,6 +60,7 @@ fn words(plan: &TaskPlan) -> [u64; PLAN_WORDS + 1] {
     let (runtime, bytes): (u64, &[u8]) = match plan {
         TaskPlan::Go(plan) => (RUNTIME_GO, plan.as_bytes()),
         TaskPlan::Nginx => (RUNTIME_NGINX, &[]),
+        TaskPlan::Python(plan) => (RUNTIME_PYTHON, plan.as_bytes()),
     };
     let mut words = [0; PLAN_WORDS + 1];
     let [first, rest @ ..] = &mut words;

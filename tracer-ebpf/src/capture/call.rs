@@ -29,7 +29,7 @@ use crate::{
         pressure::send_failed,
     },
     ring::{count, reserve, submit_flags},
-    runtime::{Part, has_plan, tracer_task},
+    runtime::{Part, has_plan, tracer_loop_task, tracer_task},
     select::Current,
 };
 
@@ -151,6 +151,9 @@ pub(crate) unsafe fn moved<const HOOK: u8>(sk: *mut c_void, ret: i32, flags: i32
             let begins = header.flags & FLAG_TURN != 0 || connection.budget == HEAD_BUDGET - 1;
             if begins {
                 header.task = tracer_task(Part::of(direction, connection.is_outgoing()) as u64, now);
+                if HOOK == SEND && header.task == 0 {
+                    header.task = tracer_loop_task(u64::from(connection.is_outgoing()), now);
+                }
             }
         }
         let discarded = flags & MSG_TRUNC != 0 && direction == RECEIVE;

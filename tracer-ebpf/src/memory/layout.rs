@@ -59,6 +59,7 @@ static OFFSETS: Offsets = Offsets {
     task_flags: 0,
     task_pid: 0,
     task_tgid: 0,
+    task_fsbase: 0,
     task_signal: 0,
     task_files: 0,
     task_io_uring: 0,

@@ -1,8 +1,9 @@
-//! The runtime's own task that makes a call: a goroutine, a request of nginx. It is read from the process's memory, where
+//! The runtime's own task that makes a call: a goroutine, a request of nginx, an asyncio task. It is read from the process's memory, where
 //! the agent has made a plan for the process. Each read is checked; what does not fit gives no task.
 
 mod go;
 mod nginx;
+mod python;
 
 use core::ffi::c_void;
 
@@ -14,7 +15,8 @@ use aya_ebpf::{
 };
 use tracer_common::{
     EVIDENCE_CONTEXT, EVIDENCE_GOROUTINE, EVIDENCE_REQUEST_STRUCTURE, GoPlan, KernelCounter, Kind,
-    PLAN_WORDS, RECEIVE, RUNTIME_GO, RUNTIME_NGINX, SELECTION_WORDS, SEND, TASK_FACTS, TaskRecord,
+    PLAN_WORDS, PythonPlan, RECEIVE, RUNTIME_GO, RUNTIME_NGINX, RUNTIME_PYTHON, SELECTION_WORDS, SEND,
+    TASK_FACTS, TaskRecord,
 };
 
 use crate::{
@@ -36,6 +38,12 @@ impl Plan {
     /// Of a Go program.
     #[inline(always)]
     fn go(&self) -> *const GoPlan {
+        (&raw const self.words).cast()
+    }
+
+    /// Of a Python program.
+    #[inline(always)]
+    fn python(&self) -> *const PythonPlan {
         (&raw const self.words).cast()
     }
 }
@@ -131,6 +139,17 @@ pub extern "C" fn tracer_task(part: u64, now: u64) -> u64 {
             _ => 0,
         }
     }
+}
+
+/// As [`tracer_task`], of a call that sends: an asyncio task. A loop reads what comes for its tasks.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn tracer_loop_task(is_client: u64, now: u64) -> u64 {
+    let current = Current::any();
+    let Some(plan) = PLANS.get_ptr(current.pid()) else { return 0 };
+    let part = if is_client != 0 { Part::ClientRequest } else { Part::ServerResponse };
+    // SAFETY: as in `tracer_task`.
+    unsafe { if (*plan).runtime == RUNTIME_PYTHON { python::task(&*plan, current, part, now) } else { 0 } }
 }
 
 /// The task for which the running call of process `pid` sends a client request; 0 if it is not known. If `context` is not

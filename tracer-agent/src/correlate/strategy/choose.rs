@@ -1,6 +1,6 @@
 //! Which strategy fits a program.
 
-use super::{Strategy, goroutines::Goroutines, proxy::Proxy, threads::Threads};
+use super::{Strategy, goroutines::Goroutines, proxy::Proxy, tasks::Tasks, threads::Threads};
 use crate::process::tasks::TaskRuntime;
 
 /// The strategy for a process that runs this executable.
@@ -16,5 +16,6 @@ pub(crate) fn for_runtime(runtime: TaskRuntime) -> Box<dyn Strategy> {
     match runtime {
         TaskRuntime::Go => Box::new(Goroutines::default()),
         TaskRuntime::Nginx => for_program("nginx"),
+        TaskRuntime::Python => Box::new(Tasks::default()),
     }
 }

@@ -12,6 +12,7 @@ pub(super) mod choose;
 pub(super) mod goroutines;
 pub(super) mod proxy;
 mod rewrites;
+pub(super) mod tasks;
 pub(super) mod threads;
 
 use std::fmt;
@@ -177,9 +178,19 @@ pub(super) trait Strategy: fmt::Debug + Send {
     /// A unit has read the head of a server request; `others` are in flight.
     fn server_opened(&mut self, request: &ServerRequest, others: &mut [ServerRequest]);
 
-    /// The first byte of the response to a server request was written.
-    fn server_answered(&mut self, _request: &ServerRequest) -> Vec<Attribution> {
+    /// The first byte of the response to a server request was written, by this unit.
+    fn server_answered(&mut self, _request: &ServerRequest, _by: Unit) -> Vec<Attribution> {
         Vec::new()
+    }
+
+    /// Whether client requests wait that may turn out to be for this server request, which is answered.
+    fn awaits(&self, _server_request: Key) -> bool {
+        false
+    }
+
+    /// Whether client requests need not wait any more, since this was asked last.
+    fn has_decided(&mut self) -> bool {
+        false
     }
 
     /// A server request has ended. `answered_by` wrote the response; none if it did not get a whole one.
