@@ -278,7 +278,7 @@ fn asyncio_patterns(backend: u16) -> Vec<Pattern> {
         let told = std::process::Command::new(interpreter).arg("--version").output().expect("an interpreter");
         let told = String::from_utf8_lossy(&told.stdout).trim().to_owned();
         let minor = told.split('.').nth(1).and_then(|minor| minor.parse().ok()).unwrap_or(0);
-        for (way, calls, is_linked, since) in WAYS.into_iter().filter(|(.., since)| *since <= minor) {
+        for (way, calls, is_linked, _) in WAYS.into_iter().filter(|(.., since)| *since <= minor) {
             let program = Program::of_way(&[interpreter, "service.py"], way, &address);
             let recall = if is_linked { [1.0, 0.99] } else { [0.0, 0.0] };
             patterns.push(Pattern { name: format!("{told}, {way}"), program, calls, recall });
