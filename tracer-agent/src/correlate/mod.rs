@@ -51,7 +51,7 @@ use tracer_common::TaskRecord;
 
 use crate::{
     exchange::{ConnectionFacts, Direction, Exchange, Kind, Opened, Outcome, Unit},
-    process::tasks::TaskRuntime,
+    task_runtime::TaskRuntime,
 };
 
 /// Processes of this host that a request goes through.

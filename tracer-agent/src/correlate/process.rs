@@ -15,7 +15,7 @@ use super::{
 };
 use crate::{
     exchange::{Exchange, Kind, Outcome, Unit},
-    process::tasks::TaskRuntime,
+    task_runtime::TaskRuntime,
 };
 
 /// One process.

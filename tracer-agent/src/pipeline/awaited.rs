@@ -3,7 +3,7 @@
 
 use rustc_hash::FxHashMap;
 
-use crate::process::tasks::{TaskProgram, TaskRuntime};
+use crate::{process::tasks::TaskProgram, task_runtime::TaskRuntime};
 
 /// Server requests that each of these processes has read.
 #[derive(Debug, Default)]

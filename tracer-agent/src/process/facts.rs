@@ -21,8 +21,9 @@ use super::{
     named_file::{self, Credentials},
     python,
     runtime::{Runtime, file_name, runtime},
-    tasks::{TaskProgram, TaskRuntime},
+    tasks::TaskProgram,
 };
+use crate::task_runtime::TaskRuntime;
 
 /// Bytes read of a command line or an environment: both may be megabytes.
 const MAX_READ: u64 = 256 * 1024;

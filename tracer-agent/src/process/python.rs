@@ -17,8 +17,9 @@ use tracer_common::{PythonLayout, PythonPlan, TaskPlan};
 
 use super::{
     symbols::{self, Symbol},
-    tasks::{TaskProgram, TaskRuntime},
+    tasks::TaskProgram,
 };
+use crate::task_runtime::TaskRuntime;
 
 /// What is the same in all programs of one minor version of CPython 3: measured in programs that each version built.
 #[derive(Clone, Copy, Debug)]

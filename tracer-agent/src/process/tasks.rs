@@ -5,6 +5,8 @@
 use serde::{Deserialize, Serialize};
 use tracer_common::TaskPlan;
 
+use crate::task_runtime::TaskRuntime;
+
 /// What a process runs, if that has tasks of its own.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TaskProgram {
@@ -24,18 +26,6 @@ pub struct TaskProgram {
     /// Its modules are known to contain OpenTelemetry's SDK.
     #[serde(default)]
     pub has_sdk: bool,
-}
-
-/// What runs tasks.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum TaskRuntime {
-    /// Goroutines of a Go program.
-    Go,
-    /// Requests of nginx, by the client's connection.
-    Nginx,
-    /// Tasks of CPython's asyncio.
-    Python,
 }
 
 impl TaskProgram {

@@ -51,6 +51,8 @@ static OFFSETS: Offsets = Offsets {
     tcp_sock_bytes_acked: 0,
     tcp_sock_mss_cache: 0,
     tcp_sock_cb_flags: 0,
+    tcp_sock_nonagle: 0,
+    tcp_sock_nonagle_mask: 0,
     socket_file: 0,
     file_flags: 0,
     sock_kern_sock: 0,

@@ -1,7 +1,7 @@
 //! Which strategy fits a program.
 
 use super::{Strategy, goroutines::Goroutines, proxy::Proxy, tasks::Tasks, threads::Threads};
-use crate::process::tasks::TaskRuntime;
+use crate::task_runtime::TaskRuntime;
 
 /// The strategy for a process that runs this executable.
 pub(crate) fn for_program(executable: &str) -> Box<dyn Strategy> {
