@@ -60,12 +60,13 @@ const PHASES: [(u32, u32, u32, bool); 5] = [
     (16, 160, 6000, false),
 ];
 
-/// All, or those whose names begin as the variable `TRACER_PATTERNS` says.
+/// All, or those whose names begin as the variable `TRACER_PATTERNS` says. `TRACER_NODE` is the executable of Node.
 fn patterns(backend: u16) -> Vec<Pattern> {
     let address = format!("127.0.0.1:{backend}");
     let python = |way| Program::of_way(&["/usr/bin/python3", "service.py"], way, &address);
     let framework = |way| Program::of_framework(way, &address);
-    let node = |way| Program::of_way(&["node", "service.js"], way, &address);
+    let executable = std::env::var("TRACER_NODE").unwrap_or_else(|_| "node".to_owned());
+    let node = |way| Program::of_way(&[&executable, "service.js"], way, &address);
     let go_program = go_service("service", &[]);
     let go = |way| Program::of_way(&[&go_program], way, &address);
     let nginx = |server| Program::nginx_rewriting(backend, server);
@@ -115,12 +116,33 @@ fn patterns(backend: u16) -> Vec<Pattern> {
         pattern("FastAPI, httpx, middleware", &|| framework("fastapi middleware"), 2, [0.0, 0.0]),
         // Threads of a pool run the endpoint.
         pattern("FastAPI, endpoints in threads", &|| framework("fastapi threads"), 2, [0.0, 0.0]),
-        pattern("Node, callbacks", &|| node("callbacks"), 2, [1.0, 0.0]),
-        pattern("Node, promises", &|| node("promises"), 2, [1.0, 0.0]),
-        pattern("Node, 8 calls at once", &|| node("fan-out"), 8, [1.0, 0.0]),
-        pattern("Node, connection pool", &|| node("pool"), 2, [1.0, 0.0]),
+        pattern("Node, callbacks", &|| node("callbacks"), 2, [1.0, 0.95]),
+        pattern("Node, promises", &|| node("promises"), 2, [1.0, 0.95]),
+        pattern("Node, 8 calls at once", &|| node("fan-out"), 8, [1.0, 0.95]),
+        pattern("Node, 4 calls at once", &|| node("four"), 4, [1.0, 0.95]),
+        pattern("Node, calls in turn, with a timer, and at once", &|| node("mixed"), 4, [1.0, 0.45]),
+        pattern("Node, connection pool", &|| node("pool"), 2, [1.0, 0.95]),
+        pattern("Node, 3 connections", &|| node("three"), 2, [1.0, 0.95]),
         pattern("Node, retries", &|| node("retries"), 3, [1.0, 0.0]),
+        pattern("Node, a connection for each call", &|| node("closing"), 2, [1.0, 0.45]),
+        pattern("Node, call after the body", &|| node("body"), 1, [1.0, 0.95]),
+        // A timer, a file or a name in between: what follows is known only by the answer.
+        pattern("Node, timers between", &|| node("await"), 3, [1.0, 0.3]),
+        pattern("Node, files and names between", &|| node("files"), 2, [1.0, 0.45]),
+        pattern("Node, files and names awaited", &|| node("promised"), 2, [1.0, 0.45]),
+        pattern("Node, sleeps between", &|| node("sleeps"), 2, [1.0, 0.45]),
         pattern("Node, call after the answer", &|| node("after"), 1, [0.0, 0.0]),
+        pattern("Node, another call after the answer", &|| node("after-both"), 2, [0.45, 0.0]),
+        // The callback that ends one request's work begins that of another: such processes are found out.
+        pattern("Node, limiter", &|| node("limit"), 2, [1.0, 0.0]),
+        pattern("Node, limiter for some", &|| node("limit-some"), 2, [1.0, 0.0]),
+        pattern("Node, queue of fetch", &|| node("queued"), 2, [1.0, 0.0]),
+        pattern("Node, shared call", &|| node("shared"), 1, [1.0, 0.0]),
+        pattern("Node, batch of a timer", &|| node("load-timer"), 1, [1.0, 0.0]),
+        pattern("Node, batch of a tick", &|| node("load-tick"), 1, [1.0, 0.0]),
+        // Only the main thread is read.
+        pattern("Node, another thread calls", &|| node("threads"), 1, [1.0, 0.0]),
+        pattern("Node, cluster", &|| node("cluster"), 2, [1.0, 0.8]),
         // A few of a thousand callers do not wait yet when their request is sent: they are not known.
         pattern("Go", &|| go("goroutines"), 2, [1.0, 0.97]),
         pattern("Go, 8 calls at once", &|| go("fan-out"), 8, [1.0, 0.97]),
@@ -325,6 +347,8 @@ fn compare_all(backend: &Program, patterns: &[Pattern]) {
     assert_wire(&spans, &by_id);
 
     println!("| pattern | at once | calls | links | precision | recall |\n|---|---|---|---|---|---|");
+    // What other versions of Node let be known is told in the documentation.
+    let is_other_node = std::env::var_os("TRACER_NODE").is_some();
     let mut faults = Vec::new();
     for (index, pattern) in (1..).zip(patterns) {
         for (at_once, count, first, learns) in PHASES {
@@ -343,7 +367,8 @@ fn compare_all(backend: &Program, patterns: &[Pattern]) {
             );
             assert_eq!(found.calls, count * pattern.calls, "{}", pattern.name);
             faults.extend(found.wrong.iter().map(|wrong| format!("{}: {wrong}", pattern.name)));
-            if !learns && at_once <= 8 && found.recall() < pattern.recall[usize::from(at_once > 1)] {
+            let is_judged = !learns && at_once <= 8 && !is_other_node;
+            if is_judged && found.recall() < pattern.recall[usize::from(at_once > 1)] {
                 faults.push(format!("{}: {at_once} at once: recall {:.3}", pattern.name, found.recall()));
             }
         }
@@ -371,6 +396,8 @@ fn compare_all(backend: &Program, patterns: &[Pattern]) {
         ("asyncio", "tasks", "requests that an asyncio task answered"),
         ("asyncio, batches", "unknown", "an asyncio task worked for requests of several connections at once"),
         ("Go", "goroutines", "requests with their goroutine"),
+        ("Node, callbacks", "event-loop", "overlapping responses"),
+        ("Node, limiter", "unknown", "a callback that worked for one request answered another"),
         ("HAProxy, connections kept", "proxy", "haproxy"),
     ] {
         let Some(pattern) = patterns.iter().find(|other| other.name == pattern) else { continue };

@@ -69,6 +69,9 @@ pub struct Out<'a> {
     pub feedback: &'a mut dyn Feedback,
 }
 
+/// Tells the digests of programs whose event loops are read from those whose threads are looked at.
+const EVENT_LOOPS: u64 = 0x6576_656e_745f_6c70;
+
 /// The state between kernel and spans.
 pub struct Pipeline {
     connections: Table,
@@ -90,6 +93,8 @@ struct Stage {
     ledger: Ledger,
     excluded: FxHashSet<u32>,
     awaited: AwaitedTasks,
+    /// Processes whose event loop is read.
+    event_loops: FxHashSet<u32>,
     /// Whether calls get trace headers.
     propagates: bool,
     /// It was said that another program writes trace headers.
@@ -122,6 +127,7 @@ impl Pipeline {
                 ledger: Ledger::default(),
                 excluded: FxHashSet::default(),
                 awaited: AwaitedTasks::default(),
+                event_loops: FxHashSet::default(),
                 propagates,
                 has_warned_of_other: false,
                 kernel: [0; KERNEL_COUNTERS as usize],
@@ -177,6 +183,9 @@ impl Pipeline {
             let program =
                 instance.and_then(|instance| Some((instance.program?, &instance.given.service_name)));
             if let Some((program, service)) = program {
+                // What is shown of a program's event loop is not what is shown of its threads.
+                let program =
+                    if self.stage.event_loops.contains(&pid) { program ^ EVENT_LOOPS } else { program };
                 out.feedback.shown(RememberedProgram { program, service: service.clone() }, shown);
             }
         }
@@ -193,6 +202,7 @@ impl Pipeline {
             Input::Malformed(_) => self.stage.ledger.add(0, Counter::EventsMalformed, 1),
             Input::Facts { facts, rule } => {
                 self.stage.excluded.remove(&facts.pid);
+                self.stage.event_loops.remove(&facts.pid);
                 self.stage.processes.facts(facts.clone(), rule.map(str::to_owned));
                 let instance = self.stage.processes.instance(facts.pid);
                 let service = instance.map(|instance| instance.resource.service_name.as_str());
@@ -209,6 +219,16 @@ impl Pipeline {
                 let plan = facts.tasks.as_ref().and_then(|tasks| tasks.plan.as_ref());
                 out.feedback.task_plan(facts.pid, plan);
                 self.stage.awaited.set(facts.pid, facts.tasks.as_ref());
+            }
+            Input::Tasks { pid, tasks } => {
+                if let Some(instance) = self.stage.processes.instance(pid) {
+                    let service = instance.resource.service_name.as_str();
+                    let program =
+                        instance.program.map(|digest| Program::new(digest ^ EVENT_LOOPS, Some(service)));
+                    self.stage.event_loops.insert(pid);
+                    self.stage.correlator.tasks_found(pid, tasks.runtime, program);
+                    out.feedback.task_plan(pid, tasks.plan.as_ref());
+                }
             }
             Input::Remembered(programs) => {
                 for RememberedProgram { program, service } in programs {
@@ -298,6 +318,7 @@ impl Pipeline {
             Event::Exit(process) => {
                 handler.stage.excluded.remove(&process.pid);
                 handler.stage.processes.exit(process.pid, process.time_ns);
+                handler.stage.event_loops.remove(&process.pid);
                 handler.stage.correlator.forget_process(process.pid);
                 handler.out.feedback.task_plan(process.pid, None);
                 handler.stage.awaited.set(process.pid, None);
@@ -311,6 +332,17 @@ impl Pipeline {
             Event::Task(task) => {
                 handler.stage.awaited.read(task.pid);
                 handler.stage.correlator.task(task);
+            }
+            Event::Run(run) => {
+                let run = &run.record();
+                let unread = handler.stage.correlator.run(run);
+                if unread > 0 {
+                    handler.stage.count(run.pid, Counter::TasksUnread, unread.into());
+                }
+                // Nothing will be learned of it any more.
+                if let Some(Profile::Unknown(_)) = handler.stage.correlator.profile(run.pid) {
+                    handler.out.feedback.task_plan(run.pid, None);
+                }
             }
             Event::Injection(header) => {
                 if header.lasting != 0 {

@@ -14,4 +14,6 @@ pub enum TaskRuntime {
     Nginx,
     /// Tasks of CPython's asyncio.
     Python,
+    /// Callbacks of Node's event loop.
+    Node,
 }

@@ -14,8 +14,9 @@ mod runtime;
 use core::mem::size_of;
 
 pub use self::runtime::{
-    GoPlan, GoTask, PLAN_WORDS, PythonLayout, PythonPlan, PythonTask, RUNTIME_GO, RUNTIME_NGINX,
-    RUNTIME_PYTHON, TASK_FACTS, TaskPlan, TaskRecord, UNNUMBERED,
+    GoPlan, GoTask, NodePlan, PLAN_WORDS, PythonLayout, PythonPlan, PythonTask, RUN_CLIENT_REQUEST,
+    RUN_CLIENT_RESPONSE, RUN_OTHER, RUN_SERVER_REQUEST, RUN_SERVER_RESPONSE, RUNTIME_GO, RUNTIME_NGINX,
+    RUNTIME_NODE, RUNTIME_PYTHON, RunRecord, STACK_WORDS, TASK_FACTS, TaskPlan, TaskRecord, UNNUMBERED,
 };
 
 /// Bytes that are copied after a change of direction, before the capture policy is known.
@@ -75,6 +76,8 @@ pub enum Kind {
     Task = 9,
     /// [`UnconnectedRecord`]: a connection that a selected process wanted to open did not come about.
     Unconnected = 10,
+    /// [`RunRecord`]: what the event loop of a process does when it makes the next call.
+    Run = 11,
 }
 
 impl Kind {
@@ -91,12 +94,13 @@ impl Kind {
             8 => Self::Injection,
             9 => Self::Task,
             10 => Self::Unconnected,
+            11 => Self::Run,
             _ => return None,
         })
     }
 
     /// All kinds.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::Data,
         Self::Open,
         Self::Close,
@@ -107,6 +111,7 @@ impl Kind {
         Self::Injection,
         Self::Task,
         Self::Unconnected,
+        Self::Run,
     ];
 
     /// Size of the record's fixed part. A variable number of bytes follows it: stream bytes or a name.
@@ -119,6 +124,7 @@ impl Kind {
             Self::Injection => size_of::<InjectionRecord>(),
             Self::Task => size_of::<TaskRecord>(),
             Self::Unconnected => size_of::<UnconnectedRecord>(),
+            Self::Run => size_of::<RunRecord>(),
         }
     }
 }
@@ -796,6 +802,8 @@ pub struct Offsets {
     pub task_files: u32,
     /// [`ABSENT`] in a kernel without io_uring.
     pub task_io_uring: u32,
+    /// `task_struct.ioac.syscr`: system calls of the thread that have read. [`ABSENT`] in a kernel that does not count them.
+    pub task_reads: u32,
     pub task_group_leader: u32,
     pub signal_live: u32,
     pub files_fdt: u32,
@@ -859,7 +867,7 @@ const _: () = {
     assert!(size_of::<ProcessRecord>() == 24);
     assert!(size_of::<ExecRecord>() == 24 + NAME_BYTES);
     assert!(size_of::<InjectionRecord>() == 64);
-    assert!(size_of::<Offsets>() == 68 * 4);
+    assert!(size_of::<Offsets>() == 69 * 4);
     assert!(size_of::<Settings>() == 13 * 4);
     assert!(size_of::<FileKey>() == 16);
 };

@@ -9,6 +9,8 @@ pub const RUNTIME_GO: u64 = 1;
 pub const RUNTIME_NGINX: u64 = 2;
 /// See [`RUNTIME_GO`]: tasks of CPython's asyncio, by a [`PythonPlan`].
 pub const RUNTIME_PYTHON: u64 = 3;
+/// See [`RUNTIME_GO`]: callbacks of Node's event loop, by a [`NodePlan`].
+pub const RUNTIME_NODE: u64 = 4;
 
 /// How the task that makes a system call is read in one process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -19,6 +21,8 @@ pub enum TaskPlan {
     Nginx,
     /// CPython with asyncio.
     Python(PythonPlan),
+    /// A program that Node runs.
+    Node(NodePlan),
 }
 
 /// How the goroutine that makes a system call is read in a process that runs a Go program: offsets of fields in Go's own
@@ -210,3 +214,75 @@ impl GoTask {
         Self { creator, start, last_id, next_id, serving }
     }
 }
+
+/// Where a process that runs Node has what tells the callbacks of its event loop apart: addresses.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[cfg_attr(feature = "zerocopy", derive(zerocopy::IntoBytes, zerocopy::Immutable))]
+#[repr(C)]
+pub struct NodePlan {
+    /// Four numbers of type `double`: see [`RunRecord::ids`].
+    pub ids: u64,
+    /// Where the stack of the main thread has the return address into `uv_run`: it tells the phase of the loop.
+    pub phase: u64,
+    /// The return address of the phase in which the loop waits for sockets.
+    pub polls: u64,
+    /// Where the stack has the return address of a callback into `uv__io_poll`. What the callback saves lies below it.
+    pub site: u64,
+    /// Two counters of libuv: the loop's iterations, and the events that it has handled; 0 if it has none.
+    pub turns: u64,
+    /// The loop's pointer to an array of its watchers, by descriptor.
+    pub watchers: u64,
+}
+
+const _: () = assert!(size_of::<NodePlan>() <= PLAN_WORDS * 8);
+
+/// Words of the stack that are told of a callback.
+pub const STACK_WORDS: usize = 17;
+
+/// The event loop of a process receives, or begins to send. It comes before the data record of that call.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[cfg_attr(
+    feature = "zerocopy",
+    derive(zerocopy::FromBytes, zerocopy::IntoBytes, zerocopy::Immutable, zerocopy::KnownLayout)
+)]
+#[repr(C)]
+pub struct RunRecord {
+    /// [`Kind::Run`](crate::Kind::Run).
+    pub kind: u8,
+    /// `RUN_*`.
+    pub part: u8,
+    /// 1 if the direction of the connection has changed.
+    pub is_turn: u8,
+    /// Always 0.
+    pub zero: u8,
+    /// Process, in the initial namespace.
+    pub pid: u32,
+    /// Time, `CLOCK_MONOTONIC`.
+    pub time_ns: u64,
+    /// The connection; 0 if it is none that is followed.
+    pub connection: u64,
+    /// System calls of the thread that have read something, until now.
+    pub reads: u64,
+    /// Async ids, numbers of type `double`: that of the execution, that of what triggered it, the last one given out, and
+    /// -1 unless a program sets a default.
+    pub ids: [u64; 4],
+    /// Return address into `uv_run`.
+    pub phase: u64,
+    /// Iterations of the loop, and events that it has handled.
+    pub turns: [u64; 2],
+    /// The watcher of the socket that is read.
+    pub watcher: u64,
+    /// Words of the stack, the last one is the return address into `uv__io_poll`.
+    pub stack: [u64; STACK_WORDS],
+}
+
+/// [`RunRecord::part`]: a server request is read.
+pub const RUN_SERVER_REQUEST: u8 = 0;
+/// See [`RUN_SERVER_REQUEST`]: the response to one is sent.
+pub const RUN_SERVER_RESPONSE: u8 = 1;
+/// See [`RUN_SERVER_REQUEST`]: a client request is sent.
+pub const RUN_CLIENT_REQUEST: u8 = 2;
+/// See [`RUN_SERVER_REQUEST`]: the response to one is read.
+pub const RUN_CLIENT_RESPONSE: u8 = 3;
+/// See [`RUN_SERVER_REQUEST`]: something is read from another kind of socket.
+pub const RUN_OTHER: u8 = 4;

@@ -23,6 +23,7 @@ use crate::{
         execution::{continues, is_of_multiprocessing},
         facts::{Proc, ProcessFacts, ProcessStat},
         holders::is_init,
+        plan_finder::PlanFinder,
         selector::{Decision, Selectors},
     },
     trace_context::sample::SamplingConfig,
@@ -32,6 +33,7 @@ use crate::{
 pub struct Discovery {
     proc: Proc,
     describer: Describer,
+    plans: PlanFinder,
     selectors: Selectors,
     selection: SelectionSwitch,
     own_pid: u32,
@@ -148,6 +150,7 @@ impl Discovery {
     fn of(proc: Proc, selectors: Selectors, selection: SelectionSwitch) -> Self {
         Self {
             describer: Describer::new(&proc),
+            plans: PlanFinder::new(&proc),
             proc,
             selectors,
             selection,
@@ -373,7 +376,8 @@ impl Discovery {
                 | Event::Close(_)
                 | Event::Injection(_)
                 | Event::Task(_)
-                | Event::Unconnected(_),
+                | Event::Unconnected(_)
+                | Event::Run(_),
             )
             | Err(_) => {}
         }
@@ -452,7 +456,15 @@ impl Discovery {
         tell.tell(event);
     }
 
+    /// Tells how tasks are read, where that took a search.
+    pub fn tell_plans(&mut self, tell: &mut dyn Tell) {
+        while let Some((pid, tasks)) = self.plans.found() {
+            tell.tell(Input::Tasks { pid, tasks: &tasks });
+        }
+    }
+
     fn forget(&mut self, pid: u32) {
+        self.plans.forget(pid);
         self.alive.remove(&pid);
         self.serving.remove(pid);
     }
@@ -461,6 +473,7 @@ impl Discovery {
         let event = Input::Event(Event::Exec(*exec));
         let process = &exec.process;
         let pid = process.pid;
+        self.plans.forget(pid);
         if pid == self.own_pid {
             return;
         }
@@ -548,6 +561,7 @@ impl Discovery {
         tracing::debug!(pid, exe = facts.exe, "traced");
         let rule = rule.and_then(|rule| self.selectors.service_name(rule));
         tell.tell(Input::Facts { facts: &facts, rule });
+        self.plans.ask(&facts);
         let ports = self.proc.listening_ports(pid).unwrap_or_default();
         if !ports.is_empty() {
             tell.tell(Input::Listening { pid, ports: &ports });

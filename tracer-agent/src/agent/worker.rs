@@ -189,6 +189,7 @@ impl Worker {
                 self.obey(command);
                 last_record = Instant::now();
             }
+            self.discovery.tell_plans(&mut self.feed);
             let drained = self.drain(Self::BURST);
             if drained > 0 {
                 last_record = Instant::now();

@@ -26,6 +26,8 @@ pub enum Evidence {
     Task,
     /// nginx keeps the client request with the connection of this server request.
     RequestStructure,
+    /// A callback of the event loop that works for this server request sent it.
+    EventLoop,
     /// A proxy sent the client request for this server request.
     Proxy,
     /// It was the only server request that the process had in flight.
@@ -33,7 +35,7 @@ pub enum Evidence {
 }
 
 impl Evidence {
-    pub(super) const ALL: [Self; 11] = [
+    pub(super) const ALL: [Self; 12] = [
         Self::Header,
         Self::Wire,
         Self::ForwardedHeader,
@@ -43,6 +45,7 @@ impl Evidence {
         Self::GoroutineChild,
         Self::Task,
         Self::RequestStructure,
+        Self::EventLoop,
         Self::Proxy,
         Self::SoleRequest,
     ];
@@ -59,6 +62,7 @@ impl Evidence {
             Self::GoroutineChild => "goroutine-child",
             Self::Task => "task",
             Self::RequestStructure => "request-structure",
+            Self::EventLoop => "event-loop",
             Self::Proxy => "proxy",
             Self::SoleRequest => "sole-request",
         }

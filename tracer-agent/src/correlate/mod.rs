@@ -47,7 +47,7 @@ pub use self::{
     rules::{Rules, Sdk},
     withheld::Withheld,
 };
-use tracer_common::TaskRecord;
+use tracer_common::{RunRecord, TaskRecord};
 
 use crate::{
     exchange::{ConnectionFacts, Direction, Exchange, Kind, Opened, Outcome, Unit},
@@ -109,6 +109,16 @@ impl Correlator {
             process.set_program(program);
         }
         self.processes.insert(pid, process, &self.rules, self.now_ns);
+    }
+
+    /// How the tasks of a process are read has become known after it was selected.
+    pub fn tasks_found(&mut self, pid: u32, runtime: TaskRuntime, program: Option<Program>) {
+        self.processes.tasks_found(pid, runtime, program, &self.rules, self.now_ns);
+    }
+
+    /// The event loop of a process makes the call that comes next. Returns how much of what is told of it cannot be true.
+    pub fn run(&mut self, record: &RunRecord) -> u32 {
+        self.processes.get_mut(record.pid).map_or(0, |process| process.run(record))
     }
 
     /// A process has what exports spans.
@@ -296,7 +306,7 @@ impl Correlator {
             children: Vec::new(),
             is_decided: false,
             is_answer_read: false,
-            is_awaited: false,
+            is_awaited: !kind.is_outgoing() && process.is_some_and(Process::attributes_later),
             is_closed: false,
             is_late,
             is_met: other.is_some(),
@@ -385,13 +395,18 @@ impl Correlator {
             }
         } else if let Some(process) = self.processes.get_mut(pid) {
             let attributions = process.server_answered(key, by);
-            let (awaits, has_decided) = (process.awaits(key), process.has_decided());
+            let (awaits, has_decided) = (process.awaits(key), process.take_decided());
+            let news = process.newly_shown();
             self.attribute_later(attributions);
             if has_decided {
                 self.processes.decided();
             }
             if let Some(server) = self.open.get_mut(key).filter(|_| awaits) {
                 server.is_awaited = true;
+            }
+            if let Some(shown) = news {
+                let known = self.processes.shown(pid, shown, &self.rules, self.now_ns);
+                self.attribute_later(known);
             }
         }
     }
@@ -413,7 +428,8 @@ impl Correlator {
             forwarded::ended(process, request);
             if exchange.kind == Kind::Serve {
                 let attributions = process.server_closed(key, exchange);
-                let (news, has_decided) = (process.newly_shown(), process.has_decided());
+                let has_decided = process.take_decided();
+                let news = process.newly_shown();
                 self.attribute_later(attributions);
                 if has_decided {
                     self.processes.decided();
@@ -653,7 +669,7 @@ impl Correlator {
                     forwarded::ended(process, &request);
                 }
                 let attributions = process.server_dropped(request.key(connection), self.now_ns);
-                if process.has_decided() {
+                if process.take_decided() {
                     self.processes.decided();
                 }
                 self.attribute_later(attributions);

@@ -1,7 +1,9 @@
 //! One process: its server requests in flight, its strategy, and the rule for what its strategy leaves open.
 
 use crate::short_bytes::ShortBytes;
-use tracer_common::{PROFILE_DEFERRED, PROFILE_NONE, PROFILE_SOLE_OWN, PROFILE_SOLE_REQUEST, TaskRecord};
+use tracer_common::{
+    PROFILE_DEFERRED, PROFILE_NONE, PROFILE_SOLE_OWN, PROFILE_SOLE_REQUEST, RunRecord, TaskRecord,
+};
 
 use super::{
     background::Background,
@@ -89,6 +91,27 @@ impl Process {
     /// A task of it reads or sends the request that comes next.
     pub(super) fn task(&mut self, record: &TaskRecord) {
         self.strategy.task(record);
+    }
+
+    /// Its event loop makes the call that comes next. Returns how much of what is told of it cannot be true.
+    pub(super) fn run(&mut self, record: &RunRecord) -> u32 {
+        self.strategy.run(record)
+    }
+
+    /// How its tasks are read is known from now on; what it has in flight stays.
+    pub(super) fn set_runtime(&mut self, runtime: TaskRuntime) {
+        self.strategy = choose::for_runtime(runtime);
+        self.shown = None;
+    }
+
+    /// See [`Strategy::take_decided`].
+    pub(super) fn take_decided(&mut self) -> bool {
+        self.strategy.take_decided()
+    }
+
+    /// See [`Strategy::attributes_later`].
+    pub(super) fn attributes_later(&self) -> bool {
+        self.strategy.attributes_later()
     }
 
     /// Another process of the same program.
@@ -287,11 +310,6 @@ impl Process {
     /// Whether client requests wait that may be attributed to this server request, which is answered.
     pub(super) fn awaits(&self, key: Key) -> bool {
         self.strategy.awaits(key)
-    }
-
-    /// Whether client requests need not wait any more, since this was asked last.
-    pub(super) fn has_decided(&mut self) -> bool {
-        self.strategy.has_decided()
     }
 
     /// The last byte of the response was written, or none will be.

@@ -8,6 +8,7 @@ use super::{
     rules::Rules,
     strategy::Attribution,
 };
+use crate::task_runtime::TaskRuntime;
 
 /// Processes by their number.
 #[derive(Debug, Default)]
@@ -37,6 +38,32 @@ impl Processes {
         self.need_reads += usize::from(process.needs_reads());
         self.proxies += usize::from(process.is_proxy());
         self.by_pid.insert(pid, process);
+        self.tell(pid, rules, now_ns);
+    }
+
+    /// See [`super::Correlator::tasks_found`].
+    pub(super) fn tasks_found(
+        &mut self,
+        pid: u32,
+        runtime: TaskRuntime,
+        program: Option<Program>,
+        rules: &Rules,
+        now_ns: u64,
+    ) {
+        let process = self.of(pid, rules);
+        if process.is_proxy() || process.needs_reads() {
+            return;
+        }
+        process.set_runtime(runtime);
+        if let Some(program) = program {
+            process.set_program(program);
+        }
+        let Self { by_pid, programs, .. } = self;
+        if let Some(process) = by_pid.get_mut(&pid) {
+            // It has nothing that waits.
+            let _ = process.inherit(programs);
+        }
+        self.decisions += 1;
         self.tell(pid, rules, now_ns);
     }
 

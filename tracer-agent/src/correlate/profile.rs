@@ -25,6 +25,11 @@ pub enum Profile {
         /// Server requests that a task answered.
         requests: u32,
     },
+    /// Callbacks of its event loop work for what they were called for.
+    EventLoop {
+        /// Overlapping responses that showed it.
+        answers: u32,
+    },
     /// It is this proxy.
     Proxy(&'static str),
     /// Not known yet.
@@ -49,6 +54,10 @@ pub enum Doubt {
     HandedOver,
     /// An asyncio task answered server requests of several connections that were in flight at the same time.
     SharedTask,
+    /// A callback that worked for one server request answered another one.
+    Mixed,
+    /// What tells its callbacks apart is not where it was found.
+    Misread,
     /// Tasks were to be read, and of many server requests in a row none was known.
     Unread,
 }
@@ -60,6 +69,7 @@ impl Profile {
             Self::Threads { .. } | Self::Inherited { .. } => "threads",
             Self::Goroutines { .. } => "goroutines",
             Self::Tasks { .. } => "tasks",
+            Self::EventLoop { .. } => "event-loop",
             Self::Proxy(_) => "proxy",
             Self::Learning { .. } | Self::Unknown(_) => "unknown",
         }
@@ -72,6 +82,7 @@ impl Profile {
             | (Self::Inherited { .. }, Self::Inherited { .. })
             | (Self::Goroutines { .. }, Self::Goroutines { .. })
             | (Self::Tasks { .. }, Self::Tasks { .. })
+            | (Self::EventLoop { .. }, Self::EventLoop { .. })
             | (Self::Learning { .. }, Self::Learning { .. }) => true,
             _ => self == other,
         }
@@ -93,6 +104,7 @@ impl fmt::Display for Profile {
             }
             Self::Goroutines { requests } => write!(f, "{requests} requests with their goroutine"),
             Self::Tasks { requests } => write!(f, "{requests} requests that an asyncio task answered"),
+            Self::EventLoop { answers } => write!(f, "{answers} overlapping responses"),
             Self::Proxy(name) => f.write_str(name),
             Self::Learning { exchanges, needed } => {
                 write!(f, "{exchanges} of {needed} overlapping exchanges")
@@ -103,6 +115,8 @@ impl fmt::Display for Profile {
                 Doubt::Unread => "the tasks of 64 requests in a row could not be read from its memory",
                 Doubt::HandedOver => "a thread without a request made calls while others were open",
                 Doubt::SharedTask => "an asyncio task worked for requests of several connections at once",
+                Doubt::Mixed => "a callback that worked for one request answered another",
+                Doubt::Misread => "what tells its callbacks apart cannot be read",
             }),
         }
     }

@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 use tracer_common::KERNEL_COUNTERS;
 
 use super::{Event, Malformed};
-use crate::process::facts::ProcessFacts;
+use crate::process::{facts::ProcessFacts, tasks::TaskProgram};
 
 /// Kernel counters by [`tracer_common::KernelCounter`].
 pub type KernelCounters = [u64; KERNEL_COUNTERS as usize];
@@ -32,6 +32,13 @@ pub enum Input<'a> {
         facts: &'a ProcessFacts,
         /// Service name of the selector that matched.
         rule: Option<&'a str>,
+    },
+    /// How the tasks of a process are read has become known later than its facts.
+    Tasks {
+        /// Which.
+        pid: u32,
+        /// What it runs.
+        tasks: &'a TaskProgram,
     },
     /// Programs whose threads work for one request each, as an earlier agent has found.
     Remembered(&'a [RememberedProgram]),
@@ -95,6 +102,8 @@ pub enum OwnedInput {
     Malformed(Malformed),
     /// See [`Input::Facts`].
     Facts(Box<ProcessFacts>, Option<String>),
+    /// See [`Input::Tasks`].
+    Tasks(u32, Box<TaskProgram>),
     /// See [`Input::Remembered`].
     Remembered(Vec<RememberedProgram>),
     /// See [`Input::Listening`].
@@ -121,6 +130,7 @@ impl OwnedInput {
             Self::Record(record) => Event::decode(record).into(),
             Self::Malformed(malformed) => Input::Malformed(*malformed),
             Self::Facts(facts, rule) => Input::Facts { facts, rule: rule.as_deref() },
+            Self::Tasks(pid, tasks) => Input::Tasks { pid: *pid, tasks },
             Self::Remembered(programs) => Input::Remembered(programs),
             Self::Listening(pid, ports) => Input::Listening { pid: *pid, ports },
             Self::Clock(offset_ns) => Input::Clock { offset_ns: *offset_ns },
@@ -143,6 +153,7 @@ impl From<&Input<'_>> for OwnedInput {
             }
             Input::Malformed(malformed) => Self::Malformed(malformed),
             Input::Facts { facts, rule } => Self::Facts(Box::new(facts.clone()), rule.map(str::to_owned)),
+            Input::Tasks { pid, tasks } => Self::Tasks(pid, Box::new(tasks.clone())),
             Input::Remembered(programs) => Self::Remembered(programs.to_vec()),
             Input::Listening { pid, ports } => Self::Listening(pid, ports.to_vec()),
             Input::Clock { offset_ns } => Self::Clock(offset_ns),

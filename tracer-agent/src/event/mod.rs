@@ -9,7 +9,8 @@ pub mod wire;
 use std::fmt;
 
 use tracer_common::{
-    CloseRecord, DataHeader, InjectionRecord, OpenRecord, ProcessRecord, TaskRecord, UnconnectedRecord,
+    CloseRecord, DataHeader, InjectionRecord, OpenRecord, ProcessRecord, RunRecord, TaskRecord,
+    UnconnectedRecord,
 };
 use zerocopy::Unalign;
 
@@ -41,6 +42,8 @@ pub enum Event<'a> {
     Task(TaskRecord),
     /// A connection that a selected process wanted to open did not come about.
     Unconnected(UnconnectedRecord),
+    /// What an event loop does when it makes the call that follows.
+    Run(Run<'a>),
 }
 
 /// Bytes that moved, and those of them that were copied.
@@ -52,6 +55,27 @@ pub struct Data<'a> {
     pub head: &'a [u8],
     /// The copied bytes at the end of the syscall.
     pub tail: &'a [u8],
+}
+
+/// What an event loop does.
+#[derive(Clone, Copy)]
+pub struct Run<'a> {
+    /// The record, where it stands in the ring.
+    pub fixed: &'a Unalign<RunRecord>,
+}
+
+impl Run<'_> {
+    /// The record.
+    #[inline]
+    pub fn record(&self) -> RunRecord {
+        self.fixed.get()
+    }
+}
+
+impl fmt::Debug for Run<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.record().fmt(f)
+    }
 }
 
 impl Data<'_> {

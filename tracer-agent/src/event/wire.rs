@@ -1,9 +1,9 @@
 //! Records of the ring, as `tracer-common` lays them out: bytes to [`Event`]s and back.
 
-use tracer_common::{DataHeader, Kind};
+use tracer_common::{DataHeader, Kind, RunRecord};
 use zerocopy::{FromBytes, IntoBytes, Unalign};
 
-use super::{Data, Event, Exec, OpenEvent};
+use super::{Data, Event, Exec, OpenEvent, Run};
 
 /// Why a record is no [`Event`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -41,6 +41,9 @@ impl<'a> Event<'a> {
             Kind::Injection => fixed(record).map(|(record, _)| Self::Injection(record)),
             Kind::Task => fixed(record).map(|(record, _)| Self::Task(record)),
             Kind::Unconnected => fixed(record).map(|(record, _)| Self::Unconnected(record)),
+            Kind::Run => {
+                Unalign::<RunRecord>::ref_from_prefix(record).ok().map(|(fixed, _)| Self::Run(Run { fixed }))
+            }
         };
         event.ok_or(Malformed::Cut(kind))
     }
@@ -58,6 +61,7 @@ impl<'a> Event<'a> {
             Self::Injection(header) => (header.as_bytes(), [&[]; 2]),
             Self::Task(task) => (task.as_bytes(), [&[]; 2]),
             Self::Unconnected(record) => (record.as_bytes(), [&[]; 2]),
+            Self::Run(run) => (run.fixed.as_bytes(), [&[]; 2]),
         };
         record.extend_from_slice(fixed);
         for part in parts {
@@ -159,7 +163,7 @@ mod tests {
 
     proptest::proptest! {
         #[test]
-        fn what_decodes_encodes_to_the_same_event(bytes: Vec<u8>, kind in 0u8..11) {
+        fn what_decodes_encodes_to_the_same_event(bytes: Vec<u8>, kind in 0u8..12) {
             let record = [&[kind][..], &bytes].concat();
             if let Ok(event) = Event::decode(&record) {
                 let mut encoded = Vec::new();

@@ -296,6 +296,7 @@ pub fn offsets(types: &Types) -> Result<Offsets, BtfError> {
         task_signal: types.offset_of("task_struct", "signal")?,
         task_files: types.offset_of("task_struct", "files")?,
         task_io_uring: types.offset_of("task_struct", "io_uring").unwrap_or(ABSENT),
+        task_reads: types.offset_of("task_struct", "ioac.syscr").unwrap_or(ABSENT),
         task_group_leader: types.offset_of("task_struct", "group_leader")?,
         signal_live: types.offset_of("signal_struct", "live")?,
         files_fdt: types.offset_of("files_struct", "fdt")?,

@@ -7,7 +7,9 @@ use aya::{
     maps::{HashMap, MapData},
 };
 use rustc_hash::FxHashMap;
-use tracer_common::{PLAN_WORDS, RUNTIME_GO, RUNTIME_NGINX, RUNTIME_PYTHON, SELECTION_WORDS, TaskPlan};
+use tracer_common::{
+    PLAN_WORDS, RUNTIME_GO, RUNTIME_NGINX, RUNTIME_NODE, RUNTIME_PYTHON, SELECTION_WORDS, TaskPlan,
+};
 use zerocopy::IntoBytes;
 
 use super::{
@@ -19,6 +21,7 @@ use super::{
 /// The plans of the kernel programs.
 pub struct TaskPlans {
     planned: Words,
+    followed: Words,
     plans: HashMap<MapData, u32, [u64; PLAN_WORDS + 1]>,
     /// The plans that are in the map.
     known: FxHashMap<u32, TaskPlan>,
@@ -27,8 +30,9 @@ pub struct TaskPlans {
 impl TaskPlans {
     pub(super) fn new(ebpf: &mut Ebpf) -> Result<Self, KernelError> {
         let planned = Words::map(map(ebpf, "PLANNED")?, SELECTION_WORDS)?;
+        let followed = Words::map(map(ebpf, "FOLLOWED")?, SELECTION_WORDS)?;
         let plans = take(ebpf, "PLANS").and_then(|map| HashMap::try_from(map).map_err(load_error))?;
-        Ok(Self { planned, plans, known: FxHashMap::default() })
+        Ok(Self { planned, followed, plans, known: FxHashMap::default() })
     }
 
     /// The tasks of a process are read so, or no longer.
@@ -37,6 +41,7 @@ impl TaskPlans {
         let Some(plan) = plan else {
             if self.known.remove(&pid).is_some() {
                 self.planned.clear_bits(word, bit);
+                self.followed.clear_bits(word, bit);
                 let _ = self.plans.remove(&pid);
             }
             return;
@@ -45,6 +50,12 @@ impl TaskPlans {
         if self.plans.insert(pid, words(plan), 0).is_ok() {
             self.known.insert(pid, *plan);
             self.planned.set_bits(word, bit);
+            match plan {
+                TaskPlan::Node(_) => self.followed.set_bits(word, bit),
+                TaskPlan::Go(_) | TaskPlan::Nginx | TaskPlan::Python(_) => {
+                    self.followed.clear_bits(word, bit)
+                }
+            }
         }
     }
 
@@ -61,6 +72,7 @@ fn words(plan: &TaskPlan) -> [u64; PLAN_WORDS + 1] {
         TaskPlan::Go(plan) => (RUNTIME_GO, plan.as_bytes()),
         TaskPlan::Nginx => (RUNTIME_NGINX, &[]),
         TaskPlan::Python(plan) => (RUNTIME_PYTHON, plan.as_bytes()),
+        TaskPlan::Node(plan) => (RUNTIME_NODE, plan.as_bytes()),
     };
     let mut words = [0; PLAN_WORDS + 1];
     let [first, rest @ ..] = &mut words;

@@ -66,7 +66,7 @@ counters! {
     ExchangesOwnExport "exchanges.own_export" "OTLP exports that services sent or passed on: no spans (spans.otlp_exports)";
     ExchangesExportReceived "exchanges.export_received" "OTLP exports that services received: no spans (spans.otlp_exports)";
     EventsLost "events.lost" "records for which the ring had no space";
-    TasksUnread "tasks.unread" "requests of Go programs whose goroutine could not be read";
+    TasksUnread "tasks.unread" "calls of Go programs and of Node whose goroutine or callback could not be read";
     EventsSkipped "events.skipped" "calls that the kernel did not show: a program was running already";
     SocketsUnix "sockets.unix" "calls on Unix sockets: not read yet";
     SocketsDatagram "sockets.datagram" "calls on UDP sockets: not read yet";

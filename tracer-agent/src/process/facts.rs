@@ -171,7 +171,7 @@ impl Proc {
         }
     }
 
-    fn path(&self, pid: u32, name: &str) -> PathBuf {
+    pub(super) fn path(&self, pid: u32, name: &str) -> PathBuf {
         #[cfg(test)]
         self.looked_at.lock().expect("no panic before").push(format!("{pid}/{name}"));
         self.root.join(pid.to_string()).join(name)
@@ -240,6 +240,10 @@ impl Proc {
     pub fn task_program(&self, pid: u32, exe: &str) -> Option<TaskProgram> {
         if matches!(file_name(exe), "nginx" | "angie") {
             return Some(TaskProgram::new(TaskRuntime::Nginx, String::new(), Some(TaskPlan::Nginx)));
+        }
+        // Its plan takes a search.
+        if runtime(file_name(exe)) == Runtime::Node {
+            return Some(TaskProgram::new(TaskRuntime::Node, String::new(), None));
         }
         let file = File::open(self.path(pid, "exe")).ok()?;
         match go::read(&file, || self.base(pid)).ok()? {

@@ -55,6 +55,14 @@ impl TaskProgram {
                 "It runs Python {version}, of which asyncio tasks are not read: its calls are linked as those of other \
                  programs."
             ),
+            (TaskRuntime::Node, true) => {
+                "It is Node, and the callbacks of its event loop can be read.".to_owned()
+            }
+            (TaskRuntime::Node, false) => {
+                "It is Node, and the callbacks of its event loop cannot be read: its calls are linked as those of other \
+                 programs."
+                    .to_owned()
+            }
             (TaskRuntime::Nginx, _) => {
                 "It is nginx: the client of each upstream request is read from its request structure."
                     .to_owned()

@@ -29,7 +29,7 @@ use crate::{
         pressure::send_failed,
     },
     ring::{count, reserve, submit_flags},
-    runtime::{Part, has_plan, tracer_loop_task, tracer_task},
+    runtime::{CONTINUES, OTHER, Part, has_plan, is_followed, tracer_loop_task, tracer_task},
     select::Current,
 };
 
@@ -72,6 +72,9 @@ pub(crate) unsafe fn moved<const HOOK: u8>(sk: *mut c_void, ret: i32, flags: i32
         if tcp.is_null() {
             if ret > 0 {
                 count_other(sk);
+                if direction == RECEIVE && is_followed(current) {
+                    tracer_task(OTHER, bpf_ktime_get_ns(), 0);
+                }
             }
             return;
         }
@@ -149,8 +152,10 @@ pub(crate) unsafe fn moved<const HOOK: u8>(sk: *mut c_void, ret: i32, flags: i32
         if HOOK != SEND_PAGE && has_plan(current) {
             // Go's server reads the first byte of a request alone, if it comes while another one is worked on.
             let begins = header.flags & FLAG_TURN != 0 || connection.budget == HEAD_BUDGET - 1;
-            if begins {
-                header.task = tracer_task(Part::of(direction, connection.is_outgoing()) as u64, now);
+            if begins || direction == RECEIVE && is_followed(current) {
+                let continues = if header.flags & FLAG_TURN == 0 { CONTINUES } else { 0 };
+                let part = Part::of(direction, connection.is_outgoing()) as u64;
+                header.task = tracer_task(part | continues, now, connection.number);
                 if HOOK == SEND && header.task == 0 {
                     header.task = tracer_loop_task(u64::from(connection.is_outgoing()), now);
                 }

@@ -65,6 +65,7 @@ static OFFSETS: Offsets = Offsets {
     task_signal: 0,
     task_files: 0,
     task_io_uring: 0,
+    task_reads: 0,
     task_group_leader: 0,
     signal_live: 0,
     files_fdt: 0,

@@ -12,7 +12,7 @@ use core::ffi::c_void;
 use aya_ebpf::helpers::generated::bpf_get_current_task_btf;
 use tracer_common::{KernelCounter, PythonLayout, PythonPlan, PythonTask, RUNTIME_PYTHON, UNNUMBERED};
 
-use super::{Part, Plan, tell, word, words};
+use super::base::{Part, Plan, tell, word, words};
 use crate::{
     memory::layout::{load, offset},
     ring::count,

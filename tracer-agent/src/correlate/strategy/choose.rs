@@ -1,6 +1,8 @@
 //! Which strategy fits a program.
 
-use super::{Strategy, goroutines::Goroutines, proxy::Proxy, tasks::Tasks, threads::Threads};
+use super::{
+    Strategy, event_loop::EventLoop, goroutines::Goroutines, proxy::Proxy, tasks::Tasks, threads::Threads,
+};
 use crate::task_runtime::TaskRuntime;
 
 /// The strategy for a process that runs this executable.
@@ -17,5 +19,6 @@ pub(crate) fn for_runtime(runtime: TaskRuntime) -> Box<dyn Strategy> {
         TaskRuntime::Go => Box::new(Goroutines::default()),
         TaskRuntime::Nginx => for_program("nginx"),
         TaskRuntime::Python => Box::new(Tasks::default()),
+        TaskRuntime::Node => Box::new(EventLoop::default()),
     }
 }

@@ -9,6 +9,7 @@
 //! sole-request rule.
 
 pub(super) mod choose;
+pub(super) mod event_loop;
 pub(super) mod goroutines;
 pub(super) mod proxy;
 mod rewrites;
@@ -17,7 +18,7 @@ pub(super) mod threads;
 
 use std::fmt;
 
-use tracer_common::TaskRecord;
+use tracer_common::{RunRecord, TaskRecord};
 
 use crate::short_bytes::ShortBytes;
 
@@ -154,6 +155,21 @@ pub(super) trait Strategy: fmt::Debug + Send {
     /// A task of the process reads or sends the request that comes next.
     fn task(&mut self, _record: &TaskRecord) {}
 
+    /// The event loop of the process makes the call that comes next. Returns how much of it cannot be true.
+    fn run(&mut self, _record: &RunRecord) -> u32 {
+        0
+    }
+
+    /// Whether client requests that were held need not wait any more, since this was asked last.
+    fn take_decided(&mut self) -> bool {
+        false
+    }
+
+    /// Whether client requests can be attributed to server requests that have ended.
+    fn attributes_later(&self) -> bool {
+        false
+    }
+
     /// Whether the process is a proxy.
     fn is_proxy(&self) -> bool {
         false
@@ -185,11 +201,6 @@ pub(super) trait Strategy: fmt::Debug + Send {
 
     /// Whether client requests wait that may turn out to be for this server request, which is answered.
     fn awaits(&self, _server_request: Key) -> bool {
-        false
-    }
-
-    /// Whether client requests need not wait any more, since this was asked last.
-    fn has_decided(&mut self) -> bool {
         false
     }
 

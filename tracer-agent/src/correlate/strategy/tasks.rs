@@ -205,7 +205,7 @@ impl Strategy for Tasks {
         self.waiting.values().any(|waiting| waiting.found == Some(server_request))
     }
 
-    fn has_decided(&mut self) -> bool {
+    fn take_decided(&mut self) -> bool {
         std::mem::take(&mut self.has_decided)
     }
 

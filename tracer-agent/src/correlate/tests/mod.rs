@@ -1,6 +1,7 @@
 //! Requests of several processes, and the links between them.
 
 mod background;
+mod event_loop;
 mod forwarded;
 mod goroutines;
 mod held;

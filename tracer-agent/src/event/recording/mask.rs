@@ -94,7 +94,8 @@ impl Masks {
             | Event::Listen(_)
             | Event::Injection(_)
             | Event::Task(_)
-            | Event::Unconnected(_) => {}
+            | Event::Unconnected(_)
+            | Event::Run(_) => {}
         }
     }
 

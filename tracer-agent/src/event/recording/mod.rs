@@ -203,6 +203,7 @@ mod frame {
     /// A record of the ring that was no event: a byte that tells why, and the kind.
     pub(super) const MALFORMED: u8 = 11;
     pub(super) const REMEMBERED: u8 = 12;
+    pub(super) const TASKS: u8 = 13;
 }
 
 /// Facts of a process as a frame holds them.

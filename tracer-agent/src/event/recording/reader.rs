@@ -174,6 +174,10 @@ fn input(kind: u8, bytes: &[u8]) -> Option<OwnedInput> {
             // Without its pid nothing can be made of it.
             (facts.pid != 0).then(|| OwnedInput::Facts(Box::new(facts), rule))?
         }
+        frame::TASKS => {
+            let (pid, tasks) = serde_json::from_slice(bytes).ok()?;
+            OwnedInput::Tasks(pid, tasks)
+        }
         frame::REMEMBERED => OwnedInput::Remembered(serde_json::from_slice(bytes).ok()?),
         frame::LISTENING => {
             let ports = bytes.get(4..)?.chunks_exact(2).filter_map(start).map(u16::from_le_bytes);

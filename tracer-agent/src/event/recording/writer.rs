@@ -100,6 +100,11 @@ impl Writer {
                 serde_json::to_writer(&mut self.bytes, &facts).map_err(|error| self.failed(error.into()))?;
                 frame::FACTS
             }
+            Input::Tasks { pid, tasks } => {
+                serde_json::to_writer(&mut self.bytes, &(pid, tasks))
+                    .map_err(|error| self.failed(error.into()))?;
+                frame::TASKS
+            }
             Input::Remembered(programs) => {
                 let mut programs = programs.to_vec();
                 if self.masks.is_some() {

@@ -1,0 +1,243 @@
+//! Runs: what one callback of the event loop does, from what it has read to where it ends. And Node's async ids, which
+//! lead from a later callback to the run that has made it.
+
+use std::collections::VecDeque;
+
+use rustc_hash::FxHashMap;
+use tracer_common::{RunRecord, STACK_WORDS};
+
+use super::watcher::Watcher;
+
+/// A server request or a client request, from the moment at which a callback read or sent it.
+pub(super) type Node = u64;
+
+/// The ids of a record.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct AsyncIds {
+    /// Of what runs; 0 if that is not known.
+    execution: u64,
+    /// Of what that was made by.
+    trigger: u64,
+    /// The last one that was given out.
+    last: u64,
+}
+
+impl AsyncIds {
+    /// The ids that a record tells, if they can be true.
+    fn of(record: &RunRecord, earlier: u64) -> Option<Self> {
+        /// Integers up to here are exact.
+        const MOST: f64 = 9_007_199_254_740_992.0;
+        let number = |bits: u64| {
+            let number = f64::from_bits(bits);
+            (number.fract() == 0.0 && (0.0..MOST).contains(&number)).then_some(number as u64)
+        };
+        let [execution, trigger, last, default] = record.ids;
+        let ids = Self { execution: number(execution)?, trigger: number(trigger)?, last: number(last)? };
+        let has_default = f64::from_bits(default) == -1.0 || number(default).is_some_and(|id| id <= ids.last);
+        let is_possible = ids.last >= earlier.max(1) && ids.execution <= ids.last && ids.trigger <= ids.last;
+        (is_possible && has_default).then_some(ids)
+    }
+}
+
+/// A callback that has read from a connection.
+#[derive(Clone, Debug)]
+struct Run {
+    connection: u64,
+    /// The request that the connection carries.
+    node: Option<Node>,
+    is_server: bool,
+    /// The last id that was given out before it.
+    begin: u64,
+    record: RunRecord,
+}
+
+/// From this id on, ids were made in a run.
+#[derive(Clone, Copy, Debug)]
+struct Mark {
+    /// The last id before them.
+    after: u64,
+    /// The last id of which that is sure.
+    sure: u64,
+    node: Option<Node>,
+}
+
+/// Where a send comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Source {
+    /// The request that it was sent for, or whose answer it was sent upon.
+    pub(super) node: Option<Node>,
+    /// It begins something of which nothing before is known.
+    is_new: bool,
+}
+
+/// What one event loop does.
+#[derive(Debug, Default)]
+pub(super) struct Runs {
+    run: Option<Run>,
+    /// In the order of their ids.
+    marks: VecDeque<Mark>,
+    /// The last id that was given out.
+    last: u64,
+    watcher: Watcher,
+    /// Ids of connections themselves, and of their parsers: what has made them is over, but they are used again.
+    owned: FxHashMap<u64, u64>,
+    /// Records that cannot be true.
+    unread: u32,
+    /// How much there are of them.
+    doubtful: u32,
+}
+
+impl Runs {
+    /// Marks that are remembered.
+    const MOST_MARKS: usize = 16_384;
+    /// Ids that are remembered.
+    const MOST_OWNED: usize = 16_384;
+    /// What a record that cannot be true weighs against one that can, and when none is believed any more.
+    const DOUBTFUL: u32 = 16;
+    const TOO_DOUBTFUL: u32 = 256;
+
+    /// Whether what is read is not what it was taken for.
+    pub(super) fn is_unreadable(&self) -> bool {
+        self.doubtful >= Self::TOO_DOUBTFUL
+    }
+
+    /// Records that could not be true.
+    pub(super) fn unread(&self) -> u32 {
+        self.unread
+    }
+
+    /// Something was read that is not followed: what comes next need not be for what was read before.
+    pub(super) fn other(&mut self) {
+        self.run = None;
+    }
+
+    fn ids(&mut self, record: &RunRecord) -> Option<AsyncIds> {
+        let ids = AsyncIds::of(record, self.last).filter(|_| record.phase != 0);
+        match ids {
+            Some(ids) => {
+                self.last = ids.last;
+                self.doubtful = self.doubtful.saturating_sub(1);
+            }
+            None => self.is_wrong(),
+        }
+        ids
+    }
+
+    /// A record cannot be true.
+    fn is_wrong(&mut self) {
+        self.unread = self.unread.saturating_add(1);
+        self.doubtful = self.doubtful.saturating_add(Self::DOUBTFUL);
+        self.run = None;
+    }
+
+    /// A callback has read from a connection that carries this request.
+    pub(super) fn received(&mut self, record: &RunRecord, node: Option<Node>, is_server: bool) {
+        let Some(ids) = self.ids(record) else { return };
+        // JavaScript has not begun to run.
+        if ids.execution != 0 {
+            return self.is_wrong();
+        }
+        self.watcher.learn(record);
+        let connection = record.connection;
+        self.run = Some(Run { connection, node, is_server, begin: ids.last, record: *record });
+        self.mark(Mark { after: ids.last, sure: ids.last, node });
+    }
+
+    fn mark(&mut self, mark: Mark) {
+        if self.marks.len() >= Self::MOST_MARKS {
+            self.marks.pop_front();
+        }
+        self.marks.push_back(mark);
+    }
+
+    /// The run in which an id was made; it need not be sure.
+    fn owner(&self, id: u64) -> Option<Mark> {
+        let end = self.marks.partition_point(|mark| mark.after < id);
+        self.marks.get(end.checked_sub(1)?).copied()
+    }
+
+    /// The request of the run in which an id was surely made.
+    fn sure_owner(&self, id: u64) -> Option<Node> {
+        self.owner(id).filter(|mark| id <= mark.sure)?.node
+    }
+
+    /// Whether a send is made by the callback that has read last. `is_first`: it is the first one on its connection, which
+    /// may have been established by another callback.
+    fn is_in_run(&self, record: &RunRecord, is_first: bool) -> bool {
+        let Some(run) = &self.run else { return false };
+        let read = &run.record;
+        // What it has read is counted after it was told.
+        let has_read_nothing = record.reads.wrapping_sub(read.reads) <= 1;
+        !is_first
+            && has_read_nothing
+            && record.phase == read.phase
+            && record.turns[0] == read.turns[0]
+            && record.stack[STACK_WORDS - 1] == read.stack[STACK_WORDS - 1]
+            && self.watcher.is_same(record, read)
+    }
+
+    /// Where a send comes from.
+    pub(super) fn sent(&mut self, record: &RunRecord, is_first: bool) -> Source {
+        let Some(ids) = self.ids(record) else { return Source { node: None, is_new: false } };
+        if self.is_in_run(record, is_first)
+            && let Some(run) = self.run.clone()
+        {
+            let node = self.in_run(&run, ids);
+            if let Some(mark) = self.marks.back_mut() {
+                mark.sure = mark.sure.max(ids.last);
+            }
+            return Source { node, is_new: false };
+        }
+        self.run = None;
+        // A connection is established: what triggers it is its handle, which is used as long as it is.
+        if is_first && ids.trigger != 0 {
+            self.own(ids.trigger, record.connection);
+        }
+        let before = self.marks.back().map_or(0, |mark| mark.after);
+        // What is newer than all runs was made by this callback: what triggered it may be older.
+        let is_newer = ids.execution > before;
+        let id = if is_newer { ids.trigger } else { ids.execution };
+        let node = if id == 0 || self.owned.contains_key(&id) { None } else { self.sure_owner(id) };
+        let after = if is_newer { ids.execution - 1 } else { ids.last };
+        self.mark(Mark { after, sure: ids.last, node });
+        Source { node, is_new: node.is_none() }
+    }
+
+    /// An id is a connection's own.
+    fn own(&mut self, id: u64, connection: u64) {
+        if self.owned.len() >= Self::MOST_OWNED {
+            self.owned.clear();
+        }
+        self.owned.entry(id).or_insert(connection);
+    }
+
+    /// What a callback sends comes from what it has read, unless an id says otherwise.
+    fn in_run(&mut self, run: &Run, ids: AsyncIds) -> Option<Node> {
+        let id = if ids.execution > run.begin { ids.trigger } else { ids.execution };
+        if id == 0 || id > run.begin {
+            return run.node;
+        }
+        let owned_by = self.owned.get(&id).copied();
+        if owned_by.is_some() {
+            return run.node.filter(|_| owned_by == Some(run.connection));
+        }
+        if let Some(node) = self.sure_owner(id) {
+            return Some(node);
+        }
+        if run.is_server {
+            self.own(id, run.connection);
+            return run.node;
+        }
+        let owner = self.owner(id).and_then(|mark| mark.node);
+        run.node.filter(|node| owner == Some(*node))
+    }
+
+    /// A client request was sent: what follows from a callback of which nothing is known follows from it.
+    pub(super) fn called(&mut self, source: Source, node: Node) {
+        if source.is_new
+            && let Some(mark) = self.marks.back_mut()
+        {
+            mark.node.get_or_insert(node);
+        }
+    }
+}

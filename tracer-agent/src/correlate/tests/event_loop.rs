@@ -1,0 +1,390 @@
+//! Callbacks of Node's event loop.
+
+use tracer_common::{
+    Kind as RecordKind, RUN_CLIENT_REQUEST, RUN_CLIENT_RESPONSE, RUN_OTHER, RUN_SERVER_REQUEST,
+    RUN_SERVER_RESPONSE, RunRecord, STACK_WORDS,
+};
+
+use super::*;
+use crate::correlate::strategy::event_loop::ENOUGH;
+
+const PID: u32 = 1;
+/// Return addresses: in `uv_run` where it polls, where it runs timers, and in `uv__io_poll`.
+const POLLS: u64 = 0x1000;
+const TIMERS: u64 = 0x1010;
+const SITE: u64 = 0x2000;
+/// The word of the stack that tells the watcher.
+const SLOT: usize = 11;
+
+/// A Node service whose event loop is read.
+struct NodeService {
+    world: World,
+    next_connection: u64,
+    spare: Vec<End>,
+    /// The last async id.
+    last_id: u64,
+    /// System calls that have read.
+    reads: u64,
+    /// Iterations of the loop.
+    turns: u64,
+    /// The phase, and the watcher in service.
+    phase: u64,
+    watcher: u64,
+    /// The async id of what runs, and of what triggered it.
+    ids: [u64; 2],
+}
+
+/// A client request that is on its way.
+struct CallOut {
+    client: End,
+    pending: Pending,
+}
+
+/// A server request that is being worked on.
+struct Request {
+    end: End,
+    pending: Pending,
+}
+
+impl NodeService {
+    fn new() -> Self {
+        let mut world = World::new();
+        world.correlator.program(PID, "node", None);
+        world.correlator.tasks_found(PID, TaskRuntime::Node, None);
+        Self {
+            world,
+            next_connection: 100,
+            spare: Vec::new(),
+            last_id: 10,
+            reads: 0,
+            turns: 1,
+            phase: POLLS,
+            watcher: 0,
+            ids: [0; 2],
+        }
+    }
+
+    fn connection(&mut self) -> (End, End) {
+        self.next_connection += 1;
+        self.world.connection(self.next_connection)
+    }
+
+    fn record(&mut self, part: u8, end: &End) -> RunRecord {
+        let mut stack = [7; STACK_WORDS];
+        stack[SLOT] = self.watcher;
+        stack[STACK_WORDS - 1] = SITE;
+        let [execution, trigger] = self.ids;
+        RunRecord {
+            kind: RecordKind::Run as u8,
+            part,
+            is_turn: 1,
+            pid: PID,
+            time_ns: self.world.now(),
+            connection: end.0.number,
+            reads: self.reads,
+            ids: [execution as f64, trigger as f64, self.last_id as f64, -1.0].map(f64::to_bits),
+            phase: self.phase,
+            turns: [self.turns, 0],
+            watcher: if part == RUN_SERVER_REQUEST || part == RUN_CLIENT_RESPONSE { self.watcher } else { 0 },
+            stack,
+            ..RunRecord::default()
+        }
+    }
+
+    fn tell(&mut self, part: u8, end: &End) {
+        let record = self.record(part, end);
+        self.world.correlator.run(&record);
+    }
+
+    /// A callback begins: it reads from a connection.
+    fn reads(&mut self, part: u8, end: &End) {
+        // Connections on which a first request was sent before.
+        while self.spare.len() < 4 {
+            (self.phase, self.ids) = (TIMERS, [0; 2]);
+            let (client, _) = self.connection();
+            self.tell(RUN_CLIENT_REQUEST, &client);
+            self.spare.push(client);
+        }
+        (self.phase, self.ids) = (POLLS, [0; 2]);
+        self.watcher = 0x10_0000 + 64 * end.0.number;
+        self.turns += 1;
+        self.last_id += 3;
+        self.tell(part, end);
+        // The call is counted when it is over.
+        self.reads += 1;
+    }
+
+    fn request(&mut self) -> Request {
+        let (_, end) = self.connection();
+        self.reads(RUN_SERVER_REQUEST, &end);
+        let pending = self.world.open(&end, thread(PID, PID), 0, None);
+        Request { end, pending }
+    }
+
+    /// A client request is sent on a connection that is open already.
+    fn call(&mut self) -> CallOut {
+        let client = self.spare.pop().expect("enough of them");
+        self.tell(RUN_CLIENT_REQUEST, &client);
+        let pending = self.world.open(&client, thread(PID, PID), 0, None);
+        CallOut { client, pending }
+    }
+
+    /// As [`Self::call`], from a timer.
+    fn call_later(&mut self) -> CallOut {
+        (self.phase, self.ids) = (TIMERS, [self.last_id, 0]);
+        self.call()
+    }
+
+    /// The answer to a call is read.
+    fn answer(&mut self, call: &CallOut) -> Exchange {
+        self.reads(RUN_CLIENT_RESPONSE, &call.client);
+        let exchange = self.world.exchange(&call.pending, thread(PID, PID));
+        self.world.correlator.closed(&call.pending.facts, &exchange);
+        exchange
+    }
+
+    /// The response to a server request is sent.
+    fn respond(&mut self, request: &Request) -> Link {
+        self.tell(RUN_SERVER_RESPONSE, &request.end);
+        let facts = &request.pending.facts;
+        self.world.correlator.answered(facts, Kind::Serve, 0, (PID, thread(PID, PID)));
+        let exchange = self.world.exchange(&request.pending, thread(PID, PID));
+        self.world.correlator.closed(facts, &exchange);
+        self.world.correlator.link(facts, &exchange)
+    }
+
+    /// As [`Self::respond`], from a timer.
+    fn respond_later(&mut self, request: &Request) -> Link {
+        (self.phase, self.ids) = (TIMERS, [self.last_id, 0]);
+        self.respond(request)
+    }
+
+    fn link(&mut self, call: &CallOut, exchange: &Exchange) -> Link {
+        self.world.correlator.link(&call.pending.facts, exchange)
+    }
+
+    fn is_held(&self, call: &CallOut, exchange: &Exchange) -> bool {
+        self.world.correlator.is_held(&call.pending.facts, exchange)
+    }
+
+    /// Two requests at once, each of which calls and answers upon the answer.
+    fn round(&mut self) -> [(CallOut, Exchange, Link); 2] {
+        let third = self.request();
+        let one = self.request();
+        let first = self.call();
+        let other = self.request();
+        let second = self.call();
+        let first_answer = self.answer(&first);
+        let one = self.respond(&one);
+        let second_answer = self.answer(&second);
+        let other = self.respond(&other);
+        self.respond_later(&third);
+        [(first, first_answer, one), (second, second_answer, other)]
+    }
+
+    /// So many that the strategy is trusted.
+    fn learn(&mut self) {
+        for _ in 0..=ENOUGH / 2 + 4 {
+            self.round();
+        }
+        assert_eq!(self.profile(), "event-loop");
+    }
+
+    fn profile(&self) -> &'static str {
+        self.world.correlator.profile(PID).expect("it serves").name()
+    }
+
+    /// Another server request is open all the time, so that no other rule links.
+    fn with_another(&mut self) -> Request {
+        self.request()
+    }
+}
+
+fn parent(link: &Link) -> Option<([u8; 8], Evidence)> {
+    link.parent
+}
+
+#[test]
+fn calls_wait_for_the_proof_and_are_linked_then() {
+    let mut service = NodeService::new();
+    let mut waiting = Vec::new();
+    // Until the word of the stack is known that tells the socket, sends tell nothing by themselves.
+    for _ in 0..4 {
+        service.round();
+    }
+    while service.profile() != "event-loop" {
+        for (call, exchange, server) in service.round() {
+            let is_proven = service.profile() == "event-loop";
+            assert!(is_proven || service.is_held(&call, &exchange));
+            waiting.push((call, exchange, server));
+        }
+        assert!(waiting.len() <= 2 * ENOUGH as usize);
+    }
+    for (call, exchange, server) in waiting {
+        assert!(!service.is_held(&call, &exchange));
+        let link = service.link(&call, &exchange);
+        assert_eq!(parent(&link), Some((server.span_id, Evidence::EventLoop)));
+        assert_eq!(link.trace_id, server.trace_id);
+    }
+}
+
+#[test]
+fn a_call_of_a_timer_is_linked_by_the_answer_that_it_leads_to() {
+    let mut service = NodeService::new();
+    service.learn();
+    let other = service.with_another();
+    let request = service.request();
+    let call = service.call_later();
+    let exchange = service.answer(&call);
+    let server = service.respond(&request);
+    assert!(service.is_held(&call, &exchange), "what is open now could contradict it");
+    service.respond_later(&other);
+    assert!(!service.is_held(&call, &exchange));
+    assert_eq!(parent(&service.link(&call, &exchange)), Some((server.span_id, Evidence::EventLoop)));
+}
+
+#[test]
+fn a_call_of_a_timer_that_no_answer_follows_is_of_nobody() {
+    let mut service = NodeService::new();
+    service.learn();
+    let (other, request) = (service.with_another(), service.request());
+    let call = service.call_later();
+    let exchange = service.answer(&call);
+    // Both are answered by timers.
+    for request in [request, other] {
+        service.respond_later(&request);
+    }
+    assert!(!service.is_held(&call, &exchange));
+    assert_eq!(parent(&service.link(&call, &exchange)), None);
+}
+
+#[test]
+fn what_is_read_by_others_in_between_ends_a_run() {
+    type Between = fn(&mut NodeService, &Request);
+    let between: [(&str, Between); 5] = [
+        ("a file or an event", |service, _| service.reads += 1),
+        ("another socket", |service, request| service.tell(RUN_OTHER, &request.end)),
+        ("an iteration of the loop", |service, _| service.turns += 1),
+        ("another phase", |service, _| service.phase = TIMERS),
+        ("another watcher", |service, _| service.watcher += 64),
+    ];
+    for (what, between) in between {
+        let mut service = NodeService::new();
+        service.learn();
+        let other = service.with_another();
+        let request = service.request();
+        between(&mut service, &request);
+        let call = service.call();
+        let exchange = service.answer(&call);
+        service.respond_later(&request);
+        service.respond_later(&other);
+        assert_eq!(parent(&service.link(&call, &exchange)), None, "{what}");
+    }
+}
+
+#[test]
+fn an_id_leads_to_the_run_that_surely_made_it() {
+    let mut service = NodeService::new();
+    service.learn();
+    let other = service.with_another();
+    let request = service.request();
+    // It sends, so that it is known up to which id it has made.
+    service.last_id += 5;
+    let queued = service.last_id - 1;
+    let first = service.call();
+    let first_answer = service.answer(&first);
+    // In the callback of another request, what was queued is sent.
+    let third = service.request();
+    service.ids = [queued, 0];
+    let call = service.call();
+    let exchange = service.answer(&call);
+    let server = service.respond(&request);
+    service.respond_later(&third);
+    service.respond_later(&other);
+    for (call, exchange) in [(&first, &first_answer), (&call, &exchange)] {
+        assert_eq!(parent(&service.link(call, exchange)), Some((server.span_id, Evidence::EventLoop)));
+    }
+    assert_eq!(service.profile(), "event-loop");
+}
+
+#[test]
+fn a_process_that_hands_work_over_gets_no_link_ever_again() {
+    let mut service = NodeService::new();
+    service.learn();
+    let third = service.with_another();
+    let one = service.request();
+    let first = service.call();
+    let other = service.request();
+    // A limiter: the second one's call is sent when the first one's is answered.
+    let first_answer = service.answer(&first);
+    let second = service.call();
+    service.respond(&one);
+    assert!(service.is_held(&first, &first_answer), "the other one is open");
+    let second_answer = service.answer(&second);
+    service.respond(&other);
+    service.respond_later(&third);
+    assert_eq!(service.profile(), "unknown");
+    for (call, exchange) in [(&first, &first_answer), (&second, &second_answer)] {
+        assert!(!service.is_held(call, exchange));
+        assert_eq!(parent(&service.link(call, exchange)), None);
+    }
+    for _ in 0..2 * ENOUGH {
+        for (call, exchange, _) in service.round() {
+            assert_ne!(parent(&service.link(&call, &exchange)).map(|(_, by)| by), Some(Evidence::EventLoop));
+        }
+    }
+}
+
+#[test]
+fn a_call_that_is_not_answered_before_the_request_is_its_own_only_if_the_request_itself_sent_it() {
+    let mut service = NodeService::new();
+    service.learn();
+    let other = service.with_another();
+    let request = service.request();
+    let (direct, first) = (service.call(), service.call());
+    let first_answer = service.answer(&first);
+    let later = service.call();
+    let server = service.respond(&request);
+    let (direct_answer, later_answer) = (service.answer(&direct), service.answer(&later));
+    service.respond_later(&other);
+    let expected = Some((server.span_id, Evidence::EventLoop));
+    assert_eq!(parent(&service.link(&direct, &direct_answer)), expected);
+    assert_eq!(parent(&service.link(&first, &first_answer)), expected);
+    assert_eq!(parent(&service.link(&later, &later_answer)), None);
+}
+
+#[test]
+fn words_that_cannot_be_ids_tell_nothing_and_end_the_plan() {
+    for words in [[f64::NAN; 4], [0.5, 0.0, 1e6, -1.0], [0.0, 1e7, 1e6, -1.0], [0.0, 0.0, 3.0, -1.0]] {
+        let mut service = NodeService::new();
+        service.learn();
+        let request = service.request();
+        let other = service.with_another();
+        let mut unread = 0;
+        for _ in 0..16 {
+            let record = service.record(RUN_CLIENT_RESPONSE, &request.end);
+            let record = RunRecord { ids: words.map(f64::to_bits), ..record };
+            unread += service.world.correlator.run(&record);
+        }
+        assert_eq!(unread, 16);
+        assert_eq!(service.profile(), "unknown");
+        let call = service.call();
+        let exchange = service.answer(&call);
+        service.respond(&request);
+        service.respond(&other);
+        assert_eq!(parent(&service.link(&call, &exchange)), None);
+    }
+}
+
+#[test]
+fn one_request_at_a_time_proves_nothing() {
+    let mut service = NodeService::new();
+    for _ in 0..3 * ENOUGH {
+        let request = service.request();
+        let call = service.call();
+        let exchange = service.answer(&call);
+        let server = service.respond(&request);
+        assert_eq!(parent(&service.link(&call, &exchange)), Some((server.span_id, Evidence::SoleRequest)));
+    }
+    assert_eq!(service.profile(), "unknown");
+}
