@@ -147,6 +147,22 @@ impl Program {
         })
     }
 
+    /// A service of `tests/apps/labelled` that a framework of asyncio runs, in one of its ways.
+    pub fn of_framework(way: &str, backend: &str) -> Self {
+        let port = free_port();
+        Self::start(way, port, |_| {
+            let mut command = Command::new(PYTHON);
+            command
+                .args(["frameworks.py", way])
+                .current_dir(root().join("tests/apps/labelled"))
+                .env("PYTHONPATH", root().join(".tools/python-async"))
+                .env("PYTHONDONTWRITEBYTECODE", "1")
+                .env("PORT", port.to_string())
+                .env("BACKEND", backend);
+            command
+        })
+    }
+
     /// gunicorn with the Flask service, two workers.
     pub fn flask() -> Self {
         Self::flask_asking("http://127.0.0.1:9")

@@ -40,6 +40,7 @@ const REASONS: &[&str] = &[
     "headers.blocking",
     "headers.boundary",
     "headers.cut",
+    "headers.in_use",
     "headers.odd",
     "headers.own",
     "headers.queue",
@@ -104,7 +105,7 @@ fn nothing_that_a_client_or_a_server_can_see_changes_but_for_the_header() {
 }
 
 /// Scenarios that set an option once they are connected, which only kernels that show options let the agent know.
-const OPTIONS: &[&str] = &["late zero copy", "repaired", "first tls", "first espintcp"];
+const OPTIONS: &[&str] = &["late zero copy", "repaired", "converted", "first tls", "first espintcp"];
 
 /// Whether this kernel shows no options of sockets: see `tracer doctor`.
 fn is_blind_to_options() -> bool {
@@ -169,6 +170,7 @@ fn check_headers(found: &[(String, Value)], all: bool) {
         "zero copy",
         "late zero copy waiting",
         "late zero copy blocking",
+        "iscsi",
         "ring",
         "ring of another thread",
         "short of memory",

@@ -33,6 +33,7 @@ pub mod route;
 pub mod short_bytes;
 pub mod sink;
 pub mod span;
+pub mod task_runtime;
 pub mod trace;
 pub mod trace_context;
 pub mod units;

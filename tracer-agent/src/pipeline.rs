@@ -3,6 +3,7 @@
 
 #![forbid(unsafe_code)]
 
+mod awaited;
 mod undecided;
 
 use rustc_hash::FxHashSet;
@@ -11,7 +12,7 @@ use tracer_common::{
     is_close_of_send,
 };
 
-use self::undecided::Undecided;
+use self::{awaited::AwaitedTasks, undecided::Undecided};
 use crate::{
     connection::{self, IdleConnection, Table},
     correlate::{Correlator, Profile, Program, Shown, Withheld},
@@ -49,6 +50,8 @@ pub trait Feedback {
     fn shown(&mut self, _program: RememberedProgram, _shown: Shown) {}
     /// How the tasks of a process are read; none if they are not, or if the process is gone.
     fn task_plan(&mut self, _pid: u32, _plan: Option<&TaskPlan>) {}
+    /// A thread of a process serves, and how the process's tasks are read was not found before.
+    fn find_tasks(&mut self, _pid: u32, _thread: u32) {}
     /// A process made another, whose tasks are read in the same way.
     fn task_plan_forked(&mut self, _parent: u32, _pid: u32) {}
     /// Time has passed, and what came of it was told.
@@ -89,6 +92,7 @@ struct Stage {
     clock: Clock,
     ledger: Ledger,
     excluded: FxHashSet<u32>,
+    awaited: AwaitedTasks,
     /// Processes whose event loop is read.
     event_loops: FxHashSet<u32>,
     /// Whether calls get trace headers.
@@ -122,6 +126,7 @@ impl Pipeline {
                 clock: Clock { offset_ns: 0 },
                 ledger: Ledger::default(),
                 excluded: FxHashSet::default(),
+                awaited: AwaitedTasks::default(),
                 event_loops: FxHashSet::default(),
                 propagates,
                 has_warned_of_other: false,
@@ -203,7 +208,7 @@ impl Pipeline {
                 let service = instance.map(|instance| instance.resource.service_name.as_str());
                 let program = facts.digest_of_program().map(|digest| Program::new(digest, service));
                 match &facts.tasks {
-                    Some(tasks) if tasks.is_read => {
+                    Some(tasks) if tasks.is_read || tasks.is_awaited => {
                         self.stage.correlator.tasks(facts.pid, tasks.runtime, program);
                     }
                     _ => self.stage.correlator.program(facts.pid, &facts.exe, program),
@@ -213,6 +218,7 @@ impl Pipeline {
                 }
                 let plan = facts.tasks.as_ref().and_then(|tasks| tasks.plan.as_ref());
                 out.feedback.task_plan(facts.pid, plan);
+                self.stage.awaited.set(facts.pid, facts.tasks.as_ref());
             }
             Input::Tasks { pid, tasks } => {
                 if let Some(instance) = self.stage.processes.instance(pid) {
@@ -252,6 +258,7 @@ impl Pipeline {
                 self.stage.excluded.insert(pid);
                 self.stage.correlator.forget_process(pid);
                 out.feedback.task_plan(pid, None);
+                self.stage.awaited.set(pid, None);
                 if self.stage.processes.remove(pid) {
                     self.stage.ledger.fold(pid);
                 }
@@ -298,6 +305,7 @@ impl Pipeline {
             Event::Exec(exec) => {
                 handler.stage.processes.exec(exec.process.pid);
                 handler.out.feedback.task_plan(exec.process.pid, None);
+                handler.stage.awaited.set(exec.process.pid, None);
             }
             Event::Fork(process) => {
                 // Its pid may have been that of a process that was excluded.
@@ -305,6 +313,7 @@ impl Pipeline {
                 handler.stage.processes.fork(process.parent, process.pid);
                 handler.stage.correlator.fork(process.parent, process.pid);
                 handler.out.feedback.task_plan_forked(process.parent, process.pid);
+                handler.stage.awaited.fork(process.parent, process.pid);
             }
             Event::Exit(process) => {
                 handler.stage.excluded.remove(&process.pid);
@@ -312,9 +321,18 @@ impl Pipeline {
                 handler.stage.event_loops.remove(&process.pid);
                 handler.stage.correlator.forget_process(process.pid);
                 handler.out.feedback.task_plan(process.pid, None);
+                handler.stage.awaited.set(process.pid, None);
             }
-            Event::Listen(process) => self.connections.listens(&[process.port]),
-            Event::Task(task) => handler.stage.correlator.task(task),
+            Event::Listen(process) => {
+                if handler.stage.awaited.listens(process.pid) {
+                    handler.out.feedback.find_tasks(process.pid, 0);
+                }
+                self.connections.listens(&[process.port]);
+            }
+            Event::Task(task) => {
+                handler.stage.awaited.read(task.pid);
+                handler.stage.correlator.task(task);
+            }
             Event::Run(run) => {
                 let run = &run.record();
                 let unread = handler.stage.correlator.run(run);
@@ -510,10 +528,14 @@ impl connection::ConnectionOutput for Handler<'_, '_> {
                 opened.injection.as_ref().map_or(InjectionOutcome::NotEntered, |header| header.outcome);
             self.stage.count(opened.unit.pid, Counter::of_header(outcome), 1);
         }
+        let Unit { pid, tid, .. } = opened.unit;
+        if opened.kind == ExchangeKind::Serve && self.stage.awaited.serves(pid) {
+            self.out.feedback.find_tasks(pid, tid);
+        }
         self.stage.correlator.opened(facts, opened);
     }
 
-    fn answered(&mut self, facts: &ConnectionFacts, kind: ExchangeKind, offset: u64, pid: u32) {
+    fn answered(&mut self, facts: &ConnectionFacts, kind: ExchangeKind, offset: u64, who: (u32, Unit)) {
         // The head of a response proves what the port speaks: a request alone may be anybody's mistake.
         if self.stage.propagates {
             let server = if kind.is_outgoing() { &facts.remote } else { &facts.local };
@@ -521,7 +543,7 @@ impl connection::ConnectionOutput for Handler<'_, '_> {
                 self.out.feedback.http_port(port);
             }
         }
-        self.stage.correlator.answered(facts, kind, offset, pid);
+        self.stage.correlator.answered(facts, kind, offset, who);
     }
 
     fn closed(&mut self, facts: &ConnectionFacts, exchange: &Exchange) {

@@ -14,9 +14,9 @@ mod runtime;
 use core::mem::size_of;
 
 pub use self::runtime::{
-    GoPlan, GoTask, NodePlan, PLAN_WORDS, RUN_CLIENT_REQUEST, RUN_CLIENT_RESPONSE, RUN_OTHER,
-    RUN_SERVER_REQUEST, RUN_SERVER_RESPONSE, RUNTIME_GO, RUNTIME_NGINX, RUNTIME_NODE, RunRecord, STACK_WORDS,
-    TASK_FACTS, TaskPlan, TaskRecord,
+    GoPlan, GoTask, NodePlan, PLAN_WORDS, PythonLayout, PythonPlan, PythonTask, RUN_CLIENT_REQUEST,
+    RUN_CLIENT_RESPONSE, RUN_OTHER, RUN_SERVER_REQUEST, RUN_SERVER_RESPONSE, RUNTIME_GO, RUNTIME_NGINX,
+    RUNTIME_NODE, RUNTIME_PYTHON, RunRecord, STACK_WORDS, TASK_FACTS, TaskPlan, TaskRecord, UNNUMBERED,
 };
 
 /// Bytes that are copied after a change of direction, before the capture policy is known.
@@ -438,8 +438,8 @@ pub enum InjectionOutcome {
     ZeroCopy = 13,
     /// The socket has an upper layer protocol in the kernel (kTLS, MPTCP).
     UpperLayer = 14,
-    /// The socket is in another program's sockmap, another user has its private data, or another program ended the
-    /// `sock_ops` callbacks.
+    /// The socket is in another program's sockmap, another user has its private data or may want it (iSCSI,
+    /// `IPV6_ADDRFORM`), or another program ended the `sock_ops` callbacks.
     InUse = 15,
     /// A process that is not selected sent on the socket.
     ForeignSender = 16,
@@ -721,6 +721,10 @@ pub enum KernelCounter {
     TaskUnread = 11,
 }
 
+/// Port of iSCSI targets. An initiator hands its socket over to the kernel, which then overwrites the data of a sockmap
+/// in it (`iscsi_sw_tcp_conn_set_callbacks`, `drivers/scsi/iscsi_tcp.c`), so that the socket cannot be closed any more.
+pub const ISCSI_PORT: u16 = 3260;
+
 /// Number of [`KernelCounter`]s.
 pub const KERNEL_COUNTERS: u32 = 12;
 
@@ -779,6 +783,10 @@ pub struct Offsets {
     pub tcp_sock_bytes_acked: u32,
     pub tcp_sock_mss_cache: u32,
     pub tcp_sock_cb_flags: u32,
+    /// Byte that contains the bits `nonagle`.
+    pub tcp_sock_nonagle: u32,
+    /// Mask of the lowest of them in that byte.
+    pub tcp_sock_nonagle_mask: u32,
     pub socket_file: u32,
     pub file_flags: u32,
     /// Byte that contains the bit `sk_kern_sock`.
@@ -789,6 +797,7 @@ pub struct Offsets {
     pub task_flags: u32,
     pub task_pid: u32,
     pub task_tgid: u32,
+    pub task_fsbase: u32,
     pub task_signal: u32,
     pub task_files: u32,
     /// [`ABSENT`] in a kernel without io_uring.
@@ -858,7 +867,7 @@ const _: () = {
     assert!(size_of::<ProcessRecord>() == 24);
     assert!(size_of::<ExecRecord>() == 24 + NAME_BYTES);
     assert!(size_of::<InjectionRecord>() == 64);
-    assert!(size_of::<Offsets>() == 66 * 4);
+    assert!(size_of::<Offsets>() == 69 * 4);
     assert!(size_of::<Settings>() == 13 * 4);
     assert!(size_of::<FileKey>() == 16);
 };

@@ -7,6 +7,8 @@ pub const PLAN_WORDS: usize = 15;
 pub const RUNTIME_GO: u64 = 1;
 /// See [`RUNTIME_GO`]: the client's connection, by nginx's request structure.
 pub const RUNTIME_NGINX: u64 = 2;
+/// See [`RUNTIME_GO`]: tasks of CPython's asyncio, by a [`PythonPlan`].
+pub const RUNTIME_PYTHON: u64 = 3;
 /// See [`RUNTIME_GO`]: callbacks of Node's event loop, by a [`NodePlan`].
 pub const RUNTIME_NODE: u64 = 4;
 
@@ -17,6 +19,8 @@ pub enum TaskPlan {
     Go(GoPlan),
     /// nginx: its structures are the same in all versions.
     Nginx,
+    /// CPython with asyncio.
+    Python(PythonPlan),
     /// A program that Node runs.
     Node(NodePlan),
 }
@@ -60,6 +64,100 @@ pub struct GoPlan {
 
 const _: () = assert!(size_of::<GoPlan>() <= PLAN_WORDS * 8);
 
+/// How the asyncio task that makes a system call is read in one process that runs CPython: addresses of objects, and
+/// offsets of fields.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[cfg_attr(feature = "zerocopy", derive(zerocopy::IntoBytes, zerocopy::Immutable))]
+#[repr(C)]
+pub struct PythonPlan {
+    /// `PyThreadState` of threads that run an event loop: the first thread, and another one; 0 if there is none.
+    pub threads: [u64; 2],
+    /// The dictionary of the tasks that run, by event loop (`_asyncio._current_tasks`).
+    pub running: u64,
+    /// `_asyncio.Task`.
+    pub task: u64,
+    /// `_asyncio.Future`.
+    pub future: u64,
+    /// `asyncio.tasks._GatheringFuture`.
+    pub gathering: u64,
+    /// `asyncio.TaskGroup`; 0 before Python 3.11.
+    pub group: u64,
+    /// The globals of the module `asyncio.tasks`.
+    pub globals: u64,
+    /// `asyncio.tasks._release_waiter`; 0 from Python 3.12 on, where a task waits for itself.
+    pub release: u64,
+    /// `int`.
+    pub int: u64,
+    /// Where the objects have their fields.
+    pub layout: PythonLayout,
+}
+
+/// Offsets of fields in CPython's own structures, bytes. They are the same in all programs of one minor version.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[cfg_attr(feature = "zerocopy", derive(zerocopy::IntoBytes, zerocopy::Immutable))]
+#[repr(C)]
+pub struct PythonLayout {
+    /// `PyThreadState.thread_id`.
+    pub thread_id: u16,
+    /// `PyThreadState.context`.
+    pub context: u16,
+    /// Low byte of the word at 8 in the keys of a dictionary with eight places.
+    pub eight: u16,
+    /// The number of entries in the keys of a dictionary.
+    pub entries: u16,
+    /// The first entry in the keys of a dictionary with eight places.
+    pub first: u16,
+    /// `TaskObj.task_name`; before it is the coroutine, and behind it the context.
+    pub name: u16,
+    /// The characters of a string of ASCII.
+    pub text: u16,
+    /// Of the callback that wakes a task: what has its name.
+    pub waker: u16,
+    /// In that: the name.
+    pub waker_name: u16,
+    /// Of the callback: the task.
+    pub waker_task: u16,
+    /// `PyFunctionObject.func_globals`.
+    pub globals: u16,
+    /// `PyFunctionObject.func_closure`.
+    pub closure: u16,
+    /// How far before a task group its attributes' address is; 0 if the attributes are in the object itself.
+    pub attributes: u16,
+    /// From there: `TaskGroup._parent_task`.
+    pub parent: u16,
+    /// `PyCoroObject.cr_qualname`.
+    pub function: u16,
+    /// Always 0.
+    pub zero: u16,
+}
+
+const _: () = assert!(size_of::<PythonPlan>() <= PLAN_WORDS * 8);
+
+/// A number that stands for a task of which the runtime's own number is not known: it is not the same at another time.
+pub const UNNUMBERED: u64 = 1 << 63;
+
+/// What is told of an asyncio task that makes a call.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct PythonTask {
+    /// The task that awaits it, the task that awaits that one, and so on; 0 where none is known.
+    pub awaiters: [u64; 4],
+    /// What tells the functions that tasks run from one another.
+    pub function: u64,
+}
+
+impl PythonTask {
+    /// As a record has it.
+    pub const fn facts(self) -> [u64; TASK_FACTS] {
+        let [first, second, third, fourth] = self.awaiters;
+        [first, second, third, fourth, self.function]
+    }
+
+    /// What a record tells.
+    pub const fn from_facts([first, second, third, fourth, function]: [u64; TASK_FACTS]) -> Self {
+        Self { awaiters: [first, second, third, fourth], function }
+    }
+}
+
 /// Words that a runtime tells of a task.
 pub const TASK_FACTS: usize = 5;
 
@@ -85,7 +183,7 @@ pub struct TaskRecord {
     pub time_ns: u64,
     /// The task; of a request that another one sends for it, the one that waits.
     pub task: u64,
-    /// What the runtime tells of it: [`GoTask`].
+    /// What the runtime tells of it: [`GoTask`], [`PythonTask`].
     pub facts: [u64; TASK_FACTS],
 }
 

@@ -302,16 +302,22 @@ fn bpf_linker() -> Result<()> {
     Ok(())
 }
 
-/// OpenTelemetry's SDK for Python, which a service that a test traces has in it.
+/// Packages for Python that services have in them which tests trace: OpenTelemetry's SDK, and frameworks of asyncio.
 pub(crate) fn sdk() -> Result<()> {
-    let wanted = stage::root().join("tests/apps/sdk/requirements.txt");
-    let folder = stage::tools().join("python-sdk");
+    packages("sdk", "python-sdk", "OpenTelemetry's SDK for Python")?;
+    packages("labelled", "python-async", "frameworks of Python's asyncio")
+}
+
+/// Installs the packages that an app of the tests requires.
+fn packages(app: &str, folder: &str, what: &str) -> Result<()> {
+    let wanted = stage::root().join("tests/apps").join(app).join("requirements.txt");
+    let folder = stage::tools().join(folder);
     let stamp = folder.join("requirements.txt");
     let text = fs::read_to_string(&wanted)?;
     if fs::read_to_string(&stamp).is_ok_and(|installed| installed == text) {
         return Ok(());
     }
-    println!("installing OpenTelemetry's SDK for Python: a service with it is traced in a test");
+    println!("installing {what}: a service with it is traced in a test");
     let mut command = Command::new("/usr/bin/python3");
     command
         .args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--only-binary", ":all:"])

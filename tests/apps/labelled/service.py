@@ -5,6 +5,8 @@ A request for /r/N makes calls to /c/N/0, /c/N/1 and so on at the backend, in on
 
 import asyncio
 import collections
+import contextvars
+import ctypes
 import functools
 import http.client
 import os
@@ -213,20 +215,184 @@ async def call_in_loop(path):
     writer.close()
 
 
-async def event_loop():
-    """One thread and its coroutines."""
+async def calls_in_loop(number, count=2):
+    for k in range(count):
+        await call_in_loop(f"/c/{number}/{k}")
+        await asyncio.sleep(0.001)
+
+
+async def gathered(number):
+    """Three calls at once, after one call."""
+    await call_in_loop(f"/c/{number}/0")
+    await asyncio.gather(*(call_in_loop(f"/c/{number}/{k}") for k in range(1, 4)))
+
+
+async def own_task(number):
+    """Each call by a task of its own."""
+    for k in range(2):
+        await asyncio.create_task(call_in_loop(f"/c/{number}/{k}"))
+
+
+async def task_group(number):
+    """Three calls at once, by a task group in a task of its own."""
+
+    async def group():
+        async with asyncio.TaskGroup() as group:
+            for k in range(3):
+                group.create_task(call_in_loop(f"/c/{number}/{k}"))
+
+    await asyncio.create_task(group())
+
+
+async def limited_time(number):
+    for k in range(2):
+        await asyncio.wait_for(call_in_loop(f"/c/{number}/{k}"), timeout=30)
+
+
+async def waited(number):
+    """Tasks that are waited for together, and one that is shielded."""
+    tasks = [asyncio.create_task(call_in_loop(f"/c/{number}/{k}")) for k in range(2)]
+    await asyncio.wait(tasks)
+    await asyncio.shield(asyncio.create_task(call_in_loop(f"/c/{number}/2")))
+
+
+class Limited:
+    """No more than three calls at once."""
+
+    def __init__(self):
+        self.free = asyncio.Semaphore(3)
+
+    async def __call__(self, number):
+        for k in range(2):
+            async with self.free:
+                await call_in_loop(f"/c/{number}/{k}")
+
+
+class Queued:
+    """Tasks that make the calls of all requests, by a queue."""
+
+    def __init__(self):
+        self.calls = asyncio.Queue()
+        self.workers = [asyncio.create_task(self.work()) for _ in range(WORKERS)]
+
+    async def work(self):
+        while True:
+            path, done = await self.calls.get()
+            await call_in_loop(path)
+            done.set_result(None)
+
+    async def __call__(self, number):
+        for k in range(2):
+            done = asyncio.get_running_loop().create_future()
+            self.calls.put_nowait((f"/c/{number}/{k}", done))
+            await done
+
+
+class Shared:
+    """A task that makes a call for all requests that wait, each of which awaits that task."""
+
+    def __init__(self):
+        self.waiting, self.task = [], None
+
+    async def work(self):
+        await asyncio.sleep(0.002)
+        waiting, self.waiting, self.task = self.waiting, [], None
+        for number in waiting:
+            await call_in_loop(f"/c/{number}/0")
+
+    async def __call__(self, number):
+        self.waiting.append(number)
+        self.task = self.task or asyncio.create_task(self.work())
+        await self.task
+
+
+async def in_thread(number):
+    for k in range(2):
+        await asyncio.get_running_loop().run_in_executor(None, contextvars.copy_context().run, call, f"/c/{number}/{k}")
+
+
+async def overwritten(number):
+    """What tells the running task is wrong while a call is written."""
+    loop, own, other = asyncio.get_running_loop(), asyncio.current_task(), asyncio.create_task(asyncio.sleep(1))
+    for k in range(2):
+        reader, writer = await asyncio.open_connection(*BACKEND.split(":"))
+        request = f"GET /c/{number}/{k} HTTP/1.1\r\nHost: backend\r\nConnection: close\r\n\r\n".encode()
+        if k == 0:
+            tasks = asyncio.tasks._current_tasks
+            tasks[loop] = other
+            writer.write(request)
+            tasks[loop] = own
+        else:
+            # `TaskObj.task_context` of CPython 3.11.
+            context = ctypes.c_uint64.from_address(id(own) + 152)
+            kept, context.value = context.value, id(other)
+            writer.write(request)
+            context.value = kept
+        await reader.read()
+        writer.close()
+    other.cancel()
+
+
+async def late(number):
+    await asyncio.sleep(0.003)
+    await call_in_loop(f"/c/{number}/0")
+
+
+async def read_in_loop(reader):
+    head = await reader.readuntil(b"\r\n\r\n")
+    return int(head.split()[1].rsplit(b"/", 1)[1])
+
+
+async def answer_in_loop(writer):
+    writer.write(ANSWER)
+    await writer.drain()
+    writer.close()
+
+
+async def event_loop(prepare=lambda: calls_in_loop, afterwards=None):
+    """One thread and its coroutines: a task for each connection."""
+    work, tasks = prepare(), set()
 
     async def serve_in_loop(reader, writer):
-        head = await reader.readuntil(b"\r\n\r\n")
-        number = int(head.split()[1].rsplit(b"/", 1)[1])
-        for k in range(2):
-            await call_in_loop(f"/c/{number}/{k}")
-        writer.write(ANSWER)
-        await writer.drain()
-        writer.close()
+        # The loop itself keeps no task.
+        tasks.add(asyncio.current_task())
+        number = await read_in_loop(reader)
+        await work(number)
+        await answer_in_loop(writer)
+        tasks.remove(asyncio.current_task())
+        if afterwards:
+            task = asyncio.create_task(afterwards(number))
+            tasks.add(task)
+            task.add_done_callback(tasks.discard)
 
     server = await asyncio.start_server(serve_in_loop, sock=listener)
     await server.serve_forever()
+
+
+async def serve_by_one_task(batch):
+    """One task that works for all requests, and answers them: one after the other, or those that are there together."""
+    requests = asyncio.Queue()
+
+    async def take(reader, writer):
+        requests.put_nowait((await read_in_loop(reader), writer))
+
+    server = await asyncio.start_server(take, sock=listener)
+    while True:
+        taken = [await requests.get()]
+        while batch and not requests.empty():
+            taken.append(requests.get_nowait())
+        for number, _ in taken:
+            await calls_in_loop(number)
+        for _, writer in taken:
+            await answer_in_loop(writer)
+
+
+def of_loop(**how):
+    return lambda: asyncio.run(event_loop(**how))
+
+
+async def nothing(number):
+    pass
 
 
 WAYS = {
@@ -240,6 +406,19 @@ WAYS = {
     "helping": lambda: shared(helps=True, workers=WORKERS),
     "changing": lambda: shared(False, 3 * WORKERS, hands_over=lambda number: number % 10_000 >= CHANGE),
     "interleaved": interleaved,
-    "event-loop": lambda: asyncio.run(event_loop()),
+    "event-loop": of_loop(),
+    "loop, gather": of_loop(prepare=lambda: gathered),
+    "loop, task": of_loop(prepare=lambda: own_task),
+    "loop, group": of_loop(prepare=lambda: task_group),
+    "loop, wait_for": of_loop(prepare=lambda: limited_time),
+    "loop, wait": of_loop(prepare=lambda: waited),
+    "loop, semaphore": of_loop(prepare=Limited),
+    "loop, queue": of_loop(prepare=Queued),
+    "loop, shared": of_loop(prepare=Shared),
+    "loop, overwritten": of_loop(prepare=lambda: overwritten),
+    "loop, thread": of_loop(prepare=lambda: in_thread),
+    "loop, after": of_loop(prepare=lambda: nothing, afterwards=late),
+    "loop, one task": lambda: asyncio.run(serve_by_one_task(batch=False)),
+    "loop, batches": lambda: asyncio.run(serve_by_one_task(batch=True)),
 }
 WAYS[sys.argv[1]]()

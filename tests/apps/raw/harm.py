@@ -31,8 +31,8 @@ class KeepingSocket(socket.socket):
     """A socket that can keep a buffer."""
 
 
-def connect(blocking, sndbuf=0, options=(), protocol=0):
-    sock = KeepingSocket(proto=protocol)
+def connect(blocking, sndbuf=0, options=(), protocol=0, mapped=False):
+    sock = KeepingSocket(socket.AF_INET6 if mapped else socket.AF_INET, proto=protocol)
     if sndbuf:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, sndbuf)
     for level, name, value in options:
@@ -40,7 +40,7 @@ def connect(blocking, sndbuf=0, options=(), protocol=0):
     if not blocking:
         # A timeout makes the descriptor itself non-blocking, as most clients have it.
         sock.settimeout(60)
-    sock.connect(("127.0.0.1", PORT))
+    sock.connect(("::ffff:127.0.0.1" if mapped else "127.0.0.1", PORT))
     return sock
 
 
@@ -718,6 +718,32 @@ def through_a_pipe(sock, message, is_memory):
     sock.buffer = memory
 
 
+IPV6_ADDRFORM = 1
+
+
+def converted(blocking):
+    """An IPv6 socket with an IPv4 peer becomes an IPv4 socket before the first send."""
+    sock = connect(blocking, mapped=True)
+    result = outcome(lambda: sock.setsockopt(socket.IPPROTO_IPV6, IPV6_ADDRFORM, socket.AF_INET) or 0)
+    family = sock.getsockopt(socket.SOL_SOCKET, socket.SO_DOMAIN)
+    for n in range(2):
+        sock.sendall(head(b"/ask/converted/%d" % n))
+        read_answer(sock)
+    return {**finish(sock), "result": result, "family": family}
+
+
+def iscsi():
+    """Requests to the port whose sockets the kernel takes over for iSCSI: nothing is in the way, so no header comes."""
+    with socket.create_server(("127.32.60.1", 3260)) as listener, KeepingSocket() as sock:
+        sock.settimeout(60)
+        sock.connect(listener.getsockname())
+        peer, _ = listener.accept()
+        with peer:
+            sock.sendall(head(b"/iscsi"))
+            got = peer.recv(65536)
+    return {"headers": got.count(b"traceparent"), "length": len(got)}
+
+
 TCP_REPAIR, TCP_REPAIR_QUEUE, TCP_QUEUE_SEQ = 19, 20, 21
 
 
@@ -816,6 +842,38 @@ def segments():
     return {**report, "segments": counts}
 
 
+# A receiver acknowledges a small segment after 40 ms at least, unless it has an answer.
+DELAYED = 0.02
+
+
+def whole(size, way):
+    """Requests in one send each, without TCP_NODELAY: none has a small segment in its middle, for whose acknowledgement
+    its end would wait."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        idle = socket.create_connection(listener.getsockname())
+        holder, _ = listener.accept()
+    sock = connect(False)
+    slow = segments = 0
+    for n in range(200):
+        if way == "chunked":
+            top = head(b"/ask/whole/%d" % n, b"Transfer-Encoding: chunked\r\n", method=b"POST")
+            message = top + b"%x\r\n" % size + bytes(size) + b"\r\n0\r\n\r\n"
+        else:
+            message = head(b"/ask/whole/%d" % n, length=size, method=b"POST") + bytes(size)
+        # A byte that nobody reads holds the memory of the thread's sends, so that the next is cut at any place.
+        holder.send(b"h")
+        begin = time.monotonic()
+        assert sock.send(message) == len(message)
+        segments = read_answer(sock)["segments"]
+        slow += time.monotonic() - begin > DELAYED
+    holder.close()
+    idle.close()
+    # A busy machine has slow requests of its own, an emulated one many. A window can end within a long request.
+    waits = slow if slow > 20 and "TRACER_TEST_SLOW" not in os.environ else 0
+    split = segments if segments > 220 and size < 16384 else 0
+    return {**finish(sock), "waits": waits, "split": split}
+
+
 def upload(blocking):
     """50 MiB in writes of any size."""
     sock = connect(blocking)
@@ -866,6 +924,10 @@ results["reconnected"] = reconnected()
 results["stopped"] = stopped()
 results["zero copy"] = zero_copy(False, False)
 results["segments"] = segments()
+for size in (10_000, 60_000):
+    for way in ("sized", "chunked"):
+        results[f"whole {size} {way}"] = whole(size, way)
+results["iscsi"] = iscsi()
 for blocking in (False, True):
     way = "blocking" if blocking else "waiting"
     results[f"urgent {way}"] = urgent(blocking)
@@ -874,6 +936,7 @@ for blocking in (False, True):
     for source in ("file", "pipe", "memory"):
         results[f"spliced {source} {way}"] = spliced(blocking, source)
     results[f"repaired {way}"] = repaired(blocking)
+    results[f"converted {way}"] = converted(blocking)
     for layer in ("tls", "espintcp"):
         results[f"first {layer} {way}"] = layered_first(blocking, layer.encode())
     results[f"peeked {way}"] = peeked(blocking)

@@ -10,12 +10,14 @@ use crate::{
     exchange::{ConnectionFacts, Direction},
     kernel::{CapturePolicies, TaskPlans, propagation::Propagation},
     pipeline::Feedback,
+    process::{facts::Proc, task_finder::TaskFinder},
 };
 
 /// Hands what the pipeline has learned to the maps of the kernel programs.
 pub(super) struct KernelFeedback {
     policies: CapturePolicies,
     tasks: Option<TaskPlans>,
+    finder: TaskFinder,
     propagation: Option<Propagation>,
     remembered: Option<Remembered>,
 }
@@ -28,7 +30,8 @@ impl KernelFeedback {
         propagation: Option<Propagation>,
         remembered: Option<Remembered>,
     ) -> Self {
-        Self { policies, tasks, propagation, remembered }
+        let finder = TaskFinder::new(&Proc::default());
+        Self { policies, tasks, finder, propagation, remembered }
     }
 
     /// What outlives the agent.
@@ -91,6 +94,7 @@ impl Feedback for KernelFeedback {
     }
 
     fn task_plan(&mut self, pid: u32, plan: Option<&TaskPlan>) {
+        self.finder.forget(pid);
         if let Some(tasks) = &mut self.tasks {
             tasks.set(pid, plan);
         }
@@ -108,7 +112,16 @@ impl Feedback for KernelFeedback {
         }
     }
 
+    fn find_tasks(&mut self, pid: u32, thread: u32) {
+        self.finder.ask(pid, thread);
+    }
+
     fn tick(&mut self) {
+        while let Some((pid, plan)) = self.finder.take() {
+            if let Some(tasks) = &mut self.tasks {
+                tasks.set(pid, Some(&plan));
+            }
+        }
         if let Some(propagation) = &mut self.propagation {
             propagation.admit_wanted();
         }

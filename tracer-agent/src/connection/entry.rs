@@ -579,10 +579,10 @@ impl Entry {
                     opened.offset += base[opened.kind.direction().index()];
                     self.opened(opened, out);
                 }
-                Yield::Answered { kind, offset, pid } => {
+                Yield::Answered { kind, offset, pid, by } => {
                     let offset = *offset + base[kind.direction().index()];
                     let offset = self.wire_of(kind.direction(), offset);
-                    out.answered(&self.facts, *kind, offset, *pid);
+                    out.answered(&self.facts, *kind, offset, (*pid, *by));
                 }
                 Yield::Exchange(exchange) => {
                     let direction = exchange.kind.direction();

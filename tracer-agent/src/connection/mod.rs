@@ -62,8 +62,9 @@ pub struct IdleConnection {
 pub trait ConnectionOutput {
     /// The head of a request has come; what it carries may be taken.
     fn opened(&mut self, facts: &ConnectionFacts, opened: &mut Opened);
-    /// The final response to the request at this offset has begun, which that process read.
-    fn answered(&mut self, facts: &ConnectionFacts, kind: Kind, offset: u64, pid: u32);
+    /// The final response to the request at this offset has begun: the process that moved the request, and who moves the
+    /// response.
+    fn answered(&mut self, facts: &ConnectionFacts, kind: Kind, offset: u64, who: (u32, Unit));
     /// An exchange has ended; what is still to be known of it follows.
     fn closed(&mut self, facts: &ConnectionFacts, exchange: &Exchange);
     /// An exchange that has ended, with all that is known of it.

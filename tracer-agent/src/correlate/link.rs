@@ -22,6 +22,8 @@ pub enum Evidence {
     Goroutine,
     /// It was sent for a goroutine that was made while this server request was open, by the one that works for it.
     GoroutineChild,
+    /// The asyncio task that sent the client request, or one that awaited it, answered this server request.
+    Task,
     /// nginx keeps the client request with the connection of this server request.
     RequestStructure,
     /// A callback of the event loop that works for this server request sent it.
@@ -33,7 +35,7 @@ pub enum Evidence {
 }
 
 impl Evidence {
-    pub(super) const ALL: [Self; 11] = [
+    pub(super) const ALL: [Self; 12] = [
         Self::Header,
         Self::Wire,
         Self::ForwardedHeader,
@@ -41,6 +43,7 @@ impl Evidence {
         Self::Context,
         Self::Goroutine,
         Self::GoroutineChild,
+        Self::Task,
         Self::RequestStructure,
         Self::EventLoop,
         Self::Proxy,
@@ -57,6 +60,7 @@ impl Evidence {
             Self::Context => "context",
             Self::Goroutine => "goroutine",
             Self::GoroutineChild => "goroutine-child",
+            Self::Task => "task",
             Self::RequestStructure => "request-structure",
             Self::EventLoop => "event-loop",
             Self::Proxy => "proxy",

@@ -51,7 +51,7 @@ use tracer_common::{RunRecord, TaskRecord};
 
 use crate::{
     exchange::{ConnectionFacts, Direction, Exchange, Kind, Opened, Outcome, Unit},
-    process::tasks::TaskRuntime,
+    task_runtime::TaskRuntime,
 };
 
 /// Processes of this host that a request goes through.
@@ -382,8 +382,9 @@ impl Correlator {
         }
     }
 
-    /// The final response to the request at this offset has begun, which that process read.
-    pub fn answered(&mut self, facts: &ConnectionFacts, kind: Kind, offset: u64, pid: u32) {
+    /// The final response to the request at this offset has begun: the process that moved the request, and who moves the
+    /// response.
+    pub fn answered(&mut self, facts: &ConnectionFacts, kind: Kind, offset: u64, (pid, by): (u32, Unit)) {
         let key = Key { connection: facts.number, direction: kind.direction(), offset };
         if kind.is_outgoing() {
             if self.processes.has_proxies() {
@@ -393,12 +394,15 @@ impl Correlator {
                 }
             }
         } else if let Some(process) = self.processes.get_mut(pid) {
-            let attributions = process.server_answered(key);
-            let has_decided = process.take_decided();
+            let attributions = process.server_answered(key, by);
+            let (awaits, has_decided) = (process.awaits(key), process.take_decided());
             let news = process.newly_shown();
             self.attribute_later(attributions);
             if has_decided {
                 self.processes.decided();
+            }
+            if let Some(server) = self.open.get_mut(key).filter(|_| awaits) {
+                server.is_awaited = true;
             }
             if let Some(shown) = news {
                 let known = self.processes.shown(pid, shown, &self.rules, self.now_ns);
@@ -665,6 +669,9 @@ impl Correlator {
                     forwarded::ended(process, &request);
                 }
                 let attributions = process.server_dropped(request.key(connection), self.now_ns);
+                if process.take_decided() {
+                    self.processes.decided();
+                }
                 self.attribute_later(attributions);
                 dropped_of = Some(pid);
             }

@@ -17,7 +17,7 @@ use super::{
 };
 use crate::{
     exchange::{Exchange, Kind, Outcome, Unit},
-    process::tasks::TaskRuntime,
+    task_runtime::TaskRuntime,
 };
 
 /// One process.
@@ -299,12 +299,17 @@ impl Process {
 
     /// The first byte of the response was written.
     #[inline]
-    pub(super) fn server_answered(&mut self, key: Key) -> Vec<Attribution> {
+    pub(super) fn server_answered(&mut self, key: Key, by: Unit) -> Vec<Attribution> {
         let Some(request) = self.in_flight.iter_mut().rfind(|request| request.key == key) else {
             return Vec::new();
         };
         request.is_answered = true;
-        self.strategy.server_answered(request)
+        self.strategy.server_answered(request, by)
+    }
+
+    /// Whether client requests wait that may be attributed to this server request, which is answered.
+    pub(super) fn awaits(&self, key: Key) -> bool {
+        self.strategy.awaits(key)
     }
 
     /// The last byte of the response was written, or none will be.
@@ -436,7 +441,7 @@ impl Process {
             && client.connect_ns.is_none_or(|connect_ns| !idle_ns.contains(&connect_ns));
         // A thread that reads server requests may still be at its last one.
         let is_free = || {
-            only.unit == client.unit
+            (only.unit.pid, only.unit.tid) == (client.unit.pid, client.unit.tid)
                 || !self.strategy.reads_requests(client.unit)
                 || self.background.is_known()
         };

@@ -8,7 +8,7 @@ use super::{
     rules::Rules,
     strategy::Attribution,
 };
-use crate::process::tasks::TaskRuntime;
+use crate::task_runtime::TaskRuntime;
 
 /// Processes by their number.
 #[derive(Debug, Default)]

@@ -20,6 +20,11 @@ pub enum Profile {
         /// Server requests whose goroutine was read.
         requests: u32,
     },
+    /// Each asyncio task works on the server requests that it answers, and so do those that it awaits.
+    Tasks {
+        /// Server requests that a task answered.
+        requests: u32,
+    },
     /// Callbacks of its event loop work for what they were called for.
     EventLoop {
         /// Overlapping responses that showed it.
@@ -47,6 +52,8 @@ pub enum Doubt {
     AnsweredElsewhere,
     /// A thread that reads server requests sent a client request while it had none in flight, and others had.
     HandedOver,
+    /// An asyncio task answered server requests of several connections that were in flight at the same time.
+    SharedTask,
     /// A callback that worked for one server request answered another one.
     Mixed,
     /// What tells its callbacks apart is not where it was found.
@@ -61,6 +68,7 @@ impl Profile {
         match self {
             Self::Threads { .. } | Self::Inherited { .. } => "threads",
             Self::Goroutines { .. } => "goroutines",
+            Self::Tasks { .. } => "tasks",
             Self::EventLoop { .. } => "event-loop",
             Self::Proxy(_) => "proxy",
             Self::Learning { .. } | Self::Unknown(_) => "unknown",
@@ -73,6 +81,7 @@ impl Profile {
             (Self::Threads { .. }, Self::Threads { .. })
             | (Self::Inherited { .. }, Self::Inherited { .. })
             | (Self::Goroutines { .. }, Self::Goroutines { .. })
+            | (Self::Tasks { .. }, Self::Tasks { .. })
             | (Self::EventLoop { .. }, Self::EventLoop { .. })
             | (Self::Learning { .. }, Self::Learning { .. }) => true,
             _ => self == other,
@@ -94,6 +103,7 @@ impl fmt::Display for Profile {
                 write!(f, "shown by other processes of the program, and {exchanges} overlapping exchanges")
             }
             Self::Goroutines { requests } => write!(f, "{requests} requests with their goroutine"),
+            Self::Tasks { requests } => write!(f, "{requests} requests that an asyncio task answered"),
             Self::EventLoop { answers } => write!(f, "{answers} overlapping responses"),
             Self::Proxy(name) => f.write_str(name),
             Self::Learning { exchanges, needed } => {
@@ -104,6 +114,7 @@ impl fmt::Display for Profile {
                 Doubt::AnsweredElsewhere => "a thread answered a request that another had read",
                 Doubt::Unread => "the tasks of 64 requests in a row could not be read from its memory",
                 Doubt::HandedOver => "a thread without a request made calls while others were open",
+                Doubt::SharedTask => "an asyncio task worked for requests of several connections at once",
                 Doubt::Mixed => "a callback that worked for one request answered another",
                 Doubt::Misread => "what tells its callbacks apart cannot be read",
             }),

@@ -145,7 +145,7 @@ impl Types {
         self.find(structure, field).map(|found| found.bit / 8).ok_or(BtfError::Missing { structure, field })
     }
 
-    /// Byte and mask in that byte of a field of one bit.
+    /// Byte of a bit field, and the mask in that byte of its lowest bit.
     pub fn bit_of(&self, structure: &'static str, field: &'static str) -> Result<(u32, u32), BtfError> {
         self.find(structure, field)
             .map(|found| (found.bit / 8, 1 << (found.bit % 8)))
@@ -234,6 +234,7 @@ fn read_u32(data: &[u8], at: usize) -> Option<u32> {
 /// All offsets that the programs read, or the name of the field that this kernel lacks.
 pub fn offsets(types: &Types) -> Result<Offsets, BtfError> {
     let (sock_kern_sock, sock_kern_sock_mask) = types.bit_of("sock", "sk_kern_sock")?;
+    let (tcp_sock_nonagle, tcp_sock_nonagle_mask) = types.bit_of("tcp_sock", "nonagle")?;
     let has_parent = matches!(types.offset_of("mem_cgroup", "css"), Ok(0))
         && types.offset_of("mem_cgroup", "css.parent").is_ok();
     Ok(Offsets {
@@ -281,6 +282,8 @@ pub fn offsets(types: &Types) -> Result<Offsets, BtfError> {
         tcp_sock_bytes_acked: types.offset_of("tcp_sock", "bytes_acked")?,
         tcp_sock_mss_cache: types.offset_of("tcp_sock", "mss_cache")?,
         tcp_sock_cb_flags: types.offset_of("tcp_sock", "bpf_sock_ops_cb_flags")?,
+        tcp_sock_nonagle,
+        tcp_sock_nonagle_mask,
         socket_file: types.offset_of("socket", "file")?,
         file_flags: types.offset_of("file", "f_flags")?,
         sock_kern_sock,
@@ -289,6 +292,7 @@ pub fn offsets(types: &Types) -> Result<Offsets, BtfError> {
         task_flags: types.offset_of("task_struct", "flags")?,
         task_pid: types.offset_of("task_struct", "pid")?,
         task_tgid: types.offset_of("task_struct", "tgid")?,
+        task_fsbase: types.offset_of("task_struct", "thread.fsbase")?,
         task_signal: types.offset_of("task_struct", "signal")?,
         task_files: types.offset_of("task_struct", "files")?,
         task_io_uring: types.offset_of("task_struct", "io_uring").unwrap_or(ABSENT),

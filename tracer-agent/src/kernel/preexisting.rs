@@ -15,6 +15,7 @@ use std::{
 };
 
 use rustc_hash::FxHashMap;
+use tracer_common::ISCSI_PORT;
 
 use super::socket_table::{Socket, addresses, same, tables};
 
@@ -220,13 +221,13 @@ fn descriptor(process: &OwnedFd, number: RawFd) -> io::Result<OwnedFd> {
     }
 }
 
-/// A socket that does not wait in its calls, and on which nothing stands above plain TCP.
+/// A socket that does not wait in its calls, and on which nothing stands above plain TCP, now or later.
 fn may_enter(socket: OwnedFd, wanted: &Wanted) -> Option<OwnedFd> {
     // SAFETY: a query of flags.
     let flags = unsafe { libc::fcntl(socket.as_raw_fd(), libc::F_GETFL) };
     let is_plain = option(&socket, libc::SOL_SOCKET, libc::SO_PROTOCOL) == Some(libc::IPPROTO_TCP as u32)
         && option(&socket, libc::SOL_SOCKET, libc::SO_ZEROCOPY) == Some(0);
-    if flags < 0 || flags & libc::O_NONBLOCK == 0 || !is_plain {
+    if flags < 0 || flags & libc::O_NONBLOCK == 0 || !is_plain || wanted.remote.port() == ISCSI_PORT {
         return None;
     }
     let stream = TcpStream::from(socket);
@@ -305,6 +306,15 @@ mod tests {
         assert_eq!(found(), [key(&client)]);
         drop(client);
         assert!(found().is_empty());
+    }
+
+    #[test]
+    fn a_socket_that_the_kernel_may_take_over_for_iscsi_is_not_handed_over() {
+        // An address of its own: the port may be taken.
+        let listener = TcpListener::bind(("127.32.60.2", ISCSI_PORT)).expect("a port");
+        let (wanted, client) = connection(&listener);
+        client.set_nonblocking(true).expect("an option");
+        find(Path::new("/proc"), &[wanted], |_, _| panic!("it is handed over"));
     }
 
     /// Tables that are pipes: who reads one waits until somebody writes it, and who reads it again waits for ever.

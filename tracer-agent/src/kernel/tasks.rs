@@ -7,7 +7,9 @@ use aya::{
     maps::{HashMap, MapData},
 };
 use rustc_hash::FxHashMap;
-use tracer_common::{PLAN_WORDS, RUNTIME_GO, RUNTIME_NGINX, RUNTIME_NODE, SELECTION_WORDS, TaskPlan};
+use tracer_common::{
+    PLAN_WORDS, RUNTIME_GO, RUNTIME_NGINX, RUNTIME_NODE, RUNTIME_PYTHON, SELECTION_WORDS, TaskPlan,
+};
 use zerocopy::IntoBytes;
 
 use super::{
@@ -50,7 +52,9 @@ impl TaskPlans {
             self.planned.set_bits(word, bit);
             match plan {
                 TaskPlan::Node(_) => self.followed.set_bits(word, bit),
-                TaskPlan::Go(_) | TaskPlan::Nginx => self.followed.clear_bits(word, bit),
+                TaskPlan::Go(_) | TaskPlan::Nginx | TaskPlan::Python(_) => {
+                    self.followed.clear_bits(word, bit)
+                }
             }
         }
     }
@@ -67,6 +71,7 @@ fn words(plan: &TaskPlan) -> [u64; PLAN_WORDS + 1] {
     let (runtime, bytes): (u64, &[u8]) = match plan {
         TaskPlan::Go(plan) => (RUNTIME_GO, plan.as_bytes()),
         TaskPlan::Nginx => (RUNTIME_NGINX, &[]),
+        TaskPlan::Python(plan) => (RUNTIME_PYTHON, plan.as_bytes()),
         TaskPlan::Node(plan) => (RUNTIME_NODE, plan.as_bytes()),
     };
     let mut words = [0; PLAN_WORDS + 1];

@@ -19,13 +19,17 @@ use tracer_common::TaskPlan;
 use super::{
     executable, go,
     named_file::{self, Credentials},
-    node,
+    python,
     runtime::{Runtime, file_name, runtime},
-    tasks::{TaskProgram, TaskRuntime},
+    tasks::TaskProgram,
 };
+use crate::task_runtime::TaskRuntime;
 
 /// Bytes read of a command line or an environment: both may be megabytes.
 const MAX_READ: u64 = 256 * 1024;
+
+/// Bytes read of the mappings of a process that may run Python.
+const MAX_MAPS: u64 = 4 << 20;
 
 /// Longest value of a variable that is kept, bytes: a longer one is no name.
 const MAX_VALUE: usize = 4096;
@@ -242,17 +246,42 @@ impl Proc {
             return Some(TaskProgram::new(TaskRuntime::Node, String::new(), None));
         }
         let file = File::open(self.path(pid, "exe")).ok()?;
-        go::read(&file, || self.base(pid)).ok()?
+        match go::read(&file, || self.base(pid)).ok()? {
+            Some(program) => Some(program),
+            None => self.python(pid, exe, 0),
+        }
     }
 
-    /// As [`Self::task_program`], with the plan too if it takes a search.
-    pub fn searched_task_program(&self, pid: u32, exe: &str) -> Option<TaskProgram> {
-        let found = self.task_program(pid, exe)?;
-        let plan = match found.runtime {
-            TaskRuntime::Node => node::plan(self, pid).ok().map(TaskPlan::Node),
-            TaskRuntime::Go | TaskRuntime::Nginx => found.plan,
+    /// What a process runs, if that is CPython. `thread` serves; 0 if none is known to.
+    pub(super) fn python(&self, pid: u32, exe: &str, thread: u32) -> Option<TaskProgram> {
+        let mut maps = Vec::new();
+        File::open(self.path(pid, "maps")).ok()?.take(MAX_MAPS).read_to_end(&mut maps).ok()?;
+        let maps = String::from_utf8_lossy(&maps);
+        if !python::may_run(exe, &maps) {
+            return None;
+        }
+        let open = |mapping: &python::Mapping<'_>| {
+            let path = match mapping.path == exe {
+                true => self.path(pid, "exe"),
+                false => self.path(pid, "map_files").join(mapping.range),
+            };
+            // To open anything else may wait, or do something.
+            if !fs::metadata(&path)?.is_file() {
+                return Err(io::Error::other("no regular file"));
+            }
+            File::open(path)
         };
-        Some(TaskProgram::new(found.runtime, found.version, plan))
+        let memory = File::open(self.path(pid, "mem")).ok()?;
+        let thread = if thread == 0 { 0 } else { self.own_number(pid, thread).unwrap_or_default() };
+        python::find(&python::Process { maps: &maps, open: &open, memory: &memory, executable: exe, thread })
+    }
+
+    /// The number of a thread in its own PID namespace.
+    fn own_number(&self, pid: u32, thread: u32) -> Option<u32> {
+        let status = bounded(&self.path(pid, "task").join(thread.to_string()).join("status")).ok()?;
+        let status = String::from_utf8_lossy(&status);
+        let numbers = status.lines().find_map(|line| line.strip_prefix("NSpid:"))?;
+        numbers.split_whitespace().last()?.parse().ok()
     }
 
     /// Where the beginning of the executable's file is in the process's memory.

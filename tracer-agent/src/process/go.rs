@@ -17,7 +17,8 @@ use object::{
 };
 use tracer_common::{GoPlan, TaskPlan};
 
-use super::tasks::{TaskProgram, TaskRuntime};
+use super::tasks::TaskProgram;
+use crate::task_runtime::TaskRuntime;
 
 /// What is the same in all programs of some minor versions of Go 1. The offsets are those of the structures' debugging
 /// information (DWARF) in programs that each version built.

@@ -10,7 +10,7 @@
 
 use std::{
     fs::{self, File},
-    io,
+    io::{self, Read as _},
     ops::Range,
     os::unix::fs::FileExt,
     time::Duration,
@@ -60,13 +60,18 @@ struct Mapping {
     name: String,
 }
 
+/// Bytes read of the list of a process's mappings.
+const MOST_MAPS: u64 = 4 << 20;
+
 /// Finds where a process that runs Node has what is read of it.
 ///
 /// # Errors
 /// See [`NodeError`].
 pub fn plan(proc: &Proc, pid: u32) -> Result<NodePlan, NodeError> {
     let unreadable = |_: io::Error| NodeError::Unreadable;
-    let maps = fs::read_to_string(proc.path(pid, "maps")).map_err(unreadable)?;
+    let mut maps = String::new();
+    let file = File::open(proc.path(pid, "maps")).map_err(unreadable)?;
+    file.take(MOST_MAPS).read_to_string(&mut maps).map_err(unreadable)?;
     let mappings = mappings(&maps);
     let memory = File::open(proc.path(pid, "mem")).map_err(unreadable)?;
     let frames = frames(proc, pid, &memory, &mappings)?;

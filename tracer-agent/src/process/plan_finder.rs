@@ -14,8 +14,9 @@ use tracer_common::TaskPlan;
 use super::{
     facts::{Proc, ProcessFacts},
     node,
-    tasks::{TaskProgram, TaskRuntime},
+    tasks::TaskProgram,
 };
+use crate::task_runtime::TaskRuntime;
 
 /// When a process is looked at, after it was asked for.
 const LOOKS_MS: [u64; 9] = [50, 200, 500, 1500, 4000, 10_000, 30_000, 120_000, 600_000];
@@ -95,6 +96,16 @@ impl PlanFinder {
             }
         }
     }
+}
+
+/// What a process runs, if that has tasks of its own, with the plan also if it takes a search.
+pub fn task_program(proc: &Proc, pid: u32, exe: &str) -> Option<TaskProgram> {
+    let found = proc.task_program(pid, exe)?;
+    if found.runtime != TaskRuntime::Node {
+        return Some(found);
+    }
+    let plan = node::plan(proc, pid).ok().map(TaskPlan::Node);
+    Some(TaskProgram::new(found.runtime, found.version, plan))
 }
 
 fn start(proc: Proc) -> Option<(mpsc::Sender<Question>, mpsc::Receiver<Found>)> {

@@ -5,6 +5,8 @@
 use serde::{Deserialize, Serialize};
 use tracer_common::TaskPlan;
 
+use crate::task_runtime::TaskRuntime;
+
 /// What a process runs, if that has tasks of its own.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TaskProgram {
@@ -15,6 +17,9 @@ pub struct TaskProgram {
     pub version: String,
     /// Its tasks are read: there is a plan.
     pub is_read: bool,
+    /// Its tasks may be read later, when it has loaded what runs them.
+    #[serde(default)]
+    pub is_awaited: bool,
     /// How they are read; none if that is not known for the version, or if the program lacks what it takes.
     #[serde(skip)]
     pub plan: Option<TaskPlan>,
@@ -23,27 +28,15 @@ pub struct TaskProgram {
     pub has_sdk: bool,
 }
 
-/// What runs tasks.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum TaskRuntime {
-    /// Goroutines of a Go program.
-    Go,
-    /// Requests of nginx, by the client's connection.
-    Nginx,
-    /// Callbacks of Node's event loop.
-    Node,
-}
-
 impl TaskProgram {
     /// A program with this plan, or without one.
     pub(super) fn new(runtime: TaskRuntime, version: String, plan: Option<TaskPlan>) -> Self {
-        Self { runtime, version, is_read: plan.is_some(), plan, has_sdk: false }
+        Self { runtime, version, is_read: plan.is_some(), is_awaited: false, plan, has_sdk: false }
     }
 
     /// What is known of its tasks, in words.
     pub fn explain(&self) -> String {
-        let Self { runtime, version, is_read, .. } = self;
+        let Self { runtime, version, is_read, is_awaited, .. } = self;
         match (runtime, is_read) {
             (TaskRuntime::Go, true) => {
                 format!("It is built by Go {version}, and its goroutines are read.")
@@ -51,6 +44,16 @@ impl TaskProgram {
             (TaskRuntime::Go, false) => format!(
                 "It is built by Go {version}, of which goroutines are not read: its calls are linked as those of \
                  other programs."
+            ),
+            (TaskRuntime::Python, true) => {
+                format!("It runs Python {version}, and its asyncio tasks are read.")
+            }
+            (TaskRuntime::Python, false) if *is_awaited => format!(
+                "It runs Python {version}, and has not imported asyncio: its tasks are read once it has."
+            ),
+            (TaskRuntime::Python, false) => format!(
+                "It runs Python {version}, of which asyncio tasks are not read: its calls are linked as those of other \
+                 programs."
             ),
             (TaskRuntime::Node, true) => {
                 "It is Node, and the callbacks of its event loop can be read.".to_owned()

@@ -87,6 +87,8 @@ pub enum Yield {
         offset: u64,
         /// Process that moved its first byte.
         pid: u32,
+        /// Who moved the first byte of the response.
+        by: Unit,
     },
     /// A request and its response.
     Exchange(Exchange),

@@ -29,7 +29,7 @@ use crate::{
         pressure::send_failed,
     },
     ring::{count, reserve, submit_flags},
-    runtime::{CONTINUES, OTHER, Part, has_plan, is_followed, tracer_task},
+    runtime::{CONTINUES, OTHER, Part, has_plan, is_followed, tracer_loop_task, tracer_task},
     select::Current,
 };
 
@@ -156,6 +156,9 @@ pub(crate) unsafe fn moved<const HOOK: u8>(sk: *mut c_void, ret: i32, flags: i32
                 let continues = if header.flags & FLAG_TURN == 0 { CONTINUES } else { 0 };
                 let part = Part::of(direction, connection.is_outgoing()) as u64;
                 header.task = tracer_task(part | continues, now, connection.number);
+                if HOOK == SEND && header.task == 0 {
+                    header.task = tracer_loop_task(u64::from(connection.is_outgoing()), now);
+                }
             }
         }
         let discarded = flags & MSG_TRUNC != 0 && direction == RECEIVE;

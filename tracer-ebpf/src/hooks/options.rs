@@ -29,13 +29,18 @@ const IPPROTO_TCP: i32 = 6;
 const TCP_REPAIR: i32 = 19;
 const TCP_ULP: i32 = 31;
 
+/// `include/uapi/linux/in.h` and `include/uapi/linux/in6.h`.
+const IPPROTO_IPV6: i32 = 41;
+const IPV6_ADDRFORM: i32 = 1;
+
 /// `security_socket_setsockopt(sock, level, optname)`: before an option is set. With some options a send or a receive
-/// works in another way, which the sockmap does not know; the socket leaves first.
+/// works in another way, which the sockmap does not know, and one is refused in it; the socket leaves first.
 #[fentry(function = "security_socket_setsockopt")]
 pub fn security_socket_setsockopt(ctx: FEntryContext) -> i32 {
     let why = match (ctx.arg(1), ctx.arg(2)) {
         (SOL_SOCKET, SO_ZEROCOPY) => InjectionOutcome::ZeroCopy,
         (IPPROTO_TCP, TCP_ULP | TCP_REPAIR) => InjectionOutcome::UpperLayer,
+        (IPPROTO_IPV6, IPV6_ADDRFORM) => InjectionOutcome::InUse,
         _ => return 0,
     };
     // SAFETY: the function's own argument.

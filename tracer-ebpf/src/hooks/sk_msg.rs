@@ -9,7 +9,7 @@ use crate::{
     propagate::{
         decide::message,
         outgoing::{CREATE, find_outgoing},
-        write::PASS,
+        write::{PASS, join},
     },
 };
 
@@ -23,12 +23,13 @@ pub fn tracer_sk_msg(ctx: SkMsgContext) -> u32 {
         if sk.is_null() {
             return PASS;
         }
-        let Some(connection) = find(sk) else { return PASS };
-        let Some(outgoing) = find_outgoing(sk, CREATE) else { return PASS };
         let tcp: *const c_void = bpf_skc_to_tcp_sock(sk).cast_const().cast();
         if tcp.is_null() {
             return PASS;
         }
+        join(msg, tcp);
+        let Some(connection) = find(sk) else { return PASS };
+        let Some(outgoing) = find_outgoing(sk, CREATE) else { return PASS };
         message(msg, tcp, outgoing, connection)
     }
 }

@@ -13,7 +13,7 @@ use aya_ebpf::{
     macros::map,
     maps::{Array, LpmTrie, lpm_trie::Key},
 };
-use tracer_common::{InjectionOutcome, PORT_WORDS};
+use tracer_common::{ISCSI_PORT, InjectionOutcome, PORT_WORDS};
 
 use crate::{
     connection::{AF_INET6, find},
@@ -84,7 +84,8 @@ pub(crate) unsafe fn established(ops: *mut bpf_sock_ops, sk: *mut c_void, outgoi
 unsafe fn kept_out(tcp: *const c_void, process: u32, outgoing: &mut Outgoing) -> u8 {
     // SAFETY: as the caller's.
     unsafe {
-        if load::<u64>(tcp, offset!(sock_user_data)) != 0 {
+        let port = u16::from_be(load(tcp, offset!(sock_dport)));
+        if load::<u64>(tcp, offset!(sock_user_data)) != 0 || port == ISCSI_PORT {
             return InjectionOutcome::InUse as u8 + 1;
         }
         if outgoing.kept_out != 0 {
@@ -100,7 +101,7 @@ unsafe fn kept_out(tcp: *const c_void, process: u32, outgoing: &mut Outgoing) ->
             return why as u8 + 1;
         }
         let blocks = is_blocking(tcp);
-        if !blocks && !leaves_at_once() || is_http_port(u16::from_be(load(tcp, offset!(sock_dport)))) {
+        if !blocks && !leaves_at_once() || is_http_port(port) {
             return 0;
         }
         let why = if blocks { InjectionOutcome::UnknownPort } else { InjectionOutcome::UnknownPortLimited };

@@ -65,6 +65,37 @@ pub(crate) unsafe fn has_space(tcp: *const c_void, length: u32) -> bool {
     }
 }
 
+/// `TCP_NAGLE_OFF | TCP_NAGLE_CORK` of `tcp_sock.nonagle`, `include/net/tcp.h`.
+const NAGLE_OFF_OR_CORK: u64 = 3;
+
+/// Longest message whose parts are joined. The first part has 32 KiB at most (`SKB_FRAG_PAGE_ORDER`), and a segment less
+/// than 64 KiB: in a longer message, a whole segment follows the small one, and the other end acknowledges both at once.
+/// The limit spares the kernel large pieces of memory.
+const LONGEST_JOINED: u32 = 128 << 10;
+
+/// Joins the parts of a message, if Nagle's algorithm is on.
+///
+/// `tcp_bpf_push` sends each part by itself, so a part before the last can end in a small segment. With Nagle's algorithm,
+/// the small segment at the message's end then waits until that one is acknowledged, 40 ms at worst. If there is no memory
+/// for the whole message, its parts leave as they are.
+#[inline(always)]
+pub(crate) unsafe fn join(msg: *mut sk_msg_md, tcp: *const c_void) {
+    // SAFETY: as the caller's.
+    unsafe {
+        let nonagle = u64::from(load::<u8>(tcp, offset!(tcp_sock_nonagle)));
+        if nonagle & offset!(tcp_sock_nonagle_mask) * NAGLE_OFF_OR_CORK != 0 {
+            return;
+        }
+        let data = (*msg).__bindgen_anon_1.data as usize;
+        let end = (*msg).__bindgen_anon_2.data_end as usize;
+        let size = (*msg).size;
+        // Spliced pages are not readable; each is a message of its own.
+        if data != end && end - data < size as usize && size <= LONGEST_JOINED {
+            bpf_msg_pull_data(msg, 0, size, 0);
+        }
+    }
+}
+
 /// Rewrites the forwarded `traceparent` of the parent: its parent id becomes the span id of the client request.
 #[inline(always)]
 pub(crate) unsafe fn rewrite(msg: *mut sk_msg_md, begin: u32, ids: &Ids) -> Result<(), InjectionOutcome> {

@@ -13,7 +13,7 @@
 use aya_ebpf::{bindings::pt_regs, macros::map, maps::LruHashMap};
 use tracer_common::{GoPlan, GoTask, KernelCounter, RUNTIME_GO};
 
-use super::{Part, tell, word, words};
+use super::base::{Part, tell, word, words};
 use crate::{memory::arch::first_argument, ring::count, select::Current};
 
 /// The goroutine that serves each connection, by process and address of the connection's context.

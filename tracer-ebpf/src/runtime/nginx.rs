@@ -7,7 +7,7 @@
 use aya_ebpf::bindings::pt_regs;
 use tracer_common::KernelCounter;
 
-use super::{Part, word, words};
+use super::base::{Part, word, words};
 use crate::{memory::arch::first_argument, ring::count};
 
 /// `NGX_HTTP_MODULE` ("HTTP"), the first word of a request.

@@ -13,7 +13,7 @@ use tracer_common::{
     ABSENT, KernelCounter, Kind, NodePlan, RUN_CLIENT_RESPONSE, RUN_SERVER_REQUEST, RunRecord, STACK_WORDS,
 };
 
-use super::{registers, word};
+use super::base::{registers, word};
 use crate::{
     memory::{
         arch::first_argument,

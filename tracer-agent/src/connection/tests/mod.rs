@@ -40,7 +40,7 @@ impl ConnectionOutput for Seen {
         self.opened += 1;
         self.requests.push((opened.inserted, opened.is_lengthened));
     }
-    fn answered(&mut self, _: &ConnectionFacts, _: Kind, _: u64, _: u32) {}
+    fn answered(&mut self, _: &ConnectionFacts, _: Kind, _: u64, _: (u32, Unit)) {}
     fn closed(&mut self, _: &ConnectionFacts, _: &Exchange) {}
     fn read(&mut self, _: &ConnectionFacts, _: Unit, _: u64) {}
     fn undecoded(&mut self, _: u64, _: Unit, _: u64) {
@@ -460,7 +460,7 @@ struct Times(Vec<(Kind, u64)>);
 
 impl ConnectionOutput for Times {
     fn opened(&mut self, _: &ConnectionFacts, _: &mut Opened) {}
-    fn answered(&mut self, _: &ConnectionFacts, _: Kind, _: u64, _: u32) {}
+    fn answered(&mut self, _: &ConnectionFacts, _: Kind, _: u64, _: (u32, Unit)) {}
     fn closed(&mut self, _: &ConnectionFacts, _: &Exchange) {}
     fn read(&mut self, _: &ConnectionFacts, _: Unit, _: u64) {}
     fn undecoded(&mut self, _: u64, _: Unit, _: u64) {}

@@ -1,7 +1,9 @@
 //! Which strategy fits a program.
 
-use super::{Strategy, event_loop::EventLoop, goroutines::Goroutines, proxy::Proxy, threads::Threads};
-use crate::process::tasks::TaskRuntime;
+use super::{
+    Strategy, event_loop::EventLoop, goroutines::Goroutines, proxy::Proxy, tasks::Tasks, threads::Threads,
+};
+use crate::task_runtime::TaskRuntime;
 
 /// The strategy for a process that runs this executable.
 pub(crate) fn for_program(executable: &str) -> Box<dyn Strategy> {
@@ -16,6 +18,7 @@ pub(crate) fn for_runtime(runtime: TaskRuntime) -> Box<dyn Strategy> {
     match runtime {
         TaskRuntime::Go => Box::new(Goroutines::default()),
         TaskRuntime::Nginx => for_program("nginx"),
+        TaskRuntime::Python => Box::new(Tasks::default()),
         TaskRuntime::Node => Box::new(EventLoop::default()),
     }
 }

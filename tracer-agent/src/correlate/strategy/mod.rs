@@ -13,6 +13,7 @@ pub(super) mod event_loop;
 pub(super) mod goroutines;
 pub(super) mod proxy;
 mod rewrites;
+pub(super) mod tasks;
 pub(super) mod threads;
 
 use std::fmt;
@@ -193,9 +194,14 @@ pub(super) trait Strategy: fmt::Debug + Send {
     /// A unit has read the head of a server request; `others` are in flight.
     fn server_opened(&mut self, request: &ServerRequest, others: &mut [ServerRequest]);
 
-    /// The first byte of the response to a server request was written.
-    fn server_answered(&mut self, _request: &ServerRequest) -> Vec<Attribution> {
+    /// The first byte of the response to a server request was written, by this unit.
+    fn server_answered(&mut self, _request: &ServerRequest, _by: Unit) -> Vec<Attribution> {
         Vec::new()
+    }
+
+    /// Whether client requests wait that may turn out to be for this server request, which is answered.
+    fn awaits(&self, _server_request: Key) -> bool {
+        false
     }
 
     /// A server request has ended. `answered_by` wrote the response; none if it did not get a whole one.

@@ -292,7 +292,7 @@ impl Strategy for Proxy {
         });
     }
 
-    fn server_answered(&mut self, request: &ServerRequest) -> Vec<Attribution> {
+    fn server_answered(&mut self, request: &ServerRequest, _by: Unit) -> Vec<Attribution> {
         self.done(request.unit.tid, request.key);
         Vec::new()
     }

@@ -11,6 +11,7 @@ mod proxies;
 mod resend;
 mod self_instrumented;
 mod strategy;
+mod tasks;
 mod threads;
 mod withheld;
 
@@ -441,7 +442,7 @@ fn a_call_after_the_answer_has_begun_need_not_belong_to_the_request() {
         let (_, one) = world.connection(u64::from(pid) * 10);
         let (call, _) = world.connection(u64::from(pid) * 10 + 1);
         let request = world.open(&one, thread(pid, pid), 0, None);
-        world.correlator.answered(&one.0, Kind::Serve, 0, pid);
+        world.correlator.answered(&one.0, Kind::Serve, 0, (pid, thread(pid, pid)));
         let made = world.open(&call, thread(pid, pid), 300, None);
         assert_eq!(world.close(&made).parent, None);
         world.close(&request);

@@ -122,7 +122,7 @@ fn an_answer_before_all_calls_are_clear_leaves_them_unclear() {
     let first = world.open(&one, worker, 0, None);
     let second = world.open(&two, worker, 0, None);
     let unclear = world.call(worker);
-    world.correlator.answered(&one.0, Kind::Serve, 0, 1);
+    world.correlator.answered(&one.0, Kind::Serve, 0, (1, thread(1, 1)));
     assert_eq!((unclear.parent, world.call(worker).parent), (None, None));
     world.close(&first);
     world.close(&second);
@@ -308,7 +308,7 @@ fn a_connection_that_is_closed_behind_its_answer_is_no_reason_for_a_second_call(
     let first = world.open(&one, worker, 0, None);
     let (upstream, _) = world.connection(3);
     let call = world.open(&upstream, worker, 0, None);
-    world.correlator.answered(&upstream.0, Kind::Call, 0, 1);
+    world.correlator.answered(&upstream.0, Kind::Call, 0, (1, thread(1, 1)));
     let at = world.now();
     world.correlator.send_closed(upstream.0.number, at);
     let second = world.open(&two, worker, 0, None);
@@ -424,7 +424,7 @@ impl Pipelined {
         self.world.correlator.read(&self.upstream.0, self.worker, at);
         for at in answers {
             let made = &self.made[*at];
-            self.world.correlator.answered(&self.upstream.0, Kind::Call, made.offset, 1);
+            self.world.correlator.answered(&self.upstream.0, Kind::Call, made.offset, (1, thread(1, 1)));
             self.world.close(made);
         }
     }

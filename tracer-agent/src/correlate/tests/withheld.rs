@@ -25,7 +25,7 @@ fn every_call_without_a_parent_has_its_reason() {
     let second = world.open(&two, thread(1, 2), 100, None);
     assert_eq!(why(&mut world), Some(Withheld::Several));
     world.close(&second);
-    world.correlator.answered(&one.0, Kind::Serve, 0, 1);
+    world.correlator.answered(&one.0, Kind::Serve, 0, (1, thread(1, 1)));
     assert_eq!(why(&mut world), Some(Withheld::Earlier));
     world.close(&first);
     assert_eq!(why(&mut world), Some(Withheld::NoRequest));

@@ -274,9 +274,10 @@ impl Http1 {
             return;
         }
         let tunnel = read.status == 101 || is_connect && (200..300).contains(&read.status);
+        let by = begin.unit;
         pending.answer(bytes, read.status, begin);
         let (offset, pid) = pending.origin();
-        out.push(Yield::Answered { kind: self.role.of_request(), offset, pid });
+        out.push(Yield::Answered { kind: self.role.of_request(), offset, pid, by });
         if tunnel {
             self.queue.complete(call.end_ns, None, Outcome::Complete, out);
             out.push(Yield::Count(Counter::ConnectionsTunnel, 1));

@@ -223,6 +223,7 @@ impl Toy {
             kind: exchange.kind,
             offset: exchange.request_offset,
             pid: exchange.request_unit.pid,
+            by: frame.begin.unit,
         });
         message.is_refused = frame.text == b"no";
         exchange.response_unit = Some(frame.begin.unit);

@@ -325,7 +325,7 @@ impl Strategy for EventLoop {
         self.requests.opened(request, node);
     }
 
-    fn server_answered(&mut self, request: &ServerRequest) -> Vec<Attribution> {
+    fn server_answered(&mut self, request: &ServerRequest, _by: Unit) -> Vec<Attribution> {
         if self.doubt.is_some() {
             return Vec::new();
         }

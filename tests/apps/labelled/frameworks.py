@@ -1,0 +1,83 @@
+"""As service.py, with frameworks of asyncio: frameworks.py WAY, which is a framework and how it is used."""
+
+import asyncio
+import os
+import sys
+
+BACKEND = "http://" + os.environ["BACKEND"]
+PORT = int(os.environ["PORT"])
+
+
+def aiohttp(way):
+    from aiohttp import ClientSession, web
+
+    async def call(request, k):
+        number = request.match_info["number"]
+        async with request.app["session"].request(
+            "POST" if way == "post" else "GET", f"{BACKEND}/c/{number}/{k}", data=b"x" * 99 if way == "post" else None
+        ) as response:
+            await response.read()
+
+    async def serve(request):
+        if way == "gather":
+            await asyncio.gather(*(call(request, k) for k in range(2)))
+        else:
+            for k in range(2):
+                await call(request, k)
+        return web.Response(text="ok")
+
+    async def start(app):
+        app["session"] = ClientSession()
+
+    app = web.Application()
+    app.router.add_get("/r/{number}", serve)
+    app.on_startup.append(start)
+    if way == "uvloop":
+        import uvloop
+
+        asyncio.set_event_loop_policy(uvloop.EventLoopPolicy())
+    web.run_app(app, host="127.0.0.1", port=PORT, print=None)
+
+
+def fastapi(way):
+    import fastapi
+    import httpx
+    import uvicorn
+
+    app = fastapi.FastAPI()
+    client = httpx.AsyncClient()
+    blocking = httpx.Client()
+
+    async def call(number, k):
+        await client.get(f"{BACKEND}/c/{number}/{k}")
+
+    if way == "threads":
+
+        @app.get("/r/{number}")
+        def serve(number: int):
+            for k in range(2):
+                blocking.get(f"{BACKEND}/c/{number}/{k}")
+
+    else:
+
+        @app.get("/r/{number}")
+        async def serve(number: int):
+            if way == "gather":
+                await asyncio.gather(*(call(number, k) for k in range(2)))
+            else:
+                for k in range(2):
+                    await call(number, k)
+
+    if way == "middleware":
+
+        @app.middleware("http")
+        async def through(request, proceed):
+            return await proceed(request)
+
+    loop = "uvloop" if way == "uvloop" else "asyncio"
+    uvicorn.run(app, host="127.0.0.1", port=PORT, log_level="critical", loop=loop)
+
+
+FRAMEWORKS = {"aiohttp": aiohttp, "fastapi": fastapi}
+framework, way = sys.argv[1].split()
+FRAMEWORKS[framework](way)

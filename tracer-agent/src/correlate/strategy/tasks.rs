@@ -1,0 +1,244 @@
+//! asyncio tasks: the kernel programs read which one makes a call, and which tasks await that one.
+//!
+//! A client request is for the server request that its task answers, or that a task answers which awaits its task. So it
+//! waits for the answer. Until the process has shown that no task answers server requests of several connections, it
+//! waits for the answers to all server requests that were in flight: it is attributed if a task of its own has answered
+//! one of them and no other.
+//!
+//! What no task does is left to the rules for threads.
+
+use rustc_hash::FxHashMap;
+use tracer_common::{PythonTask, TaskRecord, UNNUMBERED};
+
+use super::{Attribution, Attributions, ClientRequest, ServerRequest, Strategy, threads::Threads};
+use crate::{
+    correlate::{
+        link::Evidence,
+        open::Key,
+        profile::{Doubt, Profile},
+        programs::Shown,
+    },
+    exchange::Unit,
+};
+
+/// What is known of a process's tasks, and of its threads.
+#[derive(Debug, Default)]
+pub(crate) struct Tasks {
+    threads: Threads,
+    /// Server requests that a task has answered.
+    answered: u32,
+    /// Those of them that others overlapped.
+    confirmed: u32,
+    doubt: Option<Doubt>,
+    /// By task, what it was told to be awaited by.
+    awaiters: FxHashMap<u64, [u64; 4]>,
+    /// By task, the connection of its last answer, and the beginning of the newest server request at that time.
+    answers: FxHashMap<u64, (u64, u64)>,
+    /// The beginning of the newest server request.
+    newest_ns: u64,
+    waiting: FxHashMap<Key, Waiting>,
+    /// The last client request, if it may wait.
+    next: Option<(Key, Waiting)>,
+    has_decided: bool,
+}
+
+/// A client request that waits for answers.
+#[derive(Clone, Copy, Debug)]
+struct Waiting {
+    /// When it was sent.
+    at_ns: u64,
+    /// Its task, and those that await it.
+    tasks: [u64; 5],
+    /// Server requests that were in flight when it was sent, and are not answered yet.
+    unanswered: u32,
+    /// The server request that one of the tasks has answered.
+    found: Option<Key>,
+}
+
+impl Tasks {
+    /// Answers that prove that tasks do not answer for several connections.
+    pub(crate) const ENOUGH: u32 = 16;
+    /// Tasks that are remembered.
+    const MOST_TASKS: usize = 16_384;
+    /// Client requests that wait, and for how long at most.
+    const MOST_WAITING: usize = 4096;
+    const LONGEST_NS: u64 = 60_000_000_000;
+
+    fn doubt(&mut self, doubt: Doubt) {
+        self.doubt.get_or_insert(doubt);
+        self.has_decided |= !self.waiting.is_empty();
+        self.waiting = FxHashMap::default();
+    }
+
+    /// A task has answered a server request.
+    fn answers(&mut self, request: &ServerRequest, task: u64) {
+        self.answered = self.answered.saturating_add(1);
+        if self.answers.len() >= Self::MOST_TASKS {
+            self.answers.clear();
+        }
+        let connection = request.key.connection;
+        match self.answers.insert(task, (connection, self.newest_ns)) {
+            Some((other, newest_ns)) if other != connection && request.start_ns <= newest_ns => {
+                self.doubt(Doubt::SharedTask);
+            }
+            _ => self.confirmed = self.confirmed.saturating_add(u32::from(request.overlaps)),
+        }
+    }
+
+    /// A server request is answered, by this task if it is known, or will not be. Returns what that makes known.
+    fn settle(&mut self, request: &ServerRequest, task: u64) -> Vec<Attribution> {
+        let is_proven = self.confirmed >= Self::ENOUGH;
+        let mut known = Vec::new();
+        let mut has_decided = false;
+        self.waiting.retain(|client, waiting| {
+            if waiting.at_ns < request.start_ns {
+                return true;
+            }
+            waiting.unanswered = waiting.unanswered.saturating_sub(1);
+            if task != 0 && waiting.tasks.contains(&task) {
+                match waiting.found {
+                    // A task answers the requests of one connection in their order.
+                    Some(found) if found.connection == request.key.connection => {}
+                    Some(_) => {
+                        has_decided = true;
+                        return false;
+                    }
+                    None => waiting.found = Some(request.key),
+                }
+            }
+            let is_known = waiting.unanswered == 0 || is_proven && waiting.found.is_some();
+            if is_known {
+                known.extend(waiting.found.map(|found| (waiting.at_ns, *client, found)));
+                has_decided = true;
+            }
+            !is_known
+        });
+        self.has_decided |= has_decided;
+        known.sort_unstable_by_key(|(at_ns, client, _)| (*at_ns, client.connection, client.offset));
+        let attribution = |(_, client_request, server_request)| Attribution {
+            client_request,
+            server_request,
+            evidence: Evidence::Task,
+        };
+        known.into_iter().map(attribution).collect()
+    }
+}
+
+impl Strategy for Tasks {
+    fn renewed(&self) -> Box<dyn Strategy> {
+        Box::new(Self::default())
+    }
+
+    fn profile(&self) -> Profile {
+        match self.doubt {
+            Some(doubt) => Profile::Unknown(doubt),
+            None if self.answered > 0 => Profile::Tasks { requests: self.answered },
+            None => self.threads.profile(),
+        }
+    }
+
+    fn inherit(&mut self) -> Vec<Attribution> {
+        self.threads.inherit()
+    }
+
+    fn hold(&mut self, client_request: Key, candidate: (Key, u64), at_ns: u64) -> bool {
+        let Some((_, waiting)) = self.next.take_if(|(next, _)| *next == client_request) else {
+            return self.threads.hold(client_request, candidate, at_ns);
+        };
+        if self.waiting.len() >= Self::MOST_WAITING {
+            self.waiting.retain(|_, other| at_ns.saturating_sub(other.at_ns) < Self::LONGEST_NS);
+        }
+        let has_room = self.waiting.len() < Self::MOST_WAITING;
+        if has_room {
+            self.waiting.insert(client_request, waiting);
+        }
+        has_room
+    }
+
+    fn release(&mut self) {
+        self.threads.release();
+        self.waiting = FxHashMap::default();
+    }
+
+    fn withdraw(&mut self) {
+        self.threads.withdraw();
+    }
+
+    fn shown(&self) -> Option<Shown> {
+        self.threads.shown()
+    }
+
+    fn kernel_rule(&self) -> Option<u8> {
+        self.threads.kernel_rule()
+    }
+
+    fn task(&mut self, record: &TaskRecord) {
+        if self.awaiters.len() >= Self::MOST_TASKS && !self.awaiters.contains_key(&record.task) {
+            self.awaiters.clear();
+        }
+        self.awaiters.insert(record.task, PythonTask::from_facts(record.facts).awaiters);
+    }
+
+    fn reads_requests(&self, unit: Unit) -> bool {
+        self.threads.reads_requests(unit)
+    }
+
+    fn may_attribute_later(&self, client_request: Key) -> bool {
+        !self.waiting.is_empty() && self.waiting.contains_key(&client_request)
+            || self.threads.may_attribute_later(client_request)
+    }
+
+    fn server_opened(&mut self, request: &ServerRequest, others: &mut [ServerRequest]) {
+        self.newest_ns = self.newest_ns.max(request.start_ns);
+        self.threads.server_opened(request, others);
+    }
+
+    fn server_answered(&mut self, request: &ServerRequest, by: Unit) -> Vec<Attribution> {
+        let task = if by.task & UNNUMBERED == 0 { by.task } else { 0 };
+        if task != 0 {
+            self.answers(request, task);
+        }
+        self.settle(request, task)
+    }
+
+    fn awaits(&self, server_request: Key) -> bool {
+        self.waiting.values().any(|waiting| waiting.found == Some(server_request))
+    }
+
+    fn take_decided(&mut self) -> bool {
+        std::mem::take(&mut self.has_decided)
+    }
+
+    fn server_closed(&mut self, request: &ServerRequest, answered_by: Option<Unit>) -> Vec<Attribution> {
+        let mut known = self.threads.server_closed(request, answered_by);
+        if !request.is_answered {
+            known.extend(self.settle(request, 0));
+        }
+        known
+    }
+
+    fn works_unseen(&mut self, unit: Unit) {
+        self.threads.works_unseen(unit);
+    }
+
+    fn attribute(&mut self, client: &ClientRequest<'_>, in_flight: &mut [ServerRequest]) -> Attributions {
+        let task = client.unit.task;
+        if task == 0 {
+            return self.threads.attribute(client, in_flight);
+        }
+        self.next = None;
+        if self.doubt.is_some() {
+            return Attributions::default();
+        }
+        let may_be_its =
+            |request: &&mut ServerRequest| !request.is_answered && request.start_ns <= client.start_ns;
+        let mut its = in_flight.iter_mut().filter(may_be_its);
+        let Some(first) = its.next().map(|request| request.key) else { return Attributions::default() };
+        let unanswered = 1 + its.count() as u32;
+        let [one, two, three, four] = self.awaiters.get(&task).copied().unwrap_or_default();
+        let waiting =
+            Waiting { at_ns: client.start_ns, tasks: [task, one, two, three, four], unanswered, found: None };
+        self.next = Some((client.key, waiting));
+        Attributions { candidate: Some((first, 0)), ..Attributions::default() }
+    }
+}

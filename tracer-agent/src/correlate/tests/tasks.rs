@@ -1,0 +1,349 @@
+//! asyncio tasks that work for the server requests that they, or tasks which await them, answer.
+
+use tracer_common::{Kind as RecordKind, PythonTask, RUNTIME_PYTHON, SEND, TaskRecord, UNNUMBERED};
+
+use super::*;
+use crate::correlate::strategy::tasks::Tasks;
+
+const PID: u32 = 1;
+/// The loop's thread.
+const LOOP: u32 = 7;
+
+/// A Python program whose event loop serves several connections.
+struct Service {
+    world: World,
+    next_connection: u64,
+    next_task: u64,
+}
+
+/// A client request whose response has come.
+struct Called {
+    pending: Pending,
+    exchange: Exchange,
+}
+
+impl Service {
+    fn new() -> Self {
+        let mut world = World::new();
+        world.correlator.tasks(PID, TaskRuntime::Python, None);
+        Self { world, next_connection: 100, next_task: 10 }
+    }
+
+    fn connection(&mut self) -> (End, End) {
+        self.next_connection += 1;
+        self.world.connection(self.next_connection)
+    }
+
+    fn task(&mut self) -> u64 {
+        self.next_task += 1;
+        self.next_task
+    }
+
+    /// The loop reads a request of a new connection.
+    fn read(&mut self) -> Pending {
+        let (_, server) = self.connection();
+        self.read_on(&server, 0)
+    }
+
+    fn read_on(&mut self, end: &End, offset: u64) -> Pending {
+        self.world.open(end, thread(PID, LOOP), offset, None)
+    }
+
+    /// A task calls, and gets a response.
+    fn call(&mut self, task: u64, awaiters: &[u64]) -> Called {
+        let mut all = [0; 4];
+        all[..awaiters.len()].copy_from_slice(awaiters);
+        let facts = PythonTask { awaiters: all, function: 1 }.facts();
+        self.world.correlator.task(&TaskRecord {
+            kind: RecordKind::Task as u8,
+            direction: SEND,
+            runtime: RUNTIME_PYTHON as u8,
+            pid: PID,
+            time_ns: self.world.now_ns,
+            task,
+            facts,
+            ..TaskRecord::default()
+        });
+        self.call_by(Unit { task, ..thread(PID, LOOP) })
+    }
+
+    fn call_by(&mut self, unit: Unit) -> Called {
+        let (client, _) = self.connection();
+        let pending = self.world.open(&client, unit, 0, None);
+        let exchange = self.world.exchange(&pending, thread(PID, LOOP));
+        self.world.correlator.closed(&pending.facts, &exchange);
+        Called { pending, exchange }
+    }
+
+    /// A task begins the response to a request.
+    fn answer(&mut self, request: &Pending, task: u64) {
+        let by = Unit { task, ..thread(PID, LOOP) };
+        self.world.correlator.answered(&request.facts, Kind::Serve, request.offset, (PID, by));
+    }
+
+    /// The response has ended.
+    fn end(&mut self, request: &Pending) -> Link {
+        self.world.close_by(request, thread(PID, LOOP))
+    }
+
+    fn finish(&mut self, request: &Pending, task: u64) -> Link {
+        self.answer(request, task);
+        self.end(request)
+    }
+
+    fn is_held(&self, called: &Called) -> bool {
+        self.world.correlator.is_held(&called.pending.facts, &called.exchange)
+    }
+
+    fn link(&mut self, called: &Called) -> Link {
+        self.world.correlator.link(&called.pending.facts, &called.exchange)
+    }
+
+    fn profile(&self) -> (&'static str, String) {
+        let profile = self.world.correlator.profile(PID).expect("it serves");
+        (profile.name(), profile.to_string())
+    }
+
+    /// Shows that each request has a task of its own.
+    fn prove(&mut self) {
+        for _ in 0..Tasks::ENOUGH {
+            let (one, other) = (self.read(), self.read());
+            let (task, second) = (self.task(), self.task());
+            self.finish(&one, task);
+            self.finish(&other, second);
+        }
+    }
+}
+
+fn evidence(link: &Link) -> Option<Evidence> {
+    link.parent.map(|(_, evidence)| evidence)
+}
+
+#[test]
+fn a_call_is_for_the_request_that_its_task_answers() {
+    let mut service = Service::new();
+    let (one, other) = (service.read(), service.read());
+    let (task, second) = (service.task(), service.task());
+    let (first_call, second_call) = (service.call(task, &[]), service.call(second, &[]));
+    assert!(service.is_held(&first_call) && service.is_held(&second_call));
+    let other = service.finish(&other, second);
+    assert!(service.is_held(&second_call), "its task may answer the other one too");
+    let decisions = service.world.correlator.decisions();
+    let one = service.finish(&one, task);
+    assert!(service.world.correlator.decisions() > decisions, "what is held goes on");
+    for (call, server) in [(first_call, one), (second_call, other)] {
+        assert!(!service.is_held(&call));
+        let link = service.link(&call);
+        assert_eq!(link.parent, Some((server.span_id, Evidence::Task)));
+        assert_eq!(link.trace_id, server.trace_id);
+    }
+    assert_eq!(service.profile(), ("tasks", "2 requests that an asyncio task answered".to_owned()));
+}
+
+#[test]
+fn a_call_is_for_the_request_that_an_awaiter_of_its_task_answers() {
+    let mut service = Service::new();
+    let (one, other) = (service.read(), service.read());
+    let (task, second) = (service.task(), service.task());
+    let calls: Vec<_> = (1..=4)
+        .map(|depth| {
+            let mut awaiters: Vec<u64> = (1..depth).map(|_| service.task()).collect();
+            awaiters.push(task);
+            let own = service.task();
+            service.call(own, &awaiters)
+        })
+        .collect();
+    let one = service.finish(&one, task);
+    service.finish(&other, second);
+    for call in calls {
+        assert_eq!(service.link(&call).parent, Some((one.span_id, Evidence::Task)));
+    }
+}
+
+#[test]
+fn a_call_of_a_task_that_nobody_awaits_is_for_none_of_several() {
+    let mut service = Service::new();
+    let (one, other) = (service.read(), service.read());
+    let (task, second, worker) = (service.task(), service.task(), service.task());
+    let call = service.call(worker, &[]);
+    service.finish(&one, task);
+    assert!(service.is_held(&call), "it may answer the other one");
+    service.finish(&other, second);
+    assert!(!service.is_held(&call));
+    assert_eq!(evidence(&service.link(&call)), None);
+}
+
+#[test]
+fn once_tasks_have_shown_how_they_work_a_call_waits_for_its_own_answer_only() {
+    let mut service = Service::new();
+    service.prove();
+    // A request that waits for long.
+    let long = service.read();
+    let request = service.read();
+    let task = service.task();
+    let call = service.call(task, &[]);
+    let server = service.finish(&request, task);
+    assert!(!service.is_held(&call));
+    assert_eq!(service.link(&call).parent, Some((server.span_id, Evidence::Task)));
+    let last = service.task();
+    service.finish(&long, last);
+}
+
+#[test]
+fn a_request_that_came_after_the_call_is_not_its_own() {
+    let mut service = Service::new();
+    service.prove();
+    let (one, other) = (service.read(), service.read());
+    let task = service.task();
+    let call = service.call(task, &[]);
+    // The same number would be another task's: it is not used twice, but nothing depends on that here.
+    let later = service.read();
+    service.finish(&later, task);
+    assert!(service.is_held(&call));
+    let (first, second) = (service.task(), service.task());
+    service.finish(&one, first);
+    service.finish(&other, second);
+    assert_eq!(evidence(&service.link(&call)), None);
+}
+
+#[test]
+fn a_call_whose_tasks_answer_two_of_the_requests_is_for_neither() {
+    let mut service = Service::new();
+    let (one, other) = (service.read(), service.read());
+    let (task, second) = (service.task(), service.task());
+    // The second task awaits what the first one does.
+    let call = service.call(task, &[second]);
+    service.finish(&one, task);
+    service.finish(&other, second);
+    assert!(!service.is_held(&call));
+    assert_eq!(evidence(&service.link(&call)), None);
+}
+
+#[test]
+fn a_task_that_answers_for_several_connections_ends_it() {
+    let mut service = Service::new();
+    let (one, other, third) = (service.read(), service.read(), service.read());
+    let (worker, task) = (service.task(), service.task());
+    let (call, own) = (service.call(worker, &[]), service.call(task, &[]));
+    service.finish(&one, worker);
+    let decisions = service.world.correlator.decisions();
+    service.finish(&other, worker);
+    assert!(service.world.correlator.decisions() > decisions);
+    service.finish(&third, task);
+    for call in [call, own] {
+        assert!(!service.is_held(&call));
+        assert_eq!(evidence(&service.link(&call)), None);
+    }
+    let told = service.profile();
+    assert_eq!(
+        told,
+        ("unknown", "an asyncio task worked for requests of several connections at once".into())
+    );
+    let (one, other) = (service.read(), service.read());
+    let (task, second) = (service.task(), service.task());
+    let call = service.call(task, &[]);
+    assert!(!service.is_held(&call));
+    service.finish(&one, task);
+    service.finish(&other, second);
+    assert_eq!(evidence(&service.link(&call)), None);
+}
+
+#[test]
+fn a_worker_whose_requests_do_not_overlap_works_for_one_at_a_time() {
+    let mut service = Service::new();
+    let (worker, task) = (service.task(), service.task());
+    for _ in 0..4 {
+        let request = service.read();
+        let other = service.read();
+        let call = service.call(worker, &[]);
+        let server = service.finish(&request, worker);
+        service.finish(&other, task + 100);
+        let link = service.link(&call);
+        assert_eq!(link.parent, Some((server.span_id, Evidence::Task)));
+        service.next_task += 1;
+    }
+}
+
+#[test]
+fn pipelined_requests_of_one_task_are_worked_for_in_their_order() {
+    let mut service = Service::new();
+    let (_, end) = service.connection();
+    let other = service.read();
+    let (one, next) = (service.read_on(&end, 0), service.read_on(&end, 100));
+    let (task, second) = (service.task(), service.task());
+    let call = service.call(task, &[]);
+    let one = service.finish(&one, task);
+    let later = service.call(task, &[]);
+    let next = service.finish(&next, task);
+    service.finish(&other, second);
+    assert_eq!(service.link(&call).parent, Some((one.span_id, Evidence::Task)));
+    assert_eq!(service.link(&later).parent, Some((next.span_id, Evidence::Task)));
+    assert_eq!(service.profile().0, "tasks");
+}
+
+#[test]
+fn a_number_that_holds_for_a_moment_answers_nothing() {
+    let mut service = Service::new();
+    let (one, other) = (service.read(), service.read());
+    let task = UNNUMBERED | 0x7f00_1000;
+    let second = service.task();
+    let (call, own) = (service.call(task, &[]), service.call(UNNUMBERED | 0x10, &[second]));
+    service.finish(&one, task);
+    let other = service.finish(&other, second);
+    assert_eq!(evidence(&service.link(&call)), None);
+    assert_eq!(service.link(&own).parent, Some((other.span_id, Evidence::Task)));
+}
+
+#[test]
+fn a_request_that_is_never_answered_holds_nothing_for_ever() {
+    let mut service = Service::new();
+    let (one, other) = (service.read(), service.read());
+    let task = service.task();
+    let call = service.call(task, &[]);
+    let one = service.finish(&one, task);
+    assert!(service.is_held(&call));
+    service.world.correlator.left(other.facts.number);
+    assert!(!service.is_held(&call));
+    assert_eq!(service.link(&call).parent, Some((one.span_id, Evidence::Task)));
+}
+
+#[test]
+fn the_only_request_in_flight_needs_no_answer() {
+    let mut service = Service::new();
+    let request = service.read();
+    let task = service.task();
+    let call = service.call(task, &[]);
+    assert!(!service.is_held(&call));
+    let server = service.finish(&request, task);
+    assert_eq!(service.link(&call).parent, Some((server.span_id, Evidence::SoleRequest)));
+}
+
+#[test]
+fn a_thread_of_a_pool_has_no_task_and_no_request() {
+    let mut service = Service::new();
+    service.prove();
+    let (one, other) = (service.read(), service.read());
+    let call = service.call_by(thread(PID, 99));
+    assert!(!service.is_held(&call));
+    let (task, second) = (service.task(), service.task());
+    service.finish(&one, task);
+    service.finish(&other, second);
+    assert_eq!(evidence(&service.link(&call)), None);
+}
+
+#[test]
+fn a_python_program_without_tasks_is_one_of_threads() {
+    let mut service = Service::new();
+    let mut last = None;
+    for _ in 0..40 {
+        let ends: Vec<_> = (0..2).map(|_| service.connection().1).collect();
+        let requests: Vec<_> =
+            (10..).zip(&ends).map(|(tid, end)| service.world.open(end, thread(PID, tid), 0, None)).collect();
+        let calls: Vec<_> = [10, 11].map(|tid| service.call_by(thread(PID, tid))).into();
+        let servers: Vec<_> = requests.iter().map(|request| service.world.close(request)).collect();
+        last = Some((service.link(&calls[1]), servers[1].span_id));
+    }
+    let (link, server) = last.expect("forty");
+    assert_eq!(link.parent, Some((server, Evidence::Unit)));
+    assert_eq!(service.profile().0, "threads");
+}

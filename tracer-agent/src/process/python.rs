@@ -1,0 +1,575 @@
+//! Processes that run CPython: which version, and where asyncio keeps the tasks that run.
+//!
+//! The runtime is an exported object of the executable or of its library (`_PyRuntime`). From there the imported modules
+//! are found, by name, and in them the objects that the kernel programs compare with. All of it is the process's own
+//! memory, which may hold anything: each step checks what it can, and the number of steps is bounded.
+
+#![forbid(unsafe_code)]
+
+use std::{
+    fs::File,
+    io,
+    os::unix::fs::FileExt,
+    time::{Duration, Instant},
+};
+
+use tracer_common::{PythonLayout, PythonPlan, TaskPlan};
+
+use super::{
+    symbols::{self, Symbol},
+    tasks::TaskProgram,
+};
+use crate::task_runtime::TaskRuntime;
+
+/// What is the same in all programs of one minor version of CPython 3: measured in programs that each version built.
+#[derive(Clone, Copy, Debug)]
+struct Version {
+    minor: u32,
+    /// From the runtime on: the first interpreter.
+    interpreters: u64,
+    /// From the interpreter on: the newest thread state, and the dictionary of modules.
+    threads: u64,
+    modules: u64,
+    /// Of a thread state: the next one.
+    next: u64,
+    plan: PythonLayout,
+}
+
+const LAYOUT_3_8: PythonLayout = PythonLayout {
+    thread_id: 176,
+    context: 240,
+    eight: 8,
+    entries: 32,
+    first: 48,
+    name: 120,
+    text: 48,
+    waker: 8,
+    waker_name: 24,
+    waker_task: 16,
+    globals: 24,
+    closure: 48,
+    attributes: 0,
+    parent: 0,
+    function: 56,
+    zero: 0,
+};
+
+const LAYOUT_3_10: PythonLayout = PythonLayout {
+    name: 168,
+    waker: 16,
+    waker_name: 0,
+    waker_task: 24,
+    globals: 16,
+    closure: 72,
+    function: 48,
+    ..LAYOUT_3_8
+};
+
+const LAYOUT_3_11: PythonLayout = PythonLayout {
+    thread_id: 152,
+    context: 224,
+    eight: 3,
+    entries: 24,
+    first: 40,
+    name: 144,
+    attributes: 32,
+    parent: 32,
+    function: 40,
+    ..LAYOUT_3_10
+};
+
+const LAYOUT_3_12: PythonLayout = PythonLayout {
+    thread_id: 136,
+    context: 208,
+    text: 40,
+    attributes: 24,
+    // The address has its lowest bit cleared by this.
+    parent: 33,
+    function: 32,
+    ..LAYOUT_3_11
+};
+
+const LAYOUT_3_13: PythonLayout =
+    PythonLayout { thread_id: 152, name: 128, attributes: 0, parent: 56, ..LAYOUT_3_12 };
+
+const VERSIONS: [Version; 6] = [
+    Version { minor: 8, interpreters: 40, threads: 8, modules: 56, next: 8, plan: LAYOUT_3_8 },
+    Version {
+        minor: 9,
+        interpreters: 40,
+        threads: 8,
+        modules: 856,
+        next: 8,
+        plan: PythonLayout { name: 160, ..LAYOUT_3_8 },
+    },
+    Version { minor: 10, interpreters: 40, threads: 8, modules: 856, next: 8, plan: LAYOUT_3_10 },
+    Version { minor: 11, interpreters: 48, threads: 16, modules: 888, next: 8, plan: LAYOUT_3_11 },
+    Version { minor: 12, interpreters: 48, threads: 72, modules: 944, next: 8, plan: LAYOUT_3_12 },
+    Version { minor: 13, interpreters: 640, threads: 7344, modules: 7656, next: 8, plan: LAYOUT_3_13 },
+];
+
+/// What the executable and the mappings of a process tell, and its memory.
+pub(super) struct Process<'a> {
+    /// `/proc/PID/maps`.
+    pub(super) maps: &'a str,
+    /// Opens a file that is mapped.
+    pub(super) open: &'a dyn Fn(&Mapping<'_>) -> io::Result<File>,
+    /// `/proc/PID/mem`.
+    pub(super) memory: &'a File,
+    /// Path of the executable.
+    pub(super) executable: &'a str,
+    /// A thread that serves, as the process itself numbers it; 0 if none is known.
+    pub(super) thread: u32,
+}
+
+/// A line of `/proc/PID/maps` at which a file begins.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Mapping<'a> {
+    pub(super) begin: u64,
+    /// The addresses, as the line has them: the name of a link in `/proc/PID/map_files`.
+    pub(super) range: &'a str,
+    pub(super) path: &'a str,
+}
+
+/// The beginnings of mapped files.
+pub(super) fn mappings(maps: &str) -> impl Iterator<Item = Mapping<'_>> {
+    maps.lines().filter_map(|line| {
+        // Addresses, access, offset, device, inode, path (proc_pid_maps(5)).
+        let (range, rest) = line.split_once(' ')?;
+        let path = rest.get(rest.find('/')?..)?;
+        let is_first = rest.split_whitespace().nth(1)?.bytes().all(|byte| byte == b'0');
+        let begin = u64::from_str_radix(range.split_once('-')?.0, 16).ok()?;
+        is_first.then_some(Mapping { begin, range, path })
+    })
+}
+
+/// Whether a process may run CPython, as far as names tell.
+pub(super) fn may_run(executable: &str, maps: &str) -> bool {
+    executable.rsplit('/').next().is_some_and(|name| name.starts_with("python"))
+        || maps.contains("/libpython3.")
+}
+
+/// The runtime of a process.
+struct Interpreter {
+    version: &'static Version,
+    /// As it is shown.
+    shown: String,
+    runtime: u64,
+    int: u64,
+}
+
+/// What a process runs, if that is CPython: with a plan, if its tasks can be read by now.
+pub(super) fn find(process: &Process<'_>) -> Option<TaskProgram> {
+    let (version, plan) = match interpreter(process)? {
+        Ok(interpreter) => {
+            let mut memory = Memory::of(process.memory);
+            let plan = plan(&mut memory, &interpreter, process.thread);
+            (interpreter.shown, plan)
+        }
+        Err(version) => return Some(TaskProgram::new(TaskRuntime::Python, version, None)),
+    };
+    let is_awaited = plan.is_none();
+    Some(TaskProgram {
+        is_awaited,
+        ..TaskProgram::new(TaskRuntime::Python, version, plan.map(TaskPlan::Python))
+    })
+}
+
+/// Whether the name of a file says that CPython is in it: `python3.11`, `libpython3.11.so.1.0`.
+fn minor_in(path: &str) -> Option<u32> {
+    let name = path.rsplit('/').next()?;
+    let rest = name.strip_prefix("lib").unwrap_or(name).strip_prefix("python3.")?;
+    let end = rest.find(|c: char| !c.is_ascii_digit()).unwrap_or(rest.len());
+    rest.get(..end)?.parse().ok()
+}
+
+/// The interpreter; or its version, if its tasks are not read.
+fn interpreter(process: &Process<'_>) -> Option<Result<Interpreter, String>> {
+    let is_python = |mapping: &Mapping<'_>| {
+        let name = mapping.path.rsplit('/').next().unwrap_or_default();
+        mapping.path == process.executable && name.starts_with("python") || name.starts_with("libpython3.")
+    };
+    /// Files that are looked at: the executable, and its library.
+    const MOST: usize = 4;
+    mappings(process.maps).filter(is_python).take(MOST).find_map(|mapping| {
+        let file = (process.open)(&mapping).ok()?;
+        let names: [&[u8]; 3] = [b"_PyRuntime", b"Py_Version", b"PyLong_Type"];
+        let [runtime, version, int] = symbols::find(&file, mapping.begin, names).ok()??;
+        let Symbol { address: runtime, .. } = runtime?;
+        let told = version.and_then(|version| {
+            let word = Memory::of(process.memory).word(version.address)? as u32;
+            (word >> 24 == 3).then_some((word >> 16 & 0xff, Some(word >> 8 & 0xff)))
+        });
+        let (minor, micro) = told.or_else(|| Some((minor_in(mapping.path)?, None)))?;
+        let shown = micro.map_or_else(|| format!("3.{minor}"), |micro| format!("3.{minor}.{micro}"));
+        let known = VERSIONS.iter().find(|version| version.minor == minor);
+        Some(match (known, int) {
+            (Some(version), Some(int)) => Ok(Interpreter { version, shown, runtime, int: int.address }),
+            _ => Err(shown),
+        })
+    })
+}
+
+/// How its tasks are read; none if asyncio is not imported yet.
+fn plan(memory: &mut Memory<'_>, interpreter: &Interpreter, thread: u32) -> Option<PythonPlan> {
+    let version = match interpreter.version.minor {
+        13.. => Version::told(memory, interpreter)?,
+        _ => *interpreter.version,
+    };
+    let layout = version.plan;
+    let first = memory.pointer(interpreter.runtime.checked_add(version.interpreters)?)?;
+    let modules = memory.pointer(first.checked_add(version.modules)?)?;
+    let newest = memory.pointer(first.checked_add(version.threads)?)?;
+    let threads = threads(memory, &version, newest, thread)?;
+    let globals_of = |memory: &mut Memory<'_>, name: &[u8]| {
+        let module = memory.look_up(&layout, modules, name)?;
+        memory.pointer(module.checked_add(MODULE_GLOBALS)?)
+    };
+    let own = globals_of(memory, b"_asyncio")?;
+    let tasks = globals_of(memory, b"asyncio.tasks")?;
+    let running = memory.look_up(&layout, own, b"_current_tasks")?;
+    let task = memory.look_up(&layout, own, b"Task")?;
+    let future = memory.look_up(&layout, own, b"Future")?;
+    let gathering = memory.look_up(&layout, tasks, b"_GatheringFuture")?;
+    let is_there = memory.is_named(running, b"dict")? && memory.type_is_named(task, b"_asyncio.Task")?;
+    if !is_there {
+        return None;
+    }
+    let release = memory.look_up(&layout, tasks, b"_release_waiter").unwrap_or_default();
+    let group = globals_of(memory, b"asyncio.taskgroups")
+        .and_then(|groups| memory.look_up(&layout, groups, b"TaskGroup"))
+        .unwrap_or_default();
+    Some(PythonPlan {
+        threads,
+        running,
+        task,
+        future,
+        gathering,
+        group,
+        globals: tasks,
+        release,
+        int: interpreter.int,
+        layout,
+    })
+}
+
+/// `PyModuleObject.md_dict`, in all versions.
+const MODULE_GLOBALS: u64 = 16;
+
+/// The thread states of the first thread and of that which serves.
+fn threads(memory: &mut Memory<'_>, version: &Version, newest: u64, serving: u32) -> Option<[u64; 2]> {
+    /// Thread states that are looked at.
+    const MOST: usize = 4096;
+    /// Where `struct pthread` of glibc has the thread's number, in all versions for x86-64.
+    const NUMBER: u64 = 720;
+    let mut found = [0; 2];
+    let mut at = newest;
+    for _ in 0..MOST {
+        // The oldest is the last.
+        found[0] = at;
+        let thread = memory.pointer(at.checked_add(version.plan.thread_id.into())?)?;
+        let number = thread.checked_add(NUMBER).and_then(|at| memory.word(at));
+        if serving != 0 && number.map(|number| number as u32) == Some(serving) {
+            found[1] = at;
+        }
+        match memory.word(at.checked_add(version.next)?)? {
+            0 => return Some(if found[0] == found[1] { [found[0], 0] } else { found }),
+            next => at = next,
+        }
+    }
+    None
+}
+
+impl Version {
+    /// What the runtime itself tells of its structures (`_Py_DebugOffsets`, Python 3.13 and later).
+    fn told(memory: &mut Memory<'_>, interpreter: &Interpreter) -> Option<Self> {
+        const COOKIE: &[u8; 8] = b"xdebugpy";
+        /// Words, in the order in which they are there.
+        const FREE_THREADED: usize = 2;
+        const INTERPRETERS: usize = 5;
+        const THREADS: usize = 9;
+        const MODULES: usize = 11;
+        const NEXT: usize = 21;
+        const THREAD_ID: usize = 24;
+        let mut words = [0; 8 * 25];
+        memory.read(interpreter.runtime, &mut words)?;
+        let word = |at: usize| words.chunks_exact(8).nth(at)?.first_chunk().copied().map(u64::from_le_bytes);
+        let is_known = words.starts_with(COOKIE) && word(FREE_THREADED)? == 0;
+        let known = interpreter.version;
+        let told = Self {
+            // The first interpreter is behind the newest.
+            interpreters: word(INTERPRETERS)?.checked_add(8)?,
+            threads: word(THREADS)?,
+            modules: word(MODULES)?,
+            next: word(NEXT)?,
+            ..*known
+        };
+        // What is before the context has the places that are known, so the context has too.
+        (is_known && word(THREAD_ID)? == u64::from(known.plan.thread_id)).then_some(told)
+    }
+}
+
+/// The memory of a process, of which only so much is read, and only for so long.
+struct Memory<'a> {
+    file: &'a File,
+    bytes_left: usize,
+    until: Instant,
+}
+
+impl<'a> Memory<'a> {
+    /// Bytes that are read in all.
+    const MOST_BYTES: usize = 4 << 20;
+    const LONGEST: Duration = Duration::from_millis(200);
+
+    fn of(file: &'a File) -> Self {
+        Self { file, bytes_left: Self::MOST_BYTES, until: Instant::now() + Self::LONGEST }
+    }
+
+    fn read(&mut self, address: u64, bytes: &mut [u8]) -> Option<()> {
+        self.bytes_left = self.bytes_left.checked_sub(bytes.len())?;
+        let is_possible = Instant::now() < self.until && i64::try_from(address).is_ok();
+        is_possible.then(|| self.file.read_exact_at(bytes, address).ok())?
+    }
+
+    fn word(&mut self, address: u64) -> Option<u64> {
+        let mut word = [0; 8];
+        self.read(address, &mut word)?;
+        Some(u64::from_le_bytes(word))
+    }
+
+    /// A word that is an address.
+    fn pointer(&mut self, address: u64) -> Option<u64> {
+        self.word(address).filter(|pointer| *pointer != 0)
+    }
+
+    /// The value of a key in a dictionary whose keys are strings of ASCII.
+    fn look_up(&mut self, layout: &PythonLayout, dictionary: u64, name: &[u8]) -> Option<u64> {
+        /// Entries that are looked at: the dictionary of modules has a few thousand.
+        const MOST: u64 = 65_536;
+        /// `PyDictObject.ma_keys`; behind it are the values of dictionaries that share keys.
+        const KEYS: u64 = 32;
+        const ENTRY_BYTES: u64 = 24;
+        let keys = self.pointer(dictionary.checked_add(KEYS)?)?;
+        if self.word(dictionary.checked_add(KEYS + 8)?)? != 0 {
+            return None;
+        }
+        let count = self.word(keys.checked_add(layout.entries.into())?)?.min(MOST);
+        let form = self.word(keys.checked_add(8)?)?;
+        // Before 3.11 the number of places; then its logarithm, that of the bytes of the places, and whether entries have
+        // no hash.
+        let indices = u64::from(layout.first) - 8;
+        let (places_bytes, has_hash) = if u64::from(layout.eight) == 8 {
+            let width = match form {
+                0..=0xff => 1,
+                0x100..=0xffff => 2,
+                0x1_0000..=0xffff_ffff => 4,
+                _ => return None,
+            };
+            (form * width, true)
+        } else {
+            (1u64.checked_shl((form >> 8 & 0xff) as u32)?, form >> 16 & 0xff == 0)
+        };
+        let first = keys.checked_add(indices)?.checked_add(places_bytes)?;
+        let entry_bytes = if has_hash { ENTRY_BYTES } else { ENTRY_BYTES - 8 };
+        let mut entries = vec![0; usize::try_from(count * entry_bytes).ok()?];
+        self.read(first, &mut entries)?;
+        for entry in entries.chunks_exact(usize::try_from(entry_bytes).ok()?) {
+            let word = |from_end: usize| {
+                let at = entry.len() - from_end;
+                entry.get(at..).and_then(|rest| rest.first_chunk().copied()).map(u64::from_le_bytes)
+            };
+            let (key, value) = (word(16)?, word(8)?);
+            if key != 0 && value != 0 && self.is_text(layout, key, name) {
+                return Some(value);
+            }
+        }
+        None
+    }
+
+    /// Whether an object is this string.
+    fn is_text(&mut self, layout: &PythonLayout, object: u64, text: &[u8]) -> bool {
+        /// `PyASCIIObject.length`.
+        const LENGTH: u64 = 16;
+        let mut head = [0; 96];
+        let text_at = usize::from(layout.text);
+        let Some(all) = head.get_mut(..text_at + text.len() + 1) else { return false };
+        let Some(at) = object.checked_add(LENGTH) else { return false };
+        if self.word(at) != Some(text.len() as u64) || self.read(object, all).is_none() {
+            return false;
+        }
+        all.get(text_at..).is_some_and(|found| found.strip_suffix(&[0]) == Some(text))
+    }
+
+    /// Whether the type of an object has this name.
+    fn is_named(&mut self, object: u64, name: &[u8]) -> Option<bool> {
+        let kind = self.pointer(object.checked_add(8)?)?;
+        self.type_is_named(kind, name)
+    }
+
+    /// Whether a type has this name.
+    fn type_is_named(&mut self, kind: u64, name: &[u8]) -> Option<bool> {
+        /// `PyTypeObject.tp_name`.
+        const NAME: u64 = 24;
+        let at = self.pointer(kind.checked_add(NAME)?)?;
+        let mut bytes = [0; 32];
+        let bytes = bytes.get_mut(..name.len() + 1)?;
+        self.read(at, bytes)?;
+        Some(bytes.strip_suffix(&[0]) == Some(name))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        io::{Seek, SeekFrom, Write},
+        path::PathBuf,
+    };
+
+    use super::*;
+
+    /// The memory of a process that does not exist: a file, removed with it.
+    struct Fake(File, PathBuf);
+
+    impl Fake {
+        fn new(name: &str) -> Self {
+            let path = std::env::temp_dir().join(format!("tracer-python-{}-{name}", std::process::id()));
+            let file = File::options().read(true).write(true).create_new(true).open(&path).expect("created");
+            file.set_len(1 << 24).expect("sparse");
+            Self(file, path)
+        }
+
+        fn put(&mut self, address: u64, words: &[u64]) {
+            self.0.seek(SeekFrom::Start(address)).expect("there");
+            for word in words {
+                self.0.write_all(&word.to_le_bytes()).expect("written");
+            }
+        }
+
+        fn text(&mut self, object: u64, layout: &PythonLayout, text: &[u8]) {
+            self.put(object + 16, &[text.len() as u64]);
+            self.0.seek(SeekFrom::Start(object + u64::from(layout.text))).expect("there");
+            self.0.write_all(text).expect("written");
+        }
+
+        fn memory(&self) -> Memory<'_> {
+            Memory::of(&self.0)
+        }
+    }
+
+    impl Drop for Fake {
+        fn drop(&mut self) {
+            let _ = std::fs::remove_file(&self.1);
+        }
+    }
+
+    #[test]
+    fn values_are_found_by_name_in_dictionaries_of_all_versions() {
+        for (version, layout) in [(8, LAYOUT_3_8), (11, LAYOUT_3_11)] {
+            for has_hash in [true, false] {
+                if version == 8 && !has_hash {
+                    continue;
+                }
+                let mut fake = Fake::new(&format!("look-up-{version}-{has_hash}"));
+                let (dictionary, keys, name, other, value) = (0x1000, 0x2000, 0x3000, 0x4000, 0x5000);
+                fake.put(dictionary + 32, &[keys, 0]);
+                // Eight places of one byte each: as a number, or as logarithms.
+                fake.put(keys + 8, &[if version == 8 { 8 } else { 0x0303 | u64::from(!has_hash) << 16 }]);
+                fake.put(keys + u64::from(layout.entries), &[3]);
+                let entry = |key, value| if has_hash { vec![7, key, value] } else { vec![key, value] };
+                let entries = [entry(other, value + 1), entry(0, 0), entry(name, value)].concat();
+                fake.put(keys + u64::from(layout.first), &entries);
+                fake.text(name, &layout, b"_asyncio");
+                fake.text(other, &layout, b"_asynci");
+                assert_eq!(fake.memory().look_up(&layout, dictionary, b"_asyncio"), Some(value), "{version}");
+                assert_eq!(fake.memory().look_up(&layout, dictionary, b"asyncio"), None);
+            }
+        }
+    }
+
+    #[test]
+    fn senseless_dictionaries_cost_bounded_reads() {
+        let mut fake = Fake::new("senseless");
+        fake.put(0x1020, &[0x2000, 0]);
+        for form in [0, u64::MAX, 0x3f_3f03, 0xff03, 1 << 40] {
+            for count in [u64::MAX, 65_536, 5] {
+                fake.put(0x2000 + 8, &[form]);
+                fake.put(0x2000 + 24, &[count]);
+                fake.put(0x2000 + 32, &[count]);
+                for layout in [LAYOUT_3_8, LAYOUT_3_11, LAYOUT_3_13] {
+                    let mut memory = fake.memory();
+                    assert_eq!(memory.look_up(&layout, 0x1000, b"x"), None);
+                    assert_eq!(memory.look_up(&layout, u64::MAX - 8, b"x"), None);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_circle_of_thread_states_ends() {
+        let mut fake = Fake::new("circle");
+        let version = &VERSIONS[3];
+        fake.put(0x1000 + 8, &[0x2000]);
+        fake.put(0x2000 + 8, &[0x1000]);
+        for state in [0x1000, 0x2000] {
+            fake.put(state + u64::from(version.plan.thread_id), &[0x9000]);
+        }
+        assert_eq!(threads(&mut fake.memory(), version, 0x1000, 0), None);
+        fake.put(0x2000 + 8, &[0]);
+        assert_eq!(threads(&mut fake.memory(), version, 0x1000, 0), Some([0x2000, 0]));
+    }
+
+    #[test]
+    fn the_thread_that_serves_is_found_by_its_number() {
+        let mut fake = Fake::new("serves");
+        let version = &VERSIONS[3];
+        for (state, next, thread, number) in
+            [(0x1000, 0x2000, 0x9000, 43), (0x2000, 0x3000, 0xa000, 42), (0x3000, 0, 0xb000, 41)]
+        {
+            fake.put(state + 8, &[next]);
+            fake.put(state + u64::from(version.plan.thread_id), &[thread]);
+            fake.put(thread + 720, &[number]);
+        }
+        for (serving, expected) in [(0, 0), (41, 0), (42, 0x2000), (43, 0x1000), (44, 0)] {
+            let found = threads(&mut fake.memory(), version, 0x1000, serving);
+            assert_eq!(found, Some([0x3000, expected]), "{serving}");
+        }
+    }
+
+    #[test]
+    fn no_more_memory_is_read_than_is_allowed() {
+        let fake = Fake::new("bounded");
+        let mut memory = fake.memory();
+        let mut bytes = vec![0; 1 << 20];
+        assert_eq!((0..100).take_while(|_| memory.read(0, &mut bytes).is_some()).count(), 4);
+        let mut memory = fake.memory();
+        memory.until = Instant::now();
+        assert_eq!(memory.word(0), None);
+        assert_eq!(fake.memory().word(u64::MAX - 3), None);
+    }
+
+    #[test]
+    fn a_file_that_only_claims_to_be_python_is_none() {
+        let fake = Fake::new("claims");
+        let maps = "00400000-00500000 r-xp 00000000 08:01 7 /usr/bin/python3.11\n";
+        let open = |_: &Mapping<'_>| fake.0.try_clone();
+        let process =
+            Process { maps, open: &open, memory: &fake.0, executable: "/usr/bin/python3.11", thread: 0 };
+        assert!(may_run(process.executable, maps));
+        assert_eq!(find(&process), None);
+    }
+
+    #[test]
+    fn mappings_and_versions_are_told_by_names() {
+        let maps = "7f0000-7f1000 r--p 00000000 08:01 7                 /a b/libpython3.12.so.1.0\n\
+                    7f1000-7f2000 r-xp 00001000 08:01 7                 /a b/libpython3.12.so.1.0\n\
+                    7f3000-7f4000 rw-p 00000000 00:00 0 \n";
+        let found: Vec<_> = mappings(maps).collect();
+        let expected =
+            Mapping { begin: 0x7f_0000, range: "7f0000-7f1000", path: "/a b/libpython3.12.so.1.0" };
+        assert_eq!(found, [expected]);
+        assert_eq!(minor_in(expected.path), Some(12));
+        assert_eq!(minor_in("/usr/bin/python3.8"), Some(8));
+        assert_eq!(minor_in("/usr/bin/python2.7"), None);
+        assert!(!may_run("/usr/bin/pypy3", "") && may_run("/usr/bin/uwsgi", maps));
+    }
+}

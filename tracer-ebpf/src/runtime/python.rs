@@ -1,0 +1,270 @@
+//! Tasks of CPython's asyncio.
+//!
+//! A thread state knows its thread by the address that `%fs` holds, so no other thread is taken for one that runs an
+//! event loop. asyncio keeps the tasks that run, one for each loop. A task runs in its own context object, which no two
+//! threads can be in at once: the task whose context is the thread's is the one that makes the call.
+//!
+//! What awaits a task is in the callbacks that the task calls when it is done: the method that wakes another task, a
+//! method of a task group, or a function of `asyncio.tasks` that completes the future which another task awaits.
+
+use core::ffi::c_void;
+
+use aya_ebpf::helpers::generated::bpf_get_current_task_btf;
+use tracer_common::{KernelCounter, PythonLayout, PythonPlan, PythonTask, RUNTIME_PYTHON, UNNUMBERED};
+
+use super::base::{Part, Plan, tell, word, words};
+use crate::{
+    memory::layout::{load, offset},
+    ring::count,
+    select::Current,
+};
+
+/// Where all versions have these fields, in objects of theirs.
+mod at {
+    /// `PyObject.ob_type`.
+    pub(super) const TYPE: u32 = 8;
+    /// `PyDictObject.ma_keys`.
+    pub(super) const KEYS: u32 = 32;
+    /// `FutureObj.fut_callback0`; behind it is that callback's context.
+    pub(super) const CALLBACK: u32 = 24;
+    /// `FutureObj.fut_callbacks`: the other callbacks.
+    pub(super) const CALLBACKS: u32 = 40;
+    /// `PyMethodObject.im_self`.
+    pub(super) const SELF: u32 = 24;
+    /// `PyTupleObject.ob_size`; behind it are the items.
+    pub(super) const SIZE: u32 = 16;
+    /// `PyTupleObject.ob_item`.
+    pub(super) const ITEMS: u32 = 24;
+    /// `PyCellObject.ob_ref`, `partialobject.fn`, and the first word of an `int`.
+    pub(super) const CONTENT: u32 = 16;
+    /// `partialobject.args`.
+    pub(super) const ARGUMENTS: u32 = 24;
+    /// Where a task has its name, its coroutine is before and its context behind.
+    pub(super) const NEXT: u32 = 8;
+}
+
+/// The number of the task that makes the running call; 0 if none does, or if it is not known. Tells about it if it sends a
+/// client request.
+#[inline(always)]
+pub(super) unsafe fn task(plan: &Plan, current: Current, part: Part, now: u64) -> u64 {
+    // SAFETY: the plan is a live map value.
+    unsafe {
+        let task = tracer_python_task(plan);
+        if task == 0 {
+            return 0;
+        }
+        let layout = &(*plan.python()).layout;
+        let number = tracer_python_number(plan, task);
+        if part == Part::ServerResponse {
+            return number;
+        }
+        let mut awaiters = [0u64; 4];
+        let mut next = task;
+        for awaiter in &mut awaiters {
+            next = tracer_python_awaiter(plan, next);
+            if next == 0 {
+                break;
+            }
+            *awaiter = tracer_python_number(plan, next);
+        }
+        let coroutine = word(task, u32::from(layout.name) - at::NEXT);
+        let function = word(coroutine, layout.function.into());
+        tell(RUNTIME_PYTHON, current, part, now, number, PythonTask { awaiters, function }.facts());
+        number
+    }
+}
+
+/// The task that runs in this thread, and makes the call; 0 if there is none.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn tracer_python_task(plan: *const Plan) -> u64 {
+    /// Entries that are looked at: one for each loop that runs, the newest last.
+    const MOST: u64 = 3;
+    const ENTRY_BYTES: u64 = 24;
+    /// In an entry: a hash, a key, a value.
+    const VALUE: u64 = 16;
+    /// A dictionary with eight places has no more.
+    const PLACES: u64 = 5;
+    // SAFETY: the verifier passes a live value of that size, or null; user memory is read through helpers.
+    unsafe {
+        let Some(plan) = plan.as_ref() else { return 0 };
+        let PythonPlan { threads, running, task, layout, .. } = &*plan.python();
+        let this: *const c_void = bpf_get_current_task_btf().cast_const().cast();
+        let own: u64 = load(this, offset!(task_fsbase));
+        let mut thread = threads[0];
+        if word(thread, layout.thread_id.into()) != own {
+            thread = threads[1];
+            if thread == 0 || word(thread, layout.thread_id.into()) != own {
+                return 0;
+            }
+        }
+        let context = word(thread, layout.context.into());
+        let keys = word(*running, at::KEYS);
+        let count_of = word(keys, layout.entries.into());
+        if context == 0 || word(keys, 8) as u8 != layout.eight as u8 || count_of > PLACES {
+            return 0;
+        }
+        let mut is_other = false;
+        for back in 1..=MOST {
+            if back > count_of {
+                break;
+            }
+            let entry = keys + u64::from(layout.first) + (count_of - back) * ENTRY_BYTES;
+            let candidate = word(entry, VALUE as u32);
+            if candidate == 0 {
+                continue;
+            }
+            if word(candidate, at::TYPE) == *task
+                && word(candidate, u32::from(layout.name) + at::NEXT) == context
+            {
+                return candidate;
+            }
+            is_other = true;
+        }
+        if is_other {
+            count(KernelCounter::TaskUnread, 1);
+        }
+    }
+    0
+}
+
+/// The task that awaits this one, directly or through futures; 0 if none is known, or if there may be several.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn tracer_python_awaiter(plan: *const Plan, task: u64) -> u64 {
+    /// Futures between two tasks.
+    const MOST: u32 = 2;
+    // SAFETY: as in `tracer_python_task`.
+    let Some(own) = (unsafe { plan.as_ref() }) else { return 0 };
+    // SAFETY: the plan is a live map value.
+    let own = unsafe { &*own.python() };
+    let mut future = task;
+    for _ in 0..=MOST {
+        let callback = word(future, at::CALLBACK);
+        if callback == 0 {
+            return 0;
+        }
+        let others = word(future, at::CALLBACKS);
+        let mut next = tracer_python_next(plan, callback);
+        if next & PARENT != 0 {
+            // Whoever else awaits it.
+            return next & !PARENT;
+        }
+        if others != 0 {
+            // One of two callbacks may be for something else: `shield`, and programs that keep sets of tasks, add such.
+            let [size, items] = words(others, at::SIZE);
+            if next != 0 || size != 1 {
+                return 0;
+            }
+            next = tracer_python_next(plan, word(word(items, 0), at::ITEMS));
+        }
+        let kind = word(next, at::TYPE);
+        if kind == own.task {
+            return next;
+        }
+        if kind != own.future && kind != own.gathering {
+            return 0;
+        }
+        future = next;
+    }
+    0
+}
+
+/// Mark of an address: the parent of a task group.
+const PARENT: u64 = 1;
+
+/// What a callback of a task or a future wakes: a task, or a future that another task awaits. 0 if that is not known.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn tracer_python_next(plan: *const Plan, callback: u64) -> u64 {
+    // SAFETY: as in `tracer_python_task`.
+    let Some(plan) = (unsafe { plan.as_ref() }) else { return 0 };
+    // SAFETY: the plan is a live map value.
+    let plan = unsafe { &*plan.python() };
+    let layout = &plan.layout;
+    let group = word(callback, at::SELF);
+    if plan.group != 0 && word(group, at::TYPE) == plan.group {
+        let parent = parent(layout, group);
+        return if word(parent, at::TYPE) == plan.task { parent | PARENT } else { 0 };
+    }
+    if word(callback, layout.globals.into()) == plan.globals {
+        let future = completed(layout, callback);
+        let kind = word(future, at::TYPE);
+        return if kind == plan.future || kind == plan.gathering { future } else { 0 };
+    }
+    if plan.release != 0 && word(callback, at::CONTENT) == plan.release {
+        return word(word(callback, at::ARGUMENTS), at::ITEMS);
+    }
+    if is_waker(layout, callback) { word(callback, layout.waker_task.into()) } else { 0 }
+}
+
+/// The parent of a task group.
+#[inline(always)]
+fn parent(layout: &PythonLayout, group: u64) -> u64 {
+    let from = match layout.attributes {
+        0 => group,
+        before => word(group, 0u32.wrapping_sub(before.into())),
+    };
+    word(from, layout.parent.into())
+}
+
+/// The future that a function of `asyncio.tasks` completes. It is in the function's closure: the fourth cell in `gather`
+/// and `wait`, the only one in `shield`.
+#[inline(always)]
+fn completed(layout: &PythonLayout, callback: u64) -> u64 {
+    let closure = word(callback, layout.closure.into());
+    let [size, first] = words(closure, at::SIZE);
+    let cell = if size > 3 { word(closure, at::ITEMS + 3 * 8) } else { first };
+    word(cell, at::CONTENT)
+}
+
+/// Whether a callback is the method that wakes a task.
+#[inline(always)]
+fn is_waker(layout: &PythonLayout, callback: u64) -> bool {
+    let name = word(word(word(callback, layout.waker.into()), layout.waker_name.into()), 0);
+    name == u64::from_le_bytes(*b"task_wak") || name == u64::from_le_bytes(*b"TaskWake")
+}
+
+/// The number of a task, which no other one of the process gets: that in its name, if asyncio named it. Of others a
+/// number that only tells the tasks of one moment apart.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn tracer_python_number(plan: *const Plan, task: u64) -> u64 {
+    /// `Task-`.
+    const NAME: u64 = 0x2d_6b73_6154;
+    const NAME_BYTES: usize = 5;
+    const DIGIT: u64 = (1 << 30) - 1;
+    // SAFETY: as in `tracer_python_task`.
+    unsafe {
+        let Some(plan) = plan.as_ref() else { return 0 };
+        let plan = &*plan.python();
+        let unnumbered = UNNUMBERED | task;
+        let name = word(task, plan.layout.name.into());
+        if word(name, at::TYPE) == plan.int {
+            // The number, until somebody asks for the name.
+            let [form, digits] = words(name, at::CONTENT);
+            return match form {
+                0x8 => digits & DIGIT,
+                0x10 => digits & DIGIT | (digits >> 32 & DIGIT) << 30,
+                _ => unnumbered,
+            };
+        }
+        let [first, second] = words(name, plan.layout.text.into());
+        if first & (1 << (8 * NAME_BYTES)) - 1 != NAME {
+            return unnumbered;
+        }
+        let mut number = 0u64;
+        for at in NAME_BYTES..16 {
+            let byte = if at < 8 { first >> (8 * at) } else { second >> (8 * (at - 8)) } & 0xff;
+            if byte == 0 && number != 0 {
+                return number;
+            }
+            let digit = byte.wrapping_sub(u64::from(b'0'));
+            if digit > 9 {
+                return unnumbered;
+            }
+            number = number * 10 + digit;
+        }
+        unnumbered
+    }
+}
