@@ -1,7 +1,7 @@
 //! Processes that run Node: where their memory has what tells the callbacks of the event loop apart. No symbol is needed.
 //!
 //! Async ids: Node shares four numbers with its JavaScript code, in an array that one structure describes. That is found
-//! by its form, in the heap of the main thread.
+//! by its form: in the heap of the main thread, or else in another one.
 //!
 //! The stack: while the main thread waits in `epoll_pwait`, the system call's arguments and the chain of frame pointers
 //! lead to the frame of `uv__io_poll` and to that of `uv_run`, which stay where they are as long as the loop runs.
@@ -208,36 +208,54 @@ fn is_pointer(word: u64) -> bool {
     (4096..1 << 47).contains(&word) && word.is_multiple_of(8)
 }
 
+/// Bytes of a process that are looked at.
+const MOST_BYTES: u64 = 64 << 20;
+
 /// The address of the async ids, if exactly one thing looks like their array.
 fn ids(memory: &dyn Memory, mappings: &[Mapping]) -> Option<u64> {
-    /// Bytes that are looked at.
-    const MOST_BYTES: u64 = 64 << 20;
-    const CHUNK: u64 = 1 << 20;
-    // Threads of the process have heaps of their own: that of the main thread has this name.
-    let heap = mappings.iter().find(|it| it.is_writable && it.name == "[heap]")?;
-    let end = heap.range.end.min(heap.range.start + MOST_BYTES);
-    let mut found = None;
-    let mut chunk = vec![0; (CHUNK + DESCRIPTION_BYTES) as usize];
-    let mut at = heap.range.start;
-    while at < end {
-        // A description that begins in this chunk may end in the next one.
-        let length = (end - at).min(CHUNK + DESCRIPTION_BYTES) as usize;
-        let bytes = &mut chunk[..length];
-        if !memory.read(at, bytes) {
-            return None;
+    // Other threads of the process have ids and heaps of their own: that of the main thread has this name, as a rule.
+    let (heap, others): (Vec<_>, Vec<_>) =
+        mappings.iter().filter(|it| it.is_writable).partition(|it| it.name == "[heap]");
+    let in_heap = ids_in(memory, &heap)?;
+    match in_heap {
+        Some(found) => Some(found),
+        None => {
+            let anonymous: Vec<_> = others.into_iter().filter(|it| it.name.is_empty()).collect();
+            ids_in(memory, &anonymous)?
         }
-        for (_, address) in described(bytes).take_while(|(place, _)| *place < CHUNK as usize) {
-            if !is_array_of_ids(memory, address) {
-                continue;
-            }
-            if found.is_some_and(|other| other != address) {
+    }
+}
+
+/// The address of the async ids in these mappings, if there are some; nothing if it cannot be told.
+fn ids_in(memory: &dyn Memory, mappings: &[&Mapping]) -> Option<Option<u64>> {
+    const CHUNK: u64 = 1 << 20;
+    let mut found = None;
+    let mut left = MOST_BYTES;
+    let mut chunk = vec![0; (CHUNK + DESCRIPTION_BYTES) as usize];
+    for Mapping { range, .. } in mappings {
+        let mut at = range.start;
+        let end = range.end.min(at + left);
+        left -= end - at;
+        while at < end {
+            // A description that begins in this chunk may end in the next one.
+            let length = (end - at).min(CHUNK + DESCRIPTION_BYTES) as usize;
+            let bytes = &mut chunk[..length];
+            if !memory.read(at, bytes) {
                 return None;
             }
-            found = Some(address);
+            for (_, address) in described(bytes).take_while(|(place, _)| *place < CHUNK as usize) {
+                if !is_array_of_ids(memory, address) {
+                    continue;
+                }
+                if found.is_some_and(|other| other != address) {
+                    return None;
+                }
+                found = Some(address);
+            }
+            at += CHUNK;
         }
-        at += CHUNK;
     }
-    found
+    Some(found)
 }
 
 /// Isolate, number of elements, offset, array.
@@ -324,6 +342,14 @@ mod tests {
         memory.describe(HEAP + (2 << 20), HEAP + 8256, [0.0, 0.0, 8.0, -1.0]);
         assert_eq!(ids(&memory, &heap(3 << 20)), None, "two of them are none");
         assert_eq!(ids(&memory, &[]), None);
+        // The heap of the main thread comes first; without a find there, others are looked at.
+        let [mapping] = heap(2 << 20);
+        let other = |name: &str, range| Mapping { name: name.to_owned(), range, ..mapping.clone() };
+        let rest = other("", HEAP + (2 << 20)..HEAP + (3 << 20));
+        assert_eq!(ids(&memory, &[rest.clone(), mapping.clone()]), Some(HEAP + 8192));
+        let empty = other("[heap]", HEAP + 16_384..HEAP + 20_480);
+        assert_eq!(ids(&memory, &[empty.clone(), rest.clone()]), Some(HEAP + 8256));
+        assert_eq!(ids(&memory, &[empty, other("/a/file", rest.range)]), None);
         // Memory that is not there.
         assert_eq!(ids(&memory, &heap(1 << 40)), None);
     }
