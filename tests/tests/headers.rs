@@ -165,7 +165,7 @@ fn a_chain_is_one_trace_by_its_headers() {
     let count = |service: &str, server: bool, said: &str| {
         evidence.get(&(service.to_owned(), server, said.to_owned())).copied().unwrap_or(0)
     };
-    assert_eq!(count("nginx", false, "proxy"), 100, "{evidence:?}");
+    assert_eq!(count("nginx", false, "request-structure"), 100, "{evidence:?}");
     assert_eq!(count("shop", true, "header"), 100, "{evidence:?}");
     assert_eq!(count("shop", false, "sole-request"), 100, "{evidence:?}");
     assert_eq!(count("prices", true, "header"), 100, "{evidence:?}");
@@ -265,7 +265,7 @@ fn a_trace_that_another_header_tells_is_left_to_that() {
 
 #[test]
 fn a_request_id_that_is_passed_on_names_the_request() {
-    for (links, evidence) in [("", "proxy"), ("links: {headers: [x-request-id]}\n", "forwarded-header")] {
+    for (links, evidence) in [("", "request-structure"), ("links: {headers: [x-request-id]}\n", "forwarded-header")] {
         let (proxy, _prices) = nginx_and_behind();
         let receiver = Receiver::start();
         let folder = Folder::new();

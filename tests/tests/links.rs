@@ -82,7 +82,7 @@ const OF_NGINX: Link<'_> = Link {
     service: "nginx",
     is_server: false,
     prefix: "/item",
-    evidence: "proxy",
+    evidence: "request-structure",
     parent: ("nginx", true, "/item"),
 };
 const OF_SHOP: Link<'_> = Link {
@@ -129,7 +129,7 @@ fn a_request_through_proxy_and_workers_is_one_trace_without_any_header() {
 }
 
 #[test]
-fn a_proxy_that_cuts_the_beginning_of_targets_off_is_linked_by_their_ends() {
+fn a_proxy_that_cuts_the_beginning_of_targets_off_is_linked() {
     let prices = Program::node();
     let nginx =
         Program::nginx(&format!("location /fast/ {{ proxy_pass http://127.0.0.1:{}/; }}", prices.port));
@@ -143,7 +143,7 @@ fn a_proxy_that_cuts_the_beginning_of_targets_off_is_linked_by_their_ends() {
         service: "nginx",
         is_server: false,
         prefix: "/price",
-        evidence: "proxy",
+        evidence: "request-structure",
         parent: ("nginx", true, "/fast"),
     };
     assert_eq!(found(&spans, &link), (200, 200));

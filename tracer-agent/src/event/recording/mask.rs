@@ -2,10 +2,14 @@
 //! protocol without one, or not recognised yet, only lengths are recorded: its bytes become zero. So do bytes that
 //! come in another order than they moved in.
 
-use std::sync::Arc;
+use std::{
+    hash::{BuildHasher as _, RandomState},
+    sync::Arc,
+};
 
 use rustc_hash::FxHashMap;
-use tracer_common::{CLOSE_ALL, FLAG_CONTINUES, FLAG_END, OPEN_BIRTH, RECEIVE, SEND};
+use tracer_common::{CLOSE_ALL, FLAG_CONTINUES, FLAG_END, OPEN_BIRTH, RECEIVE, RunRecord, SEND};
+use zerocopy::{FromBytes as _, Unalign};
 
 use crate::{
     event::{Data, Event},
@@ -24,6 +28,8 @@ pub struct Masks {
     closed: [Vec<u64>; 2],
     turned_ns: u64,
     rules: Arc<MaskRules>,
+    /// What hides words of a process's memory.
+    words: RandomState,
 }
 
 /// One connection.
@@ -57,6 +63,7 @@ impl Masks {
             closed: [Vec::new(), Vec::new()],
             turned_ns: 0,
             rules: Arc::new(rules),
+            words: RandomState::new(),
         }
     }
 
@@ -94,9 +101,19 @@ impl Masks {
             | Event::Listen(_)
             | Event::Injection(_)
             | Event::Task(_)
-            | Event::Unconnected(_)
-            | Event::Run(_) => {}
+            | Event::Unconnected(_) => {}
+            Event::Run(_) => {
+                if let Ok((run, _)) = Unalign::<RunRecord>::mut_from_prefix(record) {
+                    run.set(self.without_memory(run.get()));
+                }
+            }
         }
+    }
+
+    /// What was read of the memory of a process, with other words in the place of its words: equal ones for equal ones.
+    fn without_memory(&self, run: RunRecord) -> RunRecord {
+        let other = |word: u64| if word == 0 { 0 } else { self.words.hash_one(word) };
+        RunRecord { phase: other(run.phase), watcher: other(run.watcher), stack: run.stack.map(other), ..run }
     }
 
     /// Time has passed.

@@ -4,7 +4,9 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use tracer_common::{CLOSE_ALL, CloseRecord, DataHeader, FLAG_TURN, OPEN_BIRTH, OpenRecord, RECEIVE, SEND};
+use tracer_common::{
+    CLOSE_ALL, CloseRecord, DataHeader, FLAG_TURN, OPEN_BIRTH, OpenRecord, RECEIVE, RunRecord, SEND,
+};
 use zerocopy::IntoBytes;
 
 use super::*;
@@ -650,4 +652,18 @@ proptest::proptest! {
         }
         mask(&mut masks(), &records);
     }
+}
+
+#[test]
+fn no_word_of_a_process_s_memory_is_recorded_and_equal_ones_stay_equal() {
+    let mut run = RunRecord { kind: Kind::Run as u8, phase: 3, watcher: 7, ..RunRecord::default() };
+    run.stack[0] = 7;
+    run.stack[2] = 9;
+    let mut record = run.as_bytes().to_vec();
+    masks().apply(&Event::decode(run.as_bytes()).expect("a record"), &mut record);
+    let Some(Event::Run(masked)) = Event::decode(&record).ok() else { panic!("a run") };
+    let masked = masked.record();
+    assert_eq!((masked.stack[0], masked.stack[1]), (masked.watcher, 0));
+    assert!(![0, 7, 9].contains(&masked.watcher) && masked.stack[2] != masked.watcher);
+    assert!(![0, 3].contains(&masked.phase));
 }
