@@ -265,7 +265,9 @@ fn a_trace_that_another_header_tells_is_left_to_that() {
 
 #[test]
 fn a_request_id_that_is_passed_on_names_the_request() {
-    for (links, evidence) in [("", "request-structure"), ("links: {headers: [x-request-id]}\n", "forwarded-header")] {
+    for (links, evidence) in
+        [("", "request-structure"), ("links: {headers: [x-request-id]}\n", "forwarded-header")]
+    {
         let (proxy, _prices) = nginx_and_behind();
         let receiver = Receiver::start();
         let folder = Folder::new();
