@@ -271,10 +271,12 @@ impl Correlator {
             (context.parent, attributed_to) = (None, None);
             withheld = Some(Withheld::OwnTrace);
         }
-        if let (Kind::Serve, Some(process)) = (kind, self.processes.get_mut(unit.pid)) {
-            process.begins(start_ns, false);
-        }
-        let process = self.processes.get(unit.pid);
+        let process = self.processes.get_mut(unit.pid).map(|process| {
+            if kind == Kind::Serve {
+                process.begins(start_ns, false);
+            }
+            &*process
+        });
         let may_be_exported = may_be_exported || kind == Kind::Serve && is_sampled;
         let is_suppressed = is_suppressed
             || is_export && !self.rules.otlp_exports
@@ -401,7 +403,7 @@ impl Correlator {
             if has_decided {
                 self.processes.decided();
             }
-            if let Some(server) = self.open.get_mut(key).filter(|_| awaits) {
+            if awaits && let Some(server) = self.open.get_mut(key) {
                 server.is_awaited = true;
             }
             if let Some(shown) = news {
@@ -577,6 +579,19 @@ impl Correlator {
         })
     }
 
+    /// Whether it has turned out that the application exports a span of a request; and of the request that caused it, if so,
+    /// the span that is not made and the one above that. A span that is not made is nobody's parent: its own parent
+    /// takes its place.
+    #[inline(never)]
+    fn exported_later(&self, key: Key) -> (bool, Option<([u8; 8], Option<[u8; 8]>)>) {
+        let Some(request) = self.open.get(key) else { return (false, None) };
+        let server = request.attributed_to.and_then(|server| self.open.get(server));
+        let above = server
+            .filter(|server| !server.is_suppressed && !server.has_own_id && self.is_exported(server))
+            .map(|server| (server.span_id, server.context.parent.map(|(id, _)| id)));
+        (self.is_exported(request), above)
+    }
+
     /// As [`Correlator::is_unsettled`], if what is missing is how a process works. That can take long.
     pub fn is_held(&self, facts: &ConnectionFacts, exchange: &Exchange) -> bool {
         let mut key = Key::of(facts, exchange);
@@ -612,12 +627,10 @@ impl Correlator {
     /// The place of an exchange's span in its trace. It is asked for once.
     pub fn link(&mut self, facts: &ConnectionFacts, exchange: &Exchange) -> Link {
         let key = Key::of(facts, exchange);
-        let is_exported = self.open.get(key).is_some_and(|request| self.is_exported(request));
-        // A span that is not made is nobody's parent: its own parent takes its place.
-        let server = self.open.get(key).and_then(|request| self.open.get(request.attributed_to?));
-        let above = server
-            .filter(|server| !server.is_suppressed && !server.has_own_id && self.is_exported(server))
-            .map(|server| (server.span_id, server.context.parent.map(|(id, _)| id)));
+        let (is_exported, above) = match self.has_instruments {
+            true => self.exported_later(key),
+            false => (false, None),
+        };
         let Self { open, resends, contexts, .. } = self;
         let taken = open.take(key, |request| {
             let resend = resends.resend(request, facts, exchange);
