@@ -75,6 +75,13 @@ pub struct Correlator {
     now_ns: u64,
 }
 
+/// A span that is not made. It is nobody's parent: its own parent takes its place.
+#[derive(Clone, Copy)]
+struct LeftOut {
+    id: [u8; 8],
+    above: Option<[u8; 8]>,
+}
+
 impl Correlator {
     /// No request is open.
     pub fn new(rules: Rules, ids: Ids) -> Self {
@@ -579,17 +586,15 @@ impl Correlator {
         })
     }
 
-    /// Whether it has turned out that the application exports a span of a request; and of the request that caused it, if so,
-    /// the span that is not made and the one above that. A span that is not made is nobody's parent: its own parent
-    /// takes its place.
+    /// Whether it has turned out that the application exports a span of a request, and that of the request that caused it.
     #[inline(never)]
-    fn exported_later(&self, key: Key) -> (bool, Option<([u8; 8], Option<[u8; 8]>)>) {
+    fn exported_later(&self, key: Key) -> (bool, Option<LeftOut>) {
         let Some(request) = self.open.get(key) else { return (false, None) };
         let server = request.attributed_to.and_then(|server| self.open.get(server));
-        let above = server
+        let left_out = server
             .filter(|server| !server.is_suppressed && !server.has_own_id && self.is_exported(server))
-            .map(|server| (server.span_id, server.context.parent.map(|(id, _)| id)));
-        (self.is_exported(request), above)
+            .map(|server| LeftOut { id: server.span_id, above: server.context.parent.map(|(id, _)| id) });
+        (self.is_exported(request), left_out)
     }
 
     /// As [`Correlator::is_unsettled`], if what is missing is how a process works. That can take long.
@@ -627,7 +632,7 @@ impl Correlator {
     /// The place of an exchange's span in its trace. It is asked for once.
     pub fn link(&mut self, facts: &ConnectionFacts, exchange: &Exchange) -> Link {
         let key = Key::of(facts, exchange);
-        let (is_exported, above) = match self.has_instruments {
+        let (is_exported, left_out) = match self.has_instruments {
             true => self.exported_later(key),
             false => (false, None),
         };
@@ -640,9 +645,9 @@ impl Correlator {
                 request.has_other_header || request.is_lengthened && exchange.response_start_ns.is_some();
             let context =
                 link::Context { state: std::mem::take(&mut request.context.state), ..request.context };
-            let parent = match (context.parent, above) {
-                (Some((id, evidence)), Some((left_out, above))) if id == left_out => {
-                    above.map(|id| (id, evidence))
+            let parent = match (context.parent, left_out) {
+                (Some((id, evidence)), Some(left_out)) if id == left_out.id => {
+                    left_out.above.map(|id| (id, evidence))
                 }
                 (parent, _) => parent,
             };
