@@ -229,6 +229,9 @@ fn ids(memory: &dyn Memory, mappings: &[Mapping]) -> Option<u64> {
 /// The address of the async ids in these mappings, if there are some; nothing if it cannot be told.
 fn ids_in(memory: &dyn Memory, mappings: &[&Mapping]) -> Option<Option<u64>> {
     const CHUNK: u64 = 1 << 20;
+    /// Descriptions that are followed: a process may be full of them.
+    const MOST_DESCRIBED: u32 = 65_536;
+    let mut described_left = MOST_DESCRIBED;
     let mut found = None;
     let mut left = MOST_BYTES;
     let mut chunk = vec![0; (CHUNK + DESCRIPTION_BYTES) as usize];
@@ -244,6 +247,7 @@ fn ids_in(memory: &dyn Memory, mappings: &[&Mapping]) -> Option<Option<u64>> {
                 return None;
             }
             for (_, address) in described(bytes).take_while(|(place, _)| *place < CHUNK as usize) {
+                described_left = described_left.checked_sub(1)?;
                 if !is_array_of_ids(memory, address) {
                     continue;
                 }
@@ -352,6 +356,19 @@ mod tests {
         assert_eq!(ids(&memory, &[empty, other("/a/file", rest.range)]), None);
         // Memory that is not there.
         assert_eq!(ids(&memory, &heap(1 << 40)), None);
+    }
+
+    #[test]
+    fn a_process_that_is_full_of_descriptions_is_not_searched_to_its_end() {
+        let mut memory = Fake(HEAP, vec![0; 4 << 20]);
+        memory.describe(HEAP, HEAP + (4 << 20) - 64, [0.0, 0.0, 7.0, -1.0]);
+        assert!(ids(&memory, &heap(4 << 20)).is_some());
+        for index in 1..70_000 {
+            for (at, word) in [0x10_0000, 4, 0, HEAP].into_iter().enumerate() {
+                memory.set(HEAP + 32 * index + 8 * at as u64, word);
+            }
+        }
+        assert_eq!(ids(&memory, &heap(4 << 20)), None);
     }
 
     #[test]
