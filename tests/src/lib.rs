@@ -6,6 +6,7 @@ pub mod programs;
 pub mod receiver;
 
 use std::{
+    collections::BTreeSet,
     fs,
     path::{Path, PathBuf},
     process::{Child, Command, ExitStatus, Stdio},
@@ -171,6 +172,26 @@ impl Agent {
     /// Its process.
     pub fn pid(&self) -> u32 {
         self.child.id()
+    }
+
+    /// The entries of its map of this name, as bpftool shows them. Other agents may have maps of that name too.
+    pub fn map(&self, name: &str) -> String {
+        let list = |arguments: &[&str]| -> Vec<u8> {
+            let output =
+                Command::new("bpftool").arg("--json").args(arguments).output().expect("bpftool runs");
+            assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+            output.stdout
+        };
+        let maps: Value = serde_json::from_slice(&list(&["map", "show"])).expect("JSON");
+        let own: BTreeSet<u64> = fs::read_dir(format!("/proc/{}/fdinfo", self.pid()))
+            .expect("it runs")
+            .filter_map(|entry| fs::read_to_string(entry.ok()?.path()).ok())
+            .filter_map(|info| info.lines().find_map(|it| it.strip_prefix("map_id:")?.trim().parse().ok()))
+            .collect();
+        let is_it =
+            |map: &&Value| map["name"] == name && map["id"].as_u64().is_some_and(|id| own.contains(&id));
+        let map = maps.as_array().into_iter().flatten().find(is_it).expect("a map of its own");
+        String::from_utf8(list(&["map", "dump", "id", &map["id"].to_string()])).expect("UTF-8")
     }
 
     /// The socket on which it answers.

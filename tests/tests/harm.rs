@@ -80,7 +80,7 @@ fn nothing_that_a_client_or_a_server_can_see_changes_but_for_the_header() {
             wait_until(reason, || agent.count(reason) > 0);
         }
         assert_counted_for_python(&agent.status());
-        wait_until("an empty map", || sockets_in_the_map() == 0);
+        wait_until("an empty map", || sockets_in_the_map(&agent) == 0);
         agent.stop();
         with
     });
@@ -123,8 +123,8 @@ fn assert_counted_for_python(status: &Value) {
 }
 
 /// How many sockets are in the map of those whose messages may get headers.
-fn sockets_in_the_map() -> usize {
-    let text = run(Command::new("bpftool").args(["--json", "map", "dump", "name", "SOCKETS"]));
+fn sockets_in_the_map(agent: &Agent) -> usize {
+    let text = agent.map("SOCKETS");
     let entries: Value = serde_json::from_str(&text).unwrap_or_else(|error| panic!("{error}: {text}"));
     entries.as_array().unwrap_or_else(|| panic!("{text}")).len()
 }

@@ -57,17 +57,16 @@ fn only_sockets_of_traced_processes_are_in_the_map() {
     wait_until("both connections", || traced.1.exists() && stranger.1.exists());
     let cookie =
         |path: &PathBuf| -> u64 { fs::read_to_string(path).expect("a cookie").parse().expect("a number") };
-    assert!(is_in_the_map(cookie(&traced.1)));
-    assert!(!is_in_the_map(cookie(&stranger.1)));
+    assert!(is_in_the_map(&agent, cookie(&traced.1)));
+    assert!(!is_in_the_map(&agent, cookie(&stranger.1)));
     agent.stop();
 }
 
 /// Whether the socket of this cookie is in the map of sockets whose messages may get headers.
-fn is_in_the_map(cookie: u64) -> bool {
+fn is_in_the_map(agent: &Agent, cookie: u64) -> bool {
     // As bpftool shows keys: bytes, the lowest first.
     let bytes = cookie.to_le_bytes().map(|byte| format!("\"0x{byte:02x}\"")).join(",");
-    let map = run(Command::new("bpftool").args(["--json", "map", "dump", "name", "SOCKETS"]));
-    map.contains(&bytes)
+    agent.map("SOCKETS").contains(&bytes)
 }
 
 #[test]
@@ -89,7 +88,7 @@ fn a_socket_that_waits_leaves_the_map_whatever_another_program_does_with_its_cal
     assert_eq!(found, "True");
     let cookie = cookie.parse().expect("a number");
     wait_until("the ledger", || agent.count("headers.in_use") == 2);
-    wait_until("it leaves", || !is_in_the_map(cookie));
+    wait_until("it leaves", || !is_in_the_map(&agent, cookie));
     drop(client.0.stdin.take());
     assert!(client.0.wait().expect("it ends").success());
     agent.stop();

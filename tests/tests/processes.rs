@@ -236,10 +236,7 @@ fn the_kernel_forgets_how_a_process_works_when_that_ends_though_the_agent_does_n
     let agent = Agent::start(&["--pid", &pid.to_string(), "--output", "none", "--propagation", "headers"]);
     // As bpftool shows keys: bytes, the lowest first.
     let key = pid.to_le_bytes().map(|byte| format!("\"0x{byte:02x}\"")).join(",");
-    let is_known = || {
-        let map = Command::new("bpftool").args(["--json", "map", "dump", "name", "PROFILES"]).output();
-        String::from_utf8(map.expect("bpftool runs").stdout).expect("UTF-8").contains(&key)
-    };
+    let is_known = || agent.map("PROFILES").contains(&key);
     wait_until("its profile is known", is_known);
     agent.signal(libc::SIGSTOP);
     drop(program);

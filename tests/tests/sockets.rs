@@ -432,6 +432,27 @@ fn traffic_without_sense_loses_no_first_record() {
 }
 
 #[test]
+fn connections_that_are_reset_while_their_first_bytes_are_read_end() {
+    let script = root().join("tests/apps/raw/resets.py").display().to_string();
+    let port = free_port();
+    let run = |role: &str| {
+        let mut command = Command::new(PYTHON);
+        command.args([&script, role, &port.to_string()]);
+        command
+    };
+    let server = Program::start_quiet("resets", port, |_| run("server"));
+    let receiver = Receiver::start();
+    let agent = Agent::tracing(&[server.pid()], &receiver);
+    let count = if is_slow() { "1000" } else { "15000" };
+    let clients = [(); 2].map(|()| run("client").arg(count).spawn().expect("a client"));
+    for mut client in clients {
+        assert!(client.wait().expect("our child").success());
+    }
+    agent.wait_for("an idle agent", |status| status["connections"] == 0);
+    agent.stop();
+}
+
+#[test]
 fn connections_that_are_not_established_are_counted_by_process_and_reason() {
     let folder = Folder::new();
     let begin = folder.file("begin");

@@ -13,7 +13,7 @@ use crate::{
     agent::status::{ServiceStatus, StatusReport},
     kernel::{DataHooks, FLOOR, LoadedPrograms, PRE_SEND, Switches, TRACEPOINTS, parse_version},
     outside::escaped,
-    process::{capabilities, execution::continues, facts::Proc, plan_finder},
+    process::{capabilities, execution::continues, facts::Proc, task_finder},
 };
 
 /// How a check came out.
@@ -337,7 +337,7 @@ fn explain_in(lines: &mut Vec<String>, pid: u32, proc: &Proc, agent: Option<&Sta
     let ports = proc.listening_ports(pid).unwrap_or_default();
     lines.push(format!("Process {pid} is {} (parent {}).", escaped(&facts.exe), facts.parent));
     lines.extend(
-        plan_finder::task_program(proc, pid, &facts.exe)
+        task_finder::task_program(proc, pid, &facts.exe)
             .map(|program| escaped(&program.explain()).into_owned()),
     );
     if !ports.is_empty() {

@@ -340,7 +340,7 @@ pub struct CloseRecord {
     pub time_ns: u64,
     /// Sequence number behind the last byte written.
     pub send_end: u32,
-    /// Sequence number behind the last byte read.
+    /// Sequence number behind the last byte read; a FIN that was read is no byte.
     pub receive_end: u32,
 }
 

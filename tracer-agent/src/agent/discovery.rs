@@ -23,9 +23,10 @@ use crate::{
         execution::{continues, is_of_multiprocessing},
         facts::{Proc, ProcessFacts, ProcessStat},
         holders::is_init,
-        plan_finder::PlanFinder,
         selector::{Decision, Selectors},
+        task_finder::{Search, TaskFinder},
     },
+    task_runtime::TaskRuntime,
     trace_context::sample::SamplingConfig,
 };
 
@@ -33,7 +34,7 @@ use crate::{
 pub struct Discovery {
     proc: Proc,
     describer: Describer,
-    plans: PlanFinder,
+    tasks: TaskFinder,
     selectors: Selectors,
     selection: SelectionSwitch,
     own_pid: u32,
@@ -150,7 +151,7 @@ impl Discovery {
     fn of(proc: Proc, selectors: Selectors, selection: SelectionSwitch) -> Self {
         Self {
             describer: Describer::new(&proc),
-            plans: PlanFinder::new(&proc),
+            tasks: TaskFinder::new(&proc),
             proc,
             selectors,
             selection,
@@ -458,13 +459,13 @@ impl Discovery {
 
     /// Tells how tasks are read, where that took a search.
     pub fn tell_plans(&mut self, tell: &mut dyn Tell) {
-        while let Some((pid, tasks)) = self.plans.found() {
+        while let Some((pid, tasks)) = self.tasks.found() {
             tell.tell(Input::Tasks { pid, tasks: &tasks });
         }
     }
 
     fn forget(&mut self, pid: u32) {
-        self.plans.forget(pid);
+        self.tasks.forget(pid);
         self.alive.remove(&pid);
         self.serving.remove(pid);
     }
@@ -473,7 +474,7 @@ impl Discovery {
         let event = Input::Event(Event::Exec(*exec));
         let process = &exec.process;
         let pid = process.pid;
-        self.plans.forget(pid);
+        self.tasks.forget(pid);
         if pid == self.own_pid {
             return;
         }
@@ -561,7 +562,11 @@ impl Discovery {
         tracing::debug!(pid, exe = facts.exe, "traced");
         let rule = rule.and_then(|rule| self.selectors.service_name(rule));
         tell.tell(Input::Facts { facts: &facts, rule });
-        self.plans.ask(&facts);
+        self.tasks.forget(pid);
+        // Of the others it is known by now, or once they serve.
+        if facts.tasks.as_ref().is_some_and(|tasks| tasks.runtime == TaskRuntime::Node && !tasks.is_read) {
+            self.tasks.ask(pid, Search::Node);
+        }
         let ports = self.proc.listening_ports(pid).unwrap_or_default();
         if !ports.is_empty() {
             tell.tell(Input::Listening { pid, ports: &ports });

@@ -10,7 +10,10 @@ use crate::{
     exchange::{ConnectionFacts, Direction},
     kernel::{CapturePolicies, TaskPlans, propagation::Propagation},
     pipeline::Feedback,
-    process::{facts::Proc, task_finder::TaskFinder},
+    process::{
+        facts::Proc,
+        task_finder::{Search, TaskFinder},
+    },
 };
 
 /// Hands what the pipeline has learned to the maps of the kernel programs.
@@ -113,13 +116,13 @@ impl Feedback for KernelFeedback {
     }
 
     fn find_tasks(&mut self, pid: u32, thread: u32) {
-        self.finder.ask(pid, thread);
+        self.finder.ask(pid, Search::Python { thread });
     }
 
     fn tick(&mut self) {
-        while let Some((pid, plan)) = self.finder.take() {
+        while let Some((pid, program)) = self.finder.found() {
             if let Some(tasks) = &mut self.tasks {
-                tasks.set(pid, Some(&plan));
+                tasks.set(pid, program.plan.as_ref());
             }
         }
         if let Some(propagation) = &mut self.propagation {

@@ -41,6 +41,8 @@ pub(super) struct Transport {
 impl Transport {
     /// How long a connection that the kernel has closed waits for its process to read the rest.
     const UNREAD_LINGER_NS: u64 = 10_000_000_000;
+    /// How long it waits for the record of a call that moved bytes and has not ended: its thread may not have run since.
+    const BEHIND_LINGER_NS: u64 = 2_000_000_000;
     /// Ranges of the received stream whose arrival is remembered.
     const MAX_ARRIVALS: usize = 64;
 
@@ -172,11 +174,10 @@ impl Transport {
     }
 
     /// Whether bytes were moved before the end whose record has not come: the kernel may close a connection within
-    /// the system call that moves its last ones. A FIN counts as a byte: one that was sent after the sending half was
-    /// closed, and one that was read.
+    /// the system call that moves its last ones. A FIN that was sent after the sending half was closed counts as a byte.
     pub(super) fn is_behind(&self) -> bool {
         let Some(gone) = &self.gone else { return false };
-        let fins = [true, self.is_send_closed];
+        let fins = [false, self.is_send_closed];
         let next = self.duplex.next();
         BOTH.map(Direction::index).into_iter().any(|at| next[at] + u64::from(fins[at]) < gone.ends[at])
     }
@@ -192,12 +193,16 @@ impl Transport {
         linger_ns: u64,
     ) -> bool {
         let Some(gone) = &self.gone else { return false };
-        // A reset comes while a send causes it: its record follows, whatever the connection speaks.
-        let waits = waits || matches!(gone.end, End::Reset) && self.is_behind();
+        // A reset comes while a call moves bytes: its record follows, whatever the connection speaks.
+        let is_behind = matches!(gone.end, End::Reset) && self.is_behind();
         // What is there may still be read; nothing tells when the process lets go of it.
         let is_unread = gone.unread && !(serves && last_ns >= gone.at_ns);
-        let linger_ns = if is_unread { Self::UNREAD_LINGER_NS } else { linger_ns };
-        !(waits || is_unread) || now_ns.saturating_sub(gone.at_ns.max(last_ns)) >= linger_ns
+        let linger_ns = match (is_unread, is_behind) {
+            (true, _) => Self::UNREAD_LINGER_NS,
+            (false, true) => Self::BEHIND_LINGER_NS,
+            (false, false) => linger_ns,
+        };
+        !(waits || is_unread || is_behind) || now_ns.saturating_sub(gone.at_ns.max(last_ns)) >= linger_ns
     }
 
     /// Whether the kernel has closed it before the process had read all that came.

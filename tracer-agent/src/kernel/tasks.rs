@@ -25,6 +25,8 @@ pub struct TaskPlans {
     plans: HashMap<MapData, u32, [u64; PLAN_WORDS + 1]>,
     /// The plans that are in the map.
     known: FxHashMap<u32, TaskPlan>,
+    /// The map was full, and that was said.
+    was_full: bool,
 }
 
 impl TaskPlans {
@@ -32,7 +34,7 @@ impl TaskPlans {
         let planned = Words::map(map(ebpf, "PLANNED")?, SELECTION_WORDS)?;
         let followed = Words::map(map(ebpf, "FOLLOWED")?, SELECTION_WORDS)?;
         let plans = take(ebpf, "PLANS").and_then(|map| HashMap::try_from(map).map_err(load_error))?;
-        Ok(Self { planned, followed, plans, known: FxHashMap::default() })
+        Ok(Self { planned, followed, plans, known: FxHashMap::default(), was_full: false })
     }
 
     /// The tasks of a process are read so, or no longer.
@@ -46,8 +48,14 @@ impl TaskPlans {
             }
             return;
         };
-        // A full map leaves the process without a plan.
-        if self.plans.insert(pid, words(plan), 0).is_ok() {
+        let inserted = self.plans.insert(pid, words(plan), 0);
+        if let Err(error) = &inserted
+            && !std::mem::replace(&mut self.was_full, true)
+        {
+            let processes = self.known.len();
+            tracing::warn!(pid, %error, processes, "no more processes can have their tasks read");
+        }
+        if inserted.is_ok() {
             self.known.insert(pid, *plan);
             self.planned.set_bits(word, bit);
             match plan {

@@ -16,7 +16,6 @@ pub mod launch;
 pub(crate) mod name;
 mod named_file;
 mod node;
-pub mod plan_finder;
 mod python;
 mod runtime;
 pub mod selector;

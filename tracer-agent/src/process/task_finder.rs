@@ -1,115 +1,250 @@
-//! Looks again for how the tasks of processes are read, on a thread of its own: what runs the tasks of a process may be
-//! loaded after the process was selected.
+//! Looks for how the tasks of processes are read, on a thread of its own: it takes a search of their memory, and memory
+//! may be on a file system that does not answer, or be given page by page by another program (`userfaultfd`).
 
 #![forbid(unsafe_code)]
 
 use std::{
-    sync::mpsc,
+    sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
 };
 
 use rustc_hash::FxHashMap;
 use tracer_common::TaskPlan;
 
-use super::facts::Proc;
+use super::{facts::Proc, node, tasks::TaskProgram};
+use crate::task_runtime::TaskRuntime;
 
-/// Finds plans of processes.
+/// What is looked for in a process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Search {
+    /// Where CPython keeps its tasks, now: this thread serves. 0 if none is known to.
+    Python {
+        /// Its number.
+        thread: u32,
+    },
+    /// Where Node keeps the ids of its callbacks: now, and a few times later, since a process that has just started has
+    /// nothing to find.
+    Node,
+}
+
+impl Search {
+    /// When a process is looked at, after it was asked for.
+    fn looks_ms(self) -> &'static [u64] {
+        match self {
+            Self::Python { .. } => &[0],
+            Self::Node => &[50, 200, 500, 1500, 4000, 10_000, 30_000, 120_000, 600_000],
+        }
+    }
+
+    fn look(self, proc: &Proc, pid: u32) -> Option<TaskProgram> {
+        let found = match self {
+            Self::Python { thread } => proc.python(pid, &proc.exe(pid).ok()?.0, thread)?,
+            Self::Node => {
+                let plan = node::plan(proc, pid).map(TaskPlan::Node);
+                let plan = plan.inspect_err(|why| tracing::debug!(pid, %why, "its event loop is not read"));
+                TaskProgram::new(TaskRuntime::Node, String::new(), plan.ok())
+            }
+        };
+        found.is_read.then_some(found)
+    }
+}
+
+/// What a process runs, if that has tasks of its own, with the plan also if it takes a search.
+pub fn task_program(proc: &Proc, pid: u32, exe: &str) -> Option<TaskProgram> {
+    let told = proc.task_program(pid, exe)?;
+    match told.runtime {
+        TaskRuntime::Node => Some(Search::Node.look(proc, pid).unwrap_or(told)),
+        _ => Some(told),
+    }
+}
+
+/// Finds how tasks are read, and gives it out when it is found.
 #[derive(Debug)]
 pub struct TaskFinder {
     proc: Proc,
-    /// The thread that is asked; none before the first question.
-    reader: Option<mpsc::SyncSender<Question>>,
-    answers: (mpsc::Sender<Answer>, mpsc::Receiver<Answer>),
-    /// By process, the number of its last question.
-    wanted: FxHashMap<u32, u64>,
-    asked: u64,
-    /// Since when the thread owes an answer.
-    waits_since: Option<Instant>,
-    /// Threads that were started.
-    threads: usize,
+    patience: Duration,
+    shared: Arc<Shared>,
+    /// By process, its last question: what earlier ones find is void.
+    asked: FxHashMap<u32, u64>,
+    questions: u64,
+}
+
+#[derive(Debug, Default)]
+struct Shared {
+    state: Mutex<State>,
+    changed: Condvar,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    waiting: Vec<Question>,
+    found: Vec<(u64, u32, Option<TaskProgram>)>,
+    /// The thread that looks; 0 if there is none. Threads that were left have lower numbers.
+    looker: u64,
+    /// Whom it looks at, and since when.
+    looks_at: Option<(u32, Instant)>,
+    /// Threads that were left and have not ended.
+    left: usize,
+    is_closed: bool,
 }
 
 #[derive(Debug)]
 struct Question {
     number: u64,
     pid: u32,
-    /// A thread that serves.
-    thread: u32,
+    start_ticks: u64,
+    search: Search,
+    since: Instant,
+    looks: usize,
 }
 
-#[derive(Debug)]
-struct Answer {
-    number: u64,
-    pid: u32,
-    plan: Option<TaskPlan>,
+impl Question {
+    fn due(&self) -> Instant {
+        self.since + Duration::from_millis(self.search.looks_ms()[self.looks])
+    }
+}
+
+impl Shared {
+    /// A thread that panicked has left a state that holds.
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 impl TaskFinder {
-    /// Questions that wait: of more, the last are not answered.
-    const MOST: usize = 256;
-    /// A thread that takes longer is left: memory of a process may be on a file system that does not answer.
-    const PATIENCE: Duration = Duration::from_secs(2);
-    /// Threads that are started: when so many are left, nothing is found any more.
-    const MOST_THREADS: usize = 8;
+    /// Processes that wait to be looked at; more are not.
+    const MOST_WAITING: usize = 4096;
+    /// Much longer than one look takes. A thread that takes longer is left.
+    const PATIENCE: Duration = Duration::from_secs(5);
+    /// Threads that are left. When there are so many, nothing is found until one goes on.
+    const MOST_LEFT: usize = 8;
 
     /// A finder for the processes of a proc file system.
     pub fn new(proc: &Proc) -> Self {
-        let (proc, wanted) = (proc.clone(), FxHashMap::default());
-        Self { proc, reader: None, answers: mpsc::channel(), wanted, asked: 0, waits_since: None, threads: 0 }
+        let (shared, asked) = (Arc::default(), FxHashMap::default());
+        Self { proc: proc.clone(), patience: Self::PATIENCE, shared, asked, questions: 0 }
     }
 
-    /// A thread of a process serves: the tasks of the process may be readable by now.
-    pub fn ask(&mut self, pid: u32, thread: u32) {
-        if self.waits_since.is_some_and(|since| since.elapsed() > Self::PATIENCE) {
-            (self.reader, self.waits_since) = (None, None);
+    /// Looks for how the tasks of a process are read, and no longer for what was asked before.
+    pub fn ask(&mut self, pid: u32, search: Search) {
+        self.forget(pid);
+        // It is gone, or the pid is another's from now on: who asks will be told.
+        let Ok(stat) = self.proc.stat(pid) else { return };
+        self.questions += 1;
+        let (number, start_ticks, since) = (self.questions, stat.start_ticks, Instant::now());
+        let mut state = self.shared.lock();
+        if state.waiting.len() >= Self::MOST_WAITING {
+            drop(state);
+            tracing::warn!(
+                pid,
+                "too many processes wait to be looked at: the tasks of this one are not read"
+            );
+            return;
         }
-        if self.reader.is_none() && self.threads < Self::MOST_THREADS {
-            self.reader = self.start();
-            self.threads += 1;
+        state.waiting.push(Question { number, pid, start_ticks, search, since, looks: 0 });
+        self.asked.insert(pid, number);
+        if state.looker == 0 {
+            self.start(&mut state);
         }
-        self.asked += 1;
-        let question = Question { number: self.asked, pid, thread };
-        if self.reader.as_ref().is_some_and(|reader| reader.try_send(question).is_ok()) {
-            self.wanted.insert(pid, self.asked);
-            self.waits_since.get_or_insert_with(Instant::now);
-        }
+        drop(state);
+        self.shared.changed.notify_all();
     }
 
-    /// What is found for a process by questions so far holds no more.
+    /// A process has ended, or runs another program.
     pub fn forget(&mut self, pid: u32) {
-        self.wanted.remove(&pid);
+        if self.asked.remove(&pid).is_some() {
+            self.shared.lock().waiting.retain(|question| question.pid != pid);
+        }
     }
 
-    /// A plan that was found since the last call, and its process.
-    pub fn take(&mut self) -> Option<(u32, TaskPlan)> {
-        while let Ok(Answer { number, pid, plan }) = self.answers.1.try_recv() {
-            self.waits_since = (number < self.asked).then(Instant::now);
-            if self.wanted.get(&pid).is_some_and(|wanted| *wanted == number) {
-                self.wanted.remove(&pid);
-                if let Some(plan) = plan {
-                    return Some((pid, plan));
+    /// What was found next, and in which process.
+    pub fn found(&mut self) -> Option<(u32, TaskProgram)> {
+        if self.asked.is_empty() {
+            return None;
+        }
+        self.leave_stuck();
+        loop {
+            let (number, pid, program) = self.shared.lock().found.pop()?;
+            if self.asked.get(&pid) == Some(&number) {
+                self.asked.remove(&pid);
+                if let Some(program) = program {
+                    return Some((pid, program));
                 }
             }
         }
-        None
     }
 
-    fn start(&self) -> Option<mpsc::SyncSender<Question>> {
-        let (questions, inbox) = mpsc::sync_channel::<Question>(Self::MOST);
-        let (proc, answers) = (self.proc.clone(), self.answers.0.clone());
-        let run = move || {
-            for Question { number, pid, thread } in inbox {
-                let exe = proc.exe(pid).ok();
-                let found = exe.and_then(|(exe, _)| proc.python(pid, &exe, thread));
-                let plan = found.and_then(|program| program.plan);
-                // Who asked may be gone.
-                if answers.send(Answer { number, pid, plan }).is_err() {
-                    return;
-                }
-            }
+    /// Another thread goes on in place of one that takes too long.
+    fn leave_stuck(&self) {
+        let mut state = self.shared.lock();
+        let is_stuck = |(_, since): &(u32, Instant)| since.elapsed() > self.patience;
+        let Some((pid, _)) = state.looks_at.filter(is_stuck) else { return };
+        if state.left >= Self::MOST_LEFT {
+            return;
+        }
+        if self.start(&mut state) {
+            state.left += 1;
+        }
+        drop(state);
+        tracing::warn!(pid, "the memory of this process cannot be read in time: its tasks are not read");
+    }
+
+    /// Starts a thread, in place of the one that looks now. Returns whether it runs.
+    fn start(&self, state: &mut State) -> bool {
+        let number = state.looker + 1;
+        let (proc, shared) = (self.proc.clone(), Arc::clone(&self.shared));
+        let thread = std::thread::Builder::new().name("tracer-tasks".to_owned());
+        let started = thread.spawn(move || look(&proc, &shared, number));
+        match &started {
+            Ok(_) => (state.looker, state.looks_at) = (number, None),
+            Err(error) => tracing::warn!(%error, "no thread looks for how tasks are read"),
+        }
+        started.is_ok()
+    }
+}
+
+impl Drop for TaskFinder {
+    fn drop(&mut self) {
+        self.shared.lock().is_closed = true;
+        self.shared.changed.notify_all();
+    }
+}
+
+/// Looks at processes until the finder is gone, or has left this thread.
+fn look(proc: &Proc, shared: &Shared, me: u64) {
+    const LONG: Duration = Duration::from_secs(3600);
+    let mut state = shared.lock();
+    while !state.is_closed {
+        let now = Instant::now();
+        let next = (0..state.waiting.len()).min_by_key(|index| state.waiting[*index].due());
+        let due = next.map_or(now + LONG, |index| state.waiting[index].due());
+        let Some(index) = next.filter(|_| due <= now) else {
+            let waited = shared.changed.wait_timeout(state, due - now);
+            state = waited.unwrap_or_else(PoisonError::into_inner).0;
+            continue;
         };
-        std::thread::Builder::new().name("tracer-tasks".to_owned()).spawn(run).ok()?;
-        Some(questions)
+        let mut question = state.waiting.swap_remove(index);
+        state.looks_at = Some((question.pid, now));
+        drop(state);
+        question.looks += 1;
+        let Question { number, pid, start_ticks, search, looks, .. } = question;
+        // The pid may be another's by now, or before the end.
+        let is_same = || proc.stat(pid).is_ok_and(|stat| stat.start_ticks == start_ticks);
+        let found = is_same().then(|| search.look(proc, pid)).flatten();
+        let is_there = is_same();
+        state = shared.lock();
+        if state.looker != me {
+            state.left -= 1;
+            return;
+        }
+        state.looks_at = None;
+        let is_last = found.is_some() || !is_there || looks == search.looks_ms().len();
+        if is_last {
+            tracing::debug!(pid, looks, is_read = found.is_some() && is_there, "looked at its tasks");
+            state.found.push((number, pid, found.filter(|_| is_there)));
+        } else {
+            state.waiting.push(question);
+        }
     }
 }
 
@@ -119,10 +254,20 @@ mod tests {
 
     use super::*;
 
-    fn wait_for_thread(finder: &mut TaskFinder) {
+    /// A proc file system with one process whose start is known, removed by the caller.
+    fn fake(name: &str) -> PathBuf {
+        let root = std::env::temp_dir().join(format!("tracer-finder-{}-{name}", std::process::id()));
+        fs::create_dir_all(root.join("7")).expect("created");
+        fs::write(root.join("7/stat"), "7 (x) S 3 7 7 0 0 0 0 0 0 0 0 0 0 0 0 0 1 0 99 0").expect("written");
+        std::os::unix::fs::symlink("/usr/bin/python3.11", root.join("7/exe")).expect("linked");
+        root
+    }
+
+    /// Waits until something holds.
+    fn wait_until(mut holds: impl FnMut() -> bool) {
         let begin = Instant::now();
-        while finder.waits_since.is_some() && begin.elapsed() < Duration::from_secs(10) {
-            assert_eq!(finder.take(), None);
+        while !holds() {
+            assert!(begin.elapsed() < Duration::from_secs(10), "it does not come to hold");
             std::thread::sleep(Duration::from_millis(1));
         }
     }
@@ -130,26 +275,54 @@ mod tests {
     #[test]
     fn a_process_that_is_gone_has_no_plan() {
         let mut finder = TaskFinder::new(&Proc::at(&PathBuf::from("/nowhere")));
-        finder.ask(7, 0);
-        wait_for_thread(&mut finder);
-        assert!(finder.waits_since.is_none() && finder.wanted.is_empty());
+        finder.ask(7, Search::Node);
+        assert!(finder.asked.is_empty() && finder.found().is_none());
     }
 
     #[test]
-    fn a_thread_that_does_not_answer_is_left() {
-        let root = std::env::temp_dir().join(format!("tracer-finder-{}", std::process::id()));
-        fs::create_dir_all(root.join("7")).expect("created");
-        std::os::unix::fs::symlink("/usr/bin/python3.11", root.join("7/exe")).expect("linked");
+    fn a_process_in_which_nothing_is_found_is_looked_at_once_or_again() {
+        let root = fake("nothing");
+        let mut finder = TaskFinder::new(&Proc::at(&root));
+        finder.ask(7, Search::Python { thread: 0 });
+        wait_until(|| finder.found().is_none() && finder.asked.is_empty());
+        finder.ask(7, Search::Node);
+        wait_until(|| finder.shared.lock().waiting.first().is_some_and(|question| question.looks == 2));
+        // Another process has the pid.
+        fs::write(root.join("7/stat"), "7 (x) S 3 7 7 0 0 0 0 0 0 0 0 0 0 0 0 0 1 0 98 0").expect("written");
+        wait_until(|| finder.found().is_none() && finder.asked.is_empty());
+        finder.ask(7, Search::Node);
+        finder.forget(7);
+        assert!(finder.asked.is_empty() && finder.shared.lock().waiting.is_empty());
+        let shared = Arc::downgrade(&finder.shared);
+        drop(finder);
+        wait_until(|| shared.strong_count() == 0);
+        fs::remove_dir_all(root).expect("removed");
+    }
+
+    #[test]
+    fn threads_that_are_stuck_are_left_and_end_when_they_go_on() {
+        let root = fake("stuck");
         // Who opens it waits for a writer.
         let mode = rustix::fs::Mode::from_raw_mode(0o600);
         rustix::fs::mknodat(rustix::fs::CWD, root.join("7/maps"), rustix::fs::FileType::Fifo, mode, 0)
             .expect("a pipe");
         let mut finder = TaskFinder::new(&Proc::at(&root));
-        for _ in 0..2 * TaskFinder::MOST_THREADS {
-            finder.ask(7, 0);
-            finder.waits_since = Instant::now().checked_sub(2 * TaskFinder::PATIENCE);
+        finder.patience = Duration::ZERO;
+        let looks = |finder: &TaskFinder| finder.shared.lock().looks_at.is_some();
+        for left in 0..2 * TaskFinder::MOST_LEFT {
+            finder.ask(7, Search::Python { thread: 0 });
+            wait_until(|| looks(&finder));
+            std::thread::sleep(Duration::from_millis(1));
+            assert!(finder.found().is_none());
+            assert_eq!(finder.shared.lock().left, TaskFinder::MOST_LEFT.min(left + 1));
         }
-        assert_eq!(finder.threads, TaskFinder::MOST_THREADS);
+        // The file system answers again.
+        let shared = Arc::clone(&finder.shared);
+        wait_until(|| {
+            drop(fs::OpenOptions::new().write(true).open(root.join("7/maps")));
+            shared.lock().left == 0
+        });
+        drop(finder);
         fs::remove_dir_all(root).expect("removed");
     }
 }

@@ -7,12 +7,17 @@ use tracer_common::{KernelCounter, Kind, OPEN_BIRTH, OPEN_CLIENT, OPEN_CLOSED, O
 use crate::{
     connection::{AF_INET6, Connection, has_sent_fin, state},
     memory::{
+        atomic::set_half,
         layout::{load, offset},
         words::{clear, counted},
     },
     ring::{count, reserve, submit_flags},
     select::Current,
 };
+
+/// The errors of a connection that the peer has reset.
+const ECONNRESET: i32 = 104;
+const EPIPE: i32 = 32;
 
 /// Outputs the open record of a connection once, before its first data record. `position` and `receiving` describe the
 /// system call that causes the record.
@@ -96,7 +101,14 @@ pub(crate) unsafe fn announce(
         // From here on the end is told, behind this record. An end before found no announced connection, and nothing
         // will tell it again.
         connection.flags |= Connection::ANNOUNCED;
-        if i32::from(load::<u8>(sk, offset!(sock_state))) == state::CLOSE {
+        // Whoever tells the end reads the mark later than we read the state, or has set the state: no CPU may swap the two.
+        set_half(&raw mut connection.zero_behind, 0);
+        // A reset sets the error first. It calls the program that tells the end before it sets the state.
+        let (is_closed, error) = (
+            i32::from(load::<u8>(sk, offset!(sock_state))) == state::CLOSE,
+            load::<i32>(sk, offset!(sock_err)),
+        );
+        if is_closed || matches!(error, ECONNRESET | EPIPE) {
             record.flags |= OPEN_CLOSED;
         }
     }

@@ -29,7 +29,10 @@ use crate::{
         pressure::send_failed,
     },
     ring::{count, reserve, submit_flags},
-    runtime::{CONTINUES, OTHER, Part, has_plan, is_followed, tracer_loop_task, tracer_task},
+    runtime::{
+        CONTINUES, IS_CLIENT, OTHER, has_plan, is_followed, tracer_loop_task, tracer_received_task,
+        tracer_sent_task,
+    },
     select::Current,
 };
 
@@ -73,7 +76,7 @@ pub(crate) unsafe fn moved<const HOOK: u8>(sk: *mut c_void, ret: i32, flags: i32
             if ret > 0 {
                 count_other(sk);
                 if direction == RECEIVE && is_followed(current) {
-                    tracer_task(OTHER, bpf_ktime_get_ns(), 0);
+                    tracer_received_task(OTHER, bpf_ktime_get_ns(), 0);
                 }
             }
             return;
@@ -154,11 +157,15 @@ pub(crate) unsafe fn moved<const HOOK: u8>(sk: *mut c_void, ret: i32, flags: i32
             let begins = header.flags & FLAG_TURN != 0 || connection.budget == HEAD_BUDGET - 1;
             if begins || direction == RECEIVE && is_followed(current) {
                 let continues = if header.flags & FLAG_TURN == 0 { CONTINUES } else { 0 };
-                let part = Part::of(direction, connection.is_outgoing()) as u64;
-                header.task = tracer_task(part | continues, now, connection.number);
-                if HOOK == SEND && header.task == 0 {
-                    header.task = tracer_loop_task(u64::from(connection.is_outgoing()), now);
-                }
+                let how = continues | if connection.is_outgoing() { IS_CLIENT } else { 0 };
+                header.task = if direction == RECEIVE {
+                    tracer_received_task(how, now, connection.number)
+                } else {
+                    match tracer_sent_task(how, now, connection.number) {
+                        0 => tracer_loop_task(how, now),
+                        task => task,
+                    }
+                };
             }
         }
         let discarded = flags & MSG_TRUNC != 0 && direction == RECEIVE;

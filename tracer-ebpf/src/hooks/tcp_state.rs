@@ -125,7 +125,8 @@ unsafe fn closing(sk: *mut c_void, old: i32, what: u8) {
         connection.settle_push(written);
         let copied: u32 = load(tcp, offset!(tcp_sock_copied_seq));
         let there = load::<u32>(tcp, offset!(tcp_sock_rcv_nxt)).wrapping_sub(copied);
-        let unread = if there > u32::from(has_received_fin(sk)) { CLOSE_UNREAD } else { 0 };
+        let has_fin = has_received_fin(sk);
+        let unread = if there > u32::from(has_fin) { CLOSE_UNREAD } else { 0 };
         // `LAST_ACK` comes behind the peer's end of the stream.
         let early = if is_let_go(sk) && old != state::LAST_ACK { CLOSE_EARLY } else { 0 };
         entry.write(CloseRecord {
@@ -136,7 +137,8 @@ unsafe fn closing(sk: *mut c_void, old: i32, what: u8) {
             connection: connection.number,
             time_ns: bpf_ktime_get_ns(),
             send_end: written.wrapping_sub(connection.inserted),
-            receive_end: copied,
+            // Whoever has read everything has read the FIN too.
+            receive_end: copied.wrapping_sub(u32::from(has_fin && there == 0)),
         });
         connection.lost = 0;
         entry.submit(submit_flags(false));

@@ -59,17 +59,6 @@ pub(crate) enum Part {
 }
 
 impl Part {
-    /// The part that the first bytes of a turn are.
-    #[inline(always)]
-    pub(crate) fn of(direction: u8, is_client: bool) -> Self {
-        match (direction == SEND, is_client) {
-            (false, false) => Self::ServerRequest,
-            (true, false) => Self::ServerResponse,
-            (true, true) => Self::ClientRequest,
-            (false, true) => Self::ClientResponse,
-        }
-    }
-
     #[inline(always)]
     fn direction(self) -> u8 {
         if matches!(self, Self::ServerRequest | Self::ClientResponse) { RECEIVE } else { SEND }

@@ -39,22 +39,37 @@ const ERROR: u32 = 48;
 /// Contexts above the one of a client request that are followed.
 const LEVELS: u32 = 10;
 
-/// The number of the goroutine that makes the running call, or for which it is made. Tells about it if it reads or sends
-/// a request.
+/// The number of the goroutine that reads a request. Tells about it.
 #[inline(always)]
-pub(super) unsafe fn task(
+pub(super) unsafe fn received(plan: &GoPlan, registers: *const pt_regs, current: Current, now: u64) -> u64 {
+    // SAFETY: the caller's registers; user memory is read through helpers.
+    unsafe {
+        let (goroutine, end) = running(registers);
+        let id = if end == 0 { 0 } else { word(goroutine, plan.id) };
+        if id == 0 {
+            count(KernelCounter::TaskUnread, 1);
+            return 0;
+        }
+        if plan.context != 0 {
+            serves(current.pid(), end, first_argument(registers), id);
+        }
+        tell_of(plan, registers, current, Part::ServerRequest, now, (id, goroutine, 0));
+        id
+    }
+}
+
+/// The number of the goroutine that sends, or for which the running call sends. Tells about it if it sends a client request.
+#[inline(always)]
+pub(super) unsafe fn sent(
     plan: &GoPlan,
     registers: *const pt_regs,
     current: Current,
     part: Part,
     now: u64,
 ) -> u64 {
-    // SAFETY: the caller's registers; user memory is read through helpers.
+    // SAFETY: as in `received`.
     unsafe {
-        if part == Part::ClientResponse {
-            return 0;
-        }
-        let Sender { goroutine, context, end } = sender(plan, registers, part != Part::ServerRequest);
+        let Sender { goroutine, context } = sender(plan, registers);
         let mut id = if goroutine == 0 { 0 } else { word(goroutine, plan.id) };
         if part == Part::ServerResponse {
             return id;
@@ -68,9 +83,24 @@ pub(super) unsafe fn task(
             count(KernelCounter::TaskUnread, 1);
             return 0;
         }
-        if part == Part::ServerRequest && plan.context != 0 {
-            serves(current.pid(), end, first_argument(registers), id);
-        }
+        tell_of(plan, registers, current, part, now, (id, goroutine, serving));
+        id
+    }
+}
+
+/// Tells about a goroutine, by its number and the address of its `runtime.g` (0 if only its number is known), and which one
+/// serves the context of its client request (0 if none does).
+#[inline(always)]
+unsafe fn tell_of(
+    plan: &GoPlan,
+    registers: *const pt_regs,
+    current: Current,
+    part: Part,
+    now: u64,
+    (id, goroutine, serving): (u64, u64, u64),
+) {
+    // SAFETY: as in `received`.
+    unsafe {
         let thread = word((*registers).r14, plan.thread);
         let (mut last_id, mut next_id) = (0, 0);
         if plan.last_id != 0 && word(thread, plan.thread_id) == u64::from(current.tid()) {
@@ -81,16 +111,15 @@ pub(super) unsafe fn task(
         let start = if goroutine == 0 { 0 } else { word(goroutine, plan.start) };
         let facts = GoTask { creator, start, last_id, next_id, serving }.facts();
         tell(RUNTIME_GO, current, part, now, id, facts);
-        id
     }
 }
 
 /// The number of the goroutine for which the running call sends, or (`context`) the data of the context that it carries.
 #[inline(always)]
 pub(super) unsafe fn sending_task(plan: &GoPlan, registers: *const pt_regs, context: bool) -> u64 {
-    // SAFETY: as in `task`.
+    // SAFETY: as in `received`.
     unsafe {
-        let sender = sender(plan, registers, true);
+        let sender = sender(plan, registers);
         if context {
             return sender.context;
         }
@@ -105,23 +134,26 @@ struct Sender {
     goroutine: u64,
     /// The data of the context of the client request that is sent; 0 if it is not known.
     context: u64,
-    /// The end of the stack of the goroutine that makes the running call.
-    end: u64,
+}
+
+/// The goroutine that makes the running call, and the end of its stack; zeros if none does.
+#[inline(always)]
+unsafe fn running(registers: *const pt_regs) -> (u64, u64) {
+    // SAFETY: as in `received`.
+    let (goroutine, stack_pointer) = unsafe { ((*registers).r14, (*registers).rsp) };
+    let [begin, end] = words(goroutine, 0);
+    if stack_pointer < begin || stack_pointer >= end { (0, 0) } else { (goroutine, end) }
 }
 
 #[inline(always)]
-unsafe fn sender(plan: &GoPlan, registers: *const pt_regs, sends: bool) -> Sender {
-    // SAFETY: as in `task`.
+unsafe fn sender(plan: &GoPlan, registers: *const pt_regs) -> Sender {
+    // SAFETY: as in `received`.
     unsafe {
-        let goroutine = (*registers).r14;
-        let stack_pointer = (*registers).rsp;
-        let [begin, end] = words(goroutine, 0);
-        if stack_pointer < begin || stack_pointer >= end {
-            return Sender { goroutine: 0, context: 0, end: 0 };
-        }
-        let is_write_loop = sends && plan.write_loop != 0 && word(goroutine, plan.start) == plan.write_loop;
+        let (goroutine, end) = running(registers);
+        let is_write_loop =
+            end != 0 && plan.write_loop != 0 && word(goroutine, plan.start) == plan.write_loop;
         if !is_write_loop {
-            return Sender { goroutine, context: 0, end };
+            return Sender { goroutine, context: 0 };
         }
         let channel = word(end, 0u32.wrapping_sub(plan.written));
         let mut context = 0;
@@ -132,11 +164,11 @@ unsafe fn sender(plan: &GoPlan, registers: *const pt_regs, sends: bool) -> Sende
         }
         let waiting = word(channel, plan.receivers);
         if waiting == 0 || word(waiting, plan.channel) != channel {
-            return Sender { goroutine: 0, context, end };
+            return Sender { goroutine: 0, context };
         }
         let caller = word(waiting, 0);
         let [begin, end_of_caller] = words(caller, 0);
-        Sender { goroutine: if begin < end_of_caller { caller } else { 0 }, context, end }
+        Sender { goroutine: if begin < end_of_caller { caller } else { 0 }, context }
     }
 }
 

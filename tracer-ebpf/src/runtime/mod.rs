@@ -24,7 +24,7 @@ use crate::select::Current;
 
 /// Plans, by process.
 #[map]
-static PLANS: HashMap<u32, Plan> = HashMap::with_max_entries(1024, 1);
+static PLANS: HashMap<u32, Plan> = HashMap::with_max_entries(16_384, 1);
 
 /// One bit per process id of the initial namespace: there is a plan for the process. The agent sets the bits.
 #[map]
@@ -74,49 +74,71 @@ pub(crate) fn evidence_of(task: u64) -> u64 {
     })
 }
 
-/// The part is not begun, but continued.
-pub(crate) const CONTINUES: u64 = 4;
+/// Of a call: the process is the client of its connection.
+pub(crate) const IS_CLIENT: u64 = 1;
+/// The call does not begin a message, but continues it.
+pub(crate) const CONTINUES: u64 = 2;
 /// The call is none of a connection that is followed.
-pub(crate) const OTHER: u64 = 8;
+pub(crate) const OTHER: u64 = 4;
 
-/// The task that makes the running call, which begins a `part` ([`Part`], with [`CONTINUES`] or [`OTHER`]); 0 if it is not
-/// known. Tells the agent about it if the part is a request.
+/// The task that makes the running call, which receives (`how`: [`IS_CLIENT`], [`CONTINUES`], [`OTHER`]); 0 if it is not
+/// known. Tells the agent about it if a request is received.
 #[unsafe(no_mangle)]
 #[inline(never)]
-pub extern "C" fn tracer_task(how: u64, now: u64, connection: u64) -> u64 {
-    let part = match how & 3 {
-        0 => Part::ServerRequest,
-        1 => Part::ServerResponse,
-        2 => Part::ClientRequest,
-        _ => Part::ClientResponse,
-    };
+pub extern "C" fn tracer_received_task(how: u64, now: u64, connection: u64) -> u64 {
+    let is_client = how & IS_CLIENT != 0;
     let current = Current::any();
     let Some(plan) = PLANS.get_ptr(current.pid()) else { return 0 };
     // SAFETY: a live map value; typed pointers; user memory is read through helpers.
     unsafe {
         let plan = &*plan;
         if plan.runtime == RUNTIME_NODE {
+            let part = if is_client { Part::ClientResponse } else { Part::ServerRequest };
             let kind = if how & OTHER != 0 { RUN_OTHER } else { part as u8 };
             node::run(&*plan.node(), current, kind, how & CONTINUES == 0, now, connection);
             return 0;
         }
         let Some(registers) = registers() else { return 0 };
         match plan.runtime {
-            RUNTIME_GO => go::task(&*plan.go(), registers, current, part, now),
-            RUNTIME_NGINX => nginx::task(registers, part),
+            RUNTIME_GO if !is_client => go::received(&*plan.go(), registers, current, now),
+            RUNTIME_NGINX if !is_client => nginx::client(registers),
             _ => 0,
         }
     }
 }
 
-/// As [`tracer_task`], of a call that sends: an asyncio task. A loop reads what comes for its tasks.
+/// As [`tracer_received_task`], of a call that sends.
 #[unsafe(no_mangle)]
 #[inline(never)]
-pub extern "C" fn tracer_loop_task(is_client: u64, now: u64) -> u64 {
+pub extern "C" fn tracer_sent_task(how: u64, now: u64, connection: u64) -> u64 {
+    let part = if how & IS_CLIENT != 0 { Part::ClientRequest } else { Part::ServerResponse };
     let current = Current::any();
     let Some(plan) = PLANS.get_ptr(current.pid()) else { return 0 };
-    let part = if is_client != 0 { Part::ClientRequest } else { Part::ServerResponse };
-    // SAFETY: as in `tracer_task`.
+    // SAFETY: as in `tracer_received_task`.
+    unsafe {
+        let plan = &*plan;
+        if plan.runtime == RUNTIME_NODE {
+            node::run(&*plan.node(), current, part as u8, how & CONTINUES == 0, now, connection);
+            return 0;
+        }
+        let Some(registers) = registers() else { return 0 };
+        match plan.runtime {
+            RUNTIME_GO => go::sent(&*plan.go(), registers, current, part, now),
+            RUNTIME_NGINX if part == Part::ServerResponse => nginx::client(registers),
+            RUNTIME_NGINX => nginx::sending_task(registers),
+            _ => 0,
+        }
+    }
+}
+
+/// As [`tracer_sent_task`]: an asyncio task. A loop reads what comes for its tasks.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn tracer_loop_task(how: u64, now: u64) -> u64 {
+    let current = Current::any();
+    let Some(plan) = PLANS.get_ptr(current.pid()) else { return 0 };
+    let part = if how & IS_CLIENT != 0 { Part::ClientRequest } else { Part::ServerResponse };
+    // SAFETY: as in `tracer_received_task`.
     unsafe { if (*plan).runtime == RUNTIME_PYTHON { python::task(&*plan, current, part, now) } else { 0 } }
 }
 
@@ -127,13 +149,13 @@ pub extern "C" fn tracer_loop_task(is_client: u64, now: u64) -> u64 {
 #[inline(never)]
 pub extern "C" fn tracer_sending_task(pid: u64, context: u64) -> u64 {
     let Some(plan) = PLANS.get_ptr(pid as u32) else { return 0 };
-    // SAFETY: as in `tracer_task`.
+    // SAFETY: as in `tracer_received_task`.
     unsafe {
         let plan = &*plan;
         let Some(registers) = registers() else { return 0 };
         match plan.runtime {
             RUNTIME_GO => go::sending_task(&*plan.go(), registers, context != 0),
-            RUNTIME_NGINX if context == 0 => nginx::task(registers, Part::ClientRequest),
+            RUNTIME_NGINX if context == 0 => nginx::sending_task(registers),
             _ => 0,
         }
     }

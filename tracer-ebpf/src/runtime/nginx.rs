@@ -7,7 +7,7 @@
 use aya_ebpf::bindings::pt_regs;
 use tracer_common::KernelCounter;
 
-use super::base::{Part, word, words};
+use super::base::{word, words};
 use crate::{memory::arch::first_argument, ring::count};
 
 /// `NGX_HTTP_MODULE` ("HTTP"), the first word of a request.
@@ -17,17 +17,19 @@ const FD: u32 = 24;
 /// No client's connection is task 0.
 pub(super) const CLIENT: u64 = 1 << 40;
 
-/// The client's connection that the running call is for: its fd, and [`CLIENT`].
+/// The client's connection on which the running call reads or answers a request: its fd, and [`CLIENT`].
 #[inline(always)]
-pub(super) unsafe fn task(registers: *const pt_regs, part: Part) -> u64 {
+pub(super) unsafe fn client(registers: *const pt_regs) -> u64 {
+    // SAFETY: the caller's registers.
+    CLIENT | u64::from(unsafe { first_argument(registers) } as u32)
+}
+
+/// The client's connection for which the running call sends an upstream request; 0 if it is not known.
+#[inline(always)]
+pub(super) unsafe fn sending_task(registers: *const pt_regs) -> u64 {
     // SAFETY: the caller's registers; user memory is read through helpers.
     unsafe {
         let fd = first_argument(registers) as u32;
-        match part {
-            Part::ServerRequest | Part::ServerResponse => return CLIENT | u64::from(fd),
-            Part::ClientResponse => return 0,
-            Part::ClientRequest => {}
-        }
         let places = [
             (*registers).rbx,
             (*registers).rbp,

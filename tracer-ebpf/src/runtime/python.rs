@@ -232,7 +232,8 @@ fn is_waker(layout: &PythonLayout, callback: u64) -> bool {
 extern "C" fn tracer_python_number(plan: *const Plan, task: u64) -> u64 {
     /// `Task-`.
     const NAME: u64 = 0x2d_6b73_6154;
-    const NAME_BYTES: usize = 5;
+    const NAME_BYTES: u64 = 5;
+    const MOST_DIGITS: u64 = 10;
     const DIGIT: u64 = (1 << 30) - 1;
     // SAFETY: as in `tracer_python_task`.
     unsafe {
@@ -250,21 +251,41 @@ extern "C" fn tracer_python_number(plan: *const Plan, task: u64) -> u64 {
             };
         }
         let [first, second] = words(name, plan.layout.text.into());
-        if first & (1 << (8 * NAME_BYTES)) - 1 != NAME {
+        // `PyASCIIObject.length`.
+        let digits = word(name, at::CONTENT).wrapping_sub(NAME_BYTES);
+        if first & (1 << (8 * NAME_BYTES)) - 1 != NAME || digits.wrapping_sub(1) >= MOST_DIGITS {
             return unnumbered;
         }
-        let mut number = 0u64;
-        for at in NAME_BYTES..16 {
-            let byte = if at < 8 { first >> (8 * at) } else { second >> (8 * (at - 8)) } & 0xff;
-            if byte == 0 && number != 0 {
-                return number;
-            }
-            let digit = byte.wrapping_sub(u64::from(b'0'));
-            if digit > 9 {
-                return unnumbered;
-            }
-            number = number * 10 + digit;
+        // The first eight digits, and the rest.
+        let head = first >> (8 * NAME_BYTES) | second << (8 * (8 - NAME_BYTES));
+        if digits <= 8 {
+            return decimal(head << (64 - 8 * digits), digits).unwrap_or(unnumbered);
         }
-        unnumbered
+        let rest = digits - 8;
+        let tail = second >> (8 * NAME_BYTES) << (64 - 8 * rest);
+        match (decimal(head, 8), decimal(tail, rest)) {
+            (Some(head), Some(tail)) => head * if rest == 1 { 10 } else { 100 } + tail,
+            _ => unnumbered,
+        }
     }
+}
+
+/// The number whose last digits are this text: `digits` of them (1 to 8), the last one in the highest byte, zeros below. None
+/// if they are no digits.
+#[inline(always)]
+fn decimal(text: u64, digits: u64) -> Option<u64> {
+    const ZEROS: u64 = 0x3030_3030_3030_3030;
+    const HIGH: u64 = 0xf0f0_f0f0_f0f0_f0f0;
+    // Six more than nine is no digit.
+    const SIXES: u64 = 0x0606_0606_0606_0606;
+    let expected = ZEROS << (64 - 8 * digits);
+    let own = u64::MAX << (64 - 8 * digits);
+    if text & HIGH != expected || (text.wrapping_add(SIXES) & own) & HIGH != expected {
+        return None;
+    }
+    // Pairs, then fours, then all: the lower byte counts more.
+    let ones = text & !HIGH;
+    let pairs = (ones * 10 + (ones >> 8)) & 0x00ff_00ff_00ff_00ff;
+    let fours = (pairs * 100 + (pairs >> 16)) & 0x0000_ffff_0000_ffff;
+    Some((fours * 10_000 + (fours >> 32)) & 0xffff_ffff)
 }

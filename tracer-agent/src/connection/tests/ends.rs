@@ -245,6 +245,34 @@ fn a_last_byte_that_is_told_after_the_reset_that_it_caused_is_no_loss() {
 }
 
 #[test]
+fn a_last_byte_that_is_read_while_a_reset_comes_is_no_loss() {
+    let mut driver = Driver::new();
+    driver.open(1, OPEN_BIRTH);
+    driver.data(1, RECEIVE, 0, b"G", MS);
+    let record = CloseRecord {
+        kind: RecordKind::Close as u8,
+        state: CLOSE_ALL,
+        error: libc::ECONNRESET as u16,
+        connection: 1,
+        time_ns: 2 * MS,
+        send_end: SENT,
+        receive_end: RECEIVED.wrapping_add(2),
+        ..CloseRecord::default()
+    };
+    driver.table.close(&record, &mut driver.seen);
+    // The thread that reads it does not run at once.
+    driver.tick(3 * MS);
+    driver.tick(300 * MS);
+    driver.data(1, RECEIVE, 1, b"E", 301 * MS);
+    for counter in [Counter::ConnectionsUnknownStart, Counter::BytesLost] {
+        assert_eq!(driver.seen.of(counter), 0, "{counter:?}");
+    }
+    driver.tick(302 * MS);
+    driver.tick(500 * MS);
+    assert!(driver.table.is_empty());
+}
+
+#[test]
 fn bytes_that_are_too_few_to_tell_a_protocol_are_not_lost() {
     let mut driver = Driver::new();
     driver.open(1, OPEN_BIRTH);
