@@ -202,10 +202,11 @@ impl Entry {
 
     /// Whether a connection that is gone has nothing more to wait for.
     pub(super) fn may_go(&self, now_ns: u64, linger_ns: u64) -> bool {
-        let is_behind = self.layer.is_none() && !self.session.is_opaque() && self.transport.is_behind();
-        let waits = is_behind || !self.session.is_idle() || self.has_held();
+        // Of an opaque connection nothing more may be told.
+        let is_told = self.layer.is_none() && !self.session.is_opaque();
+        let waits = is_told && self.transport.is_behind() || !self.session.is_idle() || self.has_held();
         let serves = self.session.role() == Some(Role::Server) && self.session.open_exchanges() > 0;
-        self.transport.may_go(waits, serves, now_ns, self.last_ns, linger_ns)
+        self.transport.may_go((waits, is_told), serves, now_ns, self.last_ns, linger_ns)
     }
 
     /// Marks a receive, where sends are seen after they were done.

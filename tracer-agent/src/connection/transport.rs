@@ -168,25 +168,32 @@ impl Transport {
     /// The end of a direction, as a position that may count the FIN.
     fn set_end(&mut self, direction: Direction, position: u32) {
         let end = self.offset_of(direction, position);
-        let stream = self.duplex.stream_mut(direction);
-        let held_to = stream.held().last().map_or(0, Segment::end).max(stream.next());
-        stream.set_end(if end == held_to + 1 { held_to } else { end });
+        let reached = self.reached(direction);
+        let end = if end == reached + 1 { reached } else { end };
+        self.duplex.stream_mut(direction).set_end(end);
+    }
+
+    /// The end of what was told of a direction.
+    fn reached(&self, direction: Direction) -> u64 {
+        let stream = self.duplex.stream(direction);
+        stream.held().last().map_or(0, Segment::end).max(stream.next())
     }
 
     /// Whether bytes were moved before the end whose record has not come: the kernel may close a connection within
     /// the system call that moves its last ones. A FIN that was sent after the sending half was closed counts as a byte.
     pub(super) fn is_behind(&self) -> bool {
         let Some(gone) = &self.gone else { return false };
-        let fins = [false, self.is_send_closed];
-        let next = self.duplex.next();
-        BOTH.map(Direction::index).into_iter().any(|at| next[at] + u64::from(fins[at]) < gone.ends[at])
+        BOTH.into_iter().any(|direction| {
+            let has_fin = direction == Direction::Send && self.is_send_closed;
+            self.reached(direction) + u64::from(has_fin) < gone.ends[direction.index()]
+        })
     }
 
     /// Whether a connection that is gone has lingered long enough. Nothing happened to it since `last_ns`, and
-    /// `waits` if it waits for something. If it `serves`, the process has read a request since: its response cannot leave.
+    /// `waits` if it waits for something; `is_told` if the records of its bytes come. If it `serves`, the process has read a request since: its response cannot leave.
     pub(super) fn may_go(
         &self,
-        waits: bool,
+        (waits, is_told): (bool, bool),
         serves: bool,
         now_ns: u64,
         last_ns: u64,
@@ -199,8 +206,8 @@ impl Transport {
         let is_unread = gone.unread && !(serves && last_ns >= gone.at_ns);
         let linger_ns = match (is_unread, is_behind) {
             (true, _) => Self::UNREAD_LINGER_NS,
-            (false, true) => Self::BEHIND_LINGER_NS,
-            (false, false) => linger_ns,
+            (false, true) if is_told => Self::BEHIND_LINGER_NS,
+            _ => linger_ns,
         };
         !(waits || is_unread || is_behind) || now_ns.saturating_sub(gone.at_ns.max(last_ns)) >= linger_ns
     }

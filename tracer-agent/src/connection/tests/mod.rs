@@ -150,6 +150,7 @@ impl Driver {
             connection,
             time_ns,
             send_end: SENT.wrapping_add(sent),
+            receive_end: RECEIVED,
             ..CloseRecord::default()
         };
         self.table.close(&record, &mut self.seen);
