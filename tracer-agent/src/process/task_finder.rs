@@ -250,7 +250,7 @@ fn look(proc: &Proc, shared: &Shared, me: u64) {
 
 #[cfg(test)]
 mod tests {
-    use std::{fs, path::PathBuf};
+    use std::{fs, os::unix::fs::OpenOptionsExt, path::PathBuf};
 
     use super::*;
 
@@ -319,7 +319,9 @@ mod tests {
         // The file system answers again.
         let shared = Arc::clone(&finder.shared);
         wait_until(|| {
-            drop(fs::OpenOptions::new().write(true).open(root.join("7/maps")));
+            // It does not wait for readers that have gone.
+            let flags = libc::O_NONBLOCK;
+            drop(fs::OpenOptions::new().write(true).custom_flags(flags).open(root.join("7/maps")));
             shared.lock().left == 0
         });
         drop(finder);
