@@ -760,6 +760,18 @@ pub struct Offsets {
     pub sock_flags: u32,
     /// Number of the bit in `sk_flags` (`enum sock_flags`): the socket sends without copying.
     pub sock_zerocopy: u32,
+    /// Flags of `SO_TIMESTAMPING`; the lowest 16 bits are read.
+    pub sock_tsflags: u32,
+    /// Byte of the socket that contains the bit of `IP_RECVERR`.
+    pub tcp_sock_recverr: u32,
+    /// Mask of the bit in that byte.
+    pub tcp_sock_recverr_mask: u32,
+    /// Byte that contains the bit of `IPV6_RECVERR`.
+    pub inet6_recverr: u32,
+    /// Mask of the bit in that byte; 0 in a kernel without IPv6.
+    pub inet6_recverr_mask: u32,
+    /// Pointer to the structure that contains that byte; [`ABSENT`] if the socket itself does.
+    pub tcp_sock_pinet6: u32,
     pub sock_socket: u32,
     pub sock_user_data: u32,
     pub sock_wmem_queued: u32,

@@ -152,14 +152,15 @@ impl Types {
             .ok_or(BtfError::Missing { structure, field })
     }
 
-    /// Value of `constant` in `enum name`.
+    /// Value of `constant` in `enum name`; one without a name has the empty one.
     pub fn value_of(&self, name: &'static str, constant: &'static str) -> Result<u32, BtfError> {
         let is_it = |at: &u32| {
             let at = *at as usize;
             read_u32(&self.data, at + 4).is_some_and(|info| info >> 24 & 0x1f == kind::ENUM)
                 && read_u32(&self.data, at).is_some_and(|text| self.string(text) == name.as_bytes())
         };
-        let found = self.types.iter().skip(1).find(|at| is_it(at)).and_then(|at| {
+        // Many have no name.
+        let found = self.types.iter().skip(1).filter(|at| is_it(at)).find_map(|at| {
             let at = *at as usize;
             let count = (read_u32(&self.data, at + 4)? & 0xffff) as usize;
             (0..count).map(|index| at + 12 + index * 8).find_map(|entry| {
@@ -235,6 +236,8 @@ fn read_u32(data: &[u8], at: usize) -> Option<u32> {
 pub fn offsets(types: &Types) -> Result<Offsets, BtfError> {
     let (sock_kern_sock, sock_kern_sock_mask) = types.bit_of("sock", "sk_kern_sock")?;
     let (tcp_sock_nonagle, tcp_sock_nonagle_mask) = types.bit_of("tcp_sock", "nonagle")?;
+    let (tcp_sock_recverr, tcp_sock_recverr_mask) = recverr(types)?;
+    let (tcp_sock_pinet6, inet6_recverr, inet6_recverr_mask) = recverr_of_ipv6(types)?;
     let has_parent = matches!(types.offset_of("mem_cgroup", "css"), Ok(0))
         && types.offset_of("mem_cgroup", "css.parent").is_ok();
     Ok(Offsets {
@@ -260,6 +263,12 @@ pub fn offsets(types: &Types) -> Result<Offsets, BtfError> {
         sock_err: types.offset_of("sock", "sk_err")?,
         sock_flags: types.offset_of("sock", "__sk_common.skc_flags")?,
         sock_zerocopy: types.value_of("sock_flags", "SOCK_ZEROCOPY")?,
+        sock_tsflags: types.offset_of("sock", "sk_tsflags")?,
+        tcp_sock_recverr,
+        tcp_sock_recverr_mask,
+        inet6_recverr,
+        inet6_recverr_mask,
+        tcp_sock_pinet6,
         sock_socket: types.offset_of("sock", "sk_socket")?,
         sock_user_data: types.offset_of("sock", "sk_user_data")?,
         sock_wmem_queued: types.offset_of("sock", "sk_wmem_queued")?,
@@ -312,6 +321,34 @@ pub fn offsets(types: &Types) -> Result<Offsets, BtfError> {
         dentry_name: types.offset_of("dentry", "d_name.name")?,
         binprm_file: types.offset_of("linux_binprm", "file")?,
     })
+}
+
+/// Byte of the socket that contains the bit of `IP_RECVERR`, and the mask in that byte.
+fn recverr(types: &Types) -> Result<(u32, u32), BtfError> {
+    // A bit field until 6.5.
+    types
+        .bit_of("tcp_sock", "inet_conn.icsk_inet.recverr")
+        .or_else(|_| inet_flag(types, "INET_FLAGS_RECVERR"))
+}
+
+/// As [`recverr`], of `IPV6_RECVERR`; before them the pointer to the structure that contains the byte.
+fn recverr_of_ipv6(types: &Types) -> Result<(u32, u32, u32), BtfError> {
+    let Ok(pointer) = types.offset_of("tcp_sock", "inet_conn.icsk_inet.pinet6") else {
+        return Ok((ABSENT, 0, 0));
+    };
+    // A bit field until 6.6.
+    if let Ok((byte, mask)) = types.bit_of("ipv6_pinfo", "recverr") {
+        return Ok((pointer, byte, mask));
+    }
+    let (byte, mask) = inet_flag(types, "INET_FLAGS_RECVERR6")?;
+    Ok((ABSENT, byte, mask))
+}
+
+/// Byte of the socket that contains a bit of `inet_flags`, and the mask in that byte.
+fn inet_flag(types: &Types, flag: &'static str) -> Result<(u32, u32), BtfError> {
+    let flags = types.offset_of("tcp_sock", "inet_conn.icsk_inet.inet_flags")?;
+    let bit = types.value_of("", flag)?;
+    Ok((flags + bit / 8, 1 << (bit % 8)))
 }
 
 #[cfg(test)]
