@@ -879,7 +879,7 @@ const _: () = {
     assert!(size_of::<ProcessRecord>() == 24);
     assert!(size_of::<ExecRecord>() == 24 + NAME_BYTES);
     assert!(size_of::<InjectionRecord>() == 64);
-    assert!(size_of::<Offsets>() == 69 * 4);
+    assert!(size_of::<Offsets>() == 75 * 4);
     assert!(size_of::<Settings>() == 13 * 4);
     assert!(size_of::<FileKey>() == 16);
 };
