@@ -220,7 +220,8 @@ const KNOWN: &[(&str, &str, &[(Release, &str)])] = &[
     ("unreadable", r#""EFAULT""#, &[(ANY, r#""EFAULT""#), ((6, 18), "0")]),
     ("unreadable, long", r#""EFAULT""#, &[(ANY, r#""EFAULT""#), ((6, 18), r#""ENOSPC""#)]),
     ("unreadable in part", r#""a part""#, &[(ANY, r#""EFAULT""#), ((6, 18), "0")]),
-    ("late ring", r#""all""#, &[(ANY, r#""EOPNOTSUPP""#)]),
+    // Python's name of EOPNOTSUPP.
+    ("late ring", r#""all""#, &[(ANY, r#""ENOTSUP""#)]),
     // The length of the inserted line.
     ("counted", "0", &[(ANY, "70")]),
 ];
