@@ -105,7 +105,15 @@ fn nothing_that_a_client_or_a_server_can_see_changes_but_for_the_header() {
 }
 
 /// Scenarios that set an option once they are connected, which only kernels that show options let the agent know.
-const OPTIONS: &[&str] = &["late zero copy", "repaired", "converted", "first tls", "first espintcp", "late stamped", "late unreachable"];
+const OPTIONS: &[&str] = &[
+    "late zero copy",
+    "repaired",
+    "converted",
+    "first tls",
+    "first espintcp",
+    "late stamped",
+    "late unreachable",
+];
 
 /// Whether this kernel shows no options of sockets: see `tracer doctor`.
 fn is_blind_to_options() -> bool {

@@ -439,7 +439,8 @@ pub enum InjectionOutcome {
     /// The socket has an upper layer protocol in the kernel (kTLS, MPTCP).
     UpperLayer = 14,
     /// The socket is in another program's sockmap, another user has its private data or may want it (iSCSI,
-    /// `IPV6_ADDRFORM`), or another program ended the `sock_ops` callbacks.
+    /// `IPV6_ADDRFORM`), another program ended the `sock_ops` callbacks, or an option asks for what a sockmap does not do
+    /// (`SO_TIMESTAMPING`, `IP_RECVERR`, `IPV6_RECVERR`).
     InUse = 15,
     /// A process that is not selected sent on the socket.
     ForeignSender = 16,
