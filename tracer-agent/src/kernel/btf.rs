@@ -383,15 +383,33 @@ mod tests {
         // 3: struct outer holds one without a name at bit 32.
         types.extend([name("outer"), kind::STRUCT << 24 | 1, 20]);
         types.extend([0, 2, 32]);
-        let length = types.len() as u32 * 4;
-        let mut data: Vec<u8> = Vec::new();
-        for word in [0x1_eb9f, 24, 0, length, length, strings.len() as u32].into_iter().chain(types) {
-            data.extend(word.to_le_bytes());
-        }
-        data.extend(strings);
-        let types = Types::parse(data).expect("well-formed");
+        let types = parsed(&types, strings);
         assert_eq!(types.offset_of("outer", "field").expect("there"), 12);
         assert_eq!(types.bit_of("outer", "flag").expect("there"), (12, 8));
         assert!(types.offset_of("outer", "absent").is_err());
+    }
+
+    #[test]
+    fn a_constant_is_found_in_each_enumeration_without_a_name() {
+        let strings = b"\0FIRST\0SECOND\0";
+        let mut types: Vec<u32> = Vec::new();
+        for (constant, value) in [(1, 9), (7, 26)] {
+            types.extend([0, kind::ENUM << 24 | 1, 4, constant, value]);
+        }
+        let types = parsed(&types, strings);
+        assert_eq!(types.value_of("", "FIRST").expect("there"), 9);
+        assert_eq!(types.value_of("", "SECOND").expect("there"), 26);
+        assert!(types.value_of("", "THIRD").is_err());
+    }
+
+    /// The types and the strings behind a header.
+    fn parsed(types: &[u32], strings: &[u8]) -> Types {
+        let length = types.len() as u32 * 4;
+        let mut data: Vec<u8> = Vec::new();
+        for word in [0x1_eb9f, 24, 0, length, length, strings.len() as u32].iter().chain(types) {
+            data.extend(word.to_le_bytes());
+        }
+        data.extend(strings);
+        Types::parse(data).expect("well-formed")
     }
 }
