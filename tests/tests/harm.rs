@@ -105,7 +105,15 @@ fn nothing_that_a_client_or_a_server_can_see_changes_but_for_the_header() {
 }
 
 /// Scenarios that set an option once they are connected, which only kernels that show options let the agent know.
-const OPTIONS: &[&str] = &["late zero copy", "repaired", "converted", "first tls", "first espintcp"];
+const OPTIONS: &[&str] = &[
+    "late zero copy",
+    "repaired",
+    "converted",
+    "first tls",
+    "first espintcp",
+    "late stamped",
+    "late unreachable",
+];
 
 /// Whether this kernel shows no options of sockets: see `tracer doctor`.
 fn is_blind_to_options() -> bool {
@@ -174,6 +182,18 @@ fn check_headers(found: &[(String, Value)], all: bool) {
         "ring",
         "ring of another thread",
         "short of memory",
+        "stamped by option waiting",
+        "stamped by option blocking",
+        "stamped by message waiting",
+        "stamped by message blocking",
+        "late stamped by option waiting",
+        "late stamped by option blocking",
+        "late stamped by message waiting",
+        "late stamped by message blocking",
+        "unreachable by IPv4",
+        "unreachable by IPv6",
+        "late unreachable by IPv4",
+        "late unreachable by IPv6",
     ] {
         assert_eq!(headers(name), 0, "{name}");
     }
@@ -182,6 +202,87 @@ fn check_headers(found: &[(String, Value)], all: bool) {
             assert!(headers(&format!("flood {sndbuf} {size}")) > 0, "{sndbuf} {size}");
         }
     }
+}
+
+/// A kernel, and each later one.
+type Release = (u32, u32);
+const ANY: Release = (0, 0);
+
+/// The scenario of `known.py`, what comes of it without the agent, and what comes of it with the agent, by the first kernel
+/// on which it does.
+type Difference = (&'static str, &'static str, &'static [(Release, &'static str)]);
+
+/// The known differences of docs/traces.md. A difference that has gone fails the test too.
+#[rustfmt::skip]
+const KNOWN: &[Difference] = &[
+    ("no urgent data waiting", r#""EINVAL""#, &[(ANY, r#""EAGAIN""#)]),
+    ("no urgent data waiting, after a send", r#""EINVAL""#, &[(ANY, r#""EAGAIN""#)]),
+    ("no urgent data blocking", r#""EINVAL""#, &[(ANY, r#""EAGAIN""#)]),
+    // A blocking socket has left with its first send.
+    ("no urgent data blocking, after a send", r#""EINVAL""#, &[(ANY, r#""EINVAL""#)]),
+    ("zero bytes", r#"["EAGAIN", "EPIPE"]"#, &[(ANY, "[0, 0]")]),
+    ("zero bytes, after a send", r#"["EAGAIN", "EPIPE"]"#, &[(ANY, "[0, 0]")]),
+    ("reset", r#"["ECONNRESET", 0]"#, &[(ANY, r#"["EAGAIN", "ECONNRESET"]"#)]),
+    ("shut down", "[0, 0]", &[(ANY, r#"["EAGAIN", 0]"#)]),
+    ("interrupted blocking", r#""EINTR""#, &[(ANY, r#""EAGAIN""#)]),
+    ("interrupted blocking, restart", "6", &[(ANY, r#""EAGAIN""#)]),
+    ("interrupted waiting", r#""EINTR""#, &[(ANY, r#""EAGAIN""#)]),
+    ("interrupted waiting, restart", "6", &[(ANY, r#""EAGAIN""#)]),
+    ("invalid message waiting", r#"["EINVAL", "EINVAL"]"#, &[(ANY, "[true, true]")]),
+    ("invalid message blocking", r#"["EINVAL", "EINVAL"]"#, &[(ANY, r#"[true, "EINVAL"]"#)]),
+    ("stamp of a message waiting", "[true, true]", &[(ANY, "[false, false]")]),
+    ("stamp of a message blocking", "[true, true]", &[(ANY, "[false, true]")]),
+    ("unreadable", r#""EFAULT""#, &[(ANY, r#""EFAULT""#), ((6, 18), "0")]),
+    ("unreadable, long", r#""EFAULT""#, &[(ANY, r#""EFAULT""#), ((6, 18), r#""ENOSPC""#)]),
+    ("unreadable in part", r#""a part""#, &[(ANY, r#""EFAULT""#), ((6, 18), "0")]),
+    // Python's name of EOPNOTSUPP.
+    ("late ring", r#""all""#, &[(ANY, r#""ENOTSUP""#)]),
+    // The length of the inserted line.
+    ("counted", "0", &[(ANY, "70")]),
+];
+
+/// The running kernel.
+fn release() -> Release {
+    let text = fs::read_to_string("/proc/sys/kernel/osrelease").expect("a release");
+    let mut numbers = text.split('.').map(|number| number.parse().expect("a number"));
+    (numbers.next().expect("a major number"), numbers.next().expect("a minor number"))
+}
+
+#[test]
+fn what_a_sockmap_changes_for_a_client_is_what_the_documentation_says() {
+    let folder = Folder::new();
+    let port = free_port();
+    let config = knowing(&folder, &[port]).display().to_string();
+    let begin = folder.file("begin");
+    let command = format!("{PYTHON} {} {port}", root().join("tests/apps/raw/known.py").display());
+    let client = held(&begin, &command);
+    let pid = client.0.id().to_string();
+    // As it is where a socket that does not block stays in the sockmap.
+    let arguments = ["--output", "none", "--pid", &pid, "--config", &config];
+    let agent = Agent::start_in(&[(TRUST, "1")], &arguments);
+    fs::write(&begin, "").expect("written");
+    let (_client, found_with) = waited_for(client);
+    agent.stop();
+    let (_client, found_without) = waited_for(held(&begin, &command));
+    let here = release();
+    let mut wrong = Vec::new();
+    for (name, without, with) in KNOWN {
+        if found_without[name].is_null() {
+            println!("{name}: this kernel has no such operation");
+            continue;
+        }
+        let (_, with) = with.iter().rfind(|(first, _)| *first <= here).expect("one for any kernel");
+        for (way, expected, found) in [("without", without, &found_without), ("with", with, &found_with)] {
+            let expected: Value = serde_json::from_str(expected).expect("JSON");
+            if found[name] != expected {
+                wrong.push(format!("{name}: {} {way} the agent instead of {expected}", found[name]));
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+    let listed: BTreeSet<&str> = KNOWN.iter().map(|(name, ..)| *name).collect();
+    let found = found_without.as_object().expect("scenarios").keys().map(String::as_str).collect();
+    assert_eq!(listed, found, "each scenario has its line");
 }
 
 #[test]

@@ -104,8 +104,9 @@ fn headers(environment: &Environment, loaded: Result<LoadedPrograms, String>) ->
     const INITIAL: &str = "cgroup:[4026531835]";
     let namespace = fs::read_link(environment.root.join("proc/self/ns/cgroup"));
     /// What a kernel that shows no options of sockets adds.
-    const BLIND: &str = "; a socket whose process sets SO_ZEROCOPY, TCP_REPAIR or TCP_ULP once it is connected leaves \
-                         with its next send only, since no program can be attached to security_socket_setsockopt";
+    const BLIND: &str = "; a socket whose process sets SO_ZEROCOPY, TCP_REPAIR, TCP_ULP, SO_TIMESTAMPING or IP_RECVERR \
+                         once it is connected leaves with its next send only, since no program can be attached to \
+                         security_socket_setsockopt";
     let more = loaded.as_ref().map_or("", |taken| if taken.sees_options { "" } else { BLIND });
     match loaded {
         Err(error) => finding(WHAT, Verdict::Less, &format!("cannot be added to requests: {error}")),

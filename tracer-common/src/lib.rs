@@ -439,7 +439,8 @@ pub enum InjectionOutcome {
     /// The socket has an upper layer protocol in the kernel (kTLS, MPTCP).
     UpperLayer = 14,
     /// The socket is in another program's sockmap, another user has its private data or may want it (iSCSI,
-    /// `IPV6_ADDRFORM`), or another program ended the `sock_ops` callbacks.
+    /// `IPV6_ADDRFORM`), another program ended the `sock_ops` callbacks, or an option asks for what a sockmap does not do
+    /// (`SO_TIMESTAMPING`, `IP_RECVERR`, `IPV6_RECVERR`).
     InUse = 15,
     /// A process that is not selected sent on the socket.
     ForeignSender = 16,
@@ -760,6 +761,18 @@ pub struct Offsets {
     pub sock_flags: u32,
     /// Number of the bit in `sk_flags` (`enum sock_flags`): the socket sends without copying.
     pub sock_zerocopy: u32,
+    /// Flags of `SO_TIMESTAMPING`; the lowest 16 bits are read.
+    pub sock_tsflags: u32,
+    /// Byte of the socket that contains the bit of `IP_RECVERR`.
+    pub tcp_sock_recverr: u32,
+    /// Mask of the bit in that byte.
+    pub tcp_sock_recverr_mask: u32,
+    /// Byte that contains the bit of `IPV6_RECVERR`.
+    pub inet6_recverr: u32,
+    /// Mask of the bit in that byte; 0 in a kernel without IPv6.
+    pub inet6_recverr_mask: u32,
+    /// Pointer to the structure that contains that byte; [`ABSENT`] if the socket itself does.
+    pub tcp_sock_pinet6: u32,
     pub sock_socket: u32,
     pub sock_user_data: u32,
     pub sock_wmem_queued: u32,
@@ -867,7 +880,7 @@ const _: () = {
     assert!(size_of::<ProcessRecord>() == 24);
     assert!(size_of::<ExecRecord>() == 24 + NAME_BYTES);
     assert!(size_of::<InjectionRecord>() == 64);
-    assert!(size_of::<Offsets>() == 69 * 4);
+    assert!(size_of::<Offsets>() == 75 * 4);
     assert!(size_of::<Settings>() == 13 * 4);
     assert!(size_of::<FileKey>() == 16);
 };

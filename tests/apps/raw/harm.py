@@ -808,6 +808,90 @@ def smc():
     return finish(sock)
 
 
+SO_TIMESTAMPING = 37
+# SOF_TIMESTAMPING_*, include/uapi/linux/net_tstamp.h
+TX_SOFTWARE, SOFTWARE, OPT_ID, OPT_TSONLY = 2, 16, 128, 2048
+
+
+def stamped(blocking, is_late, asks):
+    """Timestamps of sends, that the option asks for, or a control message of each send: one comes for each send."""
+    # Keys begin on a connection.
+    flags = SOFTWARE | OPT_TSONLY | (OPT_ID if is_late else 0) | (TX_SOFTWARE if asks == "option" else 0)
+    option = (socket.SOL_SOCKET, SO_TIMESTAMPING, flags)
+    sock = connect(blocking, options=[] if is_late else [option])
+    if is_late:
+        sock.setsockopt(*option)
+    message = [(socket.SOL_SOCKET, SO_TIMESTAMPING, struct.pack("I", TX_SOFTWARE))] if asks == "message" else []
+    stamps = []
+    for n in range(3):
+        body = bytes(50_000)
+        request = head(b"/ask/stamped/%d" % n, length=len(body), method=b"POST") + body
+        assert sock.sendmsg([request], message) == len(request)
+        read_answer(sock)
+        # An object without a timeout does not wait.
+        with socket.socket(fileno=os.dup(sock.fileno())) as once:
+            try:
+                while True:
+                    _, ancillary, _, _ = once.recvmsg(1, 512, socket.MSG_ERRQUEUE | socket.MSG_DONTWAIT)
+                    errors = [data for level, _, data in ancillary if level == socket.IPPROTO_IP]
+                    # The key: the last byte that the stamp is for (`ee_data` of `sock_extended_err`).
+                    stamps += [struct.unpack_from("IBBBBII", data)[6] for data in errors]
+            except BlockingIOError:
+                pass
+    return {**finish(sock), "stamps": stamps}
+
+
+TCP_SAVE_SYN, TCP_SAVED_SYN, IP_RECVERR, IPV6_RECVERR = 27, 28, 11, 25
+
+
+def unreachable(is_ipv6, is_late):
+    """A router's error on a connection that reports them: once, by a receive; the connection goes on."""
+    option = (socket.IPPROTO_IPV6, IPV6_RECVERR, 1) if is_ipv6 else (socket.IPPROTO_IP, IP_RECVERR, 1)
+    family, host = (socket.AF_INET6, "::1") if is_ipv6 else (socket.AF_INET, "127.0.0.1")
+    try:
+        listener = socket.create_server((host, 0), family=family)
+    except OSError as error:
+        return {"result": error.errno, "headers": 0}
+    with listener, KeepingSocket(family) as sock:
+        listener.setsockopt(socket.IPPROTO_TCP, TCP_SAVE_SYN, 1)
+        sock.setblocking(False)
+        if not is_late:
+            sock.setsockopt(*option)
+        sock.connect_ex(listener.getsockname())
+        peer, _ = listener.accept()
+        select.select([], [sock], [], 60)
+        if is_late:
+            sock.setsockopt(*option)
+        with peer:
+            report_unreachable(is_ipv6, peer.getsockopt(socket.IPPROTO_TCP, TCP_SAVED_SYN, 200))
+            seen = [outcome(sock.recv, 100) for _ in range(2)]
+            request = head(b"/unreachable")
+            seen += [outcome(sock.send, request), outcome(sock.send, request)]
+            sock.shutdown(socket.SHUT_WR)
+            got = b""
+            while part := peer.recv(65536):
+                got += part
+    return {"seen": seen, "length": len(got), "headers": got.count(b"traceparent")}
+
+
+def report_unreachable(is_ipv6, syn):
+    """Sends the ICMP message of a router that finds no way for the next bytes behind this SYN."""
+    length = 40 if is_ipv6 else (syn[0] & 15) * 4
+    ports, (first,) = syn[length : length + 4], struct.unpack_from("!I", syn, length + 4)
+    about = syn[:length] + ports + struct.pack("!I", (first + 1) % (1 << 32))
+    if is_ipv6:
+        # Address unreachable. The kernel computes the checksum, and the next bytes of TCP's header do not matter.
+        with socket.socket(socket.AF_INET6, socket.SOCK_RAW, socket.IPPROTO_ICMPV6) as raw:
+            raw.sendto(struct.pack("!BBHI", 1, 3, 0, 0) + about + bytes(12), ("::1", 0))
+        return
+    message = struct.pack("!BBHI", 3, 1, 0, 0) + about
+    total = sum(struct.unpack(f"!{len(message) // 2}H", message))
+    total = (total & 0xFFFF) + (total >> 16)
+    total = ~((total & 0xFFFF) + (total >> 16)) & 0xFFFF
+    with socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_ICMP) as raw:
+        raw.sendto(message[:2] + struct.pack("!H", total) + message[4:], ("127.0.0.1", 0))
+
+
 def peeked(blocking):
     """SO_PEEK_OFF before anything was sent (for TCP since 6.9)."""
     sock = connect(blocking)
@@ -891,59 +975,73 @@ def upload(blocking):
 
 UPGRADE = head(b"/ask/ws", b"Connection: Upgrade\r\nUpgrade: websocket\r\n")
 CONNECT = b"CONNECT judge:443 HTTP/1.1\r\nHost: judge:443\r\n\r\n"
-results = {}
-began = time.monotonic()
-for blocking in (False, True):
-    way = "blocking" if blocking else "waiting"
-    results[f"ask {way}"] = ask_many(blocking)
-    results[f"lures {way}"] = lures(blocking)
-    results[f"upgrade {way}"] = tunnel(blocking, UPGRADE)
-    results[f"connect {way}"] = tunnel(blocking, CONNECT)
-    results[f"cut {way}"] = cut(blocking)
-    results[f"long {way}"] = long(blocking)
-    results[f"own {way}"] = own(blocking)
-    results[f"sendfile {way}"] = sendfile(blocking)
-    results[f"upload {way}"] = upload(blocking)
-    results[f"twice {way}"] = odd(blocking, b"Content-Length: 5\r\n", 5)
-    results[f"folded {way}"] = odd(blocking, b"X-Folded: a\r\n b\r\n")
-    results[f"bare {way}"] = odd(blocking, b"X-Bare: a\nX-Next: b\r\n")
-    results[f"closed {way}"] = closed(blocking)
-    results[f"other protocol {way}"] = other_protocol(blocking)
-    for sndbuf in (4608, 16384):
-        results[f"small {sndbuf} {way}"] = small(blocking, sndbuf)
-    for receives in (False, True):
-        results[f"reset {receives} {way}"] = reset(blocking, receives)
-results["layered"] = layered()
-results["multipath"] = multipath()
-results["draining"] = draining()
-for sndbuf in (4608, 16384, 0):
-    for size in (120, 200, 900, 5000):
-        results[f"flood {sndbuf} {size}"] = flood(sndbuf, size)
-results["signals"] = signals()
-results["reconnected"] = reconnected()
-results["stopped"] = stopped()
-results["zero copy"] = zero_copy(False, False)
-results["segments"] = segments()
-for size in (10_000, 60_000):
-    for way in ("sized", "chunked"):
-        results[f"whole {size} {way}"] = whole(size, way)
-results["iscsi"] = iscsi()
-for blocking in (False, True):
-    way = "blocking" if blocking else "waiting"
-    results[f"urgent {way}"] = urgent(blocking)
-    results[f"inquired {way}"] = inquired(blocking)
-    results[f"late zero copy {way}"] = zero_copy(blocking, True)
-    for source in ("file", "pipe", "memory"):
-        results[f"spliced {source} {way}"] = spliced(blocking, source)
-    results[f"repaired {way}"] = repaired(blocking)
-    results[f"converted {way}"] = converted(blocking)
-    for layer in ("tls", "espintcp"):
-        results[f"first {layer} {way}"] = layered_first(blocking, layer.encode())
-    results[f"peeked {way}"] = peeked(blocking)
-results["smc"] = smc()
-results["ring"] = in_a_child(ring_zero_copy)
-results["ring of another thread"] = in_a_child(ring_of_another_thread)
-results["short of memory"] = short_of_memory(False)
-results["soon short of memory"] = short_of_memory(True)
-print(json.dumps(results))
-print(time.monotonic() - began, file=sys.stderr)
+
+
+def everything():
+    results = {}
+    for blocking in (False, True):
+        way = "blocking" if blocking else "waiting"
+        results[f"ask {way}"] = ask_many(blocking)
+        results[f"lures {way}"] = lures(blocking)
+        results[f"upgrade {way}"] = tunnel(blocking, UPGRADE)
+        results[f"connect {way}"] = tunnel(blocking, CONNECT)
+        results[f"cut {way}"] = cut(blocking)
+        results[f"long {way}"] = long(blocking)
+        results[f"own {way}"] = own(blocking)
+        results[f"sendfile {way}"] = sendfile(blocking)
+        results[f"upload {way}"] = upload(blocking)
+        results[f"twice {way}"] = odd(blocking, b"Content-Length: 5\r\n", 5)
+        results[f"folded {way}"] = odd(blocking, b"X-Folded: a\r\n b\r\n")
+        results[f"bare {way}"] = odd(blocking, b"X-Bare: a\nX-Next: b\r\n")
+        results[f"closed {way}"] = closed(blocking)
+        results[f"other protocol {way}"] = other_protocol(blocking)
+        for sndbuf in (4608, 16384):
+            results[f"small {sndbuf} {way}"] = small(blocking, sndbuf)
+        for receives in (False, True):
+            results[f"reset {receives} {way}"] = reset(blocking, receives)
+    results["layered"] = layered()
+    results["multipath"] = multipath()
+    results["draining"] = draining()
+    for sndbuf in (4608, 16384, 0):
+        for size in (120, 200, 900, 5000):
+            results[f"flood {sndbuf} {size}"] = flood(sndbuf, size)
+    results["signals"] = signals()
+    results["reconnected"] = reconnected()
+    results["stopped"] = stopped()
+    results["zero copy"] = zero_copy(False, False)
+    results["segments"] = segments()
+    for size in (10_000, 60_000):
+        for way in ("sized", "chunked"):
+            results[f"whole {size} {way}"] = whole(size, way)
+    results["iscsi"] = iscsi()
+    for blocking in (False, True):
+        way = "blocking" if blocking else "waiting"
+        results[f"urgent {way}"] = urgent(blocking)
+        results[f"inquired {way}"] = inquired(blocking)
+        results[f"late zero copy {way}"] = zero_copy(blocking, True)
+        for source in ("file", "pipe", "memory"):
+            results[f"spliced {source} {way}"] = spliced(blocking, source)
+        results[f"repaired {way}"] = repaired(blocking)
+        results[f"converted {way}"] = converted(blocking)
+        for layer in ("tls", "espintcp"):
+            results[f"first {layer} {way}"] = layered_first(blocking, layer.encode())
+        results[f"peeked {way}"] = peeked(blocking)
+        for asks in ("option", "message"):
+            results[f"stamped by {asks} {way}"] = stamped(blocking, False, asks)
+            results[f"late stamped by {asks} {way}"] = stamped(blocking, True, asks)
+    for is_ipv6 in (False, True):
+        version = 6 if is_ipv6 else 4
+        results[f"unreachable by IPv{version}"] = unreachable(is_ipv6, False)
+        results[f"late unreachable by IPv{version}"] = unreachable(is_ipv6, True)
+    results["smc"] = smc()
+    results["ring"] = in_a_child(ring_zero_copy)
+    results["ring of another thread"] = in_a_child(ring_of_another_thread)
+    results["short of memory"] = short_of_memory(False)
+    results["soon short of memory"] = short_of_memory(True)
+    return results
+
+
+if __name__ == "__main__":
+    began = time.monotonic()
+    print(json.dumps(everything()))
+    print(time.monotonic() - began, file=sys.stderr)

@@ -152,14 +152,15 @@ impl Types {
             .ok_or(BtfError::Missing { structure, field })
     }
 
-    /// Value of `constant` in `enum name`.
+    /// Value of `constant` in `enum name`; one without a name has the empty one.
     pub fn value_of(&self, name: &'static str, constant: &'static str) -> Result<u32, BtfError> {
         let is_it = |at: &u32| {
             let at = *at as usize;
             read_u32(&self.data, at + 4).is_some_and(|info| info >> 24 & 0x1f == kind::ENUM)
                 && read_u32(&self.data, at).is_some_and(|text| self.string(text) == name.as_bytes())
         };
-        let found = self.types.iter().skip(1).find(|at| is_it(at)).and_then(|at| {
+        // Many have no name.
+        let found = self.types.iter().skip(1).filter(|at| is_it(at)).find_map(|at| {
             let at = *at as usize;
             let count = (read_u32(&self.data, at + 4)? & 0xffff) as usize;
             (0..count).map(|index| at + 12 + index * 8).find_map(|entry| {
@@ -235,6 +236,8 @@ fn read_u32(data: &[u8], at: usize) -> Option<u32> {
 pub fn offsets(types: &Types) -> Result<Offsets, BtfError> {
     let (sock_kern_sock, sock_kern_sock_mask) = types.bit_of("sock", "sk_kern_sock")?;
     let (tcp_sock_nonagle, tcp_sock_nonagle_mask) = types.bit_of("tcp_sock", "nonagle")?;
+    let (tcp_sock_recverr, tcp_sock_recverr_mask) = recverr(types)?;
+    let (tcp_sock_pinet6, inet6_recverr, inet6_recverr_mask) = recverr_of_ipv6(types)?;
     let has_parent = matches!(types.offset_of("mem_cgroup", "css"), Ok(0))
         && types.offset_of("mem_cgroup", "css.parent").is_ok();
     Ok(Offsets {
@@ -260,6 +263,12 @@ pub fn offsets(types: &Types) -> Result<Offsets, BtfError> {
         sock_err: types.offset_of("sock", "sk_err")?,
         sock_flags: types.offset_of("sock", "__sk_common.skc_flags")?,
         sock_zerocopy: types.value_of("sock_flags", "SOCK_ZEROCOPY")?,
+        sock_tsflags: types.offset_of("sock", "sk_tsflags")?,
+        tcp_sock_recverr,
+        tcp_sock_recverr_mask,
+        inet6_recverr,
+        inet6_recverr_mask,
+        tcp_sock_pinet6,
         sock_socket: types.offset_of("sock", "sk_socket")?,
         sock_user_data: types.offset_of("sock", "sk_user_data")?,
         sock_wmem_queued: types.offset_of("sock", "sk_wmem_queued")?,
@@ -314,6 +323,34 @@ pub fn offsets(types: &Types) -> Result<Offsets, BtfError> {
     })
 }
 
+/// Byte of the socket that contains the bit of `IP_RECVERR`, and the mask in that byte.
+fn recverr(types: &Types) -> Result<(u32, u32), BtfError> {
+    // A bit field until 6.5.
+    types
+        .bit_of("tcp_sock", "inet_conn.icsk_inet.recverr")
+        .or_else(|_| inet_flag(types, "INET_FLAGS_RECVERR"))
+}
+
+/// As [`recverr`], of `IPV6_RECVERR`; before them the pointer to the structure that contains the byte.
+fn recverr_of_ipv6(types: &Types) -> Result<(u32, u32, u32), BtfError> {
+    let Ok(pointer) = types.offset_of("tcp_sock", "inet_conn.icsk_inet.pinet6") else {
+        return Ok((ABSENT, 0, 0));
+    };
+    // A bit field until 6.6.
+    if let Ok((byte, mask)) = types.bit_of("ipv6_pinfo", "recverr") {
+        return Ok((pointer, byte, mask));
+    }
+    let (byte, mask) = inet_flag(types, "INET_FLAGS_RECVERR6")?;
+    Ok((ABSENT, byte, mask))
+}
+
+/// Byte of the socket that contains a bit of `inet_flags`, and the mask in that byte.
+fn inet_flag(types: &Types, flag: &'static str) -> Result<(u32, u32), BtfError> {
+    let flags = types.offset_of("tcp_sock", "inet_conn.icsk_inet.inet_flags")?;
+    let bit = types.value_of("", flag)?;
+    Ok((flags + bit / 8, 1 << (bit % 8)))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -346,15 +383,33 @@ mod tests {
         // 3: struct outer holds one without a name at bit 32.
         types.extend([name("outer"), kind::STRUCT << 24 | 1, 20]);
         types.extend([0, 2, 32]);
-        let length = types.len() as u32 * 4;
-        let mut data: Vec<u8> = Vec::new();
-        for word in [0x1_eb9f, 24, 0, length, length, strings.len() as u32].into_iter().chain(types) {
-            data.extend(word.to_le_bytes());
-        }
-        data.extend(strings);
-        let types = Types::parse(data).expect("well-formed");
+        let types = parsed(&types, strings);
         assert_eq!(types.offset_of("outer", "field").expect("there"), 12);
         assert_eq!(types.bit_of("outer", "flag").expect("there"), (12, 8));
         assert!(types.offset_of("outer", "absent").is_err());
+    }
+
+    #[test]
+    fn a_constant_is_found_in_each_enumeration_without_a_name() {
+        let strings = b"\0FIRST\0SECOND\0";
+        let mut types: Vec<u32> = Vec::new();
+        for (constant, value) in [(1, 9), (7, 26)] {
+            types.extend([0, kind::ENUM << 24 | 1, 4, constant, value]);
+        }
+        let types = parsed(&types, strings);
+        assert_eq!(types.value_of("", "FIRST").expect("there"), 9);
+        assert_eq!(types.value_of("", "SECOND").expect("there"), 26);
+        assert!(types.value_of("", "THIRD").is_err());
+    }
+
+    /// The types and the strings behind a header.
+    fn parsed(types: &[u32], strings: &[u8]) -> Types {
+        let length = types.len() as u32 * 4;
+        let mut data: Vec<u8> = Vec::new();
+        for word in [0x1_eb9f, 24, 0, length, length, strings.len() as u32].iter().chain(types) {
+            data.extend(word.to_le_bytes());
+        }
+        data.extend(strings);
+        Types::parse(data).expect("well-formed")
     }
 }

@@ -107,7 +107,7 @@ counters! {
     HeadersTunnel "headers.tunnel" "calls without a trace header: upgraded connection or tunnel";
     HeadersZeroCopy "headers.zero_copy" "calls without a trace header: socket sends without copying";
     HeadersOtherProgram "headers.other_program" "calls into which another agent or program wrote a trace header: their spans have its ids where the other end is traced too";
-    HeadersInUse "headers.in_use" "calls without a trace header: an upper layer protocol, the kernel or another program has the socket";
+    HeadersInUse "headers.in_use" "calls without a trace header: an upper layer protocol, the kernel or another program has the socket, or an option asks for timestamps of sends or for errors of routers";
     HeadersForeign "headers.foreign" "calls without a trace header: a process that is not selected sends on the socket";
     HeadersLease "headers.lease" "calls without a trace header: the agent was late";
     HeadersFailed "headers.failed" "calls without a trace header: no space, or spliced bytes";

@@ -20,7 +20,9 @@ use crate::{
 
 /// `include/uapi/asm-generic/socket.h`.
 const SOL_SOCKET: i32 = 1;
+const SO_TIMESTAMPING_OLD: i32 = 37;
 const SO_ZEROCOPY: i32 = 60;
+const SO_TIMESTAMPING_NEW: i32 = 65;
 
 /// `include/uapi/linux/in.h`.
 const IPPROTO_TCP: i32 = 6;
@@ -29,9 +31,14 @@ const IPPROTO_TCP: i32 = 6;
 const TCP_REPAIR: i32 = 19;
 const TCP_ULP: i32 = 31;
 
+/// `include/uapi/linux/in.h`.
+const IPPROTO_IP: i32 = 0;
+const IP_RECVERR: i32 = 11;
+
 /// `include/uapi/linux/in.h` and `include/uapi/linux/in6.h`.
 const IPPROTO_IPV6: i32 = 41;
 const IPV6_ADDRFORM: i32 = 1;
+const IPV6_RECVERR: i32 = 25;
 
 /// `security_socket_setsockopt(sock, level, optname)`: before an option is set. With some options a send or a receive
 /// works in another way, which the sockmap does not know, and one is refused in it; the socket leaves first.
@@ -40,7 +47,9 @@ pub fn security_socket_setsockopt(ctx: FEntryContext) -> i32 {
     let why = match (ctx.arg(1), ctx.arg(2)) {
         (SOL_SOCKET, SO_ZEROCOPY) => InjectionOutcome::ZeroCopy,
         (IPPROTO_TCP, TCP_ULP | TCP_REPAIR) => InjectionOutcome::UpperLayer,
-        (IPPROTO_IPV6, IPV6_ADDRFORM) => InjectionOutcome::InUse,
+        (SOL_SOCKET, SO_TIMESTAMPING_OLD | SO_TIMESTAMPING_NEW)
+        | (IPPROTO_IP, IP_RECVERR)
+        | (IPPROTO_IPV6, IPV6_ADDRFORM | IPV6_RECVERR) => InjectionOutcome::InUse,
         _ => return 0,
     };
     // SAFETY: the function's own argument.

@@ -13,7 +13,7 @@ use aya_ebpf::{
     macros::map,
     maps::{Array, LpmTrie, lpm_trie::Key},
 };
-use tracer_common::{ISCSI_PORT, InjectionOutcome, PORT_WORDS};
+use tracer_common::{ABSENT, ISCSI_PORT, InjectionOutcome, PORT_WORDS};
 
 use crate::{
     connection::{AF_INET6, find},
@@ -140,11 +140,8 @@ pub(crate) unsafe fn may_enter(tcp: *const c_void, outgoing: &mut Outgoing) -> R
         if !has_lease() {
             return Err(InjectionOutcome::Lease);
         }
-        if load::<u64>(tcp, offset!(tcp_sock_icsk_ulp_ops)) != 0 {
-            return Err(InjectionOutcome::UpperLayer);
-        }
-        if sends_without_copying(tcp) {
-            return Err(InjectionOutcome::ZeroCopy);
+        if let Some(why) = is_unfit(tcp) {
+            return Err(why);
         }
         outgoing.is_allowed = u8::from(is_allowed(tcp));
         if outgoing.is_allowed == 0 {
@@ -174,11 +171,46 @@ fn is_http_port(port: u16) -> bool {
         .is_some_and(|word| unsafe { core::ptr::read_volatile(word) } >> (port % 64) & 1 != 0)
 }
 
-/// `sock_flag(sk, SOCK_ZEROCOPY)`.
+/// Why a send or a receive on the socket works in a way that the sockmap does not know.
 #[inline(always)]
-pub(crate) unsafe fn sends_without_copying(sk: *const c_void) -> bool {
+pub(crate) unsafe fn is_unfit(tcp: *const c_void) -> Option<InjectionOutcome> {
     // SAFETY: as the caller's.
-    unsafe { load::<u64>(sk, offset!(sock_flags)) >> (offset!(sock_zerocopy) & 63) & 1 != 0 }
+    unsafe {
+        if load::<u64>(tcp, offset!(tcp_sock_icsk_ulp_ops)) != 0 {
+            return Some(InjectionOutcome::UpperLayer);
+        }
+        // `sock_flag(sk, SOCK_ZEROCOPY)`.
+        if load::<u64>(tcp, offset!(sock_flags)) >> (offset!(sock_zerocopy) & 63) & 1 != 0 {
+            return Some(InjectionOutcome::ZeroCopy);
+        }
+        // A send would ask for no timestamp, and a receive would not see the error that a router has sent.
+        if load::<u16>(tcp, offset!(sock_tsflags)) != 0 || gets_errors(tcp) {
+            return Some(InjectionOutcome::InUse);
+        }
+    }
+    None
+}
+
+/// Whether errors that routers send become errors of the socket: `IP_RECVERR`, `IPV6_RECVERR`.
+#[inline(always)]
+unsafe fn gets_errors(tcp: *const c_void) -> bool {
+    // SAFETY: as the caller's; the verifier makes reads through null return 0.
+    unsafe {
+        let byte: u8 = load(tcp, offset!(tcp_sock_recverr));
+        if u64::from(byte) & offset!(tcp_sock_recverr_mask) != 0 {
+            return true;
+        }
+        if offset!(inet6_recverr_mask) == 0 {
+            return false;
+        }
+        let at: *const c_void = if offset!(tcp_sock_pinet6) == u64::from(ABSENT) {
+            tcp
+        } else {
+            load(tcp, offset!(tcp_sock_pinet6))
+        };
+        let byte: u8 = load(at, offset!(inet6_recverr));
+        u64::from(byte) & offset!(inet6_recverr_mask) != 0
+    }
 }
 
 /// Whether the socket blocks: its file lacks `O_NONBLOCK`, or it has no file.

@@ -22,7 +22,7 @@ use crate::{
         words::copy,
     },
     propagate::{
-        admit::{has_lease, is_blocking, is_called_back, leaves_at_once, may_enter, sends_without_copying},
+        admit::{has_lease, is_blocking, is_called_back, is_unfit, leaves_at_once, may_enter},
         framing::{Boundary, boundary},
         outgoing::{Outgoing, State},
         report::{refuse, refuse_all, told_of},
@@ -88,12 +88,7 @@ pub(crate) unsafe fn message(
             }
             outgoing.state = State::Leaving;
         }
-        if sends_without_copying(tcp) || load::<u64>(tcp, offset!(tcp_sock_icsk_ulp_ops)) != 0 {
-            let why = if sends_without_copying(tcp) {
-                InjectionOutcome::ZeroCopy
-            } else {
-                InjectionOutcome::UpperLayer
-            };
+        if let Some(why) = is_unfit(tcp) {
             outgoing.state = State::Leaving;
             refuse_all(outgoing, connection, pid, position, why);
             return PASS;
