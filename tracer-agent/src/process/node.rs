@@ -246,7 +246,10 @@ fn checks(memory: &dyn Memory, mappings: &[Mapping], uv_loop: u64, polls: u64) -
         let next = start + at as u64 + 5;
         let target = next.wrapping_add(i64::from(i32::from_le_bytes(distance)) as u64);
         let mut begin = [0; BEGIN_BYTES];
-        if code.range.contains(&target) && memory.read(target, &mut begin) && loads_queue(&begin, CHECK as u32) {
+        if code.range.contains(&target)
+            && memory.read(target, &mut begin)
+            && loads_queue(&begin, CHECK as u32)
+        {
             if found.is_some() {
                 return None;
             }

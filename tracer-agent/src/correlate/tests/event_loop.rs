@@ -1,8 +1,8 @@
 //! Callbacks of Node's event loop.
 
 use tracer_common::{
-    Kind as RecordKind, RUN_ALONE, RUN_CHECKS, RUN_CLIENT_REQUEST, RUN_CLIENT_RESPONSE, RUN_OTHER, RUN_SERVER_REQUEST,
-    RUN_SERVER_RESPONSE, RunRecord, STACK_WORDS,
+    Kind as RecordKind, RUN_ALONE, RUN_CHECKS, RUN_CLIENT_REQUEST, RUN_CLIENT_RESPONSE, RUN_OTHER,
+    RUN_SERVER_REQUEST, RUN_SERVER_RESPONSE, RunRecord, STACK_WORDS,
 };
 
 use super::*;
