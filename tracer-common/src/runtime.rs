@@ -232,6 +232,11 @@ pub struct NodePlan {
     pub turns: u64,
     /// The loop's pointer to an array of its watchers, by descriptor.
     pub watchers: u64,
+    /// The return address of the phase that runs immediates; 0 if it is not known.
+    pub checks: u64,
+    /// The loop's queue of what is to be told before that phase, and its queue of handles that are active while immediates
+    /// wait. Each is empty if it points to itself.
+    pub queues: [u64; 2],
 }
 
 const _: () = assert!(size_of::<NodePlan>() <= PLAN_WORDS * 8);
@@ -253,8 +258,8 @@ pub struct RunRecord {
     pub part: u8,
     /// 1 if the direction of the connection has changed.
     pub is_turn: u8,
-    /// Always 0.
-    pub zero: u8,
+    /// [`RUN_CHECKS`], [`RUN_ALONE`].
+    pub state: u8,
     /// Process, in the initial namespace.
     pub pid: u32,
     /// Time, `CLOCK_MONOTONIC`.
@@ -286,3 +291,8 @@ pub const RUN_CLIENT_REQUEST: u8 = 2;
 pub const RUN_CLIENT_RESPONSE: u8 = 3;
 /// See [`RUN_SERVER_REQUEST`]: something is read from another kind of socket.
 pub const RUN_OTHER: u8 = 4;
+
+/// [`RunRecord::state`]: the loop is in the phase that runs immediates.
+pub const RUN_CHECKS: u8 = 1;
+/// [`RunRecord::state`], of what is read: when that began, no immediate waited, and nothing that is told before them.
+pub const RUN_ALONE: u8 = 2;

@@ -76,7 +76,16 @@ pub fn plan(proc: &Proc, pid: u32) -> Result<NodePlan, NodeError> {
     let memory = File::open(proc.path(pid, "mem")).map_err(unreadable)?;
     let frames = frames(proc, pid, &memory, &mappings)?;
     let ids = ids(&memory, &mappings).ok_or(NodeError::NoIds)?;
-    Ok(NodePlan { ids, ..frames })
+    // What io_uring has done is told by callbacks that libuv does not count.
+    let counts_all = fs::read(proc.path(pid, "environ")).is_ok_and(|environ| !may_use_io_uring(&environ));
+    let checks = if counts_all { frames.checks } else { 0 };
+    Ok(NodePlan { ids, checks, ..frames })
+}
+
+/// Whether a process with these variables lets libuv use io_uring for files.
+fn may_use_io_uring(environ: &[u8]) -> bool {
+    let mut variables = environ.split(|byte| *byte == 0);
+    variables.any(|it| it.strip_prefix(b"UV_USE_IO_URING=").is_some_and(|value| value != b"0"))
 }
 
 /// The frames of the loop, looked for a few times: a thread that runs has no place yet.
@@ -162,7 +171,17 @@ impl WaitCall {
             }
             let Some(uv_loop) = self.uv_loop(memory, site..phase + 512) else { continue };
             let turns = turns(memory, uv_loop, now_ns).unwrap_or(0);
-            return Some(NodePlan { ids: 0, phase, polls, site, turns, watchers: uv_loop + WATCHERS });
+            let checks = if turns == 0 { None } else { checks(memory, mappings, uv_loop, polls) };
+            return Some(NodePlan {
+                ids: 0,
+                phase,
+                polls,
+                site,
+                turns,
+                watchers: uv_loop + WATCHERS,
+                checks: checks.unwrap_or(0),
+                queues: [uv_loop + PENDING, uv_loop + IDLE],
+            });
         }
         None
     }
@@ -189,11 +208,63 @@ impl WaitCall {
 }
 
 /// Fields of `uv_loop_t`, which libuv 1 does not move (its ABI is stable): the queue of handles, `internal_fields`,
-/// `backend_fd`, `watchers`.
+/// `backend_fd`, `pending_queue`, `watchers`, `check_handles`, `idle_handles`.
 const HANDLES: u64 = 16;
 const INTERNAL: u64 = 40;
 const EPOLL: u64 = 64;
+const PENDING: u64 = 72;
 const WATCHERS: u64 = 104;
+const CHECK: u64 = 400;
+const IDLE: u64 = 416;
+
+/// The return address into `uv_run` of the phase that runs immediates: where `uv__run_check` is called, which begins with the
+/// queue of these handles. Node always has one.
+fn checks(memory: &dyn Memory, mappings: &[Mapping], uv_loop: u64, polls: u64) -> Option<u64> {
+    /// Code before and behind the call of `uv__io_poll`, in which `uv_run` lies or most of it; and that of a function's begin.
+    const CODE_BYTES: u64 = 2048;
+    const BEGIN_BYTES: usize = 48;
+    /// `call rel32`.
+    const CALL: u8 = 0xe8;
+    let is_circle = |queue: u64| {
+        let first = memory.word(queue)?;
+        (is_pointer(first) && memory.word(first + 8)? == queue).then_some(first != queue)
+    };
+    if !is_circle(uv_loop + CHECK)? {
+        return None;
+    }
+    is_circle(uv_loop + PENDING)?;
+    is_circle(uv_loop + IDLE)?;
+    let code = mappings.iter().find(|it| it.is_code && it.range.contains(&polls))?;
+    let start = code.range.start.max(polls.saturating_sub(CODE_BYTES));
+    let mut bytes = vec![0; code.range.end.min(polls + CODE_BYTES).checked_sub(start)? as usize];
+    if !memory.read(start, &mut bytes) {
+        return None;
+    }
+    let mut found = None;
+    for at in memchr::memchr_iter(CALL, &bytes) {
+        let Some(distance) = bytes.get(at + 1..).and_then(|rest| rest.first_chunk().copied()) else { break };
+        let next = start + at as u64 + 5;
+        let target = next.wrapping_add(i64::from(i32::from_le_bytes(distance)) as u64);
+        let mut begin = [0; BEGIN_BYTES];
+        if code.range.contains(&target)
+            && memory.read(target, &mut begin)
+            && loads_queue(&begin, CHECK as u32)
+        {
+            if found.is_some() {
+                return None;
+            }
+            found = Some(next);
+        }
+    }
+    found
+}
+
+/// Whether this code takes the address of a field that lies so far behind an argument: `lea`.
+fn loads_queue(code: &[u8], field: u32) -> bool {
+    const LEA: u8 = 0x8d;
+    let field = field.to_le_bytes();
+    code.windows(6).any(|it| it[0] == LEA && it[1] & 0xc7 == 0x87 && it[2..] == field)
+}
 
 /// Where libuv counts, if it does (1.45 and later).
 fn turns(memory: &dyn Memory, uv_loop: u64, now_ns: u64) -> Option<u64> {
@@ -414,7 +485,17 @@ mod tests {
         memory.set(uv_loop + 64, 13);
         memory.set(uv_loop + 104, uv_loop + 2048);
         let watchers = uv_loop + 104;
-        let plan = NodePlan { ids: 0, phase: frame + 8, polls: CODE + 32, site, turns: 0, watchers };
+        let queues = [uv_loop + 72, uv_loop + 416];
+        let plan = NodePlan {
+            ids: 0,
+            phase: frame + 8,
+            polls: CODE + 32,
+            site,
+            turns: 0,
+            watchers,
+            checks: 0,
+            queues,
+        };
         assert_eq!(call.frames(&memory, &mappings, 1_000_000), Some(plan));
         // Its counters may not be more than can be.
         memory.set(uv_loop + 40, uv_loop + 1024);
@@ -427,6 +508,60 @@ mod tests {
         // The stack ends early.
         memory.1.truncate(8192);
         assert_eq!(call.frames(&memory, &mappings, 1), None);
+    }
+
+    #[test]
+    fn the_call_of_the_phase_of_immediates_is_found_or_refused() {
+        const CODE: u64 = 0x40_0000;
+        let mappings = [Mapping {
+            range: CODE..CODE + 16_384,
+            is_writable: false,
+            is_code: true,
+            name: "/bin/node".to_owned(),
+        }];
+        let (uv_loop, polls, function) = (CODE + 32_768, CODE + 4096, CODE + 8192);
+        let mut memory = Fake(CODE, vec![0; 65_536]);
+        let find = |memory: &Fake| checks(memory, &mappings, uv_loop, polls);
+        // The queues: one handle for immediates; the others are empty.
+        let handle = uv_loop + 4096;
+        for (at, word) in [
+            (uv_loop + 400, handle),
+            (handle + 8, uv_loop + 400),
+            (uv_loop + 72, uv_loop + 72),
+            (uv_loop + 80, uv_loop + 72),
+            (uv_loop + 416, uv_loop + 416),
+            (uv_loop + 424, uv_loop + 416),
+        ] {
+            memory.set(at, word);
+        }
+        let call = |memory: &mut Fake, at: u64| {
+            let start = (at - CODE) as usize;
+            memory.1[start] = 0xe8;
+            memory.1[start + 1..start + 5].copy_from_slice(&((function - at - 5) as u32).to_le_bytes());
+        };
+        call(&mut memory, polls + 100);
+        assert_eq!(find(&memory), None, "it calls something else");
+        let start = (function - CODE) as usize + 8;
+        memory.1[start..start + 7].copy_from_slice(&[0x4c, 0x8d, 0xa7, 0x90, 0x01, 0, 0]);
+        assert_eq!(find(&memory), Some(polls + 105));
+        call(&mut memory, polls - 200);
+        assert_eq!(find(&memory), None, "two of them");
+        memory.set(polls - 200, 0);
+        assert_eq!(find(&memory), Some(polls + 105));
+        memory.set(uv_loop + 424, 0);
+        assert_eq!(find(&memory), None, "no queue");
+        memory.set(uv_loop + 424, uv_loop + 416);
+        memory.set(uv_loop + 400, uv_loop + 400);
+        memory.set(uv_loop + 408, uv_loop + 400);
+        assert_eq!(find(&memory), None, "no handle");
+        assert_eq!(checks(&memory, &[], uv_loop, polls), None, "no code");
+    }
+
+    #[test]
+    fn io_uring_is_used_only_if_a_variable_says_so() {
+        assert!(!may_use_io_uring(b""));
+        assert!(!may_use_io_uring(b"A=1\0UV_USE_IO_URING=0\0XUV_USE_IO_URING=1\0"));
+        assert!(may_use_io_uring(b"A=1\0UV_USE_IO_URING=1\0"));
     }
 
     #[test]

@@ -10,7 +10,8 @@ use core::ffi::c_void;
 
 use aya_ebpf::helpers::generated::{bpf_get_current_task_btf, bpf_probe_read_user};
 use tracer_common::{
-    ABSENT, KernelCounter, Kind, NodePlan, RUN_CLIENT_RESPONSE, RUN_SERVER_REQUEST, RunRecord, STACK_WORDS,
+    ABSENT, KernelCounter, Kind, NodePlan, RUN_ALONE, RUN_CHECKS, RUN_CLIENT_RESPONSE, RUN_SERVER_REQUEST,
+    RunRecord, STACK_WORDS,
 };
 
 use super::base::{registers, word};
@@ -70,6 +71,12 @@ pub(super) unsafe fn run(
         {
             let fd = first_argument(registers) & 0xffff_ffff;
             (*place).watcher = word(word(plan.watchers, 0).wrapping_add(8 * fd), 0);
+            let [told, immediates] = plan.queues;
+            if plan.checks != 0 && word(told, 0) == told && word(immediates, 0) == immediates {
+                (*place).state = RUN_ALONE;
+            }
+        } else if plan.checks != 0 && (*place).phase == plan.checks {
+            (*place).state = RUN_CHECKS;
         }
         if plan.turns != 0 {
             bpf_probe_read_user((&raw mut (*place).turns).cast(), 16, plan.turns as *const c_void);

@@ -1,17 +1,18 @@
 //! Callbacks of Node's event loop.
 
 use tracer_common::{
-    Kind as RecordKind, RUN_CLIENT_REQUEST, RUN_CLIENT_RESPONSE, RUN_OTHER, RUN_SERVER_REQUEST,
-    RUN_SERVER_RESPONSE, RunRecord, STACK_WORDS,
+    Kind as RecordKind, RUN_ALONE, RUN_CHECKS, RUN_CLIENT_REQUEST, RUN_CLIENT_RESPONSE, RUN_OTHER,
+    RUN_SERVER_REQUEST, RUN_SERVER_RESPONSE, RunRecord, STACK_WORDS,
 };
 
 use super::*;
 use crate::correlate::strategy::event_loop::ENOUGH;
 
 const PID: u32 = 1;
-/// Return addresses: in `uv_run` where it polls, where it runs timers, and in `uv__io_poll`.
+/// Return addresses: in `uv_run` where it polls, where it runs timers and immediates, and in `uv__io_poll`.
 const POLLS: u64 = 0x1000;
 const TIMERS: u64 = 0x1010;
+const CHECKS: u64 = 0x1020;
 const SITE: u64 = 0x2000;
 /// The word of the stack that tells the watcher.
 const SLOT: usize = 11;
@@ -25,8 +26,13 @@ struct NodeService {
     last_id: u64,
     /// System calls that have read.
     reads: u64,
-    /// Iterations of the loop.
+    /// Iterations of the loop, and the sockets that were served before this one and in it.
     turns: u64,
+    served: [u64; 2],
+    /// What is read comes in the iteration of what was read before.
+    is_same_turn: bool,
+    /// An immediate waits.
+    has_immediate: bool,
     /// The phase, and the watcher in service.
     phase: u64,
     watcher: u64,
@@ -58,6 +64,9 @@ impl NodeService {
             last_id: 10,
             reads: 0,
             turns: 1,
+            served: [0; 2],
+            is_same_turn: false,
+            has_immediate: false,
             phase: POLLS,
             watcher: 0,
             ids: [0; 2],
@@ -78,13 +87,18 @@ impl NodeService {
             kind: RecordKind::Run as u8,
             part,
             is_turn: 1,
+            state: match self.phase {
+                CHECKS => RUN_CHECKS,
+                POLLS if !self.has_immediate => RUN_ALONE,
+                _ => 0,
+            },
             pid: PID,
             time_ns: self.world.now(),
             connection: end.0.number,
             reads: self.reads,
             ids: [execution as f64, trigger as f64, self.last_id as f64, -1.0].map(f64::to_bits),
             phase: self.phase,
-            turns: [self.turns, 0],
+            turns: [self.turns, self.served[0]],
             watcher: if part == RUN_SERVER_REQUEST || part == RUN_CLIENT_RESPONSE { self.watcher } else { 0 },
             stack,
             ..RunRecord::default()
@@ -107,11 +121,39 @@ impl NodeService {
         }
         (self.phase, self.ids) = (POLLS, [0; 2]);
         self.watcher = 0x10_0000 + 64 * end.0.number;
-        self.turns += 1;
+        if !self.is_same_turn {
+            self.end_turn();
+        }
+        self.served[1] += 1;
         self.last_id += 3;
         self.tell(part, end);
         // The call is counted when it is over.
         self.reads += 1;
+    }
+
+    fn end_turn(&mut self) {
+        self.turns += 1;
+        self.served = [self.served.iter().sum(), 0];
+        self.has_immediate = false;
+    }
+
+    /// The phase of immediates begins.
+    fn checks(&mut self) {
+        self.served = [self.served.iter().sum(), 0];
+        self.phase = CHECKS;
+    }
+
+    /// What runs makes an immediate, and then other things.
+    fn immediate(&mut self) -> u64 {
+        self.has_immediate = true;
+        self.last_id += 2;
+        self.last_id - 1
+    }
+
+    /// As [`Self::call`], from an immediate that a promise has made.
+    fn call_in(&mut self, immediate: u64) -> CallOut {
+        self.ids = [immediate, 0];
+        self.call()
     }
 
     fn request(&mut self) -> Request {
@@ -413,4 +455,123 @@ fn one_request_at_a_time_proves_nothing() {
         assert_eq!(parent(&service.link(&call, &exchange)), Some((server.span_id, Evidence::SoleRequest)));
     }
     assert_eq!(service.profile(), "unknown");
+}
+
+/// Requests that come in one iteration, each of which makes an immediate in which it calls; `between` happens after the
+/// sockets and before the immediates. Returns which calls are linked to their own request; none may be linked to another.
+fn called_by_immediates(count: usize, between: fn(&mut NodeService)) -> Vec<bool> {
+    let mut service = NodeService::new();
+    service.learn();
+    let other = service.with_another();
+    let mut requests = Vec::new();
+    for index in 0..count {
+        service.is_same_turn = index > 0;
+        let request = service.request();
+        requests.push((request, service.immediate()));
+    }
+    service.is_same_turn = false;
+    between(&mut service);
+    service.checks();
+    let calls: Vec<_> = requests.iter().map(|(_, immediate)| service.call_in(*immediate)).collect();
+    // No answer leads to a response.
+    let exchanges: Vec<_> = calls.iter().map(|call| service.answer(call)).collect();
+    let servers: Vec<_> = requests.iter().map(|(request, _)| service.respond_later(request)).collect();
+    service.respond_later(&other);
+    assert_eq!(service.profile(), "event-loop");
+    let parents = calls.iter().zip(&exchanges).map(|(call, exchange)| parent(&service.link(call, exchange)));
+    parents
+        .zip(&servers)
+        .map(|(found, server)| {
+            assert!(found.is_none_or(|found| found == (server.span_id, Evidence::EventLoop)), "{found:?}");
+            found.is_some()
+        })
+        .collect()
+}
+
+#[test]
+fn an_immediate_is_of_the_callback_that_has_surely_made_it() {
+    assert_eq!(called_by_immediates(1, |_| {}), [true]);
+    // What comes after the last socket could have made the last one.
+    assert_eq!(called_by_immediates(2, |_| {}), [true, false]);
+    assert_eq!(called_by_immediates(3, |_| {}), [true, true, false]);
+}
+
+#[test]
+fn after_a_callback_that_is_not_seen_no_immediate_is_sure() {
+    // A connection is accepted or established, ends, or work of other threads is done: the loop counts it.
+    let unseen = |service: &mut NodeService| service.served[1] += 1;
+    assert_eq!(called_by_immediates(1, unseen), [false]);
+    assert_eq!(called_by_immediates(3, unseen), [false; 3]);
+    // Timers run in another iteration.
+    assert_eq!(called_by_immediates(2, |service| service.turns += 1), [false; 2]);
+}
+
+#[test]
+fn what_an_immediate_begins_is_of_the_callback_that_made_the_immediate() {
+    let mut service = NodeService::new();
+    service.learn();
+    let other = service.with_another();
+    let one = service.request();
+    let immediate = service.immediate();
+    service.is_same_turn = true;
+    let two = service.request();
+    let last = service.immediate();
+    service.is_same_turn = false;
+    service.checks();
+    // Ticks that they make, and one that a promise makes.
+    let mut calls = Vec::new();
+    for trigger in [immediate, last, 0] {
+        service.last_id += 1;
+        service.ids = [service.last_id, trigger];
+        calls.push(service.call());
+    }
+    let exchanges: Vec<_> = calls.iter().map(|call| service.answer(call)).collect();
+    let server = service.respond_later(&one);
+    service.respond_later(&two);
+    service.respond_later(&other);
+    let found: Vec<_> =
+        calls.iter().zip(&exchanges).map(|(call, exchange)| parent(&service.link(call, exchange))).collect();
+    assert_eq!(found, [Some((server.span_id, Evidence::EventLoop)), None, None]);
+}
+
+#[test]
+fn an_immediate_that_waited_before_is_not_of_the_callback_that_reads() {
+    let mut service = NodeService::new();
+    service.learn();
+    let other = service.with_another();
+    service.end_turn();
+    // A timer of the iteration before has made it.
+    let immediate = service.immediate();
+    service.is_same_turn = true;
+    let request = service.request();
+    service.is_same_turn = false;
+    service.checks();
+    service.last_id += 1;
+    service.ids = [service.last_id, 0];
+    let (made, call) = (service.call(), service.call_in(immediate));
+    let exchanges = [service.answer(&made), service.answer(&call)];
+    service.respond_later(&request);
+    service.respond_later(&other);
+    for (call, exchange) in [made, call].iter().zip(&exchanges) {
+        assert_eq!(parent(&service.link(call, exchange)), None);
+    }
+}
+
+#[test]
+fn an_immediate_that_answers_another_request_contradicts() {
+    let mut service = NodeService::new();
+    service.learn();
+    let third = service.with_another();
+    let one = service.request();
+    let immediate = service.immediate();
+    service.checks();
+    let call = service.call_in(immediate);
+    let other = service.request();
+    let exchange = service.answer(&call);
+    // What was called for the one answers the other.
+    service.respond(&other);
+    service.respond_later(&one);
+    service.respond_later(&third);
+    assert_eq!(service.profile(), "unknown");
+    assert_eq!(parent(&service.link(&call, &exchange)), None);
 }

@@ -2,7 +2,8 @@
 //!
 //! 1. A send in the callback that has read last comes from what was read: from a server request, or from the answer to a
 //!    client request. If its async id is one that was made before, it comes from the run that has made it.
-//! 2. A send in another callback comes from the run that has surely made its id.
+//! 2. A send in another callback comes from the run that has surely made its id. An immediate of the same iteration is surely
+//!    made by one of the callbacks that have read in it, if these are all that the loop has called (see [`batch`]).
 //! 3. Otherwise nothing is known of it.
 //! 4. A response that is sent upon the answer to a client request puts that client request, and those that it comes from,
 //!    into the server request: afterwards.
@@ -12,6 +13,7 @@
 //! A client request is linked when its server request is answered, and all those too that were open at that time: a
 //! contradiction would have come until then.
 
+mod batch;
 mod groups;
 mod runs;
 mod watcher;

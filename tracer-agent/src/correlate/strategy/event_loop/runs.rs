@@ -6,18 +6,18 @@ use std::collections::VecDeque;
 use rustc_hash::FxHashMap;
 use tracer_common::{RunRecord, STACK_WORDS};
 
-use super::watcher::Watcher;
+use super::{batch::Batch, watcher::Watcher};
 
 /// A server request or a client request, from the moment at which a callback read or sent it.
 pub(super) type Node = u64;
 
 /// The ids of a record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct AsyncIds {
+pub(super) struct AsyncIds {
     /// Of what runs; 0 if that is not known.
-    execution: u64,
+    pub(super) execution: u64,
     /// Of what that was made by.
-    trigger: u64,
+    pub(super) trigger: u64,
     /// The last one that was given out.
     last: u64,
 }
@@ -40,15 +40,14 @@ impl AsyncIds {
 }
 
 /// A callback that has read from a connection.
-#[derive(Clone, Debug)]
-struct Run {
-    connection: u64,
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Run {
+    pub(super) connection: u64,
     /// The request that the connection carries.
-    node: Option<Node>,
-    is_server: bool,
+    pub(super) node: Option<Node>,
+    pub(super) is_server: bool,
     /// The last id that was given out before it.
-    begin: u64,
-    record: RunRecord,
+    pub(super) begin: u64,
 }
 
 /// From this id on, ids were made in a run.
@@ -64,7 +63,10 @@ struct Mark {
 /// What one event loop does.
 #[derive(Debug, Default)]
 pub(super) struct Runs {
-    run: Option<Run>,
+    /// The callback that has read last, and what was told of that.
+    run: Option<(Run, RunRecord)>,
+    /// Those of the iteration of the loop.
+    batch: Batch,
     /// In the order of their ids.
     marks: VecDeque<Mark>,
     /// The last id that was given out.
@@ -130,7 +132,9 @@ impl Runs {
         }
         self.watcher.learn(record);
         let connection = record.connection;
-        self.run = Some(Run { connection, node, is_server, begin: ids.last, record: *record });
+        let run = Run { connection, node, is_server, begin: ids.last };
+        self.run = Some((run, *record));
+        self.batch.add(run, record);
         self.mark(Mark { after: ids.last, sure: ids.last, node });
     }
 
@@ -155,8 +159,7 @@ impl Runs {
     /// Whether a send is made by the callback that has read last. `is_first`: it is the first one on its connection, which
     /// may have been established by another callback.
     fn is_in_run(&self, record: &RunRecord, is_first: bool) -> bool {
-        let Some(run) = &self.run else { return false };
-        let read = &run.record;
+        let Some((_, read)) = &self.run else { return false };
         // What it has read is counted after it was told.
         let has_read_nothing = record.reads.wrapping_sub(read.reads) <= 1;
         !is_first
@@ -171,7 +174,7 @@ impl Runs {
     pub(super) fn sent(&mut self, record: &RunRecord, is_first: bool) -> Option<Node> {
         let ids = self.ids(record)?;
         if self.is_in_run(record, is_first)
-            && let Some(run) = self.run.clone()
+            && let Some((run, _)) = self.run
         {
             let node = self.in_run(&run, ids);
             // Without the number of the iteration it may be a later callback of the same socket.
@@ -181,6 +184,9 @@ impl Runs {
             return node;
         }
         self.run = None;
+        if let Some(run) = self.batch.made(record, ids) {
+            return self.in_run(&run, ids);
+        }
         // A connection is established: what triggers it is its handle, which is used as long as it is.
         if is_first && ids.trigger != 0 {
             self.own(ids.trigger, record.connection);
