@@ -8,8 +8,8 @@ use std::{
 };
 
 use tracer_tests::{
-    Agent, Folder, count_for, count_of, let_pass,
-    programs::{Program, curl, free_port, held},
+    Agent, Folder, count_for, count_of, is_slow, let_pass,
+    programs::{PYTHON, Program, curl, free_port, held},
     receiver::{Received, Receiver},
     root, tracer_under_test, wait_until,
 };
