@@ -101,7 +101,6 @@ impl NodeService {
             turns: [self.turns, self.served[0]],
             watcher: if part == RUN_SERVER_REQUEST || part == RUN_CLIENT_RESPONSE { self.watcher } else { 0 },
             stack,
-            ..RunRecord::default()
         }
     }
 

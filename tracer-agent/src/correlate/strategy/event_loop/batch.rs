@@ -8,7 +8,7 @@
 
 use tracer_common::{RUN_ALONE, RUN_CHECKS, RunRecord};
 
-use super::runs::{AsyncIds, Run};
+use super::run::{AsyncIds, Run};
 
 /// What has been read since the loop has begun to call back for sockets.
 #[derive(Debug, Default)]

@@ -2,7 +2,7 @@
 
 use rustc_hash::{FxHashMap, FxHashSet};
 
-use super::runs::Node;
+use super::run::Node;
 use crate::correlate::open::Key;
 
 /// Requests by the groups that they are in.

@@ -15,6 +15,7 @@
 
 mod batch;
 mod groups;
+mod run;
 mod runs;
 mod watcher;
 
@@ -27,7 +28,8 @@ use tracer_common::{
 
 use self::{
     groups::{Call, Groups},
-    runs::{Node, Runs},
+    run::Node,
+    runs::Runs,
 };
 use super::{Attribution, Attributions, ClientRequest, ServerRequest, Strategy};
 use crate::{
