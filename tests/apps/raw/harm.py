@@ -820,7 +820,8 @@ TX_SOFTWARE, SOFTWARE, OPT_ID, OPT_TSONLY = 2, 16, 128, 2048
 
 
 def stamped(blocking, is_late, asks):
-    """Timestamps of sends, that the option asks for, or a control message of each send: one comes for each send."""
+    """Timestamps of sends, that the option asks for, or a control message of each send. One comes for each send, and again
+    if the kernel sends the bytes again, as on a busy machine."""
     # Keys begin on a connection.
     flags = SOFTWARE | OPT_TSONLY | (OPT_ID if is_late else 0) | (TX_SOFTWARE if asks == "option" else 0)
     option = (socket.SOL_SOCKET, SO_TIMESTAMPING, flags)
@@ -828,12 +829,13 @@ def stamped(blocking, is_late, asks):
     if is_late:
         sock.setsockopt(*option)
     message = [(socket.SOL_SOCKET, SO_TIMESTAMPING, struct.pack("I", TX_SOFTWARE))] if asks == "message" else []
-    stamps = []
+    stamped, keys = [], set()
     for n in range(3):
         body = bytes(50_000)
         request = head(b"/ask/stamped/%d" % n, length=len(body), method=b"POST") + body
         assert sock.sendmsg([request], message) == len(request)
         read_answer(sock)
+        stamped.append(False)
         # An object without a timeout does not wait.
         with socket.socket(fileno=os.dup(sock.fileno())) as once:
             try:
@@ -841,10 +843,11 @@ def stamped(blocking, is_late, asks):
                     _, ancillary, _, _ = once.recvmsg(1, 512, socket.MSG_ERRQUEUE | socket.MSG_DONTWAIT)
                     errors = [data for level, _, data in ancillary if level == socket.IPPROTO_IP]
                     # The key: the last byte that the stamp is for (`ee_data` of `sock_extended_err`).
-                    stamps += [struct.unpack_from("IBBBBII", data)[6] for data in errors]
+                    keys.update(struct.unpack_from("IBBBBII", data)[6] for data in errors)
+                    stamped[-1] = True
             except BlockingIOError:
                 pass
-    return {**finish(sock), "stamps": stamps}
+    return {**finish(sock), "stamped": stamped, "keys": sorted(keys)}
 
 
 TCP_SAVE_SYN, TCP_SAVED_SYN, IP_RECVERR, IPV6_RECVERR = 27, 28, 11, 25
