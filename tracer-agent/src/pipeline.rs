@@ -26,6 +26,7 @@ use crate::{
     protocol::http::HttpExchange,
     sink::{Outgoing, SpanSink},
     span::{build::Clock, build::SpanBuilder},
+    task_runtime::TaskRuntime,
     trace_context::sample::SAMPLED,
 };
 
@@ -219,6 +220,10 @@ impl Pipeline {
                 let plan = facts.tasks.as_ref().and_then(|tasks| tasks.plan.as_ref());
                 out.feedback.task_plan(facts.pid, plan);
                 self.stage.awaited.set(facts.pid, facts.tasks.as_ref());
+            }
+            // Its calls are told apart by tasks already, as soon as these are read.
+            Input::Tasks { pid, tasks } if tasks.runtime == TaskRuntime::Python => {
+                out.feedback.task_plan(pid, tasks.plan.as_ref());
             }
             Input::Tasks { pid, tasks } => {
                 if let Some(instance) = self.stage.processes.instance(pid) {

@@ -337,13 +337,7 @@ def multipath():
     for n in range(3):
         sock.sendall(head(b"/ask/%d" % n))
         read_answer(sock)
-    try:
-        return finish(sock)
-    except OSError as error:
-        # On a slow machine, 6.12 ends a socket of many paths so, also without an agent.
-        if error.errno != errno.ENOTCONN:
-            raise
-        return multipath()
+    return finish(sock)
 
 
 def send_file(sock, file, length):

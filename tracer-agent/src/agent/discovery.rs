@@ -25,6 +25,7 @@ use crate::{
         holders::is_init,
         selector::{Decision, Selectors},
         task_finder::{Search, TaskFinder},
+        tasks::TaskProgram,
     },
     task_runtime::TaskRuntime,
     trace_context::sample::SamplingConfig,
@@ -559,13 +560,17 @@ impl Discovery {
     fn tell_facts(&mut self, mut facts: ProcessFacts, rule: Option<usize>, tell: &mut dyn Tell) {
         let pid = facts.pid;
         self.describer.describe(&mut facts);
-        tracing::debug!(pid, exe = facts.exe, "traced");
+        let tasks = facts.tasks.as_ref().map(TaskProgram::explain).unwrap_or_default();
+        tracing::debug!(pid, exe = facts.exe, tasks, "traced");
         let rule = rule.and_then(|rule| self.selectors.service_name(rule));
         tell.tell(Input::Facts { facts: &facts, rule });
         self.tasks.forget(pid);
-        // Of the others it is known by now, or once they serve.
-        if facts.tasks.as_ref().is_some_and(|tasks| tasks.runtime == TaskRuntime::Node && !tasks.is_read) {
-            self.tasks.ask(pid, Search::Node);
+        // Of the others it is known by now.
+        let unread = facts.tasks.as_ref().filter(|tasks| !tasks.is_read);
+        match unread.map(|tasks| (tasks.runtime, tasks.is_awaited)) {
+            Some((TaskRuntime::Node, _)) => self.tasks.ask(pid, Search::Node),
+            Some((TaskRuntime::Python, true)) => self.tasks.ask(pid, Search::StartingPython),
+            _ => {}
         }
         let ports = self.proc.listening_ports(pid).unwrap_or_default();
         if !ports.is_empty() {

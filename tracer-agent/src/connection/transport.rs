@@ -190,7 +190,8 @@ impl Transport {
     }
 
     /// Whether a connection that is gone has lingered long enough. Nothing happened to it since `last_ns`, and
-    /// `waits` if it waits for something; `is_told` if the records of its bytes come. If it `serves`, the process has read a request since: its response cannot leave.
+    /// `waits` if it waits for something; `is_told` if the records of its bytes come. If it `serves`, the process has read
+    /// a request since: its response cannot leave.
     pub(super) fn may_go(
         &self,
         (waits, is_told): (bool, bool),

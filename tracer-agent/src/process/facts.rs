@@ -18,6 +18,7 @@ use tracer_common::TaskPlan;
 
 use super::{
     executable, go,
+    memory::ProcessMemory,
     named_file::{self, Credentials},
     python,
     runtime::{Runtime, file_name, runtime},
@@ -245,11 +246,14 @@ impl Proc {
         if runtime(file_name(exe)) == Runtime::Node {
             return Some(TaskProgram::new(TaskRuntime::Node, String::new(), None));
         }
-        let file = File::open(self.path(pid, "exe")).ok()?;
-        match go::read(&file, || self.base(pid)).ok()? {
-            Some(program) => Some(program),
-            None => self.python(pid, exe, 0),
-        }
+        let file = File::open(self.path(pid, "exe")).ok();
+        let go = file.and_then(|file| go::read(&file, || self.base(pid)).ok().flatten());
+        // A process that has just executed Python may show nothing of it yet.
+        let awaited = || {
+            let program = TaskProgram::new(TaskRuntime::Python, String::new(), None);
+            python::is_named(exe).then_some(TaskProgram { is_awaited: true, ..program })
+        };
+        go.or_else(|| self.python(pid, exe, 0)).or_else(awaited)
     }
 
     /// What a process runs, if that is CPython. `thread` serves; 0 if none is known to.
@@ -271,7 +275,7 @@ impl Proc {
             }
             File::open(path)
         };
-        let memory = File::open(self.path(pid, "mem")).ok()?;
+        let memory = ProcessMemory::open(self, pid).ok()?;
         let thread = if thread == 0 { 0 } else { self.own_number(pid, thread).unwrap_or_default() };
         python::find(&python::Process { maps: &maps, open: &open, memory: &memory, executable: exe, thread })
     }

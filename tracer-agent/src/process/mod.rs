@@ -13,6 +13,7 @@ pub mod holders;
 pub mod identity;
 #[expect(unsafe_code, reason = "between fork and exec only system calls are allowed")]
 pub mod launch;
+mod memory;
 pub(crate) mod name;
 mod named_file;
 mod node;

@@ -12,13 +12,12 @@ use std::{
     fs::{self, File},
     io::{self, Read as _},
     ops::Range,
-    os::unix::fs::FileExt,
     time::Duration,
 };
 
 use tracer_common::NodePlan;
 
-use super::facts::Proc;
+use super::{facts::Proc, memory::ProcessMemory};
 
 /// Why a plan was not found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -39,15 +38,24 @@ trait Memory {
     /// Fills `bytes` with what is at an address. Returns whether all of it could be read.
     fn read(&self, address: u64, bytes: &mut [u8]) -> bool;
 
+    /// The same, with zeros for what is not in memory.
+    fn read_present(&self, address: u64, bytes: &mut [u8]) -> bool {
+        self.read(address, bytes)
+    }
+
     fn word(&self, address: u64) -> Option<u64> {
         let mut bytes = [0; 8];
         self.read(address, &mut bytes).then(|| u64::from_le_bytes(bytes))
     }
 }
 
-impl Memory for File {
+impl Memory for ProcessMemory {
     fn read(&self, address: u64, bytes: &mut [u8]) -> bool {
-        self.read_exact_at(bytes, address).is_ok()
+        ProcessMemory::read(self, address, bytes)
+    }
+
+    fn read_present(&self, address: u64, bytes: &mut [u8]) -> bool {
+        ProcessMemory::read_present(self, address, bytes)
     }
 }
 
@@ -73,7 +81,7 @@ pub fn plan(proc: &Proc, pid: u32) -> Result<NodePlan, NodeError> {
     let file = File::open(proc.path(pid, "maps")).map_err(unreadable)?;
     file.take(MOST_MAPS).read_to_string(&mut maps).map_err(unreadable)?;
     let mappings = mappings(&maps);
-    let memory = File::open(proc.path(pid, "mem")).map_err(unreadable)?;
+    let memory = ProcessMemory::open(proc, pid).map_err(unreadable)?;
     let frames = frames(proc, pid, &memory, &mappings)?;
     let ids = ids(&memory, &mappings).ok_or(NodeError::NoIds)?;
     // What io_uring has done is told by callbacks that libuv does not count.
@@ -89,7 +97,12 @@ fn may_use_io_uring(environ: &[u8]) -> bool {
 }
 
 /// The frames of the loop, looked for a few times: a thread that runs has no place yet.
-fn frames(proc: &Proc, pid: u32, memory: &File, mappings: &[Mapping]) -> Result<NodePlan, NodeError> {
+fn frames(
+    proc: &Proc,
+    pid: u32,
+    memory: &ProcessMemory,
+    mappings: &[Mapping],
+) -> Result<NodePlan, NodeError> {
     const ATTEMPTS: u32 = 40;
     const PAUSE: Duration = Duration::from_millis(3);
     for _ in 0..ATTEMPTS {
@@ -314,7 +327,7 @@ fn ids_in(memory: &dyn Memory, mappings: &[&Mapping]) -> Option<Option<u64>> {
             // A description that begins in this chunk may end in the next one.
             let length = (end - at).min(CHUNK + DESCRIPTION_BYTES) as usize;
             let bytes = &mut chunk[..length];
-            if !memory.read(at, bytes) {
+            if !memory.read_present(at, bytes) {
                 return None;
             }
             for (_, address) in described(bytes).take_while(|(place, _)| *place < CHUNK as usize) {

@@ -9,13 +9,13 @@
 use std::{
     fs::File,
     io,
-    os::unix::fs::FileExt,
     time::{Duration, Instant},
 };
 
 use tracer_common::{PythonLayout, PythonPlan, TaskPlan};
 
 use super::{
+    memory::ProcessMemory,
     symbols::{self, Symbol},
     tasks::TaskProgram,
 };
@@ -114,8 +114,7 @@ pub(super) struct Process<'a> {
     pub(super) maps: &'a str,
     /// Opens a file that is mapped.
     pub(super) open: &'a dyn Fn(&Mapping<'_>) -> io::Result<File>,
-    /// `/proc/PID/mem`.
-    pub(super) memory: &'a File,
+    pub(super) memory: &'a ProcessMemory,
     /// Path of the executable.
     pub(super) executable: &'a str,
     /// A thread that serves, as the process itself numbers it; 0 if none is known.
@@ -143,10 +142,14 @@ pub(super) fn mappings(maps: &str) -> impl Iterator<Item = Mapping<'_>> {
     })
 }
 
+/// Whether an executable is CPython, as far as its name tells.
+pub(super) fn is_named(executable: &str) -> bool {
+    executable.rsplit('/').next().is_some_and(|name| name.starts_with("python"))
+}
+
 /// Whether a process may run CPython, as far as names tell.
 pub(super) fn may_run(executable: &str, maps: &str) -> bool {
-    executable.rsplit('/').next().is_some_and(|name| name.starts_with("python"))
-        || maps.contains("/libpython3.")
+    is_named(executable) || maps.contains("/libpython3.")
 }
 
 /// The runtime of a process.
@@ -311,7 +314,7 @@ impl Version {
 
 /// The memory of a process, of which only so much is read, and only for so long.
 struct Memory<'a> {
-    file: &'a File,
+    process: &'a ProcessMemory,
     bytes_left: usize,
     until: Instant,
 }
@@ -321,14 +324,13 @@ impl<'a> Memory<'a> {
     const MOST_BYTES: usize = 4 << 20;
     const LONGEST: Duration = Duration::from_millis(200);
 
-    fn of(file: &'a File) -> Self {
-        Self { file, bytes_left: Self::MOST_BYTES, until: Instant::now() + Self::LONGEST }
+    fn of(process: &'a ProcessMemory) -> Self {
+        Self { process, bytes_left: Self::MOST_BYTES, until: Instant::now() + Self::LONGEST }
     }
 
     fn read(&mut self, address: u64, bytes: &mut [u8]) -> Option<()> {
         self.bytes_left = self.bytes_left.checked_sub(bytes.len())?;
-        let is_possible = Instant::now() < self.until && i64::try_from(address).is_ok();
-        is_possible.then(|| self.file.read_exact_at(bytes, address).ok())?
+        (Instant::now() < self.until && self.process.read(address, bytes)).then_some(())
     }
 
     fn word(&mut self, address: u64) -> Option<u64> {
@@ -428,14 +430,15 @@ mod tests {
     use super::*;
 
     /// The memory of a process that does not exist: a file, removed with it.
-    struct Fake(File, PathBuf);
+    struct Fake(File, PathBuf, ProcessMemory);
 
     impl Fake {
         fn new(name: &str) -> Self {
             let path = std::env::temp_dir().join(format!("tracer-python-{}-{name}", std::process::id()));
             let file = File::options().read(true).write(true).create_new(true).open(&path).expect("created");
             file.set_len(1 << 24).expect("sparse");
-            Self(file, path)
+            let memory = ProcessMemory::whole(file.try_clone().expect("cloned"));
+            Self(file, path, memory)
         }
 
         fn put(&mut self, address: u64, words: &[u64]) {
@@ -452,7 +455,7 @@ mod tests {
         }
 
         fn memory(&self) -> Memory<'_> {
-            Memory::of(&self.0)
+            Memory::of(&self.2)
         }
     }
 
@@ -553,7 +556,7 @@ mod tests {
         let maps = "00400000-00500000 r-xp 00000000 08:01 7 /usr/bin/python3.11\n";
         let open = |_: &Mapping<'_>| fake.0.try_clone();
         let process =
-            Process { maps, open: &open, memory: &fake.0, executable: "/usr/bin/python3.11", thread: 0 };
+            Process { maps, open: &open, memory: &fake.2, executable: "/usr/bin/python3.11", thread: 0 };
         assert!(may_run(process.executable, maps));
         assert_eq!(find(&process), None);
     }

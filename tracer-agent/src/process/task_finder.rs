@@ -22,6 +22,8 @@ pub enum Search {
         /// Its number.
         thread: u32,
     },
+    /// The same in a process that has not imported asyncio yet: now, and a few times later.
+    StartingPython,
     /// Where Node keeps the ids of its callbacks: now, and a few times later, since a process that has just started has
     /// nothing to find.
     Node,
@@ -32,13 +34,16 @@ impl Search {
     fn looks_ms(self) -> &'static [u64] {
         match self {
             Self::Python { .. } => &[0],
-            Self::Node => &[50, 200, 500, 1500, 4000, 10_000, 30_000, 120_000, 600_000],
+            Self::StartingPython | Self::Node => {
+                &[50, 200, 500, 1500, 4000, 10_000, 30_000, 120_000, 600_000]
+            }
         }
     }
 
     fn look(self, proc: &Proc, pid: u32) -> Option<TaskProgram> {
         let found = match self {
             Self::Python { thread } => proc.python(pid, &proc.exe(pid).ok()?.0, thread)?,
+            Self::StartingPython => proc.python(pid, &proc.exe(pid).ok()?.0, 0)?,
             Self::Node => {
                 let plan = node::plan(proc, pid).map(TaskPlan::Node);
                 let plan = plan.inspect_err(|why| tracing::debug!(pid, %why, "its event loop is not read"));

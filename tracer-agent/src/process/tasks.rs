@@ -48,9 +48,10 @@ impl TaskProgram {
             (TaskRuntime::Python, true) => {
                 format!("It runs Python {version}, and its asyncio tasks are read.")
             }
-            (TaskRuntime::Python, false) if *is_awaited => format!(
-                "It runs Python {version}, and has not imported asyncio: its tasks are read once it has."
-            ),
+            (TaskRuntime::Python, false) if *is_awaited => {
+                let version = if version.is_empty() { String::new() } else { format!(" {version}") };
+                format!("It runs Python{version}, and has not imported asyncio: its tasks are read once it has.")
+            }
             (TaskRuntime::Python, false) => format!(
                 "It runs Python {version}, of which asyncio tasks are not read: its calls are linked as those of other \
                  programs."
