@@ -5,6 +5,9 @@
 //! waits for the answers to all server requests that were in flight: it is attributed if a task of its own has answered
 //! one of them and no other.
 //!
+//! A task may await one that works for many: a handler that waits for its result or for the death of a worker. So a task is
+//! its awaiter's only if it is newer than the awaiter and than the server request. asyncio numbers tasks as it makes them.
+//!
 //! What no task does is left to the rules for threads.
 
 use rustc_hash::FxHashMap;
@@ -36,6 +39,10 @@ pub(crate) struct Tasks {
     answers: FxHashMap<u64, (u64, u64)>,
     /// The beginning of the newest server request.
     newest_ns: u64,
+    /// The newest task that was seen.
+    newest_task: u64,
+    /// By server request, the newest task that was seen before it.
+    before: FxHashMap<Key, u64>,
     waiting: FxHashMap<Key, Waiting>,
     /// The last client request, if it may wait.
     next: Option<(Key, Waiting)>,
@@ -53,6 +60,16 @@ struct Waiting {
     unanswered: u32,
     /// The server request that one of the tasks has answered.
     found: Option<Key>,
+}
+
+impl Waiting {
+    /// Whether the client request is made for what this task answers: by the task itself, or by tasks that it awaits and
+    /// that are newer than it and than `before`.
+    fn is_for(&self, task: u64, before: u64) -> bool {
+        let Some(at) = self.tasks.iter().position(|other| *other == task) else { return false };
+        let newer = task.max(before);
+        self.tasks.iter().take(at).all(|awaited| *awaited > newer && awaited & UNNUMBERED == 0)
+    }
 }
 
 impl Tasks {
@@ -88,6 +105,8 @@ impl Tasks {
     /// A server request is answered, by this task if it is known, or will not be. Returns what that makes known.
     fn settle(&mut self, request: &ServerRequest, task: u64) -> Vec<Attribution> {
         let is_proven = self.confirmed >= Self::ENOUGH;
+        // If too many are in flight to remember, only the task itself tells.
+        let before = self.before.get(&request.key).copied().unwrap_or(u64::MAX);
         let mut known = Vec::new();
         let mut has_decided = false;
         self.waiting.retain(|client, waiting| {
@@ -99,11 +118,11 @@ impl Tasks {
                 match waiting.found {
                     // A task answers the requests of one connection in their order.
                     Some(found) if found.connection == request.key.connection => {}
-                    Some(_) => {
+                    None if waiting.is_for(task, before) => waiting.found = Some(request.key),
+                    Some(_) | None => {
                         has_decided = true;
                         return false;
                     }
-                    None => waiting.found = Some(request.key),
                 }
             }
             let is_known = waiting.unanswered == 0 || is_proven && waiting.found.is_some();
@@ -173,10 +192,14 @@ impl Strategy for Tasks {
     }
 
     fn task(&mut self, record: &TaskRecord) {
+        let awaiters = PythonTask::from_facts(record.facts).awaiters;
+        for task in awaiters.into_iter().chain([record.task]).filter(|task| task & UNNUMBERED == 0) {
+            self.newest_task = self.newest_task.max(task);
+        }
         if self.awaiters.len() >= Self::MOST_TASKS && !self.awaiters.contains_key(&record.task) {
             self.awaiters.clear();
         }
-        self.awaiters.insert(record.task, PythonTask::from_facts(record.facts).awaiters);
+        self.awaiters.insert(record.task, awaiters);
     }
 
     fn reads_requests(&self, unit: Unit) -> bool {
@@ -190,12 +213,16 @@ impl Strategy for Tasks {
 
     fn server_opened(&mut self, request: &ServerRequest, others: &mut [ServerRequest]) {
         self.newest_ns = self.newest_ns.max(request.start_ns);
+        if self.before.len() < Self::MOST_TASKS {
+            self.before.insert(request.key, self.newest_task);
+        }
         self.threads.server_opened(request, others);
     }
 
     fn server_answered(&mut self, request: &ServerRequest, by: Unit) -> Vec<Attribution> {
         let task = if by.task & UNNUMBERED == 0 { by.task } else { 0 };
         if task != 0 {
+            self.newest_task = self.newest_task.max(task);
             self.answers(request, task);
         }
         self.settle(request, task)
@@ -214,6 +241,7 @@ impl Strategy for Tasks {
         if !request.is_answered {
             known.extend(self.settle(request, 0));
         }
+        self.before.remove(&request.key);
         known
     }
 

@@ -287,11 +287,12 @@ fn a_number_that_holds_for_a_moment_answers_nothing() {
     let (one, other) = (service.read(), service.read());
     let task = UNNUMBERED | 0x7f00_1000;
     let second = service.task();
+    // Nor does it tell how old the task is: it may work for many.
     let (call, own) = (service.call(task, &[]), service.call(UNNUMBERED | 0x10, &[second]));
     service.finish(&one, task);
-    let other = service.finish(&other, second);
+    service.finish(&other, second);
     assert_eq!(evidence(&service.link(&call)), None);
-    assert_eq!(service.link(&own).parent, Some((other.span_id, Evidence::Task)));
+    assert_eq!(evidence(&service.link(&own)), None);
 }
 
 #[test]
@@ -346,4 +347,36 @@ fn a_python_program_without_tasks_is_one_of_threads() {
     let (link, server) = last.expect("forty");
     assert_eq!(link.parent, Some((server, Evidence::Unit)));
     assert_eq!(service.profile().0, "threads");
+}
+
+#[test]
+fn a_worker_that_several_handlers_await_is_none_of_theirs() {
+    let mut service = Service::new();
+    let worker = service.task();
+    service.prove();
+    // Its handler waits for the result, or for the death of the worker, which works for another handler.
+    let (one, other) = (service.read(), service.read());
+    let (handler, second) = (service.task(), service.task());
+    let call = service.call(worker, &[handler]);
+    service.finish(&one, handler);
+    service.finish(&other, second);
+    assert_eq!(evidence(&service.link(&call)), None);
+    // A handler of a connection is older than the worker that another one has started.
+    let (_, server) = service.connection();
+    let handler = service.task();
+    let late_worker = service.task();
+    service.call(late_worker, &[]);
+    let (one, other) = (service.read_on(&server, 0), service.read());
+    let call = service.call(late_worker, &[handler]);
+    service.finish(&one, handler);
+    let second = service.task();
+    service.finish(&other, second);
+    assert_eq!(evidence(&service.link(&call)), None);
+    // Nothing tells how old a task is that the program has named.
+    let (one, other) = (service.read(), service.read());
+    let (handler, second) = (service.task(), service.task());
+    let call = service.call(UNNUMBERED | 0x7000, &[handler]);
+    service.finish(&one, handler);
+    service.finish(&other, second);
+    assert_eq!(evidence(&service.link(&call)), None);
 }
