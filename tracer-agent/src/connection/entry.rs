@@ -206,7 +206,7 @@ impl Entry {
         let is_told = self.layer.is_none() && !self.session.is_opaque();
         let waits = is_told && self.transport.is_behind() || !self.session.is_idle() || self.has_held();
         let serves = self.session.role() == Some(Role::Server) && self.session.open_exchanges() > 0;
-        self.transport.may_go((waits, is_told), serves, now_ns, self.last_ns, linger_ns)
+        self.transport.may_go(waits, is_told, serves, now_ns, self.last_ns, linger_ns)
     }
 
     /// Marks a receive, where sends are seen after they were done.

@@ -194,7 +194,8 @@ impl Transport {
     /// a request since: its response cannot leave.
     pub(super) fn may_go(
         &self,
-        (waits, is_told): (bool, bool),
+        waits: bool,
+        is_told: bool,
         serves: bool,
         now_ns: u64,
         last_ns: u64,
