@@ -178,6 +178,14 @@ impl Proc {
         self.root.join(pid.to_string()).join(name)
     }
 
+    /// The memory of a process.
+    ///
+    /// # Errors
+    /// The process is gone, or may not be looked at.
+    pub(super) fn memory(&self, pid: u32) -> io::Result<ProcessMemory> {
+        Ok(ProcessMemory::new(File::open(self.path(pid, "mem"))?, File::open(self.path(pid, "pagemap"))?))
+    }
+
     /// All processes.
     pub fn pids(&self) -> io::Result<Vec<u32>> {
         let entries = fs::read_dir(&self.root)?;
@@ -275,7 +283,7 @@ impl Proc {
             }
             File::open(path)
         };
-        let memory = ProcessMemory::open(self, pid).ok()?;
+        let memory = self.memory(pid).ok()?;
         let thread = if thread == 0 { 0 } else { self.own_number(pid, thread).unwrap_or_default() };
         python::find(&python::Process { maps: &maps, open: &open, memory: &memory, executable: exe, thread })
     }

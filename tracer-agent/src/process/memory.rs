@@ -3,9 +3,7 @@
 
 #![forbid(unsafe_code)]
 
-use std::{fs::File, io, ops::Range, os::unix::fs::FileExt};
-
-use super::facts::Proc;
+use std::{fs::File, ops::Range, os::unix::fs::FileExt};
 
 /// The memory of a process.
 #[derive(Debug)]
@@ -22,13 +20,9 @@ impl ProcessMemory {
     /// Of x86-64, the only architecture whose tasks are read.
     const PAGE_BYTES: u64 = 4096;
 
-    /// The memory of a process.
-    ///
-    /// # Errors
-    /// The process is gone, or may not be looked at.
-    pub(super) fn open(proc: &Proc, pid: u32) -> io::Result<Self> {
-        let (memory, pages) = (File::open(proc.path(pid, "mem"))?, File::open(proc.path(pid, "pagemap"))?);
-        Ok(Self { memory, pages })
+    /// The memory of a process: its `/proc/PID/mem` and its `/proc/PID/pagemap`.
+    pub(super) fn new(memory: File, pages: File) -> Self {
+        Self { memory, pages }
     }
 
     /// A file in place of a memory, all of which is there.
@@ -89,6 +83,7 @@ mod tests {
     use std::{fs, path::PathBuf};
 
     use super::*;
+    use crate::process::facts::Proc;
 
     const PAGE: usize = 4096;
 
@@ -99,7 +94,7 @@ mod tests {
         fs::write(root.join("7/mem"), memory).expect("written");
         let entries = there.iter().flat_map(|it| (u64::from(*it) << 63 | 0x1234).to_ne_bytes());
         fs::write(root.join("7/pagemap"), entries.collect::<Vec<u8>>()).expect("written");
-        let memory = ProcessMemory::open(&Proc::at(&root), 7).expect("opened");
+        let memory = Proc::at(&root).memory(7).expect("opened");
         (root, memory)
     }
 
@@ -125,7 +120,7 @@ mod tests {
 
     #[test]
     fn what_this_process_has_never_touched_is_not_read() {
-        let memory = ProcessMemory::open(&Proc::default(), std::process::id()).expect("our own");
+        let memory = Proc::default().memory(std::process::id()).expect("our own");
         let touched = [7u8; 64];
         let mut found = [0; 64];
         assert!(memory.read(touched.as_ptr() as u64, &mut found));

@@ -81,7 +81,7 @@ pub fn plan(proc: &Proc, pid: u32) -> Result<NodePlan, NodeError> {
     let file = File::open(proc.path(pid, "maps")).map_err(unreadable)?;
     file.take(MOST_MAPS).read_to_string(&mut maps).map_err(unreadable)?;
     let mappings = mappings(&maps);
-    let memory = ProcessMemory::open(proc, pid).map_err(unreadable)?;
+    let memory = proc.memory(pid).map_err(unreadable)?;
     let frames = frames(proc, pid, &memory, &mappings)?;
     let ids = ids(&memory, &mappings).ok_or(NodeError::NoIds)?;
     // What io_uring has done is told by callbacks that libuv does not count.
