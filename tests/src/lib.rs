@@ -1,5 +1,6 @@
 //! What end-to-end tests share: the agent, programs nobody here wrote, and a real OTLP receiver.
 
+pub mod labelled;
 pub mod load;
 pub mod namespace;
 pub mod programs;

@@ -2,7 +2,7 @@
 
 use std::{
     fs,
-    io::{Read, Write},
+    io::{BufRead, BufReader, Read, Write},
     net::{TcpListener, TcpStream},
     os::unix::process::CommandExt,
     path::Path,
@@ -134,31 +134,41 @@ impl Program {
 
     /// A service of `tests/apps/labelled` in one of its ways, which calls the backend at this address.
     pub fn of_way(program: &[&str], way: &str, backend: &str) -> Self {
-        let port = free_port();
-        Self::start(way, port, |_| {
-            let mut command = Command::new(program[0]);
-            command
-                .args(&program[1..])
-                .arg(way)
-                .current_dir(root().join("tests/apps/labelled"))
-                .env("PORT", port.to_string())
-                .env("BACKEND", backend);
-            command
-        })
+        let folder = root().join("tests/apps/labelled");
+        Self::of_command(&[program, &["{way}"]].concat(), &folder, [], way, backend)
     }
 
     /// A service of `tests/apps/labelled` that a framework of asyncio runs, in one of its ways.
     pub fn of_framework(way: &str, backend: &str) -> Self {
+        let packages = root().join(".tools/python-async").display().to_string();
+        let environment = [("PYTHONPATH", packages.as_str()), ("PYTHONDONTWRITEBYTECODE", "1")];
+        let folder = root().join("tests/apps/labelled");
+        Self::of_command(&[PYTHON, "frameworks.py", "{way}"], &folder, environment, way, backend)
+    }
+
+    /// A service that answers for `/r/N` by calls to the backend at this address, in one of its ways: its command, in which
+    /// `{port}` and `{way}` are filled in, is run in this folder with these variables, and with `PORT`, `BACKEND` and `WAY`.
+    pub fn of_command<'a>(
+        command: &[&str],
+        folder: &Path,
+        environment: impl IntoIterator<Item = (&'a str, &'a str)>,
+        way: &str,
+        backend: &str,
+    ) -> Self {
         let port = free_port();
         Self::start(way, port, |_| {
-            let mut command = Command::new(PYTHON);
+            let filled: Vec<String> = command
+                .iter()
+                .map(|word| word.replace("{port}", &port.to_string()).replace("{way}", way))
+                .collect();
+            let mut command = Command::new(&filled[0]);
             command
-                .args(["frameworks.py", way])
-                .current_dir(root().join("tests/apps/labelled"))
-                .env("PYTHONPATH", root().join(".tools/python-async"))
-                .env("PYTHONDONTWRITEBYTECODE", "1")
+                .args(&filled[1..])
+                .current_dir(folder)
+                .envs(environment)
                 .env("PORT", port.to_string())
-                .env("BACKEND", backend);
+                .env("BACKEND", backend)
+                .env("WAY", way);
             command
         })
     }
@@ -344,22 +354,68 @@ fn nginx_command(executable: &str, folder: &Path, port: u16, http: &str, server:
 
 /// Asks a service of `tests/apps/labelled` for so many numbers, each once and on a connection of its own.
 pub fn ask(port: u16, first: u32, count: u32, at_once: u32) {
+    ask_by(port, first, count, at_once, false);
+}
+
+/// The same, by clients that may keep their connections.
+pub fn ask_by(port: u16, first: u32, count: u32, at_once: u32, keeps: bool) {
+    let how = if keeps { "keep-alive" } else { "close" };
     thread::scope(|scope| {
         for client in 0..at_once {
             scope.spawn(move || {
+                let mut kept = None;
                 for n in (client..count).step_by(at_once as usize) {
-                    let mut stream = TcpStream::connect(("127.0.0.1", port)).expect("a connection");
-                    stream.set_read_timeout(Some(Duration::from_secs(30))).expect("a time limit");
+                    let mut stream = kept.take().unwrap_or_else(|| connected(port));
                     let request =
-                        format!("GET /r/{} HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\r\n", first + n);
-                    stream.write_all(request.as_bytes()).expect("a request");
-                    let mut answer = String::new();
-                    stream.read_to_string(&mut answer).expect("an answer");
-                    assert!(answer.starts_with("HTTP/1.1 200 "), "{request}: {answer}");
+                        format!("GET /r/{} HTTP/1.1\r\nHost: test\r\nConnection: {how}\r\n\r\n", first + n);
+                    stream.get_mut().write_all(request.as_bytes()).expect("a request");
+                    if read_answer(&mut stream) && keeps {
+                        kept = Some(stream);
+                    }
                 }
             });
         }
     });
+}
+
+fn connected(port: u16) -> BufReader<TcpStream> {
+    let stream = TcpStream::connect(("127.0.0.1", port)).expect("a connection");
+    stream.set_read_timeout(Some(Duration::from_secs(30))).expect("a time limit");
+    BufReader::new(stream)
+}
+
+/// Reads an answer to its end, which must be a success. Returns whether the connection is kept.
+fn read_answer(stream: &mut BufReader<TcpStream>) -> bool {
+    let line_of = |stream: &mut BufReader<TcpStream>| {
+        let mut line = String::new();
+        stream.read_line(&mut line).expect("a line");
+        line.trim_end().to_ascii_lowercase()
+    };
+    let status = line_of(stream);
+    let (mut length, mut is_chunked, mut is_kept) = (None, false, true);
+    loop {
+        let line = line_of(stream);
+        match line.split_once(": ") {
+            Some(("content-length", value)) => length = value.parse::<u64>().ok(),
+            Some(("transfer-encoding", "chunked")) => is_chunked = true,
+            Some(("connection", "close")) => is_kept = false,
+            Some(_) => {}
+            None => break,
+        }
+    }
+    let mut body = String::new();
+    if !is_kept || length.is_none() && !is_chunked {
+        is_kept = false;
+        stream.read_to_string(&mut body).expect("a body");
+    } else if let Some(length) = length {
+        stream.take(length).read_to_string(&mut body).expect("a body");
+    } else {
+        // What is sent here has no empty chunk but the last.
+        while line_of(stream) != "0" {}
+        line_of(stream);
+    }
+    assert!(status.starts_with("http/1.1 200"), "{status}: {body}");
+    is_kept
 }
 
 /// The Go services of `tests/apps/labelled`, compiled with these flags. Returns the path.
@@ -371,7 +427,7 @@ pub fn go_service(name: &str, flags: &[&str]) -> String {
         .args(flags)
         .arg("-o")
         .arg(&program)
-        .arg("service.go")
+        .arg(".")
         .current_dir(root().join("tests/apps/labelled"))
         // What Debian has knows no newer language, and needs no module.
         .envs([("GO111MODULE", "off"), ("CGO_ENABLED", "0")])

@@ -3,62 +3,17 @@
 //!
 //! The proxies rewrite the path, so that no link can be made by comparing the paths of server and client request.
 
-use std::collections::BTreeMap;
-
 use tracer_tests::{
-    Agent,
-    programs::{Program, ask, go_service},
-    receiver::{Received, Receiver},
-    wait_until,
+    labelled::{PHASES, Service, measure},
+    programs::{Program, go_service},
 };
 
 /// A way to work for requests.
 struct Pattern {
-    /// As the table calls it.
-    name: String,
-    program: Program,
-    /// Client requests for each server request.
-    calls: u32,
+    service: Service,
     /// The smallest share of client requests that must be linked, with one server request at a time and with eight.
     recall: [f64; 2],
 }
-
-/// The links that were found for the client requests of a pattern.
-#[derive(Default)]
-struct Found {
-    calls: u32,
-    /// Links by evidence.
-    links: BTreeMap<String, u32>,
-    right: u32,
-    /// The wrong links: the paths of client request and parent.
-    wrong: Vec<String>,
-}
-
-impl Found {
-    fn linked(&self) -> u32 {
-        self.links.values().sum()
-    }
-
-    fn recall(&self) -> f64 {
-        f64::from(self.right) / f64::from(self.calls)
-    }
-
-    fn precision(&self) -> Option<f64> {
-        (self.linked() > 0).then(|| f64::from(self.right) / f64::from(self.linked()))
-    }
-}
-
-/// How many numbers of requests belong to one pattern.
-const RANGE: u32 = 10_000;
-/// Requests at once, how many, the number of the first, and whether the agent still learns. From the fourth on,
-/// the way that changes is another.
-const PHASES: [(u32, u32, u32, bool); 5] = [
-    (1, 20, 0, true),
-    (1, 40, 1000, false),
-    (8, 120, 2000, true),
-    (8, 120, 5000, false),
-    (16, 160, 6000, false),
-];
 
 /// All, or those whose names begin as the variable `TRACER_PATTERNS` says. `TRACER_NODE` is the executable of Node.
 fn patterns(backend: u16) -> Vec<Pattern> {
@@ -72,7 +27,10 @@ fn patterns(backend: u16) -> Vec<Pattern> {
     let nginx = |server| Program::nginx_rewriting(backend, server);
     let only = std::env::var("TRACER_PATTERNS").unwrap_or_default();
     let pattern = |name: &'static str, program: &dyn Fn() -> Program, calls, recall| {
-        name.starts_with(&only).then(|| Pattern { name: name.to_owned(), program: program(), calls, recall })
+        name.starts_with(&only).then(|| Pattern {
+            service: Service { name: name.to_owned(), program: program(), calls },
+            recall,
+        })
     };
     let all = [
         pattern("thread per request", &|| python("threads"), 2, [1.0, 1.0]),
@@ -210,73 +168,6 @@ fn patterns(backend: u16) -> Vec<Pattern> {
     all.into_iter().flatten().collect()
 }
 
-/// The number of the request that a path belongs to.
-fn number(path: &str) -> Option<u32> {
-    path.split('/').nth(2)?.parse().ok()
-}
-
-/// Compares the links of the client requests whose numbers are in a range with the truth.
-fn compare(spans: &[Received], by_id: &BTreeMap<&[u8], usize>, numbers: std::ops::Range<u32>) -> Found {
-    let mut found = Found::default();
-    for span in spans.iter().filter(|span| !span.is_server()) {
-        let path = span.path();
-        if !number(&path).is_some_and(|number| numbers.contains(&number)) {
-            continue;
-        }
-        found.calls += 1;
-        if span.span.parent_span_id.is_empty() {
-            continue;
-        }
-        let parent = &spans[by_id[&span.span.parent_span_id[..]]];
-        let evidence = span.attribute("tracer.link.evidence").expect("each link has its evidence");
-        *found.links.entry(evidence.clone()).or_default() += 1;
-        if parent.is_server()
-            && parent.path().starts_with("/r/")
-            && number(&parent.path()) == number(&path)
-            && parent.span.trace_id == span.span.trace_id
-        {
-            found.right += 1;
-        } else {
-            found.wrong.push(format!("{path} hangs on {} by {evidence}", parent.path()));
-        }
-    }
-    found
-}
-
-/// Whether client requests get trace headers: the test runs either way.
-fn propagates() -> bool {
-    std::env::var("TRACER_PROPAGATION").is_ok_and(|mode| mode == "headers")
-}
-
-/// The parent of each server request of the backend is the client request at the other end of its connection.
-fn assert_wire(spans: &[Received], by_id: &BTreeMap<&[u8], usize>) {
-    for span in spans.iter().filter(|span| span.is_server() && span.path().starts_with("/c/")) {
-        let parent = by_id.get(&span.span.parent_span_id[..]).map(|at| &spans[*at]);
-        let parent = parent.unwrap_or_else(|| panic!("{} hangs on nothing", span.path()));
-        assert_eq!((parent.path(), parent.is_server()), (span.path(), false));
-        assert_eq!(parent.span.trace_id, span.span.trace_id, "{}", span.path());
-        let evidence = span.attribute("tracer.link.evidence").unwrap_or_default();
-        assert!(evidence == "wire" || evidence == "header" && propagates(), "{evidence}");
-    }
-}
-
-/// Each request has one span, and each call one of either side: a sum of spans does not tell that one is doubled and
-/// another one missing.
-fn assert_each_is_there_once(spans: &[Received]) {
-    // By path: those of clients, and those of servers.
-    let mut counts = BTreeMap::<String, [u32; 2]>::new();
-    for span in spans {
-        counts.entry(span.path()).or_default()[usize::from(span.is_server())] += 1;
-    }
-    for (path, counts) in counts {
-        match path.starts_with("/r/") {
-            true => assert_eq!(counts, [0, 1], "{path}"),
-            // A call that is tried again has its path more than once.
-            false => assert_eq!(counts[0], counts[1], "{path}"),
-        }
-    }
-}
-
 /// asyncio's ways of work in each of the interpreters that the variable `TRACER_PYTHONS` lists, separated by colons.
 fn asyncio_patterns(backend: u16) -> Vec<Pattern> {
     /// The way, its calls, whether all of them are linked, and the first minor version of Python 3 that has it.
@@ -303,7 +194,8 @@ fn asyncio_patterns(backend: u16) -> Vec<Pattern> {
         for (way, calls, is_linked, _) in WAYS.into_iter().filter(|(.., since)| *since <= minor) {
             let program = Program::of_way(&[interpreter, "service.py"], way, &address);
             let recall = if is_linked { [1.0, 0.99] } else { [0.0, 0.0] };
-            patterns.push(Pattern { name: format!("{told}, {way}"), program, calls, recall });
+            let service = Service { name: format!("{told}, {way}"), program, calls };
+            patterns.push(Pattern { service, recall });
         }
     }
     patterns
@@ -327,54 +219,41 @@ fn no_link_is_wrong_and_all_that_can_be_known_are_made() {
 
 /// Runs all patterns, and compares their links with the truth.
 fn compare_all(backend: &Program, patterns: &[Pattern]) {
-    let receiver = Receiver::start();
-    let pids: Vec<u32> =
-        patterns.iter().map(|pattern| pattern.program.pid()).chain([backend.pid()]).collect();
-    let agent = Agent::tracing(&pids, &receiver);
-    let mut expected = 0;
-    for (index, pattern) in (1..).zip(patterns) {
-        for (at_once, count, first, _) in PHASES {
-            ask(pattern.program.port, index * RANGE + first, count, at_once);
-            // Each request is a span, each call two.
-            expected += (count * (1 + 2 * pattern.calls)) as usize;
-        }
-    }
-    wait_until("all spans", || receiver.count() >= expected);
-    let spans = receiver.spans();
-    assert_eq!(spans.len(), expected);
-    assert_each_is_there_once(&spans);
-    let by_id = (0..).zip(&spans).map(|(at, span)| (&span.span.span_id[..], at)).collect();
-    assert_wire(&spans, &by_id);
-
+    let services: Vec<&Service> = patterns.iter().map(|pattern| &pattern.service).collect();
+    let (agent, found) = measure(backend, &services, &PHASES);
     println!("| pattern | at once | calls | links | precision | recall |\n|---|---|---|---|---|---|");
     // What other versions of Node let be known is told in the documentation.
     let is_other_node = std::env::var_os("TRACER_NODE").is_some();
     let mut faults = Vec::new();
-    for (index, pattern) in (1..).zip(patterns) {
-        for (at_once, count, first, learns) in PHASES {
-            let first = index * RANGE + first;
-            let found = compare(&spans, &by_id, first..first + count);
+    for (Pattern { service, recall }, found) in patterns.iter().zip(&found) {
+        for (phase, found) in PHASES.iter().zip(found) {
             let links: Vec<String> =
                 found.links.iter().map(|(evidence, count)| format!("{count} {evidence}")).collect();
             println!(
-                "| {} | {at_once}{} | {} | {} | {} | {:.2} |",
-                pattern.name,
-                if learns { ", learning" } else { "" },
+                "| {} | {}{} | {} | {} | {} | {:.2} |",
+                service.name,
+                phase.at_once,
+                if phase.learns { ", learning" } else { "" },
                 found.calls,
                 links.join(", "),
                 found.precision().map_or("—".to_owned(), |precision| format!("{precision:.3}")),
                 found.recall(),
             );
-            assert_eq!(found.calls, count * pattern.calls, "{}", pattern.name);
-            faults.extend(found.wrong.iter().map(|wrong| format!("{}: {wrong}", pattern.name)));
-            let is_judged = !learns && at_once <= 8 && !is_other_node;
-            if is_judged && found.recall() < pattern.recall[usize::from(at_once > 1)] {
-                faults.push(format!("{}: {at_once} at once: recall {:.3}", pattern.name, found.recall()));
+            assert_eq!(found.calls, phase.count * service.calls, "{}", service.name);
+            faults.extend(found.wrong.iter().map(|wrong| format!("{}: {wrong}", service.name)));
+            let is_judged = !phase.learns && phase.at_once <= 8 && !is_other_node;
+            if is_judged && found.recall() < recall[usize::from(phase.at_once > 1)] {
+                faults.push(format!(
+                    "{}: {} at once: recall {:.3}",
+                    service.name,
+                    phase.at_once,
+                    found.recall()
+                ));
             }
         }
     }
     let status = agent.status();
-    let services = status["services"].as_array().expect("services");
+    let statuses = status["services"].as_array().expect("services");
     for (pattern, profile, why) in [
         ("thread per request", "threads", "overlapping exchanges"),
         ("thread pool, connection pool", "threads", "overlapping exchanges"),
@@ -400,17 +279,17 @@ fn compare_all(backend: &Program, patterns: &[Pattern]) {
         ("Node, limiter", "unknown", "a callback that worked for one request answered another"),
         ("HAProxy, connections kept", "proxy", "haproxy"),
     ] {
-        let Some(pattern) = patterns.iter().find(|other| other.name == pattern) else { continue };
+        let Some(pattern) = services.iter().find(|other| other.name == pattern) else { continue };
         if is_other_node && pattern.name.starts_with("Node") {
             continue;
         }
-        let service = services.iter().find(|service| service["pid"] == pattern.program.pid());
+        let service = statuses.iter().find(|service| service["pid"] == pattern.program.pid());
         let found = &service.expect("its service")["profiles"][0];
         assert_eq!(found["profile"], profile, "{}", pattern.name);
         assert!(found["why"].as_str().is_some_and(|text| text.contains(why)), "{}: {found}", pattern.name);
     }
     assert_eq!(agent.count("links.other_trace"), 0);
-    if patterns.iter().any(|pattern| pattern.name == "asyncio, overwritten") {
+    if patterns.iter().any(|pattern| pattern.service.name == "asyncio, overwritten") {
         assert!(agent.count("tasks.unread") > 0);
     }
     agent.stop();

@@ -6,11 +6,15 @@ mod compile;
 mod cost;
 mod demo;
 mod ebpf;
+mod frameworks;
 mod guest;
+mod links;
 mod programs;
 mod record;
+mod registry;
 mod setup;
 mod stage;
+mod versions;
 mod vm;
 
 use anyhow::{Result, ensure};
@@ -43,6 +47,11 @@ enum Command {
     },
     /// Measure what tracing costs nginx and the agent, on this machine (reports only)
     Cost,
+    /// Measure the links of services of real frameworks, which are installed from package registries: all, or those named
+    Frameworks(links::Names),
+    /// Measure the links in versions of Go, Node, Python and Java, which are installed from package registries: all, or
+    /// those named
+    Versions(links::Names),
     /// Count the agent's instructions for a span, and compare them with bench/expected.json
     Bench(bench::Flags),
     /// Run a command in a guest: a Debian kernel in QEMU
@@ -95,6 +104,8 @@ fn run(command: Command) -> Result<()> {
             compile::release()?;
             stage::run("cost", cost::run)
         }
+        Command::Frameworks(names) => frameworks::run(&names),
+        Command::Versions(names) => versions::run(&names),
         Command::Acyclic => acyclic::run(),
         Command::Docs => docs(),
         Command::Bench(flags) => {
@@ -189,6 +200,8 @@ mod tests {
             "xtask bench --vm --kernel 6.1 nginx",
             "xtask vm --kernel 5.10 --icount -- uname -r",
             "xtask record small",
+            "xtask frameworks express fast",
+            "xtask versions node",
             "xtask ebpf-lint",
         ] {
             parse(line);

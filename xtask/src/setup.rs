@@ -11,7 +11,7 @@ use std::{
 
 use anyhow::{Context, Result, bail};
 
-use crate::{ebpf, stage};
+use crate::{ebpf, registry, stage};
 
 /// Something that is needed: how it is recognised, the package that brings it, and why.
 struct Need {
@@ -167,6 +167,14 @@ pub(crate) fn all() -> Result<()> {
     })
 }
 
+/// A Debian package of a framework, if the program that it brings is not there.
+pub(crate) fn debian(program: &str, package: &'static str) -> Result<()> {
+    if runs(program) {
+        return Ok(());
+    }
+    install(&[Need { present: || false, package, why: "a framework whose links are measured" }])
+}
+
 /// What building needs.
 pub(crate) fn building() -> Result<()> {
     check_machine()?;
@@ -304,28 +312,12 @@ fn bpf_linker() -> Result<()> {
 
 /// Packages for Python that services have in them which tests trace: OpenTelemetry's SDK, and frameworks of asyncio.
 pub(crate) fn sdk() -> Result<()> {
-    packages("sdk", "python-sdk", "OpenTelemetry's SDK for Python")?;
-    packages("labelled", "python-async", "frameworks of Python's asyncio")
+    required("sdk", "python-sdk")?;
+    required("labelled", "python-async")
 }
 
 /// Installs the packages that an app of the tests requires.
-fn packages(app: &str, folder: &str, what: &str) -> Result<()> {
+fn required(app: &str, folder: &str) -> Result<()> {
     let wanted = stage::root().join("tests/apps").join(app).join("requirements.txt");
-    let folder = stage::tools().join(folder);
-    let stamp = folder.join("requirements.txt");
-    let text = fs::read_to_string(&wanted)?;
-    if fs::read_to_string(&stamp).is_ok_and(|installed| installed == text) {
-        return Ok(());
-    }
-    println!("installing {what}: a service with it is traced in a test");
-    let mut command = Command::new("/usr/bin/python3");
-    command
-        .args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--only-binary", ":all:"])
-        .args(["--root-user-action", "ignore", "--upgrade", "--target"])
-        .arg(&folder)
-        .arg("--requirement")
-        .arg(&wanted);
-    stage::command(&mut command)?;
-    fs::write(stamp, text)?;
-    Ok(())
+    registry::pip(&stage::tools().join(folder), &fs::read_to_string(wanted)?)
 }

@@ -170,14 +170,6 @@ func after(number string) {
 	}()
 }
 
-// The same, with a context that the end of the request does not cancel.
-func afterIn(ctx context.Context, number string) {
-	go func() {
-		time.Sleep(20 * time.Millisecond)
-		callIn(context.WithoutCancel(ctx), number, 0)
-	}()
-}
-
 // A timer's goroutine calls, then the request's own.
 func timer(number string) {
 	done := make(chan struct{})
@@ -189,14 +181,15 @@ func timer(number string) {
 	call(number, 1)
 }
 
+// Work that is done in the context of its request.
+var workInContext = map[string]func(context.Context, string){"nested-in": nestedIn, "workers-in": workersIn}
+
 func main() {
 	work := map[string]func(string){
 		"goroutines": sequence, "fan-out": fanOut, "limits": limits, "semaphore": semaphore, "nested": nested,
 		"workers": workers, "lazy": lazy, "after": after, "timer": timer,
 	}[os.Args[1]]
-	workIn := map[string]func(context.Context, string){
-		"nested-in": nestedIn, "workers-in": workersIn, "after-in": afterIn,
-	}[os.Args[1]]
+	workIn := workInContext[os.Args[1]]
 	if os.Args[1] == "workers" || os.Args[1] == "workers-in" {
 		startWorkers()
 	}

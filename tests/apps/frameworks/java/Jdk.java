@@ -1,0 +1,36 @@
+package service;
+
+import com.sun.net.httpserver.HttpServer;
+import java.io.IOException;
+import java.net.InetAddress;
+import java.net.InetSocketAddress;
+import java.util.concurrent.ExecutorService;
+import java.util.concurrent.Executors;
+
+/** The JDK's own server: Jdk platform|virtual, with its old client. */
+final class Jdk {
+    private Jdk() {}
+
+    static ExecutorService threads(String kind) throws ReflectiveOperationException {
+        if (kind.equals("virtual")) {
+            // By its name, since older versions lack it.
+            return (ExecutorService) Executors.class.getMethod("newVirtualThreadPerTaskExecutor").invoke(null);
+        }
+        return Executors.newFixedThreadPool(32);
+    }
+
+    public static void main(String[] arguments) throws IOException, ReflectiveOperationException {
+        HttpServer server =
+            HttpServer.create(new InetSocketAddress(InetAddress.getLoopbackAddress(), Calls.PORT), 1024);
+        server.setExecutor(threads(arguments[0]));
+        server.createContext("/r/", exchange -> {
+            String path = exchange.getRequestURI().getPath();
+            String number = path.substring(path.lastIndexOf('/') + 1);
+            Calls.work(k -> Calls.byConnection(number, k));
+            exchange.sendResponseHeaders(200, 3);
+            exchange.getResponseBody().write("ok\n".getBytes());
+            exchange.close();
+        });
+        server.start();
+    }
+}
