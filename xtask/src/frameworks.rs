@@ -152,7 +152,7 @@ const FRAMEWORKS: &[Framework] = &[
     },
     Framework {
         name: "Flask, gunicorn gevent",
-        from: PyPi(&[FLASK, GUNICORN, REQUESTS, ("gevent", "26.9.0"), ("packaging", "26.2")]),
+        from: PyPi(&[FLASK, GUNICORN, REQUESTS, ("gevent", "26.9.0"), ("packaging", "26.4")]),
         command: &[
             "{python}",
             "-m",
