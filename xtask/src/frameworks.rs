@@ -347,7 +347,10 @@ fn install(framework: &Framework) -> Result<Service> {
         Npm(packages) => {
             registry::npm(&folder, packages)?;
             environment.push(("NODE_PATH", format!("{own}/node_modules")));
-            format!("{}, Node {}", packages[0].1, said("node", &["--version"])?.trim_start_matches('v'))
+            match framework.command[0] {
+                "node" => format!("{}, Node {}", packages[0].1, said("node", &["--version"])?),
+                _ => packages[0].1.to_owned(),
+            }
         }
         PyPi(packages) => {
             let lines: Vec<String> =

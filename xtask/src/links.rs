@@ -72,7 +72,9 @@ pub(crate) fn measure<'a>(rows: impl Iterator<Item = Row<'a>>, names: &Names) ->
             Err(error) => {
                 let reason = format!("{error:#}").replace('\n', " ").replace('|', "/");
                 let reason: String = reason.chars().take(300).collect();
-                table += &format!("| {} | — | — | | | | | | | error: {reason} | |\n", row.name);
+                let line = format!("| {} | — | — | | | | | | | error: {reason} | |\n", row.name);
+                print!("{line}");
+                table += &line;
                 faults.push(format!("{}: {error:#}", row.name));
             }
         }
@@ -94,6 +96,7 @@ fn measured(name: &str, service: &Service, faults: &mut Vec<String>) -> Result<S
         "ways": service.ways,
     });
     let mut child = Command::new(stage::target().join("debug/links"))
+        .env("RUST_BACKTRACE", "0")
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
