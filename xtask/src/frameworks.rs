@@ -50,19 +50,19 @@ const FRAMEWORKS: &[Framework] = &[
     Framework {
         name: "Express",
         from: Npm(&[("express", "5.3.0")]),
-        command: &["node", "service.js", "express"],
+        command: &["node", "service.cjs", "express"],
         ways: &[("one", 1), ("sequence", 2), ("parallel", 4), ("sequence, http", 2), ("parallel, http", 4)],
     },
     Framework {
         name: "Fastify",
         from: Npm(&[("fastify", "5.12.8")]),
-        command: &["node", "service.js", "fastify"],
+        command: &["node", "service.cjs", "fastify"],
         ways: CALLS,
     },
     Framework {
         name: "Koa",
         from: Npm(&[("koa", "3.2.1")]),
-        command: &["node", "service.js", "koa"],
+        command: &["node", "service.cjs", "koa"],
         ways: CALLS,
     },
     Framework {
@@ -74,19 +74,19 @@ const FRAMEWORKS: &[Framework] = &[
             ("reflect-metadata", "0.2.2"),
             ("rxjs", "7.8.2"),
         ]),
-        command: &["node", "service.js", "nest"],
+        command: &["node", "service.cjs", "nest"],
         ways: CALLS,
     },
     Framework {
         name: "Bun",
         from: Npm(&[("bun", "1.4.4")]),
-        command: &["{folder}/node_modules/.bin/bun", "service.js", "bun"],
+        command: &["{folder}/node_modules/.bin/bun", "service.cjs", "bun"],
         ways: CALLS,
     },
     Framework {
         name: "Deno",
         from: Npm(&[("deno", "2.9.6")]),
-        command: &["{folder}/node_modules/.bin/deno", "run", "--allow-all", "service.js", "deno"],
+        command: &["{folder}/node_modules/.bin/deno", "run", "--allow-all", "service.cjs", "deno"],
         ways: CALLS,
     },
     Framework {

@@ -1,4 +1,4 @@
-// A service of a framework: service.js FRAMEWORK. A request for /r/N makes calls to /c/N/0, /c/N/1 and so on at the
+// A service of a framework: service.cjs FRAMEWORK. A request for /r/N makes calls to /c/N/0, /c/N/1 and so on at the
 // backend, in the way that the variable WAY names. Runs in Node, Bun and Deno.
 const process = require('node:process');
 
