@@ -362,7 +362,7 @@ fn install(framework: &Framework) -> Result<Service> {
         }
         Go(modules, file) => {
             let files = [apps().join("go/calls.go"), apps().join("go").join(file)];
-            registry::go(&folder, &files.each_ref().map(PathBuf::as_path), modules)?;
+            registry::go(&folder, "auto", &files.each_ref().map(PathBuf::as_path), modules)?;
             format!("{}, {}", modules[0].1, said("go", &["env", "GOVERSION"])?)
         }
         Maven(bill, artifacts, class) => {

@@ -54,14 +54,17 @@ pub(crate) fn npm(folder: &Path, packages: &[Package]) -> Result<()> {
     })
 }
 
-/// A program in Go of these files, which needs these modules: `service` in the folder.
-pub(crate) fn go(folder: &Path, files: &[&Path], modules: &[Package]) -> Result<()> {
+/// A program in Go of these files, which needs these modules, built by a toolchain (`auto`, `go1.20.14`): `service` in
+/// the folder.
+pub(crate) fn go(folder: &Path, toolchain: &str, files: &[&Path], modules: &[Package]) -> Result<()> {
     let requirements: Vec<String> =
         modules.iter().map(|(name, version)| format!("require {name} {version}\n")).collect();
-    let wanted = format!("module service\n\ngo 1.25\n\n{}", requirements.concat());
+    let language = if modules.is_empty() { "1.18" } else { "1.25" };
+    let wanted = format!("module service\n\ngo {language}\n\n{}", requirements.concat());
     let go = |arguments: &[&str]| {
         let mut command = Command::new("go");
-        stage::silent(command.args(arguments).current_dir(folder).env("CGO_ENABLED", "0"))
+        command.args(arguments).current_dir(folder);
+        stage::silent(command.envs([("CGO_ENABLED", "0"), ("GOTOOLCHAIN", toolchain)]))
     };
     let copy = || -> Result<()> {
         for file in files {

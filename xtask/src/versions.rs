@@ -1,8 +1,8 @@
 //! Versions of runtimes in which links are measured: `cargo xtask versions`.
 
-use std::{path::PathBuf, process::Command};
+use std::path::PathBuf;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 
 use crate::{
     frameworks,
@@ -80,19 +80,13 @@ fn labelled(version: String, program: Vec<String>, ways: Vec<Way>) -> Service {
 }
 
 fn go(version: &str) -> Result<Service> {
-    let program = frameworks::folder(&format!("go {version}")).join("service");
-    let mut command = Command::new("go");
-    command
-        .args(["build", "-o"])
-        .arg(&program)
-        .arg(".")
-        .current_dir(stage::root().join("tests/apps/labelled"))
-        .envs([("GO111MODULE", "off"), ("CGO_ENABLED", "0")])
-        .env("GOTOOLCHAIN", format!("go{version}"));
-    stage::silent(&mut command)?;
-    let program = program.display().to_string();
+    let folder = frameworks::folder(&format!("go {version}"));
+    let files = ["service.go", "after.go"].map(|name| stage::root().join("tests/apps/labelled").join(name));
+    registry::go(&folder, &format!("go{version}"), &files.each_ref().map(PathBuf::as_path), &[])?;
+    let program = folder.join("service").display().to_string();
     let told = frameworks::said("go", &["version", &program])?;
     let told = told.rsplit(' ').next().unwrap_or_default().to_owned();
+    ensure!(told == format!("go{version}"), "it was built by {told}");
     Ok(labelled(told, vec![program], OF_GO.to_vec()))
 }
 
