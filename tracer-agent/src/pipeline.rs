@@ -533,8 +533,13 @@ impl connection::ConnectionOutput for Handler<'_, '_> {
                 opened.injection.as_ref().map_or(InjectionOutcome::NotEntered, |header| header.outcome);
             self.stage.count(opened.unit.pid, Counter::of_header(outcome), 1);
         }
-        let Unit { pid, tid, .. } = opened.unit;
-        if opened.kind == ExchangeKind::Serve && self.stage.awaited.serves(pid) {
+        let Unit { pid, tid, task, .. } = opened.unit;
+        let looks_again = match opened.kind {
+            ExchangeKind::Serve => self.stage.awaited.serves(pid),
+            ExchangeKind::Call => task == 0 && self.stage.awaited.calls(pid),
+            _ => false,
+        };
+        if looks_again {
             self.out.feedback.find_tasks(pid, tid);
         }
         self.stage.correlator.opened(facts, opened);

@@ -6,6 +6,9 @@
 //!
 //! What awaits a task is in the callbacks that the task calls when it is done: the method that wakes another task, a
 //! method of a task group, or a function of `asyncio.tasks` that completes the future which another task awaits.
+//!
+//! A thread of a pool works for the task that awaits its result. Which one, tells the function that the thread runs all
+//! the time: one of its variables holds the future, or the work item whose future completes that of asyncio.
 
 use core::ffi::c_void;
 
@@ -49,7 +52,11 @@ mod at {
 pub(super) unsafe fn task(plan: &Plan, current: Current, part: Part, now: u64) -> u64 {
     // SAFETY: the plan is a live map value.
     unsafe {
-        let task = tracer_python_task(plan);
+        let mut task = tracer_python_task(plan);
+        if task == 0 && part == Part::ClientRequest {
+            let work = tracer_python_work(plan);
+            task = if work == 0 { 0 } else { tracer_python_awaiter(plan, work) };
+        }
         if task == 0 {
             return 0;
         }
@@ -88,15 +95,10 @@ extern "C" fn tracer_python_task(plan: *const Plan) -> u64 {
     // SAFETY: the verifier passes a live value of that size, or null; user memory is read through helpers.
     unsafe {
         let Some(plan) = plan.as_ref() else { return 0 };
-        let PythonPlan { threads, running, task, layout, .. } = &*plan.python();
-        let this: *const c_void = bpf_get_current_task_btf().cast_const().cast();
-        let own: u64 = load(this, offset!(task_fsbase));
-        let mut thread = threads[0];
-        if word(thread, layout.thread_id.into()) != own {
-            thread = threads[1];
-            if thread == 0 || word(thread, layout.thread_id.into()) != own {
-                return 0;
-            }
+        let PythonPlan { running, task, layout, .. } = &*plan.python();
+        let thread = thread(&*plan.python());
+        if thread == 0 {
+            return 0;
         }
         let context = word(thread, layout.context.into());
         let keys = word(*running, at::KEYS);
@@ -126,6 +128,78 @@ extern "C" fn tracer_python_task(plan: *const Plan) -> u64 {
         }
     }
     0
+}
+
+/// The `PyThreadState` of this thread; 0 if it is not known.
+#[inline(always)]
+unsafe fn thread(plan: &PythonPlan) -> u64 {
+    // SAFETY: a typed pointer, which the kernel keeps; user memory is read through helpers.
+    let own: u64 = unsafe {
+        let this: *const c_void = bpf_get_current_task_btf().cast_const().cast();
+        load(this, offset!(task_fsbase))
+    };
+    let is_own = |thread: u64| thread != 0 && word(thread, plan.layout.thread_id.into()) == own;
+    let [first, other] = plan.threads;
+    let first = if plan.place == 0 { first } else { word(own, plan.place as u32) };
+    if is_own(first) {
+        first
+    } else if is_own(other) {
+        other
+    } else {
+        0
+    }
+}
+
+/// The future of asyncio that the work of this thread completes, if it is one of a pool; else 0.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn tracer_python_work(plan: *const Plan) -> u64 {
+    /// Chunks of frames that a thread may have. Each knows the one before.
+    const MOST: u32 = 4;
+    // SAFETY: as in `tracer_python_task`.
+    let Some(plan) = (unsafe { plan.as_ref() }) else { return 0 };
+    // SAFETY: the plan is a live map value.
+    let plan = unsafe { &*plan.python() };
+    let [of_anyio, of_futures] = plan.workers;
+    // SAFETY: as above.
+    let thread = if of_anyio.code | of_futures.code == 0 { 0 } else { unsafe { thread(plan) } };
+    if thread == 0 {
+        return 0;
+    }
+    let mut frames = word(thread, plan.layout.frames.into());
+    for _ in 1..MOST {
+        match word(frames, 0) {
+            0 => break,
+            before => frames = before,
+        }
+    }
+    let runs = |code: u64, at: u32| code != 0 && word(frames, at) == code;
+    let future = if runs(of_anyio.code, of_anyio.frame) {
+        word(frames, of_anyio.item)
+    } else if runs(of_futures.code, of_futures.frame) {
+        chained(&plan.layout, word(frames, of_futures.item))
+    } else {
+        0
+    };
+    if word(future, at::TYPE) == plan.future { future } else { 0 }
+}
+
+/// The future of asyncio that a work item of `concurrent.futures` completes. The item's own future calls a function of
+/// `asyncio.futures`, whose closure has the other future in its third cell of four.
+#[inline(always)]
+fn chained(layout: &PythonLayout, item: u64) -> u64 {
+    /// Which attribute `_WorkItem.future` is, and which one `Future._done_callbacks`.
+    const FUTURE: u32 = 0;
+    const CALLBACKS: u32 = 5;
+    const CELLS: u64 = 4;
+    const CELL: u32 = 2;
+    let callbacks = attribute(layout, attribute(layout, item, FUTURE), CALLBACKS);
+    let [size, callback] = words(callbacks, at::SIZE);
+    let closure = word(word(callback, 0), layout.closure.into());
+    if size != 1 || word(closure, at::SIZE) != CELLS {
+        return 0;
+    }
+    word(word(closure, at::ITEMS + CELL * 8), at::CONTENT)
 }
 
 /// The task that awaits this one, directly or through futures; 0 if none is known, or if there may be several.
@@ -184,7 +258,7 @@ extern "C" fn tracer_python_next(plan: *const Plan, callback: u64) -> u64 {
     let layout = &plan.layout;
     let group = word(callback, at::SELF);
     if plan.group != 0 && word(group, at::TYPE) == plan.group {
-        let parent = parent(layout, group);
+        let parent = attribute(layout, group, PARENT_TASK);
         return if word(parent, at::TYPE) == plan.task { parent | PARENT } else { 0 };
     }
     if word(callback, layout.globals.into()) == plan.globals {
@@ -198,14 +272,17 @@ extern "C" fn tracer_python_next(plan: *const Plan, callback: u64) -> u64 {
     if is_waker(layout, callback) { word(callback, layout.waker_task.into()) } else { 0 }
 }
 
-/// The parent of a task group.
+/// Which attribute `TaskGroup._parent_task` is.
+const PARENT_TASK: u32 = 4;
+
+/// An attribute of an object whose class is written in Python: by its number, in the order in which `__init__` makes them.
 #[inline(always)]
-fn parent(layout: &PythonLayout, group: u64) -> u64 {
+fn attribute(layout: &PythonLayout, object: u64, number: u32) -> u64 {
     let from = match layout.attributes {
-        0 => group,
-        before => word(group, 0u32.wrapping_sub(before.into())),
+        0 => object,
+        before => word(object, 0u32.wrapping_sub(before.into())),
     };
-    word(from, layout.parent.into())
+    word(from, u32::from(layout.first_attribute) + number * 8)
 }
 
 /// The future that a function of `asyncio.tasks` completes. It is in the function's closure: the fourth cell in `gather`

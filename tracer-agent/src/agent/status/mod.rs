@@ -156,6 +156,13 @@ impl std::fmt::Display for StatusReport {
                     export.in_queue,
                     counted(export.failures, "failed request", "failed requests"),
                 )?;
+                if export.unconfirmed > 0 {
+                    writeln!(
+                        f,
+                        "  {} sent to a server whose answers are not those of an OTLP receiver",
+                        counted(export.unconfirmed, "span was", "spans were"),
+                    )?;
+                }
                 match &export.last_error {
                     Some(error) => writeln!(f, "  last error: {}", escaped(error)),
                     None => Ok(()),

@@ -101,8 +101,14 @@ impl ExportWorker<'_> {
         let mut pause = FIRST_PAUSE;
         loop {
             let (error, after) = match self.transport.send(&request).await {
-                Answer::Taken { rejected } => {
-                    self.queue.sent(batch.len(), rejected);
+                Answer::Taken { rejected, confirmed } => {
+                    self.queue.sent(batch.len(), rejected, confirmed);
+                    if !confirmed {
+                        tracing::warn!(
+                            "{} takes spans, but its answers are not those of an OTLP receiver: is it one?",
+                            self.transport.address()
+                        );
+                    }
                     if rejected > 0 {
                         tracing::warn!(rejected, "the OTLP receiver refused spans of a request that it took");
                     }
