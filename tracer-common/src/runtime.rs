@@ -1,7 +1,7 @@
 //! Tasks of runtimes: how the kernel programs read them from a process's memory, and what they report.
 
 /// Words of a process's plan in the kernel's map, after the word that tells the runtime.
-pub const PLAN_WORDS: usize = 19;
+pub const PLAN_WORDS: usize = 21;
 
 /// The first word of a plan: goroutines, by a [`GoPlan`].
 pub const RUNTIME_GO: u64 = 1;
@@ -89,6 +89,12 @@ pub struct PythonPlan {
     pub release: u64,
     /// `int`.
     pub int: u64,
+    /// `TaskGroup` of anyio's backend for asyncio; 0 if it is not imported.
+    pub anyio_group: u64,
+    /// Its attribute `cancel_scope`, as [`PythonLayout::first_attribute`].
+    pub anyio_scope: u32,
+    /// `CancelScope._host_task` of that backend: in the object itself, or (with [`IN_ATTRIBUTES`]) as `anyio_scope`.
+    pub anyio_host: u32,
     /// What threads of pools run: of anyio, and of `concurrent.futures`.
     pub workers: [PythonWorker; 2],
     /// How far from the address in `%fs` on a thread has the address of its `PyThreadState`; 0 if that is not known.
@@ -155,6 +161,13 @@ const _: () = assert!(size_of::<PythonPlan>() <= PLAN_WORDS * 8);
 
 /// A number that stands for a task of which the runtime's own number is not known: it is not the same at another time.
 pub const UNNUMBERED: u64 = 1 << 63;
+
+/// Mark of [`PythonPlan::anyio_host`].
+pub const IN_ATTRIBUTES: u32 = 1 << 31;
+
+/// Mark of a task in [`PythonTask::awaiters`]: the task before it is a member of a group that it has opened, and so is newer,
+/// whatever their numbers are.
+pub const HAS_GROUP: u64 = 1 << 62;
 
 /// What is told of an asyncio task that makes a call.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -48,8 +48,6 @@ impl Wrong {
 /// Errors of a text, one a line, in its order: `LINE:COLUMN: KEY: MESSAGE`.
 fn lines(mut all: Vec<Wrong>) -> String {
     all.sort_by_key(|wrong| wrong.place);
-    // A value that stands in several places by an alias.
-    all.dedup_by(|one, other| one.place == other.place && one.message == other.message);
     let line = |wrong: &Wrong| match wrong.place {
         Some(place) => format!("{place}: {}", wrong.message),
         None => wrong.message.clone(),
@@ -62,7 +60,10 @@ fn lines(mut all: Vec<Wrong>) -> String {
 pub(super) fn read(first: &Error, text: &str) -> String {
     let values = Values::of(text);
     let mut found = vec![Wrong::read(first, text, &values)];
-    let mut rest = serde_saphyr::from_str::<serde_json::Value>(text).unwrap_or_default();
+    // Which key it is that an alias makes wrong, is not known.
+    let is_by_alias = matches!(first.without_snippet(), Error::AliasError { .. });
+    let rest = if is_by_alias { None } else { serde_saphyr::from_str::<serde_json::Value>(text).ok() };
+    let mut rest = rest.unwrap_or_default();
     // Each turn takes a key away.
     while let Some(key) = found.last().and_then(|wrong| wrong.key.as_deref()).map(of_mapping)
         && remove(&mut rest, key)

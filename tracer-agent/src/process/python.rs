@@ -12,7 +12,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use tracer_common::{PythonLayout, PythonPlan, PythonWorker, TaskPlan};
+use tracer_common::{IN_ATTRIBUTES, PythonLayout, PythonPlan, PythonWorker, TaskPlan};
 
 use super::{
     memory::ProcessMemory,
@@ -32,9 +32,11 @@ struct Version {
     modules: u64,
     /// Of a thread state: the next one.
     next: u64,
-    /// `_PyInterpreterFrame.f_code` (3.13: `f_executable`), and `PyCodeObject.co_nlocalsplus`, of Python 3.11 and later.
+    /// `_PyInterpreterFrame.f_code` (3.13: `f_executable`), `PyCodeObject.co_nlocalsplus` and
+    /// `PyHeapTypeObject.ht_cached_keys`, of Python 3.11 and later.
     code: u64,
     variables: u64,
+    keys: u64,
     plan: PythonLayout,
 }
 
@@ -105,6 +107,7 @@ const VERSION_3_10: Version = Version {
     next: 8,
     code: 0,
     variables: 0,
+    keys: 0,
     plan: LAYOUT_3_8,
 };
 
@@ -116,6 +119,7 @@ const VERSION_3_13: Version = Version {
     next: 8,
     code: 0,
     variables: 72,
+    keys: 880,
     plan: LAYOUT_3_13,
 };
 
@@ -130,6 +134,7 @@ const VERSIONS: [Version; 6] = [
         modules: 888,
         code: 32,
         variables: 76,
+        keys: 872,
         plan: LAYOUT_3_11,
         ..VERSION_3_10
     },
@@ -267,6 +272,9 @@ fn plan(memory: &mut Memory<'_>, interpreter: &Interpreter, thread: u32) -> Opti
     }
     let release = memory.look_up(&layout, tasks, b"_release_waiter").unwrap_or_default();
     let group = groups.and_then(|groups| memory.look_up(&layout, groups, b"TaskGroup")).unwrap_or_default();
+    let anyio_group =
+        anyio.filter(|_| version.keys != 0).and_then(|anyio| anyio_group(memory, &version, anyio));
+    let (anyio_group, anyio_scope, anyio_host) = anyio_group.unwrap_or_default();
     let place = place(memory, &layout, threads[0]).unwrap_or_default();
     let workers = match threading {
         Some(threading) if place != 0 && layout.frames != 0 => {
@@ -284,6 +292,9 @@ fn plan(memory: &mut Memory<'_>, interpreter: &Interpreter, thread: u32) -> Opti
         globals: tasks,
         release,
         int: interpreter.int,
+        anyio_group,
+        anyio_scope,
+        anyio_host,
         workers,
         place,
         layout,
@@ -348,6 +359,20 @@ fn workers(
     Some([of_anyio.unwrap_or_default(), of_futures.unwrap_or_default()])
 }
 
+/// The class of task groups in the module `anyio._backends._asyncio`, and where from a group on its task is:
+/// [`PythonPlan::anyio_scope`] and [`PythonPlan::anyio_host`]. None before there was a group.
+fn anyio_group(memory: &mut Memory<'_>, version: &Version, anyio: u64) -> Option<(u64, u32, u32)> {
+    let layout = &version.plan;
+    let [group, scope] = memory.look_up_all(layout, anyio, [b"TaskGroup", b"CancelScope"])?;
+    let (group, scope) = (group?, scope?);
+    let at = memory.attribute(version, group, b"cancel_scope")?;
+    let host = match memory.slot(layout, scope, b"_host_task") {
+        Some(slot) => slot,
+        None => memory.attribute(version, scope, b"_host_task")? | IN_ATTRIBUTES,
+    };
+    Some((group, at, host))
+}
+
 /// A function whose frame begins there, with its variable of this name.
 fn worker(
     memory: &mut Memory<'_>,
@@ -381,10 +406,7 @@ fn code(memory: &mut Memory<'_>, function: u64) -> Option<u64> {
 
 /// The code of a method of a class.
 fn method(memory: &mut Memory<'_>, layout: &PythonLayout, class: u64, name: &[u8]) -> Option<u64> {
-    /// `PyTypeObject.tp_dict`.
-    const ATTRIBUTES: u64 = 264;
-    let attributes = memory.pointer(class.checked_add(ATTRIBUTES)?)?;
-    let function = memory.look_up(layout, attributes, name)?;
+    let function = memory.of_class(layout, class, name)?;
     code(memory, function)
 }
 
@@ -557,6 +579,52 @@ impl<'a> Memory<'a> {
             }
         }
         Some(found)
+    }
+
+    /// What a class has under a name.
+    fn of_class(&mut self, layout: &PythonLayout, class: u64, name: &[u8]) -> Option<u64> {
+        /// `PyTypeObject.tp_dict`.
+        const DICTIONARY: u64 = 264;
+        let dictionary = self.pointer(class.checked_add(DICTIONARY)?)?;
+        self.look_up(layout, dictionary, name)
+    }
+
+    /// Where in an object a slot of its class is (`__slots__`).
+    fn slot(&mut self, layout: &PythonLayout, class: u64, name: &[u8]) -> Option<u32> {
+        /// `PyMemberDescrObject.d_member`, and `PyMemberDef.offset`.
+        const MEMBER: u64 = 40;
+        const OFFSET: u64 = 16;
+        const LARGEST: u64 = 4096;
+        let member = self.of_class(layout, class, name)?;
+        if !self.is_named(member, b"member_descriptor")? {
+            return None;
+        }
+        let definition = self.pointer(member.checked_add(MEMBER)?)?;
+        let offset = self.word(definition.checked_add(OFFSET)?)?;
+        u32::try_from(offset).ok().filter(|offset| u64::from(*offset) <= LARGEST)
+    }
+
+    /// Where an attribute of the objects of a class is, from where their attributes are counted. None before there was an
+    /// object.
+    fn attribute(&mut self, version: &Version, class: u64, name: &[u8]) -> Option<u32> {
+        /// What a dictionary's keys are if objects share them.
+        const SHARED: u64 = 2;
+        const ENTRY_BYTES: u64 = 16;
+        const MOST: u64 = 64;
+        let layout = &version.plan;
+        let keys = self.pointer(class.checked_add(version.keys)?)?;
+        let form = self.word(keys.checked_add(8)?)?;
+        if form >> 16 & 0xff != SHARED {
+            return None;
+        }
+        let count = self.word(keys.checked_add(layout.entries.into())?)?.min(MOST);
+        let first =
+            keys.checked_add(u64::from(layout.first) - 8 + 1u64.checked_shl((form >> 8 & 0xff) as u32)?)?;
+        let number = (0..count).find(|number| {
+            let key = first.checked_add(number * ENTRY_BYTES).and_then(|at| self.pointer(at));
+            key.is_some_and(|key| self.is_text(layout, key, name))
+        })?;
+        Some(u32::from(layout.first_attribute) + number as u32 * 8)
     }
 
     /// The length of an object that is a string.

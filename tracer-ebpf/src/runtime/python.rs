@@ -5,7 +5,8 @@
 //! threads can be in at once: the task whose context is the thread's is the one that makes the call.
 //!
 //! What awaits a task is in the callbacks that the task calls when it is done: the method that wakes another task, a
-//! method of a task group, or a function of `asyncio.tasks` that completes the future which another task awaits.
+//! method of a task group, a function of `asyncio.tasks` that completes the future which another task awaits, or a function
+//! that anyio makes for a task of a group of its own.
 //!
 //! A thread of a pool works for the task that awaits its result. Which one, tells the function that the thread runs all
 //! the time: one of its variables holds the future, or the work item whose future completes that of asyncio.
@@ -13,7 +14,9 @@
 use core::ffi::c_void;
 
 use aya_ebpf::helpers::generated::bpf_get_current_task_btf;
-use tracer_common::{KernelCounter, PythonLayout, PythonPlan, PythonTask, RUNTIME_PYTHON, UNNUMBERED};
+use tracer_common::{
+    HAS_GROUP, IN_ATTRIBUTES, KernelCounter, PythonLayout, PythonPlan, PythonTask, RUNTIME_PYTHON, UNNUMBERED,
+};
 
 use super::base::{Part, Plan, tell, word, words};
 use crate::{
@@ -55,7 +58,7 @@ pub(super) unsafe fn task(plan: &Plan, current: Current, part: Part, now: u64) -
         let mut task = tracer_python_task(plan);
         if task == 0 && part == Part::ClientRequest {
             let work = tracer_python_work(plan);
-            task = if work == 0 { 0 } else { tracer_python_awaiter(plan, work) };
+            task = if work == 0 { 0 } else { tracer_python_awaiter(plan, work) & !PARENT };
         }
         if task == 0 {
             return 0;
@@ -68,11 +71,13 @@ pub(super) unsafe fn task(plan: &Plan, current: Current, part: Part, now: u64) -
         let mut awaiters = [0u64; 4];
         let mut next = task;
         for awaiter in &mut awaiters {
-            next = tracer_python_awaiter(plan, next);
-            if next == 0 {
+            let found = tracer_python_awaiter(plan, next);
+            if found == 0 {
                 break;
             }
-            *awaiter = tracer_python_number(plan, next);
+            next = found & !PARENT;
+            let group = if found & PARENT != 0 { HAS_GROUP } else { 0 };
+            *awaiter = tracer_python_number(plan, next) | group;
         }
         let coroutine = word(task, u32::from(layout.name) - at::NEXT);
         let function = word(coroutine, layout.function.into());
@@ -202,7 +207,8 @@ fn chained(layout: &PythonLayout, item: u64) -> u64 {
     word(word(closure, at::ITEMS + CELL * 8), at::CONTENT)
 }
 
-/// The task that awaits this one, directly or through futures; 0 if none is known, or if there may be several.
+/// The task that awaits this one, directly or through futures; 0 if none is known, or if there may be several. With
+/// [`PARENT`], if it has opened the task group of which this one is a member.
 #[unsafe(no_mangle)]
 #[inline(never)]
 extern "C" fn tracer_python_awaiter(plan: *const Plan, task: u64) -> u64 {
@@ -222,7 +228,7 @@ extern "C" fn tracer_python_awaiter(plan: *const Plan, task: u64) -> u64 {
         let mut next = tracer_python_next(plan, callback);
         if next & PARENT != 0 {
             // Whoever else awaits it.
-            return next & !PARENT;
+            return next;
         }
         if others != 0 {
             // One of two callbacks may be for something else: `shield`, and programs that keep sets of tasks, add such.
@@ -261,6 +267,12 @@ extern "C" fn tracer_python_next(plan: *const Plan, callback: u64) -> u64 {
         let parent = attribute(layout, group, PARENT_TASK);
         return if word(parent, at::TYPE) == plan.task { parent | PARENT } else { 0 };
     }
+    if plan.anyio_group != 0 {
+        let host = host(plan, callback);
+        if host != 0 {
+            return host | PARENT;
+        }
+    }
     if word(callback, layout.globals.into()) == plan.globals {
         let future = completed(layout, callback);
         let kind = word(future, at::TYPE);
@@ -272,17 +284,38 @@ extern "C" fn tracer_python_next(plan: *const Plan, callback: u64) -> u64 {
     if is_waker(layout, callback) { word(callback, layout.waker_task.into()) } else { 0 }
 }
 
+/// The task that has opened the task group of anyio, of which a task is a member that calls this when it is done. The first
+/// cell in the function's closure has the group.
+#[inline(always)]
+fn host(plan: &PythonPlan, callback: u64) -> u64 {
+    let layout = &plan.layout;
+    let [_, cell] = words(word(callback, layout.closure.into()), at::SIZE);
+    let group = word(cell, at::CONTENT);
+    if word(group, at::TYPE) != plan.anyio_group {
+        return 0;
+    }
+    let scope = word(attributes(layout, group), plan.anyio_scope);
+    let from = if plan.anyio_host & IN_ATTRIBUTES != 0 { attributes(layout, scope) } else { scope };
+    let host = word(from, plan.anyio_host & !IN_ATTRIBUTES);
+    if word(host, at::TYPE) == plan.task { host } else { 0 }
+}
+
 /// Which attribute `TaskGroup._parent_task` is.
 const PARENT_TASK: u32 = 4;
 
 /// An attribute of an object whose class is written in Python: by its number, in the order in which `__init__` makes them.
 #[inline(always)]
 fn attribute(layout: &PythonLayout, object: u64, number: u32) -> u64 {
-    let from = match layout.attributes {
+    word(attributes(layout, object), u32::from(layout.first_attribute) + number * 8)
+}
+
+/// From where the attributes of such an object are counted.
+#[inline(always)]
+fn attributes(layout: &PythonLayout, object: u64) -> u64 {
+    match layout.attributes {
         0 => object,
         before => word(object, 0u32.wrapping_sub(before.into())),
-    };
-    word(from, u32::from(layout.first_attribute) + number * 8)
+    }
 }
 
 /// The future that a function of `asyncio.tasks` completes. It is in the function's closure: the fourth cell in `gather`

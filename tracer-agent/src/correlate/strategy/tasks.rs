@@ -6,12 +6,14 @@
 //! one of them and no other.
 //!
 //! A task may await one that works for many: a handler that waits for its result or for the death of a worker. So a task is
-//! its awaiter's only if it is newer than the awaiter and than the server request. asyncio numbers tasks as it makes them.
+//! its awaiter's only if it is newer than the awaiter and than the server request. asyncio numbers tasks as it makes them,
+//! but for those to which the program gives a name. Of these, the members of a task group are newer than the task that has
+//! opened the group.
 //!
 //! What no task does is left to the rules for threads.
 
 use rustc_hash::FxHashMap;
-use tracer_common::{PythonTask, TaskRecord, UNNUMBERED};
+use tracer_common::{HAS_GROUP, PythonTask, TaskRecord, UNNUMBERED};
 
 use super::{Attribution, Attributions, ClientRequest, ServerRequest, Strategy, threads::Threads};
 use crate::{
@@ -54,7 +56,7 @@ pub(crate) struct Tasks {
 struct Waiting {
     /// When it was sent.
     at_ns: u64,
-    /// Its task, and those that await it.
+    /// Its task, and those that await it. Those that have a group of which the one before is a member have [`HAS_GROUP`].
     tasks: [u64; 5],
     /// Server requests that were in flight when it was sent, and are not answered yet.
     unanswered: u32,
@@ -66,9 +68,20 @@ impl Waiting {
     /// Whether the client request is made for what this task answers: by the task itself, or by tasks that it awaits and
     /// that are newer than it and than `before`.
     fn is_for(&self, task: u64, before: u64) -> bool {
-        let Some(at) = self.tasks.iter().position(|other| *other == task) else { return false };
+        let Some(at) = self.position(task) else { return false };
         let newer = task.max(before);
-        self.tasks.iter().take(at).all(|awaited| *awaited > newer && awaited & UNNUMBERED == 0)
+        self.tasks.iter().zip(self.tasks.iter().skip(1)).take(at).all(|(awaited, by)| {
+            match awaited & UNNUMBERED {
+                0 => awaited & !HAS_GROUP > newer,
+                // It is newer than the task, and that is newer than the server request.
+                _ => by & HAS_GROUP != 0 && task > before,
+            }
+        })
+    }
+
+    /// Which of the tasks this one is.
+    fn position(&self, task: u64) -> Option<usize> {
+        self.tasks.iter().position(|other| other & !HAS_GROUP == task)
     }
 }
 
@@ -114,7 +127,7 @@ impl Tasks {
                 return true;
             }
             waiting.unanswered = waiting.unanswered.saturating_sub(1);
-            if task != 0 && waiting.tasks.contains(&task) {
+            if task != 0 && waiting.position(task).is_some() {
                 match waiting.found {
                     // A task answers the requests of one connection in their order.
                     Some(found) if found.connection == request.key.connection => {}
@@ -194,7 +207,7 @@ impl Strategy for Tasks {
     fn task(&mut self, record: &TaskRecord) {
         let awaiters = PythonTask::from_facts(record.facts).awaiters;
         for task in awaiters.into_iter().chain([record.task]).filter(|task| task & UNNUMBERED == 0) {
-            self.newest_task = self.newest_task.max(task);
+            self.newest_task = self.newest_task.max(task & !HAS_GROUP);
         }
         if self.awaiters.len() >= Self::MOST_TASKS && !self.awaiters.contains_key(&record.task) {
             self.awaiters.clear();

@@ -1,6 +1,8 @@
 //! asyncio tasks that work for the server requests that they, or tasks which await them, answer.
 
-use tracer_common::{Kind as RecordKind, PythonTask, RUNTIME_PYTHON, SEND, TaskRecord, UNNUMBERED};
+use tracer_common::{
+    HAS_GROUP, Kind as RecordKind, PythonTask, RUNTIME_PYTHON, SEND, TaskRecord, UNNUMBERED,
+};
 
 use super::*;
 use crate::correlate::strategy::tasks::Tasks;
@@ -293,6 +295,41 @@ fn a_number_that_holds_for_a_moment_answers_nothing() {
     service.finish(&other, second);
     assert_eq!(evidence(&service.link(&call)), None);
     assert_eq!(evidence(&service.link(&own)), None);
+}
+
+#[test]
+fn a_member_of_a_task_group_is_newer_than_the_task_that_opened_the_group() {
+    let mut service = Service::new();
+    let (one, other) = (service.read(), service.read());
+    let (handler, second) = (service.task(), service.task());
+    let (member, inner) = (UNNUMBERED | 0x7000, UNNUMBERED | 0x8000);
+    let call = service.call(member, &[handler | HAS_GROUP]);
+    let deep = service.call(inner, &[member | HAS_GROUP, second | HAS_GROUP]);
+    // It awaits one that another task may have made.
+    let awaited = service.call(inner, &[member, second | HAS_GROUP]);
+    let one = service.finish(&one, handler);
+    let other = service.finish(&other, second);
+    assert_eq!(service.link(&call).parent, Some((one.span_id, Evidence::Task)));
+    assert_eq!(service.link(&deep).parent, Some((other.span_id, Evidence::Task)));
+    assert_eq!(evidence(&service.link(&awaited)), None);
+}
+
+#[test]
+fn a_member_of_a_group_that_may_be_older_than_the_request_is_linked_to_nothing() {
+    let mut service = Service::new();
+    // The task of a connection, which answers all requests of it, has a group all the time.
+    let keeper = service.task();
+    service.call(keeper, &[]);
+    let (one, other) = (service.read(), service.read());
+    let second = service.task();
+    let member = service.call(UNNUMBERED | 0x7000, &[keeper | HAS_GROUP]);
+    // One that is newer than the request by its number.
+    let newer = service.task();
+    let numbered = service.call(newer, &[keeper | HAS_GROUP]);
+    let one = service.finish(&one, keeper);
+    service.finish(&other, second);
+    assert_eq!(evidence(&service.link(&member)), None);
+    assert_eq!(service.link(&numbered).parent, Some((one.span_id, Evidence::Task)));
 }
 
 #[test]
