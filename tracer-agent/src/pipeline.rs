@@ -247,9 +247,9 @@ impl Pipeline {
                 self.connections.tick(now_ns, &mut handler);
                 self.stage.release(false, out);
                 self.stage.give_held(now_ns, out);
-                for pid in self.stage.processes.expire(now_ns) {
-                    self.stage.ledger.fold(pid);
-                    self.stage.excluded.remove(&pid);
+                for instance in self.stage.processes.expire(now_ns) {
+                    self.stage.ledger.fold(instance.pid, &instance.resource.service_name);
+                    self.stage.excluded.remove(&instance.pid);
                 }
                 out.spans.tick(now_ns);
                 out.feedback.tick();
@@ -264,8 +264,8 @@ impl Pipeline {
                 self.stage.correlator.forget_process(pid);
                 out.feedback.task_plan(pid, None);
                 self.stage.awaited.set(pid, None);
-                if self.stage.processes.remove(pid) {
-                    self.stage.ledger.fold(pid);
+                if let Some(instance) = self.stage.processes.remove(pid) {
+                    self.stage.ledger.fold(pid, &instance.resource.service_name);
                 }
             }
             Input::SelectedLate { pid } => self.stage.count(pid, Counter::SelectedLate, 1),

@@ -826,7 +826,7 @@ mod tests {
                 fake.put(at + 48, &[code]);
                 let variables = names.len() as u64;
                 match version.minor {
-                    11 => fake.put(code + 68, &[words - 9 - variables | 1 << 32, variables | 9 << 32]),
+                    11 => fake.put(code + 68, &[(words - 9 - variables) | 1 << 32, variables | 9 << 32]),
                     _ => fake.put(code + 72, &[variables | words << 32]),
                 }
                 fake.put(code + 96, &[code + 0x200]);

@@ -155,9 +155,16 @@ pub(crate) unsafe fn moved<const HOOK: u8>(sk: *mut c_void, ret: i32, flags: i32
         if HOOK != SEND_PAGE && has_plan(current) {
             // Go's server reads the first byte of a request alone, if it comes while another one is worked on.
             let begins = header.flags & FLAG_TURN != 0 || connection.budget == HEAD_BUDGET - 1;
+            if direction == RECEIVE && begins && connection.role == Connection::ROLE_UNKNOWN {
+                // A response tells that the process is the client.
+                let buffers = buffers_of_call(sk, u64::from(length));
+                if buffers.is_some_and(|buffers| buffers.begin_with(*b"HTTP/1.")) {
+                    connection.role = Connection::ROLE_CLIENT;
+                }
+            }
             if begins || direction == RECEIVE && is_followed(current) {
                 let continues = if header.flags & FLAG_TURN == 0 { CONTINUES } else { 0 };
-                let how = continues | if connection.is_outgoing() { IS_CLIENT } else { 0 };
+                let how = continues | if connection.is_client() { IS_CLIENT } else { 0 };
                 header.task = if direction == RECEIVE {
                     tracer_received_task(how, now, connection.number)
                 } else {

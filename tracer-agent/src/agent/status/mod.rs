@@ -71,7 +71,7 @@ pub struct StatusReport {
 #[derive(Clone, Debug, Default, Serialize, Deserialize, PartialEq)]
 #[serde(default)]
 pub struct ServiceStatus {
-    /// First process of it.
+    /// First process of it; 0 for all processes of a service together that ended a while ago.
     pub pid: u32,
     /// `service.name`.
     pub name: OutsideText,
@@ -119,11 +119,14 @@ impl std::fmt::Display for StatusReport {
         // Shell scripts leave many behind that have done nothing.
         let is_shown = |service: &&ServiceStatus| service.processes > 0 || !service.counts.is_empty();
         for service in self.services.iter().filter(is_shown) {
-            writeln!(
-                f,
-                "\n{} (process {}, {}; {} alive)",
-                service.name, service.pid, service.executable, service.processes
-            )?;
+            match service.pid {
+                0 => writeln!(f, "\n{} (processes that have ended)", service.name)?,
+                pid => writeln!(
+                    f,
+                    "\n{} (process {pid}, {}; {} alive)",
+                    service.name, service.executable, service.processes
+                )?,
+            }
             for ProfileStatus { profile, why, processes } in &service.profiles {
                 let of = if service.processes > 1 { format!(", {processes} of them") } else { String::new() };
                 match profile.as_str() {
@@ -136,7 +139,9 @@ impl std::fmt::Display for StatusReport {
                 writeln!(f, "{count}")?;
             }
         }
-        writeln!(f, "\nAll together")?;
+        if !self.totals.is_empty() {
+            writeln!(f, "\nAll together")?;
+        }
         for count in &self.totals {
             writeln!(f, "{count}")?;
         }
@@ -148,7 +153,7 @@ impl std::fmt::Display for StatusReport {
             Some(export) => {
                 writeln!(
                     f,
-                    "\nExport: {} queued, {} sent, {} rejected, {} dropped, {} waiting, {}",
+                    "\nExport: {} in all, {} sent, {} rejected, {} dropped, {} waiting, {}",
                     counted(export.queued, "span", "spans"),
                     export.sent,
                     export.rejected,
