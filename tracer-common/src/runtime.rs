@@ -1,7 +1,7 @@
 //! Tasks of runtimes: how the kernel programs read them from a process's memory, and what they report.
 
 /// Words of a process's plan in the kernel's map, after the word that tells the runtime.
-pub const PLAN_WORDS: usize = 21;
+pub const PLAN_WORDS: usize = 19;
 
 /// The first word of a plan: goroutines, by a [`GoPlan`].
 pub const RUNTIME_GO: u64 = 1;
@@ -95,8 +95,8 @@ pub struct PythonPlan {
     pub anyio_scope: u32,
     /// `CancelScope._host_task` of that backend: in the object itself, or (with [`IN_ATTRIBUTES`]) as `anyio_scope`.
     pub anyio_host: u32,
-    /// What threads of pools run: of anyio, and of `concurrent.futures`.
-    pub workers: [PythonWorker; 2],
+    /// What threads of anyio's pool run.
+    pub worker: PythonWorker,
     /// How far from the address in `%fs` on a thread has the address of its `PyThreadState`; 0 if that is not known.
     pub place: u64,
     /// Where the objects have their fields.
@@ -113,7 +113,7 @@ pub struct PythonWorker {
     pub code: u64,
     /// Where its frame has the address of the code: bytes from the beginning of the thread's oldest `_PyStackChunk` on.
     pub frame: u32,
-    /// Where the variable is that holds what is worked on, in the same way.
+    /// Where the variable is that holds the future of the present work, in the same way.
     pub item: u32,
 }
 

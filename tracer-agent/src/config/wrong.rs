@@ -58,6 +58,8 @@ fn lines(mut all: Vec<Wrong>) -> String {
 /// The errors of a text, of which the YAML reader tells the first: [`lines`]. Each later one is found by reading the rest
 /// again without the values that are wrong.
 pub(super) fn read(first: &Error, text: &str) -> String {
+    /// Errors of the reader that are told; each costs a reading.
+    const MOST: usize = 64;
     let values = Values::of(text);
     let mut found = vec![Wrong::read(first, text, &values)];
     // Which key it is that an alias makes wrong, is not known.
@@ -65,7 +67,8 @@ pub(super) fn read(first: &Error, text: &str) -> String {
     let rest = if is_by_alias { None } else { serde_saphyr::from_str::<serde_json::Value>(text).ok() };
     let mut rest = rest.unwrap_or_default();
     // Each turn takes a key away.
-    while let Some(key) = found.last().and_then(|wrong| wrong.key.as_deref()).map(of_mapping)
+    while found.len() < MOST
+        && let Some(key) = found.last().and_then(|wrong| wrong.key.as_deref()).map(of_mapping)
         && remove(&mut rest, key)
     {
         let is_known = |key: &str| {

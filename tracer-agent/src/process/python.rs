@@ -259,7 +259,7 @@ fn plan(memory: &mut Memory<'_>, interpreter: &Interpreter, thread: u32) -> Opti
     let newest = memory.pointer(first.checked_add(version.threads)?)?;
     let threads = threads(memory, &version, newest, thread)?;
     let modules = memory.look_up_all(&layout, modules, MODULES)?;
-    let [own, tasks, groups, threading, futures, anyio] =
+    let [own, tasks, groups, threading, anyio] =
         modules.map(|module| memory.pointer(module?.checked_add(MODULE_GLOBALS)?));
     let (own, tasks) = (own?, tasks?);
     let running = memory.look_up(&layout, own, b"_current_tasks")?;
@@ -276,11 +276,11 @@ fn plan(memory: &mut Memory<'_>, interpreter: &Interpreter, thread: u32) -> Opti
         anyio.filter(|_| version.keys != 0).and_then(|anyio| anyio_group(memory, &version, anyio));
     let (anyio_group, anyio_scope, anyio_host) = anyio_group.unwrap_or_default();
     let place = place(memory, &layout, threads[0]).unwrap_or_default();
-    let workers = match threading {
-        Some(threading) if place != 0 && layout.frames != 0 => {
-            workers(memory, &version, threading, [anyio, futures]).unwrap_or_default()
+    let worker = match (threading, anyio) {
+        (Some(threading), Some(anyio)) if place != 0 && layout.frames != 0 => {
+            worker(memory, &version, threading, anyio).unwrap_or_default()
         }
-        _ => Default::default(),
+        _ => PythonWorker::default(),
     };
     Some(PythonPlan {
         threads,
@@ -295,21 +295,15 @@ fn plan(memory: &mut Memory<'_>, interpreter: &Interpreter, thread: u32) -> Opti
         anyio_group,
         anyio_scope,
         anyio_host,
-        workers,
+        worker,
         place,
         layout,
     })
 }
 
 /// The modules in which objects are looked for.
-const MODULES: [&[u8]; 6] = [
-    b"_asyncio",
-    b"asyncio.tasks",
-    b"asyncio.taskgroups",
-    b"threading",
-    b"concurrent.futures.thread",
-    b"anyio._backends._asyncio",
-];
+const MODULES: [&[u8]; 5] =
+    [b"_asyncio", b"asyncio.tasks", b"asyncio.taskgroups", b"threading", b"anyio._backends._asyncio"];
 
 /// `PyModuleObject.md_dict`, in all versions.
 const MODULE_GLOBALS: u64 = 16;
@@ -327,36 +321,31 @@ fn place(memory: &mut Memory<'_>, layout: &PythonLayout, thread: u64) -> Option<
         .find(|at| own.checked_add(*at).and_then(|at| memory.word(at)) == Some(thread))
 }
 
-/// What threads of pools run, by the globals of the modules `threading`, `anyio._backends._asyncio` and
-/// `concurrent.futures.thread`. The first frames of each thread are those of `threading`.
-fn workers(
-    memory: &mut Memory<'_>,
-    version: &Version,
-    threading: u64,
-    [anyio, futures]: [Option<u64>; 2],
-) -> Option<[PythonWorker; 2]> {
+/// What threads of anyio's pool run, by the globals of the modules `threading` and `anyio._backends._asyncio`. The first frames
+/// of each thread are those of `threading`.
+fn worker(memory: &mut Memory<'_>, version: &Version, threading: u64, anyio: u64) -> Option<PythonWorker> {
     /// `_PyStackChunk.data`, without its first word, which no frame uses.
     const FIRST_FRAME: u64 = 32;
+    /// `PyCodeObject.co_localsplusnames`, a tuple; where it has its items.
+    const NAMES: u64 = 96;
+    const ITEMS: u64 = 24;
     let layout = &version.plan;
     let thread = memory.look_up(layout, threading, b"Thread")?;
-    let mut end_of = |class: u64, name: &[u8], begin: u64| {
-        let code = method(memory, layout, class, name)?;
-        begin.checked_add(frame_bytes(memory, version, code)?)
-    };
-    let first = end_of(thread, b"_bootstrap", FIRST_FRAME)?;
-    let run = end_of(thread, b"_bootstrap_inner", first)?;
-    let target = end_of(thread, b"run", run)?;
-    let of_anyio = anyio.and_then(|anyio| {
-        let class = memory.look_up(layout, anyio, b"WorkerThread")?;
-        let code = method(memory, layout, class, b"run")?;
-        worker(memory, version, code, run, b"future")
-    });
-    let of_futures = futures.and_then(|futures| {
-        let function = memory.look_up(layout, futures, b"_worker")?;
-        let code = code(memory, function)?;
-        worker(memory, version, code, target, b"work_item")
-    });
-    Some([of_anyio.unwrap_or_default(), of_futures.unwrap_or_default()])
+    let mut frame = FIRST_FRAME;
+    for name in [&b"_bootstrap"[..], b"_bootstrap_inner"] {
+        let code = method(memory, layout, thread, name)?;
+        frame = frame.checked_add(frame_bytes(memory, version, code)?)?;
+    }
+    let class = memory.look_up(layout, anyio, b"WorkerThread")?;
+    let code = method(memory, layout, class, b"run")?;
+    let names = memory.pointer(code.checked_add(NAMES)?)?;
+    let count = variables(memory, version, code)?;
+    let number = (0..count).find(|number| {
+        let name = names.checked_add(ITEMS + number * 8).and_then(|at| memory.pointer(at));
+        name.is_some_and(|name| memory.is_text(layout, name, b"future"))
+    })?;
+    let at = |offset: u64| u32::try_from(frame.checked_add(offset)?).ok();
+    Some(PythonWorker { code, frame: at(version.code)?, item: at(FRAME_HEAD + number * 8)? })
 }
 
 /// The class of task groups in the module `anyio._backends._asyncio`, and where from a group on its task is:
@@ -373,41 +362,15 @@ fn anyio_group(memory: &mut Memory<'_>, version: &Version, anyio: u64) -> Option
     Some((group, at, host))
 }
 
-/// A function whose frame begins there, with its variable of this name.
-fn worker(
-    memory: &mut Memory<'_>,
-    version: &Version,
-    code: u64,
-    frame: u64,
-    variable: &[u8],
-) -> Option<PythonWorker> {
-    /// `PyCodeObject.co_localsplusnames`, a tuple; where it has its items.
-    const NAMES: u64 = 96;
-    const ITEMS: u64 = 24;
-    let names = memory.pointer(code.checked_add(NAMES)?)?;
-    let count = variables(memory, version, code)?;
-    let number = (0..count).find(|number| {
-        let name = names.checked_add(ITEMS + number * 8).and_then(|at| memory.pointer(at));
-        name.is_some_and(|name| memory.is_text(&version.plan, name, variable))
-    })?;
-    let at = |offset: u64| u32::try_from(frame.checked_add(offset)?).ok();
-    Some(PythonWorker { code, frame: at(version.code)?, item: at(FRAME_HEAD + number * 8)? })
-}
-
 /// Bytes of a frame before its variables.
 const FRAME_HEAD: u64 = 72;
 
-/// The code of a function.
-fn code(memory: &mut Memory<'_>, function: u64) -> Option<u64> {
-    /// `PyFunctionObject.func_code`, in Python 3.11 and later.
-    const CODE: u64 = 48;
-    memory.is_named(function, b"function")?.then(|| memory.pointer(function.checked_add(CODE)?)).flatten()
-}
-
 /// The code of a method of a class.
 fn method(memory: &mut Memory<'_>, layout: &PythonLayout, class: u64, name: &[u8]) -> Option<u64> {
+    /// `PyFunctionObject.func_code`, in Python 3.11 and later.
+    const CODE: u64 = 48;
     let function = memory.of_class(layout, class, name)?;
-    code(memory, function)
+    memory.is_named(function, b"function")?.then(|| memory.pointer(function.checked_add(CODE)?)).flatten()
 }
 
 /// Variables and arguments of a function, of which there are few.
@@ -813,8 +776,8 @@ mod tests {
     }
 
     #[test]
-    fn what_threads_of_pools_run_is_found_behind_the_frames_of_every_thread() {
-        for (version, code_at, sizes) in [(&VERSIONS[3], 32, [14, 16, 15]), (&VERSIONS[5], 0, [14, 16, 15])] {
+    fn what_threads_of_a_pool_run_is_found_behind_the_frames_of_every_thread() {
+        for (version, code_at, sizes) in [(&VERSIONS[3], 32, [14, 16]), (&VERSIONS[5], 0, [14, 16])] {
             let mut fake = Fake::new(&format!("workers-{}", version.minor));
             let layout = &version.plan;
             // The type of functions, and classes and functions of it.
@@ -837,41 +800,28 @@ mod tests {
                 }
                 at
             };
-            let functions = [
-                function(&mut fake, 0x1_0000, sizes[0], &[b"self"]),
-                function(&mut fake, 0x1_4000, sizes[1], &[b"self"]),
-                function(&mut fake, 0x1_8000, sizes[2], &[b"self"]),
-            ];
+            let one = function(&mut fake, 0x1_0000, sizes[0], &[b"self"]);
+            let two = function(&mut fake, 0x1_4000, sizes[1], &[b"self"]);
             let run = function(&mut fake, 0x2_0000, 30, &[b"self", b"item", b"future"]);
-            let worker = function(&mut fake, 0x2_4000, 20, &[b"work_queue", b"work_item"]);
-            for (class, attributes) in [(0x3_0000, 0x3_1000), (0x3_4000, 0x3_5000)] {
-                fake.put(class + 264, &[attributes]);
+            let other = function(&mut fake, 0x2_4000, 20, &[b"self", b"item"]);
+            let methods: [&[(&[u8], u64)]; 3] =
+                [&[(b"_bootstrap", one), (b"_bootstrap_inner", two)], &[(b"run", run)], &[(b"run", other)]];
+            let classes = [0x3_0000, 0x3_4000, 0x3_8000];
+            for (class, methods) in classes.into_iter().zip(methods) {
+                fake.put(class + 264, &[class + 0x1000]);
+                put_dictionary(&mut fake, layout, class + 0x1000, methods);
             }
-            let [one, two, three] = functions;
-            let methods = [(&b"run"[..], three), (b"_bootstrap", one), (b"_bootstrap_inner", two)];
-            put_dictionary(&mut fake, layout, 0x3_1000, &methods);
-            put_dictionary(&mut fake, layout, 0x3_5000, &[(b"run", run)]);
-            let (threading, anyio, futures) = (0x4_0000, 0x5_0000, 0x6_0000);
-            put_dictionary(&mut fake, layout, threading, &[(b"Thread", 0x3_0000)]);
-            put_dictionary(&mut fake, layout, anyio, &[(b"WorkerThread", 0x3_4000)]);
-            put_dictionary(&mut fake, layout, futures, &[(b"_worker", worker)]);
-            let found = |modules| workers(&mut fake.memory(), version, threading, modules);
+            let (threading, anyio, changed) = (0x4_0000, 0x5_0000, 0x6_0000);
+            put_dictionary(&mut fake, layout, threading, &[(b"Thread", classes[0])]);
+            put_dictionary(&mut fake, layout, anyio, &[(b"WorkerThread", classes[1])]);
+            put_dictionary(&mut fake, layout, changed, &[(b"WorkerThread", classes[2])]);
             let begin = 32 + 8 * 30;
-            let of_anyio =
+            let expected =
                 PythonWorker { code: run + 0x1000, frame: begin + code_at, item: begin + 72 + 2 * 8 };
-            let begin = begin + 8 * 15;
-            let of_futures =
-                PythonWorker { code: worker + 0x1000, frame: begin + code_at, item: begin + 72 + 8 };
-            assert_eq!(
-                found([Some(anyio), Some(futures)]),
-                Some([of_anyio, of_futures]),
-                "{}",
-                version.minor
-            );
-            assert_eq!(found([None, Some(futures)]), Some([PythonWorker::default(), of_futures]));
-            // Other modules have no such class, and no such function.
-            assert_eq!(found([Some(futures), Some(anyio)]), Some(Default::default()));
-            assert_eq!(workers(&mut fake.memory(), version, anyio, [Some(anyio), None]), None);
+            assert_eq!(worker(&mut fake.memory(), version, threading, anyio), Some(expected));
+            // Another version of anyio has no such variable, and no such class.
+            assert_eq!(worker(&mut fake.memory(), version, threading, changed), None);
+            assert_eq!(worker(&mut fake.memory(), version, threading, threading), None);
         }
     }
 

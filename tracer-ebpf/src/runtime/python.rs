@@ -8,8 +8,9 @@
 //! method of a task group, a function of `asyncio.tasks` that completes the future which another task awaits, or a function
 //! that anyio makes for a task of a group of its own.
 //!
-//! A thread of a pool works for the task that awaits its result. Which one, tells the function that the thread runs all
-//! the time: one of its variables holds the future, or the work item whose future completes that of asyncio.
+//! A thread of anyio's pool works for the task that awaits its result: the future is made and awaited by one function of
+//! anyio, and nobody else gets it. The function that the thread runs all the time has it in one of its variables. A future
+//! of `run_in_executor` may be awaited by anybody, so that it tells nothing.
 
 use core::ffi::c_void;
 
@@ -165,9 +166,9 @@ extern "C" fn tracer_python_work(plan: *const Plan) -> u64 {
     let Some(plan) = (unsafe { plan.as_ref() }) else { return 0 };
     // SAFETY: the plan is a live map value.
     let plan = unsafe { &*plan.python() };
-    let [of_anyio, of_futures] = plan.workers;
+    let worker = &plan.worker;
     // SAFETY: as above.
-    let thread = if of_anyio.code | of_futures.code == 0 { 0 } else { unsafe { thread(plan) } };
+    let thread = if worker.code == 0 { 0 } else { unsafe { thread(plan) } };
     if thread == 0 {
         return 0;
     }
@@ -178,33 +179,11 @@ extern "C" fn tracer_python_work(plan: *const Plan) -> u64 {
             before => frames = before,
         }
     }
-    let runs = |code: u64, at: u32| code != 0 && word(frames, at) == code;
-    let future = if runs(of_anyio.code, of_anyio.frame) {
-        word(frames, of_anyio.item)
-    } else if runs(of_futures.code, of_futures.frame) {
-        chained(&plan.layout, word(frames, of_futures.item))
-    } else {
-        0
-    };
-    if word(future, at::TYPE) == plan.future { future } else { 0 }
-}
-
-/// The future of asyncio that a work item of `concurrent.futures` completes. The item's own future calls a function of
-/// `asyncio.futures`, whose closure has the other future in its third cell of four.
-#[inline(always)]
-fn chained(layout: &PythonLayout, item: u64) -> u64 {
-    /// Which attribute `_WorkItem.future` is, and which one `Future._done_callbacks`.
-    const FUTURE: u32 = 0;
-    const CALLBACKS: u32 = 5;
-    const CELLS: u64 = 4;
-    const CELL: u32 = 2;
-    let callbacks = attribute(layout, attribute(layout, item, FUTURE), CALLBACKS);
-    let [size, callback] = words(callbacks, at::SIZE);
-    let closure = word(word(callback, 0), layout.closure.into());
-    if size != 1 || word(closure, at::SIZE) != CELLS {
+    if word(frames, worker.frame) != worker.code {
         return 0;
     }
-    word(word(closure, at::ITEMS + CELL * 8), at::CONTENT)
+    let future = word(frames, worker.item);
+    if word(future, at::TYPE) == plan.future { future } else { 0 }
 }
 
 /// The task that awaits this one, directly or through futures; 0 if none is known, or if there may be several. With

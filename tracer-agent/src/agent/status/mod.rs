@@ -258,18 +258,23 @@ mod tests {
     fn names_and_errors_from_outside_forge_no_lines() {
         let hostile = "x\n\nAll together\u{1b}[2J\u{9b}1m";
         let service = ServiceStatus {
+            pid: 7,
             name: hostile.into(),
             executable: hostile.into(),
             processes: 1,
             ..ServiceStatus::default()
         };
         let export = ExportStatistics { last_error: Some(hostile.to_owned()), ..ExportStatistics::default() };
-        let status =
-            StatusReport { services: vec![service], export: Some(export), ..StatusReport::default() };
+        let status = StatusReport {
+            services: vec![service],
+            totals: vec![Count::of(Counter::Connections, 1)],
+            export: Some(export),
+            ..StatusReport::default()
+        };
         let text = status.to_string();
         assert!(!text.chars().any(|c| c != '\n' && c.is_control()), "{text:?}");
         assert_eq!(text.lines().filter(|line| line.starts_with("All together")).count(), 1, "{text}");
-        assert!(text.contains(r"x\u{a}\u{a}All together\u{1b}[2J\u{9b}1m (process 0, x\u{a}"), "{text}");
+        assert!(text.contains(r"x\u{a}\u{a}All together\u{1b}[2J\u{9b}1m (process 7, x\u{a}"), "{text}");
     }
 
     #[test]
@@ -295,10 +300,10 @@ mod tests {
             let export = ExportStatistics { queued, failures, ..ExportStatistics::default() };
             StatusReport { export: Some(export), ..StatusReport::default() }.to_string()
         };
-        let one = "\nExport: 1 span queued, 0 sent, 0 rejected, 0 dropped, 0 waiting, 1 failed request\n";
+        let one = "\nExport: 1 span in all, 0 sent, 0 rejected, 0 dropped, 0 waiting, 1 failed request\n";
         assert!(text(1, 1).contains(one), "{}", text(1, 1));
         assert!(
-            text(2, 0).contains("Export: 2 spans queued, ") && text(2, 0).contains(", 0 failed requests\n")
+            text(2, 0).contains("Export: 2 spans in all, ") && text(2, 0).contains(", 0 failed requests\n")
         );
     }
 }
