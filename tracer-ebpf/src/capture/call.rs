@@ -223,9 +223,7 @@ pub(crate) unsafe fn moved<const HOOK: u8>(sk: *mut c_void, ret: i32, flags: i32
             return;
         }
         let Some(slot) = take_work(direction) else {
-            count(KernelCounter::LostData, 1);
-            count(KernelCounter::LostBytes, u64::from(length));
-            connection.sent(false);
+            count(KernelCounter::Skipped, 1);
             return;
         };
         let Some(work) = WORK.get_ptr_mut(slot) else { return };
