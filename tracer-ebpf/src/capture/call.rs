@@ -60,9 +60,10 @@ const TCP_CLOSE: u8 = 7;
 pub(crate) const SEND_PAGE: u8 = 2;
 
 /// The handler for both directions. `ret` is the result that the application gets. This function does the work that
-/// needs the socket as a typed pointer. The rest is in global functions, which the verifier checks once each.
+/// needs the socket as a typed pointer. The rest is in global functions, which the verifier checks once each. `is_shared`:
+/// two hooks lead to the program.
 #[inline(always)]
-pub(crate) unsafe fn moved<const HOOK: u8>(sk: *mut c_void, ret: i32, flags: i32) {
+pub(crate) unsafe fn moved<const HOOK: u8>(sk: *mut c_void, ret: i32, flags: i32, is_shared: bool) {
     let direction = if HOOK == SEND_PAGE { SEND } else { HOOK };
     // Nothing moved: an empty socket, or a signal.
     if flags & NOT_DATA != 0 || direction == RECEIVE && ret < 0 {
@@ -222,7 +223,7 @@ pub(crate) unsafe fn moved<const HOOK: u8>(sk: *mut c_void, ret: i32, flags: i32
             connection.sent(sent);
             return;
         }
-        let Some(slot) = take_work(direction) else {
+        let Some(slot) = take_work(direction, is_shared) else {
             count(KernelCounter::Skipped, 1);
             return;
         };
@@ -237,7 +238,9 @@ pub(crate) unsafe fn moved<const HOOK: u8>(sk: *mut c_void, ret: i32, flags: i32
         work.kernel_socket = u64::from(kern_sock) & offset!(sock_kern_sock_mask);
         work.discarded = u64::from(discarded);
         tracer_data(connection, u64::from(slot));
-        core::ptr::write_volatile(&raw mut work.taken, 0);
+        if is_shared {
+            core::ptr::write_volatile(&raw mut work.taken, 0);
+        }
     }
 }
 

@@ -27,11 +27,15 @@ use crate::{
 #[map]
 pub(crate) static WORK: PerCpuArray<Work> = PerCpuArray::with_max_entries(WORK_SLOTS, 0);
 
-/// Takes an entry of [`WORK`]. A program that is preempted keeps its entry: those of one direction can be interrupted by
-/// one other at most, because two hooks lead to them and the kernel lets none interrupt itself.
+/// Takes an entry of [`WORK`], which the caller gives back: [`Work::taken`]. A program is never interrupted by itself, so
+/// the one that a single hook leads to has an entry of its own. If two hooks do (`is_shared`), it is interrupted once at
+/// most.
 #[inline(always)]
-pub(crate) fn take_work(direction: u8) -> Option<u32> {
+pub(crate) fn take_work(direction: u8, is_shared: bool) -> Option<u32> {
     let first = u32::from(direction);
+    if !is_shared {
+        return Some(first);
+    }
     // SAFETY: live map values of this CPU that everyone changes atomically.
     unsafe {
         if atomic::swap(&raw mut (*WORK.get_ptr_mut(first)?).taken, 1) == 0 {

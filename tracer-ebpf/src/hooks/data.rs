@@ -22,7 +22,7 @@ use crate::{
 #[btf_tracepoint(function = "sock_recv_length")]
 pub fn sock_recv_length(ctx: BtfTracePointContext) -> i32 {
     // SAFETY: the tracepoint's own arguments.
-    unsafe { moved::<RECEIVE>(ctx.arg::<*const c_void>(0).cast_mut(), ctx.arg(1), ctx.arg(2)) };
+    unsafe { moved::<RECEIVE>(ctx.arg::<*const c_void>(0).cast_mut(), ctx.arg(1), ctx.arg(2), false) };
     0
 }
 
@@ -30,7 +30,7 @@ pub fn sock_recv_length(ctx: BtfTracePointContext) -> i32 {
 #[btf_tracepoint(function = "sock_send_length")]
 pub fn sock_send_length(ctx: BtfTracePointContext) -> i32 {
     // SAFETY: the tracepoint's own arguments.
-    unsafe { moved::<SEND>(ctx.arg::<*const c_void>(0).cast_mut(), ctx.arg(1), ctx.arg(2)) };
+    unsafe { moved::<SEND>(ctx.arg::<*const c_void>(0).cast_mut(), ctx.arg(1), ctx.arg(2), false) };
     0
 }
 
@@ -56,7 +56,7 @@ macro_rules! after_function {
                     Some(index) => ctx.arg(index),
                     None => 0,
                 };
-                moved::<$direction>(sk.cast_mut(), ctx.arg($result), flags);
+                moved::<$direction>(sk.cast_mut(), ctx.arg($result), flags, true);
             }
             0
         }

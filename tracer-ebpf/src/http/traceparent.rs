@@ -73,13 +73,12 @@ pub extern "C" fn tracer_read_hex(digits: u64) -> u64 {
     let bytes = (bytes | bytes >> 8) & 0x0000_ffff_0000_ffff;
     let value = (bytes | bytes >> 16) & 0xffff_ffff;
     // A character that is no digit comes back as another one.
-    if tracer_hex(value) == digits { value } else { value | 1 << 32 }
+    if hex(value) == digits { value } else { value | 1 << 32 }
 }
 
-/// Eight digits for four bytes, the first lowest in both. A function of its own, as above.
-#[cfg_attr(target_arch = "bpf", unsafe(no_mangle))]
-#[inline(never)]
-pub extern "C" fn tracer_hex(value: u64) -> u64 {
+/// Eight digits for four bytes, the first lowest in both.
+#[inline(always)]
+pub(crate) fn hex(value: u64) -> u64 {
     let spread = (value & 0xffff_ffff | value << 16) & 0x0000_ffff_0000_ffff;
     let spread = (spread | spread << 8) & 0x00ff_00ff_00ff_00ff;
     let nibbles = spread >> 4 & 0x000f_000f_000f_000f | (spread & 0x000f_000f_000f_000f) << 8;

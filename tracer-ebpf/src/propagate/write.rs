@@ -12,7 +12,7 @@ use crate::{
     connection::Connection,
     http::{
         Text as _,
-        traceparent::{Ids, tracer_hex},
+        traceparent::{Ids, hex},
     },
     ids::NONE,
     memory::{
@@ -109,8 +109,8 @@ pub(crate) unsafe fn rewrite(msg: *mut sk_msg_md, begin: u32, ids: &Ids) -> Resu
             return Err(InjectionOutcome::PushFailed);
         }
         // The last word has the last five digits of the span id, a dash and the flags.
-        let last = tracer_hex(ids.span >> 32);
-        store_at::<0>(target, tracer_hex(ids.span));
+        let last = hex(ids.span >> 32);
+        store_at::<0>(target, hex(ids.span));
         store_at::<8>(target, last);
         store_at::<11>(target, last >> 24 | word(b"\0\0\0\0\0-00") | (ids.flags & 3) << 56);
     }
@@ -278,13 +278,13 @@ unsafe fn write(msg: *mut sk_msg_md, begin: u32, ids: &Ids) -> bool {
         }
         store_at::<0>(target, word(b"tracepar"));
         store_at::<8>(target, word(b"ent: 00-"));
-        store_at::<16>(target, tracer_hex(ids.trace[0]));
-        store_at::<24>(target, tracer_hex(ids.trace[0] >> 32));
-        store_at::<32>(target, tracer_hex(ids.trace[1]));
-        store_at::<40>(target, tracer_hex(ids.trace[1] >> 32));
+        store_at::<16>(target, hex(ids.trace[0]));
+        store_at::<24>(target, hex(ids.trace[0] >> 32));
+        store_at::<32>(target, hex(ids.trace[1]));
+        store_at::<40>(target, hex(ids.trace[1] >> 32));
         store_at::<61>(target, word(b"-----00\r") | (ids.flags & 3) << 48);
-        store_at::<49>(target, tracer_hex(ids.span));
-        store_at::<57>(target, tracer_hex(ids.span >> 32));
+        store_at::<49>(target, hex(ids.span));
+        store_at::<57>(target, hex(ids.span >> 32));
         *(target as *mut u8).add(48) = b'-';
         *(target as *mut u8).add(69) = b'\n';
     }
