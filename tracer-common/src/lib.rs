@@ -48,9 +48,9 @@ pub const NAME_BYTES: usize = 64;
 /// Bytes of a host of `PROXIED_HOSTS`, with at least one zero behind it.
 pub const AUTHORITY_BYTES: usize = 128;
 
-/// Data programs that can preempt each other: one for each hook.
+/// Data programs that can preempt each other: for each direction, that of IPv4 and that of IPv6.
 pub const WORK_SLOTS: u32 = 4;
-/// As [`WORK_SLOTS`], if the tracepoints of the socket layer are used.
+/// As [`WORK_SLOTS`], if the tracepoints of the socket layer are used: one for each direction.
 pub const WORK_SLOTS_OF_TRACEPOINTS: u32 = 2;
 
 /// First byte of every record.
@@ -716,8 +716,8 @@ pub enum KernelCounter {
     NoStorage = 8,
     /// System calls on UDP sockets of selected processes.
     Datagram = 9,
-    /// Program runs that the kernel skipped because the program was running already. The agent takes the number from
-    /// the programs' statistics.
+    /// Program runs that the kernel skipped: the program was running already (the agent takes the number from the
+    /// programs' statistics), or another could not go on in it.
     Skipped = 10,
     /// Requests that were read or sent in a process whose tasks are read, without a task.
     TaskUnread = 11,
