@@ -156,13 +156,6 @@ pub(crate) unsafe fn moved<const HOOK: u8>(sk: *mut c_void, ret: i32, flags: i32
         if HOOK != SEND_PAGE && has_plan(current) {
             // Go's server reads the first byte of a request alone, if it comes while another one is worked on.
             let begins = header.flags & FLAG_TURN != 0 || connection.budget == HEAD_BUDGET - 1;
-            if direction == RECEIVE && begins && connection.role == Connection::ROLE_UNKNOWN {
-                // A response tells that the process is the client.
-                let buffers = buffers_of_call(sk, u64::from(length));
-                if buffers.is_some_and(|buffers| buffers.begin_with(*b"HTTP/1.")) {
-                    connection.role = Connection::ROLE_CLIENT;
-                }
-            }
             if begins || direction == RECEIVE && is_followed(current) {
                 let continues = if header.flags & FLAG_TURN == 0 { CONTINUES } else { 0 };
                 let how = continues | if connection.is_client() { IS_CLIENT } else { 0 };
@@ -189,12 +182,24 @@ pub(crate) unsafe fn moved<const HOOK: u8>(sk: *mut c_void, ret: i32, flags: i32
             && connection.flags & Connection::ATTRIBUTED == 0
             && !connection.is_outgoing()
             && !discarded;
+        let learns_role = direction == RECEIVE
+            && begins
+            && connection.role == Connection::ROLE_UNKNOWN
+            && has_plan(current)
+            && !discarded;
         // At one place: it is long.
-        let buffers = if HOOK != SEND_PAGE && (is_short || reads_request) {
+        let buffers = if HOOK != SEND_PAGE && (is_short || reads_request || learns_role) {
             buffers_of_call(sk, u64::from(length))
         } else {
             None
         };
+        // A response tells that the process is the client.
+        if learns_role
+            && let Some(buffers) = &buffers
+            && buffers.begin_with(*b"HTTP/1.")
+        {
+            connection.role = Connection::ROLE_CLIENT;
+        }
         if propagates() {
             if direction == SEND {
                 if connection.flags & Connection::SERVING != 0 {
