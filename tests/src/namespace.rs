@@ -1,4 +1,4 @@
-//! Network namespaces that a test makes, and that are gone with it.
+//! Namespaces that a test makes, and that are gone with it.
 
 use std::{
     fs::File,
@@ -74,6 +74,19 @@ impl Drop for Namespace {
     fn drop(&mut self) {
         let _ = command("ip").args(["netns", "delete", &self.name]).status();
     }
+}
+
+/// Starts one program as the first process of a PID namespace of its own, as container runtimes do.
+pub fn in_pid_namespace<T: Send>(start: impl FnOnce() -> T + Send) -> T {
+    thread::scope(|scope| {
+        let inside = scope.spawn(|| {
+            // SAFETY: it has no argument but the flag. Only processes that this thread starts are in the namespace.
+            let made = unsafe { libc::unshare(libc::CLONE_NEWPID) };
+            assert_eq!(made, 0, "no PID namespace: {}", std::io::Error::last_os_error());
+            start()
+        });
+        inside.join().expect("no panic inside")
+    })
 }
 
 /// A program of the administrator's.

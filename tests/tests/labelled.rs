@@ -5,6 +5,7 @@
 
 use tracer_tests::{
     labelled::{PHASES, Service, measure},
+    namespace::in_pid_namespace,
     programs::{Program, go_service},
 };
 
@@ -56,7 +57,7 @@ fn patterns(backend: u16) -> Vec<Pattern> {
         pattern("asyncio, task that requests share", &|| python("loop, shared"), 1, [0.0, 0.0]),
         // The task that runs is not the one that is said to.
         pattern("asyncio, overwritten", &|| python("loop, overwritten"), 2, [0.0, 0.0]),
-        // A thread of a pool has no task.
+        // Anybody may await what a thread of such a pool does.
         pattern("asyncio, threads call", &|| python("loop, thread"), 2, [0.0, 0.0]),
         pattern("asyncio, call after the answer", &|| python("loop, after"), 1, [0.0, 0.0]),
         // Whether a task works for one request at a time cannot be seen.
@@ -70,10 +71,9 @@ fn patterns(backend: u16) -> Vec<Pattern> {
         pattern("FastAPI, httpx", &|| framework("fastapi sequence"), 2, [1.0, 0.99]),
         pattern("FastAPI, httpx, gather", &|| framework("fastapi gather"), 2, [1.0, 0.99]),
         pattern("FastAPI, httpx, uvloop", &|| framework("fastapi uvloop"), 2, [1.0, 0.99]),
-        // The endpoint's task is one of a group of anyio's, which is not followed.
-        pattern("FastAPI, httpx, middleware", &|| framework("fastapi middleware"), 2, [0.0, 0.0]),
-        // Threads of a pool run the endpoint.
-        pattern("FastAPI, endpoints in threads", &|| framework("fastapi threads"), 2, [0.0, 0.0]),
+        // The endpoint's task is one of a group of anyio's.
+        pattern("FastAPI, httpx, middleware", &|| framework("fastapi middleware"), 2, [1.0, 0.99]),
+        pattern("FastAPI, endpoints in threads", &|| framework("fastapi threads"), 2, [1.0, 0.99]),
         pattern("Node, callbacks", &|| node("callbacks"), 2, [1.0, 0.95]),
         pattern("Node, promises", &|| node("promises"), 2, [1.0, 0.95]),
         pattern("Node, 8 calls at once", &|| node("fan-out"), 8, [1.0, 0.95]),
@@ -170,19 +170,21 @@ fn patterns(backend: u16) -> Vec<Pattern> {
 
 /// asyncio's ways of work in each of the interpreters that the variable `TRACER_PYTHONS` lists, separated by colons.
 fn asyncio_patterns(backend: u16) -> Vec<Pattern> {
-    /// The way, its calls, whether all of them are linked, and the first minor version of Python 3 that has it.
-    const WAYS: [(&str, u32, bool, u32); 11] = [
-        ("event-loop", 2, true, 8),
-        ("loop, gather", 4, true, 8),
-        ("loop, task", 2, true, 8),
-        ("loop, group", 3, true, 11),
-        ("loop, wait_for", 2, true, 8),
-        ("loop, wait", 3, true, 8),
-        ("loop, semaphore", 2, true, 10),
-        ("loop, queue", 2, false, 10),
-        ("loop, shared", 1, false, 8),
-        ("loop, thread", 2, false, 8),
-        ("loop, after", 1, false, 8),
+    /// No version.
+    const NEVER: u32 = u32::MAX;
+    /// The way, its calls, and the first minor version of Python 3 in which all of them are linked, and that has it.
+    const WAYS: [(&str, u32, u32, u32); 11] = [
+        ("event-loop", 2, 0, 8),
+        ("loop, gather", 4, 0, 8),
+        ("loop, task", 2, 0, 8),
+        ("loop, group", 3, 0, 11),
+        ("loop, wait_for", 2, 0, 8),
+        ("loop, wait", 3, 0, 8),
+        ("loop, semaphore", 2, 0, 10),
+        ("loop, queue", 2, NEVER, 10),
+        ("loop, shared", 1, NEVER, 8),
+        ("loop, thread", 2, NEVER, 8),
+        ("loop, after", 1, NEVER, 8),
     ];
     let address = format!("127.0.0.1:{backend}");
     let interpreters = std::env::var("TRACER_PYTHONS").unwrap_or_default();
@@ -191,9 +193,9 @@ fn asyncio_patterns(backend: u16) -> Vec<Pattern> {
         let told = std::process::Command::new(interpreter).arg("--version").output().expect("an interpreter");
         let told = String::from_utf8_lossy(&told.stdout).trim().to_owned();
         let minor = told.split('.').nth(1).and_then(|minor| minor.parse().ok()).unwrap_or(0);
-        for (way, calls, is_linked, _) in WAYS.into_iter().filter(|(.., since)| *since <= minor) {
+        for (way, calls, linked, _) in WAYS.into_iter().filter(|(.., since)| *since <= minor) {
             let program = Program::of_way(&[interpreter, "service.py"], way, &address);
-            let recall = if is_linked { [1.0, 0.99] } else { [0.0, 0.0] };
+            let recall = if linked <= minor { [1.0, 0.99] } else { [0.0, 0.0] };
             let service = Service { name: format!("{told}, {way}"), program, calls };
             patterns.push(Pattern { service, recall });
         }
@@ -214,6 +216,34 @@ fn asyncio_tasks_of_each_interpreter_that_is_named_are_read() {
 fn no_link_is_wrong_and_all_that_can_be_known_are_made() {
     let backend = Program::backend_on("127.0.0.1");
     let patterns = patterns(backend.port);
+    compare_all(&backend, &patterns);
+}
+
+/// A container's processes have other numbers inside than outside.
+#[test]
+fn services_in_pid_namespaces_are_linked_like_others() {
+    let backend = Program::backend_on("127.0.0.1");
+    let address = format!("127.0.0.1:{}", backend.port);
+    let go_program = go_service("service", &[]);
+    let ways: [(&str, &[&str], &str, u32, f64); 6] = [
+        ("thread per request", &["/usr/bin/python3", "service.py"], "threads", 2, 1.0),
+        ("asyncio, gather", &["/usr/bin/python3", "service.py"], "loop, gather", 4, 0.99),
+        ("Node, callbacks", &["node", "service.js"], "callbacks", 2, 0.95),
+        ("Go", &[&go_program], "goroutines", 2, 0.97),
+        ("Go, 8 goroutines call", &[&go_program], "fan-out", 8, 0.97),
+        ("Go, workers, contexts", &[&go_program], "workers-in", 2, 0.97),
+    ];
+    let mut patterns: Vec<Pattern> = ways
+        .into_iter()
+        .map(|(name, program, way, calls, recall)| {
+            let program = in_pid_namespace(|| Program::of_way(program, way, &address));
+            let service = Service { name: format!("{name}, in a PID namespace"), program, calls };
+            Pattern { service, recall: [1.0, recall] }
+        })
+        .collect();
+    let program = in_pid_namespace(|| Program::nginx_before(backend.port));
+    let service = Service { name: "nginx, in a PID namespace".to_owned(), program, calls: 1 };
+    patterns.push(Pattern { service, recall: [1.0, 1.0] });
     compare_all(&backend, &patterns);
 }
 

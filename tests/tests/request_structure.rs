@@ -70,3 +70,31 @@ fn requests_that_cannot_be_read_take_no_link_from_others_and_get_none() {
         agent.stop();
     }
 }
+
+/// nginx keeps connections to its upstreams that are older than the agent.
+#[test]
+fn upstream_requests_on_connections_that_are_older_than_the_agent_are_linked() {
+    const REQUESTS: u32 = 40;
+    let backend = Program::backend_on("127.0.0.1");
+    let nginx = Program::nginx_rewriting(
+        backend.port,
+        "location ~ ^/r/(\\d+)$ { proxy_pass http://backend/c/$1/0; KEPT }",
+    );
+    ask(nginx.port, 9000, 16, 8);
+    let receiver = Receiver::start();
+    let agent = Agent::tracing(&[nginx.pid()], &receiver);
+    // The first response on each of them tells who is the client.
+    ask(nginx.port, 8000, 16, 8);
+    ask(nginx.port, 0, REQUESTS, 8);
+    let is_counted = |span: &&Received| number(span) < REQUESTS;
+    let spans = receiver.wait_for(|spans| spans.iter().filter(is_counted).count() >= 2 * REQUESTS as usize);
+    let by_id: BTreeMap<_, _> = spans.iter().map(|span| (&span.span.span_id[..], span)).collect();
+    for call in spans.iter().filter(is_counted).filter(|span| !span.is_server()) {
+        let parent = by_id.get(&call.span.parent_span_id[..]).copied();
+        let parent = parent.unwrap_or_else(|| panic!("{} hangs on nothing", call.path()));
+        assert_eq!((number(parent), parent.is_server()), (number(call), true));
+        assert_eq!(call.attribute("tracer.link.evidence").as_deref(), Some("request-structure"));
+    }
+    assert!(agent.count("connections.joined") > 0, "no connection was older than the agent");
+    agent.stop();
+}

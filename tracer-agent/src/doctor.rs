@@ -369,10 +369,10 @@ fn explain_in(lines: &mut Vec<String>, pid: u32, proc: &Proc, agent: Option<&Sta
     };
     lines.push(format!("The agent traces it, as service {:?} (process {}).", service.name, service.pid));
     if service.counts.is_empty() {
-        lines.push("It has moved no bytes on TCP connections since then.".to_owned());
+        lines.push("The agent has seen no bytes of it on TCP connections.".to_owned());
     }
     for count in &service.counts {
-        lines.push(format!("  {:>10}  {}", count.count, count.meaning));
+        lines.push(count.to_string());
     }
     true
 }

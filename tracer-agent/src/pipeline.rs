@@ -8,7 +8,7 @@ mod undecided;
 
 use rustc_hash::FxHashSet;
 use tracer_common::{
-    CapturePolicy, InjectionOutcome, KERNEL_COUNTERS, KernelCounter, TaskPlan, UnconnectedRecord,
+    CapturePolicy, InjectionOutcome, KERNEL_COUNTERS, KernelCounter, TaskPlan, UNNUMBERED, UnconnectedRecord,
     is_close_of_send,
 };
 
@@ -247,9 +247,9 @@ impl Pipeline {
                 self.connections.tick(now_ns, &mut handler);
                 self.stage.release(false, out);
                 self.stage.give_held(now_ns, out);
-                for pid in self.stage.processes.expire(now_ns) {
-                    self.stage.ledger.fold(pid);
-                    self.stage.excluded.remove(&pid);
+                for instance in self.stage.processes.expire(now_ns) {
+                    self.stage.ledger.fold(instance.pid, &instance.resource.service_name);
+                    self.stage.excluded.remove(&instance.pid);
                 }
                 out.spans.tick(now_ns);
                 out.feedback.tick();
@@ -264,8 +264,8 @@ impl Pipeline {
                 self.stage.correlator.forget_process(pid);
                 out.feedback.task_plan(pid, None);
                 self.stage.awaited.set(pid, None);
-                if self.stage.processes.remove(pid) {
-                    self.stage.ledger.fold(pid);
+                if let Some(instance) = self.stage.processes.remove(pid) {
+                    self.stage.ledger.fold(pid, &instance.resource.service_name);
                 }
             }
             Input::SelectedLate { pid } => self.stage.count(pid, Counter::SelectedLate, 1),
@@ -533,8 +533,13 @@ impl connection::ConnectionOutput for Handler<'_, '_> {
                 opened.injection.as_ref().map_or(InjectionOutcome::NotEntered, |header| header.outcome);
             self.stage.count(opened.unit.pid, Counter::of_header(outcome), 1);
         }
-        let Unit { pid, tid, .. } = opened.unit;
-        if opened.kind == ExchangeKind::Serve && self.stage.awaited.serves(pid) {
+        let Unit { pid, tid, task, .. } = opened.unit;
+        let looks_again = match opened.kind {
+            ExchangeKind::Serve => self.stage.awaited.serves(pid),
+            ExchangeKind::Call => (task == 0 || task & UNNUMBERED != 0) && self.stage.awaited.calls(pid),
+            _ => false,
+        };
+        if looks_again {
             self.out.feedback.find_tasks(pid, tid);
         }
         self.stage.correlator.opened(facts, opened);

@@ -14,10 +14,10 @@ mod runtime;
 use core::mem::size_of;
 
 pub use self::runtime::{
-    GoPlan, GoTask, NodePlan, PLAN_WORDS, PythonLayout, PythonPlan, PythonTask, RUN_ALONE, RUN_CHECKS,
-    RUN_CLIENT_REQUEST, RUN_CLIENT_RESPONSE, RUN_OTHER, RUN_SERVER_REQUEST, RUN_SERVER_RESPONSE, RUNTIME_GO,
-    RUNTIME_NGINX, RUNTIME_NODE, RUNTIME_PYTHON, RunRecord, STACK_WORDS, TASK_FACTS, TaskPlan, TaskRecord,
-    UNNUMBERED,
+    GoPlan, GoTask, HAS_GROUP, IN_ATTRIBUTES, NodePlan, PLAN_WORDS, PythonLayout, PythonPlan, PythonTask,
+    PythonWorker, RUN_ALONE, RUN_CHECKS, RUN_CLIENT_REQUEST, RUN_CLIENT_RESPONSE, RUN_OTHER,
+    RUN_SERVER_REQUEST, RUN_SERVER_RESPONSE, RUNTIME_GO, RUNTIME_NGINX, RUNTIME_NODE, RUNTIME_PYTHON,
+    RunRecord, STACK_WORDS, TASK_FACTS, TaskPlan, TaskRecord, UNNUMBERED,
 };
 
 /// Bytes that are copied after a change of direction, before the capture policy is known.
@@ -48,9 +48,9 @@ pub const NAME_BYTES: usize = 64;
 /// Bytes of a host of `PROXIED_HOSTS`, with at least one zero behind it.
 pub const AUTHORITY_BYTES: usize = 128;
 
-/// Data programs that can preempt each other: one for each hook.
+/// Data programs that can preempt each other: for each direction, that of IPv4 and that of IPv6.
 pub const WORK_SLOTS: u32 = 4;
-/// As [`WORK_SLOTS`], if the tracepoints of the socket layer are used.
+/// As [`WORK_SLOTS`], if the tracepoints of the socket layer are used: one for each direction.
 pub const WORK_SLOTS_OF_TRACEPOINTS: u32 = 2;
 
 /// First byte of every record.
@@ -716,8 +716,8 @@ pub enum KernelCounter {
     NoStorage = 8,
     /// System calls on UDP sockets of selected processes.
     Datagram = 9,
-    /// Program runs that the kernel skipped because the program was running already. The agent takes the number from
-    /// the programs' statistics.
+    /// Program runs that the kernel skipped: the program was running already (the agent takes the number from the
+    /// programs' statistics), or another could not go on in it.
     Skipped = 10,
     /// Requests that were read or sent in a process whose tasks are read, without a task.
     TaskUnread = 11,

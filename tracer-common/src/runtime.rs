@@ -1,7 +1,7 @@
 //! Tasks of runtimes: how the kernel programs read them from a process's memory, and what they report.
 
 /// Words of a process's plan in the kernel's map, after the word that tells the runtime.
-pub const PLAN_WORDS: usize = 15;
+pub const PLAN_WORDS: usize = 19;
 
 /// The first word of a plan: goroutines, by a [`GoPlan`].
 pub const RUNTIME_GO: u64 = 1;
@@ -39,8 +39,8 @@ pub struct GoPlan {
     pub start: u32,
     /// `runtime.g.m`.
     pub thread: u32,
-    /// `runtime.m.procid`.
-    pub thread_id: u32,
+    /// `runtime.m.curg`: the goroutine that a thread runs.
+    pub running: u32,
     /// `runtime.m.p`, or `oldp` where a system call takes the processor away.
     pub processor: u32,
     /// `runtime.p.goidcache`.
@@ -70,7 +70,8 @@ const _: () = assert!(size_of::<GoPlan>() <= PLAN_WORDS * 8);
 #[cfg_attr(feature = "zerocopy", derive(zerocopy::IntoBytes, zerocopy::Immutable))]
 #[repr(C)]
 pub struct PythonPlan {
-    /// `PyThreadState` of threads that run an event loop: the first thread, and another one; 0 if there is none.
+    /// Where `place` is 0: `PyThreadState` of threads that run an event loop, which are the first thread, and
+    /// another one; 0 if there is none.
     pub threads: [u64; 2],
     /// The dictionary of the tasks that run, by event loop (`_asyncio._current_tasks`).
     pub running: u64,
@@ -88,8 +89,32 @@ pub struct PythonPlan {
     pub release: u64,
     /// `int`.
     pub int: u64,
+    /// `TaskGroup` of anyio's backend for asyncio; 0 if it is not imported.
+    pub anyio_group: u64,
+    /// Its attribute `cancel_scope`, as [`PythonLayout::first_attribute`].
+    pub anyio_scope: u32,
+    /// `CancelScope._host_task` of that backend: in the object itself, or (with [`IN_ATTRIBUTES`]) as `anyio_scope`.
+    pub anyio_host: u32,
+    /// What threads of anyio's pool run.
+    pub worker: PythonWorker,
+    /// How far from the address in `%fs` on a thread has the address of its `PyThreadState`; 0 if that is not known.
+    pub place: u64,
     /// Where the objects have their fields.
     pub layout: PythonLayout,
+}
+
+/// A function that threads of a pool run. Its frame is at one distance from the beginning of what each thread keeps its
+/// frames in.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[cfg_attr(feature = "zerocopy", derive(zerocopy::IntoBytes, zerocopy::Immutable))]
+#[repr(C)]
+pub struct PythonWorker {
+    /// The code of the function; 0 if the process has none.
+    pub code: u64,
+    /// Where its frame has the address of the code: bytes from the beginning of the thread's oldest `_PyStackChunk` on.
+    pub frame: u32,
+    /// Where the variable is that holds the future of the present work, in the same way.
+    pub item: u32,
 }
 
 /// Offsets of fields in CPython's own structures, bytes. They are the same in all programs of one minor version.
@@ -121,20 +146,28 @@ pub struct PythonLayout {
     pub globals: u16,
     /// `PyFunctionObject.func_closure`.
     pub closure: u16,
-    /// How far before a task group its attributes' address is; 0 if the attributes are in the object itself.
+    /// How far before an object whose class is written in Python its attributes' address is; 0 if the attributes are in
+    /// the object itself.
     pub attributes: u16,
-    /// From there: `TaskGroup._parent_task`.
-    pub parent: u16,
+    /// From there: the first attribute.
+    pub first_attribute: u16,
     /// `PyCoroObject.cr_qualname`.
     pub function: u16,
-    /// Always 0.
-    pub zero: u16,
+    /// `PyThreadState.datastack_chunk`; 0 before Python 3.11, which does not have it.
+    pub frames: u16,
 }
 
 const _: () = assert!(size_of::<PythonPlan>() <= PLAN_WORDS * 8);
 
 /// A number that stands for a task of which the runtime's own number is not known: it is not the same at another time.
 pub const UNNUMBERED: u64 = 1 << 63;
+
+/// Mark of [`PythonPlan::anyio_host`].
+pub const IN_ATTRIBUTES: u32 = 1 << 31;
+
+/// Mark of a task in [`PythonTask::awaiters`]: the task before it is a member of a group that it has opened, and so is newer,
+/// whatever their numbers are.
+pub const HAS_GROUP: u64 = 1 << 62;
 
 /// What is told of an asyncio task that makes a call.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -60,7 +60,8 @@ pub struct Connection {
     pub(crate) head: u8,
     /// `Connection::*` bits.
     pub(crate) flags: u8,
-    pub(crate) zero: u8,
+    /// `Connection::ROLE_*`: what is known of who opened it, if bytes had moved before its first record.
+    pub(crate) role: u8,
     /// The process that reads the request which is served, or that opened the connection.
     pub(crate) served_by: u32,
     /// Slot of the request that is served: see `context::request`.
@@ -100,11 +101,23 @@ impl Connection {
     pub(crate) const ATTRIBUTED: u8 = 16;
     /// The call that is sent has a trace header.
     pub(crate) const HEADED: u8 = 64;
+    /// It is known from its first byte on: the process that is traced opened it if `connect_ns` is there.
+    pub(crate) const ROLE_SEEN: u8 = 0;
+    /// Bytes had moved before.
+    pub(crate) const ROLE_UNKNOWN: u8 = 1;
+    /// Bytes had moved before, and the process that is traced has received an HTTP response on it.
+    pub(crate) const ROLE_CLIENT: u8 = 2;
 
     /// Whether a process that is traced opened it.
     #[inline(always)]
     pub(crate) fn is_outgoing(&self) -> bool {
         self.connect_ns != 0
+    }
+
+    /// Whether a process that is traced is the client of it, as far as is known.
+    #[inline(always)]
+    pub(crate) fn is_client(&self) -> bool {
+        self.is_outgoing() || self.role == Self::ROLE_CLIENT
     }
 
     /// The stream has come to `written`: the bytes pushed into the last send have left, or nothing has.

@@ -333,6 +333,13 @@ impl Worker {
         let pipeline = &self.feed.pipeline;
         let ledger = pipeline.ledger();
         let by_process = ledger.processes();
+        // Of each service, the processes that ended a while ago.
+        let ended = ledger.ended().iter().map(|(name, counts)| ServiceStatus {
+            name: name.as_str().into(),
+            links: LinksStatus::of(counts),
+            counts: nonzero(counts),
+            ..ServiceStatus::default()
+        });
         let services = pipeline
             .processes()
             .instances()
@@ -349,6 +356,7 @@ impl Worker {
                     .unwrap_or_default(),
                 counts: by_process.get(&instance.pid).map(|counts| nonzero(counts)).unwrap_or_default(),
             })
+            .chain(ended)
             .collect();
         let mut status = self.status.lock().unwrap_or_else(PoisonError::into_inner);
         *status = StatusReport {

@@ -136,7 +136,7 @@ pub struct CommonFlags {
     pub propagation_proxied_hosts: Vec<Host>,
     /// Keep what was learned of programs in this directory, for the next start [default: $STATE_DIRECTORY, else
     /// /var/lib/tracer if it is there, for tracer agent; none for the other commands].
-    #[arg(long, value_name = "DIR")]
+    #[arg(long, value_name = "DIR", value_parser = may_be_empty)]
     pub state_directory: Option<PathBuf>,
     /// Record the stream of kernel events, for `tracer replay`.
     #[arg(long, value_name = "FILE")]
@@ -252,11 +252,16 @@ pub struct ConfigFlags {
     pub command: ConfigCommand,
 }
 
+/// A path, or nothing.
+fn may_be_empty(path: &str) -> Result<PathBuf, std::convert::Infallible> {
+    Ok(PathBuf::from(path))
+}
+
 /// What `tracer config` does.
 #[derive(Clone, Debug, Subcommand)]
 pub enum ConfigCommand {
-    /// Check a configuration file: exit code 0, or 2 with its errors. An error of syntax, of a key or of a type is told
-    /// alone: those behind it are told once it is mended. Values that cannot be used are all told.
+    /// Check a configuration file: exit code 0, or 2 with all its errors. Only an error of the YAML syntax is told
+    /// alone: the text behind it cannot be read.
     Check {
         /// The file.
         file: PathBuf,

@@ -51,6 +51,8 @@ impl fmt::Display for Place {
 pub(super) struct Value {
     /// The key that leads to it, such as `select.include[0].port`; empty at the top.
     pub(super) key: String,
+    /// Where the last part of the key begins, or the item of a list.
+    pub(super) key_place: Place,
     /// Where the value begins.
     pub(super) place: Place,
     /// As it is written, without quotes, if it is neither a list nor a mapping.
@@ -66,28 +68,27 @@ impl Values {
     pub(super) fn of(text: &str) -> Self {
         let mut values = Self::default();
         if let Ok(top) = serde_saphyr::from_str::<Spanned<Node>>(text) {
-            values.add(String::new(), &top, text);
+            values.add(String::new(), &top.referenced, &top, text);
         }
         values
     }
 
-    fn add(&mut self, key: String, node: &Spanned<Node>, whole: &str) {
+    fn add(&mut self, key: String, key_place: &Location, node: &Spanned<Node>, whole: &str) {
         let text = matches!(node.value, Node::Scalar).then(|| written(&node.referenced, whole));
-        self.0.push(Value { key: key.clone(), place: (&node.referenced).into(), text });
+        let (key_place, place) = (key_place.into(), (&node.referenced).into());
+        self.0.push(Value { key: key.clone(), key_place, place, text });
         match &node.value {
             Node::Scalar => {}
             Node::List(items) => {
                 for (index, item) in items.iter().enumerate() {
-                    self.add(format!("{key}[{index}]"), item, whole);
+                    self.add(format!("{key}[{index}]"), &item.referenced, item, whole);
                 }
             }
             Node::Mapping(entries) => {
                 for (name, value) in entries {
-                    self.add(
-                        if key.is_empty() { name.clone() } else { format!("{key}.{name}") },
-                        value,
-                        whole,
-                    );
+                    let key =
+                        if key.is_empty() { name.value.clone() } else { format!("{key}.{}", name.value) };
+                    self.add(key, &name.referenced, value, whole);
                 }
             }
         }
@@ -96,6 +97,13 @@ impl Values {
     /// The outermost value that begins there.
     pub(super) fn at(&self, place: Place) -> Option<&Value> {
         self.0.iter().find(|value| value.place == place && !value.key.is_empty())
+    }
+
+    /// The key that ends in a name and stands at a place, or the first one behind it.
+    pub(super) fn named(&self, name: &str, place: Place) -> Option<String> {
+        let is_named =
+            |value: &&Value| value.key.rsplit('.').next() == Some(name) && value.key_place >= place;
+        self.0.iter().filter(is_named).min_by_key(|value| value.key_place).map(|value| value.key.clone())
     }
 
     /// The value of a key, or of the nearest key that leads there.
@@ -124,7 +132,7 @@ fn written(location: &Location, whole: &str) -> String {
 enum Node {
     Scalar,
     List(Vec<Spanned<Node>>),
-    Mapping(Vec<(String, Spanned<Node>)>),
+    Mapping(Vec<(Spanned<String>, Spanned<Node>)>),
 }
 
 impl<'de> Deserialize<'de> for Node {

@@ -4,26 +4,120 @@
 
 use serde_saphyr::Error;
 
-use super::place::{Place, Value, Values};
+use super::{
+    Config,
+    place::{Place, Value, Values},
+};
 use crate::problem::Problem;
 
-/// An error of the YAML reader: `LINE:COLUMN: KEY: MESSAGE`.
-pub(super) fn read(error: &Error, text: &str) -> String {
-    let error = cause(error);
-    let place = error.location().map(|location| Place::from(&location));
-    let values = Values::of(text);
-    let value = place.and_then(|place| values.at(place));
-    let message = message(error, value);
-    let message = match (value, place) {
-        _ if is_about_a_key(error) => message,
-        (Some(value), _) => format!("{}: {message}", value.key),
-        (None, Some(place)) => match place.last_key(text) {
-            Some(key) => format!("near `{key}`: {message}"),
-            None => message,
-        },
-        (None, None) => message,
+/// An error of a text.
+struct Wrong {
+    place: Option<Place>,
+    /// The key whose value is wrong, or that is unknown; none if the text is no YAML.
+    key: Option<String>,
+    message: String,
+}
+
+impl Wrong {
+    /// An error of the YAML reader.
+    fn read(error: &Error, text: &str, values: &Values) -> Self {
+        let error = cause(error);
+        let place = error.location().map(|location| Place::from(&location));
+        let value = place.and_then(|place| values.at(place));
+        let message = message(error, value);
+        let (key, message) = match (error, value, place) {
+            (Error::SerdeUnknownField { field, .. }, _, Some(place)) => (values.named(field, place), message),
+            _ if is_about_a_key(error) => (None, message),
+            (_, Some(value), _) => (Some(value.key.clone()), format!("{}: {message}", value.key)),
+            (_, None, Some(place)) => match place.last_key(text) {
+                Some(key) => (None, format!("near `{key}`: {message}")),
+                None => (None, message),
+            },
+            (_, None, None) => (None, message),
+        };
+        Self { place, key, message }
+    }
+
+    /// A value that cannot be used.
+    fn used(problem: &Problem, values: &Values) -> Self {
+        let place = values.of_key(&problem.key).map(|value| value.place);
+        Self { place, key: Some(problem.key.clone()), message: problem.to_string() }
+    }
+}
+
+/// Errors of a text, one a line, in its order: `LINE:COLUMN: KEY: MESSAGE`.
+fn lines(mut all: Vec<Wrong>) -> String {
+    all.sort_by_key(|wrong| wrong.place);
+    let line = |wrong: &Wrong| match wrong.place {
+        Some(place) => format!("{place}: {}", wrong.message),
+        None => wrong.message.clone(),
     };
-    place.map_or_else(|| message.clone(), |place| format!("{place}: {message}"))
+    all.iter().map(line).collect::<Vec<_>>().join("\n")
+}
+
+/// The errors of a text, of which the YAML reader tells the first: [`lines`]. Each later one is found by reading the rest
+/// again without the values that are wrong.
+pub(super) fn read(first: &Error, text: &str) -> String {
+    /// Errors of the reader that are told; each costs a reading.
+    const MOST: usize = 64;
+    let values = Values::of(text);
+    let mut found = vec![Wrong::read(first, text, &values)];
+    // Which key it is that an alias makes wrong, is not known.
+    let is_by_alias = matches!(first.without_snippet(), Error::AliasError { .. });
+    let rest = if is_by_alias { None } else { serde_saphyr::from_str::<serde_json::Value>(text).ok() };
+    let mut rest = rest.unwrap_or_default();
+    // Each turn takes a key away.
+    while found.len() < MOST
+        && let Some(key) = found.last().and_then(|wrong| wrong.key.as_deref()).map(of_mapping)
+        && remove(&mut rest, key)
+    {
+        let is_known = |key: &str| {
+            found.iter().filter_map(|wrong| wrong.key.as_deref()).any(|other| leads(key, of_mapping(other)))
+        };
+        let text = rest.to_string();
+        match serde_saphyr::from_str::<Config>(&text) {
+            Ok(config) => {
+                let problems = config.problems();
+                let problems = problems.iter().filter(|problem| !is_known(&problem.key));
+                let problems: Vec<Wrong> = problems.map(|problem| Wrong::used(problem, &values)).collect();
+                found.extend(problems);
+                break;
+            }
+            Err(error) => {
+                let mut wrong = Wrong::read(&error, &text, &Values::of(&text));
+                let Some(key) = wrong.key.as_deref().filter(|key| !is_known(key)) else { break };
+                let is_about_a_key = is_about_a_key(cause(&error));
+                wrong.place = values
+                    .of_key(key)
+                    .map(|value| if is_about_a_key { value.key_place } else { value.place });
+                found.push(wrong);
+            }
+        }
+    }
+    lines(found)
+}
+
+/// The key of the mapping's entry in which a value stands: without the places in a list behind it.
+fn of_mapping(key: &str) -> &str {
+    let mut key = key;
+    while let Some((before, _)) = key.strip_suffix(']').and_then(|inside| inside.rsplit_once('[')) {
+        key = before;
+    }
+    key
+}
+
+/// Whether `key` is this other key, or one that leads there.
+fn leads(key: &str, other: &str) -> bool {
+    other.strip_prefix(key).is_some_and(|rest| rest.is_empty() || rest.starts_with(['.', '[']))
+}
+
+/// Takes the entry of a key such as `select.include[0].port` away. Returns whether there was one.
+fn remove(tree: &mut serde_json::Value, key: &str) -> bool {
+    let pointer = format!("/{}", key.replace(['.', '['], "/").replace(']', ""));
+    let Some((above, name)) = pointer.rsplit_once('/') else { return false };
+    tree.pointer_mut(above)
+        .and_then(serde_json::Value::as_object_mut)
+        .is_some_and(|mapping| mapping.remove(name).is_some())
 }
 
 /// The error without what surrounds it.
@@ -34,18 +128,10 @@ fn cause(error: &Error) -> &Error {
     }
 }
 
-/// Values that cannot be used: `LINE:COLUMN: KEY: MESSAGE`, one a line, in the order of the text.
+/// Values that cannot be used: [`lines`].
 pub(super) fn used(problems: &[Problem], text: &str) -> String {
     let values = Values::of(text);
-    let place = |problem: &Problem| values.of_key(&problem.key).map(|value| value.place);
-    let mut placed: Vec<(Option<Place>, &Problem)> =
-        problems.iter().map(|problem| (place(problem), problem)).collect();
-    placed.sort_by_key(|(place, _)| *place);
-    let line = |(place, problem): &(Option<Place>, &Problem)| match place {
-        Some(place) => format!("{place}: {problem}"),
-        None => problem.to_string(),
-    };
-    placed.iter().map(line).collect::<Vec<_>>().join("\n")
+    lines(problems.iter().map(|problem| Wrong::used(problem, &values)).collect())
 }
 
 /// Whether the error names its key, which is not the key of a value that begins there.
@@ -310,6 +396,27 @@ mod tests {
         ] {
             assert!(error(text).starts_with(expected), "{text}{}", error(text));
         }
+    }
+
+    #[test]
+    fn every_error_of_a_file_is_told() {
+        let text = "limit: 1\nlimits:\n  ring: big\n  connections: 0\nselect:\n  include:\n    - port: [80, abc]\n    - pid: [many]\n      exe: '[x'\nexport: {endponit: a, protocol: smoke}\noutput: loud\n";
+        let error = error(text);
+        let lines: Vec<&str> = error.lines().collect();
+        for (line, expected) in lines.iter().zip([
+            "1:1: unknown key `limit`, did you mean `limits`?",
+            "3:9: limits.ring: \"big\" is not a size",
+            "4:16: limits.connections: \"0\" is not a whole number of at least 1",
+            "7:18: select.include[0].port[1]: \"abc\" is not a port",
+            "8:13: select.include[1].pid[0]: \"many\" is not a whole number",
+            "9:12: select.include[1].exe[0]: \"[x\": ",
+            "10:10: unknown key `endponit`, did you mean `endpoint`?",
+            "10:33: export.protocol: \"smoke\" is not one of",
+            "11:9: output: \"loud\" is not one of",
+        ]) {
+            assert!(line.starts_with(expected), "{line}\n{error}");
+        }
+        assert_eq!(lines.len(), 9, "{error}");
     }
 
     #[test]

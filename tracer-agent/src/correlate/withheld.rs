@@ -9,7 +9,7 @@ pub enum Withheld {
     NoRequest,
     /// Several were in flight, and how the process works is not known yet.
     Learning,
-    /// Several were in flight, and the process does not work by threads.
+    /// Several were in flight, and nothing told which of them made the call.
     Several,
     /// The thread that sent it had no server request in flight, or more than one.
     OtherThread,

@@ -32,7 +32,7 @@ use tracer_common::{
 };
 
 use self::{
-    attach::attach,
+    attach::{attach, share},
     btf::Types,
     error::{classify, load_error},
     maps::{map, map_mut, take},
@@ -253,6 +253,9 @@ impl Kernel {
         }
         for hook in data_programs {
             attach(&mut ebpf, hook, &kernel_types)?;
+            if let Some(array) = DataHooks::array_of(hook) {
+                share(&mut ebpf, hook, array)?;
+            }
         }
         log_sizes(&ebpf);
         // Loading has read the kernel's types twice: tens of megabytes that nobody needs again.
@@ -306,10 +309,9 @@ impl Kernel {
     /// The programs' counters, summed over the CPUs, by [`KernelCounter`].
     pub fn counters(&self) -> [u64; KERNEL_COUNTERS as usize] {
         std::array::from_fn(|index| {
-            if index == KernelCounter::Skipped as usize {
-                return self.recursion_misses();
-            }
-            self.counters.get(&(index as u32), 0).map(|values| values.iter().sum()).unwrap_or(0)
+            let counted =
+                self.counters.get(&(index as u32), 0).map(|values| values.iter().sum()).unwrap_or(0);
+            if index == KernelCounter::Skipped as usize { counted + self.recursion_misses() } else { counted }
         })
     }
 

@@ -58,6 +58,15 @@ impl DataHooks {
     pub(super) const OPTIONAL: [&str; 5] =
         ["inet6_recvmsg", "inet6_sendmsg", "inet_sendpage", "unix_stream_recvmsg", "unix_stream_sendmsg"];
 
+    /// The array through which other programs go on in the program of this hook.
+    pub(super) fn array_of(program: &str) -> Option<&'static str> {
+        match program {
+            "inet_recvmsg" => Some("RECEIVING"),
+            "inet_sendmsg" => Some("SENDING"),
+            _ => None,
+        }
+    }
+
     /// Traffic that these hooks miss in this kernel, in words.
     pub fn blind_to(self, types: &Types) -> Option<&'static str> {
         (self == Self::Functions && !Self::OPTIONAL[..2].iter().all(|name| types.has_function(name)))
@@ -72,7 +81,7 @@ impl DataHooks {
         }
     }
 
-    /// The programs to attach.
+    /// The programs to attach. Programs that others go on in come first.
     pub(super) fn programs(self, types: &Types) -> Vec<&'static str> {
         match self {
             Self::Tracepoints => Self::TRACEPOINTS.to_vec(),

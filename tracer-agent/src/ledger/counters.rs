@@ -80,7 +80,7 @@ counters! {
     LinksMade "links.made" "calls with a parent";
     LinksNoRequest "links.no_request" "calls without a parent: the process had no request in flight (a timer, a health check, work after a response)";
     LinksLearning "links.learning" "calls without a parent: several requests were in flight, and how the process works is not known yet";
-    LinksSeveral "links.several" "calls without a parent: several requests were in flight, and the process does not work by threads";
+    LinksSeveral "links.several" "calls without a parent: several requests were in flight, and nothing told which of them made the call";
     LinksOtherThread "links.other_thread" "calls without a parent: their thread had no request in flight, or several";
     LinksAmbiguous "links.ambiguous" "calls without a parent: they fit none of the proxy's requests in flight, or several";
     LinksEarlier "links.earlier" "calls without a parent: the request in flight was answered, or they may be for an earlier one";
@@ -124,6 +124,7 @@ counters! {
     SpansSdk "spans.sdk" "spans left out: the application makes its own";
     SpansQueued "spans.queued" "spans made, for the output and the exporter";
     SpansNotExported "spans.not_exported" "spans that the OTLP receiver did not get";
+    SpansUnconfirmed "spans.unconfirmed" "spans that went to a server whose answers are not those of an OTLP receiver";
     SpansNotWritten "spans.not_written" "spans missing from the output: it took too little, or failed";
     EventsNotRecorded "events.not_recorded" "events missing from the recording: its file took too little, or failed";
     MessagesLost "log.lost" "messages missing from the log: standard error took too little";

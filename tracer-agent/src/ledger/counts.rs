@@ -1,4 +1,4 @@
-//! The counts, by process.
+//! The counts, by process; of those that have ended, by service.
 
 use std::collections::BTreeMap;
 
@@ -35,9 +35,11 @@ impl Counts {
     }
 }
 
-/// All counts. Bounded: a process that is gone and whose counts were folded counts under pid 0.
+/// All counts. Bounded: a process that is gone and whose counts were folded counts under its service, or under pid 0.
 #[derive(Clone, Debug, Default)]
 pub struct Ledger {
+    /// Of processes that are gone, by service.
+    ended: BTreeMap<String, Counts>,
     /// Where the counts of each stand.
     places: FxHashMap<u32, usize>,
     counts: Vec<(u32, Counts)>,
@@ -48,6 +50,8 @@ pub struct Ledger {
 impl Ledger {
     /// Most processes that are counted apart.
     pub const MAX_PROCESSES: usize = 4096;
+    /// Most services whose ended processes are counted apart.
+    pub const MAX_ENDED: usize = 1024;
 
     /// Adds `n` to `counter` of the service instance whose first process is `pid`; 0 for the agent
     /// as a whole.
@@ -79,8 +83,8 @@ impl Ledger {
         })
     }
 
-    /// Folds the counts of a process that is gone into those of pid 0, so that the table stays small.
-    pub fn fold(&mut self, pid: u32) {
+    /// Folds the counts of a process that is gone into those of its service, so that the table stays small.
+    pub fn fold(&mut self, pid: u32, service: &str) {
         if pid == 0 {
             return;
         }
@@ -89,9 +93,18 @@ impl Ledger {
         if let Some((moved, _)) = self.counts.get(place) {
             self.places.insert(*moved, place);
         }
+        if self.ended.contains_key(service) || self.ended.len() < Self::MAX_ENDED {
+            let ended = self.ended.entry(service.to_owned()).or_default();
+            return counts.nonzero().for_each(|(counter, n)| ended.add(counter, n));
+        }
         for (counter, n) in counts.nonzero() {
             self.add(0, counter, n);
         }
+    }
+
+    /// Counts of processes that are gone, by service.
+    pub fn ended(&self) -> &BTreeMap<String, Counts> {
+        &self.ended
     }
 
     /// Counts by process, in the order of their numbers.
@@ -102,7 +115,7 @@ impl Ledger {
     /// The sum over all processes.
     pub fn total(&self) -> Counts {
         let mut total = Counts::default();
-        for (_, counts) in &self.counts {
+        for counts in self.counts.iter().map(|(_, counts)| counts).chain(self.ended.values()) {
             for (counter, n) in counts.nonzero() {
                 total.add(counter, n);
             }
@@ -116,21 +129,36 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_process_that_is_folded_counts_under_zero_and_the_others_stay() {
+    fn a_process_that_is_folded_counts_under_its_service_and_the_others_stay() {
         let mut ledger = Ledger::default();
         for pid in 1..=3 {
             ledger.add(pid, Counter::Connections, u64::from(pid));
         }
-        ledger.fold(1);
+        ledger.fold(1, "shop");
         ledger.add(3, Counter::Connections, 10);
         let counts = |ledger: &Ledger| -> Vec<(u32, u64)> {
             ledger.processes().iter().map(|(pid, counts)| (*pid, counts.get(Counter::Connections))).collect()
         };
-        assert_eq!(counts(&ledger), [(0, 1), (2, 2), (3, 13)]);
+        assert_eq!(counts(&ledger), [(2, 2), (3, 13)]);
         ledger.add(1, Counter::Connections, 5);
-        ledger.fold(0);
-        assert_eq!(counts(&ledger), [(0, 1), (1, 5), (2, 2), (3, 13)]);
+        ledger.fold(0, "shop");
+        assert_eq!(counts(&ledger), [(1, 5), (2, 2), (3, 13)]);
+        ledger.fold(1, "shop");
+        assert_eq!(ledger.ended()["shop"].get(Counter::Connections), 6);
         assert_eq!(ledger.total().get(Counter::Connections), 21);
+    }
+
+    #[test]
+    fn services_beyond_the_limit_count_under_zero() {
+        let mut ledger = Ledger::default();
+        let most = Ledger::MAX_ENDED as u32;
+        for pid in 1..=most + 10 {
+            ledger.add(pid, Counter::BytesSeen, 1);
+            ledger.fold(pid, &format!("service {pid}"));
+        }
+        assert_eq!(ledger.ended().len(), Ledger::MAX_ENDED);
+        assert_eq!(ledger.processes()[&0].get(Counter::BytesSeen), 10);
+        assert_eq!(ledger.total().get(Counter::BytesSeen), u64::from(most) + 10);
     }
 
     #[test]

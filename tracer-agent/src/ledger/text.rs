@@ -24,6 +24,7 @@ const LOSSES: &[Counter] = &[
     Counter::ExchangesForgotten,
     Counter::AttachFailed,
     Counter::SpansNotExported,
+    Counter::SpansUnconfirmed,
     Counter::SpansNotWritten,
     Counter::EventsNotRecorded,
     Counter::MessagesLost,
@@ -166,6 +167,12 @@ fn by_service(ledger: &Ledger, counter: Counter, names: &dyn Fn(u32) -> Option<S
         let count = counts.get(counter);
         if count > 0 && pid != 0 {
             *by_name.entry(names(pid).unwrap_or_else(|| format!("process {pid}"))).or_default() += count;
+        }
+    }
+    for (name, counts) in ledger.ended() {
+        let count = counts.get(counter);
+        if count > 0 {
+            *by_name.entry(name.clone()).or_default() += count;
         }
     }
     let mut parts: Vec<(String, u64)> = by_name.into_iter().collect();

@@ -5,50 +5,73 @@ use rustc_hash::FxHashMap;
 
 use crate::{process::tasks::TaskProgram, task_runtime::TaskRuntime};
 
-/// Server requests that each of these processes has read.
+/// Which processes to look at again, and when.
 #[derive(Debug, Default)]
-pub(super) struct AwaitedTasks(FxHashMap<u32, u32>);
+pub(super) struct AwaitedTasks {
+    /// Server requests that each of these processes has read, since none of its tasks was read.
+    served: FxHashMap<u32, u32>,
+    /// Client requests of processes that run Python, of which no task was read, or one without a number: threads of a pool
+    /// or members of a group may make them, and what makes these may be loaded only now.
+    called: FxHashMap<u32, u32>,
+}
 
 impl AwaitedTasks {
-    /// The last server request at which the agent looks again: it does at the first, the second, the fourth and so on.
+    /// The last request at which the agent looks again: it does at the first, the second, the fourth and so on.
     const LAST: u32 = 256;
+    const LAST_CALL: u32 = 65_536;
     /// Processes that are remembered.
     const MOST: usize = 65_536;
 
     /// A process runs this program.
     pub(super) fn set(&mut self, pid: u32, program: Option<&TaskProgram>) {
-        let may_be_read = |program: &TaskProgram| {
-            program.is_awaited || program.is_read && program.runtime == TaskRuntime::Python
+        let is_python = program.is_some_and(|program| program.runtime == TaskRuntime::Python);
+        let has_tasks = program.is_some_and(|program| program.is_read || program.is_awaited);
+        let is_awaited = program.is_some_and(|program| program.is_awaited);
+        let set = |requests: &mut FxHashMap<u32, u32>, may_be_read: bool| match may_be_read
+            && requests.len() < Self::MOST
+        {
+            true => drop(requests.insert(pid, 0)),
+            false => drop(requests.remove(&pid)),
         };
-        match program.is_some_and(may_be_read) && self.0.len() < Self::MOST {
-            true => drop(self.0.insert(pid, 0)),
-            false => drop(self.0.remove(&pid)),
-        }
+        set(&mut self.served, is_awaited || is_python && has_tasks);
+        set(&mut self.called, is_python && has_tasks);
     }
 
     /// A process made another.
     pub(super) fn fork(&mut self, parent: u32, pid: u32) {
-        if self.0.contains_key(&parent) && self.0.len() < Self::MOST {
-            self.0.insert(pid, 0);
+        for requests in [&mut self.served, &mut self.called] {
+            if requests.contains_key(&parent) && requests.len() < Self::MOST {
+                requests.insert(pid, 0);
+            }
         }
     }
 
     /// A process begins to listen. Returns whether to look again.
     pub(super) fn listens(&self, pid: u32) -> bool {
-        self.0.contains_key(&pid)
+        self.served.contains_key(&pid)
     }
 
     /// A process has read a server request. Returns whether to look again.
     #[inline]
     pub(super) fn serves(&mut self, pid: u32) -> bool {
-        if self.0.is_empty() {
+        Self::counts(&mut self.served, pid, Self::LAST)
+    }
+
+    /// A process has sent a client request of which no task was read. Returns whether to look again.
+    #[inline]
+    pub(super) fn calls(&mut self, pid: u32) -> bool {
+        Self::counts(&mut self.called, pid, Self::LAST_CALL)
+    }
+
+    fn counts(requests: &mut FxHashMap<u32, u32>, pid: u32, last: u32) -> bool {
+        if requests.is_empty() {
             return false;
         }
-        let Some(served) = self.0.get_mut(&pid) else { return false };
-        *served += 1;
-        let looks = served.is_power_of_two();
-        if *served >= Self::LAST {
-            self.0.remove(&pid);
+        let Some(count) = requests.get_mut(&pid) else { return false };
+        *count += 1;
+        let looks = count.is_power_of_two();
+        if *count >= last {
+            requests.remove(&pid);
         }
         looks
     }
@@ -56,8 +79,8 @@ impl AwaitedTasks {
     /// A task of the process was read.
     #[inline]
     pub(super) fn read(&mut self, pid: u32) {
-        if !self.0.is_empty() {
-            self.0.remove(&pid);
+        if !self.served.is_empty() {
+            self.served.remove(&pid);
         }
     }
 }
@@ -83,6 +106,8 @@ mod tests {
         assert_eq!(looks, [1, 2, 4, 8, 16, 32, 64, 128, 256]);
         awaited.fork(7, 8);
         assert!(!awaited.listens(8), "its parent is not looked at any more");
+        let looks: Vec<u32> = (1..100_000).filter(|_| awaited.calls(7)).collect();
+        assert_eq!(looks, (0..=16).map(|power| 1 << power).collect::<Vec<u32>>());
     }
 
     #[test]
@@ -100,5 +125,8 @@ mod tests {
         awaited.fork(7, 8);
         awaited.read(7);
         assert!(!awaited.serves(7) && awaited.serves(8));
+        assert!(awaited.calls(7), "a thread of its own may work for a task");
+        awaited.set(7, None);
+        assert!(!awaited.calls(7));
     }
 }

@@ -43,7 +43,7 @@ const LAYOUTS: [(Range<u32>, GoPlan); 6] = [
     (
         25..26,
         GoPlan {
-            thread_id: 64,
+            running: 184,
             processor: 216,
             next_id: 376,
             receivers: 64,
@@ -57,7 +57,7 @@ const LAYOUTS: [(Range<u32>, GoPlan); 6] = [
         GoPlan {
             creator: 280,
             start: 304,
-            thread_id: 64,
+            running: 184,
             processor: 208,
             next_id: 384,
             receivers: 64,
@@ -74,7 +74,7 @@ const LAYOUT_1_21: GoPlan = GoPlan {
     creator: 272,
     start: 296,
     thread: 48,
-    thread_id: 72,
+    running: 192,
     processor: 224,
     next_id: 384,
     receivers: 56,

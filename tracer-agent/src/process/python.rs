@@ -12,7 +12,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use tracer_common::{PythonLayout, PythonPlan, TaskPlan};
+use tracer_common::{IN_ATTRIBUTES, PythonLayout, PythonPlan, PythonWorker, TaskPlan};
 
 use super::{
     memory::ProcessMemory,
@@ -32,6 +32,11 @@ struct Version {
     modules: u64,
     /// Of a thread state: the next one.
     next: u64,
+    /// `_PyInterpreterFrame.f_code` (3.13: `f_executable`), `PyCodeObject.co_nlocalsplus` and
+    /// `PyHeapTypeObject.ht_cached_keys`, of Python 3.11 and later.
+    code: u64,
+    variables: u64,
+    keys: u64,
     plan: PythonLayout,
 }
 
@@ -49,9 +54,9 @@ const LAYOUT_3_8: PythonLayout = PythonLayout {
     globals: 24,
     closure: 48,
     attributes: 0,
-    parent: 0,
+    first_attribute: 0,
     function: 56,
-    zero: 0,
+    frames: 0,
 };
 
 const LAYOUT_3_10: PythonLayout = PythonLayout {
@@ -73,8 +78,9 @@ const LAYOUT_3_11: PythonLayout = PythonLayout {
     first: 40,
     name: 144,
     attributes: 32,
-    parent: 32,
+    first_attribute: 0,
     function: 40,
+    frames: 296,
     ..LAYOUT_3_10
 };
 
@@ -84,28 +90,56 @@ const LAYOUT_3_12: PythonLayout = PythonLayout {
     text: 40,
     attributes: 24,
     // The address has its lowest bit cleared by this.
-    parent: 33,
+    first_attribute: 1,
     function: 32,
+    frames: 232,
     ..LAYOUT_3_11
 };
 
 const LAYOUT_3_13: PythonLayout =
-    PythonLayout { thread_id: 152, name: 128, attributes: 0, parent: 56, ..LAYOUT_3_12 };
+    PythonLayout { thread_id: 152, name: 128, attributes: 0, first_attribute: 24, ..LAYOUT_3_12 };
+
+const VERSION_3_10: Version = Version {
+    minor: 10,
+    interpreters: 40,
+    threads: 8,
+    modules: 856,
+    next: 8,
+    code: 0,
+    variables: 0,
+    keys: 0,
+    plan: LAYOUT_3_8,
+};
+
+const VERSION_3_13: Version = Version {
+    minor: 13,
+    interpreters: 640,
+    threads: 7344,
+    modules: 7656,
+    next: 8,
+    code: 0,
+    variables: 72,
+    keys: 880,
+    plan: LAYOUT_3_13,
+};
 
 const VERSIONS: [Version; 6] = [
-    Version { minor: 8, interpreters: 40, threads: 8, modules: 56, next: 8, plan: LAYOUT_3_8 },
+    Version { minor: 8, modules: 56, ..VERSION_3_10 },
+    Version { minor: 9, plan: PythonLayout { name: 160, ..LAYOUT_3_8 }, ..VERSION_3_10 },
+    Version { plan: LAYOUT_3_10, ..VERSION_3_10 },
     Version {
-        minor: 9,
-        interpreters: 40,
-        threads: 8,
-        modules: 856,
-        next: 8,
-        plan: PythonLayout { name: 160, ..LAYOUT_3_8 },
+        minor: 11,
+        interpreters: 48,
+        threads: 16,
+        modules: 888,
+        code: 32,
+        variables: 76,
+        keys: 872,
+        plan: LAYOUT_3_11,
+        ..VERSION_3_10
     },
-    Version { minor: 10, interpreters: 40, threads: 8, modules: 856, next: 8, plan: LAYOUT_3_10 },
-    Version { minor: 11, interpreters: 48, threads: 16, modules: 888, next: 8, plan: LAYOUT_3_11 },
-    Version { minor: 12, interpreters: 48, threads: 72, modules: 944, next: 8, plan: LAYOUT_3_12 },
-    Version { minor: 13, interpreters: 640, threads: 7344, modules: 7656, next: 8, plan: LAYOUT_3_13 },
+    Version { minor: 12, interpreters: 48, threads: 72, modules: 944, plan: LAYOUT_3_12, ..VERSION_3_13 },
+    VERSION_3_13,
 ];
 
 /// What the executable and the mappings of a process tell, and its memory.
@@ -224,12 +258,10 @@ fn plan(memory: &mut Memory<'_>, interpreter: &Interpreter, thread: u32) -> Opti
     let modules = memory.pointer(first.checked_add(version.modules)?)?;
     let newest = memory.pointer(first.checked_add(version.threads)?)?;
     let threads = threads(memory, &version, newest, thread)?;
-    let globals_of = |memory: &mut Memory<'_>, name: &[u8]| {
-        let module = memory.look_up(&layout, modules, name)?;
-        memory.pointer(module.checked_add(MODULE_GLOBALS)?)
-    };
-    let own = globals_of(memory, b"_asyncio")?;
-    let tasks = globals_of(memory, b"asyncio.tasks")?;
+    let modules = memory.look_up_all(&layout, modules, MODULES)?;
+    let [own, tasks, groups, threading, anyio] =
+        modules.map(|module| memory.pointer(module?.checked_add(MODULE_GLOBALS)?));
+    let (own, tasks) = (own?, tasks?);
     let running = memory.look_up(&layout, own, b"_current_tasks")?;
     let task = memory.look_up(&layout, own, b"Task")?;
     let future = memory.look_up(&layout, own, b"Future")?;
@@ -239,9 +271,17 @@ fn plan(memory: &mut Memory<'_>, interpreter: &Interpreter, thread: u32) -> Opti
         return None;
     }
     let release = memory.look_up(&layout, tasks, b"_release_waiter").unwrap_or_default();
-    let group = globals_of(memory, b"asyncio.taskgroups")
-        .and_then(|groups| memory.look_up(&layout, groups, b"TaskGroup"))
-        .unwrap_or_default();
+    let group = groups.and_then(|groups| memory.look_up(&layout, groups, b"TaskGroup")).unwrap_or_default();
+    let anyio_group =
+        anyio.filter(|_| version.keys != 0).and_then(|anyio| anyio_group(memory, &version, anyio));
+    let (anyio_group, anyio_scope, anyio_host) = anyio_group.unwrap_or_default();
+    let place = place(memory, &layout, threads[0]).unwrap_or_default();
+    let worker = match (threading, anyio) {
+        (Some(threading), Some(anyio)) if place != 0 && layout.frames != 0 => {
+            worker(memory, &version, threading, anyio).unwrap_or_default()
+        }
+        _ => PythonWorker::default(),
+    };
     Some(PythonPlan {
         threads,
         running,
@@ -252,12 +292,108 @@ fn plan(memory: &mut Memory<'_>, interpreter: &Interpreter, thread: u32) -> Opti
         globals: tasks,
         release,
         int: interpreter.int,
+        anyio_group,
+        anyio_scope,
+        anyio_host,
+        worker,
+        place,
         layout,
     })
 }
 
+/// The modules in which objects are looked for.
+const MODULES: [&[u8]; 5] =
+    [b"_asyncio", b"asyncio.tasks", b"asyncio.taskgroups", b"threading", b"anyio._backends._asyncio"];
+
 /// `PyModuleObject.md_dict`, in all versions.
 const MODULE_GLOBALS: u64 = 16;
+
+/// How far from the address in `%fs` on threads have the address of their thread state: a value of a key
+/// (`pthread_getspecific`) of glibc. None with another library.
+fn place(memory: &mut Memory<'_>, layout: &PythonLayout, thread: u64) -> Option<u64> {
+    /// `struct pthread.specific_1stblock`, of glibc for x86-64: values of the first keys, each behind a number.
+    const FIRST: u64 = 784 + 8;
+    const BYTES: u64 = 16;
+    const KEYS: u64 = 32;
+    let own = memory.pointer(thread.checked_add(layout.thread_id.into())?)?;
+    (0..KEYS)
+        .map(|key| FIRST + key * BYTES)
+        .find(|at| own.checked_add(*at).and_then(|at| memory.word(at)) == Some(thread))
+}
+
+/// What threads of anyio's pool run, by the globals of the modules `threading` and `anyio._backends._asyncio`. The first frames
+/// of each thread are those of `threading`.
+fn worker(memory: &mut Memory<'_>, version: &Version, threading: u64, anyio: u64) -> Option<PythonWorker> {
+    /// `_PyStackChunk.data`, without its first word, which no frame uses.
+    const FIRST_FRAME: u64 = 32;
+    /// `PyCodeObject.co_localsplusnames`, a tuple; where it has its items.
+    const NAMES: u64 = 96;
+    const ITEMS: u64 = 24;
+    let layout = &version.plan;
+    let thread = memory.look_up(layout, threading, b"Thread")?;
+    let mut frame = FIRST_FRAME;
+    for name in [&b"_bootstrap"[..], b"_bootstrap_inner"] {
+        let code = method(memory, layout, thread, name)?;
+        frame = frame.checked_add(frame_bytes(memory, version, code)?)?;
+    }
+    let class = memory.look_up(layout, anyio, b"WorkerThread")?;
+    let code = method(memory, layout, class, b"run")?;
+    let names = memory.pointer(code.checked_add(NAMES)?)?;
+    let count = variables(memory, version, code)?;
+    let number = (0..count).find(|number| {
+        let name = names.checked_add(ITEMS + number * 8).and_then(|at| memory.pointer(at));
+        name.is_some_and(|name| memory.is_text(layout, name, b"future"))
+    })?;
+    let at = |offset: u64| u32::try_from(frame.checked_add(offset)?).ok();
+    Some(PythonWorker { code, frame: at(version.code)?, item: at(FRAME_HEAD + number * 8)? })
+}
+
+/// The class of task groups in the module `anyio._backends._asyncio`, and where from a group on its task is:
+/// [`PythonPlan::anyio_scope`] and [`PythonPlan::anyio_host`]. None before there was a group.
+fn anyio_group(memory: &mut Memory<'_>, version: &Version, anyio: u64) -> Option<(u64, u32, u32)> {
+    let layout = &version.plan;
+    let [group, scope] = memory.look_up_all(layout, anyio, [b"TaskGroup", b"CancelScope"])?;
+    let (group, scope) = (group?, scope?);
+    let at = memory.attribute(version, group, b"cancel_scope")?;
+    let host = match memory.slot(layout, scope, b"_host_task") {
+        Some(slot) => slot,
+        None => memory.attribute(version, scope, b"_host_task")? | IN_ATTRIBUTES,
+    };
+    Some((group, at, host))
+}
+
+/// Bytes of a frame before its variables.
+const FRAME_HEAD: u64 = 72;
+
+/// The code of a method of a class.
+fn method(memory: &mut Memory<'_>, layout: &PythonLayout, class: u64, name: &[u8]) -> Option<u64> {
+    /// `PyFunctionObject.func_code`, in Python 3.11 and later.
+    const CODE: u64 = 48;
+    let function = memory.of_class(layout, class, name)?;
+    memory.is_named(function, b"function")?.then(|| memory.pointer(function.checked_add(CODE)?)).flatten()
+}
+
+/// Variables and arguments of a function, of which there are few.
+fn variables(memory: &mut Memory<'_>, version: &Version, code: u64) -> Option<u64> {
+    const MOST: u64 = 64;
+    let count = memory.word(code.checked_add(version.variables)?)? & u64::from(u32::MAX);
+    (count <= MOST).then_some(count)
+}
+
+/// Bytes of a function's frame.
+fn frame_bytes(memory: &mut Memory<'_>, version: &Version, code: u64) -> Option<u64> {
+    const MOST: u64 = 1024;
+    /// `PyCodeObject.co_stacksize` of 3.11, whose code does not tell the size of the frame.
+    const STACK: u64 = 68;
+    /// `PyCodeObject.co_framesize` of later versions.
+    const SIZE: u64 = 76;
+    let mut number = |at: u64| Some(memory.word(code.checked_add(at)?)? & u64::from(u32::MAX));
+    let words = match version.minor {
+        11 => number(STACK)? + number(version.variables)? + FRAME_HEAD / 8,
+        _ => number(SIZE)?,
+    };
+    (words <= MOST).then_some(words * 8)
+}
 
 /// The thread states of the first thread and of that which serves.
 fn threads(memory: &mut Memory<'_>, version: &Version, newest: u64, serving: u32) -> Option<[u64; 2]> {
@@ -346,6 +482,16 @@ impl<'a> Memory<'a> {
 
     /// The value of a key in a dictionary whose keys are strings of ASCII.
     fn look_up(&mut self, layout: &PythonLayout, dictionary: u64, name: &[u8]) -> Option<u64> {
+        self.look_up_all(layout, dictionary, [name])?[0]
+    }
+
+    /// The values of keys in a dictionary whose keys are strings of ASCII. None if it cannot be read.
+    fn look_up_all<const N: usize>(
+        &mut self,
+        layout: &PythonLayout,
+        dictionary: u64,
+        names: [&[u8]; N],
+    ) -> Option<[Option<u64>; N]> {
         /// Entries that are looked at: the dictionary of modules has a few thousand.
         const MOST: u64 = 65_536;
         /// `PyDictObject.ma_keys`; behind it are the values of dictionaries that share keys.
@@ -375,28 +521,93 @@ impl<'a> Memory<'a> {
         let entry_bytes = if has_hash { ENTRY_BYTES } else { ENTRY_BYTES - 8 };
         let mut entries = vec![0; usize::try_from(count * entry_bytes).ok()?];
         self.read(first, &mut entries)?;
+        let mut found = [None; N];
         for entry in entries.chunks_exact(usize::try_from(entry_bytes).ok()?) {
             let word = |from_end: usize| {
                 let at = entry.len() - from_end;
                 entry.get(at..).and_then(|rest| rest.first_chunk().copied()).map(u64::from_le_bytes)
             };
             let (key, value) = (word(16)?, word(8)?);
-            if key != 0 && value != 0 && self.is_text(layout, key, name) {
-                return Some(value);
+            if key == 0 || value == 0 {
+                continue;
+            }
+            let length = self.length(key);
+            for (name, found) in names.iter().zip(&mut found) {
+                if length == Some(name.len() as u64) && self.has_text(layout, key, name) {
+                    *found = Some(value);
+                }
+            }
+            if found.iter().all(Option::is_some) {
+                break;
             }
         }
-        None
+        Some(found)
+    }
+
+    /// What a class has under a name.
+    fn of_class(&mut self, layout: &PythonLayout, class: u64, name: &[u8]) -> Option<u64> {
+        /// `PyTypeObject.tp_dict`.
+        const DICTIONARY: u64 = 264;
+        let dictionary = self.pointer(class.checked_add(DICTIONARY)?)?;
+        self.look_up(layout, dictionary, name)
+    }
+
+    /// Where in an object a slot of its class is (`__slots__`).
+    fn slot(&mut self, layout: &PythonLayout, class: u64, name: &[u8]) -> Option<u32> {
+        /// `PyMemberDescrObject.d_member`, and `PyMemberDef.offset`.
+        const MEMBER: u64 = 40;
+        const OFFSET: u64 = 16;
+        const LARGEST: u64 = 4096;
+        let member = self.of_class(layout, class, name)?;
+        if !self.is_named(member, b"member_descriptor")? {
+            return None;
+        }
+        let definition = self.pointer(member.checked_add(MEMBER)?)?;
+        let offset = self.word(definition.checked_add(OFFSET)?)?;
+        u32::try_from(offset).ok().filter(|offset| u64::from(*offset) <= LARGEST)
+    }
+
+    /// Where an attribute of the objects of a class is, from where their attributes are counted. None before there was an
+    /// object.
+    fn attribute(&mut self, version: &Version, class: u64, name: &[u8]) -> Option<u32> {
+        /// What a dictionary's keys are if objects share them.
+        const SHARED: u64 = 2;
+        const ENTRY_BYTES: u64 = 16;
+        const MOST: u64 = 64;
+        let layout = &version.plan;
+        let keys = self.pointer(class.checked_add(version.keys)?)?;
+        let form = self.word(keys.checked_add(8)?)?;
+        if form >> 16 & 0xff != SHARED {
+            return None;
+        }
+        let count = self.word(keys.checked_add(layout.entries.into())?)?.min(MOST);
+        let first =
+            keys.checked_add(u64::from(layout.first) - 8 + 1u64.checked_shl((form >> 8 & 0xff) as u32)?)?;
+        let number = (0..count).find(|number| {
+            let key = first.checked_add(number * ENTRY_BYTES).and_then(|at| self.pointer(at));
+            key.is_some_and(|key| self.is_text(layout, key, name))
+        })?;
+        Some(u32::from(layout.first_attribute) + number as u32 * 8)
+    }
+
+    /// The length of an object that is a string.
+    fn length(&mut self, object: u64) -> Option<u64> {
+        /// `PyASCIIObject.length`.
+        const LENGTH: u64 = 16;
+        self.word(object.checked_add(LENGTH)?)
     }
 
     /// Whether an object is this string.
     fn is_text(&mut self, layout: &PythonLayout, object: u64, text: &[u8]) -> bool {
-        /// `PyASCIIObject.length`.
-        const LENGTH: u64 = 16;
+        self.length(object) == Some(text.len() as u64) && self.has_text(layout, object, text)
+    }
+
+    /// Whether a string of this length is this one.
+    fn has_text(&mut self, layout: &PythonLayout, object: u64, text: &[u8]) -> bool {
         let mut head = [0; 96];
         let text_at = usize::from(layout.text);
         let Some(all) = head.get_mut(..text_at + text.len() + 1) else { return false };
-        let Some(at) = object.checked_add(LENGTH) else { return false };
-        if self.word(at) != Some(text.len() as u64) || self.read(object, all).is_none() {
+        if self.read(object, all).is_none() {
             return false;
         }
         all.get(text_at..).is_some_and(|found| found.strip_suffix(&[0]) == Some(text))
@@ -535,6 +746,82 @@ mod tests {
         for (serving, expected) in [(0, 0), (41, 0), (42, 0x2000), (43, 0x1000), (44, 0)] {
             let found = threads(&mut fake.memory(), version, 0x1000, serving);
             assert_eq!(found, Some([0x3000, expected]), "{serving}");
+        }
+    }
+
+    #[test]
+    fn the_place_of_the_thread_state_is_that_of_a_key() {
+        let mut fake = Fake::new("place");
+        let (state, thread) = (0x1000, 0x9000);
+        fake.put(state + u64::from(LAYOUT_3_13.thread_id), &[thread]);
+        assert_eq!(place(&mut fake.memory(), &LAYOUT_3_13, state), None);
+        // Any other word of the thread may be the address by chance.
+        fake.put(thread + 784 + 16, &[state, 7]);
+        assert_eq!(place(&mut fake.memory(), &LAYOUT_3_13, state), None);
+        fake.put(thread + 784 + 32, &[1, state]);
+        assert_eq!(place(&mut fake.memory(), &LAYOUT_3_13, state), Some(784 + 40));
+    }
+
+    /// A dictionary with these entries; its keys are behind it, and its strings behind them.
+    fn put_dictionary(fake: &mut Fake, layout: &PythonLayout, at: u64, entries: &[(&[u8], u64)]) {
+        let (keys, mut text) = (at + 0x100, at + 0x800);
+        fake.put(at + 32, &[keys, 0]);
+        fake.put(keys + 8, &[0x0303]);
+        fake.put(keys + u64::from(layout.entries), &[entries.len() as u64]);
+        for (entry, (name, value)) in (keys + u64::from(layout.first)..).step_by(24).zip(entries) {
+            fake.put(entry, &[7, text, *value]);
+            fake.text(text, layout, name);
+            text += 0x80;
+        }
+    }
+
+    #[test]
+    fn what_threads_of_a_pool_run_is_found_behind_the_frames_of_every_thread() {
+        for (version, code_at, sizes) in [(&VERSIONS[3], 32, [14, 16]), (&VERSIONS[5], 0, [14, 16])] {
+            let mut fake = Fake::new(&format!("workers-{}", version.minor));
+            let layout = &version.plan;
+            // The type of functions, and classes and functions of it.
+            fake.put(0x100 + 24, &[0x180]);
+            fake.put(0x180, &[u64::from_le_bytes(*b"function"), 0]);
+            let function = |fake: &mut Fake, at: u64, words: u64, names: &[&[u8]]| {
+                let code = at + 0x1000;
+                fake.put(at + 8, &[0x100]);
+                fake.put(at + 48, &[code]);
+                let variables = names.len() as u64;
+                match version.minor {
+                    11 => fake.put(code + 68, &[(words - 9 - variables) | 1 << 32, variables | 9 << 32]),
+                    _ => fake.put(code + 72, &[variables | words << 32]),
+                }
+                fake.put(code + 96, &[code + 0x200]);
+                for (number, name) in (0..).zip(names) {
+                    let text = code + 0x400 + number * 0x80;
+                    fake.put(code + 0x200 + 24 + number * 8, &[text]);
+                    fake.text(text, layout, name);
+                }
+                at
+            };
+            let one = function(&mut fake, 0x1_0000, sizes[0], &[b"self"]);
+            let two = function(&mut fake, 0x1_4000, sizes[1], &[b"self"]);
+            let run = function(&mut fake, 0x2_0000, 30, &[b"self", b"item", b"future"]);
+            let other = function(&mut fake, 0x2_4000, 20, &[b"self", b"item"]);
+            let methods: [&[(&[u8], u64)]; 3] =
+                [&[(b"_bootstrap", one), (b"_bootstrap_inner", two)], &[(b"run", run)], &[(b"run", other)]];
+            let classes = [0x3_0000, 0x3_4000, 0x3_8000];
+            for (class, methods) in classes.into_iter().zip(methods) {
+                fake.put(class + 264, &[class + 0x1000]);
+                put_dictionary(&mut fake, layout, class + 0x1000, methods);
+            }
+            let (threading, anyio, changed) = (0x4_0000, 0x5_0000, 0x6_0000);
+            put_dictionary(&mut fake, layout, threading, &[(b"Thread", classes[0])]);
+            put_dictionary(&mut fake, layout, anyio, &[(b"WorkerThread", classes[1])]);
+            put_dictionary(&mut fake, layout, changed, &[(b"WorkerThread", classes[2])]);
+            let begin = 32 + 8 * 30;
+            let expected =
+                PythonWorker { code: run + 0x1000, frame: begin + code_at, item: begin + 72 + 2 * 8 };
+            assert_eq!(worker(&mut fake.memory(), version, threading, anyio), Some(expected));
+            // Another version of anyio has no such variable, and no such class.
+            assert_eq!(worker(&mut fake.memory(), version, threading, changed), None);
+            assert_eq!(worker(&mut fake.memory(), version, threading, threading), None);
         }
     }
 

@@ -33,7 +33,7 @@ pub struct ProcessTable {
     /// Processes that have ended, oldest first; their connections may still close.
     ended: VecDeque<(u64, u32)>,
     /// Instances that were forgotten since [`Self::expire`] was last asked.
-    gone: Vec<u32>,
+    gone: Vec<Arc<Instance>>,
 }
 
 struct TableEntry {
@@ -119,24 +119,23 @@ impl ProcessTable {
         }
     }
 
-    /// A process is no longer traced. Returns whether an instance is gone with it.
-    pub fn remove(&mut self, pid: u32) -> bool {
+    /// A process is no longer traced. Returns the instance that is gone with it.
+    pub fn remove(&mut self, pid: u32) -> Option<Arc<Instance>> {
         let removed = self.processes.remove(&pid);
-        removed.and_then(|process| process.instance).is_some_and(|instance| instance.pid == pid)
+        removed.and_then(|process| process.instance).filter(|instance| instance.pid == pid)
     }
 
     /// Forgets a process that ended then, unless its pid is another's by now.
     fn forget(&mut self, ended_ns: u64, pid: u32) {
         if self.processes.get(&pid).is_some_and(|process| process.ended_ns == Some(ended_ns))
-            && let Some(process) = self.processes.remove(&pid)
-            && process.instance.is_some_and(|instance| instance.pid == pid)
+            && let Some(instance) = self.remove(pid)
         {
-            self.gone.push(pid);
+            self.gone.push(instance);
         }
     }
 
-    /// Forgets processes that ended a while ago. Returns the pids of instances among them.
-    pub fn expire(&mut self, now_ns: u64) -> Vec<u32> {
+    /// Forgets processes that ended a while ago. Returns the instances among them.
+    pub fn expire(&mut self, now_ns: u64) -> Vec<Arc<Instance>> {
         while let Some((at, pid)) = self.ended.front().copied() {
             if now_ns.saturating_sub(at) < Self::GRACE_NS {
                 break;
@@ -199,7 +198,8 @@ mod tests {
         table.facts(facts(12, "/bin/other"), None);
         assert_eq!(name(&table, 12), Some((12, "other")));
         table.exit(10, 0);
-        assert_eq!(table.expire(ProcessTable::GRACE_NS), [10]);
+        let gone = table.expire(ProcessTable::GRACE_NS);
+        assert_eq!(gone.iter().map(|instance| instance.pid).collect::<Vec<_>>(), [10]);
         assert_eq!(name(&table, 11), Some((10, "master")));
     }
 

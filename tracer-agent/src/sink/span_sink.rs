@@ -83,6 +83,8 @@ pub struct ExportStatistics {
     pub queued: u64,
     /// Spans that the receiver took.
     pub sent: u64,
+    /// Those of the sent spans that were taken with an answer that is not an OTLP receiver's.
+    pub unconfirmed: u64,
     /// Spans that the receiver refused in a request that it took.
     pub rejected: u64,
     /// Spans that still wait, or are under way.

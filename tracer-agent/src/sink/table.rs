@@ -38,6 +38,8 @@ struct Started {
     sink: Box<dyn SpanSink + Send>,
     /// Dropped spans that the ledger knows of.
     counted: u64,
+    /// The same, of spans that a server took which is no OTLP receiver by its answers.
+    unconfirmed: u64,
 }
 
 impl Sinks {
@@ -48,7 +50,7 @@ impl Sinks {
     pub fn start(table: &[StartSink], settings: &mut SinkSettings) -> Result<Self, String> {
         let mut list = Vec::new();
         for start in table {
-            list.extend(start(settings)?.map(|sink| Started { sink, counted: 0 }));
+            list.extend(start(settings)?.map(|sink| Started { sink, counted: 0, unconfirmed: 0 }));
         }
         Ok(Self { list })
     }
@@ -59,10 +61,13 @@ impl Sinks {
 
     /// Adds the spans that were dropped since the last time to the ledger.
     pub fn count_dropped(&mut self, ledger: &mut Ledger) {
-        for Started { sink, counted } in &mut self.list {
+        for Started { sink, counted, unconfirmed } in &mut self.list {
             let account = sink.account();
             ledger.add(0, account.dropped_as, account.dropped.saturating_sub(*counted));
             *counted = account.dropped;
+            let all = account.export.map_or(0, |export| export.unconfirmed);
+            ledger.add(0, Counter::SpansUnconfirmed, all.saturating_sub(*unconfirmed));
+            *unconfirmed = all;
         }
     }
 

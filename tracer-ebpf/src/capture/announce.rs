@@ -81,6 +81,9 @@ pub(crate) unsafe fn announce(
         if at_birth {
             record.flags |= OPEN_BIRTH;
         }
+        if !at_birth && connection.connect_ns == 0 {
+            connection.role = Connection::ROLE_UNKNOWN;
+        }
         if connection.connect_ns != 0 {
             record.flags |= OPEN_CLIENT;
             record.time_ns = connection.connect_ns;

@@ -13,7 +13,7 @@ use crate::{
     capture::{
         announce::announce,
         direct::{LONGEST_DIRECT, output_direct},
-        gather::{WORK, output, output_gathered, tracer_gather, tracer_locate},
+        gather::{WORK, output, output_gathered, take_work, tracer_gather, tracer_locate},
         open_head::tracer_open_head,
     },
     connection::{Connection, find, find_or_create, has_received_fin},
@@ -60,9 +60,10 @@ const TCP_CLOSE: u8 = 7;
 pub(crate) const SEND_PAGE: u8 = 2;
 
 /// The handler for both directions. `ret` is the result that the application gets. This function does the work that
-/// needs the socket as a typed pointer. The rest is in global functions, which the verifier checks once each.
+/// needs the socket as a typed pointer. The rest is in global functions, which the verifier checks once each. `is_shared`:
+/// two hooks lead to the program.
 #[inline(always)]
-pub(crate) unsafe fn moved<const HOOK: u8>(sk: *mut c_void, ret: i32, flags: i32, slot: u32) {
+pub(crate) unsafe fn moved<const HOOK: u8>(sk: *mut c_void, ret: i32, flags: i32, is_shared: bool) {
     let direction = if HOOK == SEND_PAGE { SEND } else { HOOK };
     // Nothing moved: an empty socket, or a signal.
     if flags & NOT_DATA != 0 || direction == RECEIVE && ret < 0 {
@@ -157,7 +158,7 @@ pub(crate) unsafe fn moved<const HOOK: u8>(sk: *mut c_void, ret: i32, flags: i32
             let begins = header.flags & FLAG_TURN != 0 || connection.budget == HEAD_BUDGET - 1;
             if begins || direction == RECEIVE && is_followed(current) {
                 let continues = if header.flags & FLAG_TURN == 0 { CONTINUES } else { 0 };
-                let how = continues | if connection.is_outgoing() { IS_CLIENT } else { 0 };
+                let how = continues | if connection.is_client() { IS_CLIENT } else { 0 };
                 header.task = if direction == RECEIVE {
                     tracer_received_task(how, now, connection.number)
                 } else {
@@ -174,9 +175,32 @@ pub(crate) unsafe fn moved<const HOOK: u8>(sk: *mut c_void, ret: i32, flags: i32
             && policy == POLICY_HEADS
             && connection.head != Connection::HEAD_OPEN
             && !discarded;
-        let mut buffers = None;
+        let begins = header.flags & FLAG_TURN != 0;
+        let reads_request = direction == RECEIVE
+            && propagates()
+            && (begins || connection.flags & Connection::PARTIAL != 0)
+            && connection.flags & Connection::ATTRIBUTED == 0
+            && !connection.is_outgoing()
+            && !discarded;
+        let learns_role = direction == RECEIVE
+            && begins
+            && connection.role == Connection::ROLE_UNKNOWN
+            && has_plan(current)
+            && !discarded;
+        // At one place: it is long.
+        let buffers = if HOOK != SEND_PAGE && (is_short || reads_request || learns_role) {
+            buffers_of_call(sk, u64::from(length))
+        } else {
+            None
+        };
+        // A response tells that the process is the client.
+        if learns_role
+            && let Some(buffers) = &buffers
+            && buffers.begin_with(*b"HTTP/1.")
+        {
+            connection.role = Connection::ROLE_CLIENT;
+        }
         if propagates() {
-            let begins = header.flags & FLAG_TURN != 0;
             if direction == SEND {
                 if connection.flags & Connection::SERVING != 0 {
                     answered(connection);
@@ -187,11 +211,7 @@ pub(crate) unsafe fn moved<const HOOK: u8>(sk: *mut c_void, ret: i32, flags: i32
                 if let Some(served) = served_by(sk) {
                     resume(current, served);
                 }
-            } else if (begins || connection.flags & Connection::PARTIAL != 0)
-                && !connection.is_outgoing()
-                && !discarded
-            {
-                buffers = buffers_of_call(sk, u64::from(length));
+            } else if reads_request {
                 if let Some(buffers) = &buffers {
                     let answer_at: u32 = load(tcp, offset!(tcp_sock_write_seq));
                     let is_closed = load::<u8>(sk, offset!(sock_state)) == TCP_CLOSE;
@@ -205,9 +225,6 @@ pub(crate) unsafe fn moved<const HOOK: u8>(sk: *mut c_void, ret: i32, flags: i32
             connection.sent(output_length(sk, header));
             return;
         }
-        if is_short && buffers.is_none() {
-            buffers = buffers_of_call(sk, u64::from(length));
-        }
         if is_short && let Some(buffers) = buffers {
             connection.spend(length);
             let sent = output_direct(connection, &header, &buffers);
@@ -218,6 +235,10 @@ pub(crate) unsafe fn moved<const HOOK: u8>(sk: *mut c_void, ret: i32, flags: i32
             connection.sent(sent);
             return;
         }
+        let Some(slot) = take_work(direction, is_shared) else {
+            count(KernelCounter::Skipped, 1);
+            return;
+        };
         let Some(work) = WORK.get_ptr_mut(slot) else { return };
         let work = &mut *work;
         work.header = header;
@@ -229,6 +250,9 @@ pub(crate) unsafe fn moved<const HOOK: u8>(sk: *mut c_void, ret: i32, flags: i32
         work.kernel_socket = u64::from(kern_sock) & offset!(sock_kern_sock_mask);
         work.discarded = u64::from(discarded);
         tracer_data(connection, u64::from(slot));
+        if is_shared {
+            core::ptr::write_volatile(&raw mut work.taken, 0);
+        }
     }
 }
 

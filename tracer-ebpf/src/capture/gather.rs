@@ -16,16 +16,35 @@ use tracer_common::{
 use crate::{
     memory::{
         arch::{Arguments, arguments, first_argument, is_compat},
+        atomic,
         layout::{load, offset},
         user::{PF_IO_WORKER, PF_KTHREAD, leads_to},
     },
     ring::{count, output_bytes},
 };
 
-/// Working memory of the data programs, too large for the stack. Each hook has an entry of its own, so a program that
-/// is preempted by the program of another hook keeps its memory.
+/// Working memory of the data programs, too large for the stack.
 #[map]
 pub(crate) static WORK: PerCpuArray<Work> = PerCpuArray::with_max_entries(WORK_SLOTS, 0);
+
+/// Takes an entry of [`WORK`], which the caller gives back: [`Work::taken`]. A program is never interrupted by itself, so
+/// the one that a single hook leads to has an entry of its own. If two hooks do (`is_shared`), it is interrupted once at
+/// most.
+#[inline(always)]
+pub(crate) fn take_work(direction: u8, is_shared: bool) -> Option<u32> {
+    let first = u32::from(direction);
+    if !is_shared {
+        return Some(first);
+    }
+    // SAFETY: live map values of this CPU that everyone changes atomically.
+    unsafe {
+        if atomic::swap(&raw mut (*WORK.get_ptr_mut(first)?).taken, 1) == 0 {
+            return Some(first);
+        }
+        let second = first + 2;
+        (atomic::swap(&raw mut (*WORK.get_ptr_mut(second)?).taken, 1) == 0).then_some(second)
+    }
+}
 
 /// Spare bytes behind the budget, so that a bounded offset plus a bounded length stay inside `data`.
 const SPACE: usize = HEAD_BUDGET as usize + 64;
@@ -62,6 +81,8 @@ pub(crate) struct Work {
     /// Position of the capture policy.
     pub(crate) until: u32,
     pub(crate) zero: u32,
+    /// Not 0 while a program has the entry.
+    pub(crate) taken: u64,
 }
 
 /// State of a call whose head exceeds the budget: the call is split into several records, its parts.

@@ -93,9 +93,13 @@ pub extern "C" fn tracer_request(
             shared: 0,
         };
         let task = how >> 2;
-        set_working(current.of_task(task), &served, false);
-        if runtime::is_of_thread_too(task) {
-            set_working(current, &served, false);
+        let mut reader = current.of_task(task);
+        loop {
+            set_working(reader, &served, false);
+            if reader == current || !runtime::is_of_thread_too(task) {
+                break;
+            }
+            reader = current;
         }
         if begins && is_request && !is_closed {
             connection.flags |= Connection::SERVING;

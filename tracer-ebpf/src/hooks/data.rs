@@ -4,7 +4,8 @@ use core::ffi::c_void;
 
 use aya_ebpf::{
     helpers::generated::bpf_ktime_get_ns,
-    macros::{btf_tracepoint, fexit},
+    macros::{btf_tracepoint, fexit, map},
+    maps::ProgramArray,
     programs::{BtfTracePointContext, FExitContext},
 };
 use tracer_common::{KernelCounter, RECEIVE, SEND};
@@ -21,7 +22,7 @@ use crate::{
 #[btf_tracepoint(function = "sock_recv_length")]
 pub fn sock_recv_length(ctx: BtfTracePointContext) -> i32 {
     // SAFETY: the tracepoint's own arguments.
-    unsafe { moved::<RECEIVE>(ctx.arg::<*const c_void>(0).cast_mut(), ctx.arg(1), ctx.arg(2), 0) };
+    unsafe { moved::<RECEIVE>(ctx.arg::<*const c_void>(0).cast_mut(), ctx.arg(1), ctx.arg(2), false) };
     0
 }
 
@@ -29,15 +30,14 @@ pub fn sock_recv_length(ctx: BtfTracePointContext) -> i32 {
 #[btf_tracepoint(function = "sock_send_length")]
 pub fn sock_send_length(ctx: BtfTracePointContext) -> i32 {
     // SAFETY: the tracepoint's own arguments.
-    unsafe { moved::<SEND>(ctx.arg::<*const c_void>(0).cast_mut(), ctx.arg(1), ctx.arg(2), 1) };
+    unsafe { moved::<SEND>(ctx.arg::<*const c_void>(0).cast_mut(), ctx.arg(1), ctx.arg(2), false) };
     0
 }
 
 /// The same facts before 6.3, where the socket layer has no such tracepoints: from the end of each
-/// family's function. `$flags` and `$result` are the indexes of the function's arguments. Programs
-/// that may interrupt each other have a `Work` each, by its `$slot`.
+/// family's function. `$flags` and `$result` are the indexes of the function's arguments.
 macro_rules! after_function {
-    ($name:ident, $function:literal, $direction:ident, $slot:literal, $flags:expr, $result:expr) => {
+    ($name:ident, $function:literal, $direction:ident, $flags:expr, $result:expr) => {
         #[doc = concat!("After `", $function, "`.")]
         #[fexit(function = $function)]
         pub fn $name(ctx: FExitContext) -> i32 {
@@ -56,7 +56,7 @@ macro_rules! after_function {
                     Some(index) => ctx.arg(index),
                     None => 0,
                 };
-                moved::<$direction>(sk.cast_mut(), ctx.arg($result), flags, $slot);
+                moved::<$direction>(sk.cast_mut(), ctx.arg($result), flags, true);
             }
             0
         }
@@ -65,15 +65,40 @@ macro_rules! after_function {
 
 // `inet_sendmsg(sock, msg, size)`, `inet_recvmsg(sock, msg, size, flags)`,
 // `inet_sendpage(sock, page, offset, size, flags)`.
-after_function!(inet_sendmsg, "inet_sendmsg", SEND, 1, None, 3);
+after_function!(inet_sendmsg, "inet_sendmsg", SEND, None, 3);
 
-after_function!(inet_recvmsg, "inet_recvmsg", RECEIVE, 0, Some(3), 4);
+after_function!(inet_recvmsg, "inet_recvmsg", RECEIVE, Some(3), 4);
 
-after_function!(inet6_sendmsg, "inet6_sendmsg", SEND, 3, None, 3);
+after_function!(inet_sendpage, "inet_sendpage", SEND_PAGE, None, 5);
 
-after_function!(inet6_recvmsg, "inet6_recvmsg", RECEIVE, 2, Some(3), 4);
+/// The program [`inet_sendmsg`]: the agent puts it there.
+#[map]
+static SENDING: ProgramArray = ProgramArray::with_max_entries(1, 0);
 
-after_function!(inet_sendpage, "inet_sendpage", SEND_PAGE, 1, None, 5);
+/// The program [`inet_recvmsg`].
+#[map]
+static RECEIVING: ProgramArray = ProgramArray::with_max_entries(1, 0);
+
+/// A function of IPv6 has the arguments and the result of its sibling of IPv4, so it goes on in the sibling's program.
+macro_rules! as_its_sibling {
+    ($name:ident, $function:literal, $sibling:ident) => {
+        #[doc = concat!("After `", $function, "`.")]
+        #[fexit(function = $function)]
+        pub fn $name(ctx: FExitContext) -> i32 {
+            if Current::selected().is_some() {
+                // SAFETY: nothing here has to be dropped.
+                unsafe { $sibling.tail_call(&ctx, 0) };
+                // It returns only if the kernel has not gone on there.
+                count(KernelCounter::Skipped, 1);
+            }
+            0
+        }
+    };
+}
+
+as_its_sibling!(inet6_sendmsg, "inet6_sendmsg", SENDING);
+
+as_its_sibling!(inet6_recvmsg, "inet6_recvmsg", RECEIVING);
 
 /// Counts the calls on Unix sockets, as the handler of the tracepoints does.
 macro_rules! after_unix_function {

@@ -74,7 +74,7 @@ unsafe fn connecting(sk: *mut c_void) {
                     turn: 0,
                     head: 0,
                     flags: 0,
-                    zero: 0,
+                    role: Connection::ROLE_SEEN,
                     served_by: 0,
                     request_slot: 0,
                     inserted: 0,

@@ -102,6 +102,20 @@ impl Buffers {
         self.first
     }
 
+    /// Whether the first begins with these bytes.
+    #[inline(always)]
+    pub(crate) fn begin_with(&self, expected: [u8; 7]) -> bool {
+        const BYTES: u64 = 7;
+        let mut found = [0u8; 8];
+        // SAFETY: the helper writes into this frame, and checks the address.
+        let is_read = self.first_length >= BYTES
+            && unsafe {
+                bpf_probe_read_user((&raw mut found).cast(), BYTES as u32, self.first as *const c_void)
+            } == 0;
+        let [a, b, c, d, e, f, g] = expected;
+        is_read && u64::from_le_bytes(found) == u64::from_le_bytes([a, b, c, d, e, f, g, 0])
+    }
+
     /// Bytes in the first.
     #[inline(always)]
     pub(crate) fn first_length(&self) -> u64 {

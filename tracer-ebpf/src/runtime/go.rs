@@ -101,9 +101,10 @@ unsafe fn tell_of(
 ) {
     // SAFETY: as in `received`.
     unsafe {
-        let thread = word((*registers).r14, plan.thread);
+        let running = (*registers).r14;
+        let thread = word(running, plan.thread);
         let (mut last_id, mut next_id) = (0, 0);
-        if plan.last_id != 0 && word(thread, plan.thread_id) == u64::from(current.tid()) {
+        if plan.last_id != 0 && word(thread, plan.running) == running {
             last_id = word(plan.last_id, 0);
             next_id = word(word(thread, plan.processor), plan.next_id);
         }

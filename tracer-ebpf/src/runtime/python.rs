@@ -5,12 +5,19 @@
 //! threads can be in at once: the task whose context is the thread's is the one that makes the call.
 //!
 //! What awaits a task is in the callbacks that the task calls when it is done: the method that wakes another task, a
-//! method of a task group, or a function of `asyncio.tasks` that completes the future which another task awaits.
+//! method of a task group, a function of `asyncio.tasks` that completes the future which another task awaits, or a function
+//! that anyio makes for a task of a group of its own.
+//!
+//! A thread of anyio's pool works for the task that awaits its result: the future is made and awaited by one function of
+//! anyio, and nobody else gets it. The function that the thread runs all the time has it in one of its variables. A future
+//! of `run_in_executor` may be awaited by anybody, so that it tells nothing.
 
 use core::ffi::c_void;
 
 use aya_ebpf::helpers::generated::bpf_get_current_task_btf;
-use tracer_common::{KernelCounter, PythonLayout, PythonPlan, PythonTask, RUNTIME_PYTHON, UNNUMBERED};
+use tracer_common::{
+    HAS_GROUP, IN_ATTRIBUTES, KernelCounter, PythonLayout, PythonPlan, PythonTask, RUNTIME_PYTHON, UNNUMBERED,
+};
 
 use super::base::{Part, Plan, tell, word, words};
 use crate::{
@@ -49,7 +56,11 @@ mod at {
 pub(super) unsafe fn task(plan: &Plan, current: Current, part: Part, now: u64) -> u64 {
     // SAFETY: the plan is a live map value.
     unsafe {
-        let task = tracer_python_task(plan);
+        let mut task = tracer_python_task(plan);
+        if task == 0 && part == Part::ClientRequest {
+            let work = tracer_python_work(plan);
+            task = if work == 0 { 0 } else { tracer_python_awaiter(plan, work) & !PARENT };
+        }
         if task == 0 {
             return 0;
         }
@@ -61,11 +72,13 @@ pub(super) unsafe fn task(plan: &Plan, current: Current, part: Part, now: u64) -
         let mut awaiters = [0u64; 4];
         let mut next = task;
         for awaiter in &mut awaiters {
-            next = tracer_python_awaiter(plan, next);
-            if next == 0 {
+            let found = tracer_python_awaiter(plan, next);
+            if found == 0 {
                 break;
             }
-            *awaiter = tracer_python_number(plan, next);
+            next = found & !PARENT;
+            let group = if found & PARENT != 0 { HAS_GROUP } else { 0 };
+            *awaiter = tracer_python_number(plan, next) | group;
         }
         let coroutine = word(task, u32::from(layout.name) - at::NEXT);
         let function = word(coroutine, layout.function.into());
@@ -88,15 +101,10 @@ extern "C" fn tracer_python_task(plan: *const Plan) -> u64 {
     // SAFETY: the verifier passes a live value of that size, or null; user memory is read through helpers.
     unsafe {
         let Some(plan) = plan.as_ref() else { return 0 };
-        let PythonPlan { threads, running, task, layout, .. } = &*plan.python();
-        let this: *const c_void = bpf_get_current_task_btf().cast_const().cast();
-        let own: u64 = load(this, offset!(task_fsbase));
-        let mut thread = threads[0];
-        if word(thread, layout.thread_id.into()) != own {
-            thread = threads[1];
-            if thread == 0 || word(thread, layout.thread_id.into()) != own {
-                return 0;
-            }
+        let PythonPlan { running, task, layout, .. } = &*plan.python();
+        let thread = thread(&*plan.python());
+        if thread == 0 {
+            return 0;
         }
         let context = word(thread, layout.context.into());
         let keys = word(*running, at::KEYS);
@@ -128,7 +136,58 @@ extern "C" fn tracer_python_task(plan: *const Plan) -> u64 {
     0
 }
 
-/// The task that awaits this one, directly or through futures; 0 if none is known, or if there may be several.
+/// The `PyThreadState` of this thread; 0 if it is not known.
+#[inline(always)]
+unsafe fn thread(plan: &PythonPlan) -> u64 {
+    // SAFETY: a typed pointer, which the kernel keeps; user memory is read through helpers.
+    let own: u64 = unsafe {
+        let this: *const c_void = bpf_get_current_task_btf().cast_const().cast();
+        load(this, offset!(task_fsbase))
+    };
+    let is_own = |thread: u64| thread != 0 && word(thread, plan.layout.thread_id.into()) == own;
+    let [first, other] = plan.threads;
+    let first = if plan.place == 0 { first } else { word(own, plan.place as u32) };
+    if is_own(first) {
+        first
+    } else if is_own(other) {
+        other
+    } else {
+        0
+    }
+}
+
+/// The future of asyncio that the work of this thread completes, if it is one of a pool; else 0.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn tracer_python_work(plan: *const Plan) -> u64 {
+    /// Chunks of frames that a thread may have. Each knows the one before.
+    const MOST: u32 = 4;
+    // SAFETY: as in `tracer_python_task`.
+    let Some(plan) = (unsafe { plan.as_ref() }) else { return 0 };
+    // SAFETY: the plan is a live map value.
+    let plan = unsafe { &*plan.python() };
+    let worker = &plan.worker;
+    // SAFETY: as above.
+    let thread = if worker.code == 0 { 0 } else { unsafe { thread(plan) } };
+    if thread == 0 {
+        return 0;
+    }
+    let mut frames = word(thread, plan.layout.frames.into());
+    for _ in 1..MOST {
+        match word(frames, 0) {
+            0 => break,
+            before => frames = before,
+        }
+    }
+    if word(frames, worker.frame) != worker.code {
+        return 0;
+    }
+    let future = word(frames, worker.item);
+    if word(future, at::TYPE) == plan.future { future } else { 0 }
+}
+
+/// The task that awaits this one, directly or through futures; 0 if none is known, or if there may be several. With
+/// [`PARENT`], if it has opened the task group of which this one is a member.
 #[unsafe(no_mangle)]
 #[inline(never)]
 extern "C" fn tracer_python_awaiter(plan: *const Plan, task: u64) -> u64 {
@@ -148,7 +207,7 @@ extern "C" fn tracer_python_awaiter(plan: *const Plan, task: u64) -> u64 {
         let mut next = tracer_python_next(plan, callback);
         if next & PARENT != 0 {
             // Whoever else awaits it.
-            return next & !PARENT;
+            return next;
         }
         if others != 0 {
             // One of two callbacks may be for something else: `shield`, and programs that keep sets of tasks, add such.
@@ -184,8 +243,14 @@ extern "C" fn tracer_python_next(plan: *const Plan, callback: u64) -> u64 {
     let layout = &plan.layout;
     let group = word(callback, at::SELF);
     if plan.group != 0 && word(group, at::TYPE) == plan.group {
-        let parent = parent(layout, group);
+        let parent = attribute(layout, group, PARENT_TASK);
         return if word(parent, at::TYPE) == plan.task { parent | PARENT } else { 0 };
+    }
+    if plan.anyio_group != 0 {
+        let host = host(plan, callback);
+        if host != 0 {
+            return host | PARENT;
+        }
     }
     if word(callback, layout.globals.into()) == plan.globals {
         let future = completed(layout, callback);
@@ -198,14 +263,38 @@ extern "C" fn tracer_python_next(plan: *const Plan, callback: u64) -> u64 {
     if is_waker(layout, callback) { word(callback, layout.waker_task.into()) } else { 0 }
 }
 
-/// The parent of a task group.
+/// The task that has opened the task group of anyio, of which a task is a member that calls this when it is done. The first
+/// cell in the function's closure has the group.
 #[inline(always)]
-fn parent(layout: &PythonLayout, group: u64) -> u64 {
-    let from = match layout.attributes {
-        0 => group,
-        before => word(group, 0u32.wrapping_sub(before.into())),
-    };
-    word(from, layout.parent.into())
+fn host(plan: &PythonPlan, callback: u64) -> u64 {
+    let layout = &plan.layout;
+    let [_, cell] = words(word(callback, layout.closure.into()), at::SIZE);
+    let group = word(cell, at::CONTENT);
+    if word(group, at::TYPE) != plan.anyio_group {
+        return 0;
+    }
+    let scope = word(attributes(layout, group), plan.anyio_scope);
+    let from = if plan.anyio_host & IN_ATTRIBUTES != 0 { attributes(layout, scope) } else { scope };
+    let host = word(from, plan.anyio_host & !IN_ATTRIBUTES);
+    if word(host, at::TYPE) == plan.task { host } else { 0 }
+}
+
+/// Which attribute `TaskGroup._parent_task` is.
+const PARENT_TASK: u32 = 4;
+
+/// An attribute of an object whose class is written in Python: by its number, in the order in which `__init__` makes them.
+#[inline(always)]
+fn attribute(layout: &PythonLayout, object: u64, number: u32) -> u64 {
+    word(attributes(layout, object), u32::from(layout.first_attribute) + number * 8)
+}
+
+/// From where the attributes of such an object are counted.
+#[inline(always)]
+fn attributes(layout: &PythonLayout, object: u64) -> u64 {
+    match layout.attributes {
+        0 => object,
+        before => word(object, 0u32.wrapping_sub(before.into())),
+    }
 }
 
 /// The future that a function of `asyncio.tasks` completes. It is in the function's closure: the fourth cell in `gather`

@@ -71,7 +71,7 @@ pub struct StatusReport {
 #[derive(Clone, Debug, Default, Serialize, Deserialize, PartialEq)]
 #[serde(default)]
 pub struct ServiceStatus {
-    /// First process of it.
+    /// First process of it; 0 for all processes of a service together that ended a while ago.
     pub pid: u32,
     /// `service.name`.
     pub name: OutsideText,
@@ -119,11 +119,14 @@ impl std::fmt::Display for StatusReport {
         // Shell scripts leave many behind that have done nothing.
         let is_shown = |service: &&ServiceStatus| service.processes > 0 || !service.counts.is_empty();
         for service in self.services.iter().filter(is_shown) {
-            writeln!(
-                f,
-                "\n{} (process {}, {}; {} alive)",
-                service.name, service.pid, service.executable, service.processes
-            )?;
+            match service.pid {
+                0 => writeln!(f, "\n{} (processes that have ended)", service.name)?,
+                pid => writeln!(
+                    f,
+                    "\n{} (process {pid}, {}; {} alive)",
+                    service.name, service.executable, service.processes
+                )?,
+            }
             for ProfileStatus { profile, why, processes } in &service.profiles {
                 let of = if service.processes > 1 { format!(", {processes} of them") } else { String::new() };
                 match profile.as_str() {
@@ -136,7 +139,9 @@ impl std::fmt::Display for StatusReport {
                 writeln!(f, "{count}")?;
             }
         }
-        writeln!(f, "\nAll together")?;
+        if !self.totals.is_empty() {
+            writeln!(f, "\nAll together")?;
+        }
         for count in &self.totals {
             writeln!(f, "{count}")?;
         }
@@ -148,7 +153,7 @@ impl std::fmt::Display for StatusReport {
             Some(export) => {
                 writeln!(
                     f,
-                    "\nExport: {} queued, {} sent, {} rejected, {} dropped, {} waiting, {}",
+                    "\nExport: {} in all, {} sent, {} rejected, {} dropped, {} waiting, {}",
                     counted(export.queued, "span", "spans"),
                     export.sent,
                     export.rejected,
@@ -156,6 +161,13 @@ impl std::fmt::Display for StatusReport {
                     export.in_queue,
                     counted(export.failures, "failed request", "failed requests"),
                 )?;
+                if export.unconfirmed > 0 {
+                    writeln!(
+                        f,
+                        "  {} sent to a server whose answers are not those of an OTLP receiver",
+                        counted(export.unconfirmed, "span was", "spans were"),
+                    )?;
+                }
                 match &export.last_error {
                     Some(error) => writeln!(f, "  last error: {}", escaped(error)),
                     None => Ok(()),
@@ -246,18 +258,23 @@ mod tests {
     fn names_and_errors_from_outside_forge_no_lines() {
         let hostile = "x\n\nAll together\u{1b}[2J\u{9b}1m";
         let service = ServiceStatus {
+            pid: 7,
             name: hostile.into(),
             executable: hostile.into(),
             processes: 1,
             ..ServiceStatus::default()
         };
         let export = ExportStatistics { last_error: Some(hostile.to_owned()), ..ExportStatistics::default() };
-        let status =
-            StatusReport { services: vec![service], export: Some(export), ..StatusReport::default() };
+        let status = StatusReport {
+            services: vec![service],
+            totals: vec![Count::of(Counter::Connections, 1)],
+            export: Some(export),
+            ..StatusReport::default()
+        };
         let text = status.to_string();
         assert!(!text.chars().any(|c| c != '\n' && c.is_control()), "{text:?}");
         assert_eq!(text.lines().filter(|line| line.starts_with("All together")).count(), 1, "{text}");
-        assert!(text.contains(r"x\u{a}\u{a}All together\u{1b}[2J\u{9b}1m (process 0, x\u{a}"), "{text}");
+        assert!(text.contains(r"x\u{a}\u{a}All together\u{1b}[2J\u{9b}1m (process 7, x\u{a}"), "{text}");
     }
 
     #[test]
@@ -283,10 +300,10 @@ mod tests {
             let export = ExportStatistics { queued, failures, ..ExportStatistics::default() };
             StatusReport { export: Some(export), ..StatusReport::default() }.to_string()
         };
-        let one = "\nExport: 1 span queued, 0 sent, 0 rejected, 0 dropped, 0 waiting, 1 failed request\n";
+        let one = "\nExport: 1 span in all, 0 sent, 0 rejected, 0 dropped, 0 waiting, 1 failed request\n";
         assert!(text(1, 1).contains(one), "{}", text(1, 1));
         assert!(
-            text(2, 0).contains("Export: 2 spans queued, ") && text(2, 0).contains(", 0 failed requests\n")
+            text(2, 0).contains("Export: 2 spans in all, ") && text(2, 0).contains(", 0 failed requests\n")
         );
     }
 }

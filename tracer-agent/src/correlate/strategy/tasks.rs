@@ -6,12 +6,19 @@
 //! one of them and no other.
 //!
 //! A task may await one that works for many: a handler that waits for its result or for the death of a worker. So a task is
-//! its awaiter's only if it is newer than the awaiter and than the server request. asyncio numbers tasks as it makes them.
+//! its awaiter's only if it is newer than the awaiter and than the server request. asyncio numbers tasks as it makes them,
+//! but for those to which the program gives a name. Of these, the members of a task group are newer than the task that has
+//! opened the group.
+//!
+//! Nor is a task that another one awaits always made by that one: a handler may begin a job and leave it to others. So tasks
+//! of one coroutine function have to prove that each is awaited when it calls, and lose it by one call that is not. And the
+//! task that answers must not have answered before: of a task that serves a connection it is not known which of the other
+//! tasks are older than its present request.
 //!
 //! What no task does is left to the rules for threads.
 
 use rustc_hash::FxHashMap;
-use tracer_common::{PythonTask, TaskRecord, UNNUMBERED};
+use tracer_common::{HAS_GROUP, PythonTask, TaskRecord, UNNUMBERED};
 
 use super::{Attribution, Attributions, ClientRequest, ServerRequest, Strategy, threads::Threads};
 use crate::{
@@ -33,8 +40,10 @@ pub(crate) struct Tasks {
     /// Those of them that others overlapped.
     confirmed: u32,
     doubt: Option<Doubt>,
-    /// By task, what it was told to be awaited by.
-    awaiters: FxHashMap<u64, [u64; 4]>,
+    /// By task, what it was told to be awaited by, and what tells its function.
+    awaiters: FxHashMap<u64, ([u64; 4], u64)>,
+    /// By function, its calls that an awaited task made; none if a task called that was not.
+    functions: FxHashMap<u64, Option<u32>>,
     /// By task, the connection of its last answer, and the beginning of the newest server request at that time.
     answers: FxHashMap<u64, (u64, u64)>,
     /// The beginning of the newest server request.
@@ -54,27 +63,64 @@ pub(crate) struct Tasks {
 struct Waiting {
     /// When it was sent.
     at_ns: u64,
-    /// Its task, and those that await it.
+    /// Its task, and those that await it. Those that have a group of which the one before is a member have [`HAS_GROUP`].
     tasks: [u64; 5],
+    /// What tells the function of its task.
+    function: u64,
     /// Server requests that were in flight when it was sent, and are not answered yet.
     unanswered: u32,
     /// The server request that one of the tasks has answered.
     found: Option<Key>,
 }
 
+/// Why a task that a server request's own task awaits works for the request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Bond {
+    /// It is the request's own.
+    Own,
+    /// It is a member of a task group.
+    Group,
+    /// It is awaited, which only some functions' tasks are for what they do.
+    Awaited,
+}
+
 impl Waiting {
-    /// Whether the client request is made for what this task answers: by the task itself, or by tasks that it awaits and
-    /// that are newer than it and than `before`.
-    fn is_for(&self, task: u64, before: u64) -> bool {
-        let Some(at) = self.tasks.iter().position(|other| *other == task) else { return false };
+    /// How the client request is bound to what this task answers: it is made by the task itself, or by tasks that it awaits
+    /// and that are newer than it and than `before`. None if it is not.
+    fn bond(&self, task: u64, before: u64) -> Option<Bond> {
+        let at = self.position(task)?;
         let newer = task.max(before);
-        self.tasks.iter().take(at).all(|awaited| *awaited > newer && awaited & UNNUMBERED == 0)
+        let mut bond = if at == 0 { Bond::Own } else { Bond::Group };
+        for (awaited, by) in self.tasks.iter().zip(self.tasks.iter().skip(1)).take(at) {
+            let is_member = by & HAS_GROUP != 0;
+            let is_newer = match awaited & UNNUMBERED {
+                0 => awaited & !HAS_GROUP > newer,
+                // It is newer than the task, and that is newer than the server request.
+                _ => is_member && task > before,
+            };
+            if !is_newer {
+                return None;
+            }
+            if !is_member {
+                bond = Bond::Awaited;
+            }
+        }
+        Some(bond)
+    }
+
+    /// Which of the tasks this one is.
+    fn position(&self, task: u64) -> Option<usize> {
+        self.tasks.iter().position(|other| other & !HAS_GROUP == task)
     }
 }
 
 impl Tasks {
     /// Answers that prove that tasks do not answer for several connections.
     pub(crate) const ENOUGH: u32 = 16;
+    /// Calls that prove that tasks of a function are awaited.
+    pub(crate) const AWAITED: u32 = 16;
+    /// Functions that are remembered.
+    const MOST_FUNCTIONS: usize = 4096;
     /// Tasks that are remembered.
     const MOST_TASKS: usize = 16_384;
     /// Client requests that wait, and for how long at most.
@@ -102,23 +148,45 @@ impl Tasks {
         }
     }
 
-    /// A server request is answered, by this task if it is known, or will not be. Returns what that makes known.
-    fn settle(&mut self, request: &ServerRequest, task: u64) -> Vec<Attribution> {
+    /// A task of this function calls. Whether another one awaits it tells how these tasks work.
+    fn calls(&mut self, function: u64, is_awaited: bool) {
+        let has_room = self.functions.len() < Self::MOST_FUNCTIONS;
+        match self.functions.get_mut(&function) {
+            Some(calls) => *calls = calls.filter(|_| is_awaited).map(|calls| calls.saturating_add(1)),
+            None if has_room => {
+                self.functions.insert(function, is_awaited.then_some(1));
+            }
+            None => {}
+        }
+    }
+
+    /// A server request is answered, by this task if it is known, or will not be. Returns what that makes known. A task may
+    /// have answered another one before.
+    fn settle(&mut self, request: &ServerRequest, task: u64, has_answered: bool) -> Vec<Attribution> {
         let is_proven = self.confirmed >= Self::ENOUGH;
         // If too many are in flight to remember, only the task itself tells.
         let before = self.before.get(&request.key).copied().unwrap_or(u64::MAX);
         let mut known = Vec::new();
         let mut has_decided = false;
+        let functions = &self.functions;
+        let is_bound = |waiting: &Waiting| match waiting.bond(task, before) {
+            Some(Bond::Own | Bond::Group) => true,
+            Some(Bond::Awaited) => {
+                let awaited = functions.get(&waiting.function).copied().flatten();
+                !has_answered && awaited.is_some_and(|calls| calls > Self::AWAITED)
+            }
+            None => false,
+        };
         self.waiting.retain(|client, waiting| {
             if waiting.at_ns < request.start_ns {
                 return true;
             }
             waiting.unanswered = waiting.unanswered.saturating_sub(1);
-            if task != 0 && waiting.tasks.contains(&task) {
+            if task != 0 && waiting.position(task).is_some() {
                 match waiting.found {
                     // A task answers the requests of one connection in their order.
                     Some(found) if found.connection == request.key.connection => {}
-                    None if waiting.is_for(task, before) => waiting.found = Some(request.key),
+                    None if is_bound(waiting) => waiting.found = Some(request.key),
                     Some(_) | None => {
                         has_decided = true;
                         return false;
@@ -192,14 +260,15 @@ impl Strategy for Tasks {
     }
 
     fn task(&mut self, record: &TaskRecord) {
-        let awaiters = PythonTask::from_facts(record.facts).awaiters;
+        let PythonTask { awaiters, function } = PythonTask::from_facts(record.facts);
+        self.calls(function, awaiters[0] != 0);
         for task in awaiters.into_iter().chain([record.task]).filter(|task| task & UNNUMBERED == 0) {
-            self.newest_task = self.newest_task.max(task);
+            self.newest_task = self.newest_task.max(task & !HAS_GROUP);
         }
         if self.awaiters.len() >= Self::MOST_TASKS && !self.awaiters.contains_key(&record.task) {
             self.awaiters.clear();
         }
-        self.awaiters.insert(record.task, awaiters);
+        self.awaiters.insert(record.task, (awaiters, function));
     }
 
     fn reads_requests(&self, unit: Unit) -> bool {
@@ -221,11 +290,12 @@ impl Strategy for Tasks {
 
     fn server_answered(&mut self, request: &ServerRequest, by: Unit) -> Vec<Attribution> {
         let task = if by.task & UNNUMBERED == 0 { by.task } else { 0 };
+        let has_answered = self.answers.contains_key(&task);
         if task != 0 {
             self.newest_task = self.newest_task.max(task);
             self.answers(request, task);
         }
-        self.settle(request, task)
+        self.settle(request, task, has_answered)
     }
 
     fn awaits(&self, server_request: Key) -> bool {
@@ -239,7 +309,7 @@ impl Strategy for Tasks {
     fn server_closed(&mut self, request: &ServerRequest, answered_by: Option<Unit>) -> Vec<Attribution> {
         let mut known = self.threads.server_closed(request, answered_by);
         if !request.is_answered {
-            known.extend(self.settle(request, 0));
+            known.extend(self.settle(request, 0, false));
         }
         self.before.remove(&request.key);
         known
@@ -263,9 +333,9 @@ impl Strategy for Tasks {
         let mut its = in_flight.iter_mut().filter(may_be_its);
         let Some(first) = its.next().map(|request| request.key) else { return Attributions::default() };
         let unanswered = 1 + its.count() as u32;
-        let [one, two, three, four] = self.awaiters.get(&task).copied().unwrap_or_default();
-        let waiting =
-            Waiting { at_ns: client.start_ns, tasks: [task, one, two, three, four], unanswered, found: None };
+        let ([one, two, three, four], function) = self.awaiters.get(&task).copied().unwrap_or_default();
+        let tasks = [task, one, two, three, four];
+        let waiting = Waiting { at_ns: client.start_ns, tasks, function, unanswered, found: None };
         self.next = Some((client.key, waiting));
         Attributions { candidate: Some((first, 0)), ..Attributions::default() }
     }

@@ -1,6 +1,8 @@
 //! asyncio tasks that work for the server requests that they, or tasks which await them, answer.
 
-use tracer_common::{Kind as RecordKind, PythonTask, RUNTIME_PYTHON, SEND, TaskRecord, UNNUMBERED};
+use tracer_common::{
+    HAS_GROUP, Kind as RecordKind, PythonTask, RUNTIME_PYTHON, SEND, TaskRecord, UNNUMBERED,
+};
 
 use super::*;
 use crate::correlate::strategy::tasks::Tasks;
@@ -53,7 +55,14 @@ impl Service {
     fn call(&mut self, task: u64, awaiters: &[u64]) -> Called {
         let mut all = [0; 4];
         all[..awaiters.len()].copy_from_slice(awaiters);
-        let facts = PythonTask { awaiters: all, function: 1 }.facts();
+        // Handlers are awaited by nobody.
+        let function = if awaiters.is_empty() { 2 } else { 1 };
+        self.call_of(function, task, all)
+    }
+
+    /// A task of this function calls, and gets a response.
+    fn call_of(&mut self, function: u64, task: u64, awaiters: [u64; 4]) -> Called {
+        let facts = PythonTask { awaiters, function }.facts();
         self.world.correlator.task(&TaskRecord {
             kind: RecordKind::Task as u8,
             direction: SEND,
@@ -104,6 +113,19 @@ impl Service {
         (profile.name(), profile.to_string())
     }
 
+    /// Shows that tasks of function 1 are awaited when they call.
+    fn prove_awaited(&mut self) {
+        for _ in 0..Tasks::AWAITED {
+            let (one, other) = (self.read(), self.read());
+            let (handler, second) = (self.task(), self.task());
+            let own = self.task();
+            let call = self.call(own, &[handler]);
+            self.finish(&one, handler);
+            self.finish(&other, second);
+            assert_eq!(evidence(&self.link(&call)), None, "nothing is proven yet");
+        }
+    }
+
     /// Shows that each request has a task of its own.
     fn prove(&mut self) {
         for _ in 0..Tasks::ENOUGH {
@@ -143,6 +165,7 @@ fn a_call_is_for_the_request_that_its_task_answers() {
 #[test]
 fn a_call_is_for_the_request_that_an_awaiter_of_its_task_answers() {
     let mut service = Service::new();
+    service.prove_awaited();
     let (one, other) = (service.read(), service.read());
     let (task, second) = (service.task(), service.task());
     let calls: Vec<_> = (1..=4)
@@ -158,6 +181,47 @@ fn a_call_is_for_the_request_that_an_awaiter_of_its_task_answers() {
     for call in calls {
         assert_eq!(service.link(&call).parent, Some((one.span_id, Evidence::Task)));
     }
+}
+
+/// A handler begins a job and leaves it to whoever asks next.
+#[test]
+fn tasks_of_a_function_that_called_without_being_awaited_are_nobodys() {
+    let mut service = Service::new();
+    service.prove_awaited();
+    let (one, other) = (service.read(), service.read());
+    let (handler, second, job) = (service.task(), service.task(), service.task());
+    let call = service.call(job, &[handler]);
+    let free = service.task();
+    service.call_of(1, free, [0; 4]);
+    service.finish(&one, handler);
+    service.finish(&other, second);
+    assert_eq!(evidence(&service.link(&call)), None);
+    // Not even when others are awaited for long.
+    service.prove_awaited();
+    service.prove_awaited();
+}
+
+#[test]
+fn a_task_that_answers_several_requests_does_not_tell_for_which_one_it_awaits_another() {
+    let mut service = Service::new();
+    service.prove_awaited();
+    let (_, end) = service.connection();
+    let keeper = service.task();
+    let (first, other) = (service.read_on(&end, 0), service.read());
+    let own = service.task();
+    let call = service.call(own, &[keeper]);
+    let first = service.finish(&first, keeper);
+    let second = service.task();
+    service.finish(&other, second);
+    assert_eq!(service.link(&call).parent, Some((first.span_id, Evidence::Task)));
+    // Another request's task made the job before, and it calls only now.
+    let (next, other) = (service.read_on(&end, 100), service.read());
+    let job = service.task();
+    let call = service.call(job, &[keeper]);
+    service.finish(&next, keeper);
+    let second = service.task();
+    service.finish(&other, second);
+    assert_eq!(evidence(&service.link(&call)), None);
 }
 
 #[test]
@@ -293,6 +357,41 @@ fn a_number_that_holds_for_a_moment_answers_nothing() {
     service.finish(&other, second);
     assert_eq!(evidence(&service.link(&call)), None);
     assert_eq!(evidence(&service.link(&own)), None);
+}
+
+#[test]
+fn a_member_of_a_task_group_is_newer_than_the_task_that_opened_the_group() {
+    let mut service = Service::new();
+    let (one, other) = (service.read(), service.read());
+    let (handler, second) = (service.task(), service.task());
+    let (member, inner) = (UNNUMBERED | 0x7000, UNNUMBERED | 0x8000);
+    let call = service.call(member, &[handler | HAS_GROUP]);
+    let deep = service.call(inner, &[member | HAS_GROUP, second | HAS_GROUP]);
+    // It awaits one that another task may have made.
+    let awaited = service.call(inner, &[member, second | HAS_GROUP]);
+    let one = service.finish(&one, handler);
+    let other = service.finish(&other, second);
+    assert_eq!(service.link(&call).parent, Some((one.span_id, Evidence::Task)));
+    assert_eq!(service.link(&deep).parent, Some((other.span_id, Evidence::Task)));
+    assert_eq!(evidence(&service.link(&awaited)), None);
+}
+
+#[test]
+fn a_member_of_a_group_that_may_be_older_than_the_request_is_linked_to_nothing() {
+    let mut service = Service::new();
+    // The task of a connection, which answers all requests of it, has a group all the time.
+    let keeper = service.task();
+    service.call(keeper, &[]);
+    let (one, other) = (service.read(), service.read());
+    let second = service.task();
+    let member = service.call(UNNUMBERED | 0x7000, &[keeper | HAS_GROUP]);
+    // One that is newer than the request by its number.
+    let newer = service.task();
+    let numbered = service.call(newer, &[keeper | HAS_GROUP]);
+    let one = service.finish(&one, keeper);
+    service.finish(&other, second);
+    assert_eq!(evidence(&service.link(&member)), None);
+    assert_eq!(service.link(&numbered).parent, Some((one.span_id, Evidence::Task)));
 }
 
 #[test]

@@ -188,21 +188,33 @@ pub(in crate::sink) enum Content<'a> {
 
 /// The fields of a message; ends at the first that makes no sense.
 pub(in crate::sink) fn fields(mut rest: &[u8]) -> impl Iterator<Item = (u32, Content<'_>)> {
-    std::iter::from_fn(move || {
-        let key = read_varint(&mut rest)?;
-        let field = u32::try_from(key >> 3).ok()?;
-        let content = match (key & 7) as u32 {
-            VARINT => Content::Number(read_varint(&mut rest)?),
-            FIXED64 => Content::Bytes(take(&mut rest, 8)?),
-            LENGTH => {
-                let length = usize::try_from(read_varint(&mut rest)?).ok()?;
-                Content::Bytes(take(&mut rest, length)?)
-            }
-            FIXED32 => Content::Bytes(take(&mut rest, 4)?),
-            _ => return None,
-        };
-        Some((field, content))
-    })
+    std::iter::from_fn(move || read_field(&mut rest))
+}
+
+/// Whether all of it is fields.
+pub(in crate::sink) fn is_message(mut bytes: &[u8]) -> bool {
+    while !bytes.is_empty() {
+        if read_field(&mut bytes).is_none() {
+            return false;
+        }
+    }
+    true
+}
+
+fn read_field<'a>(rest: &mut &'a [u8]) -> Option<(u32, Content<'a>)> {
+    let key = read_varint(rest)?;
+    let field = u32::try_from(key >> 3).ok()?;
+    let content = match (key & 7) as u32 {
+        VARINT => Content::Number(read_varint(rest)?),
+        FIXED64 => Content::Bytes(take(rest, 8)?),
+        LENGTH => {
+            let length = usize::try_from(read_varint(rest)?).ok()?;
+            Content::Bytes(take(rest, length)?)
+        }
+        FIXED32 => Content::Bytes(take(rest, 4)?),
+        _ => return None,
+    };
+    Some((field, content))
 }
 
 fn take<'a>(rest: &mut &'a [u8], length: usize) -> Option<&'a [u8]> {

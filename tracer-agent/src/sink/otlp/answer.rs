@@ -5,8 +5,9 @@ use std::time::Duration;
 /// What an answer means.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Answer {
-    /// The spans arrived, but for so many.
-    Taken { rejected: u64 },
+    /// The receiver says that it took the spans, but for so many. Without `confirmed` its answer is not that of an OTLP
+    /// receiver.
+    Taken { rejected: u64, confirmed: bool },
     /// Try again, after this time if the receiver said one.
     Again { error: String, after: Option<Duration> },
     /// The request is too large.

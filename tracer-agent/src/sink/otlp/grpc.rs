@@ -5,7 +5,7 @@ use std::time::Duration;
 use http::{HeaderMap, StatusCode};
 
 use super::answer::Answer;
-use crate::sink::encode::protobuf::{Content, fields, partial_success};
+use crate::sink::encode::protobuf::{Content, fields, is_message, partial_success};
 
 /// Status codes: `google/rpc/code.proto`.
 mod code {
@@ -55,8 +55,10 @@ pub(super) fn understand(
     let after = find("grpc-status-details-bin").and_then(retry_info);
     match status {
         code::OK => {
-            let message = body.get(5..).filter(|_| body.first() == Some(&0)).unwrap_or_default();
-            Answer::Taken { rejected: partial_success(message).map_or(0, |(rejected, _)| rejected) }
+            let message = body.get(5..).filter(|message| body.first() == Some(&0) && is_message(message));
+            let partial = partial_success(message.unwrap_or_default());
+            let rejected = partial.map_or(0, |(rejected, _)| rejected);
+            Answer::Taken { rejected, confirmed: message.is_some() || body.is_empty() }
         }
         code::RESOURCE_EXHAUSTED if after.is_none() => Answer::TooLarge,
         code::CANCELLED
@@ -132,7 +134,7 @@ mod tests {
             let trailers = trailers(&[("grpc-status", status), ("grpc-message", "no%20room")]);
             understand(StatusCode::OK, &HeaderMap::new(), Some(&trailers), &[0, 0, 0, 0, 0])
         };
-        assert_eq!(answer("0"), Answer::Taken { rejected: 0 });
+        assert_eq!(answer("0"), Answer::Taken { rejected: 0, confirmed: true });
         for status in ["1", "4", "10", "11", "14", "15"] {
             assert!(
                 matches!(answer(status), Answer::Again { error, .. } if error.ends_with("no room")),

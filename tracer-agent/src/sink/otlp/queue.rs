@@ -112,13 +112,15 @@ impl ExportQueue {
         self.lock().waiting.len() >= self.batch_spans
     }
 
-    pub(super) fn sent(&self, n: usize, rejected: u64) {
+    /// A receiver took spans, but for `rejected`. See [`Answer::Taken`](super::answer::Answer).
+    pub(super) fn sent(&self, n: usize, rejected: u64, confirmed: bool) {
         let mut state = self.lock();
         let n = n as u64;
         let rejected = rejected.min(n);
         state.statistics.in_queue = state.statistics.in_queue.saturating_sub(n);
         state.statistics.sent += n - rejected;
         state.statistics.rejected += rejected;
+        state.statistics.unconfirmed += if confirmed { 0 } else { n };
     }
 
     pub(super) fn dropped(&self, n: usize, why: DropReason) {

@@ -18,7 +18,7 @@ use super::{
     config::{self, Compression},
     grpc,
 };
-use crate::sink::encode::protobuf::partial_success;
+use crate::sink::encode::protobuf::{is_message, partial_success};
 
 /// Longest answer that is read.
 const MAX_ANSWER: usize = 64 * 1024;
@@ -89,6 +89,10 @@ impl OtlpTransport {
         })
     }
 
+    pub(super) fn address(&self) -> &OtlpAddress {
+        &self.address
+    }
+
     pub(super) fn protocol(&self) -> OtlpProtocol {
         self.protocol
     }
@@ -142,12 +146,13 @@ impl OtlpTransport {
         match read {
             Ok(Ok(collected)) => {
                 let trailers = collected.trailers().cloned();
-                self.understand(head.status, &head.headers, trailers.as_ref(), &collected.to_bytes())
+                let body = collected.to_bytes();
+                self.understand(head.status, &head.headers, trailers.as_ref(), Some(&body))
             }
             // The status says enough if the body is too long, cut, or never ends; gRPC has its own
             // status behind it.
             _ if self.protocol != OtlpProtocol::Grpc => {
-                self.understand(head.status, &head.headers, None, &[])
+                self.understand(head.status, &head.headers, None, None)
             }
             Ok(Err(error)) => {
                 Answer::Again { error: format!("the answer cannot be read: {error}"), after: None }
@@ -168,23 +173,21 @@ impl OtlpTransport {
         }
     }
 
+    /// What an answer means. Its body is none if it could not be read.
     fn understand(
         &self,
         status: StatusCode,
         headers: &HeaderMap,
         trailers: Option<&HeaderMap>,
-        body: &[u8],
+        body: Option<&[u8]>,
     ) -> Answer {
         let is_absent = matches!(status, StatusCode::NOT_FOUND | StatusCode::METHOD_NOT_ALLOWED);
         if self.protocol == OtlpProtocol::Grpc && !is_absent {
-            return grpc::understand(status, headers, trailers, body);
+            return grpc::understand(status, headers, trailers, body.unwrap_or_default());
         }
         if status.is_success() {
-            let rejected = match self.protocol {
-                OtlpProtocol::HttpJson => json_rejected(body),
-                _ => partial_success(body).map_or(0, |(rejected, _)| rejected),
-            };
-            return Answer::Taken { rejected };
+            let rejected = body.and_then(rejected);
+            return Answer::Taken { rejected: rejected.unwrap_or(0), confirmed: rejected.is_some() };
         }
         let mut error = format!("the OTLP receiver answered {status}");
         if is_absent {
@@ -209,17 +212,24 @@ fn chain(error: &dyn std::error::Error) -> String {
     text
 }
 
-fn json_rejected(body: &[u8]) -> u64 {
-    let answer: serde_json::Value = serde_json::from_slice(body).unwrap_or_default();
-    let rejected = &answer["partialSuccess"]["rejectedSpans"];
-    rejected.as_u64().or_else(|| rejected.as_str()?.parse().ok()).unwrap_or(0)
+/// Spans that an OTLP receiver refused, by the body of its answer: protobuf or JSON. Some answer a protobuf request in JSON.
+/// None if the body is neither.
+fn rejected(body: &[u8]) -> Option<u64> {
+    if is_message(body) {
+        return Some(partial_success(body).map_or(0, |(rejected, _)| rejected));
+    }
+    let answer: serde_json::Map<_, _> = serde_json::from_slice(body).ok()?;
+    let rejected = answer.get("partialSuccess").and_then(|partial| partial.get("rejectedSpans"));
+    let count = |value: &serde_json::Value| value.as_u64().or_else(|| value.as_str()?.parse().ok());
+    Some(rejected.and_then(count).unwrap_or(0))
 }
 
 /// `Retry-After`: seconds, or a date (RFC 9110 section 10.2.3).
 fn retry_after(headers: &HeaderMap) -> Option<Duration> {
     let value = headers.get(header::RETRY_AFTER)?.to_str().ok()?.trim();
-    if let Ok(seconds) = value.parse() {
-        return Some(Duration::from_secs(seconds));
+    if !value.is_empty() && value.bytes().all(|byte| byte.is_ascii_digit()) {
+        // A number that is too large for the type is a long time.
+        return Some(Duration::from_secs(value.parse().unwrap_or(u64::MAX)));
     }
     let at = http_date(value)?;
     let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).ok()?;
@@ -271,6 +281,40 @@ mod tests {
         }
     }
 
+    #[test]
+    fn an_answer_of_another_server_confirms_nothing() {
+        let transport = to("http://a", &ExportConfig::default());
+        let answer = |body| transport.understand(StatusCode::OK, &HeaderMap::new(), None, body);
+        for (body, expected) in [
+            (Some(&b""[..]), (0, true)),
+            (Some(b"\x0a\x02\x08\x03"), (3, true)),
+            (Some(b"{}"), (0, true)),
+            (Some(b"{\"partialSuccess\":{\"rejectedSpans\":\"2\"}}"), (2, true)),
+            (Some(b"OK"), (0, false)),
+            (Some(b"<html>Welcome</html>"), (0, false)),
+            (Some(b"\x0a\xff"), (0, false)),
+            (None, (0, false)),
+        ] {
+            let (rejected, confirmed) = expected;
+            assert_eq!(answer(body), Answer::Taken { rejected, confirmed }, "{body:?}");
+        }
+    }
+
+    #[test]
+    fn any_number_of_seconds_is_a_time_to_wait() {
+        for (value, expected) in [
+            ("7", Some(7)),
+            (" 0 ", Some(0)),
+            ("18446744073709551616", Some(u64::MAX)),
+            ("-1", None),
+            ("1.5", None),
+            ("", None),
+        ] {
+            let headers = HeaderMap::from_iter([(header::RETRY_AFTER, value.parse().expect("valid"))]);
+            assert_eq!(retry_after(&headers), expected.map(Duration::from_secs), "{value:?}");
+        }
+    }
+
     fn to(url: &str, config: &ExportConfig) -> OtlpTransport {
         let address = OtlpAddress::new(url, UrlKind::Base, config.protocol).expect("valid");
         OtlpTransport::new(config, address).expect("valid")
@@ -284,7 +328,7 @@ mod tests {
         ] {
             let config = ExportConfig { protocol, ..ExportConfig::default() };
             let transport = to("http://me:pass@a/x", &config);
-            let answer = transport.understand(StatusCode::NOT_FOUND, &HeaderMap::new(), None, &[]);
+            let answer = transport.understand(StatusCode::NOT_FOUND, &HeaderMap::new(), None, Some(&[]));
             let Answer::Refused { error } = transport.named(answer) else { panic!("refused") };
             assert!(
                 error.contains(url) && error.contains("404 Not Found") && error.contains(hint),
@@ -313,9 +357,9 @@ mod tests {
         headers.insert(header::RETRY_AFTER, HeaderValue::from_static("7"));
         let answer = |status: u16| {
             let status = StatusCode::from_u16(status).expect("valid");
-            transport.understand(status, &headers, None, &[])
+            transport.understand(status, &headers, None, Some(&[]))
         };
-        assert_eq!(answer(200), Answer::Taken { rejected: 0 });
+        assert_eq!(answer(200), Answer::Taken { rejected: 0, confirmed: true });
         for status in [429, 502, 503, 504] {
             assert!(
                 matches!(answer(status), Answer::Again { after: Some(after), .. } if after.as_secs() == 7),

@@ -39,6 +39,7 @@ pub(super) fn run(queue: &ExportQueue, transport: OtlpTransport, config: &Export
         transport,
         config,
         failing_since: None,
+        has_doubted: false,
         jitter: crate::clock::monotonic_ns() | 1,
     };
     runtime.block_on(worker.serve());
@@ -49,6 +50,8 @@ struct ExportWorker<'a> {
     transport: OtlpTransport,
     config: &'a ExportConfig,
     failing_since: Option<Instant>,
+    /// It was said that the server's answers are not those of an OTLP receiver.
+    has_doubted: bool,
     jitter: u64,
 }
 
@@ -101,8 +104,14 @@ impl ExportWorker<'_> {
         let mut pause = FIRST_PAUSE;
         loop {
             let (error, after) = match self.transport.send(&request).await {
-                Answer::Taken { rejected } => {
-                    self.queue.sent(batch.len(), rejected);
+                Answer::Taken { rejected, confirmed } => {
+                    self.queue.sent(batch.len(), rejected, confirmed);
+                    if !confirmed && !std::mem::replace(&mut self.has_doubted, true) {
+                        tracing::warn!(
+                            "{} takes spans, but its answers are not those of an OTLP receiver: is it one?",
+                            self.transport.address()
+                        );
+                    }
                     if rejected > 0 {
                         tracing::warn!(rejected, "the OTLP receiver refused spans of a request that it took");
                     }
