@@ -422,6 +422,7 @@ fn read_answer(stream: &mut BufReader<TcpStream>) -> bool {
 pub fn go_service(name: &str, flags: &[&str]) -> String {
     let folder = root().join("target/go");
     let program = folder.join(name);
+    let has_c = flags.iter().any(|flag| flag.contains("linkmode=external"));
     run(Command::new("go")
         .arg("build")
         .args(flags)
@@ -430,7 +431,7 @@ pub fn go_service(name: &str, flags: &[&str]) -> String {
         .arg(".")
         .current_dir(root().join("tests/apps/labelled"))
         // What Debian has knows no newer language, and needs no module.
-        .envs([("GO111MODULE", "off"), ("CGO_ENABLED", "0")])
+        .envs([("GO111MODULE", "off"), ("CGO_ENABLED", if has_c { "1" } else { "0" })])
         .env("GOCACHE", folder.join("cache")));
     program.to_str().expect("a path in UTF-8").to_owned()
 }

@@ -57,12 +57,14 @@ fn explained(program: &str) -> String {
 }
 
 #[test]
-fn goroutines_are_read_whether_a_program_is_stripped_or_can_be_moved() {
+fn goroutines_are_read_whether_a_program_is_stripped_can_be_moved_or_is_linked_by_c() {
     let stripped = "-ldflags=-s -w";
     for (name, flags) in [
         ("stripped", vec![stripped]),
         ("moved", vec!["-buildmode=pie"]),
         ("stripped-moved", vec!["-buildmode=pie", stripped]),
+        // The C linker puts code of its own before Go's.
+        ("linked-by-c", vec!["-ldflags=-s -w -linkmode=external"]),
     ] {
         let program = go_service(name, &flags);
         let evidence = trace(&program, "fan-out", 80, CALLS, |port| ask(port, 0, 80, AT_ONCE));

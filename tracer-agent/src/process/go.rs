@@ -255,8 +255,11 @@ impl<'d> Functions<'d> {
         let count = word(0)?;
         let names = table.get(usize::try_from(word(3)?).ok()?..)?;
         let entries = table.get(usize::try_from(word(7)?).ok()?..)?;
-        // Where the linker leaves the address to the loader, Go's code begins with the section.
-        let begin = word(2).filter(|address| *address != 0).unwrap_or(text.sh_addr(LittleEndian));
+        let begin = match word(2)? {
+            // The linker leaves the address to the loader.
+            0 => text.sh_addr(LittleEndian).checked_add(offset_of_code(elf.data, text, entries)?)?,
+            address => address,
+        };
         let mut found = Self { data: elf.data, text, newproc: None, write_loop: None, of_dial: Vec::new() };
         for index in 0..usize::try_from(count).ok()? {
             let entry = |at: usize| u32_at(entries, 8 * index + at);
@@ -316,6 +319,38 @@ impl<'d> Functions<'d> {
                 .then_some(range.start.wrapping_add(at as u64 + 11).wrapping_add_signed(distance.into()))
         })
     }
+}
+
+/// How far from the beginning of the section Go's code begins: the C linker puts code of its own before it, if it links the
+/// program. Most functions of Go begin with a comparison of the stack pointer, and there alone.
+fn offset_of_code(data: Data<'_>, text: &SectionHeader64<LittleEndian>, entries: &[u8]) -> Option<u64> {
+    /// Bytes of code, and functions, that are looked at.
+    const MOST_BYTES: u64 = 512 << 10;
+    const MOST_FUNCTIONS: usize = 1024;
+    /// Where the code begins at most, and what it is aligned to.
+    const LARGEST: usize = 64 << 10;
+    const ALIGNED: usize = 16;
+    /// Of ten functions, so many begin so: six or seven do, and one at any other place.
+    const MOST_OF_TEN: usize = 4;
+    let code = bytes_of(data, text, 0, text.sh_size(LittleEndian).min(MOST_BYTES))?;
+    let begins = |at: usize| {
+        // `cmp rsp, [r14+16]`, or `lea r12, [rsp-N]` for a large frame.
+        code.get(at..).is_some_and(|code| {
+            code.starts_with(&[0x49, 0x3b, 0x66, 0x10]) || code.starts_with(&[0x4c, 0x8d, 0x64, 0x24])
+        })
+    };
+    let functions: Vec<usize> = (0..MOST_FUNCTIONS)
+        .map_while(|index| u32_at(entries, 8 * index))
+        .filter_map(|start| usize::try_from(start).ok())
+        .take_while(|start| start + LARGEST < code.len())
+        .collect();
+    let is_there = |offset: &usize| {
+        let count = functions.iter().filter(|start| begins(*start + offset)).count();
+        !functions.is_empty() && count * 10 >= functions.len() * MOST_OF_TEN
+    };
+    // A program with little code has no others to look at.
+    let found = (0..LARGEST).step_by(ALIGNED).find(is_there).or(functions.is_empty().then_some(0));
+    found.map(|offset| offset as u64)
 }
 
 fn u32_at(bytes: &[u8], at: usize) -> Option<u32> {
