@@ -67,7 +67,8 @@ impl Remembered {
         });
         if let Err(error) = private_file::replace(&path, &bytes_of(&programs)) {
             tracing::info!(
-                "remembers nothing over a restart: cannot write {}: {error} (state_directory)",
+                "what is learned of programs is not kept for the next start: cannot write {}: {error} (state_directory \
+                 names another directory; an empty name keeps nothing)",
                 path.display()
             );
             return None;
@@ -79,7 +80,7 @@ impl Remembered {
             for bytes in files {
                 if let Err(error) = private_file::replace(&path, &bytes) {
                     tracing::warn!(
-                        "remembers nothing over a restart: cannot write {}: {error}",
+                        "what is learned of programs is no longer kept for the next start: cannot write {}: {error}",
                         path.display()
                     );
                     return;

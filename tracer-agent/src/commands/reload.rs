@@ -16,16 +16,20 @@ const LEVEL: &str = "log.level";
 /// Opens the output file again, reads the configuration again and says what came of it. `running` is the configuration
 /// that is in effect. The recording goes on in its file: its parts cannot be read alone.
 pub(super) fn reload(flags: &TraceFlags, running: &mut Config, destination: &Destination, agent: &Agent) {
-    tracing::info!("SIGHUP: opens the output file again, and reads the configuration again");
+    tracing::info!(
+        "SIGHUP: opens the output file again{}",
+        if flags.common.config.is_some() {
+            ", and reads the configuration again"
+        } else {
+            "; there is no configuration file"
+        }
+    );
     match destination.open_again(running.output) {
         Ok(Some(out)) => agent.replace_output(out),
         Ok(None) => {}
         Err(error) => tracing::error!("{error}; the output goes on in the file that was open"),
     }
-    let Some(path) = &flags.common.config else {
-        tracing::info!("no configuration file is named: nothing is read again");
-        return;
-    };
+    let Some(path) = &flags.common.config else { return };
     // Another kind, such as a pipe, was read to its end, and may keep its reader waiting.
     if std::fs::metadata(path).is_ok_and(|metadata| !metadata.is_file()) {
         tracing::warn!("the configuration {} is no regular file: it is not read again", path.display());

@@ -191,7 +191,7 @@ impl Config {
         if self.record_raw && self.record.is_none() {
             unused.push("record_raw is ignored: record names no file".to_owned());
         }
-        unused.extend(self.select.unmatchable());
+        unused.extend(self.select.unused());
         unused
     }
 

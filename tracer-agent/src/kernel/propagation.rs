@@ -181,10 +181,9 @@ impl Propagation {
         self.lease.store(1, u64::from(self.first_only));
         if self.first_only {
             tracing::warn!(
-                "trace headers are limited on this kernel: FIONREAD is wrong for a socket while headers can be added \
-                 to its requests. To keep programs safe, only the first request of a connection gets a header, and \
-                 only to ports known to speak HTTP/1 (--propagation-http-ports adds some). Without trace headers \
-                 (--propagation off) nothing is limited, and this is not said"
+                "this kernel has a fault in FIONREAD: only the first request of a connection gets a trace header, \
+                 and only to ports known to speak HTTP/1 (--propagation-http-ports adds some). `tracer doctor` says more; \
+                 --propagation off adds no header"
             );
         }
         Ok(())

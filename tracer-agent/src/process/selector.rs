@@ -72,10 +72,15 @@ impl Selection {
         rules.filter_map(Result::err).map(|problem| problem.within("select")).collect()
     }
 
-    /// Globs that can match nothing: every path of an executable has a `/`.
-    pub fn unmatchable(&self) -> Vec<String> {
+    /// What has no effect: globs that can match nothing, since every path of an executable has a `/`, and names for what is
+    /// excluded.
+    pub fn unused(&self) -> Vec<String> {
         let globs = self.include.iter().chain(&self.exclude).flat_map(|rule| &rule.exe);
         let names = globs.filter(|glob| !glob.contains(['/', '*', '?', '[']));
+        let named = self.exclude.iter().enumerate().filter(|(_, rule)| rule.service_name.is_some());
+        let unused = named.map(|(at, _)| {
+            format!("select.exclude[{at}].service_name is ignored: what is excluded has no name")
+        });
         names
             .map(|name| {
                 format!(
@@ -84,6 +89,7 @@ impl Selection {
                     escaped(name)
                 )
             })
+            .chain(ignored)
             .collect()
     }
 }

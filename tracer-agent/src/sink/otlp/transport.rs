@@ -139,7 +139,7 @@ impl OtlpTransport {
         }
         let response = match self.client.request(request).await {
             Ok(response) => response,
-            Err(error) => return Answer::Again { error: chain(&error), after: None },
+            Err(error) => return Answer::Again { error: self.connection_error(&error), after: None },
         };
         let (head, body) = response.into_parts();
         let read = tokio::time::timeout(self.timeout / 2, Limited::new(body, MAX_ANSWER).collect()).await;
@@ -158,6 +158,20 @@ impl OtlpTransport {
                 Answer::Again { error: format!("the answer cannot be read: {error}"), after: None }
             }
             Err(_) => Answer::Again { error: "the answer does not end".to_owned(), after: None },
+        }
+    }
+
+    /// Why there was no answer, with what is likely wrong.
+    fn connection_error(&self, error: &hyper_util::client::legacy::Error) -> String {
+        let text = chain(error);
+        match self.protocol {
+            // Whoever listens there closes a connection that begins with HTTP/2.
+            OtlpProtocol::Grpc if !error.is_connect() => {
+                format!(
+                    "{text}: does the receiver take gRPC on this port? OTLP over HTTP has a port of its own, 4318"
+                )
+            }
+            _ => text,
         }
     }
 
@@ -192,6 +206,11 @@ impl OtlpTransport {
         let mut error = format!("the OTLP receiver answered {status}");
         if is_absent {
             error = format!("{error}: {}", self.address.likely_mistake(self.protocol));
+        }
+        if status.is_redirection() {
+            let to =
+                headers.get(header::LOCATION).and_then(|to| to.to_str().ok()).unwrap_or("another address");
+            error = format!("{error}, to {to}: set the endpoint to where the receiver is");
         }
         match status.as_u16() {
             413 => Answer::TooLarge,
@@ -336,6 +355,18 @@ mod tests {
             );
             assert!(!error.contains("pass@"), "{error}");
         }
+    }
+
+    #[test]
+    fn a_redirection_is_told_with_its_goal() {
+        let transport = to("http://a", &ExportConfig::default());
+        let headers =
+            HeaderMap::from_iter([(header::LOCATION, HeaderValue::from_static("https://b/v1/traces"))]);
+        let answer = transport.understand(StatusCode::TEMPORARY_REDIRECT, &headers, None, Some(&[]));
+        let Answer::Refused { error } = answer else { panic!("refused") };
+        assert!(error.ends_with(
+            "307 Temporary Redirect, to https://b/v1/traces: set the endpoint to where the receiver is"
+        ));
     }
 
     #[test]

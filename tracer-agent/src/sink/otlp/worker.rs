@@ -180,7 +180,8 @@ impl ExportWorker<'_> {
     /// The log folds repeats and says how many there were.
     fn failed(&mut self, error: &str, again: bool) {
         self.queue.failed(error, again);
-        tracing::warn!(error, again, "cannot send spans to the OTLP receiver");
+        let then = if again { "they are tried again" } else { "they are dropped" };
+        tracing::warn!(error, "cannot send spans to the OTLP receiver: {then}");
         self.failing_since.get_or_insert_with(Instant::now);
     }
 
