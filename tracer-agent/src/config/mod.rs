@@ -344,6 +344,11 @@ mod tests {
     fn what_has_no_effect_is_told() {
         let unused = |text: &str| Config::from_yaml(text, &none).expect(text).unused();
         assert_eq!(unused("output_file: /a\nrecord_raw: true\n").len(), 2);
+        let excluded = "select: {exclude: [{port: 80, service_name: a}]}\n";
+        assert_eq!(
+            unused(excluded),
+            ["select.exclude[0].service_name is ignored: what is excluded has no name"]
+        );
         assert_eq!(unused("output: text\noutput_file: /a\nrecord: /b\nrecord_raw: true\n"), [""; 0]);
         let globs = unused("select: {include: [{exe: [nginx, '*nginx', /nginx, 'ngin[x]']}]}\n");
         assert_eq!(globs.len(), 1);

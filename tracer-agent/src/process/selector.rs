@@ -78,7 +78,7 @@ impl Selection {
         let globs = self.include.iter().chain(&self.exclude).flat_map(|rule| &rule.exe);
         let names = globs.filter(|glob| !glob.contains(['/', '*', '?', '[']));
         let named = self.exclude.iter().enumerate().filter(|(_, rule)| rule.service_name.is_some());
-        let unused = named.map(|(at, _)| {
+        let ignored = named.map(|(at, _)| {
             format!("select.exclude[{at}].service_name is ignored: what is excluded has no name")
         });
         names
