@@ -16,8 +16,8 @@ use crate::{
 struct Framework {
     name: &'static str,
     from: From,
-    /// Its command in `tests/apps/frameworks`. `{folder}` stands for where it is installed, `{port}` and `{way}` are filled in.
-    command: &'static [&'static str],
+    /// Its command in `tests/apps/frameworks`, words between blanks. `{folder}` stands for where it is installed, `{port}` and `{way}` are filled in.
+    command: &'static str,
     ways: &'static [Way],
 }
 
@@ -50,21 +50,16 @@ const FRAMEWORKS: &[Framework] = &[
     Framework {
         name: "Express",
         from: Npm(&[("express", "5.3.0")]),
-        command: &["node", "service.cjs", "express"],
+        command: "node service.cjs express",
         ways: &[("one", 1), ("sequence", 2), ("parallel", 4), ("sequence, http", 2), ("parallel, http", 4)],
     },
     Framework {
         name: "Fastify",
         from: Npm(&[("fastify", "5.12.8")]),
-        command: &["node", "service.cjs", "fastify"],
+        command: "node service.cjs fastify",
         ways: CALLS,
     },
-    Framework {
-        name: "Koa",
-        from: Npm(&[("koa", "3.2.1")]),
-        command: &["node", "service.cjs", "koa"],
-        ways: CALLS,
-    },
+    Framework { name: "Koa", from: Npm(&[("koa", "3.2.1")]), command: "node service.cjs koa", ways: CALLS },
     Framework {
         name: "NestJS",
         from: Npm(&[
@@ -74,167 +69,91 @@ const FRAMEWORKS: &[Framework] = &[
             ("reflect-metadata", "0.2.2"),
             ("rxjs", "7.8.2"),
         ]),
-        command: &["node", "service.cjs", "nest"],
+        command: "node service.cjs nest",
         ways: CALLS,
     },
     Framework {
         name: "Bun",
         from: Npm(&[("bun", "1.4.4")]),
-        command: &["{folder}/node_modules/.bin/bun", "service.cjs", "bun"],
+        command: "{folder}/node_modules/.bin/bun service.cjs bun",
         ways: CALLS,
     },
     Framework {
         name: "Deno",
         from: Npm(&[("deno", "2.9.6")]),
-        command: &["{folder}/node_modules/.bin/deno", "run", "--allow-all", "service.cjs", "deno"],
+        command: "{folder}/node_modules/.bin/deno run --allow-all service.cjs deno",
         ways: CALLS,
     },
     Framework {
         name: "Django, gunicorn threads",
         from: PyPi(&[DJANGO, GUNICORN, REQUESTS]),
-        command: &[
-            "{python}",
-            "-m",
-            "gunicorn",
-            "--bind",
-            "127.0.0.1:{port}",
-            "--threads",
-            "16",
-            "service:django()",
-        ],
+        command: "{python} -m gunicorn --bind 127.0.0.1:{port} --threads 16 service:django()",
         ways: CALLS,
     },
     Framework {
         name: "Django, uvicorn",
         from: PyPi(&[DJANGO, UVICORN, HTTPX]),
-        command: &[
-            "{python}",
-            "-m",
-            "uvicorn",
-            "--port",
-            "{port}",
-            "--log-level",
-            "critical",
-            "--factory",
-            "service:django_asgi",
-        ],
+        command: "{python} -m uvicorn --port {port} --log-level critical --factory service:django_asgi",
         ways: CALLS,
     },
     Framework {
         name: "Flask, gunicorn sync workers",
         from: PyPi(&[FLASK, GUNICORN, REQUESTS]),
-        command: &[
-            "{python}",
-            "-m",
-            "gunicorn",
-            "--bind",
-            "127.0.0.1:{port}",
-            "--workers",
-            "4",
-            "service:flask()",
-        ],
+        command: "{python} -m gunicorn --bind 127.0.0.1:{port} --workers 4 service:flask()",
         ways: CALLS,
     },
     Framework {
         name: "Flask, gunicorn threads",
         from: PyPi(&[FLASK, GUNICORN, REQUESTS]),
-        command: &[
-            "{python}",
-            "-m",
-            "gunicorn",
-            "--bind",
-            "127.0.0.1:{port}",
-            "--threads",
-            "16",
-            "service:flask()",
-        ],
+        command: "{python} -m gunicorn --bind 127.0.0.1:{port} --threads 16 service:flask()",
         ways: &[("one", 1), ("sequence", 2), ("parallel", 4), ("parallel, pool", 4)],
     },
     Framework {
         name: "Flask, gunicorn gevent",
         from: PyPi(&[FLASK, GUNICORN, REQUESTS, ("gevent", "26.9.0"), ("packaging", "26.4")]),
-        command: &[
-            "{python}",
-            "-m",
-            "gunicorn",
-            "--bind",
-            "127.0.0.1:{port}",
-            "-k",
-            "gevent",
-            "service:flask()",
-        ],
+        command: "{python} -m gunicorn --bind 127.0.0.1:{port} -k gevent service:flask()",
         ways: CALLS,
     },
     Framework {
         name: "FastAPI",
         from: PyPi(&[FASTAPI, UVICORN, HTTPX]),
-        command: &[
-            "{python}",
-            "-m",
-            "uvicorn",
-            "--port",
-            "{port}",
-            "--log-level",
-            "critical",
-            "--factory",
-            "service:fastapi",
-        ],
+        command: "{python} -m uvicorn --port {port} --log-level critical --factory service:fastapi",
         ways: &[("one", 1), ("sequence", 2), ("parallel", 4), ("parallel, anyio", 4)],
     },
     Framework {
         name: "FastAPI, middleware",
         from: PyPi(&[FASTAPI, UVICORN, HTTPX]),
-        command: &[
-            "{python}",
-            "-m",
-            "uvicorn",
-            "--port",
-            "{port}",
-            "--log-level",
-            "critical",
-            "--factory",
-            "service:fastapi_middleware",
-        ],
+        command: "{python} -m uvicorn --port {port} --log-level critical --factory service:fastapi_middleware",
         ways: CALLS,
     },
     Framework {
         name: "FastAPI, sync endpoints",
         from: PyPi(&[FASTAPI, UVICORN, REQUESTS]),
-        command: &[
-            "{python}",
-            "-m",
-            "uvicorn",
-            "--port",
-            "{port}",
-            "--log-level",
-            "critical",
-            "--factory",
-            "service:fastapi_threads",
-        ],
+        command: "{python} -m uvicorn --port {port} --log-level critical --factory service:fastapi_threads",
         ways: CALLS,
     },
     Framework {
         name: "aiohttp, calls with a body",
         from: PyPi(&[("aiohttp", "3.14.5")]),
-        command: &["{python}", "service.py"],
+        command: "{python} service.py",
         ways: CALLS,
     },
     Framework {
         name: "gin",
         from: Go(&[("github.com/gin-gonic/gin", "v1.12.0")], "gin.go"),
-        command: &["{folder}/service"],
+        command: "{folder}/service",
         ways: CALLS,
     },
     Framework {
         name: "echo",
         from: Go(&[("github.com/labstack/echo/v4", "v4.16.0")], "echo.go"),
-        command: &["{folder}/service"],
+        command: "{folder}/service",
         ways: CALLS,
     },
     Framework {
         name: "chi",
         from: Go(&[("github.com/go-chi/chi/v5", "v5.5.0")], "chi.go"),
-        command: &["{folder}/service"],
+        command: "{folder}/service",
         ways: CALLS,
     },
     Framework {
@@ -243,19 +162,19 @@ const FRAMEWORKS: &[Framework] = &[
             &[("github.com/gofiber/fiber/v2", "v2.52.15"), ("github.com/valyala/fasthttp", "v1.51.0")],
             "fiber.go",
         ),
-        command: &["{folder}/service"],
+        command: "{folder}/service",
         ways: CALLS,
     },
     Framework {
         name: "Spring Boot, Tomcat, HttpURLConnection",
         from: Maven(SPRING, TOMCAT, "Tomcat"),
-        command: &["java", "-cp", CLASSES, "service.Tomcat", "simple"],
+        command: "java -cp {folder}/classes:{folder}/lib/* service.Tomcat simple",
         ways: CALLS,
     },
     Framework {
         name: "Spring Boot, Tomcat, HttpClient",
         from: Maven(SPRING, TOMCAT, "Tomcat"),
-        command: &["java", "-cp", CLASSES, "service.Tomcat", "default"],
+        command: "java -cp {folder}/classes:{folder}/lib/* service.Tomcat default",
         ways: CALLS,
     },
     Framework {
@@ -268,7 +187,7 @@ const FRAMEWORKS: &[Framework] = &[
             ],
             "WebFlux",
         ),
-        command: &["java", "-cp", CLASSES, "service.WebFlux"],
+        command: "java -cp {folder}/classes:{folder}/lib/* service.WebFlux",
         ways: CALLS,
     },
     Framework {
@@ -278,37 +197,37 @@ const FRAMEWORKS: &[Framework] = &[
             &["io.vertx:vertx-web", "io.vertx:vertx-web-client"],
             "VertxService",
         ),
-        command: &["java", "-cp", CLASSES, "service.VertxService"],
+        command: "java -cp {folder}/classes:{folder}/lib/* service.VertxService",
         ways: CALLS,
     },
     Framework {
         name: "JDK server, HttpURLConnection",
         from: Jdk("Jdk"),
-        command: &["java", "-cp", CLASSES, "service.Jdk", "platform"],
+        command: "java -cp {folder}/classes:{folder}/lib/* service.Jdk platform",
         ways: CALLS,
     },
     Framework {
         name: "JDK server, HttpClient",
         from: Jdk("JdkClient"),
-        command: &["java", "-cp", CLASSES, "service.JdkClient"],
+        command: "java -cp {folder}/classes:{folder}/lib/* service.JdkClient",
         ways: CALLS,
     },
     Framework {
         name: "Puma",
         from: Debian("puma", "puma"),
-        command: &["puma", "--bind", "tcp://127.0.0.1:{port}", "--threads", "16:16", "config.ru"],
+        command: "puma --bind tcp://127.0.0.1:{port} --threads 16:16 config.ru",
         ways: CALLS,
     },
     Framework {
         name: "WEBrick",
         from: Debian("ruby", "ruby-webrick"),
-        command: &["ruby", "service.rb"],
+        command: "ruby service.rb",
         ways: CALLS,
     },
     Framework {
         name: "PHP's server",
         from: Debian("php", "php-cli"),
-        command: &["php", "-S", "127.0.0.1:{port}", "service.php"],
+        command: "php -S 127.0.0.1:{port} service.php",
         ways: &[("one", 1), ("sequence", 2)],
     },
 ];
@@ -316,7 +235,6 @@ const TOMCAT: &[&str] = &[
     "org.springframework.boot:spring-boot-starter-webmvc",
     "org.springframework.boot:spring-boot-starter-restclient",
 ];
-const CLASSES: &str = "{folder}/classes:{folder}/lib/*";
 const PYTHON: &str = "/usr/bin/python3";
 
 /// The folder of the services in this source tree.
@@ -347,9 +265,9 @@ fn install(framework: &Framework) -> Result<Service> {
         Npm(packages) => {
             registry::npm(&folder, packages)?;
             environment.push(("NODE_PATH", format!("{own}/node_modules")));
-            match framework.command[0] {
-                "node" => format!("{}, Node {}", packages[0].1, said("node", &["--version"])?),
-                _ => packages[0].1.to_owned(),
+            match framework.command.starts_with("node ") {
+                true => format!("{}, Node {}", packages[0].1, said("node", &["--version"])?),
+                false => packages[0].1.to_owned(),
             }
         }
         PyPi(packages) => {
@@ -379,10 +297,10 @@ fn install(framework: &Framework) -> Result<Service> {
             said("dpkg-query", &["--show", "--showformat=${Version}", package])?
         }
     };
-    let fill = |word: &&str| word.replace("{folder}", &own).replace("{python}", PYTHON);
+    let fill = |word: &str| word.replace("{folder}", &own).replace("{python}", PYTHON);
     Ok(Service {
         version,
-        command: framework.command.iter().map(fill).collect(),
+        command: framework.command.split(' ').map(fill).collect(),
         folder: apps(),
         environment,
         ways: framework.ways.to_vec(),

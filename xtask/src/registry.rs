@@ -93,7 +93,7 @@ pub(crate) fn maven(folder: &Path, bill: Package, artifacts: &[&str]) -> Result<
         .map(|artifact| format!("<dependency>{}</dependency>\n", coordinates(artifact)))
         .collect();
     let wanted = format!(
-        "<project xmlns=\"http://maven.apache.org/POM/4.0.0\"><modelVersion>4.0.0</modelVersion>\n{}\
+        "<project><modelVersion>4.0.0</modelVersion>\n{}\
          <version>1</version>\n<dependencyManagement><dependencies><dependency>{}<version>{}</version>\
          <type>pom</type><scope>import</scope></dependency></dependencies></dependencyManagement>\n\
          <dependencies>\n{}</dependencies></project>\n",

@@ -260,8 +260,8 @@ fn may_be_empty(path: &str) -> Result<PathBuf, std::convert::Infallible> {
 /// What `tracer config` does.
 #[derive(Clone, Debug, Subcommand)]
 pub enum ConfigCommand {
-    /// Check a configuration file: exit code 0, or 2 with all its errors. Only an error of the YAML syntax is told
-    /// alone: the text behind it cannot be read.
+    /// Check a configuration file: exit code 0, or 2 with its errors, 64 at most. An error of the YAML syntax, a key
+    /// that stands twice and an error by an alias are told alone.
     Check {
         /// The file.
         file: PathBuf,

@@ -94,7 +94,9 @@ pub(super) fn read(first: &Error, text: &str) -> String {
             }
         }
     }
-    lines(found)
+    let is_cut = found.len() == MOST;
+    let told = lines(found);
+    if is_cut { format!("{told}\nfurther errors are told once these are mended") } else { told }
 }
 
 /// The key of the mapping's entry in which a value stands: without the places in a list behind it.
@@ -113,11 +115,26 @@ fn leads(key: &str, other: &str) -> bool {
 
 /// Takes the entry of a key such as `select.include[0].port` away. Returns whether there was one.
 fn remove(tree: &mut serde_json::Value, key: &str) -> bool {
-    let pointer = format!("/{}", key.replace(['.', '['], "/").replace(']', ""));
-    let Some((above, name)) = pointer.rsplit_once('/') else { return false };
-    tree.pointer_mut(above)
-        .and_then(serde_json::Value::as_object_mut)
-        .is_some_and(|mapping| mapping.remove(name).is_some())
+    match tree {
+        serde_json::Value::Object(mapping) => {
+            // A name may have a dot in it.
+            let names = mapping.keys().filter(|name| leads(name, key));
+            let Some(name) = names.max_by_key(|name| name.len()).cloned() else { return false };
+            match key.get(name.len()..).map(|rest| rest.trim_start_matches('.')) {
+                Some("") => mapping.remove(&name).is_some(),
+                Some(rest) => mapping.get_mut(&name).is_some_and(|value| remove(value, rest)),
+                None => false,
+            }
+        }
+        serde_json::Value::Array(items) => {
+            let Some((index, rest)) = key.strip_prefix('[').and_then(|key| key.split_once(']')) else {
+                return false;
+            };
+            let item = index.parse::<usize>().ok().and_then(|index| items.get_mut(index));
+            item.is_some_and(|item| remove(item, rest.trim_start_matches('.')))
+        }
+        _ => false,
+    }
 }
 
 /// The error without what surrounds it.
@@ -417,6 +434,25 @@ mod tests {
             assert!(line.starts_with(expected), "{line}\n{error}");
         }
         assert_eq!(lines.len(), 9, "{error}");
+    }
+
+    #[test]
+    fn names_with_dots_hide_no_errors_and_more_than_can_be_told_are_said_to_be_there() {
+        let text = "resource_attributes: {host.name: [1]}\nexport: {headers: {x.y: {a: 1}}}\noutput: loud\n";
+        let told = error(text);
+        let lines: Vec<&str> = told.lines().collect();
+        for (line, expected) in lines.iter().zip([
+            "1:34: resource_attributes.host.name: ",
+            "2:25: export.headers.x.y: ",
+            "3:9: output: \"loud\" is not one of",
+        ]) {
+            assert!(line.starts_with(expected), "{told}");
+        }
+        assert_eq!(lines.len(), 3, "{told}");
+        let many: String = (0..1000).map(|number| format!("unknown{number}: 1\n")).collect();
+        let told = error(&many);
+        assert_eq!(told.lines().count(), 65);
+        assert!(told.ends_with("\nfurther errors are told once these are mended"), "{told}");
     }
 
     #[test]

@@ -46,6 +46,8 @@ pub(crate) struct Tasks {
     functions: FxHashMap<u64, Option<u32>>,
     /// By task, the connection of its last answer, and the beginning of the newest server request at that time.
     answers: FxHashMap<u64, (u64, u64)>,
+    /// The newest task of those whose answers were forgotten: older ones may have answered before.
+    forgotten: u64,
     /// The beginning of the newest server request.
     newest_ns: u64,
     /// The newest task that was seen.
@@ -122,7 +124,7 @@ impl Tasks {
     /// Functions that are remembered.
     const MOST_FUNCTIONS: usize = 4096;
     /// Tasks that are remembered.
-    const MOST_TASKS: usize = 16_384;
+    pub(crate) const MOST_TASKS: usize = 16_384;
     /// Client requests that wait, and for how long at most.
     const MOST_WAITING: usize = 4096;
     const LONGEST_NS: u64 = 60_000_000_000;
@@ -138,6 +140,7 @@ impl Tasks {
         self.answered = self.answered.saturating_add(1);
         if self.answers.len() >= Self::MOST_TASKS {
             self.answers.clear();
+            self.forgotten = self.newest_task;
         }
         let connection = request.key.connection;
         match self.answers.insert(task, (connection, self.newest_ns)) {
@@ -290,7 +293,7 @@ impl Strategy for Tasks {
 
     fn server_answered(&mut self, request: &ServerRequest, by: Unit) -> Vec<Attribution> {
         let task = if by.task & UNNUMBERED == 0 { by.task } else { 0 };
-        let has_answered = self.answers.contains_key(&task);
+        let has_answered = task <= self.forgotten || self.answers.contains_key(&task);
         if task != 0 {
             self.newest_task = self.newest_task.max(task);
             self.answers(request, task);

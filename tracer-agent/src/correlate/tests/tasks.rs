@@ -225,6 +225,27 @@ fn a_task_that_answers_several_requests_does_not_tell_for_which_one_it_awaits_an
 }
 
 #[test]
+fn a_task_whose_answers_were_forgotten_may_have_answered() {
+    let mut service = Service::new();
+    service.prove_awaited();
+    let (_, end) = service.connection();
+    let keeper = service.task();
+    let first = service.read_on(&end, 0);
+    service.finish(&first, keeper);
+    for _ in 0..Tasks::MOST_TASKS {
+        let (request, task) = (service.read(), service.task());
+        service.finish(&request, task);
+    }
+    let (next, other) = (service.read_on(&end, 100), service.read());
+    let job = service.task();
+    let call = service.call(job, &[keeper]);
+    service.finish(&next, keeper);
+    let second = service.task();
+    service.finish(&other, second);
+    assert_eq!(evidence(&service.link(&call)), None);
+}
+
+#[test]
 fn a_call_of_a_task_that_nobody_awaits_is_for_none_of_several() {
     let mut service = Service::new();
     let (one, other) = (service.read(), service.read());
