@@ -73,6 +73,12 @@ fn patterns(backend: u16) -> Vec<Pattern> {
         pattern("FastAPI, httpx, uvloop", &|| framework("fastapi uvloop"), 2, [1.0, 0.99]),
         // The endpoint's task is one of a group of anyio's.
         pattern("FastAPI, httpx, middleware", &|| framework("fastapi middleware"), 2, [1.0, 0.99]),
+        pattern(
+            "FastAPI, httpx, middleware, gather",
+            &|| framework("fastapi middleware-gather"),
+            2,
+            [1.0, 0.99],
+        ),
         pattern("FastAPI, endpoints in threads", &|| framework("fastapi threads"), 2, [1.0, 0.99]),
         pattern("Node, callbacks", &|| node("callbacks"), 2, [1.0, 0.95]),
         pattern("Node, promises", &|| node("promises"), 2, [1.0, 0.95]),

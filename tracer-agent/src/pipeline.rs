@@ -8,7 +8,7 @@ mod undecided;
 
 use rustc_hash::FxHashSet;
 use tracer_common::{
-    CapturePolicy, InjectionOutcome, KERNEL_COUNTERS, KernelCounter, TaskPlan, UNNUMBERED, UnconnectedRecord,
+    CapturePolicy, InjectionOutcome, KERNEL_COUNTERS, KernelCounter, TaskPlan, UnconnectedRecord,
     is_close_of_send,
 };
 
@@ -335,7 +335,9 @@ impl Pipeline {
                 self.connections.listens(&[process.port]);
             }
             Event::Task(task) => {
-                handler.stage.awaited.read(task.pid);
+                if handler.stage.awaited.read(task) {
+                    handler.out.feedback.find_tasks(task.pid, 0);
+                }
                 handler.stage.correlator.task(task);
             }
             Event::Run(run) => {
@@ -536,7 +538,7 @@ impl connection::ConnectionOutput for Handler<'_, '_> {
         let Unit { pid, tid, task, .. } = opened.unit;
         let looks_again = match opened.kind {
             ExchangeKind::Serve => self.stage.awaited.serves(pid),
-            ExchangeKind::Call => (task == 0 || task & UNNUMBERED != 0) && self.stage.awaited.calls(pid),
+            ExchangeKind::Call => task == 0 && self.stage.awaited.calls(pid),
             _ => false,
         };
         if looks_again {

@@ -14,6 +14,8 @@ use crate::{
 const SKIPPED: &[&str] = &[
     "a_chain_is_one_trace",
     "a_handler_that_sleeps",
+    "a_proxy_has_both_sides",
+    "a_proxy_that_cuts",
     "a_proxy_that_splices",
     "a_trace_is_kept_whole",
     "a_trace_that_another_header_tells",

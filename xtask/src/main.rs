@@ -168,7 +168,7 @@ fn test(flags: &TestFlags) -> Result<()> {
     // With headers it is the kernel programs that make the links.
     stage::run("links of calls with headers", || {
         let mut test = std::process::Command::new("cargo");
-        test.args(["test", "--workspace", "--test", "labelled"]);
+        test.args(["test", "--workspace", "--test", "labelled", "no_link"]);
         stage::command(test.env("TRACER_PROPAGATION", "headers"))
     })
 }

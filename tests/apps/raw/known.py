@@ -9,6 +9,7 @@ import signal
 import socket
 import struct
 import sys
+import time
 
 sys.dont_write_bytecode = True
 from harm import PORT, connect, errno, head, in_a_child, outcome, receive_now, ring_send  # noqa: E402
@@ -60,6 +61,8 @@ def disturbed(sock, peer, disturb):
     if child == 0:
         while open(f"/proc/{parent}/syscall").read().split()[0] != RECVFROM:
             os.sched_yield()
+        # It may sleep for the lock of the socket first.
+        time.sleep(0.05)
         disturb(parent)
         os._exit(0)
     peer.close()

@@ -2,6 +2,7 @@
 //! thread that is known only when it serves.
 
 use rustc_hash::FxHashMap;
+use tracer_common::{PythonTask, RUNTIME_PYTHON, TaskRecord, UNNUMBERED};
 
 use crate::{process::tasks::TaskProgram, task_runtime::TaskRuntime};
 
@@ -10,8 +11,8 @@ use crate::{process::tasks::TaskProgram, task_runtime::TaskRuntime};
 pub(super) struct AwaitedTasks {
     /// Server requests that each of these processes has read, since none of its tasks was read.
     served: FxHashMap<u32, u32>,
-    /// Client requests of processes that run Python, of which no task was read, or one without a number: threads of a pool
-    /// or members of a group may make them, and what makes these may be loaded only now.
+    /// Client requests of processes that run Python, of which no task was read, or one that the program has named: threads of
+    /// a pool or members of a group may make them, and what makes these may be loaded only now.
     called: FxHashMap<u32, u32>,
 }
 
@@ -76,12 +77,17 @@ impl AwaitedTasks {
         looks
     }
 
-    /// A task of the process was read.
+    /// A task was read. Returns whether to look again: if the program has named it, or one that awaits it, that may be a member
+    /// of a group whose class was not there before.
     #[inline]
-    pub(super) fn read(&mut self, pid: u32) {
+    pub(super) fn read(&mut self, task: &TaskRecord) -> bool {
         if !self.served.is_empty() {
-            self.served.remove(&pid);
+            self.served.remove(&task.pid);
         }
+        let is_named = |task: u64| task & UNNUMBERED != 0;
+        u64::from(task.runtime) == RUNTIME_PYTHON
+            && (is_named(task.task) || PythonTask::from_facts(task.facts).awaiters.into_iter().any(is_named))
+            && self.calls(task.pid)
     }
 }
 
@@ -123,8 +129,21 @@ mod tests {
         };
         awaited.set(7, Some(&program));
         awaited.fork(7, 8);
-        awaited.read(7);
+        let read = |awaited: &mut AwaitedTasks, task, awaiters| {
+            let facts = PythonTask { awaiters, function: 1 }.facts();
+            awaited.read(&TaskRecord {
+                runtime: RUNTIME_PYTHON as u8,
+                pid: 7,
+                task,
+                facts,
+                ..TaskRecord::default()
+            })
+        };
+        assert!(!read(&mut awaited, 20, [19, 18, 0, 0]), "all of them have numbers");
         assert!(!awaited.serves(7) && awaited.serves(8));
+        let named = UNNUMBERED | 0x7000;
+        assert!(read(&mut awaited, named, [0; 4]) && read(&mut awaited, 20, [named, 0, 0, 0]));
+        awaited.set(7, Some(&program));
         assert!(awaited.calls(7), "a thread of its own may work for a task");
         awaited.set(7, None);
         assert!(!awaited.calls(7));
