@@ -237,6 +237,7 @@ const KNOWN: &[Difference] = &[
     ("unreadable in part", r#""a part""#, &[(ANY, r#""EFAULT""#), ((6, 18), "0")]),
     // Python's name of EOPNOTSUPP.
     ("late ring", r#""all""#, &[(ANY, r#""ENOTSUP""#)]),
+    ("multiplexed", r#""attached""#, &[(ANY, r#""EALREADY""#)]),
     // The length of the inserted line.
     ("counted", "0", &[(ANY, "70")]),
 ];

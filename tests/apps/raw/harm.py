@@ -644,6 +644,24 @@ def inquired(blocking):
     return {**finish(sock), "results": results}
 
 
+SO_BUSY_POLL = 46
+
+
+def busy_polled(is_late):
+    """A receive that asks the network device for packets."""
+    options = [(socket.SOL_SOCKET, SO_BUSY_POLL, 200)]
+    sock = connect(False, options=[] if is_late else options)
+    results = []
+    for n in range(3):
+        if is_late and n == 1:
+            sock.setsockopt(*options[0])
+        # Nothing is there.
+        results.append(receive_now(sock, 10, 0))
+        sock.sendall(head(b"/ask/busy/%d" % n))
+        results.append(read_answer(sock) is not None)
+    return {**finish(sock), "results": results}
+
+
 def finish_keep(sock):
     sock.shutdown(socket.SHUT_WR)
     data = b""
@@ -1036,6 +1054,8 @@ def everything():
         version = 6 if is_ipv6 else 4
         results[f"unreachable by IPv{version}"] = unreachable(is_ipv6, False)
         results[f"late unreachable by IPv{version}"] = unreachable(is_ipv6, True)
+    results["busy polled"] = busy_polled(False)
+    results["late busy polled"] = busy_polled(True)
     results["smc"] = smc()
     results["ring"] = in_a_child(ring_zero_copy)
     results["ring of another thread"] = in_a_child(ring_of_another_thread)

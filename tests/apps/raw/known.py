@@ -2,6 +2,7 @@
 for the application"). Both ends of every connection are here."""
 
 import ctypes
+import fcntl
 import json
 import mmap
 import os
@@ -165,6 +166,29 @@ def late_ring():
     return None
 
 
+AF_KCM, KCMPROTO_CONNECTED, SIOCKCMATTACH = 41, 0, 0x89E0
+BPF_PROG_LOAD, BPF_PROG_TYPE_SOCKET_FILTER = 5, 1
+SYS_BPF = {"x86_64": 321, "aarch64": 280}[os.uname().machine]
+# return 0
+PROGRAM = struct.pack("=BBhi", 0xB7, 0, 0, 0) + struct.pack("=BBhi", 0x95, 0, 0, 0)
+
+
+def multiplexed():
+    """The socket is attached to a multiplexor of the kernel (KCM), with a program that finds messages."""
+    try:
+        multiplexor = socket.socket(AF_KCM, socket.SOCK_DGRAM, KCMPROTO_CONNECTED)
+    except OSError:
+        return None
+    sock, _peer = pair(False)
+    program = ctypes.create_string_buffer(PROGRAM, len(PROGRAM))
+    licence = ctypes.create_string_buffer(b"GPL")
+    load = struct.pack("=IIQQ", BPF_PROG_TYPE_SOCKET_FILTER, 2, ctypes.addressof(program), ctypes.addressof(licence))
+    descriptor = called(LIBC.syscall, SYS_BPF, BPF_PROG_LOAD, ctypes.create_string_buffer(load, 128), 128)
+    attach = struct.pack("=ii", sock.fileno(), descriptor)
+    attached = outcome(fcntl.ioctl, multiplexor, SIOCKCMATTACH, attach)
+    return "attached" if attached == len(attach) else attached
+
+
 SIOCOUTQ, TCP_INFO_BYTES_SENT = 0x5411, 200
 
 
@@ -194,6 +218,7 @@ def everything():
     results["unreadable, long"] = unreadable(0, 1 << 20)
     results["unreadable in part"] = unreadable(40 * PAGE, 41 * PAGE)
     results["late ring"] = in_a_child(late_ring)
+    results["multiplexed"] = multiplexed()
     results["counted"] = counted()
     return results
 
