@@ -187,7 +187,7 @@ var workInContext = map[string]func(context.Context, string){"nested-in": nested
 func main() {
 	work := map[string]func(string){
 		"goroutines": sequence, "fan-out": fanOut, "limits": limits, "semaphore": semaphore, "nested": nested,
-		"workers": workers, "lazy": lazy, "after": after, "timer": timer,
+		"workers": workers, "lazy": lazy, "after": after, "timer": timer, "overwritten": overwritten,
 	}[os.Args[1]]
 	workIn := workInContext[os.Args[1]]
 	if os.Args[1] == "workers" || os.Args[1] == "workers-in" {

@@ -3,6 +3,7 @@ const cluster = require('node:cluster');
 const dns = require('node:dns');
 const fs = require('node:fs');
 const http = require('node:http');
+const net = require('node:net');
 const threads = require('node:worker_threads');
 
 const [way] = process.argv.slice(2);
@@ -78,6 +79,20 @@ const called = (number) => {
   }
   return new Promise((done) => { waiting.set(number, done); worker.postMessage(number); });
 };
+
+// What tells the running callback is wrong while a call is written.
+const nonsense = [NaN, -5, 1e300, 2 ** 53, Infinity, 0.5];
+const overwritten = (path) => new Promise((done) => {
+  const { async_id_fields: ids } = require('internal/test/binding').internalBinding('async_wrap');
+  const [host, port] = process.env.BACKEND.split(':');
+  const socket = net.connect(port, host, () => {
+    const kept = ids.slice();
+    ids[0] = ids[1] = nonsense[Math.floor(Math.random() * nonsense.length)];
+    socket.write(`GET ${path} HTTP/1.1\r\nHost: backend\r\nConnection: close\r\n\r\n`);
+    ids.set(kept);
+    socket.resume().on('close', done);
+  });
+});
 
 const ways = {
   callbacks: (number, done) => get(`/c/${number}/0`, () => setTimeout(get, 1, `/c/${number}/1`, done)),
@@ -162,6 +177,11 @@ const ways = {
   },
   'load-timer': loaded('timer'),
   'load-tick': loaded('tick'),
+  overwritten: async (number, done) => {
+    await overwritten(`/c/${number}/0`);
+    await overwritten(`/c/${number}/1`);
+    done();
+  },
   threads: (number, done) => called(number).then(done),
   cluster: (number, done) => ways.callbacks(number, done),
 };
