@@ -89,6 +89,19 @@ impl Program {
         )
     }
 
+    /// As [`Self::nginx_before`], with its own records of requests overwritten while it sends upstream requests.
+    pub fn nginx_overwritten(backend: u16) -> Self {
+        let port = free_port();
+        let upstream = format!("upstream backend {{ server 127.0.0.1:{backend}; keepalive 16; }}");
+        let server = "location / { rewrite ^/r/(.*)$ /c/$1/0 break; proxy_pass http://backend; \
+                      proxy_http_version 1.1; proxy_set_header Connection ''; }";
+        Self::start("nginx", port, |folder| {
+            let mut command = nginx_command("nginx", folder, port, &upstream, server);
+            command.env("LD_PRELOAD", env!("TRACER_TEST_NGINX"));
+            command
+        })
+    }
+
     /// The backend that the services of `tests/apps/labelled` call, on this address.
     pub fn backend_on(host: &str) -> Self {
         let port = free_port();

@@ -127,6 +127,8 @@ fn patterns(backend: u16) -> Vec<Pattern> {
         pattern("Go, overwritten", &|| go("overwritten"), 2, [0.0, 0.0]),
         pattern("Go, timer", &|| go("timer"), 2, [1.0, 0.48]),
         pattern("nginx, connections kept", &|| Program::nginx_before(backend), 1, [1.0, 1.0]),
+        // What tells the request is nonsense.
+        pattern("nginx, overwritten", &|| Program::nginx_overwritten(backend), 1, [0.0, 0.0]),
         pattern(
             "nginx, prefix replaced",
             &|| nginx("location /r/ { proxy_pass http://backend/c/; KEPT }"),
