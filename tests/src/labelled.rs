@@ -39,7 +39,7 @@ const fn phase(at_once: u32, count: u32, first: u32, learns: bool, keeps: bool) 
 }
 
 /// How many numbers of requests belong to one service.
-const RANGE: u32 = 10_000;
+const RANGE: u32 = 1_000_000;
 
 /// From the fourth on, the way that changes is another.
 pub const PHASES: [Phase; 5] = [

@@ -4,7 +4,7 @@
 //! The proxies rewrite the path, so that no link can be made by comparing the paths of server and client request.
 
 use tracer_tests::{
-    labelled::{PHASES, Service, measure},
+    labelled::{PHASES, Phase, Service, measure},
     namespace::in_pid_namespace,
     programs::{Program, go_service},
 };
@@ -230,6 +230,36 @@ fn no_link_is_wrong_and_all_that_can_be_known_are_made() {
     let backend = Program::backend_on("127.0.0.1");
     let patterns = patterns(backend.port);
     compare_all(&backend, &patterns);
+}
+
+/// Programs that move and free what is read, and workers that end: each by itself, with so many requests
+/// (`TRACER_REQUESTS`).
+#[test]
+fn many_requests_of_programs_that_move_what_is_read_are_linked_right() {
+    let requests = std::env::var("TRACER_REQUESTS").map_or(800, |text| text.parse().expect("a number"));
+    let backend = Program::backend_on("127.0.0.1");
+    let address = format!("127.0.0.1:{}", backend.port);
+    let go_program = go_service("service", &[]);
+    let ways: [(&str, &[&str], &str, f64); 4] = [
+        ("Go", &[&go_program], "garbage", 0.97),
+        ("Node", &["node", "--expose-gc", "service.js"], "garbage", 0.95),
+        ("asyncio", &["/usr/bin/python3", "service.py"], "loop, garbage", 0.99),
+        ("processes that end", &["/usr/bin/python3", "service.py"], "restarted", 0.97),
+    ];
+    for (name, command, way, recall) in ways {
+        let service =
+            Service { name: name.to_owned(), program: Program::of_way(command, way, &address), calls: 2 };
+        let learning = Phase { at_once: 8, count: 400, first: 0, learns: true, keeps: false };
+        let phases = [learning, Phase { count: requests, first: 1000, learns: false, ..learning }];
+        let (agent, found) = measure(&backend, &[&service], &phases);
+        agent.stop();
+        for found in &found[0] {
+            println!("{name}: {} calls, {:?}, {} right", found.calls, found.links, found.right);
+            assert!(found.wrong.is_empty(), "{name}: {:?}", found.wrong);
+        }
+        let reached = found[0][1].recall();
+        assert!(reached >= recall, "{name}: recall {reached:.3}");
+    }
 }
 
 /// A container's processes have other numbers inside than outside.

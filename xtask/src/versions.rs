@@ -81,7 +81,8 @@ fn labelled(version: String, program: Vec<String>, ways: Vec<Way>) -> Service {
 
 fn go(version: &str) -> Result<Service> {
     let folder = frameworks::folder(&format!("go {version}"));
-    let files = ["service.go", "after.go", "overwritten.go", "goroutine_amd64.s", "goroutine_arm64.s"].map(|name| stage::root().join("tests/apps/labelled").join(name));
+    let files = ["service.go", "after.go", "overwritten.go", "goroutine_amd64.s", "goroutine_arm64.s"]
+        .map(|name| stage::root().join("tests/apps/labelled").join(name));
     registry::go(&folder, &format!("go{version}"), &files.each_ref().map(PathBuf::as_path), &[])?;
     let program = folder.join("service").display().to_string();
     let told = frameworks::said("go", &["version", &program])?;

@@ -5,9 +5,11 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"math/rand"
 	"net/http"
 	"os"
 	"path"
+	"runtime/debug"
 	"sync"
 	"time"
 )
@@ -154,6 +156,33 @@ func workersIn(ctx context.Context, number string) {
 	}
 }
 
+// A stack of so many KiB.
+func deep(size int) int {
+	var frame [1024]byte
+	if size == 0 {
+		return len(frame)
+	}
+	frame[size%len(frame)] = byte(size)
+	return deep(size-1) + int(frame[0])
+}
+
+var kept [64][]byte
+
+// Stacks that grow and move between two calls, and memory that is collected all the time.
+func garbage(number string) {
+	call(number, 0)
+	size := rand.Intn(200)
+	deep(size)
+	kept[size%len(kept)] = make([]byte, 1<<16)
+	done := make(chan struct{})
+	go func() {
+		deep(200 - size)
+		call(number, 1)
+		close(done)
+	}()
+	<-done
+}
+
 var once sync.Once
 
 // The first request starts the workers for all.
@@ -188,10 +217,14 @@ func main() {
 	work := map[string]func(string){
 		"goroutines": sequence, "fan-out": fanOut, "limits": limits, "semaphore": semaphore, "nested": nested,
 		"workers": workers, "lazy": lazy, "after": after, "timer": timer, "overwritten": overwritten,
+		"garbage": garbage,
 	}[os.Args[1]]
 	workIn := workInContext[os.Args[1]]
 	if os.Args[1] == "workers" || os.Args[1] == "workers-in" {
 		startWorkers()
+	}
+	if os.Args[1] == "garbage" {
+		debug.SetGCPercent(1)
 	}
 	http.HandleFunc("/r/", func(response http.ResponseWriter, request *http.Request) {
 		number := path.Base(request.URL.Path)

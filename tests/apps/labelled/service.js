@@ -182,6 +182,14 @@ const ways = {
     await overwritten(`/c/${number}/1`);
     done();
   },
+  // Node is started with `--expose-gc`.
+  garbage: async (number, done) => {
+    const kept = [...Array(1000)].map(() => ({ number }));
+    await got(`/c/${number}/0`);
+    if (number % 10 === 0) global.gc();
+    await got(`/c/${number}/${kept.length / 1000}`);
+    done();
+  },
   threads: (number, done) => called(number).then(done),
   cluster: (number, done) => ways.callbacks(number, done),
 };

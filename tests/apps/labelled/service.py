@@ -8,7 +8,9 @@ import collections
 import contextvars
 import ctypes
 import functools
+import gc
 import http.client
+import itertools
 import os
 import queue
 import select
@@ -333,6 +335,15 @@ async def overwritten(number):
     other.cancel()
 
 
+async def garbage(number):
+    """Tasks and what they hold come and go, and are collected."""
+    kept = [[object() for _ in range(200)] for _ in range(number % 7)]
+    kept.append(kept)
+    await asyncio.gather(*(call_in_loop(f"/c/{number}/{k}") for k in range(2)))
+    del kept
+    gc.collect(number % 3)
+
+
 async def late(number):
     await asyncio.sleep(0.003)
     await call_in_loop(f"/c/{number}/0")
@@ -341,6 +352,21 @@ async def late(number):
 async def read_in_loop(reader):
     head = await reader.readuntil(b"\r\n\r\n")
     return int(head.split()[1].rsplit(b"/", 1)[1])
+
+
+def restarted():
+    """Processes that end after some requests, and others in their place."""
+    def work():
+        for served, connection in enumerate(accepted(), 1):
+            serve(connection)
+            if served == 25:
+                os._exit(0)
+
+    for running in itertools.count():
+        if os.fork() == 0:
+            work()
+        if running >= WORKERS // 2:
+            os.wait()
 
 
 async def answer_in_loop(writer):
@@ -402,6 +428,7 @@ WAYS = {
     "after": lambda: threads(work=lambda number: None, afterwards=after),
     "pool": pool,
     "prefork": prefork,
+    "restarted": restarted,
     "hand-over": lambda: shared(helps=False, workers=3 * WORKERS),
     "helping": lambda: shared(helps=True, workers=WORKERS),
     "changing": lambda: shared(False, 3 * WORKERS, hands_over=lambda number: number % 10_000 >= CHANGE),
@@ -416,6 +443,7 @@ WAYS = {
     "loop, queue": of_loop(prepare=Queued),
     "loop, shared": of_loop(prepare=Shared),
     "loop, overwritten": of_loop(prepare=lambda: overwritten),
+    "loop, garbage": of_loop(prepare=lambda: garbage),
     "loop, thread": of_loop(prepare=lambda: in_thread),
     "loop, after": of_loop(prepare=lambda: nothing, afterwards=late),
     "loop, one task": lambda: asyncio.run(serve_by_one_task(batch=False)),
