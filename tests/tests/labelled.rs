@@ -26,6 +26,7 @@ fn patterns(backend: u16) -> Vec<Pattern> {
     let internal = |way| Program::of_way(&[&executable, "--expose-internals", "service.js"], way, &address);
     let go_program = go_service("service", &[]);
     let go = |way| Program::of_way(&[&go_program], way, &address);
+    let java = |threads, way| Program::of_jdk(threads, way, &address);
     let nginx = |server| Program::nginx_rewriting(backend, server);
     let only = std::env::var("TRACER_PATTERNS").unwrap_or_default();
     let pattern = |name: &'static str, program: &dyn Fn() -> Program, calls, recall| {
@@ -126,6 +127,11 @@ fn patterns(backend: u16) -> Vec<Pattern> {
         // The number of the caller's goroutine, or the end of its stack, is nonsense.
         pattern("Go, overwritten", &|| go("overwritten"), 2, [0.0, 0.0]),
         pattern("Go, timer", &|| go("timer"), 2, [1.0, 0.48]),
+        pattern("Java, threads", &|| java("platform", "sequence"), 2, [1.0, 1.0]),
+        pattern("Java, virtual threads", &|| java("virtual", "sequence"), 2, [1.0, 0.99]),
+        // Whose work a thread of a pool does, and who made a virtual thread, is not known.
+        pattern("Java, virtual threads, a pool calls", &|| java("virtual", "parallel"), 4, [1.0, 0.0]),
+        pattern("Java, virtual threads of virtual threads", &|| java("virtual", "children"), 4, [1.0, 0.0]),
         pattern("nginx, connections kept", &|| Program::nginx_before(backend), 1, [1.0, 1.0]),
         // What tells the request is nonsense.
         pattern("nginx, overwritten", &|| Program::nginx_overwritten(backend), 1, [0.0, 0.0]),
@@ -240,15 +246,16 @@ fn many_requests_of_programs_that_move_what_is_read_are_linked_right() {
     let backend = Program::backend_on("127.0.0.1");
     let address = format!("127.0.0.1:{}", backend.port);
     let go_program = go_service("service", &[]);
-    let ways: [(&str, &[&str], &str, f64); 4] = [
-        ("Go", &[&go_program], "garbage", 0.97),
-        ("Node", &["node", "--expose-gc", "service.js"], "garbage", 0.95),
-        ("asyncio", &["/usr/bin/python3", "service.py"], "loop, garbage", 0.99),
-        ("processes that end", &["/usr/bin/python3", "service.py"], "restarted", 0.97),
+    let of_way = |command: &[&str], way| Program::of_way(command, way, &address);
+    let programs: [(&str, &dyn Fn() -> Program, f64); 5] = [
+        ("Go", &|| of_way(&[&go_program], "garbage"), 0.9),
+        ("Java", &|| Program::of_jdk("virtual", "garbage", &address), 0.99),
+        ("Node", &|| of_way(&["node", "--expose-gc", "service.js"], "garbage"), 0.95),
+        ("asyncio", &|| of_way(&["/usr/bin/python3", "service.py"], "loop, garbage"), 0.99),
+        ("processes that end", &|| of_way(&["/usr/bin/python3", "service.py"], "restarted"), 0.97),
     ];
-    for (name, command, way, recall) in ways {
-        let service =
-            Service { name: name.to_owned(), program: Program::of_way(command, way, &address), calls: 2 };
+    for (name, program, recall) in programs {
+        let service = Service { name: name.to_owned(), program: program(), calls: 2 };
         let learning = Phase { at_once: 8, count: 400, first: 0, learns: true, keeps: false };
         let phases = [learning, Phase { count: requests, first: 1000, learns: false, ..learning }];
         let (agent, found) = measure(&backend, &[&service], &phases);

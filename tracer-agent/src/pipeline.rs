@@ -228,9 +228,13 @@ impl Pipeline {
             Input::Tasks { pid, tasks } => {
                 if let Some(instance) = self.stage.processes.instance(pid) {
                     let service = instance.resource.service_name.as_str();
-                    let program =
-                        instance.program.map(|digest| Program::new(digest ^ EVENT_LOOPS, Some(service)));
-                    self.stage.event_loops.insert(pid);
+                    // What threads of Java show holds whether it has virtual ones or not.
+                    let is_loop = tasks.runtime == TaskRuntime::Node;
+                    let mark = if is_loop { EVENT_LOOPS } else { 0 };
+                    let program = instance.program.map(|digest| Program::new(digest ^ mark, Some(service)));
+                    if is_loop {
+                        self.stage.event_loops.insert(pid);
+                    }
                     self.stage.correlator.tasks_found(pid, tasks.runtime, program);
                     out.feedback.task_plan(pid, tasks.plan.as_ref());
                 }

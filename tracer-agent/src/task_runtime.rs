@@ -16,4 +16,6 @@ pub enum TaskRuntime {
     Python,
     /// Callbacks of Node's event loop.
     Node,
+    /// Virtual threads of Java.
+    Java,
 }

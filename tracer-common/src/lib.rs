@@ -14,10 +14,10 @@ mod runtime;
 use core::mem::size_of;
 
 pub use self::runtime::{
-    GoPlan, GoTask, HAS_GROUP, IN_ATTRIBUTES, NodePlan, PLAN_WORDS, PythonLayout, PythonPlan, PythonTask,
-    PythonWorker, RUN_ALONE, RUN_CHECKS, RUN_CLIENT_REQUEST, RUN_CLIENT_RESPONSE, RUN_OTHER,
-    RUN_SERVER_REQUEST, RUN_SERVER_RESPONSE, RUNTIME_GO, RUNTIME_NGINX, RUNTIME_NODE, RUNTIME_PYTHON,
-    RunRecord, STACK_WORDS, TASK_FACTS, TaskPlan, TaskRecord, UNNUMBERED,
+    GoPlan, GoTask, HAS_GROUP, IN_ATTRIBUTES, JavaPlan, NodePlan, PLAN_WORDS, PythonLayout, PythonPlan,
+    PythonTask, PythonWorker, RUN_ALONE, RUN_CHECKS, RUN_CLIENT_REQUEST, RUN_CLIENT_RESPONSE, RUN_OTHER,
+    RUN_SERVER_REQUEST, RUN_SERVER_RESPONSE, RUNTIME_GO, RUNTIME_JAVA, RUNTIME_NGINX, RUNTIME_NODE,
+    RUNTIME_PYTHON, RunRecord, STACK_WORDS, TASK_FACTS, TaskPlan, TaskRecord, UNNUMBERED, VIRTUAL_THREAD,
 };
 
 /// Bytes that are copied after a change of direction, before the capture policy is known.
@@ -582,6 +582,8 @@ pub const EVIDENCE_GOROUTINE: u8 = 5;
 pub const EVIDENCE_REQUEST_STRUCTURE: u8 = 6;
 /// See [`EVIDENCE_NONE`]: it carries the context that Go made for this server request.
 pub const EVIDENCE_CONTEXT: u8 = 7;
+/// See [`EVIDENCE_NONE`]: the virtual thread that sends it had read this server request.
+pub const EVIDENCE_VIRTUAL_THREAD: u8 = 8;
 
 /// The rule by which the kernel programs attribute the client requests of a process: none of them has a parent.
 pub const PROFILE_NONE: u8 = 0;
@@ -597,7 +599,8 @@ pub const PROFILE_SOLE_OWN: u8 = 4;
 /// See [`PROFILE_NONE`]: deferred. The agent attributes client requests after they were sent; they get no header while
 /// a server request is open.
 pub const PROFILE_DEFERRED: u8 = 5;
-/// See [`PROFILE_NONE`]: the parent is the server request of the task (a goroutine, a client's connection of nginx);
+/// See [`PROFILE_NONE`]: the parent is the server request of the task (a goroutine, a virtual thread, a client's connection
+/// of nginx);
 /// without one, as [`PROFILE_DEFERRED`].
 pub const PROFILE_GOROUTINES: u8 = 6;
 

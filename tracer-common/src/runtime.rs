@@ -12,6 +12,9 @@ pub const RUNTIME_PYTHON: u64 = 3;
 /// See [`RUNTIME_GO`]: callbacks of Node's event loop, by a [`NodePlan`].
 pub const RUNTIME_NODE: u64 = 4;
 
+/// See [`RUNTIME_GO`]: virtual threads of Java, by a [`JavaPlan`].
+pub const RUNTIME_JAVA: u64 = 5;
+
 /// How the task that makes a system call is read in one process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TaskPlan {
@@ -23,7 +26,35 @@ pub enum TaskPlan {
     Python(PythonPlan),
     /// A program that Node runs.
     Node(NodePlan),
+    /// Java with virtual threads.
+    Java(JavaPlan),
 }
+
+/// How the virtual thread that makes a system call is read in a process that runs HotSpot: offsets of fields in its
+/// structures, bytes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[cfg_attr(feature = "zerocopy", derive(zerocopy::IntoBytes, zerocopy::Immutable))]
+#[repr(C)]
+pub struct JavaPlan {
+    /// `JavaThread::_osthread`.
+    pub os_thread: u32,
+    /// `OSThread::_pthread_id`.
+    pub pthread: u32,
+    /// `JavaThread::_threadObj`: a handle of the thread's own `java.lang.Thread`.
+    pub own: u32,
+    /// `JavaThread::_vthread`: a handle of the `java.lang.Thread` that runs on it.
+    pub running: u32,
+    /// `java.lang.Thread.tid`.
+    pub id: u32,
+    /// `java.lang.Thread.eetop`: the `JavaThread` of a thread that is not virtual.
+    pub native: u32,
+}
+
+const _: () = assert!(size_of::<JavaPlan>() <= PLAN_WORDS * 8);
+
+/// Mark of a task that is a virtual thread of Java: its number. The mark alone stands for a thread of which that could not
+/// be read.
+pub const VIRTUAL_THREAD: u64 = 1 << 61;
 
 /// How the goroutine that makes a system call is read in a process that runs a Go program: offsets of fields in Go's own
 /// structures, bytes, and two addresses.

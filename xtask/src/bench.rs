@@ -63,6 +63,7 @@ fn guest(flags: &Flags) -> Result<()> {
     let (kernel, ready, agent) = (flags.kernel, quote(&flags.ready), flags.agent.as_ref().unwrap_or(&usual));
     let work: Vec<String> = flags.work.iter().map(|word| quote(word)).collect();
     let program = build("tracer-bench", &[])?;
+    stage::command(Command::new(&program).arg("prepare"))?;
     vm::setup(&[kernel])?;
     let guest = Guest { kernel, icount: true, limit: Duration::from_mins(60), apart: false };
     let line = format!("{} guest /vm/result {} {ready} {}", quote(&program), quote(agent), work.join(" "));

@@ -309,8 +309,11 @@ fn install(framework: &Framework) -> Result<Service> {
 
 /// Compiles a class of `tests/apps/frameworks/java`, with what it needs.
 pub(crate) fn compile(folder: &Path, class: &str, flags: &[&str]) -> Result<()> {
-    let files = ["Calls", class].map(|name| apps().join("java").join(format!("{name}.java")));
-    registry::javac(folder, &files.each_ref().map(PathBuf::as_path), flags)
+    let mut names = vec!["Calls", "Jdk", class];
+    names.dedup();
+    let files: Vec<PathBuf> =
+        names.iter().map(|name| apps().join("java").join(format!("{name}.java"))).collect();
+    registry::javac(folder, &files.iter().map(PathBuf::as_path).collect::<Vec<_>>(), flags)
 }
 
 /// The version of a JDK.

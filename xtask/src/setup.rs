@@ -310,10 +310,12 @@ fn bpf_linker() -> Result<()> {
     Ok(())
 }
 
-/// Packages for Python that services have in them which tests trace: OpenTelemetry's SDK, and frameworks of asyncio.
+/// Packages for Python that services have in them which tests trace: OpenTelemetry's SDK, and frameworks of asyncio. And a
+/// JDK with virtual threads, which is one too.
 pub(crate) fn sdk() -> Result<()> {
     required("sdk", "python-sdk")?;
-    required("labelled", "python-async")
+    required("labelled", "python-async")?;
+    required("jdk", "jdk-21")
 }
 
 /// Installs the packages that an app of the tests requires.

@@ -569,6 +569,7 @@ impl Discovery {
         let unread = facts.tasks.as_ref().filter(|tasks| !tasks.is_read);
         match unread.map(|tasks| (tasks.runtime, tasks.is_awaited)) {
             Some((TaskRuntime::Node, _)) => self.tasks.ask(pid, Search::Node),
+            Some((TaskRuntime::Java, _)) => self.tasks.ask(pid, Search::Java),
             Some((TaskRuntime::Python, true)) => self.tasks.ask(pid, Search::StartingPython),
             _ => {}
         }

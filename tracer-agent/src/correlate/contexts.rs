@@ -3,7 +3,7 @@
 
 use tracer_common::{
     EVIDENCE_CONTEXT, EVIDENCE_GOROUTINE, EVIDENCE_PROXY, EVIDENCE_REQUEST_STRUCTURE, EVIDENCE_SOLE_REQUEST,
-    EVIDENCE_UNIT,
+    EVIDENCE_UNIT, EVIDENCE_VIRTUAL_THREAD,
 };
 
 use super::{
@@ -113,6 +113,7 @@ impl Contexts {
             EVIDENCE_PROXY => Evidence::Proxy,
             EVIDENCE_GOROUTINE => Evidence::Goroutine,
             EVIDENCE_CONTEXT => Evidence::Context,
+            EVIDENCE_VIRTUAL_THREAD => Evidence::VirtualThread,
             EVIDENCE_REQUEST_STRUCTURE => Evidence::RequestStructure,
             EVIDENCE_SOLE_REQUEST => Evidence::SoleRequest,
             _ => Evidence::ForwardedHeader,

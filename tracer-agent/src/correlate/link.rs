@@ -22,6 +22,8 @@ pub enum Evidence {
     Goroutine,
     /// It was sent for a goroutine that was made while this server request was open, by the one that works for it.
     GoroutineChild,
+    /// The virtual thread of Java that sent the client request was working for this server request.
+    VirtualThread,
     /// The asyncio task that sent the client request, or one that awaited it, answered this server request.
     Task,
     /// nginx keeps the client request with the connection of this server request.
@@ -35,7 +37,7 @@ pub enum Evidence {
 }
 
 impl Evidence {
-    pub(super) const ALL: [Self; 12] = [
+    pub(super) const ALL: [Self; 13] = [
         Self::Header,
         Self::Wire,
         Self::ForwardedHeader,
@@ -43,6 +45,7 @@ impl Evidence {
         Self::Context,
         Self::Goroutine,
         Self::GoroutineChild,
+        Self::VirtualThread,
         Self::Task,
         Self::RequestStructure,
         Self::EventLoop,
@@ -60,6 +63,7 @@ impl Evidence {
             Self::Context => "context",
             Self::Goroutine => "goroutine",
             Self::GoroutineChild => "goroutine-child",
+            Self::VirtualThread => "virtual-thread",
             Self::Task => "task",
             Self::RequestStructure => "request-structure",
             Self::EventLoop => "event-loop",
@@ -75,7 +79,14 @@ impl Evidence {
 
     /// Whether it is the runtime's own word about this one call: it holds whatever else the process does.
     pub(super) const fn is_of_task(self) -> bool {
-        matches!(self, Self::Context | Self::Goroutine | Self::GoroutineChild | Self::RequestStructure)
+        matches!(
+            self,
+            Self::Context
+                | Self::Goroutine
+                | Self::GoroutineChild
+                | Self::VirtualThread
+                | Self::RequestStructure
+        )
     }
 
     /// Whether the parent is a span of another process.

@@ -100,7 +100,8 @@ impl Process {
 
     /// How its tasks are read is known from now on; what it has in flight stays.
     pub(super) fn set_runtime(&mut self, runtime: TaskRuntime) {
-        self.strategy = choose::for_runtime(runtime);
+        let earlier = std::mem::replace(&mut self.strategy, choose::for_program(""));
+        self.strategy = choose::from_now_on(runtime, earlier);
         self.shown = None;
     }
 

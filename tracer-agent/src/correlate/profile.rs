@@ -20,6 +20,11 @@ pub enum Profile {
         /// Server requests whose goroutine was read.
         requests: u32,
     },
+    /// Each virtual thread of Java works on the server request that it read.
+    VirtualThreads {
+        /// Server requests that a virtual thread has read.
+        requests: u32,
+    },
     /// Each asyncio task works on the server requests that it answers, and so do those that it awaits.
     Tasks {
         /// Server requests that a task answered.
@@ -68,6 +73,7 @@ impl Profile {
         match self {
             Self::Threads { .. } | Self::Inherited { .. } => "threads",
             Self::Goroutines { .. } => "goroutines",
+            Self::VirtualThreads { .. } => "virtual-threads",
             Self::Tasks { .. } => "tasks",
             Self::EventLoop { .. } => "event-loop",
             Self::Proxy(_) => "proxy",
@@ -81,6 +87,7 @@ impl Profile {
             (Self::Threads { .. }, Self::Threads { .. })
             | (Self::Inherited { .. }, Self::Inherited { .. })
             | (Self::Goroutines { .. }, Self::Goroutines { .. })
+            | (Self::VirtualThreads { .. }, Self::VirtualThreads { .. })
             | (Self::Tasks { .. }, Self::Tasks { .. })
             | (Self::EventLoop { .. }, Self::EventLoop { .. })
             | (Self::Learning { .. }, Self::Learning { .. }) => true,
@@ -103,6 +110,7 @@ impl fmt::Display for Profile {
                 write!(f, "shown by other processes of the program, and {exchanges} overlapping exchanges")
             }
             Self::Goroutines { requests } => write!(f, "{requests} requests with their goroutine"),
+            Self::VirtualThreads { requests } => write!(f, "{requests} requests with their virtual thread"),
             Self::Tasks { requests } => write!(f, "{requests} requests that an asyncio task answered"),
             Self::EventLoop { answers } => write!(f, "{answers} overlapping responses"),
             Self::Proxy(name) => f.write_str(name),

@@ -232,7 +232,7 @@ impl Kernel {
         let counters =
             take(&mut ebpf, "COUNTERS").and_then(|map| PerCpuArray::try_from(map).map_err(load_error))?;
 
-        let tasks = TaskPlans::new(&mut ebpf)?;
+        let tasks = (!plan.switches.without_tasks).then(|| TaskPlans::new(&mut ebpf)).transpose()?;
         let mut propagation =
             plan.propagation.as_ref().map(|plan| Propagation::start(&mut ebpf, plan)).transpose()?;
         // The data hooks come last: nothing is missed between them and the rest.
@@ -269,7 +269,7 @@ impl Kernel {
             policies: Arc::new(policies),
             counters,
             has_pre_send,
-            tasks: Some(tasks),
+            tasks,
             sees_options,
             propagation,
         })

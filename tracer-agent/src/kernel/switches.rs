@@ -11,6 +11,8 @@ pub struct Switches {
     pub function_hooks: bool,
     /// The hook that shows a send before its bytes leave stays out, as before Linux 6.16.
     pub without_pre_send: bool,
+    /// No process's memory is read for the task that it runs.
+    pub without_tasks: bool,
     /// Capacity of the map of sockets that can get headers.
     pub sockets: Option<u32>,
 }

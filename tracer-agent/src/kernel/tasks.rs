@@ -8,7 +8,8 @@ use aya::{
 };
 use rustc_hash::FxHashMap;
 use tracer_common::{
-    PLAN_WORDS, RUNTIME_GO, RUNTIME_NGINX, RUNTIME_NODE, RUNTIME_PYTHON, SELECTION_WORDS, TaskPlan,
+    PLAN_WORDS, RUNTIME_GO, RUNTIME_JAVA, RUNTIME_NGINX, RUNTIME_NODE, RUNTIME_PYTHON, SELECTION_WORDS,
+    TaskPlan,
 };
 use zerocopy::IntoBytes;
 
@@ -60,7 +61,7 @@ impl TaskPlans {
             self.planned.set_bits(word, bit);
             match plan {
                 TaskPlan::Node(_) => self.followed.set_bits(word, bit),
-                TaskPlan::Go(_) | TaskPlan::Nginx | TaskPlan::Python(_) => {
+                TaskPlan::Go(_) | TaskPlan::Nginx | TaskPlan::Python(_) | TaskPlan::Java(_) => {
                     self.followed.clear_bits(word, bit)
                 }
             }
@@ -81,6 +82,7 @@ fn words(plan: &TaskPlan) -> [u64; PLAN_WORDS + 1] {
         TaskPlan::Nginx => (RUNTIME_NGINX, &[]),
         TaskPlan::Python(plan) => (RUNTIME_PYTHON, plan.as_bytes()),
         TaskPlan::Node(plan) => (RUNTIME_NODE, plan.as_bytes()),
+        TaskPlan::Java(plan) => (RUNTIME_JAVA, plan.as_bytes()),
     };
     let mut words = [0; PLAN_WORDS + 1];
     let [first, rest @ ..] = &mut words;

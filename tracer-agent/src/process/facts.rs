@@ -14,10 +14,11 @@ use std::{
 };
 
 use serde::{Deserialize, Serialize};
-use tracer_common::TaskPlan;
+use tracer_common::{JavaPlan, TaskPlan};
 
 use super::{
     executable, go,
+    java::{self, JavaError},
     memory::ProcessMemory,
     named_file::{self, Credentials},
     python,
@@ -254,6 +255,9 @@ impl Proc {
         if runtime(file_name(exe)) == Runtime::Node {
             return Some(TaskProgram::new(TaskRuntime::Node, String::new(), None));
         }
+        if file_name(exe) == "java" {
+            return Some(TaskProgram::new(TaskRuntime::Java, String::new(), None));
+        }
         let file = File::open(self.path(pid, "exe")).ok();
         let go = file.and_then(|file| go::read(&file, || self.base(pid)).ok().flatten());
         // A process that has just executed Python may show nothing of it yet.
@@ -266,26 +270,42 @@ impl Proc {
 
     /// What a process runs, if that is CPython. `thread` serves; 0 if none is known to.
     pub(super) fn python(&self, pid: u32, exe: &str, thread: u32) -> Option<TaskProgram> {
-        let mut maps = Vec::new();
-        File::open(self.path(pid, "maps")).ok()?.take(MAX_MAPS).read_to_end(&mut maps).ok()?;
-        let maps = String::from_utf8_lossy(&maps);
+        let maps = self.maps(pid)?;
         if !python::may_run(exe, &maps) {
             return None;
         }
-        let open = |mapping: &python::Mapping<'_>| {
-            let path = match mapping.path == exe {
-                true => self.path(pid, "exe"),
-                false => self.path(pid, "map_files").join(mapping.range),
-            };
-            // To open anything else may wait, or do something.
-            if !fs::metadata(&path)?.is_file() {
-                return Err(io::Error::other("no regular file"));
-            }
-            File::open(path)
-        };
+        let open = |mapping: &python::Mapping<'_>| self.open_mapped(pid, exe, mapping);
         let memory = self.memory(pid).ok()?;
         let thread = if thread == 0 { 0 } else { self.own_number(pid, thread).unwrap_or_default() };
         python::find(&python::Process { maps: &maps, open: &open, memory: &memory, executable: exe, thread })
+    }
+
+    /// What a process runs, if that is Java and its virtual threads can be read.
+    pub(super) fn java(&self, pid: u32, exe: &str) -> Result<JavaPlan, JavaError> {
+        let maps = self.maps(pid).ok_or(JavaError::NoMachine)?;
+        let open = |mapping: &python::Mapping<'_>| self.open_mapped(pid, exe, mapping);
+        let memory = self.memory(pid).map_err(|_| JavaError::NoMachine)?;
+        java::plan(&java::Process { maps: &maps, open: &open, memory: &memory })
+    }
+
+    /// What is mapped where in its memory (proc_pid_maps(5)).
+    fn maps(&self, pid: u32) -> Option<String> {
+        let mut maps = Vec::new();
+        File::open(self.path(pid, "maps")).ok()?.take(MAX_MAPS).read_to_end(&mut maps).ok()?;
+        Some(String::from_utf8_lossy(&maps).into_owned())
+    }
+
+    /// Opens a file that a process has mapped.
+    fn open_mapped(&self, pid: u32, exe: &str, mapping: &python::Mapping<'_>) -> io::Result<File> {
+        let path = match mapping.path == exe {
+            true => self.path(pid, "exe"),
+            false => self.path(pid, "map_files").join(mapping.range),
+        };
+        // To open anything else may wait, or do something.
+        if !fs::metadata(&path)?.is_file() {
+            return Err(io::Error::other("no regular file"));
+        }
+        File::open(path)
     }
 
     /// The number of a thread in its own PID namespace.

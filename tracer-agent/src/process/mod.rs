@@ -11,6 +11,7 @@ pub mod glob;
 pub mod go;
 pub mod holders;
 pub mod identity;
+mod java;
 #[expect(unsafe_code, reason = "between fork and exec only system calls are allowed")]
 pub mod launch;
 mod memory;

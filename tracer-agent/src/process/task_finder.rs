@@ -27,6 +27,8 @@ pub enum Search {
     /// Where Node keeps the ids of its callbacks: now, and a few times later, since a process that has just started has
     /// nothing to find.
     Node,
+    /// Where Java keeps its virtual threads: now, and a few times later, likewise.
+    Java,
 }
 
 impl Search {
@@ -34,7 +36,7 @@ impl Search {
     fn looks_ms(self) -> &'static [u64] {
         match self {
             Self::Python { .. } => &[0],
-            Self::StartingPython | Self::Node => {
+            Self::StartingPython | Self::Node | Self::Java => {
                 &[50, 200, 500, 1500, 4000, 10_000, 30_000, 120_000, 600_000]
             }
         }
@@ -49,6 +51,11 @@ impl Search {
                 let plan = plan.inspect_err(|why| tracing::debug!(pid, %why, "its event loop is not read"));
                 TaskProgram::new(TaskRuntime::Node, String::new(), plan.ok())
             }
+            Self::Java => {
+                let plan = proc.java(pid, &proc.exe(pid).ok()?.0).map(TaskPlan::Java);
+                let plan = plan.inspect_err(|why| tracing::debug!(pid, %why, "no virtual threads are read"));
+                TaskProgram::new(TaskRuntime::Java, String::new(), plan.ok())
+            }
         };
         found.is_read.then_some(found)
     }
@@ -59,6 +66,7 @@ pub fn task_program(proc: &Proc, pid: u32, exe: &str) -> Option<TaskProgram> {
     let told = proc.task_program(pid, exe)?;
     match told.runtime {
         TaskRuntime::Node => Some(Search::Node.look(proc, pid).unwrap_or(told)),
+        TaskRuntime::Java => Some(Search::Java.look(proc, pid).unwrap_or(told)),
         _ => Some(told),
     }
 }

@@ -64,6 +64,10 @@ impl TaskProgram {
                  programs."
                     .to_owned()
             }
+            (TaskRuntime::Java, true) => "It runs Java, and its virtual threads are read.".to_owned(),
+            (TaskRuntime::Java, false) => {
+                "It runs Java, and no virtual threads are read: each of its threads counts as one.".to_owned()
+            }
             (TaskRuntime::Nginx, _) => {
                 "It is nginx: the client of each upstream request is read from its request structure."
                     .to_owned()

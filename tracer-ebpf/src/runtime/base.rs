@@ -7,7 +7,8 @@ use aya_ebpf::{
     helpers::generated::{bpf_get_current_task_btf, bpf_probe_read_user, bpf_task_pt_regs},
 };
 use tracer_common::{
-    GoPlan, KernelCounter, Kind, NodePlan, PLAN_WORDS, PythonPlan, RECEIVE, SEND, TASK_FACTS, TaskRecord,
+    GoPlan, JavaPlan, KernelCounter, Kind, NodePlan, PLAN_WORDS, PythonPlan, RECEIVE, SEND, TASK_FACTS,
+    TaskRecord,
 };
 
 use crate::{
@@ -35,6 +36,12 @@ impl Plan {
     /// Of a Python program.
     #[inline(always)]
     pub(super) fn python(&self) -> *const PythonPlan {
+        (&raw const self.words).cast()
+    }
+
+    /// Of a Java program.
+    #[inline(always)]
+    pub(super) fn java(&self) -> *const JavaPlan {
         (&raw const self.words).cast()
     }
 

@@ -1,9 +1,10 @@
-//! The runtime's own task that makes a call: a goroutine, a request of nginx, an asyncio task, a callback of Node's event
-//! loop. It is read from the process's memory, where the agent has made a plan for the process. Each read is checked; what
+//! The runtime's own task that makes a call: a goroutine, a virtual thread, a request of nginx, an asyncio task, a callback
+//! of Node's event loop. It is read from the process's memory, where the agent has made a plan for the process. Each read is checked; what
 //! does not fit gives no task.
 
 mod base;
 mod go;
+mod java;
 mod nginx;
 mod node;
 mod python;
@@ -14,8 +15,8 @@ use aya_ebpf::{
     maps::{Array, HashMap},
 };
 use tracer_common::{
-    EVIDENCE_CONTEXT, EVIDENCE_GOROUTINE, EVIDENCE_REQUEST_STRUCTURE, RUN_OTHER, RUNTIME_GO, RUNTIME_NGINX,
-    RUNTIME_NODE, RUNTIME_PYTHON, SELECTION_WORDS,
+    EVIDENCE_CONTEXT, EVIDENCE_GOROUTINE, EVIDENCE_REQUEST_STRUCTURE, EVIDENCE_VIRTUAL_THREAD, RUN_OTHER,
+    RUNTIME_GO, RUNTIME_JAVA, RUNTIME_NGINX, RUNTIME_NODE, RUNTIME_PYTHON, SELECTION_WORDS, VIRTUAL_THREAD,
 };
 
 pub(crate) use self::base::Part;
@@ -69,6 +70,8 @@ pub(crate) fn evidence_of(task: u64) -> u64 {
         EVIDENCE_REQUEST_STRUCTURE
     } else if task & go::BY_CONTEXT != 0 {
         EVIDENCE_CONTEXT
+    } else if task & VIRTUAL_THREAD != 0 {
+        EVIDENCE_VIRTUAL_THREAD
     } else {
         EVIDENCE_GOROUTINE
     })
@@ -102,6 +105,7 @@ pub extern "C" fn tracer_received_task(how: u64, now: u64, connection: u64) -> u
         match plan.runtime {
             RUNTIME_GO if !is_client => go::received(&*plan.go(), registers, current, now),
             RUNTIME_NGINX if !is_client => nginx::client(registers),
+            RUNTIME_JAVA if !is_client => java::running(&*plan.java(), registers),
             _ => 0,
         }
     }
@@ -126,6 +130,7 @@ pub extern "C" fn tracer_sent_task(how: u64, now: u64, connection: u64) -> u64 {
             RUNTIME_GO => go::sent(&*plan.go(), registers, current, part, now),
             RUNTIME_NGINX if part == Part::ServerResponse => nginx::client(registers),
             RUNTIME_NGINX => nginx::sending_task(registers),
+            RUNTIME_JAVA => java::running(&*plan.java(), registers),
             _ => 0,
         }
     }
@@ -156,6 +161,7 @@ pub extern "C" fn tracer_sending_task(pid: u64, context: u64) -> u64 {
         match plan.runtime {
             RUNTIME_GO => go::sending_task(&*plan.go(), registers, context != 0),
             RUNTIME_NGINX if context == 0 => nginx::sending_task(registers),
+            RUNTIME_JAVA if context == 0 => java::sending_task(&*plan.java(), registers),
             _ => 0,
         }
     }

@@ -7,13 +7,17 @@ import java.net.URL;
 import java.util.concurrent.CompletableFuture;
 import java.util.concurrent.ExecutorService;
 import java.util.concurrent.Executors;
+import java.util.concurrent.ThreadLocalRandom;
 import java.util.function.IntConsumer;
 
 /** The calls of a request for /r/N: to /c/N/0, /c/N/1 and so on, in the way that the variable WAY names. */
 final class Calls {
     static final String WAY = System.getenv("WAY");
     static final int PORT = Integer.parseInt(System.getenv("PORT"));
-    private static final ExecutorService POOL = Executors.newFixedThreadPool(16);
+    private static final ExecutorService POOL =
+        WAY.equals("children") ? Jdk.threads("virtual") : Executors.newFixedThreadPool(16);
+
+    private static final byte[][] KEPT = new byte[16][];
 
     private Calls() {}
 
@@ -23,13 +27,16 @@ final class Calls {
 
     /** How many calls a request makes. */
     static int count() {
-        return WAY.equals("one") ? 1 : WAY.equals("sequence") ? 2 : 4;
+        return WAY.equals("one") ? 1 : WAY.equals("sequence") || WAY.equals("garbage") ? 2 : 4;
     }
 
-    /** Makes the calls by this function: in turn, or by threads of a pool. */
+    /** Makes the calls by this function: in turn, by threads of a pool, or each by a virtual thread of its own. */
     static void work(IntConsumer call) {
-        if (!WAY.equals("parallel")) {
+        if (count() < 4) {
             for (int k = 0; k < count(); k++) {
+                if (WAY.equals("garbage")) {
+                    KEPT[ThreadLocalRandom.current().nextInt(KEPT.length)] = new byte[1 << 18];
+                }
                 call.accept(k);
             }
             return;

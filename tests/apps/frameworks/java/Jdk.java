@@ -11,15 +11,19 @@ import java.util.concurrent.Executors;
 final class Jdk {
     private Jdk() {}
 
-    static ExecutorService threads(String kind) throws ReflectiveOperationException {
-        if (kind.equals("virtual")) {
+    static ExecutorService threads(String kind) {
+        if (!kind.equals("virtual")) {
+            return Executors.newFixedThreadPool(32);
+        }
+        try {
             // By its name, since older versions lack it.
             return (ExecutorService) Executors.class.getMethod("newVirtualThreadPerTaskExecutor").invoke(null);
+        } catch (ReflectiveOperationException error) {
+            throw new IllegalStateException(error);
         }
-        return Executors.newFixedThreadPool(32);
     }
 
-    public static void main(String[] arguments) throws IOException, ReflectiveOperationException {
+    public static void main(String[] arguments) throws IOException {
         HttpServer server =
             HttpServer.create(new InetSocketAddress(InetAddress.getLoopbackAddress(), Calls.PORT), 1024);
         server.setExecutor(threads(arguments[0]));

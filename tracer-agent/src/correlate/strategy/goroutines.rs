@@ -7,7 +7,7 @@
 use rustc_hash::{FxHashMap, FxHashSet};
 use tracer_common::{GoTask, PROFILE_GOROUTINES, RECEIVE, SEND, TaskRecord};
 
-use super::{Attribution, Attributions, ClientRequest, ServerRequest, Strategy};
+use super::{Attribution, Attributions, ClientRequest, ServerRequest, Strategy, its_request};
 use crate::{
     correlate::{
         link::Evidence,
@@ -93,26 +93,6 @@ impl Goroutines {
     const MOST_HELD: usize = 4096;
     const LONGEST_HELD_NS: u64 = 60_000_000_000;
 
-    /// The server request that a goroutine has read and that is in flight: of several on one connection the first,
-    /// since they are answered in order.
-    fn its_request(
-        task: u64,
-        at_ns: u64,
-        in_flight: &[ServerRequest],
-    ) -> Result<Option<&ServerRequest>, Doubt> {
-        let mut first: Option<&ServerRequest> = None;
-        for request in in_flight.iter().filter(|it| it.unit.task == task && it.start_ns <= at_ns) {
-            match first {
-                Some(other) if other.key.connection != request.key.connection => {
-                    return Err(Doubt::Interleaved);
-                }
-                Some(other) if other.key.offset < request.key.offset => {}
-                _ => first = Some(request),
-            }
-        }
-        Ok(first)
-    }
-
     /// Follows the goroutines above one to a server request.
     fn source(&self, client: &ClientRequest<'_>, in_flight: &[ServerRequest]) -> Source {
         let mut chain = [0; Self::LONGEST_CHAIN];
@@ -124,7 +104,7 @@ impl Goroutines {
             if task == 0 {
                 return Source::Unknown;
             }
-            if let Ok(Some(request)) = Self::its_request(task, client.start_ns, in_flight) {
+            if let Ok(Some(request)) = its_request(task, client.start_ns, in_flight) {
                 let Some(birth) = self.births.get(&request.key) else { return Source::Unknown };
                 let is_younger = |id: &u64| *id > birth.last_id || self.unused.was(*id, birth.time_ns);
                 let is_older = |id: &u64| {
@@ -311,7 +291,7 @@ impl Strategy for Goroutines {
         if task == 0 || self.doubt.is_some() {
             return Attributions::default();
         }
-        let own = match Self::its_request(task, client.start_ns, in_flight) {
+        let own = match its_request(task, client.start_ns, in_flight) {
             Ok(own) => own.map(|request| request.key),
             Err(doubt) => {
                 self.doubt = Some(doubt);
@@ -322,7 +302,7 @@ impl Strategy for Goroutines {
         let (serving, is_caller) = self.contexts.get(&task).copied().unwrap_or((0, true));
         let own = own.filter(|_| is_caller);
         let of_context = (serving != 0).then_some(serving).and_then(|serving| {
-            let its = Self::its_request(serving, client.start_ns, in_flight).ok()?;
+            let its = its_request(serving, client.start_ns, in_flight).ok()?;
             its.map(|request| request.key)
         });
         let this = match (own, of_context) {

@@ -15,6 +15,7 @@ pub(super) mod proxy;
 mod rewrites;
 pub(super) mod tasks;
 pub(super) mod threads;
+pub(super) mod virtual_threads;
 
 use std::fmt;
 
@@ -25,7 +26,7 @@ use crate::short_bytes::ShortBytes;
 use super::{
     link::Evidence,
     open::{AnswerOf, Key},
-    profile::Profile,
+    profile::{Doubt, Profile},
     programs::Shown,
     withheld::Withheld,
 };
@@ -81,6 +82,20 @@ impl ClientRequest<'_> {
     pub(super) fn begin_ns(&self) -> u64 {
         self.connect_ns.unwrap_or(self.start_ns)
     }
+}
+
+/// The server request that a task has read and that is in flight: of several on one connection the first, since they are
+/// answered in order.
+fn its_request(task: u64, at_ns: u64, in_flight: &[ServerRequest]) -> Result<Option<&ServerRequest>, Doubt> {
+    let mut first: Option<&ServerRequest> = None;
+    for request in in_flight.iter().filter(|it| it.unit.task == task && it.start_ns <= at_ns) {
+        match first {
+            Some(other) if other.key.connection != request.key.connection => return Err(Doubt::Interleaved),
+            Some(other) if other.key.offset < request.key.offset => {}
+            _ => first = Some(request),
+        }
+    }
+    Ok(first)
 }
 
 /// A client request was sent for a server request.

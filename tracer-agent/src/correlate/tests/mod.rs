@@ -13,6 +13,7 @@ mod self_instrumented;
 mod strategy;
 mod tasks;
 mod threads;
+mod virtual_threads;
 mod withheld;
 
 use std::sync::Arc;
