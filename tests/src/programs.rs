@@ -159,6 +159,14 @@ impl Program {
         Self::of_command(&[PYTHON, "frameworks.py", "{way}"], &folder, environment, way, backend)
     }
 
+    /// The same with greenlets of gevent.
+    pub fn of_greenlets(way: &str, backend: &str) -> Self {
+        let packages = root().join(".tools/python-async").display().to_string();
+        let environment = [("PYTHONPATH", packages.as_str()), ("PYTHONDONTWRITEBYTECODE", "1")];
+        let folder = root().join("tests/apps/labelled");
+        Self::of_command(&[PYTHON, "greenlets.py", "{way}"], &folder, environment, way, backend)
+    }
+
     /// The JDK's own server, whose handlers have threads of this kind (`platform`, `virtual`), on a JDK that has both.
     pub fn of_jdk(threads: &str, way: &str, backend: &str) -> Self {
         let classes = root().join("target/java");

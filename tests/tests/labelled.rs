@@ -26,6 +26,7 @@ fn patterns(backend: u16) -> Vec<Pattern> {
     let internal = |way| Program::of_way(&[&executable, "--expose-internals", "service.js"], way, &address);
     let go_program = go_service("service", &[]);
     let go = |way| Program::of_way(&[&go_program], way, &address);
+    let greenlets = |way| Program::of_greenlets(way, &address);
     let java = |threads, way| Program::of_jdk(threads, way, &address);
     let nginx = |server| Program::nginx_rewriting(backend, server);
     let only = std::env::var("TRACER_PATTERNS").unwrap_or_default();
@@ -82,6 +83,10 @@ fn patterns(backend: u16) -> Vec<Pattern> {
             [1.0, 0.99],
         ),
         pattern("FastAPI, endpoints in threads", &|| framework("fastapi threads"), 2, [1.0, 0.99]),
+        pattern("gevent", &|| greenlets("sequence"), 2, [1.0, 0.99]),
+        pattern("gevent, many frames", &|| greenlets("deep"), 2, [1.0, 0.99]),
+        // What made a greenlet is not known.
+        pattern("gevent, greenlets call", &|| greenlets("spawned"), 2, [0.9, 0.0]),
         pattern("Node, callbacks", &|| node("callbacks"), 2, [1.0, 0.95]),
         pattern("Node, promises", &|| node("promises"), 2, [1.0, 0.95]),
         pattern("Node, 8 calls at once", &|| node("fan-out"), 8, [1.0, 0.95]),

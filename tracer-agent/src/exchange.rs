@@ -5,7 +5,7 @@
 
 use std::{any::Any, borrow::Cow, fmt::Debug, sync::Arc};
 
-use tracer_common::{InjectionOutcome, RECEIVE, SEND};
+use tracer_common::{GREENLET, InjectionOutcome, RECEIVE, SEND};
 
 use crate::{
     endpoint::{Endpoint, PeerIdentity},
@@ -104,6 +104,16 @@ impl Unit {
     /// A thread of which no task is known.
     pub const fn thread(pid: u32, tid: u32) -> Self {
         Self { pid, tid, task: 0 }
+    }
+
+    /// Whether two are one thread, whatever tasks it ran, or one greenlet.
+    pub fn is_one_thread(self, other: Self) -> bool {
+        (self.pid, self.worker()) == (other.pid, other.worker())
+    }
+
+    /// Who works in the process: a greenlet, or else a thread.
+    pub fn worker(self) -> u64 {
+        if self.task & GREENLET != 0 { self.task } else { u64::from(self.tid) }
     }
 }
 

@@ -14,6 +14,8 @@ pub enum TaskRuntime {
     Nginx,
     /// Tasks of CPython's asyncio.
     Python,
+    /// Greenlets of CPython, as gevent and eventlet have them.
+    Greenlets,
     /// Callbacks of Node's event loop.
     Node,
     /// Virtual threads of Java.

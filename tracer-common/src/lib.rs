@@ -14,10 +14,11 @@ mod runtime;
 use core::mem::size_of;
 
 pub use self::runtime::{
-    GoPlan, GoTask, HAS_GROUP, IN_ATTRIBUTES, JavaPlan, NodePlan, PLAN_WORDS, PythonLayout, PythonPlan,
-    PythonTask, PythonWorker, RUN_ALONE, RUN_CHECKS, RUN_CLIENT_REQUEST, RUN_CLIENT_RESPONSE, RUN_OTHER,
-    RUN_SERVER_REQUEST, RUN_SERVER_RESPONSE, RUNTIME_GO, RUNTIME_JAVA, RUNTIME_NGINX, RUNTIME_NODE,
-    RUNTIME_PYTHON, RunRecord, STACK_WORDS, TASK_FACTS, TaskPlan, TaskRecord, UNNUMBERED, VIRTUAL_THREAD,
+    GREENLET, GoPlan, GoTask, HAS_GROUP, IN_ATTRIBUTES, JavaPlan, NodePlan, PLAN_WORDS, PythonLayout,
+    PythonPlan, PythonTask, PythonWorker, RUN_ALONE, RUN_CHECKS, RUN_CLIENT_REQUEST, RUN_CLIENT_RESPONSE,
+    RUN_OTHER, RUN_SERVER_REQUEST, RUN_SERVER_RESPONSE, RUNTIME_GO, RUNTIME_GREENLETS, RUNTIME_JAVA,
+    RUNTIME_NGINX, RUNTIME_NODE, RUNTIME_PYTHON, RunRecord, STACK_WORDS, TASK_FACTS, TaskPlan, TaskRecord,
+    UNNUMBERED, VIRTUAL_THREAD,
 };
 
 /// Bytes that are copied after a change of direction, before the capture policy is known.

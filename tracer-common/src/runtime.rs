@@ -15,6 +15,9 @@ pub const RUNTIME_NODE: u64 = 4;
 /// See [`RUNTIME_GO`]: virtual threads of Java, by a [`JavaPlan`].
 pub const RUNTIME_JAVA: u64 = 5;
 
+/// See [`RUNTIME_GO`]: greenlets of CPython, by a [`PythonPlan`] of which only threads and layout count.
+pub const RUNTIME_GREENLETS: u64 = 6;
+
 /// How the task that makes a system call is read in one process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TaskPlan {
@@ -24,6 +27,8 @@ pub enum TaskPlan {
     Nginx,
     /// CPython with asyncio.
     Python(PythonPlan),
+    /// CPython with gevent or eventlet.
+    Greenlets(PythonPlan),
     /// A program that Node runs.
     Node(NodePlan),
     /// Java with virtual threads.
@@ -51,6 +56,9 @@ pub struct JavaPlan {
 }
 
 const _: () = assert!(size_of::<JavaPlan>() <= PLAN_WORDS * 8);
+
+/// Mark of a task that is a greenlet: an address that it has for itself as long as it lives.
+pub const GREENLET: u64 = 1 << 60;
 
 /// Mark of a task that is a virtual thread of Java: its number. The mark alone stands for a thread of which that could not
 /// be read.

@@ -442,7 +442,7 @@ impl Process {
             && client.connect_ns.is_none_or(|connect_ns| !idle_ns.contains(&connect_ns));
         // A thread that reads server requests may still be at its last one.
         let is_free = || {
-            (only.unit.pid, only.unit.tid) == (client.unit.pid, client.unit.tid)
+            only.unit.is_one_thread(client.unit)
                 || !self.strategy.reads_requests(client.unit)
                 || self.background.is_known()
         };

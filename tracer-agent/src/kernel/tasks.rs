@@ -8,8 +8,8 @@ use aya::{
 };
 use rustc_hash::FxHashMap;
 use tracer_common::{
-    PLAN_WORDS, RUNTIME_GO, RUNTIME_JAVA, RUNTIME_NGINX, RUNTIME_NODE, RUNTIME_PYTHON, SELECTION_WORDS,
-    TaskPlan,
+    PLAN_WORDS, RUNTIME_GO, RUNTIME_GREENLETS, RUNTIME_JAVA, RUNTIME_NGINX, RUNTIME_NODE, RUNTIME_PYTHON,
+    SELECTION_WORDS, TaskPlan,
 };
 use zerocopy::IntoBytes;
 
@@ -61,9 +61,11 @@ impl TaskPlans {
             self.planned.set_bits(word, bit);
             match plan {
                 TaskPlan::Node(_) => self.followed.set_bits(word, bit),
-                TaskPlan::Go(_) | TaskPlan::Nginx | TaskPlan::Python(_) | TaskPlan::Java(_) => {
-                    self.followed.clear_bits(word, bit)
-                }
+                TaskPlan::Go(_)
+                | TaskPlan::Nginx
+                | TaskPlan::Python(_)
+                | TaskPlan::Greenlets(_)
+                | TaskPlan::Java(_) => self.followed.clear_bits(word, bit),
             }
         }
     }
@@ -81,6 +83,7 @@ fn words(plan: &TaskPlan) -> [u64; PLAN_WORDS + 1] {
         TaskPlan::Go(plan) => (RUNTIME_GO, plan.as_bytes()),
         TaskPlan::Nginx => (RUNTIME_NGINX, &[]),
         TaskPlan::Python(plan) => (RUNTIME_PYTHON, plan.as_bytes()),
+        TaskPlan::Greenlets(plan) => (RUNTIME_GREENLETS, plan.as_bytes()),
         TaskPlan::Node(plan) => (RUNTIME_NODE, plan.as_bytes()),
         TaskPlan::Java(plan) => (RUNTIME_JAVA, plan.as_bytes()),
     };

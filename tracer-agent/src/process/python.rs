@@ -199,6 +199,10 @@ pub(super) fn find(process: &Process<'_>) -> Option<TaskProgram> {
     let (version, plan) = match interpreter(process)? {
         Ok(interpreter) => {
             let mut memory = Memory::of(process.memory);
+            if let Some(plan) = greenlets(&mut memory, &interpreter, process.thread) {
+                let plan = Some(TaskPlan::Greenlets(plan));
+                return Some(TaskProgram::new(TaskRuntime::Greenlets, interpreter.shown, plan));
+            }
             let plan = plan(&mut memory, &interpreter, process.thread);
             (interpreter.shown, plan)
         }
@@ -246,17 +250,47 @@ fn interpreter(process: &Process<'_>) -> Option<Result<Interpreter, String>> {
     })
 }
 
+/// What the interpreter keeps.
+struct State {
+    version: Version,
+    /// The dictionary of modules.
+    modules: u64,
+    /// See [`PythonPlan::threads`].
+    threads: [u64; 2],
+}
+
+impl State {
+    fn read(memory: &mut Memory<'_>, interpreter: &Interpreter, thread: u32) -> Option<Self> {
+        let version = match interpreter.version.minor {
+            13.. => Version::told(memory, interpreter)?,
+            _ => *interpreter.version,
+        };
+        let first = memory.pointer(interpreter.runtime.checked_add(version.interpreters)?)?;
+        let modules = memory.pointer(first.checked_add(version.modules)?)?;
+        let newest = memory.pointer(first.checked_add(version.threads)?)?;
+        let threads = threads(memory, &version, newest, thread)?;
+        Some(Self { version, modules, threads })
+    }
+}
+
+/// How its greenlets are read; none if it has imported no sockets of gevent or eventlet, or before Python 3.11.
+fn greenlets(memory: &mut Memory<'_>, interpreter: &Interpreter, thread: u32) -> Option<PythonPlan> {
+    /// Modules with the sockets that switch greenlets.
+    const SOCKETS: [&[u8]; 2] = [b"gevent._socket3", b"eventlet.greenio.base"];
+    let State { version, modules, threads } = State::read(memory, interpreter, thread)?;
+    let layout = version.plan;
+    let sockets = memory.look_up_all(&layout, modules, SOCKETS)?;
+    if layout.frames == 0 || sockets.iter().all(Option::is_none) {
+        return None;
+    }
+    let place = place(memory, &layout, threads[0]).unwrap_or_default();
+    Some(PythonPlan { threads, place, layout, ..PythonPlan::default() })
+}
+
 /// How its tasks are read; none if asyncio is not imported yet.
 fn plan(memory: &mut Memory<'_>, interpreter: &Interpreter, thread: u32) -> Option<PythonPlan> {
-    let version = match interpreter.version.minor {
-        13.. => Version::told(memory, interpreter)?,
-        _ => *interpreter.version,
-    };
+    let State { version, modules, threads } = State::read(memory, interpreter, thread)?;
     let layout = version.plan;
-    let first = memory.pointer(interpreter.runtime.checked_add(version.interpreters)?)?;
-    let modules = memory.pointer(first.checked_add(version.modules)?)?;
-    let newest = memory.pointer(first.checked_add(version.threads)?)?;
-    let threads = threads(memory, &version, newest, thread)?;
     let modules = memory.look_up_all(&layout, modules, MODULES)?;
     let [own, tasks, groups, threading, anyio] =
         modules.map(|module| memory.pointer(module?.checked_add(MODULE_GLOBALS)?));

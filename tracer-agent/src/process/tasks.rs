@@ -56,6 +56,9 @@ impl TaskProgram {
                 "It runs Python {version}, of which asyncio tasks are not read: its calls are linked as those of other \
                  programs."
             ),
+            (TaskRuntime::Greenlets, _) => {
+                format!("It runs Python {version} with greenlets, and these are read.")
+            }
             (TaskRuntime::Node, true) => {
                 "It is Node, and the callbacks of its event loop can be read.".to_owned()
             }

@@ -15,8 +15,9 @@ use aya_ebpf::{
     maps::{Array, HashMap},
 };
 use tracer_common::{
-    EVIDENCE_CONTEXT, EVIDENCE_GOROUTINE, EVIDENCE_REQUEST_STRUCTURE, EVIDENCE_VIRTUAL_THREAD, RUN_OTHER,
-    RUNTIME_GO, RUNTIME_JAVA, RUNTIME_NGINX, RUNTIME_NODE, RUNTIME_PYTHON, SELECTION_WORDS, VIRTUAL_THREAD,
+    EVIDENCE_CONTEXT, EVIDENCE_GOROUTINE, EVIDENCE_REQUEST_STRUCTURE, EVIDENCE_UNIT, EVIDENCE_VIRTUAL_THREAD,
+    GREENLET, RUN_OTHER, RUNTIME_GO, RUNTIME_GREENLETS, RUNTIME_JAVA, RUNTIME_NGINX, RUNTIME_NODE,
+    RUNTIME_PYTHON, SELECTION_WORDS, VIRTUAL_THREAD,
 };
 
 pub(crate) use self::base::Part;
@@ -70,6 +71,8 @@ pub(crate) fn evidence_of(task: u64) -> u64 {
         EVIDENCE_REQUEST_STRUCTURE
     } else if task & go::BY_CONTEXT != 0 {
         EVIDENCE_CONTEXT
+    } else if task & GREENLET != 0 {
+        EVIDENCE_UNIT
     } else if task & VIRTUAL_THREAD != 0 {
         EVIDENCE_VIRTUAL_THREAD
     } else {
@@ -105,6 +108,7 @@ pub extern "C" fn tracer_received_task(how: u64, now: u64, connection: u64) -> u
         match plan.runtime {
             RUNTIME_GO if !is_client => go::received(&*plan.go(), registers, current, now),
             RUNTIME_NGINX if !is_client => nginx::client(registers),
+            RUNTIME_GREENLETS if !is_client => python::greenlet(&*plan.python()),
             RUNTIME_JAVA if !is_client => java::running(&*plan.java(), registers),
             _ => 0,
         }
@@ -130,6 +134,7 @@ pub extern "C" fn tracer_sent_task(how: u64, now: u64, connection: u64) -> u64 {
             RUNTIME_GO => go::sent(&*plan.go(), registers, current, part, now),
             RUNTIME_NGINX if part == Part::ServerResponse => nginx::client(registers),
             RUNTIME_NGINX => nginx::sending_task(registers),
+            RUNTIME_GREENLETS => python::greenlet(&*plan.python()),
             RUNTIME_JAVA => java::running(&*plan.java(), registers),
             _ => 0,
         }
@@ -161,6 +166,7 @@ pub extern "C" fn tracer_sending_task(pid: u64, context: u64) -> u64 {
         match plan.runtime {
             RUNTIME_GO => go::sending_task(&*plan.go(), registers, context != 0),
             RUNTIME_NGINX if context == 0 => nginx::sending_task(registers),
+            RUNTIME_GREENLETS if context == 0 => python::greenlet(&*plan.python()),
             RUNTIME_JAVA if context == 0 => java::sending_task(&*plan.java(), registers),
             _ => 0,
         }

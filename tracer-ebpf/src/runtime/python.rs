@@ -16,7 +16,8 @@ use core::ffi::c_void;
 
 use aya_ebpf::helpers::generated::bpf_get_current_task_btf;
 use tracer_common::{
-    HAS_GROUP, IN_ATTRIBUTES, KernelCounter, PythonLayout, PythonPlan, PythonTask, RUNTIME_PYTHON, UNNUMBERED,
+    GREENLET, HAS_GROUP, IN_ATTRIBUTES, KernelCounter, PythonLayout, PythonPlan, PythonTask, RUNTIME_PYTHON,
+    UNNUMBERED,
 };
 
 use super::base::{Part, Plan, tell, word, words};
@@ -85,6 +86,27 @@ pub(super) unsafe fn task(plan: &Plan, current: Current, part: Part, now: u64) -
         tell(RUNTIME_PYTHON, current, part, now, number, PythonTask { awaiters, function }.facts());
         number
     }
+}
+
+/// The greenlet that makes the running call; 0 if it is not known. Each has chunks of frames of its own, and what switches
+/// greenlets keeps them with the thread state: the oldest chunk stays as long as the greenlet does.
+#[inline(always)]
+pub(super) unsafe fn greenlet(plan: &PythonPlan) -> u64 {
+    /// Chunks that a greenlet may have.
+    const MOST: u32 = 8;
+    // SAFETY: as in `thread`.
+    let thread = unsafe { thread(plan) };
+    if thread != 0 {
+        let mut frames = word(thread, plan.layout.frames.into());
+        for _ in 0..MOST {
+            match word(frames, 0) {
+                0 if frames != 0 => return GREENLET | frames,
+                before => frames = before,
+            }
+        }
+    }
+    count(KernelCounter::TaskUnread, 1);
+    0
 }
 
 /// The task that runs in this thread, and makes the call; 0 if there is none.

@@ -20,6 +20,7 @@ pub(crate) fn for_runtime(runtime: TaskRuntime) -> Box<dyn Strategy> {
         TaskRuntime::Go => Box::new(Goroutines::default()),
         TaskRuntime::Nginx => for_program("nginx"),
         TaskRuntime::Python => Box::new(Tasks::default()),
+        TaskRuntime::Greenlets => Box::new(Threads::of_greenlets()),
         TaskRuntime::Node => Box::new(EventLoop::default()),
         TaskRuntime::Java => Box::new(VirtualThreads::default()),
     }

@@ -1,7 +1,8 @@
-//! Threads that each work on the server request that they read, and on no other.
+//! Threads that each work on the server request that they read, and on no other. Greenlets are threads in this: a thread of
+//! the system runs many.
 
 use rustc_hash::FxHashMap;
-use tracer_common::PROFILE_THREADS;
+use tracer_common::{PROFILE_GOROUTINES, PROFILE_THREADS};
 
 use super::{Attribution, Attributions, ClientRequest, ServerRequest, Strategy};
 use crate::{
@@ -26,7 +27,9 @@ pub(crate) struct Threads {
     /// be shared again, also when nothing shows it.
     doubt: Option<Doubt>,
     /// Threads that have read requests.
-    readers: FxHashMap<u32, ReaderThread>,
+    readers: FxHashMap<u64, ReaderThread>,
+    /// The kernel programs read greenlets.
+    are_greenlets: bool,
     held: HeldClients,
 }
 
@@ -42,6 +45,11 @@ pub(crate) const ENOUGH: u32 = 32;
 const READERS: usize = 4096;
 
 impl Threads {
+    /// The threads of a process whose greenlets are read.
+    pub(crate) fn of_greenlets() -> Self {
+        Self { are_greenlets: true, ..Self::default() }
+    }
+
     /// Whether a client request of a thread is for the server request that the thread has in flight.
     fn are_units(&self) -> bool {
         self.doubt.is_none() && (self.is_inherited || self.confirmed >= ENOUGH)
@@ -67,9 +75,9 @@ impl Threads {
         if self.doubt.is_some() {
             return None;
         }
-        let reader = self.readers.get(&client.unit.tid);
+        let reader = self.readers.get(&client.unit.worker());
         let is_its = |request: &&mut ServerRequest| {
-            is_one_thread(request.unit, client.unit) && request.start_ns <= client.start_ns
+            request.unit.is_one_thread(client.unit) && request.start_ns <= client.start_ns
         };
         let mut its = in_flight.iter_mut().filter(is_its);
         let Some(found) = its.next() else {
@@ -91,7 +99,7 @@ impl Threads {
 
 impl Strategy for Threads {
     fn renewed(&self) -> Box<dyn Strategy> {
-        Box::new(Self::default())
+        Box::new(Self { are_greenlets: self.are_greenlets, ..Self::default() })
     }
 
     fn profile(&self) -> Profile {
@@ -135,32 +143,33 @@ impl Strategy for Threads {
     }
 
     fn kernel_rule(&self) -> Option<u8> {
-        self.are_units().then_some(PROFILE_THREADS)
+        let rule = if self.are_greenlets { PROFILE_GOROUTINES } else { PROFILE_THREADS };
+        self.are_units().then_some(rule)
     }
 
     fn reads_requests(&self, unit: Unit) -> bool {
-        self.readers.contains_key(&unit.tid)
+        self.readers.contains_key(&unit.worker())
     }
 
     fn server_opened(&mut self, request: &ServerRequest, others: &mut [ServerRequest]) {
-        let tid = request.unit.tid;
+        let reader = request.unit.worker();
         // An event loop may have any number of requests in flight: after a doubt they are not looked at.
         if self.doubt.is_none() {
-            for other in others.iter_mut().filter(|other| other.unit.tid == tid) {
+            for other in others.iter_mut().filter(|other| other.unit.worker() == reader) {
                 // Further requests of one connection are pipelined; those of another are the thread's choice.
                 other.is_interleaved |= other.key.connection != request.key.connection;
             }
         }
-        if self.readers.len() >= READERS && !self.readers.contains_key(&tid) {
+        if self.readers.len() >= READERS && !self.readers.contains_key(&reader) {
             self.readers.clear();
         }
-        self.readers.entry(tid).or_default().may_serve_unknown = false;
+        self.readers.entry(reader).or_default().may_serve_unknown = false;
     }
 
     fn server_closed(&mut self, request: &ServerRequest, answered_by: Option<Unit>) -> Vec<Attribution> {
         match answered_by {
             None => {}
-            Some(unit) if !is_one_thread(unit, request.unit) => self.doubt(Doubt::AnsweredElsewhere),
+            Some(unit) if !unit.is_one_thread(request.unit) => self.doubt(Doubt::AnsweredElsewhere),
             Some(_) if request.is_interleaved => self.doubt(Doubt::Interleaved),
             Some(_) if request.overlaps && request.has_called => {
                 self.confirmed = self.confirmed.saturating_add(1);
@@ -174,7 +183,7 @@ impl Strategy for Threads {
     }
 
     fn works_unseen(&mut self, unit: Unit) {
-        if let Some(reader) = self.readers.get_mut(&unit.tid) {
+        if let Some(reader) = self.readers.get_mut(&unit.worker()) {
             reader.may_serve_unknown = true;
         }
     }
@@ -226,9 +235,4 @@ impl HeldClients {
             |(client_request, (_, server_request))| Attribution { client_request, server_request, evidence };
         all.into_iter().map(attribution).collect()
     }
-}
-
-/// Whether two units are one thread, whatever tasks it ran.
-fn is_one_thread(one: Unit, other: Unit) -> bool {
-    (one.pid, one.tid) == (other.pid, other.tid)
 }

@@ -1,6 +1,6 @@
 //! When a thread is a unit of work.
 
-use tracer_common::PROFILE_THREADS;
+use tracer_common::{GREENLET, PROFILE_THREADS};
 
 use super::*;
 use crate::correlate::{programs::Shown, strategy::threads::ENOUGH};
@@ -302,4 +302,29 @@ fn what_an_earlier_agent_has_found_is_inherited_and_told_anew_only_when_it_is_sh
     world.close_by(&first, thread(77, 2));
     assert_eq!(world.correlator.take_shown().collect::<Vec<_>>(), [(77, Shown::Doubted)]);
     assert_eq!(profile(&world), Profile::Learning { exchanges: 0, needed: ENOUGH });
+}
+
+#[test]
+fn greenlets_of_one_thread_are_units_like_threads() {
+    let greenlet = |address: u64| Unit { task: GREENLET | address, ..thread(PID, PID) };
+    let (first, second) = (greenlet(0x7f00_0001_0000), greenlet(0x7f00_0002_0000));
+    let mut world = World::new();
+    world.correlator.tasks(PID, TaskRuntime::Greenlets, None);
+    let (one, two) = (world.connection(500).1, world.connection(501).1);
+    for offset in 0..u64::from(ENOUGH) {
+        let request = world.open(&one, first, offset, None);
+        world.work(&two, second, offset);
+        world.call(first);
+        world.close(&request);
+    }
+    let request = world.open(&one, first, 1000, None);
+    let other = world.open(&two, second, 1000, None);
+    let call = world.call(second);
+    let by_another = world.call(greenlet(0x7f00_0003_0000));
+    let other = world.close(&other);
+    // The address of a greenlet that has ended is another's: who answers has not read the request.
+    world.close_by(&request, greenlet(0x7f00_0003_0000));
+    assert_eq!(call.parent, Some((other.span_id, Evidence::Unit)));
+    assert_eq!(by_another.parent, None);
+    assert_eq!(profile(&world), Profile::Unknown(Doubt::AnsweredElsewhere));
 }
