@@ -66,10 +66,11 @@ pub fn replay(
     };
     pipeline.finish(now_ns, &mut out);
     sink.output.finish();
-    if format.is_for_people() {
-        let names = |pid| pipeline.service_name(pid);
-        let text = summary(&sink.summary, pipeline.ledger(), &names);
-        sink.output.write(&text);
+    let text = summary(&sink.summary, pipeline.ledger(), &|pid| pipeline.service_name(pid));
+    match format.is_for_people() {
+        true => sink.output.write(&text),
+        // A program reads the output.
+        false => eprint!("{text}"),
     }
     if !reader.unusable().is_empty() {
         eprintln!("tracer: {}: this version cannot use {}", path.display(), reader.unusable());

@@ -129,8 +129,8 @@ pub enum RecordingError {
     },
     /// It ends before its end: the agent was killed, or could not write on.
     #[error(
-        "{path} is cut at byte {offset} of its uncompressed content: the agent was killed, or could not write on; \
-         what was recorded before is complete"
+        "{path} is cut at byte {offset} of its uncompressed content: the agent was killed, or could not write on; {}",
+        if *offset == 0 { "nothing was recorded" } else { "all that was recorded before was replayed" }
     )]
     Cut {
         /// Which.
