@@ -447,9 +447,9 @@ impl Account {
             let unreported = count("exchanges.before_boundary") + count("exchanges.unparsed");
             let partly = missing[side].min(2 * (u64::from(connections) + unreported));
             let whole = missing[side] - partly;
+            // A small record finds room where a large one does not: one of the two is enough.
             let (least, most) = (
-                whole * (REQUEST_BYTES + RESPONSE_BYTES)
-                    + partly.saturating_sub(2 * unreported) * REQUEST_BYTES,
+                (whole + partly.saturating_sub(2 * unreported)) * REQUEST_BYTES.min(RESPONSE_BYTES),
                 (missing[side] + self.incomplete[side]) * (REQUEST_BYTES + RESPONSE_BYTES),
             );
             if !(least..=most).contains(&bytes) {

@@ -5,6 +5,7 @@ use std::{
     io::{Read, Write},
     net::{TcpListener, TcpStream},
     process::{Child, Command, Stdio},
+    sync::atomic::{AtomicBool, Ordering},
     thread,
     time::{Duration, Instant},
 };
@@ -198,6 +199,41 @@ fn a_ring_that_is_too_small_loses_nothing_in_silence_and_the_streams_heal() {
         account.check_explained(status, pids, CONNECTIONS)
     });
     assert!(account.missing.iter().all(|missing| missing.len() > 1_000), "the ring had room: {account}");
+}
+
+/// An agent that gets little time: what is lost is lost in the middle of exchanges, again and again.
+#[test]
+fn connections_heal_whatever_was_lost_of_them_and_nothing_is_linked_wrongly() {
+    const CONNECTIONS: u32 = 64;
+    let mut loaded = Loaded::start(CONNECTIONS as usize, "limits:\n  ring: 64KiB\n");
+    for _ in 0..3 {
+        loaded.receiver.hold();
+        let over = AtomicBool::new(false);
+        thread::scope(|scope| {
+            let (agent, over) = (&loaded.agent, &over);
+            scope.spawn(move || {
+                while !over.load(Ordering::Relaxed) {
+                    agent.signal(libc::SIGSTOP);
+                    thread::sleep(Duration::from_millis(20));
+                    agent.signal(libc::SIGCONT);
+                    thread::sleep(Duration::from_millis(3));
+                }
+            });
+            loaded.client.run(Pace::full_speed(requests() / 4)).expect("a response to each request");
+            over.store(true, Ordering::Relaxed);
+        });
+        loaded.receiver.release();
+        let slowly = Pace { rate: Some(300), ..Pace::full_speed(10 * CONNECTIONS) };
+        loaded.client.run(slowly).expect("a response to each request");
+        let sent = loaded.client.sent();
+        let is_whole = || loaded.receiver.account(sent).is_whole_from(sent - 4 * CONNECTIONS);
+        wait_until("the connections heal", is_whole);
+    }
+    let (pids, healed) = (loaded.pids(), loaded.client.sent() - 4 * CONNECTIONS);
+    loaded.end(|account, status| {
+        assert!(account.is_whole_from(healed), "{account}");
+        account.check_explained(status, pids, CONNECTIONS)
+    });
 }
 
 #[test]

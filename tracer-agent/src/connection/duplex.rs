@@ -86,6 +86,9 @@ impl Duplex {
     /// A segment as it came: it is next, or waits.
     pub(super) fn take(&mut self, direction: Direction, segment: Segment<&[u8]>, flow: &mut Flow<'_>) {
         let stream = &mut self.streams[direction.index()];
+        if !stream.is_started() {
+            flow.session.starts_at(direction, segment.offset);
+        }
         let segment = match stream.place(segment.offset, segment.length) {
             Placed::Seen(bytes) => {
                 flow.out.count(segment.unit.pid, Counter::BytesOverlapping, bytes);

@@ -316,6 +316,13 @@ impl Session {
         self.yields.push(Yield::Count(counter, 1));
     }
 
+    /// The first byte that was seen in a direction, of which others may have gone by unseen, is at this offset.
+    pub(super) fn starts_at(&mut self, direction: Direction, offset: u64) {
+        if let ProtocolState::Parsing { began, .. } = &mut self.state {
+            began[direction.index()] = offset.max(self.begins[direction.index()]);
+        }
+    }
+
     /// The next segment of a direction. `next` are the offsets at which the two streams stand.
     pub(super) fn deliver(
         &mut self,

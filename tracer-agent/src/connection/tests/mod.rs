@@ -614,3 +614,27 @@ fn a_connection_on_which_nothing_was_answered_yet_was_joined_within_a_request() 
     assert_eq!(driver.seen.targets(), []);
     assert_eq!(driver.seen.of(Counter::ExchangesBeforeBoundary), 1);
 }
+
+/// A client whose first exchanges went by unseen: whichever of its ends is seen first, each request has its place in the
+/// stream.
+#[test]
+fn a_connection_that_is_met_at_either_end_has_its_requests_where_they_are() {
+    let (request, response) = (ASK.len() as u32, ANSWER.len() as u32);
+    for begins_with_response in [true, false] {
+        let mut driver = Driver::new();
+        driver.open(1, OPEN_CLIENT);
+        for number in 40..45 {
+            if number > 40 || !begins_with_response {
+                driver.data(1, SEND, number * request, ASK, u64::from(2 * number) * MS);
+            }
+            driver.data(1, RECEIVE, number * response, ANSWER, u64::from(2 * number + 1) * MS);
+        }
+        let places: Vec<_> =
+            driver.seen.exchanges.iter().map(|(_, exchange)| exchange.request_offset).collect();
+        let last = u64::from(44 * request);
+        assert_eq!(places.last(), Some(&last), "{begins_with_response}: {places:?}");
+        assert!(
+            places.iter().all(|place| place % u64::from(request) == 0 && *place >= u64::from(40 * request))
+        );
+    }
+}
