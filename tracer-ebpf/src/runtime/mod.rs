@@ -14,7 +14,7 @@ use aya_ebpf::{
     maps::{Array, HashMap},
 };
 use tracer_common::{
-    EVIDENCE_CONTEXT, EVIDENCE_GOROUTINE, EVIDENCE_REQUEST_STRUCTURE, RUN_OTHER, RUNTIME_GO, RUNTIME_NGINX,
+    EVIDENCE_CONTEXT, EVIDENCE_GOROUTINE, EVIDENCE_REQUEST_STRUCTURE, RUN_CONNECT, RUN_OTHER, RUNTIME_GO, RUNTIME_NGINX,
     RUNTIME_NODE, RUNTIME_PYTHON, SELECTION_WORDS,
 };
 
@@ -129,6 +129,21 @@ pub extern "C" fn tracer_sent_task(how: u64, now: u64, connection: u64) -> u64 {
             _ => 0,
         }
     }
+}
+
+/// As [`tracer_sent_task`]: the event loop begins to establish a connection.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn tracer_connecting_task(now: u64, connection: u64) -> u64 {
+    let current = Current::any();
+    let Some(plan) = PLANS.get_ptr(current.pid()) else { return 0 };
+    // SAFETY: as in `tracer_received_task`.
+    unsafe {
+        if (*plan).runtime == RUNTIME_NODE {
+            node::run(&*(*plan).node(), current, RUN_CONNECT, true, now, connection);
+        }
+    }
+    0
 }
 
 /// As [`tracer_sent_task`]: an asyncio task. A loop reads what comes for its tasks.
