@@ -21,7 +21,7 @@ pub(super) struct Parsers {
     /// The connections, by the ids of their parsers.
     by_parser: FxHashMap<u64, u64>,
     distance: Distance,
-    /// Client requests by what has triggered them, which may turn out to be a parser; and the id of what has sent them.
+    /// Client requests by what may turn out to be the parser that has begun them; and before which id that was.
     waiting: BTreeMap<(u64, Node), u64>,
     /// The same, in the order in which they were sent; some are gone.
     order: VecDeque<(u64, Node)>,
@@ -143,16 +143,19 @@ impl Parsers {
 
     /// It may become known later for which request a client request was sent.
     pub(super) fn wait(&mut self, ids: AsyncIds, client_request: Node) {
-        if ids.execution == 0 || ids.trigger == 0 || self.by_parser.contains_key(&ids.trigger) {
-            return;
+        // What runs may be a parser, or what one has begun.
+        for (parser, begun) in [(ids.execution, ids.last + 1), (ids.trigger, ids.execution)] {
+            if ids.execution == 0 || parser == 0 || self.by_parser.contains_key(&parser) {
+                continue;
+            }
+            if self.order.len() >= Self::MOST
+                && let Some(oldest) = self.order.pop_front()
+            {
+                self.waiting.remove(&oldest);
+            }
+            self.waiting.insert((parser, client_request), begun);
+            self.order.push_back((parser, client_request));
         }
-        if self.order.len() >= Self::MOST
-            && let Some(oldest) = self.order.pop_front()
-        {
-            self.waiting.remove(&oldest);
-        }
-        self.waiting.insert((ids.trigger, client_request), ids.execution);
-        self.order.push_back((ids.trigger, client_request));
     }
 
     /// A response is sent on a connection, which has this id. Returns the client requests that turn out to be sent for
@@ -183,9 +186,9 @@ impl Parsers {
         for (at, _) in &its {
             self.waiting.remove(at);
         }
-        let found = |((_, client), execution): ((u64, Node), u64)| {
-            let is_known = !known.is_unknown(execution);
-            known.before(execution).filter(|_| is_known).map(|server| (client, server))
+        let found = |((_, client), begun): ((u64, Node), u64)| {
+            let is_known = !known.is_unknown(begun);
+            known.before(begun).filter(|_| is_known).map(|server| (client, server))
         };
         its.into_iter().filter_map(found).collect()
     }

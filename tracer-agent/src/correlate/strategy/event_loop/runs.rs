@@ -38,6 +38,8 @@ pub(super) struct Runs {
     /// Ids of connections themselves, and of their parsers: what has made them is over, but they are used again.
     owned: FxHashMap<u64, u64>,
     parsers: Parsers,
+    /// What connections are established for, by the id of the callback that will be told of it.
+    connecting: FxHashMap<u64, Node>,
     /// Records that cannot be true.
     unread: u32,
     /// How much there are of them.
@@ -49,6 +51,8 @@ impl Runs {
     const MOST_MARKS: usize = 16_384;
     /// Ids that are remembered.
     const MOST_OWNED: usize = 16_384;
+    /// Connections that are being established.
+    const MOST_CONNECTING: usize = 4096;
     /// What a record that cannot be true weighs against one that can, and when none is believed any more.
     const DOUBTFUL: u32 = 16;
     const TOO_DOUBTFUL: u32 = 256;
@@ -145,6 +149,11 @@ impl Runs {
     /// The request that a send was made for, or upon whose answer; none if that is not known.
     pub(super) fn sent(&mut self, record: &RunRecord, is_first: bool) -> Option<Node> {
         let ids = self.ids(record)?;
+        if let Some(node) = self.connecting.remove(&ids.execution).filter(|_| is_first) {
+            self.run = None;
+            self.own(ids.trigger, record.connection);
+            return Some(node);
+        }
         let begun = self.parsers.begun(ids);
         if self.is_in_run(record, is_first)
             && let Some((run, _)) = self.run
@@ -187,15 +196,25 @@ impl Runs {
         }
     }
 
-    /// A connection begins to be established. The callback that is told of its end has the last id: so it is known what has
-    /// made that.
+    /// A connection begins to be established. The callback that is told of the end of that has the id that was given out last.
     pub(super) fn connects(&mut self, record: &RunRecord) {
         let Some(ids) = self.ids(record) else { return };
+        let mut node = match self.parsers.begun(ids) {
+            Some(Begun::For(node)) => Some(node),
+            Some(Begun::Earlier) => return,
+            None => None,
+        };
         if self.is_in_run(record, false)
             && let Some((run, _)) = self.run
         {
-            let node = self.in_run(&run, ids);
+            node = node.or_else(|| self.in_run(&run, ids));
             self.made_up_to(ids.last, record, &run, node);
+        }
+        if self.connecting.len() >= Self::MOST_CONNECTING {
+            self.connecting.clear();
+        }
+        if let Some(node) = node {
+            self.connecting.insert(ids.last, node);
         }
     }
 

@@ -208,7 +208,7 @@ fn where_the_ids_of_parsers_are_has_to_be_learned() {
         (&[2; 8], false),
         (&[1, 2, 1, 2, 1, 2, 1, 2, 1, 2, 1, 2, 1, 2, 1, 2], false),
         (&[1, 1, 1, 1, 1, 1, 1, 1, 3], false),
-        (&[3, 1, 1, 1, 1, 1, 1, 1, 1, 1], true),
+        (&[3, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1], true),
         (&[1; 8], true),
     ] {
         let mut service = NodeService::new();
