@@ -5,8 +5,9 @@
 //! an agent queues) has this id as its trigger. It was begun for the last request that was read from the connection before
 //! its own id was given out: ids only grow, and none is given out twice.
 //!
-//! The record of a response tells the id of the connection. How far behind it the parser's is depends on the program: that is
-//! learned from parsers whose ids were seen when they called back.
+//! The record of a response tells the id of the connection. How far behind it the parser's is depends on the program. That is
+//! learned from parsers whose ids were seen when they called back, and from the nearest ids that have triggered client requests
+//! begun after the connection was read: those of one program are at the same distance, and what else is near is not.
 
 use std::collections::{BTreeMap, VecDeque};
 
@@ -48,15 +49,15 @@ struct Connection {
 #[derive(Debug, Default)]
 struct Distance {
     found: u64,
-    /// Parsers that were seen there, and elsewhere.
+    /// Connections for which it is right, and wrong.
     right: u32,
     wrong: u32,
 }
 
 impl Distance {
-    /// Parsers that it takes, and how many of them may be elsewhere.
-    const ENOUGH: u32 = 8;
-    const SHARE: u32 = 16;
+    /// Connections that it takes, and for how many of them it may be wrong.
+    const ENOUGH: u32 = 16;
+    const SHARE: u32 = 4;
     /// What is farther away is no parser.
     const MOST: u64 = 32;
 
@@ -165,8 +166,12 @@ impl Parsers {
         match known.handle {
             None => {
                 known.handle = Some(handle);
-                if let Some(seen) = known.seen {
-                    self.distance.learn(handle, seen);
+                let first = known.requests.front().map_or(u64::MAX, |(begin, _)| *begin);
+                let near = self.waiting.range((handle + 1, 0)..(handle + Distance::MOST + 1, 0));
+                // Those farther away can be of a connection that was accepted next.
+                let nearest = || near.filter(|(_, begun)| **begun > first).map(|((id, _), _)| *id).next();
+                if let Some(parser) = known.seen.or_else(nearest) {
+                    self.distance.learn(handle, parser);
                 }
             }
             Some(other) if other == handle => (),

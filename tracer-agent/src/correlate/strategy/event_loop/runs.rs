@@ -21,6 +21,8 @@ struct Mark {
     /// The last id of which that is sure.
     sure: u64,
     node: Option<Node>,
+    /// It has also sent something for another request, which may have made what follows.
+    is_mixed: bool,
 }
 
 /// What one event loop does.
@@ -106,7 +108,7 @@ impl Runs {
         let run = Run { connection, node, is_server, begin: ids.last };
         self.run = Some((run, *record));
         self.batch.add(run, record);
-        self.mark(Mark { after: ids.last, sure: ids.last, node });
+        self.mark(Mark { after: ids.last, sure: ids.last, node, is_mixed: false });
     }
 
     fn mark(&mut self, mark: Mark) {
@@ -163,7 +165,7 @@ impl Runs {
                 Some(Begun::Earlier) => None,
                 None => self.in_run(&run, ids),
             };
-            self.made_up_to(ids.last, record, &run, node);
+            self.made_up_to(ids, record, &run, node);
             return node;
         }
         self.run = None;
@@ -187,12 +189,13 @@ impl Runs {
     }
 
     /// The run has made all ids up to this one, and then sent something for this request.
-    fn made_up_to(&mut self, last: u64, record: &RunRecord, run: &Run, node: Option<Node>) {
-        // Without the number of the iteration it may be a later callback of the same socket. What is for another request
-        // may have made some of them.
-        let is_sure = record.turns[0] != 0 && node == run.node;
-        if let Some(mark) = self.marks.back_mut().filter(|_| is_sure) {
-            mark.sure = mark.sure.max(last);
+    fn made_up_to(&mut self, ids: AsyncIds, record: &RunRecord, run: &Run, node: Option<Node>) {
+        let Some(mark) = self.marks.back_mut() else { return };
+        let is_older = ids.execution != 0 && ids.execution <= run.begin;
+        mark.is_mixed |= is_older && node != run.node;
+        // Without the number of the iteration it may be a later callback of the same socket.
+        if record.turns[0] != 0 && !mark.is_mixed {
+            mark.sure = mark.sure.max(ids.last);
         }
     }
 
@@ -208,7 +211,7 @@ impl Runs {
             && let Some((run, _)) = self.run
         {
             node = node.or_else(|| self.in_run(&run, ids));
-            self.made_up_to(ids.last, record, &run, node);
+            self.made_up_to(ids, record, &run, node);
         }
         if self.connecting.len() >= Self::MOST_CONNECTING {
             self.connecting.clear();

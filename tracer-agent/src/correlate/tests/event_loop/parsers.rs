@@ -72,7 +72,7 @@ impl NodeService {
     fn with_parsers() -> Self {
         let mut service = Self::new();
         service.learn();
-        service.learn_parsers(&[1; 8]);
+        service.learn_parsers(&[1; 16]);
         service
     }
 
@@ -203,24 +203,26 @@ fn a_parser_of_a_connection_that_has_ended_tells_nothing_of_others() {
 
 #[test]
 fn where_the_ids_of_parsers_are_has_to_be_learned() {
+    let mixed = |first: &[u64], count: usize| [first, &vec![1; count]].concat();
     for (distances, is_known) in [
-        (&[1; 7][..], false),
-        (&[2; 8], false),
-        (&[1, 2, 1, 2, 1, 2, 1, 2, 1, 2, 1, 2, 1, 2, 1, 2], false),
-        (&[1, 1, 1, 1, 1, 1, 1, 1, 3], false),
-        (&[3, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1], true),
-        (&[1; 8], true),
+        (mixed(&[], 14), false),
+        (vec![2; 20], false),
+        ([1, 2].repeat(20), false),
+        (mixed(&[3], 14), false),
+        (mixed(&[3], 20), true),
+        (mixed(&[3; 8], 20), false),
+        (mixed(&[], 16), true),
     ] {
         let mut service = NodeService::new();
         service.learn();
-        service.learn_parsers(distances);
+        service.learn_parsers(&distances);
         let (found, server) = service.parent_of_begun(1);
         assert_eq!(found, is_known.then_some((server, Evidence::EventLoop)), "{distances:?}");
     }
     // And at another distance.
     let mut service = NodeService::new();
     service.learn();
-    service.learn_parsers(&[4; 9]);
+    service.learn_parsers(&[4; 17]);
     let (found, server) = service.parent_of_begun(4);
     assert_eq!(found, Some((server, Evidence::EventLoop)));
     assert_eq!(service.parent_of_begun(1).0, None);
