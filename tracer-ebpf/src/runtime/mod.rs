@@ -139,8 +139,9 @@ pub extern "C" fn tracer_connecting_task(now: u64, connection: u64) -> u64 {
     let Some(plan) = PLANS.get_ptr(current.pid()) else { return 0 };
     // SAFETY: as in `tracer_received_task`.
     unsafe {
-        if (*plan).runtime == RUNTIME_NODE {
-            node::run(&*(*plan).node(), current, RUN_CONNECT, true, now, connection);
+        let plan = &*plan;
+        if plan.runtime == RUNTIME_NODE {
+            node::run(&*plan.node(), current, RUN_CONNECT, true, now, connection);
         }
     }
     0

@@ -117,9 +117,7 @@ impl EventLoop {
                 let is_expected = !carried.is_answered || !is_turn;
                 carried.is_answered = true;
                 let node = carried.node;
-                if is_expected
-                    && let Some(group) = self.groups.of(node)
-                {
+                if is_expected && let Some(group) = self.groups.of(node) {
                     group
                         .calls
                         .iter_mut()

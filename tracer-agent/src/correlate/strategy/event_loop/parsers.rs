@@ -115,7 +115,9 @@ impl Parsers {
 
     /// A parser was seen to call back with this id.
     pub(super) fn seen(&mut self, connection: u64, id: u64) {
-        let Some(known) = self.connections.get_mut(&connection).filter(|it| it.seen.is_none()) else { return };
+        let Some(known) = self.connections.get_mut(&connection).filter(|it| it.seen.is_none()) else {
+            return;
+        };
         known.seen = Some(id);
         if let Some(handle) = known.handle {
             self.distance.learn(handle, id);
@@ -187,7 +189,8 @@ impl Parsers {
             Some(_) => return Vec::new(),
             None => _ = self.by_parser.insert(parser, connection),
         }
-        let its: Vec<_> = self.waiting.range((parser, 0)..(parser + 1, 0)).map(|(at, by)| (*at, *by)).collect();
+        let its: Vec<_> =
+            self.waiting.range((parser, 0)..(parser + 1, 0)).map(|(at, by)| (*at, *by)).collect();
         for (at, _) in &its {
             self.waiting.remove(at);
         }

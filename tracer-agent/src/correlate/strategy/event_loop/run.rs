@@ -29,7 +29,8 @@ impl AsyncIds {
         };
         let [execution, trigger, last, default] = record.ids;
         let default = if f64::from_bits(default) == -1.0 { 0 } else { number(default)? };
-        let ids = Self { execution: number(execution)?, trigger: number(trigger)?, last: number(last)?, default };
+        let ids =
+            Self { execution: number(execution)?, trigger: number(trigger)?, last: number(last)?, default };
         let is_given_out = |id: u64| id <= ids.last;
         let is_possible = ids.last >= earlier.max(1)
             && is_given_out(ids.execution)
