@@ -363,6 +363,8 @@ pub const RUN_CLIENT_REQUEST: u8 = 2;
 pub const RUN_CLIENT_RESPONSE: u8 = 3;
 /// See [`RUN_SERVER_REQUEST`]: something is read from another kind of socket.
 pub const RUN_OTHER: u8 = 4;
+/// See [`RUN_SERVER_REQUEST`]: a connection to a server begins to be established.
+pub const RUN_CONNECT: u8 = 5;
 
 /// [`RunRecord::state`]: the loop is in the phase that runs immediates.
 pub const RUN_CHECKS: u8 = 1;

@@ -391,6 +391,11 @@ unsafe fn without_bytes(sk: *mut c_void, tcp: *const c_void, ret: i32, direction
             return;
         }
         let now = bpf_ktime_get_ns();
+        // The end of a stream is read in a callback, too.
+        if is_followed(current) {
+            let role = if connection.is_client() { IS_CLIENT } else { 0 };
+            tracer_received_task(CONTINUES | role, now, connection.number);
+        }
         let Some(mut entry) = reserve::<DataHeader>() else {
             count(KernelCounter::LostData, 1);
             connection.lost += 1;

@@ -18,6 +18,7 @@ use crate::{
     memory::layout::{load, offset, propagates},
     propagate::outgoing::{opened, unanswered},
     ring::{count, report, reserve, submit_flags},
+    runtime::{is_followed, tracer_connecting_task},
     select::{Current, is_port_selected, set_selected},
 };
 
@@ -86,6 +87,9 @@ unsafe fn connecting(sk: *mut c_void) {
             }
             connection.connect_ns = bpf_ktime_get_ns();
             connection.served_by = current.pid();
+            if is_followed(current) {
+                tracer_connecting_task(connection.connect_ns, connection.number);
+            }
             if propagates() {
                 opened(sk, current);
             }

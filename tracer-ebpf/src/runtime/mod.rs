@@ -16,8 +16,8 @@ use aya_ebpf::{
 };
 use tracer_common::{
     EVIDENCE_CONTEXT, EVIDENCE_GOROUTINE, EVIDENCE_REQUEST_STRUCTURE, EVIDENCE_UNIT, EVIDENCE_VIRTUAL_THREAD,
-    GREENLET, RUN_OTHER, RUNTIME_GO, RUNTIME_GREENLETS, RUNTIME_JAVA, RUNTIME_NGINX, RUNTIME_NODE,
-    RUNTIME_PYTHON, SELECTION_WORDS, VIRTUAL_THREAD,
+    GREENLET, RUN_CONNECT, RUN_OTHER, RUNTIME_GO, RUNTIME_GREENLETS, RUNTIME_JAVA, RUNTIME_NGINX,
+    RUNTIME_NODE, RUNTIME_PYTHON, SELECTION_WORDS, VIRTUAL_THREAD,
 };
 
 pub(crate) use self::base::Part;
@@ -139,6 +139,22 @@ pub extern "C" fn tracer_sent_task(how: u64, now: u64, connection: u64) -> u64 {
             _ => 0,
         }
     }
+}
+
+/// As [`tracer_sent_task`]: the event loop begins to establish a connection.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn tracer_connecting_task(now: u64, connection: u64) -> u64 {
+    let current = Current::any();
+    let Some(plan) = PLANS.get_ptr(current.pid()) else { return 0 };
+    // SAFETY: as in `tracer_received_task`.
+    unsafe {
+        let plan = &*plan;
+        if plan.runtime == RUNTIME_NODE {
+            node::run(&*plan.node(), current, RUN_CONNECT, true, now, connection);
+        }
+    }
+    0
 }
 
 /// As [`tracer_sent_task`]: an asyncio task. A loop reads what comes for its tasks.

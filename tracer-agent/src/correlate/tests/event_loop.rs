@@ -1,5 +1,7 @@
 //! Callbacks of Node's event loop.
 
+mod parsers;
+
 use tracer_common::{
     Kind as RecordKind, RUN_ALONE, RUN_CHECKS, RUN_CLIENT_REQUEST, RUN_CLIENT_RESPONSE, RUN_OTHER,
     RUN_SERVER_REQUEST, RUN_SERVER_RESPONSE, RunRecord, STACK_WORDS,
@@ -38,6 +40,8 @@ struct NodeService {
     watcher: u64,
     /// The async id of what runs, and of what triggered it.
     ids: [u64; 2],
+    /// The async id of the connection that sends; 0 if that is not told.
+    handle: u64,
 }
 
 /// A client request that is on its way.
@@ -70,6 +74,7 @@ impl NodeService {
             phase: POLLS,
             watcher: 0,
             ids: [0; 2],
+            handle: 0,
         }
     }
 
@@ -83,6 +88,7 @@ impl NodeService {
         stack[SLOT] = self.watcher;
         stack[STACK_WORDS - 1] = SITE;
         let [execution, trigger] = self.ids;
+        let default = if self.handle == 0 { -1.0 } else { self.handle as f64 };
         RunRecord {
             kind: RecordKind::Run as u8,
             part,
@@ -96,7 +102,7 @@ impl NodeService {
             time_ns: self.world.now(),
             connection: end.0.number,
             reads: self.reads,
-            ids: [execution as f64, trigger as f64, self.last_id as f64, -1.0].map(f64::to_bits),
+            ids: [execution as f64, trigger as f64, self.last_id as f64, default].map(f64::to_bits),
             phase: self.phase,
             turns: [self.turns, self.served[0]],
             watcher: if part == RUN_SERVER_REQUEST || part == RUN_CLIENT_RESPONSE { self.watcher } else { 0 },

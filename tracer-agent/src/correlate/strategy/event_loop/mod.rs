@@ -15,6 +15,7 @@
 
 mod batch;
 mod groups;
+mod parsers;
 mod run;
 mod runs;
 mod watcher;
@@ -23,7 +24,7 @@ use std::collections::{BTreeSet, VecDeque};
 
 use rustc_hash::FxHashMap;
 use tracer_common::{
-    RUN_CLIENT_REQUEST, RUN_CLIENT_RESPONSE, RUN_SERVER_REQUEST, RUN_SERVER_RESPONSE, RunRecord,
+    RUN_CLIENT_REQUEST, RUN_CLIENT_RESPONSE, RUN_CONNECT, RUN_SERVER_REQUEST, RUN_SERVER_RESPONSE, RunRecord,
 };
 
 use self::{
@@ -116,10 +117,7 @@ impl EventLoop {
                 let is_expected = !carried.is_answered || !is_turn;
                 carried.is_answered = true;
                 let node = carried.node;
-                if is_expected
-                    && is_turn
-                    && let Some(group) = self.groups.of(node)
-                {
+                if is_expected && let Some(group) = self.groups.of(node) {
                     group
                         .calls
                         .iter_mut()
@@ -155,6 +153,21 @@ impl EventLoop {
         if request.overlaps {
             self.confirmed = self.confirmed.saturating_add(1);
         }
+    }
+
+    /// It turns out that a client request was sent for a server request.
+    fn sent_for(&mut self, client: Node, server: Node) {
+        let Some(its) = self.groups.of(server).map(|group| group.servers.clone()) else { return };
+        let Some(group) = self.groups.of(client) else { return };
+        if group.servers.iter().any(|key| !its.contains(key)) {
+            return self.doubt(Doubt::Mixed);
+        }
+        group
+            .calls
+            .iter_mut()
+            .filter(|call| call.node == client && call.source == client)
+            .for_each(|call| call.source = server);
+        self.groups.unite(client, server);
     }
 
     /// The client requests that are linked if nothing contradicts that until all that is open now is answered.
@@ -297,13 +310,18 @@ impl Strategy for EventLoop {
             RUN_SERVER_RESPONSE => {
                 let source = self.runs.sent(record, false);
                 self.sent.insert(record.connection, Sent { source, node: None });
+                for (client, server) in self.runs.answers(record) {
+                    self.sent_for(client, server);
+                }
             }
             RUN_CLIENT_REQUEST => {
                 let is_first = !self.carried.contains_key(&record.connection);
                 let source = self.runs.sent(record, is_first);
                 let node = self.carry(record.connection);
+                self.runs.wait(record, node);
                 self.sent.insert(record.connection, Sent { source, node: Some(node) });
             }
+            RUN_CONNECT => self.runs.connects(record),
             _ => self.runs.other(),
         }
         if self.sent.len() >= Self::MOST {
@@ -322,7 +340,13 @@ impl Strategy for EventLoop {
         }
         let connection = request.key.connection;
         let read = self.carried.get(&connection).filter(|carried| !carried.is_answered).map(|it| it.node);
+        // What was sent after a read of no request, as of the rest of a body, is not for the one that comes then.
+        let mut is_new = |node: &Node| {
+            self.groups.of(*node).is_none_or(|group| group.calls.is_empty() || !group.servers.is_empty())
+        };
+        let read = read.filter(&mut is_new);
         let node = read.unwrap_or_else(|| self.carry(connection));
+        self.runs.opened(connection, node);
         if let Some(group) = self.groups.of(node) {
             group.servers.push(request.key);
         }

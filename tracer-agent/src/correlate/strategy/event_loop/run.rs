@@ -14,6 +14,8 @@ pub(super) struct AsyncIds {
     pub(super) trigger: u64,
     /// The last one that was given out.
     pub(super) last: u64,
+    /// Of what triggers all that is made now; 0 if that is what runs. While a connection sends, it is the connection.
+    pub(super) default: u64,
 }
 
 impl AsyncIds {
@@ -26,10 +28,15 @@ impl AsyncIds {
             (number.fract() == 0.0 && (0.0..MOST).contains(&number)).then_some(number as u64)
         };
         let [execution, trigger, last, default] = record.ids;
-        let ids = Self { execution: number(execution)?, trigger: number(trigger)?, last: number(last)? };
-        let has_default = f64::from_bits(default) == -1.0 || number(default).is_some_and(|id| id <= ids.last);
-        let is_possible = ids.last >= earlier.max(1) && ids.execution <= ids.last && ids.trigger <= ids.last;
-        (is_possible && has_default).then_some(ids)
+        let default = if f64::from_bits(default) == -1.0 { 0 } else { number(default)? };
+        let ids =
+            Self { execution: number(execution)?, trigger: number(trigger)?, last: number(last)?, default };
+        let is_given_out = |id: u64| id <= ids.last;
+        let is_possible = ids.last >= earlier.max(1)
+            && is_given_out(ids.execution)
+            && is_given_out(ids.trigger)
+            && is_given_out(ids.default);
+        is_possible.then_some(ids)
     }
 }
 

@@ -8,6 +8,7 @@ use tracer_common::{RunRecord, STACK_WORDS};
 
 use super::{
     batch::Batch,
+    parsers::{Begun, Parsers},
     run::{AsyncIds, Node, Run},
     watcher::Watcher,
 };
@@ -20,6 +21,8 @@ struct Mark {
     /// The last id of which that is sure.
     sure: u64,
     node: Option<Node>,
+    /// It has also sent something for another request, which may have made what follows.
+    is_mixed: bool,
 }
 
 /// What one event loop does.
@@ -36,6 +39,9 @@ pub(super) struct Runs {
     watcher: Watcher,
     /// Ids of connections themselves, and of their parsers: what has made them is over, but they are used again.
     owned: FxHashMap<u64, u64>,
+    parsers: Parsers,
+    /// What connections are established for, by the id of the callback that will be told of it.
+    connecting: FxHashMap<u64, Node>,
     /// Records that cannot be true.
     unread: u32,
     /// How much there are of them.
@@ -47,6 +53,8 @@ impl Runs {
     const MOST_MARKS: usize = 16_384;
     /// Ids that are remembered.
     const MOST_OWNED: usize = 16_384;
+    /// Connections that are being established.
+    const MOST_CONNECTING: usize = 4096;
     /// What a record that cannot be true weighs against one that can, and when none is believed any more.
     const DOUBTFUL: u32 = 16;
     const TOO_DOUBTFUL: u32 = 256;
@@ -94,10 +102,13 @@ impl Runs {
         }
         self.watcher.learn(record);
         let connection = record.connection;
+        if is_server {
+            self.parsers.read(connection, ids.last, record.is_turn != 0);
+        }
         let run = Run { connection, node, is_server, begin: ids.last };
         self.run = Some((run, *record));
         self.batch.add(run, record);
-        self.mark(Mark { after: ids.last, sure: ids.last, node });
+        self.mark(Mark { after: ids.last, sure: ids.last, node, is_mixed: false });
     }
 
     fn mark(&mut self, mark: Mark) {
@@ -132,20 +143,37 @@ impl Runs {
             && self.watcher.is_same(record, read)
     }
 
+    /// What was read last from a connection has the whole head of a request.
+    pub(super) fn opened(&mut self, connection: u64, node: Node) {
+        self.parsers.opened(connection, node);
+    }
+
     /// The request that a send was made for, or upon whose answer; none if that is not known.
     pub(super) fn sent(&mut self, record: &RunRecord, is_first: bool) -> Option<Node> {
         let ids = self.ids(record)?;
+        if let Some(node) = self.connecting.remove(&ids.execution).filter(|_| is_first) {
+            self.run = None;
+            self.own(ids.trigger, record.connection);
+            return Some(node);
+        }
+        let begun = self.parsers.begun(ids);
         if self.is_in_run(record, is_first)
             && let Some((run, _)) = self.run
         {
-            let node = self.in_run(&run, ids);
-            // Without the number of the iteration it may be a later callback of the same socket.
-            if let Some(mark) = self.marks.back_mut().filter(|_| record.turns[0] != 0) {
-                mark.sure = mark.sure.max(ids.last);
-            }
+            let node = match begun {
+                Some(Begun::For(node)) => Some(node),
+                Some(Begun::Earlier) => None,
+                None => self.in_run(&run, ids),
+            };
+            self.made_up_to(ids, record, &run, node);
             return node;
         }
         self.run = None;
+        match begun {
+            Some(Begun::For(node)) => return Some(node),
+            Some(Begun::Earlier) => return None,
+            None => (),
+        }
         if let Some(run) = self.batch.made(record, ids) {
             return self.in_run(&run, ids);
         }
@@ -158,6 +186,55 @@ impl Runs {
         // triggered it may be older.
         let is_newer = self.marks.back().is_some_and(|mark| ids.execution > mark.after);
         made(ids.execution).or_else(|| if is_newer { made(ids.trigger) } else { None })
+    }
+
+    /// The run has made all ids up to this one, and then sent something for this request.
+    fn made_up_to(&mut self, ids: AsyncIds, record: &RunRecord, run: &Run, node: Option<Node>) {
+        let Some(mark) = self.marks.back_mut() else { return };
+        let is_older = ids.execution != 0 && ids.execution <= run.begin;
+        mark.is_mixed |= is_older && node != run.node;
+        // Without the number of the iteration it may be a later callback of the same socket.
+        if record.turns[0] != 0 && !mark.is_mixed {
+            mark.sure = mark.sure.max(ids.last);
+        }
+    }
+
+    /// A connection begins to be established. The callback that is told of the end of that has the id that was given out last.
+    pub(super) fn connects(&mut self, record: &RunRecord) {
+        let Some(ids) = self.ids(record) else { return };
+        let mut node = match self.parsers.begun(ids) {
+            Some(Begun::For(node)) => Some(node),
+            Some(Begun::Earlier) => return,
+            None => None,
+        };
+        if self.is_in_run(record, false)
+            && let Some((run, _)) = self.run
+        {
+            node = node.or_else(|| self.in_run(&run, ids));
+            self.made_up_to(ids, record, &run, node);
+        }
+        if self.connecting.len() >= Self::MOST_CONNECTING {
+            self.connecting.clear();
+        }
+        if let Some(node) = node {
+            self.connecting.insert(ids.last, node);
+        }
+    }
+
+    /// A client request is sent. It may become known later for which request.
+    pub(super) fn wait(&mut self, record: &RunRecord, client_request: Node) {
+        if let Some(ids) = AsyncIds::of(record, self.last) {
+            self.parsers.wait(ids, client_request);
+        }
+    }
+
+    /// A response is sent. Returns the client requests that turn out to be sent for requests of its connection, each with its
+    /// request.
+    pub(super) fn answers(&mut self, record: &RunRecord) -> Vec<(Node, Node)> {
+        match AsyncIds::of(record, self.last) {
+            Some(ids) if ids.default != 0 => self.parsers.answers(record.connection, ids.default),
+            _ => Vec::new(),
+        }
     }
 
     /// An id is a connection's own.
@@ -182,6 +259,10 @@ impl Runs {
             return Some(node);
         }
         if run.is_server {
+            if self.parsers.is_its(run.connection, id) == Some(false) {
+                return None;
+            }
+            self.parsers.seen(run.connection, id);
             self.own(id, run.connection);
             return run.node;
         }
