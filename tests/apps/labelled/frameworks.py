@@ -21,6 +21,14 @@ def aiohttp(way):
     async def serve(request):
         if way == "gather":
             await asyncio.gather(*(call(request, k) for k in range(2)))
+        elif way == "after":
+            response = web.StreamResponse(headers={"Content-Length": "2"})
+            await response.prepare(request)
+            await response.write(b"ok")
+            await response.write_eof()
+            await asyncio.sleep(0.003)
+            await call(request, 0)
+            return response
         else:
             for k in range(2):
                 await call(request, k)

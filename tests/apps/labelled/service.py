@@ -23,6 +23,7 @@ WORKERS = 8
 CHANGE = 5000
 
 ANSWER = b"HTTP/1.1 200 OK\r\nContent-Length: 3\r\nConnection: close\r\n\r\nok\n"
+KEPT_ANSWER = b"HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\nok\n"
 listener = socket.create_server(("127.0.0.1", int(os.environ["PORT"])), backlog=128)
 
 
@@ -306,6 +307,31 @@ class Shared:
         await self.task
 
 
+class HandedOver:
+    """Of two requests, the first waits for a job that the second begins for itself. Only the first awaits the job's task."""
+
+    def __init__(self):
+        self.waiting = collections.deque()
+
+    async def job(self, number, done):
+        await call_in_loop(f"/c/{number}/0")
+        done.set()
+
+    async def __call__(self, number):
+        if self.waiting:
+            done = asyncio.Event()
+            self.waiting.popleft().set_result(asyncio.create_task(self.job(number, done)))
+            return await done.wait()
+        waiter = asyncio.get_running_loop().create_future()
+        self.waiting.append(waiter)
+        await asyncio.wait([waiter], timeout=0.02)
+        if waiter.done():
+            await waiter.result()
+        else:
+            self.waiting.remove(waiter)
+        await call_in_loop(f"/c/{number}/0")
+
+
 async def in_thread(number):
     for k in range(2):
         await asyncio.get_running_loop().run_in_executor(None, contextvars.copy_context().run, call, f"/c/{number}/{k}")
@@ -338,6 +364,11 @@ async def late(number):
     await call_in_loop(f"/c/{number}/0")
 
 
+async def gathered_late(number):
+    await asyncio.sleep(0.003)
+    await asyncio.gather(*(call_in_loop(f"/c/{number}/{k}") for k in range(2)))
+
+
 async def read_in_loop(reader):
     head = await reader.readuntil(b"\r\n\r\n")
     return int(head.split()[1].rsplit(b"/", 1)[1])
@@ -366,6 +397,24 @@ async def event_loop(prepare=lambda: calls_in_loop, afterwards=None):
             task.add_done_callback(tasks.discard)
 
     server = await asyncio.start_server(serve_in_loop, sock=listener)
+    await server.serve_forever()
+
+
+async def serve_kept(work, afterwards=None):
+    """A task for each connection, which works for all requests of it. It may go on after an answer."""
+
+    async def serve_connection(reader, writer):
+        try:
+            while True:
+                number = await read_in_loop(reader)
+                await work(number)
+                writer.write(KEPT_ANSWER)
+                if afterwards:
+                    await afterwards(number)
+        except asyncio.IncompleteReadError:
+            writer.close()
+
+    server = await asyncio.start_server(serve_connection, sock=listener)
     await server.serve_forever()
 
 
@@ -418,6 +467,11 @@ WAYS = {
     "loop, overwritten": of_loop(prepare=lambda: overwritten),
     "loop, thread": of_loop(prepare=lambda: in_thread),
     "loop, after": of_loop(prepare=lambda: nothing, afterwards=late),
+    "loop, handed over": of_loop(prepare=HandedOver),
+    "kept": lambda: asyncio.run(serve_kept(calls_in_loop)),
+    "kept, gather": lambda: asyncio.run(serve_kept(gathered)),
+    "kept, after": lambda: asyncio.run(serve_kept(nothing, afterwards=late)),
+    "kept, gather after": lambda: asyncio.run(serve_kept(nothing, afterwards=gathered_late)),
     "loop, one task": lambda: asyncio.run(serve_by_one_task(batch=False)),
     "loop, batches": lambda: asyncio.run(serve_by_one_task(batch=True)),
 }

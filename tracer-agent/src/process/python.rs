@@ -10,7 +10,7 @@ mod objects;
 
 use std::{fs::File, io};
 
-use tracer_common::{IN_ATTRIBUTES, PythonLayout, PythonPlan, PythonWorker, TaskPlan};
+use tracer_common::{IN_ATTRIBUTES, PythonLayout, PythonPlan, PythonSender, PythonWorker, TaskPlan};
 
 use self::objects::Memory;
 use super::{
@@ -258,7 +258,7 @@ fn plan(memory: &mut Memory<'_>, interpreter: &Interpreter, thread: u32) -> Opti
     let newest = memory.pointer(first.checked_add(version.threads)?)?;
     let threads = threads(memory, &version, newest, thread)?;
     let modules = memory.look_up_all(&layout, modules, MODULES)?;
-    let [own, tasks, groups, threading, anyio] =
+    let [own, tasks, groups, threading, anyio, requests, helpers] =
         modules.map(|module| memory.pointer(module?.checked_add(MODULE_GLOBALS)?));
     let (own, tasks) = (own?, tasks?);
     let running = memory.look_up(&layout, own, b"_current_tasks")?;
@@ -281,6 +281,12 @@ fn plan(memory: &mut Memory<'_>, interpreter: &Interpreter, thread: u32) -> Opti
         }
         _ => PythonWorker::default(),
     };
+    let sender = match (requests, helpers) {
+        (Some(requests), Some(helpers)) if version.keys != 0 => {
+            sender(memory, &version, requests, helpers).unwrap_or_default()
+        }
+        _ => PythonSender::default(),
+    };
     Some(PythonPlan {
         threads,
         running,
@@ -295,14 +301,22 @@ fn plan(memory: &mut Memory<'_>, interpreter: &Interpreter, thread: u32) -> Opti
         anyio_scope,
         anyio_host,
         worker,
+        sender,
         place,
         layout,
     })
 }
 
 /// The modules in which objects are looked for.
-const MODULES: [&[u8]; 5] =
-    [b"_asyncio", b"asyncio.tasks", b"asyncio.taskgroups", b"threading", b"anyio._backends._asyncio"];
+const MODULES: [&[u8]; 7] = [
+    b"_asyncio",
+    b"asyncio.tasks",
+    b"asyncio.taskgroups",
+    b"threading",
+    b"anyio._backends._asyncio",
+    b"aiohttp.client_reqrep",
+    b"aiohttp.helpers",
+];
 
 /// `PyModuleObject.md_dict`, in all versions.
 const MODULE_GLOBALS: u64 = 16;
@@ -345,6 +359,30 @@ fn worker(memory: &mut Memory<'_>, version: &Version, threading: u64, anyio: u64
     })?;
     let at = |offset: u64| u32::try_from(frame.checked_add(offset)?).ok();
     Some(PythonWorker { code, frame: at(version.code)?, item: at(FRAME_HEAD + number * 8)? })
+}
+
+/// What sends requests with a body, by the globals of the modules `aiohttp.client_reqrep` and `aiohttp.helpers`.
+fn sender(memory: &mut Memory<'_>, version: &Version, requests: u64, helpers: u64) -> Option<PythonSender> {
+    /// From the name of a coroutine's function on: its frame, in Python 3.11 and later.
+    const FRAME: u64 = 40;
+    let layout = &version.plan;
+    let request = memory.look_up(layout, requests, b"ClientRequest")?;
+    let timer = memory.look_up(layout, helpers, b"TimerContext")?;
+    let code = method(memory, layout, request, b"write_bytes")?;
+    let tasks = memory.slot(layout, timer, b"_tasks")?;
+    let timer_at = memory.attribute(layout, version.keys, request, b"_timer");
+    let frame = u64::from(layout.function) + FRAME;
+    let at = |offset: u64| u32::try_from(frame.checked_add(offset)?).ok();
+    Some(PythonSender {
+        code,
+        request,
+        timer,
+        frame: at(version.code)?,
+        variable: at(FRAME_HEAD)?,
+        // It is known when there was a request.
+        timer_at: timer_at.unwrap_or_default(),
+        tasks,
+    })
 }
 
 /// The class of task groups in the module `anyio._backends._asyncio`, and where from a group on its task is:
