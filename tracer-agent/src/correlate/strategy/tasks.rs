@@ -130,6 +130,9 @@ impl Waiting {
 impl Tasks {
     /// Answers that prove that tasks do not answer for several connections.
     pub(crate) const ENOUGH: u32 = 16;
+    /// Answers, each by another task, that prove that a task works for one request only. The kernel programs link calls to the
+    /// only request in flight from the sixteenth request on.
+    pub(crate) const SINGLE: u32 = 8;
     /// Calls that prove that tasks of a function are awaited.
     pub(crate) const AWAITED: u32 = 16;
     /// Functions that are remembered.
@@ -360,7 +363,7 @@ impl Strategy for Tasks {
             let is_over = !in_flight.iter().any(is_its);
             return Attributions {
                 is_certain: !self.has_lasting,
-                is_background: !self.has_lasting && self.answered >= Self::ENOUGH && is_over,
+                is_background: !self.has_lasting && self.answered >= Self::SINGLE && is_over,
                 ..Attributions::default()
             };
         }
