@@ -68,6 +68,13 @@ fn patterns(backend: u16) -> Vec<Pattern> {
         pattern("aiohttp, gather", &|| framework("aiohttp gather"), 2, [1.0, 0.99]),
         // aiohttp sends them by a task of its own.
         pattern("aiohttp, calls with a body", &|| framework("aiohttp post"), 2, [1.0, 0.99]),
+        // What tells whose call it is is wrong.
+        pattern(
+            "aiohttp, calls with a body, overwritten",
+            &|| framework("aiohttp overwritten"),
+            2,
+            [0.0, 0.0],
+        ),
         pattern("aiohttp, uvloop", &|| framework("aiohttp uvloop"), 2, [1.0, 0.99]),
         pattern("FastAPI, httpx", &|| framework("fastapi sequence"), 2, [1.0, 0.99]),
         pattern("FastAPI, httpx, gather", &|| framework("fastapi gather"), 2, [1.0, 0.99]),
