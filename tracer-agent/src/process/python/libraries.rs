@@ -8,7 +8,12 @@ use super::{Version, objects::Memory};
 
 /// What threads of anyio's pool run, by the globals of the modules `threading` and `anyio._backends._asyncio`. The first frames
 /// of each thread are those of `threading`.
-pub(super) fn worker(memory: &mut Memory<'_>, version: &Version, threading: u64, anyio: u64) -> Option<PythonWorker> {
+pub(super) fn worker(
+    memory: &mut Memory<'_>,
+    version: &Version,
+    threading: u64,
+    anyio: u64,
+) -> Option<PythonWorker> {
     /// `_PyStackChunk.data`, without its first word, which no frame uses.
     const FIRST_FRAME: u64 = 32;
     /// `PyCodeObject.co_localsplusnames`, a tuple; where it has its items.
@@ -34,7 +39,12 @@ pub(super) fn worker(memory: &mut Memory<'_>, version: &Version, threading: u64,
 }
 
 /// What sends requests with a body, by the globals of the modules `aiohttp.client_reqrep` and `aiohttp.helpers`.
-pub(super) fn sender(memory: &mut Memory<'_>, version: &Version, requests: u64, helpers: u64) -> Option<PythonSender> {
+pub(super) fn sender(
+    memory: &mut Memory<'_>,
+    version: &Version,
+    requests: u64,
+    helpers: u64,
+) -> Option<PythonSender> {
     /// From the name of a coroutine's function on: its frame, in Python 3.11 and later.
     const FRAME: u64 = 40;
     let layout = &version.plan;
