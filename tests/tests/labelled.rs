@@ -55,7 +55,6 @@ fn patterns(backend: u16) -> Vec<Pattern> {
         pattern("asyncio, workers", &|| python("loop, queue"), 2, [1.0, 0.0]),
         // Several tasks await the one that calls.
         pattern("asyncio, task that requests share", &|| python("loop, shared"), 1, [0.0, 0.0]),
-        pattern("asyncio, job that another request awaits", &|| python("loop, handed over"), 1, [0.0, 0.0]),
         // The task that runs is not the one that is said to.
         pattern("asyncio, overwritten", &|| python("loop, overwritten"), 2, [0.0, 0.0]),
         // Anybody may await what a thread of such a pool does.

@@ -307,31 +307,6 @@ class Shared:
         await self.task
 
 
-class HandedOver:
-    """Of two requests, the first waits for a job that the second begins for itself. Only the first awaits the job's task."""
-
-    def __init__(self):
-        self.waiting = collections.deque()
-
-    async def job(self, number, done):
-        await call_in_loop(f"/c/{number}/0")
-        done.set()
-
-    async def __call__(self, number):
-        if self.waiting:
-            done = asyncio.Event()
-            self.waiting.popleft().set_result(asyncio.create_task(self.job(number, done)))
-            return await done.wait()
-        waiter = asyncio.get_running_loop().create_future()
-        self.waiting.append(waiter)
-        await asyncio.wait([waiter], timeout=0.02)
-        if waiter.done():
-            await waiter.result()
-        else:
-            self.waiting.remove(waiter)
-        await call_in_loop(f"/c/{number}/0")
-
-
 async def in_thread(number):
     for k in range(2):
         await asyncio.get_running_loop().run_in_executor(None, contextvars.copy_context().run, call, f"/c/{number}/{k}")
@@ -467,7 +442,6 @@ WAYS = {
     "loop, overwritten": of_loop(prepare=lambda: overwritten),
     "loop, thread": of_loop(prepare=lambda: in_thread),
     "loop, after": of_loop(prepare=lambda: nothing, afterwards=late),
-    "loop, handed over": of_loop(prepare=HandedOver),
     "kept": lambda: asyncio.run(serve_kept(calls_in_loop)),
     "kept, gather": lambda: asyncio.run(serve_kept(gathered)),
     "kept, after": lambda: asyncio.run(serve_kept(nothing, afterwards=late)),
