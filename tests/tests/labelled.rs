@@ -259,7 +259,9 @@ fn requests_of_kept_connections_get_no_links_of_the_requests_before() {
         pattern("FastAPI, httpx, gather", &|| framework("fastapi gather"), 2, 0.99),
     ];
     let patterns: Vec<Pattern> = patterns.into_iter().flatten().collect();
-    compare_all(&backend, &patterns, &KEPT);
+    if !patterns.is_empty() {
+        compare_all(&backend, &patterns, &KEPT);
+    }
 }
 
 /// A container's processes have other numbers inside than outside.
