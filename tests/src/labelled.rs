@@ -54,6 +54,9 @@ pub const PHASES: [Phase; 5] = [
 pub const PHASES_AND_KEPT: [Phase; 6] =
     [PHASES[0], PHASES[1], PHASES[2], PHASES[3], PHASES[4], phase(8, 120, 7000, false, true)];
 
+/// Requests of clients that keep their connections.
+pub const KEPT: [Phase; 3] = [PHASES[0], PHASES[2], PHASES_AND_KEPT[5]];
+
 /// The links that were found for the client requests of a service in a phase.
 #[derive(Default)]
 pub struct Found {

@@ -4,7 +4,7 @@
 //! The proxies rewrite the path, so that no link can be made by comparing the paths of server and client request.
 
 use tracer_tests::{
-    labelled::{PHASES, Phase, Service, measure},
+    labelled::{KEPT, PHASES, Phase, Service, measure},
     namespace::in_pid_namespace,
     programs::{Program, go_service},
 };
@@ -68,8 +68,15 @@ fn patterns(backend: u16) -> Vec<Pattern> {
         pattern("asyncio, batches", &|| python("loop, batches"), 2, [0.0, 0.0]),
         pattern("aiohttp", &|| framework("aiohttp sequence"), 2, [1.0, 0.99]),
         pattern("aiohttp, gather", &|| framework("aiohttp gather"), 2, [1.0, 0.99]),
-        // aiohttp sends them by a task that nobody awaits yet.
-        pattern("aiohttp, calls with a body", &|| framework("aiohttp post"), 2, [0.0, 0.0]),
+        // aiohttp sends them by a task of its own.
+        pattern("aiohttp, calls with a body", &|| framework("aiohttp post"), 2, [1.0, 0.99]),
+        // What tells whose call it is is wrong.
+        pattern(
+            "aiohttp, calls with a body, overwritten",
+            &|| framework("aiohttp overwritten"),
+            2,
+            [0.0, 0.0],
+        ),
         pattern("aiohttp, uvloop", &|| framework("aiohttp uvloop"), 2, [1.0, 0.99]),
         pattern("FastAPI, httpx", &|| framework("fastapi sequence"), 2, [1.0, 0.99]),
         pattern("FastAPI, httpx, gather", &|| framework("fastapi gather"), 2, [1.0, 0.99]),
@@ -82,6 +89,8 @@ fn patterns(backend: u16) -> Vec<Pattern> {
             2,
             [1.0, 0.99],
         ),
+        // The next request is in flight then.
+        pattern("FastAPI, call after the answer", &|| framework("fastapi background"), 1, [0.0, 0.0]),
         pattern("FastAPI, endpoints in threads", &|| framework("fastapi threads"), 2, [1.0, 0.99]),
         pattern("gevent", &|| greenlets("sequence"), 2, [1.0, 0.99]),
         pattern("gevent, many frames", &|| greenlets("deep"), 2, [1.0, 0.99]),
@@ -232,7 +241,7 @@ fn asyncio_tasks_of_each_interpreter_that_is_named_are_read() {
     let backend = Program::backend_on("127.0.0.1");
     let patterns = asyncio_patterns(backend.port);
     if !patterns.is_empty() {
-        compare_all(&backend, &patterns);
+        compare_all(&backend, &patterns, &PHASES);
     }
 }
 
@@ -240,7 +249,37 @@ fn asyncio_tasks_of_each_interpreter_that_is_named_are_read() {
 fn no_link_is_wrong_and_all_that_can_be_known_are_made() {
     let backend = Program::backend_on("127.0.0.1");
     let patterns = patterns(backend.port);
-    compare_all(&backend, &patterns);
+    compare_all(&backend, &patterns, &PHASES);
+}
+
+/// A server may read the next request of a connection while its task still works for the one before.
+#[test]
+fn requests_of_kept_connections_get_no_links_of_the_requests_before() {
+    let backend = Program::backend_on("127.0.0.1");
+    let address = format!("127.0.0.1:{}", backend.port);
+    let python = |way| Program::of_way(&["/usr/bin/python3", "service.py"], way, &address);
+    let framework = |way| Program::of_framework(way, &address);
+    let only = std::env::var("TRACER_PATTERNS").unwrap_or_default();
+    let pattern = |name: &'static str, program: &dyn Fn() -> Program, calls, recall| {
+        name.starts_with(&only).then(|| Pattern {
+            service: Service { name: format!("{name}, connections kept"), program: program(), calls },
+            recall: [recall, recall],
+        })
+    };
+    let patterns = [
+        pattern("asyncio", &|| python("kept"), 2, 0.0),
+        pattern("asyncio, gather", &|| python("kept, gather"), 4, 0.0),
+        pattern("asyncio, call after the answer", &|| python("kept, after"), 1, 0.0),
+        pattern("asyncio, gather after the answer", &|| python("kept, gather after"), 2, 0.0),
+        pattern("aiohttp", &|| framework("aiohttp sequence"), 2, 0.99),
+        pattern("aiohttp, gather", &|| framework("aiohttp gather"), 2, 0.99),
+        pattern("aiohttp, call after the answer", &|| framework("aiohttp after"), 1, 0.0),
+        pattern("FastAPI, httpx, gather", &|| framework("fastapi gather"), 2, 0.99),
+    ];
+    let patterns: Vec<Pattern> = patterns.into_iter().flatten().collect();
+    if !patterns.is_empty() {
+        compare_all(&backend, &patterns, &KEPT);
+    }
 }
 
 /// Programs that move and free what is read, and workers that end: each by itself, with so many requests
@@ -299,19 +338,19 @@ fn services_in_pid_namespaces_are_linked_like_others() {
     let program = in_pid_namespace(|| Program::nginx_before(backend.port));
     let service = Service { name: "nginx, in a PID namespace".to_owned(), program, calls: 1 };
     patterns.push(Pattern { service, recall: [1.0, 1.0] });
-    compare_all(&backend, &patterns);
+    compare_all(&backend, &patterns, &PHASES);
 }
 
 /// Runs all patterns, and compares their links with the truth.
-fn compare_all(backend: &Program, patterns: &[Pattern]) {
+fn compare_all(backend: &Program, patterns: &[Pattern], phases: &[Phase]) {
     let services: Vec<&Service> = patterns.iter().map(|pattern| &pattern.service).collect();
-    let (agent, found) = measure(backend, &services, &PHASES);
+    let (agent, found) = measure(backend, &services, phases);
     println!("| pattern | at once | calls | links | precision | recall |\n|---|---|---|---|---|---|");
     // What other versions of Node let be known is told in the documentation.
     let is_other_node = std::env::var_os("TRACER_NODE").is_some();
     let mut faults = Vec::new();
     for (Pattern { service, recall }, found) in patterns.iter().zip(&found) {
-        for (phase, found) in PHASES.iter().zip(found) {
+        for (phase, found) in phases.iter().zip(found) {
             let links: Vec<String> =
                 found.links.iter().map(|(evidence, count)| format!("{count} {evidence}")).collect();
             println!(

@@ -1,7 +1,7 @@
 //! Tasks of runtimes: how the kernel programs read them from a process's memory, and what they report.
 
 /// Words of a process's plan in the kernel's map, after the word that tells the runtime.
-pub const PLAN_WORDS: usize = 19;
+pub const PLAN_WORDS: usize = 24;
 
 /// The first word of a plan: goroutines, by a [`GoPlan`].
 pub const RUNTIME_GO: u64 = 1;
@@ -136,6 +136,8 @@ pub struct PythonPlan {
     pub anyio_host: u32,
     /// What threads of anyio's pool run.
     pub worker: PythonWorker,
+    /// What sends a request with a body for a task.
+    pub sender: PythonSender,
     /// How far from the address in `%fs` on a thread has the address of its `PyThreadState`; 0 if that is not known.
     pub place: u64,
     /// Where the objects have their fields.
@@ -154,6 +156,28 @@ pub struct PythonWorker {
     pub frame: u32,
     /// Where the variable is that holds the future of the present work, in the same way.
     pub item: u32,
+}
+
+/// The coroutine function of aiohttp's client that sends a request with a body, in a task of its own. Its first variable is the
+/// request, which has the tasks that have begun it and wait for the response.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[cfg_attr(feature = "zerocopy", derive(zerocopy::IntoBytes, zerocopy::Immutable))]
+#[repr(C)]
+pub struct PythonSender {
+    /// The code of the function; 0 if the process has none.
+    pub code: u64,
+    /// The class of the request.
+    pub request: u64,
+    /// The class of its timer.
+    pub timer: u64,
+    /// Where a coroutine has the address of its code.
+    pub frame: u32,
+    /// Where it has its first variable.
+    pub variable: u32,
+    /// The request's attribute that is the timer, as [`PythonLayout::first_attribute`]; 0 if it is not known yet.
+    pub timer_at: u32,
+    /// Where the timer has the list of those tasks.
+    pub tasks: u32,
 }
 
 /// Offsets of fields in CPython's own structures, bytes. They are the same in all programs of one minor version.

@@ -11,16 +11,41 @@ PORT = int(os.environ["PORT"])
 def aiohttp(way):
     from aiohttp import ClientSession, web
 
+    async def overwritten(k):
+        """A body. While it is sent, what tells whose call it is is wrong."""
+        frame = sys._getframe()
+        while frame.f_code.co_name != "write_bytes":
+            frame = frame.f_back
+        request = frame.f_locals["self"]
+        timer, tasks = request._timer, request._timer._tasks
+        if k == 0:
+            request._timer = asyncio.current_task()
+        else:
+            timer._tasks = []
+        yield b"x" * 99
+        request._timer, timer._tasks = timer, tasks
+
     async def call(request, k):
-        number = request.match_info["number"]
-        async with request.app["session"].request(
-            "POST" if way == "post" else "GET", f"{BACKEND}/c/{number}/{k}", data=b"x" * 99 if way == "post" else None
-        ) as response:
+        url = f"{BACKEND}/c/{request.match_info['number']}/{k}"
+        if way in ("post", "overwritten"):
+            body = b"x" * 99 if way == "post" else overwritten(k)
+            calling = request.app["session"].post(url, data=body, headers={"Content-Length": "99"})
+        else:
+            calling = request.app["session"].get(url)
+        async with calling as response:
             await response.read()
 
     async def serve(request):
         if way == "gather":
             await asyncio.gather(*(call(request, k) for k in range(2)))
+        elif way == "after":
+            response = web.StreamResponse(headers={"Content-Length": "2"})
+            await response.prepare(request)
+            await response.write(b"ok")
+            await response.write_eof()
+            await asyncio.sleep(0.003)
+            await call(request, 0)
+            return response
         else:
             for k in range(2):
                 await call(request, k)
@@ -51,7 +76,18 @@ def fastapi(way):
     async def call(number, k):
         await client.get(f"{BACKEND}/c/{number}/{k}")
 
-    if way == "threads":
+    async def call_later(number):
+        await asyncio.sleep(0.003)
+        await call(number, 0)
+
+    if way == "background":
+
+        @app.get("/r/{number}")
+        async def serve(number: int, background: fastapi.BackgroundTasks):
+            await asyncio.sleep(0.005)
+            background.add_task(call_later, number)
+
+    elif way == "threads":
 
         @app.get("/r/{number}")
         def serve(number: int):

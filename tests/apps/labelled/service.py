@@ -25,6 +25,7 @@ WORKERS = 8
 CHANGE = 5000
 
 ANSWER = b"HTTP/1.1 200 OK\r\nContent-Length: 3\r\nConnection: close\r\n\r\nok\n"
+KEPT_ANSWER = b"HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\nok\n"
 listener = socket.create_server(("127.0.0.1", int(os.environ["PORT"])), backlog=128)
 
 
@@ -349,6 +350,11 @@ async def late(number):
     await call_in_loop(f"/c/{number}/0")
 
 
+async def gathered_late(number):
+    await asyncio.sleep(0.003)
+    await asyncio.gather(*(call_in_loop(f"/c/{number}/{k}") for k in range(2)))
+
+
 async def read_in_loop(reader):
     head = await reader.readuntil(b"\r\n\r\n")
     return int(head.split()[1].rsplit(b"/", 1)[1])
@@ -392,6 +398,24 @@ async def event_loop(prepare=lambda: calls_in_loop, afterwards=None):
             task.add_done_callback(tasks.discard)
 
     server = await asyncio.start_server(serve_in_loop, sock=listener)
+    await server.serve_forever()
+
+
+async def serve_kept(work, afterwards=None):
+    """A task for each connection, which works for all requests of it. It may go on after an answer."""
+
+    async def serve_connection(reader, writer):
+        try:
+            while True:
+                number = await read_in_loop(reader)
+                await work(number)
+                writer.write(KEPT_ANSWER)
+                if afterwards:
+                    await afterwards(number)
+        except asyncio.IncompleteReadError:
+            writer.close()
+
+    server = await asyncio.start_server(serve_connection, sock=listener)
     await server.serve_forever()
 
 
@@ -446,6 +470,10 @@ WAYS = {
     "loop, garbage": of_loop(prepare=lambda: garbage),
     "loop, thread": of_loop(prepare=lambda: in_thread),
     "loop, after": of_loop(prepare=lambda: nothing, afterwards=late),
+    "kept": lambda: asyncio.run(serve_kept(calls_in_loop)),
+    "kept, gather": lambda: asyncio.run(serve_kept(gathered)),
+    "kept, after": lambda: asyncio.run(serve_kept(nothing, afterwards=late)),
+    "kept, gather after": lambda: asyncio.run(serve_kept(nothing, afterwards=gathered_late)),
     "loop, one task": lambda: asyncio.run(serve_by_one_task(batch=False)),
     "loop, batches": lambda: asyncio.run(serve_by_one_task(batch=True)),
 }

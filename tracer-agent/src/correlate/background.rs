@@ -103,6 +103,13 @@ impl Background {
         self.unseen.is_at(time_ns)
     }
 
+    /// A client request to this address was a background request.
+    pub(super) fn calls(&mut self, remote: u64) {
+        if self.remotes.len() < REMOTES {
+            self.remotes.insert(remote, 0);
+        }
+    }
+
     /// Whether a client request may be a background request, or for a server request that is not known, also if
     /// one is in flight.
     pub(super) fn may_be(&mut self, client: &ClientRequest<'_>, is_serving: bool) -> bool {
@@ -110,8 +117,8 @@ impl Background {
             return true;
         }
         if !is_serving {
-            if self.served > 0 && self.remotes.len() < REMOTES {
-                self.remotes.insert(client.remote, 0);
+            if self.served > 0 {
+                self.calls(client.remote);
             }
             return true;
         }

@@ -388,6 +388,9 @@ impl Process {
         let may_be_background =
             self.strategy.is_proxy() || self.background.may_be(client, !self.in_flight.is_empty());
         let mut found = self.strategy.attribute(client, &mut self.in_flight);
+        if found.is_background {
+            self.background.calls(client.remote);
+        }
         if self.is_opaque && !found.this.is_some_and(|(_, evidence)| evidence.is_of_task()) {
             return Attributions { withheld: Some(Withheld::Opaque), ..Attributions::default() };
         }

@@ -11,8 +11,8 @@ use crate::{process::tasks::TaskProgram, task_runtime::TaskRuntime};
 pub(super) struct AwaitedTasks {
     /// Server requests that each of these processes has read, since none of its tasks was read.
     served: FxHashMap<u32, u32>,
-    /// Client requests of processes that run Python, of which no task was read, or one that the program has named: threads of
-    /// a pool or members of a group may make them, and what makes these may be loaded only now.
+    /// Client requests of processes that run Python, of which no task was read, or one without a number: threads of a pool,
+    /// members of a group or tasks that send for others may make them, and what makes these may be loaded only now.
     called: FxHashMap<u32, u32>,
 }
 

@@ -6,13 +6,17 @@
 
 #![forbid(unsafe_code)]
 
+mod libraries;
 mod objects;
 
 use std::{fs::File, io};
 
-use tracer_common::{IN_ATTRIBUTES, PythonLayout, PythonPlan, PythonWorker, TaskPlan};
+use tracer_common::{PythonLayout, PythonPlan, PythonSender, PythonWorker, TaskPlan};
 
-use self::objects::Memory;
+use self::{
+    libraries::{anyio_group, sender, worker},
+    objects::Memory,
+};
 use super::{
     memory::ProcessMemory,
     symbols::{self, Symbol},
@@ -292,7 +296,7 @@ fn plan(memory: &mut Memory<'_>, interpreter: &Interpreter, thread: u32) -> Opti
     let State { version, modules, threads } = State::read(memory, interpreter, thread)?;
     let layout = version.plan;
     let modules = memory.look_up_all(&layout, modules, MODULES)?;
-    let [own, tasks, groups, threading, anyio] =
+    let [own, tasks, groups, threading, anyio, requests, helpers] =
         modules.map(|module| memory.pointer(module?.checked_add(MODULE_GLOBALS)?));
     let (own, tasks) = (own?, tasks?);
     let running = memory.look_up(&layout, own, b"_current_tasks")?;
@@ -315,6 +319,12 @@ fn plan(memory: &mut Memory<'_>, interpreter: &Interpreter, thread: u32) -> Opti
         }
         _ => PythonWorker::default(),
     };
+    let sender = match (requests, helpers) {
+        (Some(requests), Some(helpers)) if version.keys != 0 => {
+            sender(memory, &version, requests, helpers).unwrap_or_default()
+        }
+        _ => PythonSender::default(),
+    };
     Some(PythonPlan {
         threads,
         running,
@@ -329,14 +339,22 @@ fn plan(memory: &mut Memory<'_>, interpreter: &Interpreter, thread: u32) -> Opti
         anyio_scope,
         anyio_host,
         worker,
+        sender,
         place,
         layout,
     })
 }
 
 /// The modules in which objects are looked for.
-const MODULES: [&[u8]; 5] =
-    [b"_asyncio", b"asyncio.tasks", b"asyncio.taskgroups", b"threading", b"anyio._backends._asyncio"];
+const MODULES: [&[u8]; 7] = [
+    b"_asyncio",
+    b"asyncio.tasks",
+    b"asyncio.taskgroups",
+    b"threading",
+    b"anyio._backends._asyncio",
+    b"aiohttp.client_reqrep",
+    b"aiohttp.helpers",
+];
 
 /// `PyModuleObject.md_dict`, in all versions.
 const MODULE_GLOBALS: u64 = 16;
@@ -352,80 +370,6 @@ fn place(memory: &mut Memory<'_>, layout: &PythonLayout, thread: u64) -> Option<
     (0..KEYS)
         .map(|key| FIRST + key * BYTES)
         .find(|at| own.checked_add(*at).and_then(|at| memory.word(at)) == Some(thread))
-}
-
-/// What threads of anyio's pool run, by the globals of the modules `threading` and `anyio._backends._asyncio`. The first frames
-/// of each thread are those of `threading`.
-fn worker(memory: &mut Memory<'_>, version: &Version, threading: u64, anyio: u64) -> Option<PythonWorker> {
-    /// `_PyStackChunk.data`, without its first word, which no frame uses.
-    const FIRST_FRAME: u64 = 32;
-    /// `PyCodeObject.co_localsplusnames`, a tuple; where it has its items.
-    const NAMES: u64 = 96;
-    const ITEMS: u64 = 24;
-    let layout = &version.plan;
-    let thread = memory.look_up(layout, threading, b"Thread")?;
-    let mut frame = FIRST_FRAME;
-    for name in [&b"_bootstrap"[..], b"_bootstrap_inner"] {
-        let code = method(memory, layout, thread, name)?;
-        frame = frame.checked_add(frame_bytes(memory, version, code)?)?;
-    }
-    let class = memory.look_up(layout, anyio, b"WorkerThread")?;
-    let code = method(memory, layout, class, b"run")?;
-    let names = memory.pointer(code.checked_add(NAMES)?)?;
-    let count = variables(memory, version, code)?;
-    let number = (0..count).find(|number| {
-        let name = names.checked_add(ITEMS + number * 8).and_then(|at| memory.pointer(at));
-        name.is_some_and(|name| memory.is_text(layout, name, b"future"))
-    })?;
-    let at = |offset: u64| u32::try_from(frame.checked_add(offset)?).ok();
-    Some(PythonWorker { code, frame: at(version.code)?, item: at(FRAME_HEAD + number * 8)? })
-}
-
-/// The class of task groups in the module `anyio._backends._asyncio`, and where from a group on its task is:
-/// [`PythonPlan::anyio_scope`] and [`PythonPlan::anyio_host`]. None before there was a group.
-fn anyio_group(memory: &mut Memory<'_>, version: &Version, anyio: u64) -> Option<(u64, u32, u32)> {
-    let layout = &version.plan;
-    let [group, scope] = memory.look_up_all(layout, anyio, [b"TaskGroup", b"CancelScope"])?;
-    let (group, scope) = (group?, scope?);
-    let at = memory.attribute(layout, version.keys, group, b"cancel_scope")?;
-    let host = match memory.slot(layout, scope, b"_host_task") {
-        Some(slot) => slot,
-        None => memory.attribute(layout, version.keys, scope, b"_host_task")? | IN_ATTRIBUTES,
-    };
-    Some((group, at, host))
-}
-
-/// Bytes of a frame before its variables.
-const FRAME_HEAD: u64 = 72;
-
-/// The code of a method of a class.
-fn method(memory: &mut Memory<'_>, layout: &PythonLayout, class: u64, name: &[u8]) -> Option<u64> {
-    /// `PyFunctionObject.func_code`, in Python 3.11 and later.
-    const CODE: u64 = 48;
-    let function = memory.of_class(layout, class, name)?;
-    memory.is_named(function, b"function")?.then(|| memory.pointer(function.checked_add(CODE)?)).flatten()
-}
-
-/// Variables and arguments of a function, of which there are few.
-fn variables(memory: &mut Memory<'_>, version: &Version, code: u64) -> Option<u64> {
-    const MOST: u64 = 64;
-    let count = memory.word(code.checked_add(version.variables)?)? & u64::from(u32::MAX);
-    (count <= MOST).then_some(count)
-}
-
-/// Bytes of a function's frame.
-fn frame_bytes(memory: &mut Memory<'_>, version: &Version, code: u64) -> Option<u64> {
-    const MOST: u64 = 1024;
-    /// `PyCodeObject.co_stacksize` of 3.11, whose code does not tell the size of the frame.
-    const STACK: u64 = 68;
-    /// `PyCodeObject.co_framesize` of later versions.
-    const SIZE: u64 = 76;
-    let mut number = |at: u64| Some(memory.word(code.checked_add(at)?)? & u64::from(u32::MAX));
-    let words = match version.minor {
-        11 => number(STACK)? + number(version.variables)? + FRAME_HEAD / 8,
-        _ => number(SIZE)?,
-    };
-    (words <= MOST).then_some(words * 8)
 }
 
 /// The thread states of the first thread and of that which serves.
@@ -673,6 +617,49 @@ mod tests {
             // Another version of anyio has no such variable, and no such class.
             assert_eq!(worker(&mut fake.memory(), version, threading, changed), None);
             assert_eq!(worker(&mut fake.memory(), version, threading, threading), None);
+        }
+    }
+
+    #[test]
+    fn what_sends_requests_of_aiohttp_is_found_and_its_timer_once_there_was_a_request() {
+        for version in [&VERSIONS[3], &VERSIONS[5]] {
+            let mut fake = Fake::new(&format!("sender-{}", version.minor));
+            let layout = &version.plan;
+            // The types of functions and of slots.
+            fake.put(0x100 + 24, &[0x180]);
+            fake.put(0x180, &[u64::from_le_bytes(*b"function"), 0]);
+            fake.put(0x200 + 24, &[0x280]);
+            let name = [*b"member_d", *b"escripto", *b"r\0\0\0\0\0\0\0"].map(u64::from_le_bytes);
+            fake.put(0x280, &name);
+            let (function, code) = (0x1_0000, 0x1_1000);
+            fake.put(function + 8, &[0x100]);
+            fake.put(function + 48, &[code]);
+            let (slot, definition) = (0x2_0000, 0x2_1000);
+            fake.put(slot + 8, &[0x200]);
+            fake.put(slot + 40, &[definition]);
+            fake.put(definition + 16, &[32]);
+            let (request, timer) = (0x3_0000, 0x4_0000);
+            fake.put(request + 264, &[request + 0x1000]);
+            put_dictionary(&mut fake, layout, request + 0x1000, &[(b"write_bytes", function)]);
+            fake.put(timer + 264, &[timer + 0x1000]);
+            put_dictionary(&mut fake, layout, timer + 0x1000, &[(b"_tasks", slot)]);
+            let (requests, helpers) = (0x5_0000, 0x6_0000);
+            put_dictionary(&mut fake, layout, requests, &[(b"ClientRequest", request)]);
+            put_dictionary(&mut fake, layout, helpers, &[(b"TimerContext", timer)]);
+            let (frame, variable) = if version.minor == 11 { (112, 152) } else { (72, 144) };
+            let expected = PythonSender { code, request, timer, frame, variable, timer_at: 0, tasks: 32 };
+            assert_eq!(sender(&mut fake.memory(), version, requests, helpers), Some(expected));
+            let keys = 0x7_0000;
+            fake.put(request + version.keys, &[keys]);
+            fake.put(keys + 8, &[0x2_0303]);
+            fake.put(keys + u64::from(layout.entries), &[2]);
+            fake.put(keys + u64::from(layout.first), &[keys + 0x1000, 0, keys + 0x1080, 0]);
+            fake.text(keys + 0x1000, layout, b"_session");
+            fake.text(keys + 0x1080, layout, b"_timer");
+            let expected = PythonSender { timer_at: u32::from(layout.first_attribute) + 8, ..expected };
+            assert_eq!(sender(&mut fake.memory(), version, requests, helpers), Some(expected));
+            // Another version has no such class.
+            assert_eq!(sender(&mut fake.memory(), version, helpers, requests), None);
         }
     }
 

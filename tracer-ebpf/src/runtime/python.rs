@@ -62,11 +62,20 @@ pub(super) unsafe fn task(plan: &Plan, current: Current, part: Part, now: u64) -
             let work = tracer_python_work(plan);
             task = if work == 0 { 0 } else { tracer_python_awaiter(plan, work) & !PARENT };
         }
+        let mut is_sender = false;
+        if task != 0 && part == Part::ClientRequest {
+            let caller = tracer_python_caller(plan, task);
+            is_sender = caller == SENDS;
+            if caller > SENDS {
+                task = caller;
+            }
+        }
         if task == 0 {
             return 0;
         }
         let layout = &(*plan.python()).layout;
-        let number = tracer_python_number(plan, task);
+        // What sends for a task that is not known tells nothing.
+        let number = if is_sender { UNNUMBERED | task } else { tracer_python_number(plan, task) };
         if part == Part::ServerResponse {
             return number;
         }
@@ -206,6 +215,40 @@ extern "C" fn tracer_python_work(plan: *const Plan) -> u64 {
     }
     let future = word(frames, worker.item);
     if word(future, at::TYPE) == plan.future { future } else { 0 }
+}
+
+/// [`tracer_python_caller`]: the task sends for another one, which cannot be read.
+const SENDS: u64 = 1;
+
+/// The task for which this one sends a request of aiohttp's client; 0 if it sends none, [`SENDS`] if that is not known. One
+/// coroutine makes this task and waits for the response, in the request's timer all the time: the first task of the timer.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn tracer_python_caller(plan: *const Plan, task: u64) -> u64 {
+    // SAFETY: as in `tracer_python_task`.
+    let Some(plan) = (unsafe { plan.as_ref() }) else { return 0 };
+    // SAFETY: the plan is a live map value.
+    let plan = unsafe { &*plan.python() };
+    let sender = &plan.sender;
+    if sender.code == 0 {
+        return 0;
+    }
+    let coroutine = word(task, u32::from(plan.layout.name) - at::NEXT);
+    if word(coroutine, sender.frame) != sender.code {
+        return 0;
+    }
+    let request = word(coroutine, sender.variable);
+    if sender.timer_at == 0 || word(request, at::TYPE) != sender.request {
+        return SENDS;
+    }
+    let timer = word(attributes(&plan.layout, request), sender.timer_at);
+    if word(timer, at::TYPE) != sender.timer {
+        return SENDS;
+    }
+    // `PyListObject.ob_size` and `ob_item`.
+    let [size, items] = words(word(timer, sender.tasks), at::SIZE);
+    let caller = word(items, 0);
+    if size != 0 && word(caller, at::TYPE) == plan.task { caller } else { SENDS }
 }
 
 /// The task that awaits this one, directly or through futures; 0 if none is known, or if there may be several. With

@@ -115,6 +115,8 @@ pub(super) struct Attributions {
     pub(super) withheld: Option<Withheld>,
     /// No other rule may attribute it.
     pub(super) is_certain: bool,
+    /// It is a background request: it was sent for no server request that is in flight.
+    pub(super) is_background: bool,
     /// The server request that it was sent for if the strategy turns out to be right, and what of it has to.
     pub(super) candidate: Option<(Key, u64)>,
     /// Earlier client requests.

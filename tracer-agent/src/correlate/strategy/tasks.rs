@@ -11,9 +11,12 @@
 //! opened the group.
 //!
 //! Nor is a task that another one awaits always made by that one: a handler may begin a job and leave it to others. So tasks
-//! of one coroutine function have to prove that each is awaited when it calls, and lose it by one call that is not. And the
-//! task that answers must not have answered before: of a task that serves a connection it is not known which of the other
-//! tasks are older than its present request.
+//! of one coroutine function have to prove that each is awaited when it calls, and lose it by one call that is not, or by one
+//! of a task that is older than its awaiter.
+//!
+//! A task that has answered a server request may go on with it: what it and the tasks below it do then is linked to nothing.
+//! Nothing tells whether it works for the next request of its connection already, which the loop has read in the meantime.
+//! The age of a task would not tell either: what goes on makes new tasks too.
 //!
 //! What no task does is left to the rules for threads.
 
@@ -46,6 +49,8 @@ pub(crate) struct Tasks {
     functions: FxHashMap<u64, Option<u32>>,
     /// By task, the connection of its last answer, and the beginning of the newest server request at that time.
     answers: FxHashMap<u64, (u64, u64)>,
+    /// A task has answered several server requests.
+    has_lasting: bool,
     /// The newest task of those whose answers were forgotten: older ones may have answered before.
     forgotten: u64,
     /// The beginning of the newest server request.
@@ -110,6 +115,12 @@ impl Waiting {
         Some(bond)
     }
 
+    /// Whether it is made by a task that is older than this one, which awaits it: another one has made that.
+    fn is_handed_to(&self, task: u64) -> bool {
+        let [own, awaiter, ..] = self.tasks;
+        awaiter == task && own & UNNUMBERED == 0 && own < task
+    }
+
     /// Which of the tasks this one is.
     fn position(&self, task: u64) -> Option<usize> {
         self.tasks.iter().position(|other| other & !HAS_GROUP == task)
@@ -119,6 +130,9 @@ impl Waiting {
 impl Tasks {
     /// Answers that prove that tasks do not answer for several connections.
     pub(crate) const ENOUGH: u32 = 16;
+    /// Answers, each by another task, that prove that a task works for one request only. The kernel programs link calls to the
+    /// only request in flight from the sixteenth request on.
+    pub(crate) const SINGLE: u32 = 8;
     /// Calls that prove that tasks of a function are awaited.
     pub(crate) const AWAITED: u32 = 16;
     /// Functions that are remembered.
@@ -143,12 +157,19 @@ impl Tasks {
             self.forgotten = self.newest_task;
         }
         let connection = request.key.connection;
-        match self.answers.insert(task, (connection, self.newest_ns)) {
+        let before = self.answers.insert(task, (connection, self.newest_ns));
+        self.has_lasting |= before.is_some();
+        match before {
             Some((other, newest_ns)) if other != connection && request.start_ns <= newest_ns => {
                 self.doubt(Doubt::SharedTask);
             }
             _ => self.confirmed = self.confirmed.saturating_add(u32::from(request.overlaps)),
         }
+    }
+
+    /// Whether a task has answered a server request, as far as is remembered.
+    fn has_answered(&self, task: u64) -> bool {
+        task <= self.forgotten || self.answers.contains_key(&task)
     }
 
     /// A task of this function calls. Whether another one awaits it tells how these tasks work.
@@ -171,12 +192,18 @@ impl Tasks {
         let before = self.before.get(&request.key).copied().unwrap_or(u64::MAX);
         let mut known = Vec::new();
         let mut has_decided = false;
+        for waiting in self.waiting.values().filter(|waiting| task != 0 && waiting.is_handed_to(task)) {
+            if let Some(calls) = self.functions.get_mut(&waiting.function) {
+                *calls = None;
+            }
+        }
         let functions = &self.functions;
         let is_bound = |waiting: &Waiting| match waiting.bond(task, before) {
+            _ if has_answered => false,
             Some(Bond::Own | Bond::Group) => true,
             Some(Bond::Awaited) => {
                 let awaited = functions.get(&waiting.function).copied().flatten();
-                !has_answered && awaited.is_some_and(|calls| calls > Self::AWAITED)
+                awaited.is_some_and(|calls| calls > Self::AWAITED)
             }
             None => false,
         };
@@ -293,7 +320,7 @@ impl Strategy for Tasks {
 
     fn server_answered(&mut self, request: &ServerRequest, by: Unit) -> Vec<Attribution> {
         let task = if by.task & UNNUMBERED == 0 { by.task } else { 0 };
-        let has_answered = task <= self.forgotten || self.answers.contains_key(&task);
+        let has_answered = self.has_answered(task);
         if task != 0 {
             self.newest_task = self.newest_task.max(task);
             self.answers(request, task);
@@ -328,6 +355,18 @@ impl Strategy for Tasks {
             return self.threads.attribute(client, in_flight);
         }
         self.next = None;
+        let ([one, two, three, four], function) = self.awaiters.get(&task).copied().unwrap_or_default();
+        let tasks = [task, one, two, three, four];
+        if let Some((last, _)) = tasks.iter().find_map(|task| self.answers.get(&(task & !HAS_GROUP))) {
+            // Where a task works for one request only, it goes on with that one.
+            let is_its = |request: &ServerRequest| request.is_answered && request.key.connection == *last;
+            let is_over = !in_flight.iter().any(is_its);
+            return Attributions {
+                is_certain: !self.has_lasting,
+                is_background: !self.has_lasting && self.answered >= Self::SINGLE && is_over,
+                ..Attributions::default()
+            };
+        }
         if self.doubt.is_some() {
             return Attributions::default();
         }
@@ -336,8 +375,6 @@ impl Strategy for Tasks {
         let mut its = in_flight.iter_mut().filter(may_be_its);
         let Some(first) = its.next().map(|request| request.key) else { return Attributions::default() };
         let unanswered = 1 + its.count() as u32;
-        let ([one, two, three, four], function) = self.awaiters.get(&task).copied().unwrap_or_default();
-        let tasks = [task, one, two, three, four];
         let waiting = Waiting { at_ns: client.start_ns, tasks, function, unanswered, found: None };
         self.next = Some((client.key, waiting));
         Attributions { candidate: Some((first, 0)), ..Attributions::default() }

@@ -224,6 +224,52 @@ fn a_task_that_answers_several_requests_does_not_tell_for_which_one_it_awaits_an
     assert_eq!(evidence(&service.link(&call)), None);
 }
 
+/// The loop reads the next request of a connection while the connection's task still works for the one before.
+#[test]
+fn a_task_that_goes_on_after_its_answer_does_not_call_for_the_next_request() {
+    let mut service = Service::new();
+    service.prove_awaited();
+    let (_, end) = service.connection();
+    let keeper = service.task();
+    let first = service.read_on(&end, 0);
+    service.finish(&first, keeper);
+    let (next, other) = (service.read_on(&end, 100), service.read());
+    let (member, own) = (service.task(), service.task());
+    let calls = [
+        service.call(keeper, &[]),
+        service.call(member, &[keeper | HAS_GROUP]),
+        service.call(UNNUMBERED | 0x7000, &[keeper | HAS_GROUP]),
+        service.call(own, &[keeper]),
+    ];
+    service.finish(&next, keeper);
+    let second = service.task();
+    service.finish(&other, second);
+    for call in calls {
+        assert_eq!(evidence(&service.link(&call)), None);
+    }
+}
+
+/// A handler begins a job, and one that came later awaits it.
+#[test]
+fn tasks_of_a_function_one_of_which_was_older_than_its_awaiter_are_nobodys() {
+    let mut service = Service::new();
+    service.prove_awaited();
+    let (one, other) = (service.read(), service.read());
+    let job = service.task();
+    let (handler, second) = (service.task(), service.task());
+    let older = service.call(job, &[handler]);
+    service.finish(&one, handler);
+    service.finish(&other, second);
+    let (one, other) = (service.read(), service.read());
+    let (handler, second, own) = (service.task(), service.task(), service.task());
+    let newer = service.call(own, &[handler]);
+    service.finish(&one, handler);
+    service.finish(&other, second);
+    for call in [older, newer] {
+        assert_eq!(evidence(&service.link(&call)), None);
+    }
+}
+
 #[test]
 fn a_task_whose_answers_were_forgotten_may_have_answered() {
     let mut service = Service::new();
@@ -333,24 +379,70 @@ fn a_task_that_answers_for_several_connections_ends_it() {
     assert_eq!(evidence(&service.link(&call)), None);
 }
 
+/// It may go on with what it has answered.
 #[test]
-fn a_worker_whose_requests_do_not_overlap_works_for_one_at_a_time() {
+fn a_worker_whose_requests_do_not_overlap_tells_of_the_first_one_only() {
     let mut service = Service::new();
     let (worker, task) = (service.task(), service.task());
-    for _ in 0..4 {
+    for number in 0..4 {
         let request = service.read();
         let other = service.read();
         let call = service.call(worker, &[]);
         let server = service.finish(&request, worker);
         service.finish(&other, task + 100);
         let link = service.link(&call);
-        assert_eq!(link.parent, Some((server.span_id, Evidence::Task)));
+        assert_eq!(link.parent, (number == 0).then_some((server.span_id, Evidence::Task)));
         service.next_task += 1;
     }
+    assert_eq!(service.profile().0, "tasks");
+    // With one request at a time there is one that it can be for.
+    let request = service.read();
+    let call = service.call(worker, &[]);
+    service.finish(&request, worker);
+    assert_eq!(evidence(&service.link(&call)), Some(Evidence::SoleRequest));
+}
+
+/// A task that a framework begins for one request goes on after the response.
+#[test]
+fn what_a_task_does_after_its_answer_is_not_for_the_only_request_in_flight() {
+    let mut service = Service::new();
+    for _ in 0..Tasks::ENOUGH {
+        let (request, task) = (service.read(), service.task());
+        service.finish(&request, task);
+        let (next, child) = (service.read(), service.task());
+        let calls = [service.call(task, &[]), service.call(child, &[task])];
+        let own = service.task();
+        service.finish(&next, own);
+        for call in calls {
+            assert_eq!(evidence(&service.link(&call)), None);
+        }
+    }
+    // Nor is what nobody can tell anything of: the address is one of background requests.
+    let request = service.read();
+    let call = service.call_by(thread(PID, 99));
+    let task = service.task();
+    service.finish(&request, task);
+    assert_eq!(evidence(&service.link(&call)), None);
+}
+
+/// It sends the response piece by piece.
+#[test]
+fn what_a_task_does_while_it_answers_shows_no_background_request() {
+    let mut service = Service::new();
+    service.prove();
+    let (request, task) = (service.read(), service.task());
+    service.answer(&request, task);
+    let call = service.call(task, &[]);
+    service.end(&request);
+    assert_eq!(evidence(&service.link(&call)), None);
+    let (request, task) = (service.read(), service.task());
+    let call = service.call_by(thread(PID, 99));
+    service.finish(&request, task);
+    assert_eq!(evidence(&service.link(&call)), Some(Evidence::SoleRequest));
 }
 
 #[test]
-fn pipelined_requests_of_one_task_are_worked_for_in_their_order() {
+fn of_pipelined_requests_of_one_task_the_first_is_worked_for_first() {
     let mut service = Service::new();
     let (_, end) = service.connection();
     let other = service.read();
@@ -359,10 +451,10 @@ fn pipelined_requests_of_one_task_are_worked_for_in_their_order() {
     let call = service.call(task, &[]);
     let one = service.finish(&one, task);
     let later = service.call(task, &[]);
-    let next = service.finish(&next, task);
+    service.finish(&next, task);
     service.finish(&other, second);
     assert_eq!(service.link(&call).parent, Some((one.span_id, Evidence::Task)));
-    assert_eq!(service.link(&later).parent, Some((next.span_id, Evidence::Task)));
+    assert_eq!(evidence(&service.link(&later)), None, "it may go on with the first one");
     assert_eq!(service.profile().0, "tasks");
 }
 
