@@ -194,7 +194,8 @@ impl NodeService {
     fn respond(&mut self, request: &Request) -> Link {
         self.tell(RUN_SERVER_RESPONSE, &request.end);
         let facts = &request.pending.facts;
-        self.world.correlator.answered(facts, Kind::Serve, 0, (PID, thread(PID, PID)));
+        let offset = request.pending.offset;
+        self.world.correlator.answered(facts, Kind::Serve, offset, (PID, thread(PID, PID)));
         let exchange = self.world.exchange(&request.pending, thread(PID, PID));
         self.world.correlator.closed(facts, &exchange);
         self.world.correlator.link(facts, &exchange)

@@ -5,9 +5,9 @@
 //! an agent queues) has this id as its trigger. It was begun for the last request that was read from the connection before
 //! its own id was given out: ids only grow, and none is given out twice.
 //!
-//! The record of a response tells the id of the connection. How far behind it the parser's is depends on the program. That is
-//! learned from parsers whose ids were seen when they called back, and from the nearest ids that have triggered client requests
-//! begun after the connection was read: those of one program are at the same distance, and what else is near is not.
+//! The record of a response tells the id of the connection. The parser's is the next one, unless the program makes something
+//! when it is told of a connection. That it is, is learned from parsers whose ids were seen when they called back, and from
+//! ids that have triggered client requests begun after the connection was read.
 
 use std::collections::{BTreeMap, VecDeque};
 
@@ -58,8 +58,8 @@ impl Distance {
     /// Connections that it takes, and for how many of them it may be wrong.
     const ENOUGH: u32 = 16;
     const SHARE: u32 = 4;
-    /// What is farther away is no parser.
-    const MOST: u64 = 32;
+    /// What is farther away is no parser: all requests of a program may begin something at the same distance.
+    const MOST: u64 = 1;
 
     fn learn(&mut self, handle: u64, parser: u64) {
         let Some(found) = parser.checked_sub(handle).filter(|it| (1..=Self::MOST).contains(it)) else {
