@@ -8,6 +8,7 @@
 
 mod libraries;
 mod objects;
+mod version;
 
 use std::{fs::File, io};
 
@@ -16,6 +17,7 @@ use tracer_common::{PythonLayout, PythonPlan, PythonSender, PythonWorker, TaskPl
 use self::{
     libraries::{anyio_group, sender, worker},
     objects::Memory,
+    version::{VERSIONS, Version},
 };
 use super::{
     memory::ProcessMemory,
@@ -23,127 +25,6 @@ use super::{
     tasks::TaskProgram,
 };
 use crate::task_runtime::TaskRuntime;
-
-/// What is the same in all programs of one minor version of CPython 3: measured in programs that each version built.
-#[derive(Clone, Copy, Debug)]
-struct Version {
-    minor: u32,
-    /// From the runtime on: the first interpreter.
-    interpreters: u64,
-    /// From the interpreter on: the newest thread state, and the dictionary of modules.
-    threads: u64,
-    modules: u64,
-    /// Of a thread state: the next one.
-    next: u64,
-    /// `_PyInterpreterFrame.f_code` (3.13: `f_executable`), `PyCodeObject.co_nlocalsplus` and
-    /// `PyHeapTypeObject.ht_cached_keys`, of Python 3.11 and later.
-    code: u64,
-    variables: u64,
-    keys: u64,
-    plan: PythonLayout,
-}
-
-const LAYOUT_3_8: PythonLayout = PythonLayout {
-    thread_id: 176,
-    context: 240,
-    eight: 8,
-    entries: 32,
-    first: 48,
-    name: 120,
-    text: 48,
-    waker: 8,
-    waker_name: 24,
-    waker_task: 16,
-    globals: 24,
-    closure: 48,
-    attributes: 0,
-    first_attribute: 0,
-    function: 56,
-    frames: 0,
-};
-
-const LAYOUT_3_10: PythonLayout = PythonLayout {
-    name: 168,
-    waker: 16,
-    waker_name: 0,
-    waker_task: 24,
-    globals: 16,
-    closure: 72,
-    function: 48,
-    ..LAYOUT_3_8
-};
-
-const LAYOUT_3_11: PythonLayout = PythonLayout {
-    thread_id: 152,
-    context: 224,
-    eight: 3,
-    entries: 24,
-    first: 40,
-    name: 144,
-    attributes: 32,
-    first_attribute: 0,
-    function: 40,
-    frames: 296,
-    ..LAYOUT_3_10
-};
-
-const LAYOUT_3_12: PythonLayout = PythonLayout {
-    thread_id: 136,
-    context: 208,
-    text: 40,
-    attributes: 24,
-    // The address has its lowest bit cleared by this.
-    first_attribute: 1,
-    function: 32,
-    frames: 232,
-    ..LAYOUT_3_11
-};
-
-const LAYOUT_3_13: PythonLayout =
-    PythonLayout { thread_id: 152, name: 128, attributes: 0, first_attribute: 24, ..LAYOUT_3_12 };
-
-const VERSION_3_10: Version = Version {
-    minor: 10,
-    interpreters: 40,
-    threads: 8,
-    modules: 856,
-    next: 8,
-    code: 0,
-    variables: 0,
-    keys: 0,
-    plan: LAYOUT_3_8,
-};
-
-const VERSION_3_13: Version = Version {
-    minor: 13,
-    interpreters: 640,
-    threads: 7344,
-    modules: 7656,
-    next: 8,
-    code: 0,
-    variables: 72,
-    keys: 880,
-    plan: LAYOUT_3_13,
-};
-
-const VERSIONS: [Version; 6] = [
-    Version { minor: 8, modules: 56, ..VERSION_3_10 },
-    Version { minor: 9, plan: PythonLayout { name: 160, ..LAYOUT_3_8 }, ..VERSION_3_10 },
-    Version { plan: LAYOUT_3_10, ..VERSION_3_10 },
-    Version {
-        minor: 11,
-        interpreters: 48,
-        threads: 16,
-        modules: 888,
-        code: 32,
-        variables: 76,
-        keys: 872,
-        plan: LAYOUT_3_11,
-        ..VERSION_3_10
-    },
-    Version { minor: 12, interpreters: 48, threads: 72, modules: 944, plan: LAYOUT_3_12, ..VERSION_3_13 },
-    VERSION_3_13,
-];
 
 /// What the executable and the mappings of a process tell, and its memory.
 pub(super) struct Process<'a> {
@@ -433,7 +314,10 @@ mod tests {
         time::Instant,
     };
 
-    use super::*;
+    use super::{
+        version::{LAYOUT_3_8, LAYOUT_3_11, LAYOUT_3_13},
+        *,
+    };
 
     /// The memory of a process that does not exist: a file, removed with it.
     struct Fake(File, PathBuf, ProcessMemory);

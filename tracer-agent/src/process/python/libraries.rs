@@ -4,7 +4,7 @@
 
 use tracer_common::{IN_ATTRIBUTES, PythonLayout, PythonSender, PythonWorker};
 
-use super::{Version, objects::Memory};
+use super::{objects::Memory, version::Version};
 
 /// What threads of anyio's pool run, by the globals of the modules `threading` and `anyio._backends._asyncio`. The first frames
 /// of each thread are those of `threading`.
