@@ -68,7 +68,8 @@ pub(super) fn sender(
 }
 
 /// The class of task groups in the module `anyio._backends._asyncio`, and where from a group on its task is:
-/// [`PythonPlan::anyio_scope`] and [`PythonPlan::anyio_host`]. None before there was a group.
+/// [`anyio_scope`](tracer_common::PythonPlan::anyio_scope) and [`anyio_host`](tracer_common::PythonPlan::anyio_host). None before there was
+/// a group.
 pub(super) fn anyio_group(memory: &mut Memory<'_>, version: &Version, anyio: u64) -> Option<(u64, u32, u32)> {
     let layout = &version.plan;
     let [group, scope] = memory.look_up_all(layout, anyio, [b"TaskGroup", b"CancelScope"])?;
