@@ -120,8 +120,9 @@ fn patterns(backend: u16) -> Vec<Pattern> {
         pattern("Node, shared call", &|| node("shared"), 1, [1.0, 0.0]),
         pattern("Node, batch of a timer", &|| node("load-timer"), 1, [1.0, 0.0]),
         pattern("Node, batch of a tick", &|| node("load-tick"), 1, [1.0, 0.0]),
-        // The ids of the callback are nonsense.
-        pattern("Node, overwritten", &|| internal("overwritten"), 2, [0.0, 0.0]),
+        // The ids of the callback are nonsense. Some versions of Node end then.
+        pattern("Node, overwritten", &|| internal("overwritten"), 2, [0.0, 0.0])
+            .filter(|_| std::env::var_os("TRACER_NODE").is_none()),
         // Only the main thread is read.
         pattern("Node, another thread calls", &|| node("threads"), 1, [1.0, 0.0]),
         pattern("Node, cluster", &|| node("cluster"), 2, [1.0, 0.8]),
