@@ -87,6 +87,8 @@ done
 while [ ! -b /dev/vda ]; do sleep 0.1; done
 share=trans=virtio,version=9p2000.L,msize=262144,cache=mmap
 mount -t ext4 -o noatime /dev/vda /root &&
+mount -t tmpfs tmpfs /root/tmp &&
+mount -t tmpfs tmpfs /root/run &&
 mkdir -p /root/vm /root/usr/lib/modules \"/root$repository\" &&
 mount -t 9p -o $share,ro repository \"/root$repository\" &&
 mount -t 9p -o $share vm /root/vm &&
@@ -276,8 +278,6 @@ mount -t sysfs sys /sys
 mount -t cgroup2 cgroup /sys/fs/cgroup
 mount -t bpf bpf /sys/fs/bpf
 mount -t tracefs tracefs /sys/kernel/tracing
-mount -t tmpfs tmpfs /tmp
-mount -t tmpfs tmpfs /run
 mkdir -p /dev/shm /dev/pts && mount -t tmpfs tmpfs /dev/shm && mount -t devpts devpts /dev/pts
 ip link set lo up
 hostname guest
