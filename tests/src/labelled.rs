@@ -121,7 +121,7 @@ fn compare(spans: &[Received], by_id: &BTreeMap<&[u8], usize>, numbers: std::ops
 }
 
 /// Whether client requests get trace headers: the test runs either way.
-fn propagates() -> bool {
+pub fn propagates() -> bool {
     std::env::var("TRACER_PROPAGATION").is_ok_and(|mode| mode == "headers")
 }
 
