@@ -344,6 +344,19 @@ fn services_in_pid_namespaces_are_linked_like_others() {
     compare_all(&backend, &patterns, &PHASES);
 }
 
+/// By how the names of patterns begin: the evidence of their links, besides `sole-request`.
+const EVIDENCE: [(&str, &[&str]); 9] = [
+    ("asyncio", &["task"]),
+    ("aiohttp", &["task"]),
+    ("FastAPI", &["task"]),
+    ("gevent", &["unit"]),
+    ("Node", &["event-loop"]),
+    ("Java", &["unit", "virtual-thread"]),
+    ("Go", &["goroutine", "goroutine-child", "context"]),
+    ("nginx", &["request-structure", "proxy"]),
+    ("HAProxy", &["proxy"]),
+];
+
 /// Runs all patterns, and compares their links with the truth.
 fn compare_all(backend: &Program, patterns: &[Pattern], phases: &[Phase]) {
     let services: Vec<&Service> = patterns.iter().map(|pattern| &pattern.service).collect();
@@ -367,6 +380,10 @@ fn compare_all(backend: &Program, patterns: &[Pattern], phases: &[Phase]) {
                 found.recall(),
             );
             assert_eq!(found.calls, phase.count * service.calls, "{}", service.name);
+            if let Some((_, known)) = EVIDENCE.iter().find(|(begin, _)| service.name.starts_with(begin)) {
+                let other = found.links.keys().filter(|it| *it != "sole-request" && !known.contains(&&***it));
+                faults.extend(other.map(|evidence| format!("{}: links by {evidence}", service.name)));
+            }
             faults.extend(found.wrong.iter().map(|wrong| format!("{}: {wrong}", service.name)));
             let is_judged = !phase.learns && phase.at_once <= 8 && !is_other_node;
             if is_judged && found.recall() < recall[usize::from(phase.at_once > 1)] {

@@ -160,6 +160,28 @@ fn with_a_core_of_its_own_the_agent_loses_nothing() {
     }
 }
 
+/// Sends requests until all of them have their spans again. Returns the number from which on they have.
+fn heal(loaded: &mut Loaded, connections: u32) -> u32 {
+    // So slowly that the ring has room; on a slow machine that may need another round.
+    let mut rate = 500;
+    loop {
+        let lost = loaded.agent.count("events.lost");
+        let healed = loaded.client.sent() + 10 * connections;
+        let slowly = Pace { rate: Some(rate), ..Pace::full_speed(20 * connections) };
+        loaded.client.run(slowly).expect("a response to each request");
+        let sent = loaded.client.sent();
+        // The first requests behind a gap may be needed to find a boundary; the later ones are whole.
+        let is_whole = || loaded.receiver.account(sent).is_whole_from(healed);
+        let loses = || loaded.agent.count("events.lost") > lost;
+        wait_until("the connections heal, or more is lost", || is_whole() || loses());
+        if is_whole() {
+            break healed;
+        }
+        rate /= 2;
+        assert!(rate > 30, "the ring has never room: {}", loaded.receiver.account(sent));
+    }
+}
+
 #[test]
 fn a_ring_that_is_too_small_loses_nothing_in_silence_and_the_streams_heal() {
     const CONNECTIONS: u32 = 16;
@@ -173,24 +195,7 @@ fn a_ring_that_is_too_small_loses_nothing_in_silence_and_the_streams_heal() {
     loaded.run(5_000);
     loaded.agent.signal(libc::SIGCONT);
     wait_until("the losses are counted", || loaded.agent.count("events.lost") > 0);
-    // So slowly that the ring has room; on a slow machine that may need another round.
-    let mut rate = 500;
-    let healed = loop {
-        let lost = loaded.agent.count("events.lost");
-        let healed = loaded.client.sent() + 10 * CONNECTIONS;
-        let slowly = Pace { rate: Some(rate), ..Pace::full_speed(20 * CONNECTIONS) };
-        loaded.client.run(slowly).expect("a response to each request");
-        let sent = loaded.client.sent();
-        // The first requests behind a gap may be needed to find a boundary; the later ones are whole.
-        let is_whole = || loaded.receiver.account(sent).is_whole_from(healed);
-        let loses = || loaded.agent.count("events.lost") > lost;
-        wait_until("the connections heal, or more is lost", || is_whole() || loses());
-        if is_whole() {
-            break healed;
-        }
-        rate /= 2;
-        assert!(rate > 30, "the ring has never room: {}", loaded.receiver.account(sent));
-    };
+    let healed = heal(&mut loaded, CONNECTIONS);
     let pids = loaded.pids();
     let (account, _) = loaded.end(|account, status| {
         if !account.is_whole_from(healed) {
@@ -206,6 +211,7 @@ fn a_ring_that_is_too_small_loses_nothing_in_silence_and_the_streams_heal() {
 fn connections_heal_whatever_was_lost_of_them_and_nothing_is_linked_wrongly() {
     const CONNECTIONS: u32 = 64;
     let mut loaded = Loaded::start(CONNECTIONS as usize, "limits:\n  ring: 64KiB\n");
+    let mut healed = 0;
     for _ in 0..3 {
         loaded.receiver.hold();
         let over = AtomicBool::new(false);
@@ -223,13 +229,9 @@ fn connections_heal_whatever_was_lost_of_them_and_nothing_is_linked_wrongly() {
             over.store(true, Ordering::Relaxed);
         });
         loaded.receiver.release();
-        let slowly = Pace { rate: Some(300), ..Pace::full_speed(10 * CONNECTIONS) };
-        loaded.client.run(slowly).expect("a response to each request");
-        let sent = loaded.client.sent();
-        let is_whole = || loaded.receiver.account(sent).is_whole_from(sent - 4 * CONNECTIONS);
-        wait_until("the connections heal", is_whole);
+        healed = heal(&mut loaded, CONNECTIONS);
     }
-    let (pids, healed) = (loaded.pids(), loaded.client.sent() - 4 * CONNECTIONS);
+    let pids = loaded.pids();
     loaded.end(|account, status| {
         assert!(account.is_whole_from(healed), "{account}");
         account.check_explained(status, pids, CONNECTIONS)

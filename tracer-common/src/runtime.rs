@@ -57,7 +57,7 @@ pub struct JavaPlan {
 
 const _: () = assert!(size_of::<JavaPlan>() <= PLAN_WORDS * 8);
 
-/// Mark of a task that is a greenlet: an address that it has for itself as long as it lives.
+/// Mark of a task that is a greenlet: the page of what it has for itself as long as it lives.
 pub const GREENLET: u64 = 1 << 60;
 
 /// Mark of a task that is a virtual thread of Java: its number. The mark alone stands for a thread of which that could not

@@ -22,7 +22,6 @@ const SKIPPED: &[&str] = &[
     "a_trace_that_another_header_tells",
     "agents_that_come_and_go",
     "an_event_loop_is_linked",
-    "connections_heal",
     "threads_are_linked_once",
     "uploads_through_real_servers",
     "what_was_learned",

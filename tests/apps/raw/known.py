@@ -10,7 +10,6 @@ import signal
 import socket
 import struct
 import sys
-import time
 
 sys.dont_write_bytecode = True
 from harm import PORT, connect, errno, head, in_a_child, outcome, receive_now, ring_send  # noqa: E402
@@ -55,15 +54,19 @@ def zero_bytes(is_sent):
 RECVFROM = {"x86_64": "45", "aarch64": "207"}[os.uname().machine]
 
 
+def waits_in(pid):
+    """The function of the kernel in which a process sleeps."""
+    return open(f"/proc/{pid}/wchan").read()
+
+
 def disturbed(sock, peer, disturb):
     """Two receives of a blocking socket; a child disturbs the first one when it waits."""
     parent = os.getpid()
     child = os.fork()
     if child == 0:
-        while open(f"/proc/{parent}/syscall").read().split()[0] != RECVFROM:
-            os.sched_yield()
         # It may sleep for the lock of the socket first.
-        time.sleep(0.05)
+        while open(f"/proc/{parent}/syscall").read().split()[0] != RECVFROM or waits_in(parent) != "wait_woken":
+            os.sched_yield()
         disturb(parent)
         os._exit(0)
     peer.close()

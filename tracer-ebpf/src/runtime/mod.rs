@@ -58,16 +58,17 @@ fn is_set(bits: &Array<u64>, current: Current) -> bool {
     }
 }
 
-/// Whether a request that this task reads is also its thread's: the thread's rules hold where the task is not known.
+/// Whether a request that this task reads is also its thread's: the thread's rules hold where the task is not known, as of
+/// threads of Java that could not be read.
 #[inline(always)]
 pub(crate) fn is_of_thread_too(task: u64) -> bool {
-    task & nginx::CLIENT != 0
+    nginx::is_client(task) || task == VIRTUAL_THREAD
 }
 
 /// The evidence that this task is.
 #[inline(always)]
 pub(crate) fn evidence_of(task: u64) -> u64 {
-    u64::from(if task & nginx::CLIENT != 0 {
+    u64::from(if nginx::is_client(task) {
         EVIDENCE_REQUEST_STRUCTURE
     } else if task & go::BY_CONTEXT != 0 {
         EVIDENCE_CONTEXT

@@ -17,6 +17,12 @@ const FD: u32 = 24;
 /// No client's connection is task 0.
 pub(super) const CLIENT: u64 = 1 << 40;
 
+/// Whether a task is a client's connection.
+#[inline(always)]
+pub(super) fn is_client(task: u64) -> bool {
+    task >> 32 == CLIENT >> 32
+}
+
 /// The client's connection on which the running call reads or answers a request: its fd, and [`CLIENT`].
 #[inline(always)]
 pub(super) unsafe fn client(registers: *const pt_regs) -> u64 {

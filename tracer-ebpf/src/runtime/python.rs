@@ -103,13 +103,16 @@ pub(super) unsafe fn task(plan: &Plan, current: Current, part: Part, now: u64) -
 pub(super) unsafe fn greenlet(plan: &PythonPlan) -> u64 {
     /// Chunks that a greenlet may have.
     const MOST: u32 = 8;
+    /// CPython maps each of them by itself.
+    const PAGE: u64 = 4096;
     // SAFETY: as in `thread`.
     let thread = unsafe { thread(plan) };
     if thread != 0 {
         let mut frames = word(thread, plan.layout.frames.into());
         for _ in 0..MOST {
             match word(frames, 0) {
-                0 if frames != 0 => return GREENLET | frames,
+                // The slots of tasks are chosen by the low bits.
+                0 if frames != 0 && frames % PAGE == 0 => return GREENLET | frames / PAGE,
                 before => frames = before,
             }
         }

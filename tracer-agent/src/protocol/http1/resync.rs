@@ -22,6 +22,8 @@ pub(super) struct Resync {
     state: ResyncState,
     reader: MessageReader,
     messages: u64,
+    /// A request was seen, and no response since.
+    has_request: bool,
     /// The connection was joined, and nothing was missed since. No request was under way then, as far as is known.
     is_joined: bool,
 }
@@ -48,6 +50,8 @@ impl Resync {
         self.reset();
         self.last = None;
         self.is_joined = false;
+        // Its response is in what was missed, or nobody will know that it is this one's.
+        self.messages += u64::from(std::mem::take(&mut self.has_request));
     }
 
     /// A request was under way when the connection was joined.
@@ -87,11 +91,15 @@ impl Resync {
             // A head that is cut proves itself later: nothing is reported before it is complete.
             let found = self.state == ResyncState::Boundary && call.first && segment.may_begin_message(side);
             self.reset();
+            if call.first && segment.begins_message(side) {
+                self.messages += u64::from(std::mem::replace(&mut self.has_request, !found));
+            }
             return found;
         }
         match self.state {
             ResyncState::Watching if turned && call.first && segment.begins_message(side) => {
                 self.messages += 1;
+                self.has_request = false;
                 self.state = ResyncState::Following;
             }
             ResyncState::Following => {}
