@@ -63,6 +63,7 @@ impl Contexts {
 
     /// The context of a request that comes to a process. `client` is the request at the other end, if that was
     /// seen.
+    #[inline]
     pub(super) fn of_received(
         &self,
         open: &mut OpenRequests,

@@ -64,6 +64,7 @@ pub(super) struct Placer<'a> {
 
 impl Placer<'_> {
     /// A request has come to a process. `client` is the request at the other end, if that was seen.
+    #[inline]
     pub(super) fn received(
         self,
         (pid, key, position, hop): (u32, Key, u32, Hop),

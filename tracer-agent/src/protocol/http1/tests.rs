@@ -455,6 +455,26 @@ fn a_gap_in_a_body_is_part_of_it_and_a_gap_elsewhere_loses_what_is_open() {
 }
 
 #[test]
+fn requests_whose_responses_are_lost_are_counted_while_no_boundary_is_certain() {
+    let mut driver = Driver::new(Start::Birth);
+    driver.call(Q, b"GET /1 HTTP/1.1\r\n\r\n");
+    driver.parser.gap(A, 40, 10, &mut driver.out);
+    assert_eq!(driver.count(Counter::ExchangesBeforeBoundary), 0);
+    // The response of each is lost, or the gap is known only when the next one has come.
+    for _ in 0..3 {
+        driver.call(Q, b"GET /lost HTTP/1.1\r\n\r\n");
+        driver.parser.gap(A, 40, 20, &mut driver.out);
+    }
+    driver.call(Q, b"GET /lost HTTP/1.1\r\n\r\n");
+    driver.call(Q, b"GET /unreported HTTP/1.1\r\n\r\n");
+    driver.call(A, b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok");
+    driver.call(Q, b"GET /2 HTTP/1.1\r\n\r\n");
+    driver.call(A, b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok");
+    assert_eq!(driver.seen()[1..], [seen("GET", "/2", 200, 0, 2)]);
+    assert_eq!(driver.count(Counter::ExchangesBeforeBoundary), 3 + 1 + 1);
+}
+
+#[test]
 fn a_joined_connection_reports_from_the_first_certain_boundary() {
     let mut driver = Driver::new(Start::MidStream);
     driver.call(A, b"rest of a body");
