@@ -138,8 +138,8 @@ fn patterns(backend: u16) -> Vec<Pattern> {
         pattern("Go, workers", &|| go("workers"), 2, [1.0, 0.0]),
         pattern("Go, workers that a request starts", &|| go("lazy"), 2, [0.0, 0.0]),
         pattern("Go, call after the answer", &|| go("after"), 1, [0.0, 0.0]),
-        pattern("Go, goroutines in goroutines, contexts", &|| go("nested-in"), 4, [1.0, 0.97]),
-        pattern("Go, workers, contexts", &|| go("workers-in"), 2, [1.0, 0.97]),
+        pattern("Go, goroutines in goroutines, contexts", &|| go("nested-in"), 4, [1.0, 0.99]),
+        pattern("Go, workers, contexts", &|| go("workers-in"), 2, [1.0, 0.99]),
         pattern("Go, call after the answer, contexts", &|| go("after-in"), 1, [0.0, 0.0]),
         // The number of the caller's goroutine, or the end of its stack, is nonsense.
         pattern("Go, overwritten", &|| go("overwritten"), 2, [0.0, 0.0]),

@@ -420,10 +420,11 @@ fn traffic_without_sense_loses_no_first_record() {
     let status = agent.status();
     assert!(count_of(&status, "connections.seen") > 1_000, "{:#}", status["totals"]);
     assert_eq!(count_of(&status, "events.lost"), 0, "{:#}", status["totals"]);
-    // Where functions show the data, the kernel may skip a program that runs already. What it did not show is missing.
-    let is_whole = status["sees_sends_before"] == true || count_of(&status, "events.skipped") == 0;
-    if is_whole {
-        assert_eq!(count_of(&status, "events.skipped"), 0, "{:#}", status["totals"]);
+    // What the kernel did not show is missing. It skips programs that run already where functions show the data, and
+    // changes of states in the moment before a program has said that it runs.
+    let skipped = count_of(&status, "events.skipped");
+    assert!(status["sees_sends_before"] == false || skipped <= 1, "{:#}", status["totals"]);
+    if skipped == 0 {
         for missing in ["connections.unknown_start", "bytes.lost"] {
             assert_eq!(count_of(&status, missing), 0, "{missing}: {:#}", status["totals"]);
         }
@@ -449,6 +450,9 @@ fn connections_that_are_reset_while_their_first_bytes_are_read_end() {
         assert!(client.wait().expect("our child").success());
     }
     agent.wait_for("an idle agent", |status| status["connections"] == 0);
+    let status = agent.status();
+    let skipped = count_of(&status, "events.skipped");
+    assert!(status["sees_sends_before"] == false || skipped <= 2, "{:#}", status["totals"]);
     agent.stop();
 }
 

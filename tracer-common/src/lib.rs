@@ -725,6 +725,8 @@ pub enum KernelCounter {
     Skipped = 10,
     /// Requests that were read or sent in a process whose tasks are read, without a task.
     TaskUnread = 11,
+    /// Program runs that the kernel skipped, and that a second program did.
+    Nested = 12,
 }
 
 /// Port of iSCSI targets. An initiator hands its socket over to the kernel, which then overwrites the data of a sockmap
@@ -732,7 +734,7 @@ pub enum KernelCounter {
 pub const ISCSI_PORT: u16 = 3260;
 
 /// Number of [`KernelCounter`]s.
-pub const KERNEL_COUNTERS: u32 = 12;
+pub const KERNEL_COUNTERS: u32 = 13;
 
 /// Value in [`Offsets`] for a field that this kernel does not have.
 pub const ABSENT: u32 = u32::MAX;

@@ -1,7 +1,7 @@
 //! Tasks of runtimes: how the kernel programs read them from a process's memory, and what they report.
 
 /// Words of a process's plan in the kernel's map, after the word that tells the runtime.
-pub const PLAN_WORDS: usize = 24;
+pub const PLAN_WORDS: usize = 25;
 
 /// The first word of a plan: goroutines, by a [`GoPlan`].
 pub const RUNTIME_GO: u64 = 1;
@@ -76,8 +76,6 @@ pub struct GoPlan {
     pub creator: u32,
     /// `runtime.g.startpc`.
     pub start: u32,
-    /// `runtime.g.m`.
-    pub thread: u32,
     /// `runtime.m.curg`: the goroutine that a thread runs.
     pub running: u32,
     /// `runtime.m.p`, or `oldp` where a system call takes the processor away.
@@ -90,8 +88,6 @@ pub struct GoPlan {
     pub channel: u32,
     /// The data of `net/http.Request.ctx`; 0 if contexts cannot be followed.
     pub context: u32,
-    /// Always 0.
-    pub zero: u32,
     /// Distance of the channel on which a caller waits from the end of the stack of `net/http`'s write loop; 0 if it is
     /// not known.
     pub written: u32,
@@ -140,6 +136,8 @@ pub struct PythonPlan {
     pub sender: PythonSender,
     /// How far from the address in `%fs` on a thread has the address of its `PyThreadState`; 0 if that is not known.
     pub place: u64,
+    /// What tells the callbacks that wake a task. The agent writes 0, and the kernel programs what they find.
+    pub waker: u64,
     /// Where the objects have their fields.
     pub layout: PythonLayout,
 }
@@ -199,12 +197,10 @@ pub struct PythonLayout {
     pub name: u16,
     /// The characters of a string of ASCII.
     pub text: u16,
-    /// Of the callback that wakes a task: what has its name.
+    /// Of the callback that wakes a task: what has its name. The task is the next word.
     pub waker: u16,
     /// In that: the name.
     pub waker_name: u16,
-    /// Of the callback: the task.
-    pub waker_task: u16,
     /// `PyFunctionObject.func_globals`.
     pub globals: u16,
     /// `PyFunctionObject.func_closure`.
@@ -218,6 +214,8 @@ pub struct PythonLayout {
     pub function: u16,
     /// `PyThreadState.datastack_chunk`; 0 before Python 3.11, which does not have it.
     pub frames: u16,
+    /// Always 0.
+    pub zero: u16,
 }
 
 const _: () = assert!(size_of::<PythonPlan>() <= PLAN_WORDS * 8);

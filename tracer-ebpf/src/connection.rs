@@ -101,6 +101,8 @@ impl Connection {
     pub(crate) const ATTRIBUTED: u8 = 16;
     /// The call that is sent has a trace header.
     pub(crate) const HEADED: u8 = 64;
+    /// The task that reads its requests is known.
+    pub(crate) const TASK_KNOWN: u8 = 128;
     /// It is known from its first byte on: the process that is traced opened it if `connect_ns` is there.
     pub(crate) const ROLE_SEEN: u8 = 0;
     /// Bytes had moved before.

@@ -67,7 +67,8 @@ func overwritten(text string) {
 	own := goroutine()
 	id := word(own + place)
 	kept := *id
-	*id = rand.Uint64() >> uint(rand.Intn(64))
+	// No number that another goroutine may have.
+	*id = rand.Uint64()>>uint(rand.Intn(24)) | 1<<40
 	call(text, 0)
 	*id = kept
 

@@ -15,9 +15,14 @@ use super::{
 
 /// Loads the program of this name and attaches it to the hook of the same name.
 pub(super) fn attach(ebpf: &mut Ebpf, hook: &str, types: &Btf) -> Result<(), KernelError> {
+    attach_to(ebpf, hook, hook, types)
+}
+
+/// Loads the program of this name and attaches it to this hook.
+pub(super) fn attach_to(ebpf: &mut Ebpf, name: &str, hook: &str, types: &Btf) -> Result<(), KernelError> {
     let program = ebpf
-        .program_mut(hook)
-        .ok_or_else(|| KernelError::Load(format!("the object has no program {hook}")))?;
+        .program_mut(name)
+        .ok_or_else(|| KernelError::Load(format!("the object has no program {name}")))?;
     let attached = match program {
         Program::FExit(program) => program.load(hook, types).and_then(|()| program.attach().map(drop)),
         Program::FEntry(program) => program.load(hook, types).and_then(|()| program.attach().map(drop)),

@@ -32,12 +32,12 @@ use tracer_common::{
 };
 
 use self::{
-    attach::{attach, share},
+    attach::{attach, attach_to, share},
     btf::Types,
     error::{classify, load_error},
     maps::{map, map_mut, take},
     mmap::Words,
-    programs::{OPTIONS_HOOK, PROPAGATION_MAPS, RINGS_HOOK, SCRATCH},
+    programs::{NESTED_STATES, OPTIONS_HOOK, PROPAGATION_MAPS, RINGS_HOOK, SCRATCH, STATES},
     propagation::{Propagation, PropagationPlan},
     ring::Ring,
 };
@@ -240,6 +240,7 @@ impl Kernel {
         for hook in hooks.chain(has_pre_send.then_some(PRE_SEND)).chain(sees_rings.then_some(RINGS_HOOK)) {
             attach(&mut ebpf, hook, &kernel_types)?;
         }
+        attach_to(&mut ebpf, NESTED_STATES, STATES, &kernel_types)?;
         // Some kernels let no program be attached to a function.
         let sees_options = has_options
             && attach(&mut ebpf, OPTIONS_HOOK, &kernel_types)
@@ -308,11 +309,14 @@ impl Kernel {
 
     /// The programs' counters, summed over the CPUs, by [`KernelCounter`].
     pub fn counters(&self) -> [u64; KERNEL_COUNTERS as usize] {
-        std::array::from_fn(|index| {
-            let counted =
-                self.counters.get(&(index as u32), 0).map(|values| values.iter().sum()).unwrap_or(0);
-            if index == KernelCounter::Skipped as usize { counted + self.recursion_misses() } else { counted }
-        })
+        // Before the counters, so that no run of the second program is taken for one that nobody made up for.
+        let missed = self.recursion_misses();
+        let mut counters: [u64; KERNEL_COUNTERS as usize] = std::array::from_fn(|index| {
+            self.counters.get(&(index as u32), 0).map(|values| values.iter().sum()).unwrap_or(0)
+        });
+        let not_made_up = missed.saturating_sub(counters[KernelCounter::Nested as usize]);
+        counters[KernelCounter::Skipped as usize] += not_made_up;
+        counters
     }
 
     /// How often the kernel skipped each program because it was running already
@@ -320,6 +324,8 @@ impl Kernel {
     fn recursion_misses(&self) -> u64 {
         self.ebpf
             .programs()
+            // It has nothing to do while the first one can run.
+            .filter(|(name, _)| *name != NESTED_STATES)
             .filter_map(|(_, program)| program.fd().ok().map(|fd| fd.as_fd().as_raw_fd()))
             .filter_map(mmap::recursion_misses)
             .sum()

@@ -8,11 +8,15 @@ use super::btf::Types;
 
 /// Tracepoints without which nothing works, and the kernel that brought each.
 pub const TRACEPOINTS: [(&str, &str); 4] = [
-    ("inet_sock_set_state", "4.16"),
+    (STATES, "4.16"),
     ("sched_process_fork", "2.6"),
     ("sched_process_exec", "3.4"),
     ("sched_process_exit", "2.6"),
 ];
+/// The hook that shows how the state of a socket changes.
+pub(super) const STATES: &str = "inet_sock_set_state";
+/// The program that runs at the same hook for the changes that happen while the first one runs on that CPU.
+pub(super) const NESTED_STATES: &str = "nested_sock_set_state";
 /// Maps that are of use only with trace headers.
 pub(super) const PROPAGATION_MAPS: [&str; 13] = [
     "SOCKETS",

@@ -73,7 +73,6 @@ const LAYOUT_1_21: GoPlan = GoPlan {
     id: 152,
     creator: 272,
     start: 296,
-    thread: 48,
     running: 192,
     processor: 224,
     next_id: 384,
@@ -81,7 +80,6 @@ const LAYOUT_1_21: GoPlan = GoPlan {
     channel: 80,
     written: 128,
     context: 240,
-    zero: 0,
     write_loop: 0,
     last_id: 0,
 };

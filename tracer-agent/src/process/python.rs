@@ -222,6 +222,7 @@ fn plan(memory: &mut Memory<'_>, interpreter: &Interpreter, thread: u32) -> Opti
         worker,
         sender,
         place,
+        waker: 0,
         layout,
     })
 }

@@ -30,7 +30,7 @@ use crate::{
     },
     ring::{count, reserve, submit_flags},
     runtime::{
-        CONTINUES, IS_CLIENT, OTHER, has_plan, is_followed, tracer_loop_task, tracer_received_task,
+        CONTINUES, IS_CLIENT, KNOWN, OTHER, has_plan, is_followed, tracer_loop_task, tracer_received_task,
         tracer_sent_task,
     },
     select::Current,
@@ -157,10 +157,20 @@ pub(crate) unsafe fn moved<const HOOK: u8>(sk: *mut c_void, ret: i32, flags: i32
             // Go's server reads the first byte of a request alone, if it comes while another one is worked on.
             let begins = header.flags & FLAG_TURN != 0 || connection.budget == HEAD_BUDGET - 1;
             if begins || direction == RECEIVE && is_followed(current) {
-                let continues = if header.flags & FLAG_TURN == 0 { CONTINUES } else { 0 };
+                let continues = if header.flags & FLAG_TURN == 0 {
+                    CONTINUES
+                } else if connection.flags & Connection::TASK_KNOWN != 0 {
+                    KNOWN
+                } else {
+                    0
+                };
                 let how = continues | if connection.is_client() { IS_CLIENT } else { 0 };
                 header.task = if direction == RECEIVE {
-                    tracer_received_task(how, now, connection.number)
+                    let task = tracer_received_task(how, now, connection.number);
+                    if task != 0 {
+                        connection.flags |= Connection::TASK_KNOWN;
+                    }
+                    task
                 } else {
                     match tracer_sent_task(how, now, connection.number) {
                         0 => tracer_loop_task(how, now),

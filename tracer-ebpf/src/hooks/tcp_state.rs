@@ -1,10 +1,14 @@
-//! The program that runs when a TCP socket changes its state.
+//! The programs that run when a TCP socket changes its state.
+//!
+//! The kernel runs no program inside of itself. A packet may arrive while the program runs for a system call, and change
+//! the state of another socket on the same CPU: the second program runs for that change.
 
 use core::ffi::c_void;
 
 use aya_ebpf::{
     helpers::generated::{bpf_ktime_get_ns, bpf_skc_to_tcp_sock},
-    macros::btf_tracepoint,
+    macros::{btf_tracepoint, map},
+    maps::PerCpuArray,
     programs::BtfTracePointContext,
 };
 use tracer_common::{
@@ -22,10 +26,38 @@ use crate::{
     select::{Current, is_port_selected, set_selected},
 };
 
-/// `inet_sock_set_state(sk, oldstate, newstate)`, for every TCP socket of the machine. The current
-/// task is often another (softirq), so all but `connect` and `listen` go by the socket's storage.
+/// Whether [`inet_sock_set_state`] runs on this CPU.
+#[map]
+static CHANGING: PerCpuArray<u64> = PerCpuArray::with_max_entries(1, 0);
+
+/// `inet_sock_set_state(sk, oldstate, newstate)`, for every TCP socket of the machine.
 #[btf_tracepoint(function = "inet_sock_set_state")]
 pub fn inet_sock_set_state(ctx: BtfTracePointContext) -> i32 {
+    let Some(changing) = CHANGING.get_ptr_mut(0) else { return 0 };
+    // SAFETY: a live map value of this CPU.
+    unsafe {
+        changing.write_volatile(1);
+        changed(&ctx);
+        changing.write_volatile(0);
+    }
+    0
+}
+
+/// The same changes: does the work of [`inet_sock_set_state`] if that program runs already. The agent attaches it second.
+#[btf_tracepoint(function = "inet_sock_set_state")]
+pub fn nested_sock_set_state(ctx: BtfTracePointContext) -> i32 {
+    let Some(changing) = CHANGING.get_ptr_mut(0) else { return 0 };
+    // SAFETY: as above.
+    if unsafe { changing.read_volatile() } != 0 {
+        count(KernelCounter::Nested, 1);
+        changed(&ctx);
+    }
+    0
+}
+
+/// The current task is often another (softirq), so all but `connect` and `listen` go by the socket's storage.
+#[inline(always)]
+fn changed(ctx: &BtfTracePointContext) {
     let sk: *const c_void = ctx.arg(0);
     let old: i32 = ctx.arg(1);
     let new: i32 = ctx.arg(2);
@@ -39,7 +71,6 @@ pub fn inet_sock_set_state(ctx: BtfTracePointContext) -> i32 {
             _ => (),
         }
     }
-    0
 }
 
 #[inline(always)]

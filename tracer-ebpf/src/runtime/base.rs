@@ -1,6 +1,6 @@
 //! What all runtimes are read with: plans, the parts of an exchange, reads of the process's memory.
 
-use core::ffi::c_void;
+use core::{ffi::c_void, mem::MaybeUninit};
 
 use aya_ebpf::{
     bindings::pt_regs,
@@ -110,10 +110,16 @@ pub(super) fn tell(
     space.submit(submit_flags(false));
 }
 
-/// Reads two words of the process's memory; zeros if they cannot be read.
+/// Reads words of the process's memory, with one call of a helper; zeros if they cannot all be read.
 #[inline(always)]
-pub(super) fn words(base: u64, offset: u32) -> [u64; 2] {
-    [word(base, offset), word(base, offset.wrapping_add(8))]
+pub(super) fn words<const N: usize>(base: u64, offset: u32) -> [u64; N] {
+    let mut words = MaybeUninit::<[u64; N]>::uninit();
+    let address = base.wrapping_add(i64::from(offset as i32) as u64);
+    // SAFETY: the helper checks the address, and writes all words: zeros if it fails.
+    unsafe {
+        bpf_probe_read_user(words.as_mut_ptr().cast(), 8 * N as u32, address as *const c_void);
+        words.assume_init()
+    }
 }
 
 /// Reads a word of the process's memory; 0 if it cannot be read.

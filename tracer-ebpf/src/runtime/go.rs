@@ -14,11 +14,24 @@ use aya_ebpf::{bindings::pt_regs, macros::map, maps::LruHashMap};
 use tracer_common::{GoPlan, GoTask, KernelCounter, RUNTIME_GO};
 
 use super::base::{Part, tell, word, words};
-use crate::{memory::arch::first_argument, ring::count, select::Current};
+use crate::{
+    memory::{arch::first_argument, words::counted},
+    ring::count,
+    select::Current,
+};
 
 /// The goroutine that serves each connection, by process and address of the connection's context.
 #[map]
-static CONTEXTS: LruHashMap<[u64; 2], u64> = LruHashMap::with_max_entries(8192, 0);
+static CONTEXTS: LruHashMap<[u64; 2], Serving> = LruHashMap::with_max_entries(8192, 0);
+
+#[repr(C)]
+struct Serving {
+    /// Its number.
+    goroutine: u64,
+    /// The data of the context above that of the connection: nothing tells when a connection's context is freed, and Go
+    /// makes contexts of requests in such places.
+    above: u64,
+}
 
 /// Mark of a task that is known by the context of a client request.
 pub(super) const BY_CONTEXT: u64 = 1 << 62;
@@ -28,8 +41,6 @@ const SERVED: u32 = 72;
 /// `http.conn.cancelCtx`, a closure, and the connection's context that it holds.
 const CANCEL: u32 = 8;
 const CANCELLED: u32 = 8;
-/// `http.conn.rwc`: the data, a `net.TCPConn`, which begins with the address of the `net.netFD`.
-const SOCKET: u32 = 24;
 /// `poll.FD.Sysfd`, in the beginning of `net.netFD`.
 const FD: u32 = 16;
 /// The data of the context above one: contexts of the standard library begin with that context.
@@ -38,22 +49,32 @@ const ABOVE: u32 = 8;
 const ERROR: u32 = 48;
 /// Contexts above the one of a client request that are followed.
 const LEVELS: u32 = 10;
+/// The higher bits of an address are the same in the first 256 GiB of Go's heap, where goroutines and the contexts of requests
+/// are. Programs and their static variables (`context.Background`) are elsewhere.
+const HEAP_BITS: u32 = 38;
 
-/// The number of the goroutine that reads a request. Tells about it.
+/// The number of the goroutine that reads a request. Tells about it. The first request of a connection tells which goroutine
+/// serves it.
 #[inline(always)]
-pub(super) unsafe fn received(plan: &GoPlan, registers: *const pt_regs, current: Current, now: u64) -> u64 {
+pub(super) unsafe fn received(
+    plan: &GoPlan,
+    registers: *const pt_regs,
+    current: Current,
+    now: u64,
+    is_first: bool,
+) -> u64 {
     // SAFETY: the caller's registers; user memory is read through helpers.
     unsafe {
-        let (goroutine, end) = running(registers);
-        let id = if end == 0 { 0 } else { word(goroutine, plan.id) };
+        let running = running::<THREAD>(registers);
+        let id = if running.goroutine == 0 { 0 } else { word(running.goroutine, plan.id) };
         if id == 0 {
             count(KernelCounter::TaskUnread, 1);
             return 0;
         }
-        if plan.context != 0 {
-            serves(current.pid(), end, first_argument(registers), id);
+        if is_first && plan.context != 0 {
+            serves(current.pid(), running.end, first_argument(registers), id);
         }
-        tell_of(plan, registers, current, Part::ServerRequest, now, (id, goroutine, 0));
+        tell_of(plan, &running, current, Part::ServerRequest, now, (id, running.goroutine, 0));
         id
     }
 }
@@ -69,11 +90,12 @@ pub(super) unsafe fn sent(
 ) -> u64 {
     // SAFETY: as in `received`.
     unsafe {
-        let Sender { goroutine, context } = sender(plan, registers);
-        let mut id = if goroutine == 0 { 0 } else { word(goroutine, plan.id) };
+        let running = running::<THREAD>(registers);
         if part == Part::ServerResponse {
-            return id;
+            return if running.goroutine == 0 { 0 } else { word(running.goroutine, plan.id) };
         }
+        let Sender { goroutine, context } = sender(plan, &running);
+        let mut id = if goroutine == 0 { 0 } else { word(goroutine, plan.id) };
         let serving = if context == 0 { 0 } else { tracer_go_serving(u64::from(current.pid()), context) };
         if id == 0 {
             // The caller does not wait yet. Its context may tell.
@@ -83,7 +105,7 @@ pub(super) unsafe fn sent(
             count(KernelCounter::TaskUnread, 1);
             return 0;
         }
-        tell_of(plan, registers, current, part, now, (id, goroutine, serving));
+        tell_of(plan, &running, current, part, now, (id, goroutine, serving));
         id
     }
 }
@@ -93,26 +115,36 @@ pub(super) unsafe fn sent(
 #[inline(always)]
 unsafe fn tell_of(
     plan: &GoPlan,
-    registers: *const pt_regs,
+    running: &Running,
     current: Current,
     part: Part,
     now: u64,
     (id, goroutine, serving): (u64, u64, u64),
 ) {
-    // SAFETY: as in `received`.
-    unsafe {
-        let running = (*registers).r14;
-        let thread = word(running, plan.thread);
-        let (mut last_id, mut next_id) = (0, 0);
-        if plan.last_id != 0 && word(thread, plan.running) == running {
+    let (mut last_id, mut next_id) = (0, 0);
+    if plan.last_id != 0 && running.thread != 0 {
+        // `runtime.m.curg` to `oldp`.
+        let thread: [u64; 5] = words(running.thread, plan.running);
+        if thread[0] == running.own {
+            let processor = match plan.processor.wrapping_sub(plan.running) {
+                24 => thread[3],
+                32 => thread[4],
+                _ => word(running.thread, plan.processor),
+            };
             last_id = word(plan.last_id, 0);
-            next_id = word(word(thread, plan.processor), plan.next_id);
+            next_id = word(processor, plan.next_id);
         }
-        let creator = if goroutine == 0 || plan.creator == 0 { 0 } else { word(goroutine, plan.creator) };
-        let start = if goroutine == 0 { 0 } else { word(goroutine, plan.start) };
-        let facts = GoTask { creator, start, last_id, next_id, serving }.facts();
-        tell(RUNTIME_GO, current, part, now, id, facts);
     }
+    let (mut creator, mut start) = (0, 0);
+    if goroutine != 0 {
+        if plan.creator.wrapping_add(24) == plan.start {
+            // `runtime.g.parentGoid` to `startpc`.
+            [creator, _, _, start] = words(goroutine, plan.creator);
+        } else {
+            start = word(goroutine, plan.start);
+        }
+    }
+    tell(RUNTIME_GO, current, part, now, id, GoTask { creator, start, last_id, next_id, serving }.facts());
 }
 
 /// The number of the goroutine for which the running call sends, or (`context`) the data of the context that it carries.
@@ -120,12 +152,39 @@ unsafe fn tell_of(
 pub(super) unsafe fn sending_task(plan: &GoPlan, registers: *const pt_regs, context: bool) -> u64 {
     // SAFETY: as in `received`.
     unsafe {
-        let sender = sender(plan, registers);
+        let sender = sender(plan, &running::<STACK>(registers));
         if context {
             return sender.context;
         }
         if sender.goroutine == 0 { 0 } else { word(sender.goroutine, plan.id) }
     }
+}
+
+/// The goroutine that makes the running call.
+struct Running {
+    /// R14: its `runtime.g`, if the next field is not 0.
+    own: u64,
+    /// The same; 0 if no goroutine makes the call.
+    goroutine: u64,
+    /// The end of its stack.
+    end: u64,
+    /// `runtime.g.m`: the thread that runs it. 0 if that is not asked for.
+    thread: u64,
+}
+
+/// Words of a `runtime.g` that have the bounds of its stack, and those up to its thread.
+const STACK: usize = 2;
+const THREAD: usize = 7;
+
+/// Reads so many words of the goroutine: the stack of `sk_msg` has little room.
+#[inline(always)]
+unsafe fn running<const WORDS: usize>(registers: *const pt_regs) -> Running {
+    // SAFETY: as in `received`.
+    let (own, stack_pointer) = unsafe { ((*registers).r14, (*registers).rsp) };
+    let read: [u64; WORDS] = words(own, 0);
+    let (begin, end) = (read[0], read[1]);
+    let goroutine = if stack_pointer < begin || stack_pointer >= end { 0 } else { own };
+    Running { own, goroutine, end, thread: if WORDS == THREAD { read[WORDS - 1] } else { 0 } }
 }
 
 /// Who sends.
@@ -137,53 +196,42 @@ struct Sender {
     context: u64,
 }
 
-/// The goroutine that makes the running call, and the end of its stack; zeros if none does.
 #[inline(always)]
-unsafe fn running(registers: *const pt_regs) -> (u64, u64) {
-    // SAFETY: as in `received`.
-    let (goroutine, stack_pointer) = unsafe { ((*registers).r14, (*registers).rsp) };
-    let [begin, end] = words(goroutine, 0);
-    if stack_pointer < begin || stack_pointer >= end { (0, 0) } else { (goroutine, end) }
-}
-
-#[inline(always)]
-unsafe fn sender(plan: &GoPlan, registers: *const pt_regs) -> Sender {
-    // SAFETY: as in `received`.
-    unsafe {
-        let (goroutine, end) = running(registers);
-        let is_write_loop =
-            end != 0 && plan.write_loop != 0 && word(goroutine, plan.start) == plan.write_loop;
-        if !is_write_loop {
-            return Sender { goroutine, context: 0 };
-        }
-        let channel = word(end, 0u32.wrapping_sub(plan.written));
-        let mut context = 0;
-        if plan.context != 0 {
-            // `writeRequest.req`, a `transportRequest`, begins with the address of the request.
-            let request = word(word(end, 0u32.wrapping_sub(plan.written + 8)), 0);
-            context = word(request, plan.context);
-        }
-        let waiting = word(channel, plan.receivers);
-        if waiting == 0 || word(waiting, plan.channel) != channel {
-            return Sender { goroutine: 0, context };
-        }
-        let caller = word(waiting, 0);
-        let [begin, end_of_caller] = words(caller, 0);
-        Sender { goroutine: if begin < end_of_caller { caller } else { 0 }, context }
+unsafe fn sender(plan: &GoPlan, running: &Running) -> Sender {
+    let &Running { goroutine, end, .. } = running;
+    let is_write_loop =
+        goroutine != 0 && plan.write_loop != 0 && word(goroutine, plan.start) == plan.write_loop;
+    if !is_write_loop {
+        return Sender { goroutine, context: 0 };
     }
+    // `writeRequest.req`, a `transportRequest`, begins with the address of the request; behind it is the channel.
+    let [request, channel] = words(end, 0u32.wrapping_sub(plan.written + 8));
+    let mut context = if plan.context == 0 { 0 } else { word(word(request, 0), plan.context) };
+    if (context ^ goroutine) >> HEAP_BITS != 0 {
+        context = 0;
+    }
+    let waiting = word(channel, plan.receivers);
+    if waiting == 0 || word(waiting, plan.channel) != channel {
+        return Sender { goroutine: 0, context };
+    }
+    let caller = word(waiting, 0);
+    let [begin, end_of_caller] = words(caller, 0);
+    Sender { goroutine: if begin < end_of_caller { caller } else { 0 }, context }
 }
 
 /// Keeps which goroutine serves the connection that has just read a request from `fd`.
 #[inline(always)]
 unsafe fn serves(pid: u32, end: u64, fd: u64, id: u64) {
     let connection = word(end, 0u32.wrapping_sub(SERVED));
-    if word(word(word(connection, SOCKET), 0), FD) as u32 != fd as u32 {
+    // Behind it `http.conn.rwc`: its second word is a `net.TCPConn`, which begins with the address of the `net.netFD`.
+    let [cancel, _, socket] = words(connection, CANCEL);
+    if word(word(socket, 0), FD) as u32 != fd as u32 {
         return;
     }
-    let key = [u64::from(pid), word(word(connection, CANCEL), CANCELLED)];
-    // SAFETY: a live map value.
-    if key[1] != 0 && unsafe { CONTEXTS.get(&key) } != Some(&id) {
-        let _ = CONTEXTS.insert(&key, &id, 0);
+    let context = word(cancel, CANCELLED);
+    let above = word(context, ABOVE);
+    if above != 0 {
+        let _ = CONTEXTS.insert(&[u64::from(pid), context], &Serving { goroutine: id, above }, 0);
     }
 }
 
@@ -194,18 +242,19 @@ unsafe fn serves(pid: u32, end: u64, fd: u64, id: u64) {
 pub extern "C" fn tracer_go_serving(pid: u64, context: u64) -> u64 {
     let (mut below, mut at, mut level) = (0, context, 0);
     while level < LEVELS {
-        if at == 0 {
+        if at == 0 || (at ^ context) >> HEAP_BITS != 0 {
             return 0;
         }
-        let key = [pid, at];
+        let above = word(at, ABOVE);
         // SAFETY: a live map value.
-        if let Some(id) = unsafe { CONTEXTS.get(&key) } {
+        if let Some(serving) = unsafe { CONTEXTS.get(&[pid, at]) }
+            && serving.above == above
+        {
             let is_alive = below != 0 && word(below, ERROR) == 0;
-            return if is_alive { *id } else { 0 };
+            return if is_alive { serving.goroutine } else { 0 };
         }
-        below = at;
-        at = word(at, ABOVE);
-        level += 1;
+        (below, at) = (at, above);
+        level = counted(level);
     }
     0
 }

@@ -87,8 +87,10 @@ pub(crate) const IS_CLIENT: u64 = 1;
 pub(crate) const CONTINUES: u64 = 2;
 /// The call is none of a connection that is followed.
 pub(crate) const OTHER: u64 = 4;
+/// The task that read an earlier request of the connection was known.
+pub(crate) const KNOWN: u64 = 8;
 
-/// The task that makes the running call, which receives (`how`: [`IS_CLIENT`], [`CONTINUES`], [`OTHER`]); 0 if it is not
+/// The task that makes the running call, which receives (`how`: [`IS_CLIENT`] and the others); 0 if it is not
 /// known. Tells the agent about it if a request is received.
 #[unsafe(no_mangle)]
 #[inline(never)]
@@ -107,7 +109,7 @@ pub extern "C" fn tracer_received_task(how: u64, now: u64, connection: u64) -> u
         }
         let Some(registers) = registers() else { return 0 };
         match plan.runtime {
-            RUNTIME_GO if !is_client => go::received(&*plan.go(), registers, current, now),
+            RUNTIME_GO if !is_client => go::received(&*plan.go(), registers, current, now, how & KNOWN == 0),
             RUNTIME_NGINX if !is_client => nginx::client(registers),
             RUNTIME_GREENLETS if !is_client => python::greenlet(&*plan.python()),
             RUNTIME_JAVA if !is_client => java::running(&*plan.java(), registers),

@@ -33,20 +33,16 @@ mod at {
     pub(super) const TYPE: u32 = 8;
     /// `PyDictObject.ma_keys`.
     pub(super) const KEYS: u32 = 32;
-    /// `FutureObj.fut_callback0`; behind it is that callback's context.
+    /// `FutureObj.fut_callback0`; behind it are that callback's context, and the other callbacks.
     pub(super) const CALLBACK: u32 = 24;
-    /// `FutureObj.fut_callbacks`: the other callbacks.
-    pub(super) const CALLBACKS: u32 = 40;
-    /// `PyMethodObject.im_self`.
-    pub(super) const SELF: u32 = 24;
     /// `PyTupleObject.ob_size`; behind it are the items.
     pub(super) const SIZE: u32 = 16;
     /// `PyTupleObject.ob_item`.
     pub(super) const ITEMS: u32 = 24;
-    /// `PyCellObject.ob_ref`, `partialobject.fn`, and the first word of an `int`.
+    /// `PyCellObject.ob_ref`, and the first word of an `int`.
     pub(super) const CONTENT: u32 = 16;
-    /// `partialobject.args`.
-    pub(super) const ARGUMENTS: u32 = 24;
+    /// [`super::PythonLayout::waker`], if what wakes a task is told by its type.
+    pub(super) const OF_TYPE: u16 = TYPE as u16;
     /// Where a task has its name, its coroutine is before and its context behind.
     pub(super) const NEXT: u32 = 8;
 }
@@ -62,18 +58,20 @@ pub(super) unsafe fn task(plan: &Plan, current: Current, part: Part, now: u64) -
             let work = tracer_python_work(plan);
             task = if work == 0 { 0 } else { tracer_python_awaiter(plan, work) & !PARENT };
         }
-        let mut is_sender = false;
-        if task != 0 && part == Part::ClientRequest {
-            let caller = tracer_python_caller(plan, task);
-            is_sender = caller == SENDS;
-            if caller > SENDS {
-                task = caller;
-            }
-        }
         if task == 0 {
             return 0;
         }
         let layout = &(*plan.python()).layout;
+        let (mut coroutine, mut is_sender) = (0, false);
+        if part == Part::ClientRequest {
+            coroutine = word(task, u32::from(layout.name) - at::NEXT);
+            let caller = tracer_python_caller(plan, coroutine);
+            is_sender = caller == SENDS;
+            if caller > SENDS {
+                task = caller;
+                coroutine = word(task, u32::from(layout.name) - at::NEXT);
+            }
+        }
         // What sends for a task that is not known tells nothing.
         let number = if is_sender { UNNUMBERED | task } else { tracer_python_number(plan, task) };
         if part == Part::ServerResponse {
@@ -90,7 +88,6 @@ pub(super) unsafe fn task(plan: &Plan, current: Current, part: Part, now: u64) -
             let group = if found & PARENT != 0 { HAS_GROUP } else { 0 };
             *awaiter = tracer_python_number(plan, next) | group;
         }
-        let coroutine = word(task, u32::from(layout.name) - at::NEXT);
         let function = word(coroutine, layout.function.into());
         tell(RUNTIME_PYTHON, current, part, now, number, PythonTask { awaiters, function }.facts());
         number
@@ -142,8 +139,13 @@ extern "C" fn tracer_python_task(plan: *const Plan) -> u64 {
         }
         let context = word(thread, layout.context.into());
         let keys = word(*running, at::KEYS);
-        let count_of = word(keys, layout.entries.into());
-        if context == 0 || word(keys, 8) as u8 != layout.eight as u8 || count_of > PLACES {
+        let header: [u64; 5] = words(keys, 0);
+        let count_of = match layout.entries {
+            24 => header[3],
+            32 => header[4],
+            _ => return 0,
+        };
+        if context == 0 || header[1] as u8 != layout.eight as u8 || count_of > PLACES {
             return 0;
         }
         let mut is_other = false;
@@ -223,11 +225,12 @@ extern "C" fn tracer_python_work(plan: *const Plan) -> u64 {
 /// [`tracer_python_caller`]: the task sends for another one, which cannot be read.
 const SENDS: u64 = 1;
 
-/// The task for which this one sends a request of aiohttp's client; 0 if it sends none, [`SENDS`] if that is not known. One
-/// coroutine makes this task and waits for the response, in the request's timer all the time: the first task of the timer.
+/// The task for which the one with this coroutine sends a request of aiohttp's client; 0 if it sends none, [`SENDS`] if that
+/// is not known. One coroutine makes the sending task and waits for the response, in the request's timer all the time: the
+/// first task of the timer.
 #[unsafe(no_mangle)]
 #[inline(never)]
-extern "C" fn tracer_python_caller(plan: *const Plan, task: u64) -> u64 {
+extern "C" fn tracer_python_caller(plan: *const Plan, coroutine: u64) -> u64 {
     // SAFETY: as in `tracer_python_task`.
     let Some(plan) = (unsafe { plan.as_ref() }) else { return 0 };
     // SAFETY: the plan is a live map value.
@@ -236,7 +239,6 @@ extern "C" fn tracer_python_caller(plan: *const Plan, task: u64) -> u64 {
     if sender.code == 0 {
         return 0;
     }
-    let coroutine = word(task, u32::from(plan.layout.name) - at::NEXT);
     if word(coroutine, sender.frame) != sender.code {
         return 0;
     }
@@ -267,11 +269,11 @@ extern "C" fn tracer_python_awaiter(plan: *const Plan, task: u64) -> u64 {
     let own = unsafe { &*own.python() };
     let mut future = task;
     for _ in 0..=MOST {
-        let callback = word(future, at::CALLBACK);
+        // The first callback, its context, the others.
+        let [callback, _, others] = words(future, at::CALLBACK);
         if callback == 0 {
             return 0;
         }
-        let others = word(future, at::CALLBACKS);
         let mut next = tracer_python_next(plan, callback);
         if next & PARENT != 0 {
             // Whoever else awaits it.
@@ -309,7 +311,16 @@ extern "C" fn tracer_python_next(plan: *const Plan, callback: u64) -> u64 {
     // SAFETY: the plan is a live map value.
     let plan = unsafe { &*plan.python() };
     let layout = &plan.layout;
-    let group = word(callback, at::SELF);
+    // Its type, what it calls (`partialobject.fn`), for whom (`PyMethodObject.im_self`, `partialobject.args`).
+    let [kind, calls, group] = words(callback, at::TYPE);
+    let (waker, woken) = match layout.waker {
+        at::OF_TYPE => (kind, calls),
+        _ => (calls, group),
+    };
+    // SAFETY: a live map value, of which other threads may change one word.
+    if waker != 0 && waker == unsafe { (&raw const plan.waker).read_volatile() } {
+        return woken;
+    }
     if plan.group != 0 && word(group, at::TYPE) == plan.group {
         let parent = attribute(layout, group, PARENT_TASK);
         return if word(parent, at::TYPE) == plan.task { parent | PARENT } else { 0 };
@@ -325,10 +336,15 @@ extern "C" fn tracer_python_next(plan: *const Plan, callback: u64) -> u64 {
         let kind = word(future, at::TYPE);
         return if kind == plan.future || kind == plan.gathering { future } else { 0 };
     }
-    if plan.release != 0 && word(callback, at::CONTENT) == plan.release {
-        return word(word(callback, at::ARGUMENTS), at::ITEMS);
+    if plan.release != 0 && calls == plan.release {
+        return word(group, at::ITEMS);
     }
-    if is_waker(layout, callback) { word(callback, layout.waker_task.into()) } else { 0 }
+    if !is_waker(word(word(waker, layout.waker_name.into()), 0)) {
+        return 0;
+    }
+    // SAFETY: as above. Whoever else does this writes the same.
+    unsafe { (&raw const plan.waker).cast_mut().write_volatile(waker) };
+    woken
 }
 
 /// The task that has opened the task group of anyio, of which a task is a member that calls this when it is done. The first
@@ -375,10 +391,9 @@ fn completed(layout: &PythonLayout, callback: u64) -> u64 {
     word(cell, at::CONTENT)
 }
 
-/// Whether a callback is the method that wakes a task.
+/// Whether this is the beginning of the name of what wakes a task.
 #[inline(always)]
-fn is_waker(layout: &PythonLayout, callback: u64) -> bool {
-    let name = word(word(word(callback, layout.waker.into()), layout.waker_name.into()), 0);
+fn is_waker(name: u64) -> bool {
     name == u64::from_le_bytes(*b"task_wak") || name == u64::from_le_bytes(*b"TaskWake")
 }
 
@@ -398,10 +413,11 @@ extern "C" fn tracer_python_number(plan: *const Plan, task: u64) -> u64 {
         let plan = &*plan.python();
         let unnumbered = UNNUMBERED | task;
         let name = word(task, plan.layout.name.into());
-        if word(name, at::TYPE) == plan.int {
-            // The number, until somebody asks for the name.
-            let [form, digits] = words(name, at::CONTENT);
-            return match form {
+        let [kind, length, value] = words(name, at::TYPE);
+        if kind == plan.int {
+            // The number, until somebody asks for the name: its form, and its digits.
+            let digits = value;
+            return match length {
                 0x8 => digits & DIGIT,
                 0x10 => digits & DIGIT | (digits >> 32 & DIGIT) << 30,
                 _ => unnumbered,
@@ -409,7 +425,7 @@ extern "C" fn tracer_python_number(plan: *const Plan, task: u64) -> u64 {
         }
         let [first, second] = words(name, plan.layout.text.into());
         // `PyASCIIObject.length`.
-        let digits = word(name, at::CONTENT).wrapping_sub(NAME_BYTES);
+        let digits = length.wrapping_sub(NAME_BYTES);
         if first & (1 << (8 * NAME_BYTES)) - 1 != NAME || digits.wrapping_sub(1) >= MOST_DIGITS {
             return unnumbered;
         }

@@ -33,20 +33,19 @@ pub(super) const LAYOUT_3_8: PythonLayout = PythonLayout {
     text: 48,
     waker: 8,
     waker_name: 24,
-    waker_task: 16,
     globals: 24,
     closure: 48,
     attributes: 0,
     first_attribute: 0,
     function: 56,
     frames: 0,
+    zero: 0,
 };
 
 pub(super) const LAYOUT_3_10: PythonLayout = PythonLayout {
     name: 168,
     waker: 16,
     waker_name: 0,
-    waker_task: 24,
     globals: 16,
     closure: 72,
     function: 48,
