@@ -433,6 +433,26 @@ fn traffic_without_sense_loses_no_first_record() {
 }
 
 #[test]
+fn connections_that_end_in_an_interrupt_are_seen_while_others_change_their_state() {
+    let connections = if is_slow() { 300 } else { 3_000 };
+    let folder = Folder::new();
+    let begin = folder.file("begin");
+    let script = root().join("tests/apps/raw/timeouts.py");
+    let mut client = held(&begin, &format!("/usr/bin/python3 {} {connections}", script.display()));
+    let receiver = Receiver::start();
+    let agent = Agent::tracing(&[client.0.id()], &receiver);
+    std::fs::write(&begin, "").expect("written");
+    let mut said = [0; 5];
+    client.0.stdout.as_mut().expect("its output").read_exact(&mut said).expect("it has tried");
+    assert_eq!(&said, b"done\n");
+    agent.wait_for("the counts", |status| count_of(status, "connections.unreached") >= connections);
+    let status = agent.status();
+    assert_eq!(count_of(&status, "connections.unreached"), connections);
+    assert_eq!(count_of(&status, "events.skipped"), 0, "{:#}", status["totals"]);
+    agent.stop();
+}
+
+#[test]
 fn connections_that_are_reset_while_their_first_bytes_are_read_end() {
     let script = root().join("tests/apps/raw/resets.py").display().to_string();
     let port = free_port();

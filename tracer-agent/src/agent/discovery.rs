@@ -458,8 +458,14 @@ impl Discovery {
         tell.tell(event);
     }
 
-    /// Tells how tasks are read, where that took a search.
+    /// Tells how tasks are read, where that took a search, and what the files of processes say, where they answered late.
     pub fn tell_plans(&mut self, tell: &mut dyn Tell) {
+        while let Some((facts, rule)) = self.describer.late() {
+            if self.alive.contains_key(&facts.pid) {
+                tracing::info!(pid = facts.pid, exe = facts.exe, "the file system has answered");
+                self.tell_described(&facts, rule, tell);
+            }
+        }
         while let Some((pid, tasks)) = self.tasks.found() {
             tell.tell(Input::Tasks { pid, tasks: &tasks });
         }
@@ -467,6 +473,7 @@ impl Discovery {
 
     fn forget(&mut self, pid: u32) {
         self.tasks.forget(pid);
+        self.describer.forget(pid);
         self.alive.remove(&pid);
         self.serving.remove(pid);
     }
@@ -476,6 +483,7 @@ impl Discovery {
         let process = &exec.process;
         let pid = process.pid;
         self.tasks.forget(pid);
+        self.describer.forget(pid);
         if pid == self.own_pid {
             return;
         }
@@ -558,12 +566,16 @@ impl Discovery {
     }
 
     fn tell_facts(&mut self, mut facts: ProcessFacts, rule: Option<usize>, tell: &mut dyn Tell) {
+        self.describer.describe(&mut facts, rule);
+        self.tell_described(&facts, rule, tell);
+    }
+
+    fn tell_described(&mut self, facts: &ProcessFacts, rule: Option<usize>, tell: &mut dyn Tell) {
         let pid = facts.pid;
-        self.describer.describe(&mut facts);
         let tasks = facts.tasks.as_ref().map(TaskProgram::explain).unwrap_or_default();
         tracing::debug!(pid, exe = facts.exe, tasks, "traced");
         let rule = rule.and_then(|rule| self.selectors.service_name(rule));
-        tell.tell(Input::Facts { facts: &facts, rule });
+        tell.tell(Input::Facts { facts, rule });
         self.tasks.forget(pid);
         // Of the others it is known by now.
         let unread = facts.tasks.as_ref().filter(|tasks| !tasks.is_read);

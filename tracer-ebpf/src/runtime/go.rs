@@ -214,9 +214,8 @@ unsafe fn sender(plan: &GoPlan, running: &Running) -> Sender {
     if waiting == 0 || word(waiting, plan.channel) != channel {
         return Sender { goroutine: 0, context };
     }
-    let caller = word(waiting, 0);
-    let [begin, end_of_caller] = words(caller, 0);
-    Sender { goroutine: if begin < end_of_caller { caller } else { 0 }, context }
+    // `runtime.sudog.g`.
+    Sender { goroutine: word(waiting, 0), context }
 }
 
 /// Keeps which goroutine serves the connection that has just read a request from `fd`.

@@ -413,17 +413,21 @@ extern "C" fn tracer_python_number(plan: *const Plan, task: u64) -> u64 {
         let plan = &*plan.python();
         let unnumbered = UNNUMBERED | task;
         let name = word(task, plan.layout.name.into());
-        let [kind, length, value] = words(name, at::TYPE);
+        // The type, the length, and up to the first characters.
+        let words: [u64; 7] = words(name, at::TYPE);
+        let [kind, length, value, ..] = words;
         if kind == plan.int {
             // The number, until somebody asks for the name: its form, and its digits.
-            let digits = value;
             return match length {
-                0x8 => digits & DIGIT,
-                0x10 => digits & DIGIT | (digits >> 32 & DIGIT) << 30,
+                0x8 => value & DIGIT,
+                0x10 => value & DIGIT | (value >> 32 & DIGIT) << 30,
                 _ => unnumbered,
             };
         }
-        let [first, second] = words(name, plan.layout.text.into());
+        let (first, second) = match plan.layout.text {
+            40 => (words[4], words[5]),
+            _ => (words[5], words[6]),
+        };
         // `PyASCIIObject.length`.
         let digits = length.wrapping_sub(NAME_BYTES);
         if first & (1 << (8 * NAME_BYTES)) - 1 != NAME || digits.wrapping_sub(1) >= MOST_DIGITS {
