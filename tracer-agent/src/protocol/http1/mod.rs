@@ -455,7 +455,9 @@ impl Http1 {
         out: &mut Vec<Yield>,
     ) -> bool {
         let Some(resync) = &mut self.resync else { return true };
-        let may_be_first = side == Side::Request && resync.may_be_between_exchanges();
+        let may_be_first = side == Side::Request
+            && resync.may_be_between_exchanges()
+            && !resync.is_late(side, segment, call);
         let found = resync.take(side, segment, call, self.limits.head_bytes);
         if found {
             // A head that is cut may be something else.

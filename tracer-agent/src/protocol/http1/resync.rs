@@ -26,6 +26,8 @@ pub(super) struct Resync {
     has_request: bool,
     /// The connection was joined, and nothing was missed since. No request was under way then, as far as is known.
     is_joined: bool,
+    /// When the last segment of the response side moved.
+    response_ns: u64,
 }
 
 #[derive(Default, PartialEq)]
@@ -65,6 +67,12 @@ impl Resync {
         self.is_joined && self.last != Some(Side::Request)
     }
 
+    /// Whether a segment comes late: bytes before it on its side were missing, and the responses did not wait for them. It
+    /// does not follow the response that was taken last.
+    pub(super) fn is_late(&self, side: Side, segment: &SegmentOf<'_>, call: &Call) -> bool {
+        side == Side::Request && segment.length() > 0 && call.end_ns < self.response_ns
+    }
+
     /// Whether a response has ended where it should, and nothing has moved since.
     pub(super) fn is_at_boundary(&self) -> bool {
         self.state == ResyncState::Boundary
@@ -89,13 +97,17 @@ impl Resync {
                 return false;
             }
             // A head that is cut proves itself later: nothing is reported before it is complete.
-            let found = self.state == ResyncState::Boundary && call.first && segment.may_begin_message(side);
+            let found = self.state == ResyncState::Boundary
+                && call.first
+                && segment.may_begin_message(side)
+                && !self.is_late(side, segment, call);
             self.reset();
             if call.first && segment.begins_message(side) {
                 self.messages += u64::from(std::mem::replace(&mut self.has_request, !found));
             }
             return found;
         }
+        self.response_ns = call.end_ns;
         match self.state {
             ResyncState::Watching if turned && call.first && segment.begins_message(side) => {
                 self.messages += 1;

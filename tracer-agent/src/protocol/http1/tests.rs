@@ -952,6 +952,36 @@ fn a_response_whose_end_was_lost_does_not_take_the_next_ones_place() {
 }
 
 #[test]
+fn requests_that_come_late_are_not_taken_for_those_behind_the_last_response() {
+    let request = |n: u64| format!("GET /{n} HTTP/1.1\r\n\r\n");
+    let response = |n: u64| format!("HTTP/1.1 {} A\r\nContent-Length: 0\r\n\r\n", 200 + n);
+    // The stream of requests has a hole, so the first ones wait; the responses do not.
+    for late in 1..4 {
+        let mut driver = Driver::new(Start::MidStream);
+        driver.parser.skip(Q, 0, &Call::default(), &mut driver.out);
+        driver.now = 100;
+        driver.call(A, response(late).as_bytes());
+        for n in 1..=late {
+            driver.now = 50 + n;
+            driver.call(Q, request(n).as_bytes());
+        }
+        driver.now = 100;
+        for n in late + 1..late + 4 {
+            driver.call(Q, request(n).as_bytes());
+            driver.call(A, response(n).as_bytes());
+        }
+        let pairs = pairs(&driver);
+        assert!(
+            pairs
+                .iter()
+                .all(|(target, status)| *status == Some(200 + target[1..].parse::<u16>().expect("a number"))),
+            "{pairs:?}"
+        );
+        assert!(pairs.len() >= 2, "{pairs:?}: it never heals");
+    }
+}
+
+#[test]
 fn a_body_that_ended_unseen_ends_with_the_last_byte_that_was_seen() {
     let mut driver = Driver::new(Start::Birth);
     driver.call(Side::Request, b"GET /1 HTTP/1.1\r\n\r\n");
