@@ -51,6 +51,8 @@ fn patterns(backend: u16) -> Vec<Pattern> {
         pattern("asyncio, gather", &|| python("loop, gather"), 4, [1.0, 0.99]),
         pattern("asyncio, a task for each call", &|| python("loop, task"), 2, [1.0, 0.99]),
         pattern("asyncio, TaskGroup", &|| python("loop, group"), 3, [1.0, 0.99]),
+        // Two await each task: the one that has opened the group, and the one that has made it.
+        pattern("asyncio, TaskGroup of another", &|| python("loop, group of another"), 1, [1.0, 0.0]),
         pattern("asyncio, wait_for", &|| python("loop, wait_for"), 2, [1.0, 0.99]),
         pattern("asyncio, wait and shield", &|| python("loop, wait"), 3, [1.0, 0.99]),
         pattern("asyncio, semaphore", &|| python("loop, semaphore"), 2, [1.0, 0.99]),

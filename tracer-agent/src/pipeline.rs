@@ -236,6 +236,7 @@ impl Pipeline {
                         self.stage.event_loops.insert(pid);
                     }
                     self.stage.correlator.tasks_found(pid, tasks.runtime, program);
+                    self.stage.awaited.set(pid, Some(tasks));
                     out.feedback.task_plan(pid, tasks.plan.as_ref());
                 }
             }

@@ -247,6 +247,23 @@ async def task_group(number):
     await asyncio.create_task(group())
 
 
+class GroupOfAnother:
+    """One request at a time opens a task group. The others make their calls by tasks of that group, and await them."""
+
+    def __init__(self):
+        self.group = None
+
+    async def __call__(self, number):
+        call = call_in_loop(f"/c/{number}/0")
+        if self.group is not None:
+            await self.group.create_task(call)
+            return
+        async with asyncio.TaskGroup() as self.group:
+            await asyncio.sleep(0.01)
+            self.group = None
+        await call
+
+
 async def limited_time(number):
     for k in range(2):
         await asyncio.wait_for(call_in_loop(f"/c/{number}/{k}"), timeout=30)
@@ -461,6 +478,7 @@ WAYS = {
     "loop, gather": of_loop(prepare=lambda: gathered),
     "loop, task": of_loop(prepare=lambda: own_task),
     "loop, group": of_loop(prepare=lambda: task_group),
+    "loop, group of another": of_loop(prepare=GroupOfAnother),
     "loop, wait_for": of_loop(prepare=lambda: limited_time),
     "loop, wait": of_loop(prepare=lambda: waited),
     "loop, semaphore": of_loop(prepare=Limited),

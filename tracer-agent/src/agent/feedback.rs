@@ -13,6 +13,7 @@ use crate::{
     process::{
         facts::Proc,
         task_finder::{Search, TaskFinder},
+        tasks::TaskProgram,
     },
 };
 
@@ -45,6 +46,11 @@ impl KernelFeedback {
     /// No more requests get trace headers.
     pub(super) fn end(&mut self) {
         self.propagation = None;
+    }
+
+    /// How the tasks of a process are read, which has been looked at again.
+    pub(super) fn found_tasks(&mut self) -> Option<(u32, TaskProgram)> {
+        self.finder.found()
     }
 
     /// Says that the agent is alive: the kernel changes no byte for one that is not.
@@ -120,11 +126,6 @@ impl Feedback for KernelFeedback {
     }
 
     fn tick(&mut self) {
-        while let Some((pid, program)) = self.finder.found() {
-            if let Some(tasks) = &mut self.tasks {
-                tasks.set(pid, program.plan.as_ref());
-            }
-        }
         if let Some(propagation) = &mut self.propagation {
             propagation.admit_wanted();
         }

@@ -190,6 +190,9 @@ impl Worker {
                 last_record = Instant::now();
             }
             self.discovery.tell_plans(&mut self.feed);
+            while let Some((pid, tasks)) = self.feed.feedback.found_tasks() {
+                self.feed.tell(Input::Tasks { pid, tasks: &tasks });
+            }
             let drained = self.drain(Self::BURST);
             if drained > 0 {
                 last_record = Instant::now();

@@ -311,17 +311,22 @@ extern "C" fn tracer_python_awaiter(plan: *const Plan, task: u64) -> u64 {
             }
         }
         let mut next = tracer_python_next(plan, callback);
-        if next & PARENT != 0 {
-            // Whoever else awaits it.
-            return next;
-        }
         if others != 0 {
             // One of two callbacks may be for something else: `shield`, and programs that keep sets of tasks, add such.
             let [size, items] = words(others, at::SIZE);
-            if next != 0 || size != 1 {
+            if size != 1 || next != 0 && next & PARENT == 0 {
                 return 0;
             }
-            next = tracer_python_next(plan, word(word(items, 0), at::ITEMS));
+            let other = tracer_python_next(plan, word(word(items, 0), at::ITEMS));
+            if next == 0 {
+                next = other;
+            } else if other != 0 && other != next & !PARENT {
+                // Others than the one that has opened the group await its member.
+                return 0;
+            }
+        }
+        if next & PARENT != 0 {
+            return next;
         }
         let kind = word(next, at::TYPE);
         if kind == own.task {

@@ -65,8 +65,9 @@ fn a_layer_that_is_met_in_the_middle_begins_with_a_request() {
     driver.data(1, SEND, 0, HELLO, 1);
     driver.decrypted(1, SEND, 100, b"the rest of a response", 10);
     for turn in 0..4 {
-        driver.decrypted(1, RECEIVE, 1_000 + turn * 100, ASK, 20);
-        driver.decrypted(1, SEND, 1_000 + turn * 100, ANSWER, 30);
+        let time = 20 + 20 * u64::from(turn);
+        driver.decrypted(1, RECEIVE, 1_000 + turn * 100, ASK, time);
+        driver.decrypted(1, SEND, 1_000 + turn * 100, ANSWER, time + 10);
     }
     assert!(!driver.offsets().is_empty());
     assert!(driver.offsets().iter().all(|offset| offset % 100 == 0), "{:?}", driver.offsets());

@@ -169,6 +169,8 @@ impl Strategy for Threads {
     fn server_closed(&mut self, request: &ServerRequest, answered_by: Option<Unit>) -> Vec<Attribution> {
         match answered_by {
             None => {}
+            // Which greenlet answers pipelined requests is read at the first response only.
+            Some(unit) if self.are_greenlets && unit.task == 0 && unit.tid == request.unit.tid => {}
             Some(unit) if !unit.is_one_thread(request.unit) => self.doubt(Doubt::AnsweredElsewhere),
             Some(_) if request.is_interleaved => self.doubt(Doubt::Interleaved),
             Some(_) if request.overlaps && request.has_called => {

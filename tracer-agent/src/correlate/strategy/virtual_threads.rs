@@ -156,7 +156,9 @@ impl Strategy for VirtualThreads {
         if !self.is_virtual(request.unit) {
             return self.others.server_closed(request, answered_by);
         }
-        let is_known = |unit: &Unit| unit.task != VIRTUAL_THREAD;
+        // Which thread answers pipelined requests is read at the first response only: its carrier is known to be one.
+        let is_unread = |unit: &Unit| unit.task == 0 && self.carriers.contains(&unit.tid);
+        let is_known = |unit: &Unit| unit.task != VIRTUAL_THREAD && !is_unread(unit);
         let by = answered_by.filter(|by| is_known(by) && is_known(&request.unit));
         if by.is_some_and(|by| by.task != request.unit.task) {
             self.doubts(Doubt::AnsweredElsewhere);

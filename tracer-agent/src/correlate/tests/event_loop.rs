@@ -248,6 +248,21 @@ impl NodeService {
     }
 }
 
+#[test]
+fn pipelined_requests_contradict_nothing() {
+    let mut service = NodeService::new();
+    service.learn();
+    let first = service.request();
+    let pending = service.world.open(&first.end, thread(PID, PID), 100, None);
+    let second = Request { end: first.end.clone(), pending };
+    let call = service.call();
+    let answer = service.answer(&call);
+    service.respond(&first);
+    service.respond(&second);
+    assert_eq!(service.profile(), "event-loop");
+    assert_eq!(parent(&service.link(&call, &answer)), None, "for which of them?");
+}
+
 fn parent(link: &Link) -> Option<([u8; 8], Evidence)> {
     link.parent
 }

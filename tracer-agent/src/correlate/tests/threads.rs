@@ -319,6 +319,9 @@ fn greenlets_of_one_thread_are_units_like_threads() {
     }
     let request = world.open(&one, first, 1000, None);
     let other = world.open(&two, second, 1000, None);
+    // The second response to pipelined requests: which greenlet sends it is not read.
+    let pipelined = world.open(&one, first, 1100, None);
+    world.close_by(&pipelined, thread(PID, PID));
     let call = world.call(second);
     let by_another = world.call(greenlet(0x7f00_0003_0000));
     let other = world.close(&other);

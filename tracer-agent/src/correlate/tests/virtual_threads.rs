@@ -79,6 +79,11 @@ fn what_cannot_be_read_is_no_contradiction() {
     let call = world.call(virtual_thread(31, 2));
     let second = world.close_by(&second, unread(2));
     assert_eq!(call.parent, Some((second.span_id, Evidence::VirtualThread)));
+    // The second response to pipelined requests: what the carrier runs is not read.
+    let (third, fourth) = two(&mut world);
+    world.close_by(&third, thread(PID, 2));
+    world.close_by(&fourth, virtual_thread(31, 2));
+    assert_eq!(profile(&world), "virtual-threads");
     // A request that a carrier has read without a number is nobody's.
     let (first, other) = (world.connection(503).1, world.connection(504).1);
     let first = world.open(&first, unread(2), 0, None);

@@ -10,6 +10,8 @@
 //! 5. If they are in another server request already, the process hands work over from one request to another (a queue in
 //!    front of connections, a cache): its callbacks tell nothing, and never will.
 //!
+//! Requests of one connection that are read in one callback (pipelined ones) contradict nothing, and their calls get no link.
+//!
 //! A client request is linked when its server request is answered, and all those too that were open at that time: a
 //! contradiction would have come until then.
 
@@ -146,8 +148,12 @@ impl EventLoop {
         let Some(node) = self.requests.node(request.key) else { return };
         let Some(from) = source.filter(|from| *from != node) else { return };
         let Some(group) = self.groups.of(from) else { return };
-        if group.servers.iter().any(|key| *key != request.key) {
+        // Pipelined requests are read in one callback, so their calls are not told apart.
+        if group.servers.iter().any(|key| key.connection != request.key.connection) {
             return self.doubt(Doubt::Mixed);
+        }
+        if group.servers.iter().any(|key| *key != request.key) {
+            return;
         }
         self.groups.unite(from, node);
         if request.overlaps {
