@@ -115,6 +115,9 @@ fn patterns(backend: u16) -> Vec<Pattern> {
         pattern("Node, files and names between", &|| node("files"), 2, [1.0, 0.45]),
         pattern("Node, files and names awaited", &|| node("promised"), 2, [1.0, 0.45]),
         pattern("Node, sleeps between", &|| node("sleeps"), 2, [1.0, 0.45]),
+        // Sleeps too, where the program keeps contexts.
+        pattern("Node, AsyncLocalStorage, sleeps", &|| node("context"), 2, [1.0, 0.95]),
+        pattern("Node, AsyncLocalStorage, shared call", &|| node("context-shared"), 1, [1.0, 0.0]),
         pattern("Node, call after the answer", &|| node("after"), 1, [0.0, 0.0]),
         pattern("Node, another call after the answer", &|| node("after-both"), 2, [0.45, 0.0]),
         // The callback that ends one request's work begins that of another: such processes are found out.

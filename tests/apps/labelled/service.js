@@ -1,4 +1,5 @@
 // As service.py, on Node's event loop; and the backend that all of them call: service.js WAY.
+const { AsyncLocalStorage } = require('node:async_hooks');
 const cluster = require('node:cluster');
 const dns = require('node:dns');
 const fs = require('node:fs');
@@ -36,6 +37,14 @@ const limiter = (most) => {
     });
 };
 const limited = limiter(3);
+
+// Promises have async ids while the program keeps contexts.
+const contexts = new AsyncLocalStorage();
+const slept = async (number) => {
+  await got(`/c/${number}/0`);
+  await sleep(1);
+  await got(`/c/${number}/1`);
+};
 
 // One call answers all who wait for it; its path has the number of the first. The others call again, each for itself.
 let shared = null;
@@ -165,6 +174,8 @@ const ways = {
     await queued(`/c/${number}/1`);
     done();
   },
+  context: (number, done) => contexts.run(number, async () => { await slept(number); done(); }),
+  'context-shared': (number, done) => contexts.run(number, () => ways.shared(number, done)),
   shared: async (number, done) => {
     if (shared) {
       await shared;

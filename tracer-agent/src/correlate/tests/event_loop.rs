@@ -248,6 +248,53 @@ impl NodeService {
     }
 }
 
+/// A request that makes a promise and a call, or (`is_late`) a call from a timer later.
+fn request_with_promise(service: &mut NodeService, is_late: bool) -> (Request, u64, CallOut) {
+    let request = service.request();
+    let promise = service.immediate();
+    let call = service.call();
+    if !is_late {
+        return (request, promise, call);
+    }
+    service.answer(&call);
+    (request, promise, service.call_later())
+}
+
+#[test]
+fn a_response_of_a_promise_that_its_request_has_made_proves_as_much() {
+    for is_late in [false, true] {
+        let mut service = NodeService::new();
+        for _ in 0..=ENOUGH / 2 + 4 {
+            let third = service.request();
+            let mut both = Vec::new();
+            for _ in 0..2 {
+                both.push(request_with_promise(&mut service, is_late));
+            }
+            for (request, promise, call) in both {
+                service.answer(&call);
+                service.ids = [promise, 0];
+                service.respond(&request);
+            }
+            service.respond_later(&third);
+        }
+        assert_eq!(service.profile(), "event-loop", "{is_late}");
+    }
+}
+
+#[test]
+fn two_responses_upon_an_answer_to_a_call_that_came_from_nowhere_contradict_each_other() {
+    let mut service = NodeService::new();
+    service.learn();
+    let (first, promise, call) = request_with_promise(&mut service, true);
+    let (second, other_promise, _) = request_with_promise(&mut service, false);
+    service.answer(&call);
+    for (request, promise) in [(&first, promise), (&second, other_promise)] {
+        service.ids = [promise, 0];
+        service.respond(request);
+    }
+    assert_eq!(service.profile(), "unknown");
+}
+
 #[test]
 fn pipelined_requests_contradict_nothing() {
     let mut service = NodeService::new();

@@ -83,6 +83,8 @@ struct Carried {
 #[derive(Clone, Copy, Debug)]
 struct Sent {
     source: Option<Node>,
+    /// The client request upon whose answer it was sent.
+    upon: Option<Node>,
     /// Of a client request.
     node: Option<Node>,
 }
@@ -143,10 +145,13 @@ impl EventLoop {
         node
     }
 
-    /// A server request is answered in a run with this source.
-    fn answered_from(&mut self, request: &ServerRequest, source: Option<Node>) {
+    /// A server request is answered in a run with this source, upon the answer to this client request.
+    fn answered_from(&mut self, request: &ServerRequest, source: Option<Node>, upon: Option<Node>) {
         let Some(node) = self.requests.node(request.key) else { return };
-        let Some(from) = source.filter(|from| *from != node) else { return };
+        if source == Some(node) {
+            return upon.into_iter().for_each(|upon| self.answered_upon(request, node, upon));
+        }
+        let Some(from) = source else { return };
         let Some(group) = self.groups.of(from) else { return };
         // Pipelined requests are read in one callback, so their calls are not told apart.
         if group.servers.iter().any(|key| key.connection != request.key.connection) {
@@ -156,6 +161,27 @@ impl EventLoop {
             return;
         }
         self.groups.unite(from, node);
+        if request.overlaps {
+            self.confirmed = self.confirmed.saturating_add(1);
+        }
+    }
+
+    /// A server request is answered upon the answer to a client request, by something that it has made itself, as an async
+    /// id tells: a promise, where the program keeps contexts.
+    fn answered_upon(&mut self, request: &ServerRequest, node: Node, upon: Node) {
+        let Some(group) = self.groups.of(upon) else { return };
+        let is_known = group.calls.iter().any(|call| call.node == upon && call.source != upon);
+        if group.servers.iter().any(|key| key.connection != request.key.connection) {
+            // Others may wait for what one has sent. But who has sent it?
+            if !is_known {
+                self.doubt(Doubt::Mixed);
+            }
+            return;
+        }
+        if group.servers.iter().any(|key| *key != request.key) {
+            return;
+        }
+        self.groups.unite(upon, node);
         if request.overlaps {
             self.confirmed = self.confirmed.saturating_add(1);
         }
@@ -315,7 +341,8 @@ impl Strategy for EventLoop {
             }
             RUN_SERVER_RESPONSE => {
                 let source = self.runs.sent(record, false);
-                self.sent.insert(record.connection, Sent { source, node: None });
+                let upon = self.runs.upon();
+                self.sent.insert(record.connection, Sent { source, upon, node: None });
                 for (client, server) in self.runs.answers(record) {
                     self.sent_for(client, server);
                 }
@@ -325,7 +352,7 @@ impl Strategy for EventLoop {
                 let source = self.runs.sent(record, is_first);
                 let node = self.carry(record.connection);
                 self.runs.wait(record, node);
-                self.sent.insert(record.connection, Sent { source, node: Some(node) });
+                self.sent.insert(record.connection, Sent { source, upon: None, node: Some(node) });
             }
             RUN_CONNECT => self.runs.connects(record),
             _ => self.runs.other(),
@@ -364,8 +391,8 @@ impl Strategy for EventLoop {
             return Vec::new();
         }
         let connection = request.key.connection;
-        if let Some(Sent { source, node: None }) = self.sent.remove(&connection) {
-            self.answered_from(request, source);
+        if let Some(Sent { source, upon, node: None }) = self.sent.remove(&connection) {
+            self.answered_from(request, source, upon);
         }
         if let Some(carried) = self.carried.get_mut(&connection) {
             carried.is_answered = true;
@@ -390,7 +417,7 @@ impl Strategy for EventLoop {
         if self.doubt.is_some() || client.unit.tid != client.unit.pid {
             return Attributions::default();
         }
-        let Some(Sent { source, node: Some(node) }) = self.sent.remove(&connection) else {
+        let Some(Sent { source, node: Some(node), .. }) = self.sent.remove(&connection) else {
             self.carried.remove(&connection);
             return Attributions::default();
         };

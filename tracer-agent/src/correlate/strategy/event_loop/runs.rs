@@ -143,6 +143,11 @@ impl Runs {
             && self.watcher.is_same(record, read)
     }
 
+    /// The client request upon whose answer the send was made that was told last; none if that is not known.
+    pub(super) fn upon(&self) -> Option<Node> {
+        self.run.as_ref().filter(|(run, _)| !run.is_server).and_then(|(run, _)| run.node)
+    }
+
     /// What was read last from a connection has the whole head of a request.
     pub(super) fn opened(&mut self, connection: u64, node: Node) {
         self.parsers.opened(connection, node);
