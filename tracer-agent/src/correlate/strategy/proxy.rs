@@ -55,8 +55,6 @@ pub(crate) struct Proxy {
     threads: FxHashMap<u32, Thread>,
     /// What it asked for while it served nothing: health checks, which come at other times too.
     checks: VecDeque<Check>,
-    /// The client of an upstream request was read from its request structure.
-    is_read: bool,
 }
 
 /// A kind of health check.
@@ -170,7 +168,7 @@ impl Proxy {
     }
 
     fn new(name: &'static str, order: Order) -> Self {
-        Self { name, order, threads: FxHashMap::default(), checks: VecDeque::new(), is_read: false }
+        Self { name, order, threads: FxHashMap::default(), checks: VecDeque::new() }
     }
 
     /// The health check that an upstream request may be. A proxy that sends when it has read is not judged: it
@@ -256,8 +254,9 @@ impl Strategy for Proxy {
         Some(if self.order == Order::Immediate { PROFILE_PROXY } else { PROFILE_DEFERRED })
     }
 
+    /// From the first upstream request on: of nginx, its own request is read at each. Where that fails, there is no header.
     fn task_rule(&self) -> Option<u8> {
-        self.is_read.then_some(PROFILE_GOROUTINES)
+        (self.order == Order::Immediate).then_some(PROFILE_GOROUTINES)
     }
 
     fn is_proxy(&self) -> bool {
@@ -386,7 +385,6 @@ impl Strategy for Proxy {
             return Attributions::default();
         }
         if client.unit.task != 0 {
-            self.is_read = true;
             match self.of_client(client, in_flight) {
                 OfClient::One(key) => {
                     self.attributed(client, key);
