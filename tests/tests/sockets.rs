@@ -420,8 +420,7 @@ fn traffic_without_sense_loses_no_first_record() {
     let status = agent.status();
     assert!(count_of(&status, "connections.seen") > 1_000, "{:#}", status["totals"]);
     assert_eq!(count_of(&status, "events.lost"), 0, "{:#}", status["totals"]);
-    // What the kernel did not show is missing. It skips programs that run already where functions show the data, and
-    // changes of states in the moment before a program has said that it runs.
+    // What the kernel did not show is missing. It skips programs that run already where functions show the data.
     let skipped = count_of(&status, "events.skipped");
     assert!(status["sees_sends_before"] == false || skipped <= 1, "{:#}", status["totals"]);
     if skipped == 0 {

@@ -26,32 +26,46 @@ use crate::{
     select::{Current, is_port_selected, set_selected},
 };
 
-/// Whether [`inet_sock_set_state`] runs on this CPU.
+/// The change on this CPU that [`inet_sock_set_state`] was shown, and [`nested_sock_set_state`] was not yet: the socket and
+/// its new state; and the one before it, which an interrupt came between.
 #[map]
-static CHANGING: PerCpuArray<u64> = PerCpuArray::with_max_entries(1, 0);
+static CHANGES: PerCpuArray<[u64; 4]> = PerCpuArray::with_max_entries(1, 0);
 
 /// `inet_sock_set_state(sk, oldstate, newstate)`, for every TCP socket of the machine.
 #[btf_tracepoint(function = "inet_sock_set_state")]
 pub fn inet_sock_set_state(ctx: BtfTracePointContext) -> i32 {
-    let Some(changing) = CHANGING.get_ptr_mut(0) else { return 0 };
+    let (sk, new): (*const c_void, i32) = (ctx.arg(0), ctx.arg(2));
+    let Some(changes) = CHANGES.get_ptr_mut(0) else { return 0 };
     // SAFETY: a live map value of this CPU.
     unsafe {
-        changing.write_volatile(1);
-        changed(&ctx);
-        changing.write_volatile(0);
+        let word = |at: usize| changes.cast::<u64>().add(at);
+        word(2).write_volatile(word(0).read_volatile());
+        word(3).write_volatile(word(1).read_volatile());
+        word(0).write_volatile(sk as u64);
+        word(1).write_volatile(new as u64);
     }
+    changed(&ctx);
     0
 }
 
-/// The same changes: does the work of [`inet_sock_set_state`] if that program runs already. The agent attaches it second.
+/// The same changes: does the work of [`inet_sock_set_state`] if that program was not shown this one. The agent attaches it
+/// second.
 #[btf_tracepoint(function = "inet_sock_set_state")]
 pub fn nested_sock_set_state(ctx: BtfTracePointContext) -> i32 {
-    let Some(changing) = CHANGING.get_ptr_mut(0) else { return 0 };
+    let (sk, new): (*const c_void, i32) = (ctx.arg(0), ctx.arg(2));
+    let Some(changes) = CHANGES.get_ptr_mut(0) else { return 0 };
     // SAFETY: as above.
-    if unsafe { changing.read_volatile() } != 0 {
-        count(KernelCounter::Nested, 1);
-        changed(&ctx);
+    unsafe {
+        let word = |at: usize| changes.cast::<u64>().add(at);
+        if word(0).read_volatile() == sk as u64 && word(1).read_volatile() == new as u64 {
+            word(0).write_volatile(word(2).read_volatile());
+            word(1).write_volatile(word(3).read_volatile());
+            word(2).write_volatile(0);
+            return 0;
+        }
     }
+    count(KernelCounter::Nested, 1);
+    changed(&ctx);
     0
 }
 
