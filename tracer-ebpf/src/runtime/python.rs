@@ -35,7 +35,7 @@ mod at {
     pub(super) const KEYS: u32 = 32;
     /// `FutureObj.fut_callback0`; behind it are that callback's context, and the other callbacks.
     pub(super) const CALLBACK: u32 = 24;
-    /// `FutureObj.fut_awaited_by`, since Python 3.14. The second byte from the end of the next word tells that it is a set.
+    /// `FutureObj.fut_awaited_by`, since Python 3.14. The sixth byte of the next word tells whether it is a set.
     pub(super) const AWAITED_BY: u32 = 96;
     /// `PyMethodObject.im_self`.
     pub(super) const SELF: u32 = 24;
