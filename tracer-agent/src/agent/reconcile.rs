@@ -1,7 +1,9 @@
-//! Connections whose end no record told, because the ring had no space: the kernel is asked which sockets are there.
+//! Connections whose end no record told: the kernel is asked which sockets are there.
 //!
-//! A closed connection never moves a byte again, so nothing else would find it. The tables of `/proc` are read on a
-//! thread of their own, and only when the kernel programs have counted records that they could not send.
+//! A closed connection never moves a byte again, so nothing else would find it. The ring may have had no space for the
+//! record, or the kernel ran no program for the end, which a kernel that is changed to hide tasks from BPF does without
+//! a count. The tables of `/proc` are read on a thread of their own: soon after the kernel programs have counted records
+//! that they could not send, and seldom while connections are idle for long.
 
 #![forbid(unsafe_code)]
 
@@ -24,8 +26,17 @@ pub(super) struct Reconciler {
     /// When the sockets are looked at next.
     due: Vec<Instant>,
     looked: Option<Instant>,
-    /// The numbers of connections that are gone, from the thread that looks; and the time before which they were idle.
-    answer: Option<(mpsc::Receiver<Vec<u64>>, u64)>,
+    /// What the thread that looks finds; and the time before which the connections were idle.
+    answer: Option<(mpsc::Receiver<Found>, u64)>,
+    /// When the sockets are looked at although nothing is lost.
+    seldom: Option<Instant>,
+}
+
+/// What a look at the sockets has found.
+struct Found {
+    /// The numbers of connections that are gone.
+    gone: Vec<u64>,
+    took: Duration,
 }
 
 impl Reconciler {
@@ -36,6 +47,12 @@ impl Reconciler {
     const AFTER: [Duration; 3] = [Duration::from_secs(3), Duration::from_secs(15), Duration::from_secs(75)];
     /// Time between two looks.
     const LEAST: Duration = Duration::from_secs(10);
+    /// How long nothing has happened on the connections that are looked for though nothing was lost, nanoseconds.
+    const LONG_IDLE_NS: u64 = 10_000_000_000;
+    /// Time between two looks while nothing is lost: at least so long, and so many times as long as a look takes. A host
+    /// with very many sockets has long tables.
+    const SELDOM: Duration = Duration::from_secs(30);
+    const SHARE: u32 = 1_000;
 
     /// A second has passed; `missed` records could not be sent so far, and `idle` tells the connections that are idle
     /// since a time. Returns the ends of connections that are gone.
@@ -54,9 +71,10 @@ impl Reconciler {
         }
         if let Some((answer, limit_ns)) = &self.answer {
             return match answer.try_recv() {
-                Ok(gone) => {
+                Ok(Found { gone, took }) => {
                     let ends = gone.into_iter().map(|number| end(number, *limit_ns)).collect();
                     self.answer = None;
+                    self.seldom = Some(now + Self::SELDOM.max(took * Self::SHARE));
                     ends
                 }
                 Err(mpsc::TryRecvError::Empty) => Vec::new(),
@@ -67,20 +85,33 @@ impl Reconciler {
             };
         }
         let is_due = self.due.iter().any(|due| *due <= now);
-        if is_due && self.looked.is_none_or(|looked| now.duration_since(looked) >= Self::LEAST) {
-            self.due.retain(|due| *due > now);
-            self.looked = Some(now);
-            let limit_ns = now_ns.saturating_sub(Self::IDLE_NS);
-            let idle = idle(limit_ns);
-            let (told, answer) = mpsc::channel();
-            let looks = std::thread::Builder::new().name("tracer-sockets".to_owned()).spawn(move || {
-                // The agent may have ended.
-                let _ = told.send(gone(Path::new("/proc"), &idle));
-            });
-            match looks {
-                Ok(_) => self.answer = Some((answer, limit_ns)),
-                Err(error) => tracing::warn!(%error, "cannot look for connections whose end was not seen"),
-            }
+        let seldom = *self.seldom.get_or_insert(now + Self::SELDOM);
+        let idle_ns = if is_due && self.looked.is_none_or(|looked| now.duration_since(looked) >= Self::LEAST)
+        {
+            Self::IDLE_NS
+        } else if seldom <= now {
+            Self::LONG_IDLE_NS
+        } else {
+            return Vec::new();
+        };
+        self.due.retain(|due| *due > now);
+        self.looked = Some(now);
+        self.seldom = Some(now + Self::SELDOM);
+        let limit_ns = now_ns.saturating_sub(idle_ns);
+        let idle = idle(limit_ns);
+        if idle.is_empty() {
+            return Vec::new();
+        }
+        let (told, answer) = mpsc::channel();
+        let looks = std::thread::Builder::new().name("tracer-sockets".to_owned()).spawn(move || {
+            let begin = Instant::now();
+            let gone = gone(Path::new("/proc"), &idle);
+            // The agent may have ended.
+            let _ = told.send(Found { gone, took: begin.elapsed() });
+        });
+        match looks {
+            Ok(_) => self.answer = Some((answer, limit_ns)),
+            Err(error) => tracing::warn!(%error, "cannot look for connections whose end was not seen"),
         }
         Vec::new()
     }
@@ -162,29 +193,37 @@ mod tests {
         assert_eq!(gone(Path::new("/proc"), &idle), [2, 3], "of another namespace nothing is known");
     }
 
-    #[test]
-    fn sockets_are_looked_at_only_after_records_were_lost() {
-        let mut reconciler = Reconciler::default();
-        let none = |_| -> Vec<IdleConnection> { panic!("nothing was lost") };
-        assert!(reconciler.look(0, 1, none).is_empty());
-        reconciler.look(5, 1, |_| panic!("not yet"));
-        reconciler.due = vec![Instant::now()];
-        let mut asked = None;
-        reconciler.look(5, 3_000_000_000, |limit_ns| {
-            asked = Some(limit_ns);
-            vec![IdleConnection {
-                is_replaced: true,
-                ..connection(7, &TcpListener::bind("127.0.0.1:0").expect("a port")).0
-            }]
+    /// A reconciler that has looked for one connection, which is gone; and the time since which that was idle.
+    fn looked(mut reconciler: Reconciler) -> (Vec<CloseRecord>, u64) {
+        let mut asked = 0;
+        reconciler.look(5, 23_000_000_000, |limit_ns| {
+            asked = limit_ns;
+            let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+            vec![IdleConnection { is_replaced: true, ..connection(7, &listener).0 }]
         });
-        assert_eq!(asked, Some(1_000_000_000));
-        let ends = loop {
-            let ends = reconciler.look(5, 4_000_000_000, |_| panic!("just looked"));
+        loop {
+            let ends = reconciler.look(5, 24_000_000_000, |_| panic!("just looked"));
             if !ends.is_empty() {
-                break ends;
+                return (ends, asked);
             }
             std::thread::yield_now();
-        };
-        assert_eq!(ends, [end(7, 1_000_000_000)]);
+        }
+    }
+
+    #[test]
+    fn sockets_are_looked_at_soon_after_records_were_lost() {
+        let mut reconciler = Reconciler::default();
+        reconciler.look(0, 1, |_| panic!("nothing was lost"));
+        reconciler.look(5, 1, |_| panic!("not yet"));
+        reconciler.due = vec![Instant::now()];
+        assert_eq!(looked(reconciler), (vec![end(7, 21_000_000_000)], 21_000_000_000));
+    }
+
+    #[test]
+    fn connections_that_are_idle_for_long_are_looked_for_though_nothing_was_lost() {
+        let mut reconciler = Reconciler { missed: 5, ..Reconciler::default() };
+        reconciler.look(5, 1, |_| panic!("not yet"));
+        reconciler.seldom = Some(Instant::now());
+        assert_eq!(looked(reconciler), (vec![end(7, 13_000_000_000)], 13_000_000_000));
     }
 }
