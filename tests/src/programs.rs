@@ -167,8 +167,9 @@ impl Program {
         Self::of_command(&[PYTHON, "greenlets.py", "{way}"], &folder, environment, way, backend)
     }
 
-    /// The JDK's own server, whose handlers have threads of this kind (`platform`, `virtual`), on a JDK that has both.
-    pub fn of_jdk(threads: &str, way: &str, backend: &str) -> Self {
+    /// The JDK's own server, whose handlers have threads of this kind (`platform`, `virtual`), on a JDK that has both. The
+    /// options are Java's.
+    pub fn of_jdk(options: &[&str], threads: &str, way: &str, backend: &str) -> Self {
         let classes = root().join("target/java");
         let sources =
             ["Calls", "Jdk"].map(|name| root().join(format!("tests/apps/frameworks/java/{name}.java")));
@@ -177,7 +178,7 @@ impl Program {
         let classes = classes.display().to_string();
         let folder = root().join("tests/apps/labelled");
         Self::of_command(
-            &[&java, "-Xmx32m", "-cp", &classes, "service.Jdk", threads],
+            &[&[&*java, "-Xmx32m"], options, &["-cp", &classes, "service.Jdk", threads]].concat(),
             &folder,
             [],
             way,

@@ -9,6 +9,9 @@ use tracer_tests::{
     programs::{Program, go_service},
 };
 
+/// Java's options for a collector whose handles have no plain addresses.
+const GENERATIONAL: [&str; 3] = ["-XX:+UseZGC", "-XX:+ZGenerational", "-Xmx96m"];
+
 /// A way to work for requests.
 struct Pattern {
     service: Service,
@@ -27,7 +30,7 @@ fn patterns(backend: u16) -> Vec<Pattern> {
     let go_program = go_service("service", &[]);
     let go = |way| Program::of_way(&[&go_program], way, &address);
     let greenlets = |way| Program::of_greenlets(way, &address);
-    let java = |threads, way| Program::of_jdk(threads, way, &address);
+    let java = |threads, way| Program::of_jdk(&[], threads, way, &address);
     let nginx = |server| Program::nginx_rewriting(backend, server);
     let only = std::env::var("TRACER_PATTERNS").unwrap_or_default();
     let pattern = |name: &'static str, program: &dyn Fn() -> Program, calls, recall| {
@@ -98,6 +101,8 @@ fn patterns(backend: u16) -> Vec<Pattern> {
         pattern("FastAPI, endpoints in threads", &|| framework("fastapi threads"), 2, [1.0, 0.99]),
         pattern("gevent", &|| greenlets("sequence"), 2, [1.0, 0.99]),
         pattern("gevent, many frames", &|| greenlets("deep"), 2, [1.0, 0.99]),
+        pattern("gevent, processes that end", &|| greenlets("restarted"), 2, [0.9, 0.9]),
+        pattern("gevent, call after the answer", &|| greenlets("after"), 1, [0.0, 0.0]),
         // What made a greenlet is not known.
         pattern("gevent, greenlets call", &|| greenlets("spawned"), 2, [0.9, 0.0]),
         pattern("Node, callbacks", &|| node("callbacks"), 2, [1.0, 0.95]),
@@ -151,6 +156,13 @@ fn patterns(backend: u16) -> Vec<Pattern> {
         pattern("Go, timer", &|| go("timer"), 2, [1.0, 0.48]),
         pattern("Java, threads", &|| java("platform", "sequence"), 2, [1.0, 1.0]),
         pattern("Java, virtual threads", &|| java("virtual", "sequence"), 2, [1.0, 0.99]),
+        pattern("Java, virtual threads, call after the answer", &|| java("virtual", "after"), 1, [0.0, 0.0]),
+        pattern(
+            "Java, virtual threads, generational ZGC",
+            &|| Program::of_jdk(&GENERATIONAL, "virtual", "sequence", &address),
+            2,
+            [1.0, 0.95],
+        ),
         // Whose work a thread of a pool does, and who made a virtual thread, is not known.
         pattern("Java, virtual threads, a pool calls", &|| java("virtual", "parallel"), 4, [1.0, 0.0]),
         pattern("Java, virtual threads of virtual threads", &|| java("virtual", "children"), 4, [1.0, 0.0]),
@@ -299,9 +311,10 @@ fn many_requests_of_programs_that_move_what_is_read_are_linked_right() {
     let address = format!("127.0.0.1:{}", backend.port);
     let go_program = go_service("service", &[]);
     let of_way = |command: &[&str], way| Program::of_way(command, way, &address);
-    let programs: [(&str, &dyn Fn() -> Program, f64); 5] = [
+    let programs: [(&str, &dyn Fn() -> Program, f64); 6] = [
         ("Go", &|| of_way(&[&go_program], "garbage"), 0.9),
-        ("Java", &|| Program::of_jdk("virtual", "garbage", &address), 0.99),
+        ("Java", &|| Program::of_jdk(&[], "virtual", "garbage", &address), 0.99),
+        ("Java, generational ZGC", &|| Program::of_jdk(&GENERATIONAL, "virtual", "garbage", &address), 0.9),
         ("Node", &|| of_way(&["node", "--expose-gc", "service.js"], "garbage"), 0.95),
         ("asyncio", &|| of_way(&["/usr/bin/python3", "service.py"], "loop, garbage"), 0.99),
         ("processes that end", &|| of_way(&["/usr/bin/python3", "service.py"], "restarted"), 0.97),

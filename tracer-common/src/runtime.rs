@@ -41,6 +41,11 @@ pub enum TaskPlan {
 #[cfg_attr(feature = "zerocopy", derive(zerocopy::IntoBytes, zerocopy::Immutable))]
 #[repr(C)]
 pub struct JavaPlan {
+    /// Address of a mask (`ZPointerLoadBadMask`): handles with one of these bits are not valid now. 0 if handles have plain
+    /// addresses.
+    pub bad_mask: u64,
+    /// Address of the number of bits that handles have behind an address (`ZPointerLoadShift`).
+    pub shift: u64,
     /// `JavaThread::_osthread`.
     pub os_thread: u32,
     /// `OSThread::_pthread_id`.

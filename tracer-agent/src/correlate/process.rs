@@ -445,6 +445,9 @@ impl Process {
             && client.connect_ns.is_none_or(|connect_ns| !idle_ns.contains(&connect_ns));
         // A thread that reads server requests may still be at its last one.
         let is_free = || {
+            if self.strategy.works_for_its_own(client.unit) {
+                return only.unit.task == client.unit.task;
+            }
             only.unit.is_one_thread(client.unit)
                 || !self.strategy.reads_requests(client.unit)
                 || self.background.is_known()

@@ -3,6 +3,9 @@
 //! `libjvm` exports a table of the fields of its own structures, for debuggers. `java.lang.Thread` is not in it: two of its
 //! fields are found by their values in all threads of the process. `eetop` is the address of the thread's `JavaThread`,
 //! and `tid` is a small number that no two threads share.
+//!
+//! A handle has the address of its object. With generational ZGC it has bits behind the address, of which those that are
+//! set tell whether the address is valid.
 
 #![forbid(unsafe_code)]
 
@@ -100,6 +103,31 @@ struct Fields {
     list: u64,
     length: u64,
     threads: u64,
+    /// Address of `ZGlobalsForVMStructs::_instance_p`; 0 in a HotSpot without ZGC.
+    z_globals: u64,
+    /// Of generational ZGC: where its globals have the addresses of the mask and of the shift of handles.
+    bad_mask: u64,
+    shift: u64,
+}
+
+/// What tells the address in a handle of generational ZGC: see [`JavaPlan`].
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Colours {
+    bad_mask: u64,
+    shift: u64,
+}
+
+impl Colours {
+    /// The address of the object to which a handle leads, if it is valid.
+    fn object(self, memory: &impl Memory, handle: u64) -> Option<u64> {
+        let content = memory.pointer(handle)?;
+        if self.bad_mask == 0 {
+            return Some(content);
+        }
+        let is_valid = content & memory.word(self.bad_mask)? == 0;
+        let shift = u32::try_from(memory.word(self.shift)?).ok()?;
+        content.checked_shr(shift).filter(|address| is_valid && *address != 0)
+    }
 }
 
 impl Fields {
@@ -135,6 +163,9 @@ impl Fields {
                 (&["ThreadsSMRSupport"], "_java_thread_list", &mut fields.list, address),
                 (&["ThreadsList"], "_length", &mut fields.length, offset),
                 (&["ThreadsList"], "_threads", &mut fields.threads, offset),
+                (&["ZGlobalsForVMStructs"], "_instance_p", &mut fields.z_globals, address),
+                (&["ZGlobalsForVMStructs"], "_ZPointerLoadBadMask", &mut fields.bad_mask, offset),
+                (&["ZGlobalsForVMStructs"], "_ZPointerLoadShift", &mut fields.shift, offset),
             ];
             for (types, field, place, value) in names {
                 if memory.is_text(name, field) && types.iter().any(|text| memory.is_text(of, text)) {
@@ -142,21 +173,31 @@ impl Fields {
                 }
             }
         }
-        let Self { os_thread, pthread, own, running, list, length, threads } = fields;
+        let Self { os_thread, pthread, own, running, list, length, threads, .. } = fields;
         [os_thread, pthread, own, running, list, length, threads].iter().all(|it| *it != 0).then_some(fields)
     }
 
+    /// How handles have addresses; none if that cannot be told. The globals are set if the collector is used.
+    fn colours(&self, memory: &impl Memory) -> Option<Colours> {
+        let globals = if self.z_globals == 0 { 0 } else { memory.word(self.z_globals)? };
+        if globals == 0 || self.bad_mask == 0 && self.shift == 0 {
+            return Some(Colours::default());
+        }
+        let address = |offset: u64| memory.pointer(globals.checked_add(offset)?);
+        Some(Colours { bad_mask: address(self.bad_mask)?, shift: address(self.shift)? })
+    }
+
     /// Threads, each with its `java.lang.Thread`.
-    fn all_threads(&self, memory: &impl Memory) -> Option<Vec<(u64, u64)>> {
+    fn all_threads(&self, memory: &impl Memory, colours: Colours) -> Option<Vec<(u64, u64)>> {
         let list = memory.pointer(self.list)?;
         let count = memory.word(list.checked_add(self.length)?)? as u32 as usize;
         let threads = memory.pointer(list.checked_add(self.threads)?)?;
         let thread = |index: usize| {
             let thread = memory.pointer(threads.checked_add(8 * index as u64)?)?;
             let handle = memory.pointer(thread.checked_add(self.own)?)?;
-            Some((thread, memory.pointer(handle)?))
+            Some((thread, colours.object(memory, handle)?))
         };
-        // One that begins or ends has none.
+        // One that begins or ends has none. The handles of some may not be valid now.
         Some((0..count.min(Self::MOST_THREADS)).filter_map(thread).collect())
     }
 
@@ -165,7 +206,8 @@ impl Fields {
         const PLACES: std::ops::Range<u64> = 1..24;
         /// No program has made so many threads, and addresses are larger.
         const MOST_IDS: u64 = 1 << 31;
-        let threads = self.all_threads(memory)?;
+        let colours = self.colours(memory)?;
+        let threads = self.all_threads(memory, colours)?;
         if threads.len() < Self::FEWEST_THREADS {
             return None;
         }
@@ -187,6 +229,8 @@ impl Fields {
         let ([native], [id]) = (&native[..], &ids[..]) else { return None };
         let offset = |offset: u64| u32::try_from(offset).ok();
         Some(JavaPlan {
+            bad_mask: colours.bad_mask,
+            shift: colours.shift,
             os_thread: offset(self.os_thread)?,
             pthread: offset(self.pthread)?,
             own: offset(self.own)?,
@@ -220,6 +264,22 @@ mod tests {
             }
             at
         }
+
+        /// Of the table of fields: type and name, offset and address.
+        fn entry(&mut self, index: u64, [of, name]: [&str; 2], [offset, address]: [u64; 2]) {
+            let of = self.text(0x1000 + 0x100 * index, of);
+            let name = self.text(0x1080 + 0x100 * index, name);
+            self.words_at(TABLE + Fields::STRIDE * index, [of, name, 0, 0, offset, address]);
+        }
+
+        /// The table ends with this entry.
+        fn end(&mut self, index: u64) {
+            self.words_at(TABLE + Fields::STRIDE * index, [0; 6]);
+        }
+
+        fn words_at(&mut self, address: u64, words: [u64; 6]) {
+            self.words.extend((address..).step_by(8).zip(words));
+        }
     }
 
     impl Memory for Fake {
@@ -234,6 +294,17 @@ mod tests {
     const TABLE: u64 = 0x10_000;
     const LIST: u64 = 0x20_000;
     const OBJECTS: u64 = 0x50_000;
+    /// That of [`machine`], if its objects have the thread and the number in the second and the third word.
+    const PLAN: JavaPlan = JavaPlan {
+        bad_mask: 0,
+        shift: 0,
+        os_thread: 0x310,
+        pthread: 8,
+        own: 0x378,
+        running: 0x380,
+        id: 24,
+        native: 16,
+    };
 
     /// A process with five threads whose objects have these words from the second on.
     fn machine(object: impl Fn(u64, u64) -> [u64; 4]) -> Fake {
@@ -249,16 +320,9 @@ mod tests {
             ("ThreadsList", "_threads", 16, 0),
         ];
         for (index, (of, name, offset, address)) in (0..).zip(fields) {
-            let entry = TABLE + Fields::STRIDE * index;
-            let of = fake.text(0x1000 + 0x100 * index, of);
-            let name = fake.text(0x1080 + 0x100 * index, name);
-            for (at, word) in (0..).zip([of, name, 0, 0, offset, address]) {
-                fake.words.insert(entry + 8 * at, word);
-            }
+            fake.entry(index, [of, name], [offset, address]);
         }
-        for at in 0..6 {
-            fake.words.insert(TABLE + Fields::STRIDE * fields.len() as u64 + 8 * at, 0);
-        }
+        fake.end(fields.len() as u64);
         fake.words.extend([(LIST, LIST + 8), (LIST + 16, 5), (LIST + 24, LIST + 0x100)]);
         for number in 0..5 {
             let (thread, handle, at) =
@@ -278,8 +342,36 @@ mod tests {
     #[test]
     fn fields_are_found_by_the_table_and_by_their_values() {
         let fake = machine(|number, thread| [0x4_7600, thread, 9 + number, 0]);
-        let plan = JavaPlan { os_thread: 0x310, pthread: 8, own: 0x378, running: 0x380, id: 24, native: 16 };
-        assert_eq!(found(&fake), Some(plan));
+        assert_eq!(found(&fake), Some(PLAN));
+    }
+
+    #[test]
+    fn handles_of_generational_zgc_have_addresses_by_its_globals() {
+        const Z: u64 = 0x60_000;
+        /// Beyond the last entry of the table.
+        const NEXT: u64 = 8;
+        let mut fake = machine(|number, thread| [0x4_7600, thread, 9 + number, 0]);
+        let fields = [("_instance_p", 0, Z), ("_ZPointerLoadBadMask", 16, 0), ("_ZPointerLoadShift", 24, 0)];
+        for (index, (name, offset, address)) in (NEXT..).zip(fields) {
+            fake.entry(index, ["ZGlobalsForVMStructs", name], [offset, address]);
+        }
+        fake.end(NEXT + 3);
+        fake.words.insert(Z, 0);
+        assert_eq!(found(&fake), Some(PLAN), "another collector is used");
+
+        fake.words.extend([(Z, Z + 8), (Z + 24, Z + 0x100), (Z + 32, Z + 0x108)]);
+        fake.words.extend([(Z + 0x100, 0xe000), (Z + 0x108, 13)]);
+        assert_eq!(found(&fake), None, "these handles have no bits");
+        for handle in (0x40_000..0x40_028).step_by(8) {
+            let address = fake.words[&handle];
+            fake.words.insert(handle, address << 13 | 0x1000);
+        }
+        assert_eq!(found(&fake), Some(JavaPlan { bad_mask: Z + 0x100, shift: Z + 0x108, ..PLAN }));
+        // One of the five is not valid now; then two are, and four threads are too few.
+        fake.words.insert(0x40_000, OBJECTS << 14 | 0x2000);
+        assert!(found(&fake).is_some());
+        fake.words.insert(0x40_008, (OBJECTS + 0x100) << 14 | 0x2000);
+        assert_eq!(found(&fake), None);
     }
 
     #[test]

@@ -165,8 +165,11 @@ unsafe fn candidate(client: &mut ClientRequest, current: Current) -> u64 {
                 let is_sole = open == 1
                     && read_now(&raw const (*serving).open) == 1
                     && read_now(&raw const (*serving).opened) == opened;
-                // A thread that reads requests may still work for its last request.
-                let is_free = profile == PROFILE_SOLE_REQUEST || !works_for_another(current, &client.parent);
+                // A thread that reads requests may still work for its last request, and a greenlet works for no other.
+                let task =
+                    if has_plan(current) { tracer_sending_task(u64::from(current.pid()), 0) } else { 0 };
+                let is_free = task == 0 && profile == PROFILE_SOLE_REQUEST
+                    || !works_for_another(current.of_task(task), &client.parent);
                 // Read after the counts: `lost` sets the time before it decreases the count.
                 let is_lost =
                     bpf_ktime_get_ns() < read_now(&raw const (*serving).lost_ns).wrapping_add(UNSEEN_NS);

@@ -5,7 +5,8 @@
 //! `java.lang.Thread`, and one of that which runs on it: these are different while a virtual thread runs.
 //!
 //! The collector moves objects, and changes handles before memory is used again: what was read holds if the handle is
-//! still the same.
+//! still the same. Generational ZGC does not change them. It changes which bits of a handle are valid, before it moves
+//! anything: what was read holds if those of the handle still are.
 
 use core::ffi::c_void;
 
@@ -34,17 +35,26 @@ pub(super) unsafe fn running(plan: &JavaPlan, registers: *const pt_regs) -> u64 
             return VIRTUAL_THREAD;
         }
         let handle = word(thread, plan.running);
-        let object = word(handle, 0);
-        if object == word(word(thread, plan.own), 0) && object != 0 {
+        let content = word(handle, 0);
+        let object = address(plan, content);
+        if content != 0 && object == address(plan, word(word(thread, plan.own), 0)) {
             return 0;
         }
         let (id, native) = (word(object, plan.id), word(object, plan.native));
-        if object == 0 || id == 0 || id >= END || native != 0 || word(handle, 0) != object {
+        let is_moved =
+            word(handle, 0) != content || plan.bad_mask != 0 && content & word(plan.bad_mask, 0) != 0;
+        if object == 0 || id == 0 || id >= END || native != 0 || is_moved {
             count(KernelCounter::TaskUnread, 1);
             return VIRTUAL_THREAD;
         }
         VIRTUAL_THREAD | id
     }
+}
+
+/// The address of the object to which a handle with this content leads.
+#[inline(always)]
+fn address(plan: &JavaPlan, content: u64) -> u64 {
+    if plan.bad_mask == 0 { content } else { content >> (word(plan.shift, 0) & 63) }
 }
 
 /// The same for a call that sends a client request; 0 if no virtual thread is known to make it.

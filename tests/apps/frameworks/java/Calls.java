@@ -27,7 +27,7 @@ final class Calls {
 
     /** How many calls a request makes. */
     static int count() {
-        return WAY.equals("one") ? 1 : WAY.equals("sequence") || WAY.equals("garbage") ? 2 : 4;
+        return WAY.equals("one") || WAY.equals("after") ? 1 : WAY.equals("sequence") || WAY.equals("garbage") ? 2 : 4;
     }
 
     /** Makes the calls by this function: in turn, by threads of a pool, or each by a virtual thread of its own. */

@@ -30,10 +30,15 @@ final class Jdk {
         server.createContext("/r/", exchange -> {
             String path = exchange.getRequestURI().getPath();
             String number = path.substring(path.lastIndexOf('/') + 1);
-            Calls.work(k -> Calls.byConnection(number, k));
+            if (!Calls.WAY.equals("after")) {
+                Calls.work(k -> Calls.byConnection(number, k));
+            }
             exchange.sendResponseHeaders(200, 3);
             exchange.getResponseBody().write("ok\n".getBytes());
             exchange.close();
+            if (Calls.WAY.equals("after")) {
+                Calls.work(k -> Calls.byConnection(number, k));
+            }
         });
         server.start();
     }

@@ -251,6 +251,11 @@ impl Strategy for Goroutines {
         }
     }
 
+    /// A goroutine that serves a connection goes on with the last request of it when that is answered.
+    fn works_for_its_own(&self, unit: Unit) -> bool {
+        self.doubt.is_none() && self.heads.contains_key(&unit.task)
+    }
+
     fn server_opened(&mut self, request: &ServerRequest, others: &mut [ServerRequest]) {
         let task = request.unit.task;
         if task == 0 {

@@ -202,6 +202,11 @@ pub(super) trait Strategy: fmt::Debug + Send {
         false
     }
 
+    /// Whether a unit works for server requests that it reads, and for no others, also when none of its own is in flight.
+    fn works_for_its_own(&self, _unit: Unit) -> bool {
+        false
+    }
+
     /// Whether it may become known later which server request this client request was sent for. Its span waits
     /// for that.
     fn may_attribute_later(&self, _client_request: Key) -> bool {

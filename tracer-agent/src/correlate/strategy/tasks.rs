@@ -305,6 +305,10 @@ impl Strategy for Tasks {
         self.threads.reads_requests(unit)
     }
 
+    fn works_for_its_own(&self, unit: Unit) -> bool {
+        self.threads.works_for_its_own(unit)
+    }
+
     fn may_attribute_later(&self, client_request: Key) -> bool {
         !self.waiting.is_empty() && self.waiting.contains_key(&client_request)
             || self.threads.may_attribute_later(client_request)

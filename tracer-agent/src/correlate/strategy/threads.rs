@@ -2,7 +2,7 @@
 //! the system runs many.
 
 use rustc_hash::FxHashMap;
-use tracer_common::{PROFILE_GOROUTINES, PROFILE_THREADS};
+use tracer_common::{GREENLET, PROFILE_GOROUTINES, PROFILE_THREADS};
 
 use super::{Attribution, Attributions, ClientRequest, ServerRequest, Strategy};
 use crate::{
@@ -149,6 +149,11 @@ impl Strategy for Threads {
 
     fn reads_requests(&self, unit: Unit) -> bool {
         self.readers.contains_key(&unit.worker())
+    }
+
+    /// A greenlet that reads requests of a connection goes on with the last one of them when it is answered.
+    fn works_for_its_own(&self, unit: Unit) -> bool {
+        unit.task & GREENLET != 0 && self.reads_requests(unit)
     }
 
     fn server_opened(&mut self, request: &ServerRequest, others: &mut [ServerRequest]) {

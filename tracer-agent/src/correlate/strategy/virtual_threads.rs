@@ -24,6 +24,8 @@ pub(crate) struct VirtualThreads {
     doubt: Option<Doubt>,
     /// Threads of the system that have run virtual ones.
     carriers: FxHashSet<u32>,
+    /// Virtual threads that have read server requests.
+    readers: FxHashSet<u64>,
     /// How the other threads work.
     others: Box<dyn Strategy>,
 }
@@ -37,10 +39,13 @@ impl Default for VirtualThreads {
 impl VirtualThreads {
     /// Carriers that are remembered. A program has as many as CPUs, or some more.
     const MOST_CARRIERS: usize = 4096;
+    /// Virtual threads that are remembered. Most programs make one for each request.
+    const MOST_READERS: usize = 65_536;
 
     /// In a process whose other threads work in this way.
     pub(crate) fn beside(others: Box<dyn Strategy>) -> Self {
-        Self { read: 0, doubt: None, carriers: FxHashSet::default(), others }
+        let (carriers, readers) = (FxHashSet::default(), FxHashSet::default());
+        Self { read: 0, doubt: None, carriers, readers, others }
     }
 
     /// Whether a virtual thread is this unit, or may be.
@@ -120,6 +125,14 @@ impl Strategy for VirtualThreads {
         !self.is_virtual(unit) && self.others.reads_requests(unit)
     }
 
+    /// One that cannot be told from others may be one of those that read.
+    fn works_for_its_own(&self, unit: Unit) -> bool {
+        match self.is_virtual(unit) {
+            true => unit.task == VIRTUAL_THREAD || self.readers.contains(&unit.task),
+            false => self.others.works_for_its_own(unit),
+        }
+    }
+
     fn may_attribute_later(&self, client_request: Key) -> bool {
         self.others.may_attribute_later(client_request)
     }
@@ -133,6 +146,10 @@ impl Strategy for VirtualThreads {
             return;
         }
         self.read = self.read.saturating_add(1);
+        if self.readers.len() >= Self::MOST_READERS {
+            self.readers.clear();
+        }
+        self.readers.insert(request.unit.task);
         let is_other = |other: &ServerRequest| {
             other.unit.task == request.unit.task && other.key.connection != request.key.connection
         };

@@ -280,3 +280,18 @@ fn goroutines_that_cannot_be_read_are_no_evidence_any_more() {
     let profile = service.world.correlator.profile(PID).expect("known");
     assert!(profile.to_string().contains("could not be read"), "{profile}");
 }
+
+#[test]
+fn a_goroutine_that_goes_on_after_its_answer_does_not_work_for_the_only_request_in_flight() {
+    let mut service = GoService::new();
+    let (one, other) = (service.connection().1, service.connection().1);
+    let (task, second) = (service.go(), service.go());
+    for round in 0..20 {
+        let open = service.read(&other, second, round * 100);
+        let request = service.read(&one, task, round * 100);
+        service.close(&request, task);
+        let client = service.call(task, 1, SERVE);
+        assert_eq!(service.close(&client, 0).parent, None, "round {round}");
+        service.close(&open, second);
+    }
+}

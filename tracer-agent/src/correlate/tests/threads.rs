@@ -331,3 +331,20 @@ fn greenlets_of_one_thread_are_units_like_threads() {
     assert_eq!(by_another.parent, None);
     assert_eq!(profile(&world), Profile::Unknown(Doubt::AnsweredElsewhere));
 }
+
+#[test]
+fn a_greenlet_that_goes_on_after_its_answer_does_not_work_for_the_only_request_in_flight() {
+    let greenlet = |address: u64| Unit { task: GREENLET | address, ..thread(PID, PID) };
+    let (first, second) = (greenlet(0x7f00_0001_0000), greenlet(0x7f00_0002_0000));
+    let mut world = World::new();
+    world.correlator.tasks(PID, TaskRuntime::Greenlets, None);
+    let (one, two) = (world.connection(500).1, world.connection(501).1);
+    for offset in 0..20 {
+        let request = world.open(&one, first, offset, None);
+        let other = world.open(&two, second, offset, None);
+        world.close(&request);
+        let goes_on = world.call(first);
+        world.close(&other);
+        assert_eq!(goes_on.parent, None, "request {offset}");
+    }
+}

@@ -132,3 +132,20 @@ fn a_request_from_before_is_no_contradiction() {
     let second = world.close(&second);
     assert_eq!(call.parent, Some((second.span_id, Evidence::VirtualThread)));
 }
+
+#[test]
+fn a_virtual_thread_that_goes_on_after_its_answer_does_not_work_for_the_only_request_in_flight() {
+    // On the carrier of the other request too.
+    for (by, carrier) in [(virtual_thread(30, 3), 3), (virtual_thread(30, 2), 2), (unread(2), 2)] {
+        let mut world = java();
+        for _ in 0..20 {
+            let (first, second) = two(&mut world);
+            world.close_by(&first, virtual_thread(30, 2));
+            let goes_on = world.call(by);
+            let made = world.call(virtual_thread(40, carrier));
+            let server = world.close_by(&second, virtual_thread(31, 2));
+            assert_eq!(goes_on.parent, None);
+            assert_eq!(made.parent, Some((server.span_id, Evidence::SoleRequest)), "it has read nothing");
+        }
+    }
+}
