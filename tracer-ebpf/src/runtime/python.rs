@@ -448,6 +448,7 @@ extern "C" fn tracer_python_number(plan: *const Plan, task: u64) -> u64 {
     const NAME_BYTES: u64 = 5;
     const MOST_DIGITS: u64 = 10;
     const DIGIT: u64 = (1 << 30) - 1;
+    const IN_ADVANCE: u64 = 1 << 2;
     // SAFETY: as in `tracer_python_task`.
     unsafe {
         let Some(plan) = plan.as_ref() else { return 0 };
@@ -458,8 +459,9 @@ extern "C" fn tracer_python_number(plan: *const Plan, task: u64) -> u64 {
         let words: [u64; 7] = words(name, at::TYPE);
         let [kind, length, value, ..] = words;
         if kind == plan.int {
-            // The number, until somebody asks for the name: its form, and its digits.
-            return match length {
+            // The number, until somebody asks for the name: its form, and its digits. Since Python 3.14, the numbers that
+            // are made in advance (up to 256) have a mark.
+            return match length & !IN_ADVANCE {
                 0x8 => value & DIGIT,
                 0x10 => value & DIGIT | (value >> 32 & DIGIT) << 30,
                 _ => unnumbered,
