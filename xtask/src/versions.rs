@@ -31,6 +31,7 @@ const OF_NODE: &[Way] = &[
     ("four", 4),
     ("body", 1),
     ("sleeps", 2),
+    ("context", 2),
     ("limit", 2),
     ("shared", 1),
 ];
