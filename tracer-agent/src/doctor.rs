@@ -293,8 +293,9 @@ pub struct Explanation {
     pub is_traced: bool,
 }
 
-/// Why a process is not seen, as far as the agent and `/proc` tell.
-pub fn explain(pid: u32, proc: &Proc, agent: Option<&StatusReport>) -> Explanation {
+/// Why a process is not seen, as far as the agent and `/proc` tell. An agent that does not answer has no status: the error
+/// says why.
+pub fn explain(pid: u32, proc: &Proc, agent: Result<&StatusReport, &str>) -> Explanation {
     let mut lines = Vec::new();
     let is_traced = explain_in(&mut lines, pid, proc, agent);
     Explanation { lines, is_traced }
@@ -312,7 +313,7 @@ fn denial(is_root: bool, has_ptrace: bool) -> &'static str {
 }
 
 /// Returns whether the agent traces the process.
-fn explain_in(lines: &mut Vec<String>, pid: u32, proc: &Proc, agent: Option<&StatusReport>) -> bool {
+fn explain_in(lines: &mut Vec<String>, pid: u32, proc: &Proc, agent: Result<&StatusReport, &str>) -> bool {
     let facts = match proc.facts(pid) {
         Ok(facts) => facts,
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
@@ -348,9 +349,12 @@ fn explain_in(lines: &mut Vec<String>, pid: u32, proc: &Proc, agent: Option<&Sta
     if facts.is_32_bit {
         lines.push("It is a 32-bit program: those cannot be traced.".to_owned());
     }
-    let Some(agent) = agent else {
-        lines.push("No agent answers here: start one, or name its socket with --socket.".to_owned());
-        return false;
+    let agent = match agent {
+        Ok(agent) => agent,
+        Err(why) => {
+            lines.push(format!("No agent answers ({why}): start one, or name its socket with --socket."));
+            return false;
+        }
     };
     // A worker belongs to the instance of an ancestor.
     let mut ancestor = Some(pid);
@@ -425,10 +429,10 @@ mod tests {
     #[test]
     fn a_process_that_is_not_selected_is_told_so() {
         let pid = std::process::id();
-        let lines = explain(pid, &Proc::default(), Some(&StatusReport::default())).lines.join("\n");
+        let lines = explain(pid, &Proc::default(), Ok(&StatusReport::default())).lines.join("\n");
         assert!(lines.contains("no selector matches it"), "{lines}");
         assert_eq!(
-            explain(u32::MAX, &Proc::default(), None).lines,
+            explain(u32::MAX, &Proc::default(), Err("")).lines,
             [format!("There is no process {}.", u32::MAX)]
         );
     }

@@ -280,7 +280,10 @@ fn the_doctor_explains_a_process_without_an_agent() {
     let output =
         tracer().args(["doctor", "--pid", &own, "--socket"]).arg(&socket).output().expect("it starts");
     let answer = text(&output.stdout);
-    assert!(answer.contains(&own) && answer.contains("No agent answers"), "{answer}");
+    assert!(
+        answer.contains(&own) && answer.contains("No agent answers (") && answer.contains("none.sock"),
+        "{answer}"
+    );
 }
 
 #[test]

@@ -12,13 +12,16 @@ use crate::{
     agent::status,
     doctor,
     kernel::{Kernel, LoadedPrograms, Plan, Switches, loaded_programs, propagation::PropagationPlan},
+    outside::escaped,
     process::facts::Proc,
 };
 
 pub(super) fn run(flags: &DoctorFlags, switches: &Switches) -> CommandOutcome {
     if let Some(pid) = flags.pid {
-        let agent = status::ask(&flags.socket).ok();
-        let doctor::Explanation { lines, is_traced } = doctor::explain(pid, &Proc::default(), agent.as_ref());
+        let agent =
+            status::ask(&flags.socket).map_err(|_| escaped(&flags.socket.to_string_lossy()).into_owned());
+        let agent = agent.as_ref().map_err(String::as_str);
+        let doctor::Explanation { lines, is_traced } = doctor::explain(pid, &Proc::default(), agent);
         if flags.json {
             print_json(&format!(
                 "{}\n",

@@ -236,7 +236,7 @@ impl Process {
             None if self.background.is_suspicious() || self.background.is_at_unseen(now_ns) => {
                 PROFILE_DEFERRED
             }
-            None if self.background.is_known() => PROFILE_SOLE_REQUEST,
+            None if self.background.is_known() && self.strategy.is_shared() => PROFILE_SOLE_REQUEST,
             None => PROFILE_SOLE_OWN,
         };
         (self.kernel_rule != Some(rule)).then(|| *self.kernel_rule.insert(rule))
@@ -445,13 +445,11 @@ impl Process {
             && client.connect_ns.is_none_or(|connect_ns| !idle_ns.contains(&connect_ns));
         // A thread that reads server requests may still be at its last one.
         let is_free = || {
-            if self.strategy.works_for_its_own(client.unit) {
-                return only.unit.task == client.unit.task;
-            }
             only.unit.is_one_thread(client.unit)
                 || !self.strategy.reads_requests(client.unit)
                 || self.background.is_known()
         };
-        (is_possible && is_free()).then_some((only.key, Evidence::SoleRequest))
+        (is_possible && is_free() && self.strategy.may_work_for(client.unit, only))
+            .then_some((only.key, Evidence::SoleRequest))
     }
 }

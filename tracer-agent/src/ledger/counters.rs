@@ -81,7 +81,7 @@ counters! {
     LinksNoRequest "links.no_request" "calls without a parent: the process had no request in flight (a timer, a health check, work after a response)";
     LinksLearning "links.learning" "calls without a parent: several requests were in flight, and how the process works is not known yet";
     LinksSeveral "links.several" "calls without a parent: several requests were in flight, and nothing told which of them made the call";
-    LinksOtherThread "links.other_thread" "calls without a parent: their thread had no request in flight, or several";
+    LinksOtherThread "links.other_thread" "calls without a parent: who made them had no request in flight, or several";
     LinksAmbiguous "links.ambiguous" "calls without a parent: they fit none of the proxy's requests in flight, or several";
     LinksEarlier "links.earlier" "calls without a parent: the request in flight was answered, or they may be for an earlier one";
     LinksBackground "links.background" "calls without a parent: the process calls their address also when it has no request in flight";

@@ -15,7 +15,7 @@ use rustc_hash::FxHashSet;
 use tracer_common::JavaPlan;
 
 use super::{
-    memory::ProcessMemory,
+    memory::{Memory, ProcessMemory},
     python::{Mapping, mappings},
     symbols,
 };
@@ -34,35 +34,6 @@ pub enum JavaError {
     UnknownThreads,
 }
 
-/// Memory of a process, or what stands for it in tests.
-trait Memory {
-    /// Fills `bytes` with what is at an address. Returns whether all of it could be read.
-    fn read(&self, address: u64, bytes: &mut [u8]) -> bool;
-
-    fn word(&self, address: u64) -> Option<u64> {
-        let mut bytes = [0; 8];
-        self.read(address, &mut bytes).then(|| u64::from_le_bytes(bytes))
-    }
-
-    /// A pointer that is not null.
-    fn pointer(&self, address: u64) -> Option<u64> {
-        self.word(address).filter(|pointer| *pointer != 0)
-    }
-
-    /// Whether a text that ends with a zero byte is this one.
-    fn is_text(&self, address: u64, text: &str) -> bool {
-        let mut bytes = [0; 48];
-        let Some(read) = bytes.get_mut(..=text.len()) else { return false };
-        self.read(address, read) && read.strip_suffix(&[0]) == Some(text.as_bytes())
-    }
-}
-
-impl Memory for ProcessMemory {
-    fn read(&self, address: u64, bytes: &mut [u8]) -> bool {
-        ProcessMemory::read(self, address, bytes)
-    }
-}
-
 /// A process, as far as it is looked at.
 pub(super) struct Process<'a> {
     /// `/proc/PID/maps`.
@@ -77,6 +48,13 @@ pub(super) fn plan(process: &Process<'_>) -> Result<JavaPlan, JavaError> {
     let table = table(process).ok_or(JavaError::NoMachine)?;
     let fields = Fields::read(process.memory, table).ok_or(JavaError::NoVirtualThreads)?;
     fields.plan(process.memory).ok_or(JavaError::UnknownThreads)
+}
+
+/// Whether a text that ends with a zero byte is this one.
+fn is_text(memory: &impl Memory, address: u64, text: &str) -> bool {
+    let mut bytes = [0; 48];
+    let Some(read) = bytes.get_mut(..=text.len()) else { return false };
+    memory.read(address, read) && read.strip_suffix(&[0]) == Some(text.as_bytes())
 }
 
 /// The address of HotSpot's table of fields (`gHotSpotVMStructs`).
@@ -168,7 +146,7 @@ impl Fields {
                 (&["ZGlobalsForVMStructs"], "_ZPointerLoadShift", &mut fields.shift, offset),
             ];
             for (types, field, place, value) in names {
-                if memory.is_text(name, field) && types.iter().any(|text| memory.is_text(of, text)) {
+                if is_text(memory, name, field) && types.iter().any(|text| is_text(memory, of, text)) {
                     *place = value;
                 }
             }

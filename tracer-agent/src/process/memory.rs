@@ -5,6 +5,27 @@
 
 use std::{fs::File, ops::Range, os::unix::fs::FileExt};
 
+/// The memory of a process, or what stands for it in tests.
+pub(super) trait Memory {
+    /// Fills `bytes` with what is at an address. Returns whether all of it is there.
+    fn read(&self, address: u64, bytes: &mut [u8]) -> bool;
+
+    /// The same, with zeros for what is not there. Returns whether the rest could be read.
+    fn read_present(&self, address: u64, bytes: &mut [u8]) -> bool {
+        self.read(address, bytes)
+    }
+
+    fn word(&self, address: u64) -> Option<u64> {
+        let mut bytes = [0; 8];
+        self.read(address, &mut bytes).then(|| u64::from_le_bytes(bytes))
+    }
+
+    /// A pointer that is not null.
+    fn pointer(&self, address: u64) -> Option<u64> {
+        self.word(address).filter(|pointer| *pointer != 0)
+    }
+}
+
 /// The memory of a process.
 #[derive(Debug)]
 pub(super) struct ProcessMemory {
@@ -40,24 +61,6 @@ impl ProcessMemory {
         Self { memory, pages }
     }
 
-    /// Fills `bytes` with what is at an address. Returns whether all of it is there.
-    pub(super) fn read(&self, address: u64, bytes: &mut [u8]) -> bool {
-        self.pieces(address, bytes.len()).is_some_and(|pieces| {
-            pieces.iter().all(|(_, is_there)| *is_there) && self.memory.read_exact_at(bytes, address).is_ok()
-        })
-    }
-
-    /// As [`ProcessMemory::read`], with zeros for pages that are not there. Returns whether the rest could be read.
-    pub(super) fn read_present(&self, address: u64, bytes: &mut [u8]) -> bool {
-        bytes.fill(0);
-        let Some(pieces) = self.pieces(address, bytes.len()) else { return false };
-        pieces.into_iter().filter(|(_, is_there)| *is_there).all(|(piece, _)| {
-            let part = (piece.start - address) as usize..(piece.end - address) as usize;
-            let Some(part) = bytes.get_mut(part) else { return false };
-            self.memory.read_exact_at(part, piece.start).is_ok()
-        })
-    }
-
     /// The addresses from `address` on, in pieces whose pages are in memory or are not. None if that cannot be told.
     fn pieces(&self, address: u64, length: usize) -> Option<Vec<(Range<u64>, bool)>> {
         let end = address.checked_add(length as u64).filter(|end| i64::try_from(*end).is_ok())?;
@@ -75,6 +78,24 @@ impl ProcessMemory {
             }
         }
         Some(pieces)
+    }
+}
+
+impl Memory for ProcessMemory {
+    fn read(&self, address: u64, bytes: &mut [u8]) -> bool {
+        self.pieces(address, bytes.len()).is_some_and(|pieces| {
+            pieces.iter().all(|(_, is_there)| *is_there) && self.memory.read_exact_at(bytes, address).is_ok()
+        })
+    }
+
+    fn read_present(&self, address: u64, bytes: &mut [u8]) -> bool {
+        bytes.fill(0);
+        let Some(pieces) = self.pieces(address, bytes.len()) else { return false };
+        pieces.into_iter().filter(|(_, is_there)| *is_there).all(|(piece, _)| {
+            let part = (piece.start - address) as usize..(piece.end - address) as usize;
+            let Some(part) = bytes.get_mut(part) else { return false };
+            self.memory.read_exact_at(part, piece.start).is_ok()
+        })
     }
 }
 

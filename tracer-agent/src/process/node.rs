@@ -17,7 +17,10 @@ use std::{
 
 use tracer_common::NodePlan;
 
-use super::{facts::Proc, memory::ProcessMemory};
+use super::{
+    facts::Proc,
+    memory::{Memory, ProcessMemory},
+};
 
 /// Why a plan was not found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -31,32 +34,6 @@ pub enum NodeError {
     /// There is no array of async ids, or more than one thing that looks so.
     #[error("its async ids were not found")]
     NoIds,
-}
-
-/// Memory of a process, or what stands for it in tests.
-trait Memory {
-    /// Fills `bytes` with what is at an address. Returns whether all of it could be read.
-    fn read(&self, address: u64, bytes: &mut [u8]) -> bool;
-
-    /// The same, with zeros for what is not in memory.
-    fn read_present(&self, address: u64, bytes: &mut [u8]) -> bool {
-        self.read(address, bytes)
-    }
-
-    fn word(&self, address: u64) -> Option<u64> {
-        let mut bytes = [0; 8];
-        self.read(address, &mut bytes).then(|| u64::from_le_bytes(bytes))
-    }
-}
-
-impl Memory for ProcessMemory {
-    fn read(&self, address: u64, bytes: &mut [u8]) -> bool {
-        ProcessMemory::read(self, address, bytes)
-    }
-
-    fn read_present(&self, address: u64, bytes: &mut [u8]) -> bool {
-        ProcessMemory::read_present(self, address, bytes)
-    }
 }
 
 /// A part of the memory of a process.

@@ -34,14 +34,21 @@ pub(crate) struct Goroutines {
     contexts: FxHashMap<u64, (u64, bool)>,
     /// By goroutine, the last head that it read.
     heads: FxHashMap<u64, Moment>,
+    /// Goroutines that have answered what others had read.
+    answered: FxHashSet<u64>,
+    /// A goroutine has sent a client request after its answer, or one that was made for an answered request has.
+    goes_on: bool,
     /// When the server requests in flight were read.
     births: FxHashMap<Key, Moment>,
-    unused: UnusedIds,
+    numbers: Numbers,
     kinds: FxHashMap<u64, Kind>,
     /// Client requests that wait until their goroutine's kind is trusted: when each was sent, the server request that
-    /// it is for then, and the kind.
+    /// it is for then, and the kind. With [`SOLE`], if nothing tells that but that it was the only one in flight.
     held: FxHashMap<Key, (u64, Key, u64)>,
 }
+
+/// Mark of a kind. Functions have lower addresses.
+const SOLE: u64 = 1 << 63;
 
 #[derive(Clone, Copy, Debug)]
 struct Goroutine {
@@ -74,6 +81,8 @@ enum Source {
     Request(Key),
     /// No server request in flight.
     Outside,
+    /// A goroutine made by one that serves this server request, before it or for it.
+    Unclear(Key),
     /// That is not known.
     Unknown,
 }
@@ -93,6 +102,11 @@ impl Goroutines {
     const MOST_HELD: usize = 4096;
     const LONGEST_HELD_NS: u64 = 60_000_000_000;
 
+    /// Whether a goroutine has read or answered server requests, as far as is remembered.
+    fn serves(&self, task: u64) -> bool {
+        self.heads.contains_key(&task) || self.answered.contains(&task)
+    }
+
     /// Follows the goroutines above one to a server request.
     fn source(&self, client: &ClientRequest<'_>, in_flight: &[ServerRequest]) -> Source {
         let mut chain = [0; Self::LONGEST_CHAIN];
@@ -106,16 +120,18 @@ impl Goroutines {
             }
             if let Ok(Some(request)) = its_request(task, client.start_ns, in_flight) {
                 let Some(birth) = self.births.get(&request.key) else { return Source::Unknown };
-                let is_younger = |id: &u64| *id > birth.last_id || self.unused.was(*id, birth.time_ns);
+                let is_younger = |id: &u64| *id > birth.last_id || self.numbers.was(*id, birth.time_ns);
                 let is_older = |id: &u64| {
-                    self.goroutines.get(id).is_some_and(|goroutine| goroutine.since_ns < birth.time_ns)
+                    let was_seen = |goroutine: &Goroutine| goroutine.since_ns < birth.time_ns;
+                    self.goroutines.get(id).is_some_and(was_seen)
+                        || self.numbers.was_given_out(*id, birth.time_ns)
                 };
                 let chain = || chain.iter().take(length + 1);
                 return match (chain().all(is_younger), chain().any(is_older)) {
                     (true, _) => Source::Request(request.key),
                     (false, true) => Source::Outside,
                     // Its number is one that a processor had taken before.
-                    (false, false) => Source::Unknown,
+                    (false, false) => Source::Unclear(request.key),
                 };
             }
             if self.heads.contains_key(&task) {
@@ -127,13 +143,12 @@ impl Goroutines {
 
     /// What is attributed once a kind is trusted.
     fn give(&mut self, start: u64) -> Vec<Attribution> {
-        let mut its: Vec<_> = self.held.extract_if(|_, (.., kind)| *kind == start).collect();
+        let mut its: Vec<_> = self.held.extract_if(|_, (.., kind)| *kind & !SOLE == start).collect();
         its.sort_unstable_by_key(|(client, (at_ns, ..))| (*at_ns, client.connection, client.offset));
-        let evidence = Evidence::GoroutineChild;
-        let attribution = |(client_request, (_, server_request, _))| Attribution {
+        let attribution = |(client_request, (_, server_request, kind))| Attribution {
             client_request,
             server_request,
-            evidence,
+            evidence: if kind & SOLE == 0 { Evidence::GoroutineChild } else { Evidence::SoleRequest },
         };
         its.into_iter().map(attribution).collect()
     }
@@ -148,35 +163,43 @@ impl Goroutines {
             return Attributions::default();
         }
         let kind = self.kinds.entry(start).or_default();
-        match source {
-            Source::Unknown => Attributions::default(),
-            Source::Outside => {
-                let has_decided = !std::mem::replace(&mut kind.is_outside, true);
-                if has_decided {
-                    kind.shown = FxHashSet::default();
-                    self.held.retain(|_, (.., kind)| *kind != start);
-                }
-                let withheld = Some(Withheld::OtherThread);
-                Attributions { withheld, is_certain: true, has_decided, ..Attributions::default() }
+        let refused = Attributions {
+            withheld: Some(Withheld::OtherThread),
+            is_certain: true,
+            ..Attributions::default()
+        };
+        if matches!(source, Source::Outside) {
+            self.goes_on = true;
+            let has_decided = !std::mem::replace(&mut kind.is_outside, true);
+            if has_decided {
+                kind.shown = FxHashSet::default();
+                self.held.retain(|_, (.., kind)| *kind & !SOLE != start);
             }
-            Source::Request(_) if kind.is_outside => Attributions {
-                withheld: Some(Withheld::OtherThread),
-                is_certain: true,
-                ..Attributions::default()
-            },
-            Source::Request(key) => {
-                let was_trusted = kind.shown.len() >= Self::ENOUGH;
-                if !was_trusted {
-                    kind.shown.insert(key);
-                }
-                if kind.shown.len() < Self::ENOUGH {
-                    return Attributions { candidate: Some((key, start)), ..Attributions::default() };
-                }
-                let earlier = if was_trusted { Vec::new() } else { self.give(start) };
-                let this = Some((key, Evidence::GoroutineChild));
-                Attributions { this, earlier, has_decided: !was_trusted, ..Attributions::default() }
-            }
+            return Attributions { has_decided, ..refused };
         }
+        if kind.is_outside {
+            return refused;
+        }
+        let was_trusted = kind.shown.len() >= Self::ENOUGH;
+        let key = match source {
+            Source::Request(key) => key,
+            // Until its kind is trusted, it may be the work of an earlier request.
+            Source::Unclear(key) if !was_trusted => {
+                let is_sole = in_flight.len() == 1;
+                let candidate = is_sole.then_some((key, start | SOLE));
+                return Attributions { candidate, is_certain: true, ..Attributions::default() };
+            }
+            _ => return Attributions::default(),
+        };
+        if !was_trusted {
+            kind.shown.insert(key);
+        }
+        if kind.shown.len() < Self::ENOUGH {
+            return Attributions { candidate: Some((key, start)), ..Attributions::default() };
+        }
+        let earlier = if was_trusted { Vec::new() } else { self.give(start) };
+        let this = Some((key, Evidence::GoroutineChild));
+        Attributions { this, earlier, has_decided: !was_trusted, ..Attributions::default() }
     }
 }
 
@@ -245,15 +268,19 @@ impl Strategy for Goroutines {
             self.contexts.insert(task, (serving, true));
         }
         self.goroutines.entry(task).or_insert(Goroutine { creator, start, since_ns: time_ns });
-        self.unused.add(last_id, next_id, time_ns);
+        self.numbers.add(last_id, next_id, time_ns);
         if record.direction == RECEIVE && last_id != 0 {
             self.heads.insert(task, Moment { time_ns, last_id });
         }
     }
 
-    /// A goroutine that serves a connection goes on with the last request of it when that is answered.
-    fn works_for_its_own(&self, unit: Unit) -> bool {
-        self.doubt.is_none() && self.heads.contains_key(&unit.task)
+    /// A goroutine that serves a connection goes on with the last request of it when that is answered. One that is not known
+    /// may be such a one, where there are any.
+    fn may_work_for(&self, unit: Unit, request: &ServerRequest) -> bool {
+        match unit.task {
+            0 => !self.goes_on,
+            task => task == request.unit.task || !self.serves(task),
+        }
     }
 
     fn server_opened(&mut self, request: &ServerRequest, others: &mut [ServerRequest]) {
@@ -283,6 +310,10 @@ impl Strategy for Goroutines {
         self.births.remove(&request.key);
         let by = answered_by.map_or(0, |unit| unit.task);
         if by != 0 && request.unit.task != 0 && by != request.unit.task {
+            if self.answered.len() >= Self::MOST {
+                self.answered.clear();
+            }
+            self.answered.insert(by);
             self.doubt.get_or_insert(Doubt::AnsweredElsewhere);
             self.release();
         }
@@ -293,6 +324,7 @@ impl Strategy for Goroutines {
 
     fn attribute(&mut self, client: &ClientRequest<'_>, in_flight: &mut [ServerRequest]) -> Attributions {
         let task = client.unit.task;
+        self.goes_on |= self.serves(task) && !in_flight.iter().any(|request| request.unit.task == task);
         if task == 0 || self.doubt.is_some() {
             return Attributions::default();
         }
@@ -324,16 +356,16 @@ impl Strategy for Goroutines {
     }
 }
 
-/// Numbers that no goroutine had at some time. A processor takes sixteen at once, and gives them out in their order.
+/// Which numbers goroutines had at some time. A processor takes sixteen at once, and gives them out in their order.
 #[derive(Debug, Default)]
-struct UnusedIds {
-    /// By batch, when each of its numbers was last seen to be the next.
-    batches: FxHashMap<u64, [u64; Self::BATCH as usize]>,
+struct Numbers {
+    /// By batch, when each of its numbers was seen to be the next, first and last.
+    batches: FxHashMap<u64, [[u64; 2]; Self::BATCH as usize]>,
     /// Numbers before the first batch.
     shift: u64,
 }
 
-impl UnusedIds {
+impl Numbers {
     const BATCH: u64 = 16;
     /// Batches that are remembered.
     const MOST: usize = 4096;
@@ -362,7 +394,8 @@ impl UnusedIds {
             }
         }
         let seen = self.batches.entry(batch).or_default();
-        if let Some(last_ns) = seen.get_mut(index) {
+        if let Some([first_ns, last_ns]) = seen.get_mut(index) {
+            *first_ns = if *first_ns == 0 { time_ns } else { time_ns.min(*first_ns) };
             *last_ns = time_ns.max(*last_ns);
         }
     }
@@ -372,7 +405,16 @@ impl UnusedIds {
         let (batch, index) = self.place(id);
         let seen = self.batches.get(&batch);
         seen.is_some_and(|seen| {
-            seen.iter().take(index + 1).any(|last_ns| *last_ns >= time_ns && *last_ns > 0)
+            seen.iter().take(index + 1).any(|[_, last_ns]| *last_ns >= time_ns && *last_ns > 0)
+        })
+    }
+
+    /// Whether a goroutine had got this number before `time_ns`, as far as was seen.
+    fn was_given_out(&self, id: u64, time_ns: u64) -> bool {
+        let (batch, index) = self.place(id);
+        let seen = self.batches.get(&batch);
+        seen.is_some_and(|seen| {
+            seen.iter().skip(index + 1).any(|[first_ns, _]| *first_ns <= time_ns && *first_ns > 0)
         })
     }
 }
@@ -383,7 +425,7 @@ mod tests {
 
     #[test]
     fn a_number_that_a_processor_had_not_given_out_was_unused() {
-        let mut unused = UnusedIds::default();
+        let mut unused = Numbers::default();
         // Batches are 1 to 16, 17 to 32 and so on; at 50 a processor had given out those before 20.
         unused.add(64, 20, 50);
         for id in 20..=32 {
@@ -400,12 +442,28 @@ mod tests {
     }
 
     #[test]
+    fn a_number_before_the_next_one_of_its_batch_was_given_out() {
+        let mut numbers = Numbers::default();
+        numbers.add(64, 20, 50);
+        numbers.add(64, 25, 70);
+        // Records come in any order.
+        numbers.add(64, 20, 55);
+        assert!(numbers.was_given_out(19, 50) && !numbers.was_given_out(19, 49));
+        assert!(!numbers.was_given_out(20, 69) && numbers.was_given_out(24, 70));
+        assert!(
+            !numbers.was_given_out(25, 70)
+                && !numbers.was_given_out(16, 70)
+                && !numbers.was_given_out(33, 70)
+        );
+    }
+
+    #[test]
     fn what_is_remembered_of_batches_is_bounded() {
-        let mut unused = UnusedIds::default();
+        let mut unused = Numbers::default();
         for batch in 0..10_000 {
             unused.add(160_000, batch * 16 + 5, batch + 1);
         }
-        assert!(unused.batches.len() <= UnusedIds::MOST);
+        assert!(unused.batches.len() <= Numbers::MOST);
         assert!(unused.was(9_999 * 16 + 5, 10_000));
     }
 }

@@ -202,9 +202,15 @@ pub(super) trait Strategy: fmt::Debug + Send {
         false
     }
 
-    /// Whether a unit works for server requests that it reads, and for no others, also when none of its own is in flight.
-    fn works_for_its_own(&self, _unit: Unit) -> bool {
-        false
+    /// Whether units answer what others have read, as far as is known.
+    fn is_shared(&self) -> bool {
+        true
+    }
+
+    /// Whether a unit may work for this server request, as far as is known of units. One that has read others, or that is
+    /// older than the work on it, does not.
+    fn may_work_for(&self, _unit: Unit, _request: &ServerRequest) -> bool {
+        true
     }
 
     /// Whether it may become known later which server request this client request was sent for. Its span waits

@@ -305,8 +305,12 @@ impl Strategy for Tasks {
         self.threads.reads_requests(unit)
     }
 
-    fn works_for_its_own(&self, unit: Unit) -> bool {
-        self.threads.works_for_its_own(unit)
+    fn is_shared(&self) -> bool {
+        self.threads.is_shared()
+    }
+
+    fn may_work_for(&self, unit: Unit, request: &ServerRequest) -> bool {
+        self.threads.may_work_for(unit, request)
     }
 
     fn may_attribute_later(&self, client_request: Key) -> bool {

@@ -28,6 +28,8 @@ pub(crate) struct Threads {
     doubt: Option<Doubt>,
     /// Threads that have read requests.
     readers: FxHashMap<u64, ReaderThread>,
+    /// One has answered what another had read.
+    is_shared: bool,
     /// The kernel programs read greenlets.
     are_greenlets: bool,
     held: HeldClients,
@@ -151,9 +153,16 @@ impl Strategy for Threads {
         self.readers.contains_key(&unit.worker())
     }
 
-    /// A greenlet that reads requests of a connection goes on with the last one of them when it is answered.
-    fn works_for_its_own(&self, unit: Unit) -> bool {
-        unit.task & GREENLET != 0 && self.reads_requests(unit)
+    fn is_shared(&self) -> bool {
+        self.is_shared
+    }
+
+    /// A thread that reads requests goes on with the last one of them when it is answered, unless threads work for what others
+    /// have read. Greenlets are made for what they do.
+    fn may_work_for(&self, unit: Unit, request: &ServerRequest) -> bool {
+        unit.is_one_thread(request.unit)
+            || !self.reads_requests(unit)
+            || self.is_shared && unit.task & GREENLET == 0
     }
 
     fn server_opened(&mut self, request: &ServerRequest, others: &mut [ServerRequest]) {
@@ -174,9 +183,13 @@ impl Strategy for Threads {
     fn server_closed(&mut self, request: &ServerRequest, answered_by: Option<Unit>) -> Vec<Attribution> {
         match answered_by {
             None => {}
-            // Which greenlet answers pipelined requests is read at the first response only.
-            Some(unit) if self.are_greenlets && unit.task == 0 && unit.tid == request.unit.tid => {}
-            Some(unit) if !unit.is_one_thread(request.unit) => self.doubt(Doubt::AnsweredElsewhere),
+            // Which greenlet answers pipelined requests is read at the first response only, and which one reads is not known
+            // before there is a plan.
+            Some(unit) if self.are_greenlets && is_unread(unit, request.unit) => {}
+            Some(unit) if !unit.is_one_thread(request.unit) => {
+                self.is_shared = true;
+                self.doubt(Doubt::AnsweredElsewhere);
+            }
             Some(_) if request.is_interleaved => self.doubt(Doubt::Interleaved),
             Some(_) if request.overlaps && request.has_called => {
                 self.confirmed = self.confirmed.saturating_add(1);
@@ -201,6 +214,11 @@ impl Strategy for Threads {
         let candidate = found.filter(|_| this.is_none() && self.doubt.is_none()).map(|key| (key, 0));
         Attributions { this, candidate, ..Attributions::default() }
     }
+}
+
+/// Whether one thread of the system has made both calls, and one of its greenlets is not known.
+fn is_unread(one: Unit, other: Unit) -> bool {
+    one.tid == other.tid && (one.task == 0 || other.task == 0)
 }
 
 /// Client requests that wait until it is known whether threads are units, by when they were sent and the server

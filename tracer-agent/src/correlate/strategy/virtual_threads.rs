@@ -24,8 +24,8 @@ pub(crate) struct VirtualThreads {
     doubt: Option<Doubt>,
     /// Threads of the system that have run virtual ones.
     carriers: FxHashSet<u32>,
-    /// Virtual threads that have read server requests.
-    readers: FxHashSet<u64>,
+    /// Virtual threads that have read or answered server requests.
+    servers: FxHashSet<u64>,
     /// How the other threads work.
     others: Box<dyn Strategy>,
 }
@@ -40,12 +40,12 @@ impl VirtualThreads {
     /// Carriers that are remembered. A program has as many as CPUs, or some more.
     const MOST_CARRIERS: usize = 4096;
     /// Virtual threads that are remembered. Most programs make one for each request.
-    const MOST_READERS: usize = 65_536;
+    const MOST_SERVERS: usize = 65_536;
 
     /// In a process whose other threads work in this way.
     pub(crate) fn beside(others: Box<dyn Strategy>) -> Self {
-        let (carriers, readers) = (FxHashSet::default(), FxHashSet::default());
-        Self { read: 0, doubt: None, carriers, readers, others }
+        let (carriers, servers) = (FxHashSet::default(), FxHashSet::default());
+        Self { read: 0, doubt: None, carriers, servers, others }
     }
 
     /// Whether a virtual thread is this unit, or may be.
@@ -57,6 +57,17 @@ impl VirtualThreads {
         if unit.task > VIRTUAL_THREAD && self.carriers.len() < Self::MOST_CARRIERS {
             self.carriers.insert(unit.tid);
         }
+    }
+
+    /// A unit reads or answers a server request.
+    fn serves(&mut self, unit: Unit) {
+        if unit.task <= VIRTUAL_THREAD {
+            return;
+        }
+        if self.servers.len() >= Self::MOST_SERVERS {
+            self.servers.clear();
+        }
+        self.servers.insert(unit.task);
     }
 
     fn doubts(&mut self, doubt: Doubt) {
@@ -125,12 +136,18 @@ impl Strategy for VirtualThreads {
         !self.is_virtual(unit) && self.others.reads_requests(unit)
     }
 
-    /// One that cannot be told from others may be one of those that read.
-    fn works_for_its_own(&self, unit: Unit) -> bool {
-        match self.is_virtual(unit) {
-            true => unit.task == VIRTUAL_THREAD || self.readers.contains(&unit.task),
-            false => self.others.works_for_its_own(unit),
+    fn is_shared(&self) -> bool {
+        self.others.is_shared()
+    }
+
+    /// Threads are numbered as they are made: one that is older than the reader of the request was not made for it. One that
+    /// cannot be told from others may be one of those that read.
+    fn may_work_for(&self, unit: Unit, request: &ServerRequest) -> bool {
+        if !self.is_virtual(unit) {
+            return self.others.may_work_for(unit, request);
         }
+        let is_newer = || unit.task > request.unit.task && !self.servers.contains(&unit.task);
+        unit.task != VIRTUAL_THREAD && (unit.task == request.unit.task || is_newer())
     }
 
     fn may_attribute_later(&self, client_request: Key) -> bool {
@@ -146,10 +163,7 @@ impl Strategy for VirtualThreads {
             return;
         }
         self.read = self.read.saturating_add(1);
-        if self.readers.len() >= Self::MOST_READERS {
-            self.readers.clear();
-        }
-        self.readers.insert(request.unit.task);
+        self.serves(request.unit);
         let is_other = |other: &ServerRequest| {
             other.unit.task == request.unit.task && other.key.connection != request.key.connection
         };
@@ -173,6 +187,7 @@ impl Strategy for VirtualThreads {
         if !self.is_virtual(request.unit) {
             return self.others.server_closed(request, answered_by);
         }
+        answered_by.into_iter().for_each(|by| self.serves(by));
         // Which thread answers pipelined requests is read at the first response only: its carrier is known to be one.
         let is_unread = |unit: &Unit| unit.task == 0 && self.carriers.contains(&unit.tid);
         let is_known = |unit: &Unit| unit.task != VIRTUAL_THREAD && !is_unread(unit);

@@ -178,7 +178,19 @@ impl NodeService {
 
     /// As [`Self::call`], from a timer.
     fn call_later(&mut self) -> CallOut {
-        (self.phase, self.ids) = (TIMERS, [self.last_id, 0]);
+        let timer = self.timer();
+        self.call_by(timer)
+    }
+
+    /// What runs makes a timer.
+    fn timer(&mut self) -> u64 {
+        self.last_id += 1;
+        self.last_id
+    }
+
+    /// As [`Self::call`], from this timer.
+    fn call_by(&mut self, timer: u64) -> CallOut {
+        (self.phase, self.ids) = (TIMERS, [timer, 0]);
         self.call()
     }
 
@@ -642,4 +654,25 @@ fn an_immediate_that_answers_another_request_contradicts() {
     service.respond_later(&third);
     assert_eq!(service.profile(), "unknown");
     assert_eq!(parent(&service.link(&call, &exchange)), None);
+}
+
+#[test]
+fn a_timer_of_an_answered_request_does_not_call_for_the_only_one_in_flight() {
+    let mut service = NodeService::new();
+    let mut late = None;
+    for round in 0..40 {
+        // Requests in turn: no moment is without one.
+        let request = service.request();
+        if let Some(timer) = late {
+            let call = service.call_by(timer);
+            let exchange = service.answer(&call);
+            let link = service.link(&call, &exchange);
+            assert_eq!((link.parent, link.withheld), (None, Some(Withheld::OtherThread)), "round {round}");
+        }
+        let own = service.call_later();
+        let exchange = service.answer(&own);
+        assert_eq!(parent(&service.link(&own, &exchange)).map(|it| it.1), Some(Evidence::SoleRequest));
+        late = Some(service.timer());
+        service.respond(&request);
+    }
 }

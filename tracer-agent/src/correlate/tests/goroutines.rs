@@ -295,3 +295,66 @@ fn a_goroutine_that_goes_on_after_its_answer_does_not_work_for_the_only_request_
         service.close(&open, second);
     }
 }
+
+#[test]
+fn a_goroutine_of_an_answered_request_does_not_work_for_the_next_one_of_the_connection() {
+    let mut service = GoService::new();
+    let (end, task) = (service.connection().1, service.go());
+    let mut goes_on = None;
+    for round in 0..40 {
+        // Requests in turn: no moment is without one.
+        let request = service.read(&end, task, round * 100);
+        if let Some(child) = goes_on.replace(service.go()) {
+            let client = service.call(child, task, WORK);
+            assert_eq!(service.close(&client, 0).parent, None, "round {round}");
+        }
+        service.close(&request, task);
+    }
+}
+
+#[test]
+fn a_goroutine_that_may_be_older_than_the_only_request_waits_for_what_its_kind_does() {
+    let mut service = GoService::new();
+    let (end, task) = (service.connection().1, service.go());
+    let mut waiting = Vec::new();
+    for round in 0..Goroutines::ENOUGH as u64 {
+        // A processor has taken this number, and gives it out when the request is there.
+        let taken = service.go();
+        let request = service.read(&end, task, round * 100);
+        let client = service.call(taken, task, WORK);
+        let exchange = service.world.exchange(&client, thread(PID, 8));
+        service.world.correlator.closed(&client.facts, &exchange);
+        assert!(service.world.correlator.is_held(&client.facts, &exchange), "{round}");
+        let child = service.go();
+        let sure = service.call(child, task, WORK);
+        service.close(&sure, 0);
+        waiting.push((client, exchange, service.close(&request, task)));
+    }
+    for (client, exchange, server) in waiting {
+        let link = service.world.correlator.link(&client.facts, &exchange);
+        assert_eq!(link.parent, Some((server.span_id, Evidence::SoleRequest)));
+    }
+}
+
+#[test]
+fn where_goroutines_go_on_after_their_answers_one_that_is_not_known_calls_for_nobody() {
+    let mut service = GoService::new();
+    let (one, other) = (service.connection().1, service.connection().1);
+    let (task, second) = (service.go(), service.go());
+    for round in 0..4 {
+        let open = service.read(&other, second, round * 100);
+        let request = service.read(&one, task, round * 100);
+        // Another one answers.
+        service.close(&request, if round < 2 { task } else { 77 });
+        let unread = service.call(0, 0, 0);
+        let link = service.close(&unread, 0);
+        assert_eq!(evidence(&link), (round == 0).then_some(Evidence::SoleRequest), "round {round}");
+        for goes_on in [task, 77] {
+            let client = service.call(goes_on, 1, SERVE);
+            let is_known = goes_on == task || round >= 2;
+            let link = service.close(&client, 0);
+            assert_eq!(evidence(&link), (!is_known).then_some(Evidence::SoleRequest), "round {round}");
+        }
+        service.close(&open, second);
+    }
+}

@@ -348,3 +348,45 @@ fn a_greenlet_that_goes_on_after_its_answer_does_not_work_for_the_only_request_i
         assert_eq!(goes_on.parent, None, "request {offset}");
     }
 }
+
+#[test]
+fn a_thread_that_goes_on_after_its_answer_does_not_work_for_the_only_request_in_flight() {
+    let mut world = World::new();
+    let (one, two) = (world.connection(500).1, world.connection(501).1);
+    let [first, second] = [1, 2].map(|tid| thread(PID, tid));
+    for offset in 0..40 {
+        let request = world.open(&one, first, offset, None);
+        let other = world.open(&two, second, offset, None);
+        world.close(&request);
+        let goes_on = world.call(first);
+        let made = world.call(thread(PID, 9));
+        let other = world.close(&other);
+        assert_eq!(goes_on.parent, None, "request {offset}");
+        assert_eq!(made.parent, Some((other.span_id, Evidence::SoleRequest)), "it reads no requests");
+    }
+    // Where threads answer what others have read, it may.
+    let other = world.open(&two, second, 1000, None);
+    world.close_by(&other, first);
+    let other = world.open(&two, second, 1001, None);
+    let call = world.call(first);
+    let other = world.close(&other);
+    assert_eq!(call.parent, Some((other.span_id, Evidence::SoleRequest)));
+}
+
+#[test]
+fn a_request_that_was_read_before_greenlets_were_known_contradicts_nothing() {
+    let greenlet = Unit { task: GREENLET | 0x7f00_0001_0000, ..thread(PID, PID) };
+    let mut world = World::new();
+    world.correlator.tasks(PID, TaskRuntime::Greenlets, None);
+    let (one, two) = (world.connection(500).1, world.connection(501).1);
+    let unread = world.open(&one, thread(PID, PID), 0, None);
+    world.close_by(&unread, greenlet);
+    for offset in 1..=u64::from(ENOUGH) {
+        let request = world.open(&one, greenlet, offset, None);
+        let other = Unit { task: GREENLET | 0x7f00_0002_0000, ..thread(PID, PID) };
+        world.work(&two, other, offset);
+        world.call(greenlet);
+        world.close(&request);
+    }
+    assert_eq!(profile(&world).name(), "threads");
+}

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use tracer_common::PythonLayout;
 
-use crate::process::memory::ProcessMemory;
+use crate::process::memory::{Memory as _, ProcessMemory};
 
 /// The memory of a process, of which only so much is read, and only for so long.
 pub(super) struct Memory<'a> {

@@ -87,6 +87,8 @@ struct Sent {
     upon: Option<Node>,
     /// Of a client request.
     node: Option<Node>,
+    /// See [`Runs::made_by`].
+    made_by: Option<u64>,
 }
 
 /// Confirmed responses that prove the strategy.
@@ -342,7 +344,7 @@ impl Strategy for EventLoop {
             RUN_SERVER_RESPONSE => {
                 let source = self.runs.sent(record, false);
                 let upon = self.runs.upon();
-                self.sent.insert(record.connection, Sent { source, upon, node: None });
+                self.sent.insert(record.connection, Sent { source, upon, node: None, made_by: None });
                 for (client, server) in self.runs.answers(record) {
                     self.sent_for(client, server);
                 }
@@ -352,7 +354,8 @@ impl Strategy for EventLoop {
                 let source = self.runs.sent(record, is_first);
                 let node = self.carry(record.connection);
                 self.runs.wait(record, node);
-                self.sent.insert(record.connection, Sent { source, upon: None, node: Some(node) });
+                let made_by = self.runs.made_by().filter(|_| source.is_none());
+                self.sent.insert(record.connection, Sent { source, upon: None, node: Some(node), made_by });
             }
             RUN_CONNECT => self.runs.connects(record),
             _ => self.runs.other(),
@@ -383,7 +386,7 @@ impl Strategy for EventLoop {
         if let Some(group) = self.groups.of(node) {
             group.servers.push(request.key);
         }
-        self.requests.opened(request, node);
+        self.requests.opened(request, node, self.runs.last());
     }
 
     fn server_answered(&mut self, request: &ServerRequest, _by: Unit) -> Vec<Attribution> {
@@ -391,7 +394,7 @@ impl Strategy for EventLoop {
             return Vec::new();
         }
         let connection = request.key.connection;
-        if let Some(Sent { source, upon, node: None }) = self.sent.remove(&connection) {
+        if let Some(Sent { source, upon, node: None, .. }) = self.sent.remove(&connection) {
             self.answered_from(request, source, upon);
         }
         if let Some(carried) = self.carried.get_mut(&connection) {
@@ -417,7 +420,7 @@ impl Strategy for EventLoop {
         if self.doubt.is_some() || client.unit.tid != client.unit.pid {
             return Attributions::default();
         }
-        let Some(Sent { source, node: Some(node), .. }) = self.sent.remove(&connection) else {
+        let Some(Sent { source, node: Some(node), made_by, .. }) = self.sent.remove(&connection) else {
             self.carried.remove(&connection);
             return Attributions::default();
         };
@@ -432,7 +435,11 @@ impl Strategy for EventLoop {
         });
         let waits = in_flight.iter().find(|request| !request.is_answered).map(|request| request.key);
         // It is not for the only request that is open if it comes from another one.
-        let is_others = server.is_some_and(|server| in_flight.iter().all(|request| request.key != server));
+        let is_others = match (server, made_by) {
+            (Some(server), _) => in_flight.iter().all(|request| request.key != server),
+            (None, Some(id)) => in_flight.iter().all(|request| self.requests.is_younger(request.key, id)),
+            (None, None) => false,
+        };
         Attributions {
             candidate: waits.map(|waits| (server.unwrap_or(waits), 0)),
             is_certain: is_others,
@@ -459,21 +466,28 @@ struct Open {
     number: u64,
     start_ns: u64,
     node: Node,
+    /// The last async id that was given out before.
+    after: u64,
 }
 
 impl Requests {
     /// Nothing waits longer than this for a request to be answered.
     const LONGEST_NS: u64 = 5_000_000_000;
 
-    fn opened(&mut self, request: &ServerRequest, node: Node) {
+    fn opened(&mut self, request: &ServerRequest, node: Node, after: u64) {
         self.last += 1;
-        let open = Open { number: self.last, start_ns: request.start_ns, node };
+        let open = Open { number: self.last, start_ns: request.start_ns, node, after };
         self.open.insert(request.key, open);
         self.unanswered.insert((open.number, open.start_ns));
     }
 
     fn node(&self, key: Key) -> Option<Node> {
         self.open.get(&key).map(|open| open.node)
+    }
+
+    /// Whether a request that is open was read when this async id was there already.
+    fn is_younger(&self, key: Key, id: u64) -> bool {
+        self.open.get(&key).is_some_and(|open| id <= open.after)
     }
 
     fn answered(&mut self, key: Key, links: Vec<Key>) {

@@ -42,6 +42,12 @@ pub(super) struct Runs {
     parsers: Parsers,
     /// What connections are established for, by the id of the callback that will be told of it.
     connecting: FxHashMap<u64, Node>,
+    /// The same where that is not known: the id of the callback that began to establish them.
+    begun_by: FxHashMap<u64, u64>,
+    /// The phase of the loop in which callbacks read.
+    reading_phase: u64,
+    /// See [`Runs::made_by`].
+    made_by: Option<u64>,
     /// Records that cannot be true.
     unread: u32,
     /// How much there are of them.
@@ -101,6 +107,7 @@ impl Runs {
             return self.is_wrong();
         }
         self.watcher.learn(record);
+        self.reading_phase = record.phase;
         let connection = record.connection;
         if is_server {
             self.parsers.read(connection, ids.last, record.is_turn != 0);
@@ -148,6 +155,17 @@ impl Runs {
         self.run.as_ref().filter(|(run, _)| !run.is_server).and_then(|(run, _)| run.node)
     }
 
+    /// The last id that was given out.
+    pub(super) fn last(&self) -> u64 {
+        self.last
+    }
+
+    /// The id of the callback that made the send that was told last, if nothing else is known of it: it is for no request
+    /// that was read when this id was there already.
+    pub(super) fn made_by(&self) -> Option<u64> {
+        self.made_by
+    }
+
     /// What was read last from a connection has the whole head of a request.
     pub(super) fn opened(&mut self, connection: u64, node: Node) {
         self.parsers.opened(connection, node);
@@ -155,6 +173,7 @@ impl Runs {
 
     /// The request that a send was made for, or upon whose answer; none if that is not known.
     pub(super) fn sent(&mut self, record: &RunRecord, is_first: bool) -> Option<Node> {
+        self.made_by = None;
         let ids = self.ids(record)?;
         if let Some(node) = self.connecting.remove(&ids.execution).filter(|_| is_first) {
             self.run = None;
@@ -176,9 +195,14 @@ impl Runs {
         self.run = None;
         match begun {
             Some(Begun::For(node)) => return Some(node),
-            Some(Begun::Earlier) => return None,
+            Some(Begun::Earlier) => {
+                self.made_by = Some(0);
+                return None;
+            }
             None => (),
         }
+        let begun_by = self.begun_by.remove(&ids.execution).filter(|_| is_first);
+        self.made_by = begun_by.or_else(|| self.callback(record, ids));
         if let Some(run) = self.batch.made(record, ids) {
             return self.in_run(&run, ids);
         }
@@ -191,6 +215,12 @@ impl Runs {
         // triggered it may be older.
         let is_newer = self.marks.back().is_some_and(|mark| ids.execution > mark.after);
         made(ids.execution).or_else(|| if is_newer { made(ids.trigger) } else { None })
+    }
+
+    /// The id of a callback that nothing that was read has called: of a timer, of an immediate.
+    fn callback(&self, record: &RunRecord, ids: AsyncIds) -> Option<u64> {
+        let reads_nothing = self.reading_phase != 0 && record.phase != self.reading_phase;
+        (reads_nothing && ids.execution != 0).then_some(ids.execution)
     }
 
     /// The run has made all ids up to this one, and then sent something for this request.
@@ -218,11 +248,14 @@ impl Runs {
             node = node.or_else(|| self.in_run(&run, ids));
             self.made_up_to(ids, record, &run, node);
         }
-        if self.connecting.len() >= Self::MOST_CONNECTING {
+        if self.connecting.len() + self.begun_by.len() >= Self::MOST_CONNECTING {
             self.connecting.clear();
+            self.begun_by.clear();
         }
         if let Some(node) = node {
             self.connecting.insert(ids.last, node);
+        } else if let Some(id) = self.callback(record, ids) {
+            self.begun_by.insert(ids.last, id);
         }
     }
 
