@@ -46,9 +46,8 @@ fn patterns(backend: u16) -> Vec<Pattern> {
         pattern("thread per request, call after the answer", &|| python("after"), 1, [0.0, 0.0]),
         pattern("thread pool, connection pool", &|| python("pool"), 2, [1.0, 1.0]),
         pattern("prefork", &|| python("prefork"), 2, [1.0, 1.0]),
-        // A thread of the pool that serves, too, and has no request: it may go on after its last answer.
-        pattern("pool that hands calls over", &|| python("hand-over"), 2, [0.0, 0.0]),
-        pattern("pool that helps while it waits", &|| python("helping"), 2, [0.0, 0.0]),
+        pattern("pool that hands calls over", &|| python("hand-over"), 2, [1.0, 0.0]),
+        pattern("pool that helps while it waits", &|| python("helping"), 2, [1.0, 0.0]),
         pattern("pool that begins to hand over", &|| python("changing"), 2, [1.0, 0.0]),
         pattern("one thread, requests interleaved", &|| python("interleaved"), 2, [1.0, 0.0]),
         pattern("asyncio", &|| python("event-loop"), 2, [1.0, 0.99]),

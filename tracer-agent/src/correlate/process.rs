@@ -236,7 +236,7 @@ impl Process {
             None if self.background.is_suspicious() || self.background.is_at_unseen(now_ns) => {
                 PROFILE_DEFERRED
             }
-            None if self.background.is_known() && self.strategy.is_shared() => PROFILE_SOLE_REQUEST,
+            None if self.background.is_known() && self.strategy.may_be_shared() => PROFILE_SOLE_REQUEST,
             None => PROFILE_SOLE_OWN,
         };
         (self.kernel_rule != Some(rule)).then(|| *self.kernel_rule.insert(rule))

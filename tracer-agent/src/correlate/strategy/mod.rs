@@ -202,8 +202,8 @@ pub(super) trait Strategy: fmt::Debug + Send {
         false
     }
 
-    /// Whether units answer what others have read, as far as is known.
-    fn is_shared(&self) -> bool {
+    /// Whether units that read requests may work for what others have read, as far as is known.
+    fn may_be_shared(&self) -> bool {
         true
     }
 

@@ -305,8 +305,8 @@ impl Strategy for Tasks {
         self.threads.reads_requests(unit)
     }
 
-    fn is_shared(&self) -> bool {
-        self.threads.is_shared()
+    fn may_be_shared(&self) -> bool {
+        self.threads.may_be_shared()
     }
 
     fn may_work_for(&self, unit: Unit, request: &ServerRequest) -> bool {

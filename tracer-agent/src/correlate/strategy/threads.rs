@@ -30,6 +30,8 @@ pub(crate) struct Threads {
     readers: FxHashMap<u64, ReaderThread>,
     /// One has answered what another had read.
     is_shared: bool,
+    /// One that reads requests has sent a client request when none was in flight.
+    goes_on: bool,
     /// The kernel programs read greenlets.
     are_greenlets: bool,
     held: HeldClients,
@@ -74,17 +76,18 @@ impl Threads {
         client: &ClientRequest<'_>,
         in_flight: &mut [ServerRequest],
     ) -> Option<Key> {
+        let reader = self.readers.get(&client.unit.worker());
+        let others_wait =
+            in_flight.iter().any(|request| !request.is_answered && request.start_ns <= client.start_ns);
+        self.goes_on |= !others_wait && reader.is_some_and(|reader| !reader.may_serve_unknown);
         if self.doubt.is_some() {
             return None;
         }
-        let reader = self.readers.get(&client.unit.worker());
         let is_its = |request: &&mut ServerRequest| {
             request.unit.is_one_thread(client.unit) && request.start_ns <= client.start_ns
         };
         let mut its = in_flight.iter_mut().filter(is_its);
         let Some(found) = its.next() else {
-            let others_wait =
-                in_flight.iter().any(|request| !request.is_answered && request.start_ns <= client.start_ns);
             if others_wait && reader.is_some_and(|reader| !reader.may_serve_unknown) {
                 self.doubt(Doubt::HandedOver);
             }
@@ -153,16 +156,16 @@ impl Strategy for Threads {
         self.readers.contains_key(&unit.worker())
     }
 
-    fn is_shared(&self) -> bool {
-        self.is_shared
+    fn may_be_shared(&self) -> bool {
+        self.is_shared || !self.goes_on
     }
 
-    /// A thread that reads requests goes on with the last one of them when it is answered, unless threads work for what others
-    /// have read. Greenlets are made for what they do.
+    /// A thread that reads requests may go on with the last one of them when it is answered. Greenlets are made for what they
+    /// do.
     fn may_work_for(&self, unit: Unit, request: &ServerRequest) -> bool {
         unit.is_one_thread(request.unit)
             || !self.reads_requests(unit)
-            || self.is_shared && unit.task & GREENLET == 0
+            || self.may_be_shared() && unit.task & GREENLET == 0
     }
 
     fn server_opened(&mut self, request: &ServerRequest, others: &mut [ServerRequest]) {

@@ -136,8 +136,8 @@ impl Strategy for VirtualThreads {
         !self.is_virtual(unit) && self.others.reads_requests(unit)
     }
 
-    fn is_shared(&self) -> bool {
-        self.others.is_shared()
+    fn may_be_shared(&self) -> bool {
+        self.others.may_be_shared()
     }
 
     /// Threads are numbered as they are made: one that is older than the reader of the request was not made for it. One that

@@ -160,7 +160,7 @@ fn a_thread_that_reads_requests_may_still_be_at_its_last_one() {
     world.work(&one, other, 0);
     for served in 2..20 {
         let request = world.open(&one, WORKER, served, None);
-        assert_eq!(world.call(other).parent, None, "{served}");
+        assert_eq!(world.call(other).parent.is_some(), served >= 16, "{served}");
         world.close(&request);
     }
 }

@@ -240,8 +240,14 @@ impl World {
 
     /// A call from its beginning to its end, on a connection that nobody else uses.
     fn call(&mut self, unit: Unit) -> Link {
+        self.call_to(unit, 80)
+    }
+
+    /// As [`Self::call`], to this port.
+    fn call_to(&mut self, unit: Unit, port: u16) -> Link {
         let number = self.now() + 10_000;
-        let (call, _) = self.connection(number);
+        let (mut call, _) = self.connection(number);
+        call.0.remote = Endpoint::from(std::net::SocketAddr::from(([127, 0, 0, 1], port)));
         let made = self.open(&call, unit, 1, None);
         self.close(&made)
     }
