@@ -1,9 +1,9 @@
 //! Connections whose end no record told: the kernel is asked which sockets are there.
 //!
 //! A closed connection never moves a byte again, so nothing else would find it. The ring may have had no space for the
-//! record, or the kernel ran no program for the end, which a kernel that is changed to hide tasks from BPF does without
-//! a count. The tables of `/proc` are read on a thread of their own: soon after the kernel programs have counted records
-//! that they could not send, and seldom while connections are idle for long.
+//! record, or the kernel ran no program for the end and counted nothing: one kernel does so for packets that interrupt a
+//! certain process of its machine. The tables of `/proc` are read on a thread of their own: soon after the kernel programs
+//! have counted records that they could not send, and seldom while connections are idle for long.
 
 #![forbid(unsafe_code)]
 
