@@ -1,0 +1,213 @@
+//! A span as the store takes it and gives it back: OpenTelemetry's data model.
+
+use std::{fmt, sync::Arc};
+
+/// A value of an attribute. OTLP's `AnyValue`.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Value {
+    /// Text.
+    Str(Arc<str>),
+    /// Truth.
+    Bool(bool),
+    /// Whole number.
+    Int(i64),
+    /// Number.
+    Double(f64),
+    /// Bytes.
+    Bytes(Arc<[u8]>),
+    /// Values in order.
+    Array(Vec<Value>),
+    /// Values by name, in the order in which they came.
+    Map(Vec<(Arc<str>, Value)>),
+    /// A value that says nothing.
+    Empty,
+}
+
+/// Name and value.
+pub type Attribute = (Arc<str>, Value);
+
+/// Identifier of a trace, never zero.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct TraceId(pub [u8; 16]);
+
+/// Identifier of a span, never zero.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct SpanId(pub [u8; 8]);
+
+impl TraceId {
+    /// The id in lower-case hexadecimal.
+    pub fn hex(self) -> String {
+        format!("{:032x}", u128::from_be_bytes(self.0))
+    }
+
+    /// An id from up to 32 hexadecimal digits; leading zeros may be left out, as Jaeger does. None for zero.
+    pub fn parse(text: &str) -> Option<Self> {
+        let is_hex = (1..=32).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_hexdigit());
+        let id = is_hex.then(|| u128::from_str_radix(text, 16).ok()).flatten()?;
+        (id != 0).then(|| Self(id.to_be_bytes()))
+    }
+}
+
+impl SpanId {
+    /// The id in lower-case hexadecimal.
+    pub fn hex(self) -> String {
+        format!("{:016x}", u64::from_be_bytes(self.0))
+    }
+
+    /// An id from up to 16 hexadecimal digits. None for zero.
+    pub fn parse(text: &str) -> Option<Self> {
+        let is_hex = (1..=16).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_hexdigit());
+        let id = is_hex.then(|| u64::from_str_radix(text, 16).ok()).flatten()?;
+        (id != 0).then(|| Self(id.to_be_bytes()))
+    }
+}
+
+impl fmt::Debug for TraceId {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(&self.hex())
+    }
+}
+
+impl fmt::Debug for SpanId {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(&self.hex())
+    }
+}
+
+/// What kind of work a span stands for; the numbers are OTLP's.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[repr(u8)]
+pub enum Kind {
+    /// Not said.
+    #[default]
+    Unspecified = 0,
+    /// Work inside of a service.
+    Internal = 1,
+    /// Handling a request.
+    Server = 2,
+    /// Making one.
+    Client = 3,
+    /// Sending a message that is not answered.
+    Producer = 4,
+    /// Receiving one.
+    Consumer = 5,
+}
+
+/// How the work ended; the numbers are OTLP's.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[repr(u8)]
+pub enum StatusCode {
+    /// Nothing to say.
+    #[default]
+    Unset = 0,
+    /// Said to be fine.
+    Ok = 1,
+    /// An error.
+    Error = 2,
+}
+
+/// Who made spans: a service instance.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Resource {
+    /// Attributes, `service.name` among them.
+    pub attributes: Vec<Attribute>,
+    /// Attributes that the sender left out.
+    pub dropped_attributes: u32,
+    /// Schema of the attributes' names; empty if not said.
+    pub schema_url: Arc<str>,
+}
+
+/// The library or agent that recorded a span. OTLP's instrumentation scope.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Scope {
+    /// Name; empty if not said.
+    pub name: Arc<str>,
+    /// Version; empty if not said.
+    pub version: Arc<str>,
+    /// Attributes.
+    pub attributes: Vec<Attribute>,
+    /// Attributes that the sender left out.
+    pub dropped_attributes: u32,
+    /// Schema of the spans' attributes; empty if not said.
+    pub schema_url: Arc<str>,
+}
+
+/// Something that happened at one moment of a span.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Event {
+    /// When, nanoseconds since 1970.
+    pub time_unix_ns: u64,
+    /// Name.
+    pub name: Arc<str>,
+    /// Attributes.
+    pub attributes: Vec<Attribute>,
+    /// Attributes that the sender left out.
+    pub dropped_attributes: u32,
+}
+
+/// A span that this one belongs to without being its child.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Link {
+    /// Its trace.
+    pub trace_id: TraceId,
+    /// It.
+    pub span_id: SpanId,
+    /// W3C `tracestate`.
+    pub trace_state: Arc<str>,
+    /// Attributes.
+    pub attributes: Vec<Attribute>,
+    /// Attributes that the sender left out.
+    pub dropped_attributes: u32,
+    /// OTLP flags.
+    pub flags: u32,
+}
+
+/// One span.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Span {
+    /// Its trace.
+    pub trace_id: TraceId,
+    /// It.
+    pub span_id: SpanId,
+    /// Its parent; none for a root.
+    pub parent_span_id: Option<SpanId>,
+    /// W3C `tracestate`; empty if there is none.
+    pub trace_state: Arc<str>,
+    /// OTLP flags.
+    pub flags: u32,
+    /// Name: the operation.
+    pub name: Arc<str>,
+    /// Kind.
+    pub kind: Kind,
+    /// Start, nanoseconds since 1970.
+    pub start_unix_ns: u64,
+    /// End, nanoseconds since 1970. May lie before the start, if the sender says so.
+    pub end_unix_ns: u64,
+    /// Attributes.
+    pub attributes: Vec<Attribute>,
+    /// Attributes that the sender left out.
+    pub dropped_attributes: u32,
+    /// What happened at moments of it.
+    pub events: Vec<Event>,
+    /// Events that the sender left out.
+    pub dropped_events: u32,
+    /// Spans that it belongs to besides its parent.
+    pub links: Vec<Link>,
+    /// Links that the sender left out.
+    pub dropped_links: u32,
+    /// How it ended.
+    pub status: StatusCode,
+    /// What is said of its end; empty as a rule.
+    pub status_message: Arc<str>,
+    /// Who made it.
+    pub resource: Arc<Resource>,
+    /// What recorded it.
+    pub scope: Arc<Scope>,
+}
+
+impl Span {
+    /// From start to end, nanoseconds; 0 for a span that ends before it starts.
+    pub fn duration_ns(&self) -> u64 {
+        self.end_unix_ns.saturating_sub(self.start_unix_ns)
+    }
+}
