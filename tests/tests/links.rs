@@ -6,12 +6,14 @@ use std::{
     net::{TcpListener, TcpStream},
     process::Command,
     thread,
+    time::Duration,
 };
 
 use tracer_tests::{
-    Agent, Folder,
-    programs::{PYTHON, Program, curl, free_port},
+    Agent, Folder, let_pass,
+    programs::{PYTHON, Program, curl, free_port, run},
     receiver::{Received, Receiver, doubled},
+    root,
 };
 
 /// A link that must exist: spans of this service, kind and path have this parent, by this evidence.
@@ -275,6 +277,50 @@ fn a_connection_from_before_the_agent_is_dark_for_its_first_request_only() {
     let link = calls_for_work(&name, "sole-request");
     assert_eq!(found(&spans, &link), (REQUESTS - 1, REQUESTS));
     assert_eq!(agent.count("exchanges.before_boundary"), 0);
+    agent.stop();
+}
+
+/// Asks a service for `/work/N`, N from 2000 to 2059, in turn over one connection of MPTCP.
+const OVER_MPTCP: &str = r"
+import socket, sys
+client = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_MPTCP)
+client.connect(('127.0.0.1', int(sys.argv[1])))
+answers = client.makefile('rb')
+for number in range(2000, 2060):
+    client.sendall(b'GET /work/%d HTTP/1.1\r\nHost: x\r\n\r\n' % number)
+    length = 0
+    while (line := answers.readline()).strip():
+        if line.lower().startswith(b'content-length:'):
+            length = int(line.split(b':')[1])
+    answers.read(length)";
+
+#[test]
+fn calls_for_requests_over_mptcp_are_linked_to_no_other_request() {
+    let receiver = Receiver::start();
+    let prices = Program::node();
+    let port = free_port();
+    let service = Program::start("multipath", port, |_| {
+        let mut command = Command::new(PYTHON);
+        command
+            .arg(root().join("tests/apps/threads.py"))
+            .env("PORT", port.to_string())
+            .env("PRICES_URL", prices.url(""))
+            .env("MULTIPATH", "1");
+        command
+    });
+    let agent = Agent::tracing(&[service.pid(), prices.pid()], &receiver);
+    // A request over TCP is in flight all the time, and no other one is seen.
+    let held = service.url("/hold/1");
+    let held = thread::spawn(move || curl(&[&held]));
+    let_pass(Duration::from_millis(300));
+    run(Command::new(PYTHON).args(["-c", OVER_MPTCP, &port.to_string()]));
+    curl(&[&service.url("/release/3")]);
+    held.join().expect("an answer");
+    // The two over TCP, and the calls at both ends.
+    let spans = receiver.wait_for(|spans| spans.len() >= 2 + 60 * 2);
+    assert_eq!(spans.len(), 122);
+    assert_no_link_is_wrong(&spans);
+    assert!(agent.count("sockets.other") > 0);
     agent.stop();
 }
 

@@ -339,6 +339,7 @@ impl Pipeline {
                 }
                 self.connections.listens(&[process.port]);
             }
+            Event::Unread(process) => handler.stage.correlator.opaque(process.pid),
             Event::Task(task) => {
                 if handler.stage.awaited.read(task) {
                     handler.out.feedback.find_tasks(task.pid, 0);

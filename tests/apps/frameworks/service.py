@@ -87,6 +87,36 @@ def flask():
     return app
 
 
+def celery():
+    """The application of Celery; `--app service:worker` runs its workers."""
+    from celery import Celery
+
+    app = Celery("shop", broker=os.environ["REDIS"], backend="redis+" + os.environ["REDIS_RESULTS"])
+    app.conf.update(broker_connection_retry_on_startup=True, worker_hijack_root_logger=False)
+    return app
+
+
+if "REDIS" in os.environ:
+    worker = celery()
+
+    @worker.task(name="work")
+    def work_for(number):
+        blocking()(number)
+
+
+def flask_celery():
+    from flask import Flask
+
+    app = Flask(__name__)
+
+    @app.get("/r/<number>")
+    def serve(number):
+        work_for.delay(number).get(timeout=20)
+        return "ok\n"
+
+    return app
+
+
 def configure_django():
     from django.conf import settings
 

@@ -379,6 +379,7 @@ impl Discovery {
                 | Event::Injection(_)
                 | Event::Task(_)
                 | Event::Unconnected(_)
+                | Event::Unread(_)
                 | Event::Run(_),
             )
             | Err(_) => {}

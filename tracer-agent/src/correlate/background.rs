@@ -1,9 +1,9 @@
 //! Background requests: client requests that a process sends of its own accord (timers, health checks, work
 //! after an answer).
 
-use rustc_hash::FxHashMap;
+use rustc_hash::{FxHashMap, FxHashSet};
 
-use super::strategy::ClientRequest;
+use super::{link::Evidence, open::Key, strategy::ClientRequest};
 
 /// The addresses that background requests went to. Another client request to the same address may be one too,
 /// whatever server request is in flight.
@@ -13,6 +13,10 @@ pub(super) struct Background {
     served: u32,
     /// Addresses, with the client requests to them since that could have been for a server request.
     remotes: FxHashMap<u64, u32>,
+    /// Addresses that were called for a server request, surely, or for one before which the process was at rest.
+    called_for_requests: FxHashSet<u64>,
+    /// The last server request before which the process was at rest.
+    after_rest: Option<Key>,
     unseen: Unseen,
 }
 
@@ -34,6 +38,11 @@ const KNOWN: u32 = 16;
 const TRUSTED: u32 = 1024;
 /// Addresses that are remembered. A process with more of them is not trusted at all.
 const REMOTES: usize = 64;
+/// Addresses that requests are known to call; when there are more, all are learned again.
+const CALLED: usize = 1024;
+/// A process that had no server request in flight for so long is at rest: what it leaves behind after a response has
+/// begun by then, as a rule. The kernel programs use the same time.
+const REST_NS: u64 = 100_000_000;
 /// How long a process may work for a server request that is not known, if nothing shows that it is answered.
 const UNSEEN_NS: u64 = 10_000_000_000;
 /// Connections with such requests that are told apart.
@@ -67,9 +76,29 @@ impl Unseen {
 }
 
 impl Background {
-    /// A server request has come.
-    pub(super) fn serves(&mut self) {
+    /// A server request has come. The process has had none in flight for `idle_ns`; none if it has one.
+    pub(super) fn serves(&mut self, request: Key, idle_ns: Option<u64>) {
         self.served = self.served.saturating_add(1);
+        if let Some(idle_ns) = idle_ns {
+            self.after_rest = (idle_ns >= REST_NS).then_some(request);
+        }
+    }
+
+    /// Whether a client request to this address, while this server request alone is in flight, is work of an earlier one
+    /// as likely as not: the process was not at rest before, and no request before which it was has called the address.
+    pub(super) fn may_be_earlier(&self, server: Key, remote: u64) -> bool {
+        self.after_rest != Some(server) && !self.called_for_requests.contains(&remote)
+    }
+
+    /// A client request to this address is for this server request, by this evidence.
+    pub(super) fn called_for(&mut self, (server, evidence): (Key, Evidence), remote: u64) {
+        let is_certain = evidence != Evidence::SoleRequest || self.after_rest == Some(server);
+        if is_certain && !self.called_for_requests.contains(&remote) {
+            if self.called_for_requests.len() >= CALLED {
+                self.called_for_requests.clear();
+            }
+            self.called_for_requests.insert(remote);
+        }
     }
 
     /// Whether enough was served for background requests to have shown.

@@ -278,6 +278,12 @@ impl Process {
         start_ns: u64,
     ) {
         let overlaps = !self.in_flight.is_empty();
+        let idle_ns = match self.idle_since_ns {
+            _ if overlaps => None,
+            // It has served nothing yet.
+            u64::MAX => Some(u64::MAX),
+            since_ns => Some(start_ns.saturating_sub(since_ns)),
+        };
         let request = ServerRequest {
             key,
             unit,
@@ -290,7 +296,7 @@ impl Process {
             is_interleaved: false,
         };
         self.strategy.server_opened(&request, &mut self.in_flight);
-        self.background.serves();
+        self.background.serves(key, idle_ns);
         // All of several overlap already.
         if let [only] = &mut self.in_flight[..] {
             only.overlaps = true;
@@ -397,6 +403,9 @@ impl Process {
         if sole_request && !may_be_background && !found.is_certain && self.strategy.leaves_others() {
             found.this = found.this.or(self.sole_request(client));
         }
+        if let Some(found) = found.this {
+            self.background.called_for(found, client.remote);
+        }
         if found.this.is_none() && found.withheld.is_none() {
             found.withheld = Some(self.withheld(client, sole_request, may_be_background));
         }
@@ -449,7 +458,10 @@ impl Process {
                 || !self.strategy.reads_requests(client.unit)
                 || self.background.is_known()
         };
-        (is_possible && is_free() && self.strategy.may_work_for(client.unit, only))
-            .then_some((only.key, Evidence::SoleRequest))
+        let is_its = is_possible
+            && is_free()
+            && self.strategy.may_work_for(client.unit, only)
+            && !self.background.may_be_earlier(only.key, client.remote);
+        is_its.then_some((only.key, Evidence::SoleRequest))
     }
 }

@@ -36,6 +36,8 @@ pub enum Event<'a> {
     Exit(ProcessRecord),
     /// A selected process listens on a port, or the port selected the process.
     Listen(ProcessRecord),
+    /// A selected process serves on a socket of a kind that is not read.
+    Unread(ProcessRecord),
     /// A request got a trace header, or why it got none.
     Injection(InjectionRecord),
     /// Which task of a runtime reads or sends the request that follows.

@@ -38,6 +38,7 @@ impl<'a> Event<'a> {
             Kind::Fork => fixed(record).map(|(process, _)| Self::Fork(process)),
             Kind::Exit => fixed(record).map(|(process, _)| Self::Exit(process)),
             Kind::Listen => fixed(record).map(|(process, _)| Self::Listen(process)),
+            Kind::Unread => fixed(record).map(|(process, _)| Self::Unread(process)),
             Kind::Injection => fixed(record).map(|(record, _)| Self::Injection(record)),
             Kind::Task => fixed(record).map(|(record, _)| Self::Task(record)),
             Kind::Unconnected => fixed(record).map(|(record, _)| Self::Unconnected(record)),
@@ -55,7 +56,7 @@ impl<'a> Event<'a> {
             Self::Open(open) => (open.record.as_bytes(), [open.name, &[]]),
             Self::Close(close) => (close.as_bytes(), [&[]; 2]),
             Self::Exec(exec) => (exec.process.as_bytes(), [exec.file, &[]]),
-            Self::Fork(process) | Self::Exit(process) | Self::Listen(process) => {
+            Self::Fork(process) | Self::Exit(process) | Self::Listen(process) | Self::Unread(process) => {
                 (process.as_bytes(), [&[]; 2])
             }
             Self::Injection(header) => (header.as_bytes(), [&[]; 2]),

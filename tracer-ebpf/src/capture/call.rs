@@ -6,7 +6,7 @@ use aya_ebpf::helpers::generated::{bpf_ktime_get_ns, bpf_skc_to_tcp_sock};
 use tracer_common::{
     DataHeader, EDGE_END, EDGE_START, EDGE_WITHOUT_POLICY, FLAG_END, FLAG_PRE_SEND, FLAG_TURN, HEAD_BUDGET,
     KernelCounter, Kind, NoBytes, OPEN_HEAD_BUDGET, POLICY_BODY, POLICY_EVERYTHING, POLICY_HEADS,
-    POLICY_IGNORE, RECEIVE, SEND,
+    POLICY_IGNORE, ProcessRecord, RECEIVE, SEND,
 };
 
 use crate::{
@@ -28,7 +28,7 @@ use crate::{
         outgoing::{request_sent, served_by},
         pressure::send_failed,
     },
-    ring::{count, reserve, submit_flags},
+    ring::{count, report, reserve, submit_flags},
     runtime::{
         CONTINUES, IS_CLIENT, KNOWN, OTHER, has_plan, is_followed, tracer_loop_task, tracer_received_task,
         tracer_sent_task,
@@ -75,7 +75,7 @@ pub(crate) unsafe fn moved<const HOOK: u8>(sk: *mut c_void, ret: i32, flags: i32
         let tcp: *const c_void = bpf_skc_to_tcp_sock(sk).cast_const().cast();
         if tcp.is_null() {
             if ret > 0 {
-                count_other(sk);
+                count_other(sk, direction, current);
                 if direction == RECEIVE && is_followed(current) {
                     tracer_received_task(OTHER, bpf_ktime_get_ns(), 0);
                 }
@@ -451,12 +451,13 @@ unsafe fn output_length(sk: *const c_void, mut header: DataHeader) -> bool {
     true
 }
 
-/// Counts a system call on a socket that is not TCP.
+/// Counts a system call on a socket that is not TCP. A process that serves on one (MPTCP) has requests that nobody sees: the
+/// socket's first call receives.
 #[inline(always)]
-unsafe fn count_other(sk: *const c_void) {
+unsafe fn count_other(sk: *mut c_void, direction: u8, current: Current) {
     // SAFETY: as the caller's.
     let (family, kind): (u16, u16) =
-        unsafe { (load(sk, offset!(sock_family)), load(sk, offset!(sock_type))) };
+        unsafe { (load(sk.cast_const(), offset!(sock_family)), load(sk.cast_const(), offset!(sock_type))) };
     // Talk with the kernel, not with a service.
     if family == AF_NETLINK {
         return;
@@ -466,6 +467,16 @@ unsafe fn count_other(sk: *const c_void) {
     } else if kind == SOCK_DGRAM {
         KernelCounter::Datagram
     } else {
+        // SAFETY: `sk` is the hook's own socket.
+        if let Some(connection) = unsafe { find_or_create(sk) }
+            && connection.turn == 0
+        {
+            connection.turn = direction + 1;
+            if direction == RECEIVE {
+                let pid = current.pid();
+                report(ProcessRecord { kind: Kind::Unread as u8, pid, ..ProcessRecord::default() });
+            }
+        }
         KernelCounter::OtherSocket
     };
     count(counter, 1);

@@ -10,7 +10,7 @@ use tracer_common::{
 use crate::{
     context::{
         filed::FILED,
-        process::{PROFILES, SERVING, UNSEEN_NS, is_idle},
+        process::{PROFILES, SERVING, Serving, UNSEEN_NS, called, is_idle},
         request::{LONG_HEADS, REQUESTS, Request, is_open},
         thread::{slot_of, working, works_for_another},
     },
@@ -173,7 +173,13 @@ unsafe fn candidate(client: &mut ClientRequest, current: Current) -> u64 {
                 // Read after the counts: `lost` sets the time before it decreases the count.
                 let is_lost =
                     bpf_ktime_get_ns() < read_now(&raw const (*serving).lost_ns).wrapping_add(UNSEEN_NS);
-                if !is_sole || !is_free || is_lost || client.was_idle != 0 {
+                let key = called(current.pid(), client.remote);
+                if !is_sole
+                    || !is_free
+                    || is_lost
+                    || client.was_idle != 0
+                    || !Serving::may_call(serving, opened, key)
+                {
                     return REFUSED;
                 }
                 client.evidence = u64::from(EVIDENCE_SOLE_REQUEST);

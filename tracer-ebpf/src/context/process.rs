@@ -25,6 +25,9 @@ use crate::{
 /// How long a process may work for a server request whose connection is closed; the agent uses the same time.
 pub(crate) const UNSEEN_NS: u64 = 10_000_000_000;
 
+/// See `REST_NS` of the agent's `correlate/background.rs`: a process without an open request for so long is at rest.
+const REST_NS: u64 = 100_000_000;
+
 /// The server requests of a process.
 #[repr(C)]
 pub(crate) struct Serving {
@@ -36,12 +39,20 @@ pub(crate) struct Serving {
     pub(crate) waiting: u64,
     /// Last time at which the connection of an open request was lost; 0 for never.
     pub(crate) lost_ns: u64,
+    /// When the last open request ended.
+    idle_ns: u64,
+    /// `opened` as it was with the last request before which the process was at rest.
+    after_rest: u64,
     /// The request that was read last.
     pub(crate) last: ServedRequest,
 }
 
 #[map]
 pub(crate) static SERVING: LruHashMap<u32, Serving> = LruHashMap::with_max_entries(4_096, 0);
+
+/// Addresses that processes called for a server request before which they were at rest, by [`called`].
+#[map]
+static CALLED: LruHashMap<u64, u8> = LruHashMap::with_max_entries(8_192, 0);
 
 /// The profiles of processes (`PROFILE_*`), set by the agent.
 #[map]
@@ -55,7 +66,15 @@ pub(crate) unsafe fn serves(process: u32, served: &ServedRequest) {
         let serving = match SERVING.get_ptr_mut(process) {
             Some(serving) => serving,
             None => {
-                let serving = Serving { open: 1, opened: 1, waiting: 1, lost_ns: 0, last: *served };
+                let serving = Serving {
+                    open: 1,
+                    opened: 1,
+                    waiting: 1,
+                    lost_ns: 0,
+                    idle_ns: 0,
+                    after_rest: 1,
+                    last: *served,
+                };
                 let made = bpf_map_update_elem(
                     (&raw const SERVING).cast_mut().cast(),
                     (&raw const process).cast(),
@@ -70,8 +89,11 @@ pub(crate) unsafe fn serves(process: u32, served: &ServedRequest) {
                 serving
             }
         };
-        atomic::add(&raw mut (*serving).open, 1);
-        atomic::add(&raw mut (*serving).opened, 1);
+        let is_idle = atomic::add(&raw mut (*serving).open, 1) == 0;
+        let opened = atomic::add(&raw mut (*serving).opened, 1).wrapping_add(1);
+        if is_idle && bpf_ktime_get_ns().wrapping_sub(read_now(&raw const (*serving).idle_ns)) >= REST_NS {
+            core::ptr::write_volatile(&raw mut (*serving).after_rest, opened);
+        }
         atomic::add(&raw mut (*serving).waiting, 1);
         copy(served, &mut (*serving).last);
     }
@@ -134,11 +156,44 @@ pub(crate) unsafe fn answered(connection: &mut Connection) {
             && (*serving).open != 0
         {
             if atomic::add(&raw mut (*serving).open, u64::MAX) == 1 {
+                core::ptr::write_volatile(&raw mut (*serving).idle_ns, bpf_ktime_get_ns());
                 // This corrects the count for requests that lost their slots.
                 core::ptr::write_volatile(&raw mut (*serving).waiting, 0);
             } else if waits {
                 atomic::add(&raw mut (*serving).waiting, u64::MAX);
             }
+        }
+    }
+}
+
+/// The key of an address in [`CALLED`]: `remote` is the key of the socket's other end, 0 if that is not known.
+#[inline(always)]
+pub(crate) const fn called(process: u32, remote: u64) -> u64 {
+    remote ^ (process as u64) << 32
+}
+
+impl Serving {
+    /// Whether a client request to this address may be for the process's only open request. Work of an earlier request
+    /// goes to addresses that no request has called before which the process was at rest.
+    ///
+    /// # Safety
+    /// `serving` is a live map value, and `opened` was read from it.
+    #[inline(always)]
+    pub(crate) unsafe fn may_call(serving: *const Self, opened: u64, key: u64) -> bool {
+        // SAFETY: a live map value; the helper copies key and value.
+        unsafe {
+            let is_known = CALLED.get_ptr(&key).is_some();
+            let is_after_rest = read_now(&raw const (*serving).after_rest) == opened;
+            if is_after_rest && !is_known && key & 1 != 0 {
+                let one = 1_u8;
+                bpf_map_update_elem(
+                    (&raw const CALLED).cast_mut().cast(),
+                    (&raw const key).cast(),
+                    (&raw const one).cast(),
+                    0,
+                );
+            }
+            is_after_rest || is_known
         }
     }
 }

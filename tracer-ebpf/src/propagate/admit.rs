@@ -227,6 +227,25 @@ pub(crate) unsafe fn is_blocking(sk: *const c_void) -> bool {
     }
 }
 
+/// The key of a connection's other end: its address and port, mixed. Never 0.
+///
+/// # Safety
+/// `tcp` is a socket that the kernel passed to the program.
+#[inline(always)]
+pub(crate) unsafe fn remote_key(tcp: *const c_void) -> u64 {
+    /// Odd numbers without a pattern: digits of the golden ratio and of two square roots.
+    const MIX: [u64; 3] = [0x9e37_79b9_7f4a_7c15, 0x6a09_e667_f3bc_c909, 0xbb67_ae85_84ca_a73b];
+    // SAFETY: as the caller's. The family of addresses that the socket does not use is zero.
+    unsafe {
+        let [first, second]: [u64; 2] = load(tcp, offset!(sock_v6_daddr));
+        let address: u32 = load(tcp, offset!(sock_daddr));
+        let port: u16 = load(tcp, offset!(sock_dport));
+        let mixed = first.wrapping_mul(MIX[0]) ^ second.wrapping_mul(MIX[1]);
+        let mixed = (mixed ^ u64::from(address) << 16 ^ u64::from(port)).wrapping_mul(MIX[2]);
+        mixed ^ mixed >> 32 | 1
+    }
+}
+
 /// Whether headers may go to the other end of a connection.
 #[inline(always)]
 unsafe fn is_allowed(sk: *const c_void) -> bool {

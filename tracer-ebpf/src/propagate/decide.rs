@@ -22,7 +22,7 @@ use crate::{
         words::copy,
     },
     propagate::{
-        admit::{has_lease, is_blocking, is_called_back, is_unfit, leaves_at_once, may_enter},
+        admit::{has_lease, is_blocking, is_called_back, is_unfit, leaves_at_once, may_enter, remote_key},
         framing::{Boundary, boundary},
         outgoing::{Outgoing, State},
         report::{refuse, refuse_all, told_of},
@@ -238,6 +238,7 @@ unsafe fn in_scratch(
         }
         copy(&outgoing.opened_for, &mut (*scratch).client.opened_for);
         (*scratch).client.was_idle = u64::from(outgoing.was_idle);
+        (*scratch).client.remote = remote_key(tcp);
         outgoing.opened_for.connection = 0;
         outgoing.was_idle = 0;
         let found = tracer_parent(index, current.both());

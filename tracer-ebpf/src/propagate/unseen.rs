@@ -100,6 +100,7 @@ pub extern "C" fn tracer_file_request(
     unsafe {
         (*scratch).client.opened_for.connection = 0;
         (*scratch).client.was_idle = 0;
+        (*scratch).client.remote = 0;
         let found = tracer_parent(index, thread);
         if let Some(serves) = serves.as_mut() {
             copy(&(*scratch).client.parent, serves);

@@ -22,6 +22,7 @@ fn where_a_process_calls_of_its_own_accord_no_request_is_the_sole_reason() {
     world.work(&one, WORKER, 0);
     // Work after the answer, or a timer.
     world.call(WORKER);
+    world.rest();
     let request = world.open(&one, WORKER, 100, None);
     assert_eq!(world.call(WORKER).parent, None);
     assert_eq!(evidence(&call_elsewhere(&mut world)), Some(Evidence::SoleRequest));
@@ -53,7 +54,9 @@ fn calls_before_the_first_request_and_after_a_lost_client_are_no_habit() {
     let (_, two) = world.connection(2);
     let request = world.open(&two, WORKER, 0, None);
     assert_eq!(world.call(WORKER).parent, None);
+    world.close(&request);
     world.now_ns += 11_000_000_000;
+    let request = world.open(&two, WORKER, 100, None);
     assert_eq!(evidence(&world.call(WORKER)), Some(Evidence::SoleRequest));
     world.close(&request);
 }
@@ -173,6 +176,7 @@ fn a_connection_that_was_opened_between_two_requests_is_for_neither() {
     let (spare, _) = world.connection(2);
     world.close(&request);
     let (after, _) = world.connection(3);
+    world.rest();
     let request = world.open(&one, WORKER, 100, None);
     let late = world.open(&after, WORKER, 0, None);
     assert_eq!(world.close(&late).parent, None);
@@ -180,4 +184,46 @@ fn a_connection_that_was_opened_between_two_requests_is_for_neither() {
     let spare = world.open(&spare, WORKER, 0, None);
     assert_eq!(evidence(&world.close(&spare)), Some(Evidence::SoleRequest));
     world.close(&request);
+}
+
+#[test]
+fn work_after_a_response_is_not_for_the_next_request_of_a_burst() {
+    let mut world = World::new();
+    let (_, one) = world.connection(1);
+    // Its clients send without a pause: what each request leaves behind is sent while the next one is in flight.
+    for offset in 0..40 {
+        let request = world.open(&one, WORKER, offset * 100, None);
+        let late = (offset > 0).then(|| call_elsewhere(&mut world));
+        let own = world.call(WORKER);
+        world.close(&request);
+        assert_eq!(evidence(&own), Some(Evidence::SoleRequest), "{offset}");
+        assert_eq!(late.and_then(|late| late.parent), None, "{offset}");
+    }
+}
+
+#[test]
+fn an_address_that_a_request_after_a_pause_calls_is_known_from_then_on() {
+    let mut world = World::new();
+    let (_, one) = world.connection(1);
+    world.work(&one, WORKER, 0);
+    let request = world.open(&one, WORKER, 100, None);
+    assert_eq!(call_elsewhere(&mut world).parent, None, "nothing tells whose it is");
+    world.close(&request);
+    world.rest();
+    for offset in [200, 300] {
+        let request = world.open(&one, WORKER, offset, None);
+        assert_eq!(evidence(&call_elsewhere(&mut world)), Some(Evidence::SoleRequest), "{offset}");
+        world.close(&request);
+    }
+}
+
+#[test]
+fn a_request_that_outlives_the_one_after_the_pause_began_in_a_burst() {
+    let mut world = World::new();
+    let ((_, one), (_, two)) = (world.connection(1), world.connection(2));
+    let first = world.open(&one, WORKER, 0, None);
+    let second = world.open(&two, thread(1, 2), 0, None);
+    world.close(&first);
+    assert_eq!(world.call(thread(1, 3)).parent, None);
+    world.close(&second);
 }

@@ -238,6 +238,17 @@ impl World {
         self.close(&request);
     }
 
+    /// Nothing is asked of the processes for a second.
+    fn rest(&mut self) {
+        self.now_ns += 1_000_000_000;
+    }
+
+    /// The process of this unit is known to call the usual port for its requests.
+    fn calls_for_requests(&mut self, unit: Unit) {
+        let (_, end) = self.connection(400 + u64::from(unit.pid));
+        self.work(&end, unit, 0);
+    }
+
     /// A call from its beginning to its end, on a connection that nobody else uses.
     fn call(&mut self, unit: Unit) -> Link {
         self.call_to(unit, 80)

@@ -121,6 +121,7 @@ fn a_contradiction_ends_a_strategy_and_leaves_the_sole_request_rule() {
     }
     assert_eq!(world.correlator.profile(PID), Some(Profile::Unknown(Doubt::AnsweredElsewhere)));
     let (_, three) = world.connection(3);
+    world.rest();
     let sole = world.open(&three, task(3), 0, None);
     assert_eq!(evidence(&world.call(task(3))), Some(Evidence::SoleRequest));
     world.close(&sole);

@@ -396,6 +396,7 @@ fn a_worker_whose_requests_do_not_overlap_tells_of_the_first_one_only() {
     }
     assert_eq!(service.profile().0, "tasks");
     // With one request at a time there is one that it can be for.
+    service.world.rest();
     let request = service.read();
     let call = service.call(worker, &[]);
     service.finish(&request, worker);
@@ -435,6 +436,7 @@ fn what_a_task_does_while_it_answers_shows_no_background_request() {
     let call = service.call(task, &[]);
     service.end(&request);
     assert_eq!(evidence(&service.link(&call)), None);
+    service.world.rest();
     let (request, task) = (service.read(), service.task());
     let call = service.call_by(thread(PID, 99));
     service.finish(&request, task);

@@ -354,6 +354,7 @@ fn where_threads_go_on_after_their_answers_they_do_not_work_for_the_only_request
     let mut world = World::new();
     let (one, two) = (world.connection(500).1, world.connection(501).1);
     let [first, second] = [1, 2].map(|tid| thread(PID, tid));
+    world.calls_for_requests(thread(PID, 3));
     for offset in 0..40 {
         let request = world.open(&one, first, offset, None);
         let other = world.open(&two, second, offset, None);

@@ -53,6 +53,7 @@ fn virtual_threads_that_share_their_work_are_no_units() {
     let by = [virtual_thread(31, 2), thread(PID, 9)];
     for by in by {
         let mut world = java();
+        world.calls_for_requests(virtual_thread(50, 5));
         let (first, second) = two(&mut world);
         world.close_by(&first, by);
         let call = world.call(virtual_thread(31, 2));
@@ -140,6 +141,7 @@ fn a_virtual_thread_that_goes_on_after_its_answer_does_not_work_for_the_only_req
         [(virtual_thread(30, 3), 3), (virtual_thread(30, 2), 2), (virtual_thread(29, 2), 2), (unread(2), 2)];
     for (by, carrier) in goes_on {
         let mut world = java();
+        world.calls_for_requests(virtual_thread(50, 5));
         for _ in 0..20 {
             let (first, second) = two(&mut world);
             world.close_by(&first, virtual_thread(30, 2));

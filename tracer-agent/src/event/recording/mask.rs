@@ -99,6 +99,7 @@ impl Masks {
             | Event::Fork(_)
             | Event::Exit(_)
             | Event::Listen(_)
+            | Event::Unread(_)
             | Event::Injection(_)
             | Event::Task(_)
             | Event::Unconnected(_) => {}
