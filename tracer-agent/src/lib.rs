@@ -37,3 +37,4 @@ pub mod task_runtime;
 pub mod trace;
 pub mod trace_context;
 pub mod units;
+pub mod viewer;

@@ -1,4 +1,5 @@
 //! What the viewer answers, and the store and the layout of a trace tell: the types of the API.
+//!
 //! Moments are whole microseconds since 1970 (`_unix_us`), which JavaScript holds exactly. Durations, and moments
 //! within a trace, are nanoseconds (`_ns`), counted from the trace's first moment. Identifiers are lower-case
 //! hexadecimal. All text comes from traffic or from other programs: it is data, never markup.
@@ -30,7 +31,7 @@ pub struct TraceSummary {
     pub root_name: String,
     /// What the root was asked: method and target, if it says so; else its name.
     pub root_target: String,
-    /// Whether the root is there: whether its earliest span has no parent.
+    /// Whether the root is there: a span without a parent.
     pub has_root: bool,
     /// Its first moment.
     pub start_unix_us: u64,
@@ -42,7 +43,7 @@ pub struct TraceSummary {
     pub errors: u32,
     /// Status code of the root, if it was HTTP.
     pub http_status: Option<u16>,
-    /// Services by the time that is their own, the most first.
+    /// Services by the time that is their own, the most first; 64 at most.
     pub services: Vec<ServiceShare>,
     /// A span that met the query, to be shown first: its id.
     pub matched_span_id: Option<String>,
@@ -83,7 +84,7 @@ pub struct TraceService {
     pub name: String,
     /// Attributes of the resource.
     pub attributes: Vec<AttributeValue>,
-    /// What recorded the spans: name and version.
+    /// What recorded the spans: name and version of each scope, separated by commas; four at most.
     pub scope: String,
 }
 
@@ -100,6 +101,8 @@ pub struct TraceSpan {
     pub depth: u32,
     /// Its service, by its place.
     pub service: u32,
+    /// What recorded it: name and version of the scope; empty if not said.
+    pub scope: String,
     /// Name.
     pub name: String,
     /// What it asked or was asked: method and target; its name if it says nothing of it.
@@ -437,6 +440,13 @@ pub struct CompleteAnswer {
     pub suggestions: Vec<Suggestion>,
 }
 
+/// Event `lost` of `GET /api/tracer/live`: events that a reader did not get since it was too slow.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct LiveLost {
+    /// Events since the last `lost`.
+    pub events: u64,
+}
+
 /// How a query may go on.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Suggestion {
@@ -489,8 +499,14 @@ pub struct StoreStatus {
     pub evicted_spans: u64,
     /// Traces that were let go.
     pub evicted_traces: u64,
+    /// Traces that were let go and began anew with a late span: they lack their earlier spans.
+    pub revived_traces: u64,
     /// Spans that were refused, and why.
     pub refused: Vec<Refused>,
+    /// Spans that were let go before the disk had them.
+    pub unwritten_spans: u64,
+    /// Bytes that were cut off files when the store was opened: a write that had not ended.
+    pub cut_bytes: u64,
     /// Directory of the store; none if it is in memory.
     pub directory: Option<String>,
     /// What is wrong with the store, in words; none if it is well.

@@ -23,8 +23,23 @@ pub enum Value {
     Empty,
 }
 
+impl Value {
+    /// The text, if it is one.
+    pub fn as_str(&self) -> Option<&str> {
+        match self {
+            Self::Str(text) => Some(text),
+            _ => None,
+        }
+    }
+}
+
 /// Name and value.
 pub type Attribute = (Arc<str>, Value);
+
+/// The first value of a name.
+pub fn attribute<'a>(attributes: &'a [Attribute], name: &str) -> Option<&'a Value> {
+    attributes.iter().find(|(key, _)| &**key == name).map(|(_, value)| value)
+}
 
 /// Identifier of a trace, never zero.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -93,6 +108,20 @@ pub enum Kind {
     Consumer = 5,
 }
 
+impl Kind {
+    /// The kind of OTLP's number; [`Kind::Unspecified`] for a number that OTLP does not have.
+    pub fn from_number(number: i64) -> Self {
+        match number {
+            1 => Self::Internal,
+            2 => Self::Server,
+            3 => Self::Client,
+            4 => Self::Producer,
+            5 => Self::Consumer,
+            _ => Self::Unspecified,
+        }
+    }
+}
+
 /// How the work ended; the numbers are OTLP's.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[repr(u8)]
@@ -106,6 +135,17 @@ pub enum StatusCode {
     Error = 2,
 }
 
+impl StatusCode {
+    /// The status of OTLP's number; [`StatusCode::Unset`] for a number that OTLP does not have.
+    pub fn from_number(number: i64) -> Self {
+        match number {
+            1 => Self::Ok,
+            2 => Self::Error,
+            _ => Self::Unset,
+        }
+    }
+}
+
 /// Who made spans: a service instance.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Resource {
@@ -115,6 +155,30 @@ pub struct Resource {
     pub dropped_attributes: u32,
     /// Schema of the attributes' names; empty if not said.
     pub schema_url: Arc<str>,
+}
+
+impl Resource {
+    /// `service.name`; `unknown_service` if it is not said.
+    pub fn service(&self) -> &str {
+        let name = self.attributes.iter().find_map(|(key, value)| match value {
+            Value::Str(text) if **key == *"service.name" => Some(&**text),
+            _ => None,
+        });
+        name.filter(|name| !name.is_empty()).unwrap_or("unknown_service")
+    }
+}
+
+impl Resource {
+    /// What a service is called that does not say its name (OpenTelemetry's resource conventions, `service.name`).
+    pub const UNKNOWN_SERVICE: &str = "unknown_service";
+
+    /// `service.name`, or [`Self::UNKNOWN_SERVICE`] if it is missing, empty or no text.
+    pub fn service_name(&self) -> &str {
+        attribute(&self.attributes, "service.name")
+            .and_then(Value::as_str)
+            .filter(|name| !name.is_empty())
+            .unwrap_or(Self::UNKNOWN_SERVICE)
+    }
 }
 
 /// The library or agent that recorded a span. OTLP's instrumentation scope.
@@ -209,5 +273,20 @@ impl Span {
     /// From start to end, nanoseconds; 0 for a span that ends before it starts.
     pub fn duration_ns(&self) -> u64 {
         self.end_unix_ns.saturating_sub(self.start_unix_ns)
+    }
+
+    /// The first value of an attribute.
+    pub fn attribute(&self, name: &str) -> Option<&Value> {
+        attribute(&self.attributes, name)
+    }
+
+    /// Name of its service: see [`Resource::service_name`].
+    pub fn service_name(&self) -> &str {
+        self.resource.service_name()
+    }
+
+    /// Whether its status is an error.
+    pub fn is_error(&self) -> bool {
+        self.status == StatusCode::Error
     }
 }

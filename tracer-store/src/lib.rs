@@ -3,3 +3,21 @@
 //! The store knows nothing of kernels, HTTP or pages. `tracer-viewer` feeds it and shows it.
 
 #![forbid(unsafe_code)]
+
+mod aggregate;
+mod complete;
+mod disk;
+mod durations;
+mod engine;
+pub mod limits;
+mod operations;
+pub mod query;
+mod search;
+mod segment;
+pub mod store;
+mod summary;
+mod traces;
+
+pub use limits::Limits;
+pub use query::{Query, QueryError};
+pub use store::{Inserted, Order, SearchOptions, Store, StoreError};

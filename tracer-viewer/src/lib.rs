@@ -1,3 +1,28 @@
-//! The trace viewer: takes OTLP, keeps it in a `tracer-store`, and answers an API and pages from it.
+//! The trace viewer's server: it receives OTLP, keeps the spans in a `tracer_store`, answers its own API and Jaeger's,
+//! and serves the pages.
+//!
+//! [`Viewer::start`] opens the addresses of [`Settings`] and serves until [`Running::stop`]. An agent in the same
+//! process puts its spans into the same [`Store`](tracer_store::Store), and tells of itself by [`AgentSource`].
 
 #![forbid(unsafe_code)]
+
+pub mod api;
+mod counters;
+mod error;
+mod jaeger;
+mod large;
+mod metrics;
+mod otlp;
+mod pages;
+mod problem;
+mod security;
+mod server;
+mod settings;
+mod shared;
+mod stopping;
+
+pub use error::ViewerError;
+pub use security::Token;
+pub use server::{Addresses, Running, Viewer};
+pub use settings::{DEFAULT_LISTEN, DEFAULT_OTLP_GRPC, DEFAULT_OTLP_HTTP, Limits, Settings, TlsFiles};
+pub use shared::AgentSource;

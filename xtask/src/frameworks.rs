@@ -28,6 +28,8 @@ enum From {
     /// As [`Npm`], and the application in `next`, which is built.
     Next(&'static [Package]),
     PyPi(&'static [Package]),
+    /// As [`PyPi`], beside a program of Debian and its package.
+    PyPiBeside(&'static [Package], (&'static str, &'static str)),
     /// Modules, and the file that is compiled with `calls.go`.
     Go(&'static [Package], &'static str),
     /// A bill of materials, artifacts, and the class that is compiled with `Calls`.
@@ -37,7 +39,7 @@ enum From {
     /// A program, and Debian's package of it.
     Debian(&'static str, &'static str),
 }
-use From::{Debian, Go, Jdk, Maven, Next, Npm, PyPi};
+use From::{Debian, Go, Jdk, Maven, Next, Npm, PyPi, PyPiBeside};
 
 const CALLS: &[Way] = &[("one", 1), ("sequence", 2), ("parallel", 4)];
 const GUNICORN: Package = ("gunicorn", "27.0.1");
@@ -223,7 +225,10 @@ const FRAMEWORKS: &[Framework] = &[
     },
     Framework {
         name: "Celery",
-        from: PyPi(&[("celery", "5.7.0"), ("redis", "6.4.0"), FLASK, GUNICORN, REQUESTS]),
+        from: PyPiBeside(
+            &[("celery", "5.7.0"), ("redis", "6.4.0"), ("packaging", "26.4"), FLASK, GUNICORN, REQUESTS],
+            ("redis-server", "redis-server"),
+        ),
         command: "sh celery.sh",
         ways: CALLS,
     },
@@ -308,7 +313,10 @@ fn install(framework: &Framework) -> Result<Service> {
             next(&folder)?;
             format!("{}, Node {}", packages[0].1, said("node", &["--version"])?)
         }
-        PyPi(packages) => {
+        PyPi(packages) | PyPiBeside(packages, _) => {
+            if let PyPiBeside(_, (program, package)) = framework.from {
+                setup::debian(program, package)?;
+            }
             let lines: Vec<String> =
                 packages.iter().map(|(name, version)| format!("{name}=={version}\n")).collect();
             registry::pip(&folder, &lines.concat())?;

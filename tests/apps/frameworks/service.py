@@ -91,7 +91,7 @@ def celery():
     """The application of Celery; `--app service:worker` runs its workers."""
     from celery import Celery
 
-    app = Celery("shop", broker=os.environ["REDIS"], backend="redis+" + os.environ["REDIS_RESULTS"])
+    app = Celery("shop", broker=os.environ["REDIS"], backend=os.environ["REDIS"])
     app.conf.update(broker_connection_retry_on_startup=True, worker_hijack_root_logger=False)
     return app
 

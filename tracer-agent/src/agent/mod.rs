@@ -21,6 +21,7 @@ use std::{
 };
 
 use rustix::rand::{GetRandomFlags, getrandom};
+use tracer_store::Store;
 
 use self::{
     discovery::{Discovery, DiscoveryError},
@@ -32,7 +33,12 @@ use self::{
     status::{Shared, StatusReport, StatusSource},
     worker::{Feed, Worker},
 };
-pub use self::{host::kernel_release, pipeline::pipeline, replay::replay, shared::GRACE};
+pub use self::{
+    host::kernel_release,
+    pipeline::pipeline,
+    replay::{replay, replay_into},
+    shared::GRACE,
+};
 use crate::{
     clock,
     config::Config,
@@ -62,6 +68,8 @@ pub struct Options {
     pub headers_are_optional: bool,
     /// What a test changes.
     pub switches: Switches,
+    /// The store that the viewer shows; none without a viewer.
+    pub store: Option<Arc<Store>>,
 }
 
 /// Why the agent did not start.
@@ -113,13 +121,14 @@ impl Agent {
     /// # Errors
     /// See [`StartError`].
     pub fn start(options: Options) -> Result<Self, StartError> {
-        let Options { mut config, out, style, summary, headers_are_optional, switches } = options;
+        let Options { mut config, out, style, summary, headers_are_optional, switches, store } = options;
         config.check().map_err(|error| StartError::Config(error.to_string()))?;
         let selectors =
             Selectors::new(&config.select).map_err(|error| StartError::Config(error.to_string()))?;
         let ring_bytes = u32::try_from(config.limits.ring.0).unwrap_or(8 << 20);
         let terminal = terminal::TerminalSettings { format: config.output, out, style, summary };
-        let mut settings = sink::SinkSettings { export: config.export.clone(), terminal: Some(terminal) };
+        let mut settings =
+            sink::SinkSettings { export: config.export.clone(), terminal: Some(terminal), store };
         let sinks = Sinks::start(sink::SINKS, &mut settings).map_err(StartError::Config)?;
         let seed = random_seed();
         let mut plan = discovery::plan(&selectors, ring_bytes, &switches);
@@ -166,6 +175,7 @@ impl Agent {
             ring,
             shared: Arc::clone(&shared),
             status: Arc::clone(&status),
+            events: 0,
             started: Instant::now(),
             reconciler: Reconciler::default(),
             published: Instant::now(),

@@ -19,6 +19,7 @@ use crate::{
         otlp::ExportConfig,
         outlet::{Outlet, OutletWriter},
     },
+    viewer::ViewerConfig,
 };
 
 /// Compressed bytes that wait for the disk.
@@ -56,9 +57,13 @@ impl Recorder {
             kernel: super::host::kernel_release(),
             seed,
             host: serde_json::to_value(host).unwrap_or_default(),
-            // Headers of the exporter hold credentials.
-            config: serde_json::to_value(Config { export: ExportConfig::default(), ..config.clone() })
-                .unwrap_or_default(),
+            // Headers of the exporter hold credentials, and the viewer has a token.
+            config: serde_json::to_value(Config {
+                export: ExportConfig::default(),
+                viewer: ViewerConfig::default(),
+                ..config.clone()
+            })
+            .unwrap_or_default(),
             records: RecordSizes::current(),
         };
         let failed = |source| RecordingError::Io { path: path.to_owned(), source }.to_string();

@@ -14,7 +14,7 @@ use crate::{
         recording::{Reader, lenient},
     },
     ledger::Counter,
-    pipeline::Out,
+    pipeline::{Out, Pipeline},
     process::identity::Host,
     sink::{
         Account, Outgoing, SpanSink,
@@ -34,8 +34,47 @@ pub fn replay(
     style: Style,
 ) -> Result<(), String> {
     let mut reader = Reader::open(path).map_err(|error| error.to_string())?;
-    let preamble = reader.preamble().clone();
     let out = open()?;
+    let write_error = Arc::new(OnceLock::new());
+    let output = Output::new(format, style, Box::new(AtOnce::new(out, Arc::clone(&write_error))));
+    let mut sink = Replayed { output, summary: Summary::default() };
+    let (pipeline, outcome) = feed(&mut reader, path, &mut sink, || write_error.get().is_some());
+    sink.output.finish();
+    let text = summary(&sink.summary, pipeline.ledger(), &|pid| pipeline.service_name(pid));
+    match format.is_for_people() {
+        true => sink.output.write(&text),
+        // A program reads the output.
+        false => eprint!("{text}"),
+    }
+    tell_unusable(&reader, path);
+    match write_error.get() {
+        // Whoever has read enough closes the pipe.
+        Some(error) if error.kind() != io::ErrorKind::BrokenPipe => {
+            Err(format!("cannot write the output: {error}"))
+        }
+        _ => outcome,
+    }
+}
+
+/// Feeds a recording through the same pipeline into a sink that waits for nobody.
+///
+/// # Errors
+/// The recording cannot be read; what came before the damage has reached the sink.
+pub fn replay_into(path: &Path, sink: &mut dyn SpanSink) -> Result<(), String> {
+    let mut reader = Reader::open(path).map_err(|error| error.to_string())?;
+    let (_, outcome) = feed(&mut reader, path, sink, || false);
+    tell_unusable(&reader, path);
+    outcome
+}
+
+/// The pipeline once it has got all of the recording, or what came before the damage, or before `is_over`.
+fn feed(
+    reader: &mut Reader,
+    path: &Path,
+    sink: &mut dyn SpanSink,
+    is_over: impl Fn() -> bool,
+) -> (Pipeline, Result<(), String>) {
+    let preamble = reader.preamble().clone();
     let (config, ignored) = lenient::<Config>(&preamble.config);
     if !ignored.is_empty() {
         let keys = ignored.join(", ");
@@ -43,13 +82,10 @@ pub fn replay(
     }
     let (host, _) = lenient::<Host>(&preamble.host);
     let mut pipeline = pipeline(&config, host, preamble.seed);
-    let write_error = Arc::new(OnceLock::new());
-    let output = Output::new(format, style, Box::new(AtOnce::new(out, Arc::clone(&write_error))));
-    let mut sink = Replayed { output, summary: Summary::default() };
-    let mut out = Out { spans: &mut sink, feedback: &mut () };
+    let mut out = Out { spans: sink, feedback: &mut () };
     let mut now_ns = 0;
     let outcome = loop {
-        if write_error.get().is_some() {
+        if is_over() {
             break Ok(());
         }
         match reader.next_input() {
@@ -65,22 +101,12 @@ pub fn replay(
         }
     };
     pipeline.finish(now_ns, &mut out);
-    sink.output.finish();
-    let text = summary(&sink.summary, pipeline.ledger(), &|pid| pipeline.service_name(pid));
-    match format.is_for_people() {
-        true => sink.output.write(&text),
-        // A program reads the output.
-        false => eprint!("{text}"),
-    }
+    (pipeline, outcome)
+}
+
+fn tell_unusable(reader: &Reader, path: &Path) {
     if !reader.unusable().is_empty() {
         eprintln!("tracer: {}: this version cannot use {}", path.display(), reader.unusable());
-    }
-    match write_error.get() {
-        // Whoever has read enough closes the pipe.
-        Some(error) if error.kind() != io::ErrorKind::BrokenPipe => {
-            Err(format!("cannot write the output: {error}"))
-        }
-        _ => outcome,
     }
 }
 

@@ -110,6 +110,11 @@ pub fn received() -> bool {
     PENDING.load(Ordering::Relaxed) & ENDING_BITS != 0
 }
 
+/// Whether this signal ends us.
+pub fn is_ending(signal: libc::c_int) -> bool {
+    ENDING.contains(&signal)
+}
+
 /// Takes a signal that came while [`relay`] was on.
 pub fn take() -> Option<libc::c_int> {
     let signal = ENDING

@@ -139,6 +139,8 @@ pub(super) struct Worker {
     pub(super) feed: Feed,
     pub(super) shared: Arc<SharedState>,
     pub(super) status: Shared,
+    /// Records that were read.
+    pub(super) events: u64,
     pub(super) started: Instant,
     pub(super) reconciler: Reconciler,
     /// When the status was published last.
@@ -279,7 +281,9 @@ impl Worker {
 
     fn drain(&mut self, limit: usize) -> usize {
         let Self { ring, discovery, feed, .. } = self;
-        ring.drain(limit, |record| discovery.record(record, feed))
+        let drained = ring.drain(limit, |record| discovery.record(record, feed));
+        self.events += drained as u64;
+        drained
     }
 
     fn tick(&mut self) {
@@ -368,6 +372,7 @@ impl Worker {
             uptime_seconds: self.started.elapsed().as_secs(),
             kernel: kernel_release(),
             sees_sends_before: self.sees_sends_before,
+            events: self.events,
             processes_alive: self.discovery.alive(),
             connections: pipeline.connections(),
             services,

@@ -4,6 +4,7 @@
 
 use std::{
     ffi::OsString,
+    net::SocketAddr,
     num::{IntErrorKind, ParseIntError},
     path::PathBuf,
 };
@@ -21,6 +22,7 @@ use crate::{
         otlp::OtlpProtocol,
         terminal::{Destination, Format},
     },
+    units::Size,
 };
 
 /// What `--help` ends with.
@@ -74,6 +76,8 @@ pub enum Command {
     Status(StatusFlags),
     /// Make spans from a recording: needs neither privileges nor a kernel.
     Replay(ReplayFlags),
+    /// Show traces on a page: those that come by OTLP, or those of files. Needs no privileges.
+    View(ViewFlags),
     /// Check a configuration file, or print the reference or the JSON Schema of the configuration.
     Config(ConfigFlags),
 }
@@ -156,6 +160,15 @@ pub struct CommonFlags {
     /// Read a configuration file first.
     #[arg(long, value_name = "FILE")]
     pub config: Option<PathBuf>,
+    /// Show the traces on a page, by default at http://127.0.0.1:8377.
+    #[arg(long, help_heading = "The viewer")]
+    pub view: bool,
+    /// Address of the page; implies --view. One that other machines can reach needs a token (viewer.token).
+    #[arg(long, value_name = "ADDRESS:PORT", help_heading = "The viewer")]
+    pub listen: Option<SocketAddr>,
+    /// Keep the traces in this directory over a restart; implies --view.
+    #[arg(long, value_name = "DIR", help_heading = "The viewer")]
+    pub store: Option<PathBuf>,
 }
 
 /// Flags of the watch.
@@ -242,6 +255,44 @@ pub struct ReplayFlags {
     /// Colours in the output: auto, always or never.
     #[arg(long, value_name = "WHEN", default_value = "auto")]
     pub color: Color,
+}
+
+/// Flags of `tracer view`.
+#[derive(Clone, Debug, Args)]
+pub struct ViewFlags {
+    /// Saved traces: OTLP as JSON (one request a line, as `tracer --output otlp-json` writes it), Jaeger's JSON, either
+    /// compressed by gzip or zstd, or recordings of tracer. Without files, traces are taken by OTLP.
+    pub files: Vec<PathBuf>,
+    /// Address of the page. One that other machines can reach needs a token.
+    #[arg(long, value_name = "ADDRESS:PORT", default_value_t = tracer_viewer::DEFAULT_LISTEN)]
+    pub listen: SocketAddr,
+    /// Address where OTLP over gRPC is taken [default: 127.0.0.1:4317; none with files].
+    #[arg(long, value_name = "ADDRESS:PORT")]
+    pub otlp_grpc: Option<SocketAddr>,
+    /// Address where OTLP over HTTP is taken [default: 127.0.0.1:4318; none with files].
+    #[arg(long, value_name = "ADDRESS:PORT")]
+    pub otlp_http: Option<SocketAddr>,
+    /// Keep the traces in this directory over a restart; in memory only without it.
+    #[arg(long, value_name = "DIR")]
+    pub store: Option<PathBuf>,
+    /// Memory that traces may take: the oldest go first.
+    #[arg(long, value_name = "SIZE", default_value = "256MiB")]
+    pub memory: Size,
+    /// File with the token that browsers and senders have to know (or set TRACER_VIEWER_TOKEN).
+    #[arg(long, value_name = "FILE")]
+    pub token_file: Option<PathBuf>,
+    /// Certificate chain in PEM: the page is served by TLS.
+    #[arg(long, value_name = "FILE", requires = "tls_key")]
+    pub tls_certificate: Option<PathBuf>,
+    /// Its private key in PEM.
+    #[arg(long, value_name = "FILE", requires = "tls_certificate")]
+    pub tls_key: Option<PathBuf>,
+    /// A name by which browsers reach the page, besides localhost and its address.
+    #[arg(long, value_name = "NAME")]
+    pub host_name: Vec<String>,
+    /// Path with which a reverse proxy passes requests on, such as /traces.
+    #[arg(long, value_name = "PATH", default_value = "", hide_default_value = true)]
+    pub path_prefix: String,
 }
 
 /// Flags of `tracer config`.
@@ -357,6 +408,7 @@ fn flag_of(key: &str) -> Option<&'static str> {
         "record" => "--record",
         "state_directory" => "--state-directory",
         "socket" => "--socket",
+        "viewer.listen" => "--listen",
         "log.level" => "--log-level",
         "log.format" => "--log-format",
         _ => return None,
@@ -456,6 +508,15 @@ impl CommonFlags {
                 flagged.push(key);
             }
         }
+        if let Some(listen) = self.listen {
+            config.viewer.listen = listen;
+            flagged.push("viewer.listen");
+        }
+        if self.store.is_some() {
+            config.viewer.store.clone_from(&self.store);
+            flagged.push("viewer.store");
+        }
+        config.viewer.enabled |= self.view || self.listen.is_some() || self.store.is_some();
         if self.propagation.is_some() {
             config.propagation.mode = self.propagation;
             flagged.push("propagation.mode");

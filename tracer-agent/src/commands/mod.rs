@@ -12,6 +12,7 @@ mod replay;
 mod run;
 mod session;
 mod status;
+mod view;
 mod watch;
 
 use std::process::ExitCode;
@@ -41,6 +42,7 @@ pub fn main(switches: &Switches) -> ExitCode {
         Some(Command::Doctor(flags)) => doctor::run(flags, switches),
         Some(Command::Status(flags)) => status::run(flags),
         Some(Command::Replay(flags)) => replay::run(flags),
+        Some(Command::View(flags)) => view::run(flags),
         Some(Command::Config(flags)) => config::run(flags),
     };
     log::finish();

@@ -2,7 +2,10 @@
 
 #![forbid(unsafe_code)]
 
-use std::{io, path::Path, process::ExitCode};
+use std::{io, path::Path, process::ExitCode, sync::Arc};
+
+use tracer_store::Store;
+use tracer_viewer::Running;
 
 use super::{
     distinct,
@@ -16,9 +19,10 @@ use crate::{
     },
     config::Config,
     kernel::Switches,
-    log,
+    log::{self, EVERY_LINE},
     propagate::Mode,
     sink::terminal::Destination,
+    viewer,
 };
 
 /// Starts the agent; `headers` says what happens to trace headers if nobody has said it.
@@ -28,6 +32,7 @@ pub(super) fn start(
     destination: &Destination,
     headers: Mode,
     switches: &Switches,
+    store: Option<Arc<Store>>,
 ) -> Result<Agent, Failure> {
     let headers_are_optional = config.propagation.mode.is_none();
     config.propagation.mode.get_or_insert(headers);
@@ -47,11 +52,31 @@ pub(super) fn start(
         summary,
         headers_are_optional,
         switches: switches.clone(),
+        store,
     })?;
     if let Some(reason) = why_not {
         tracing::info!("spans are not exported: {reason}");
     }
     Ok(agent)
+}
+
+/// The store of the viewer, if one is wanted: before anything is traced.
+pub(super) fn open_store(config: &Config) -> Result<Option<Arc<Store>>, Failure> {
+    let store = config.viewer.enabled.then(|| config.viewer.store()).transpose();
+    store.map_err(|message| Failure::new(FAILURE, message))
+}
+
+/// Shows what the agent puts into the store.
+pub(super) fn serve_viewer(
+    config: &Config,
+    store: Option<Arc<Store>>,
+    agent: &Agent,
+) -> Result<Option<Running>, Failure> {
+    let Some(store) = store else { return Ok(None) };
+    let running = viewer::beside_agent(config, store, agent.status())
+        .map_err(|error| Failure::new(FAILURE, format!("cannot show traces: {error}")))?;
+    tracing::info!(target: EVERY_LINE, "the traces are shown at {}", running.addresses().url);
+    Ok(Some(running))
 }
 
 /// Refuses a configuration file, an output and a recording that are the same file: before anything is started.

@@ -8,7 +8,7 @@ use super::{
     flags::TraceFlags,
     outcome::{CommandOutcome, FAILURE, Failure, USAGE},
     reload::reload,
-    session::{check_files, check_socket, finish, serve_status, start},
+    session::{check_files, check_socket, finish, open_store, serve_status, serve_viewer, start},
 };
 use crate::{
     agent::{signals, status::DEFAULT_SOCKET},
@@ -41,8 +41,10 @@ pub(super) fn run(flags: &TraceFlags, daemon: bool, switches: &Switches) -> Comm
     let only_pids = config.select.include.iter().all(|rule| !rule.pid.is_empty());
     check_files(&config, &flags.common, &destination)?;
     check_socket(&config)?;
-    let agent = start(config.clone(), &flags.common, &destination, Mode::Off, switches)?;
+    let store = open_store(&config)?;
+    let agent = start(config.clone(), &flags.common, &destination, Mode::Off, switches, store.clone())?;
     let _server = serve_status(&config, &agent)?;
+    let _viewer = serve_viewer(&config, store, &agent)?;
     if daemon {
         announce(&config);
         signals::notify_ready();

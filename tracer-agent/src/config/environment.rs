@@ -134,6 +134,13 @@ pub const VARIABLES: &[Variable] = &[
         config.state_directory = Some(value.into());
         Ok(Whole)
     }),
+    Variable::new("TRACER_VIEWER_TOKEN", "viewer.token", |config, value| {
+        config.viewer.token = Some(value.to_owned());
+        match config.viewer.problems().into_iter().find(|problem| problem.key == "token") {
+            Some(problem) => Err(problem.message),
+            None => Ok(Whole),
+        }
+    }),
     Variable::new("TRACER_SOCKET", "socket", |config, value| {
         config.socket = Some(value.into());
         Ok(Whole)

@@ -25,6 +25,7 @@ use crate::{
     trace_context::HeaderFormat,
     trace_context::sample::SamplingConfig,
     units::{Size, Time},
+    viewer::ViewerConfig,
 };
 
 /// Everything that can be configured.
@@ -57,6 +58,8 @@ pub struct Config {
     /// as `host.name`. Those that name one process or the agent are refused: `service.name`, `service.instance.id`,
     /// `process.pid`, `process.executable.*`, `telemetry.sdk.*`, `telemetry.distro.*`.
     pub resource_attributes: std::collections::BTreeMap<String, String>,
+    /// Pages that show the traces.
+    pub viewer: ViewerConfig,
     /// Bounds of what is kept in memory.
     pub limits: Limits,
     /// Unix socket on which the running agent answers.
@@ -173,6 +176,7 @@ impl Config {
         let mut problems: Vec<Problem> =
             self.export.problems().into_iter().map(|problem| problem.within("export")).collect();
         problems.extend(self.limits.problems().into_iter().map(|problem| problem.within("limits")));
+        problems.extend(self.viewer.problems().into_iter().map(|problem| problem.within("viewer")));
         problems.extend(self.spans.problems().into_iter().map(|problem| problem.within("spans")));
         problems.extend(self.select.problems());
         problems.extend(self.resource_attributes.keys().filter_map(|key| {

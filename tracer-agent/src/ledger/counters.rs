@@ -126,6 +126,7 @@ counters! {
     SpansNotExported "spans.not_exported" "spans that the OTLP receiver did not get";
     SpansUnconfirmed "spans.unconfirmed" "spans that went to a server whose answers are not those of an OTLP receiver";
     SpansNotWritten "spans.not_written" "spans missing from the output: it took too little, or failed";
+    SpansNotStored "spans.not_stored" "spans missing from the viewer: its store took too little";
     EventsNotRecorded "events.not_recorded" "events missing from the recording: its file took too little, or failed";
     MessagesLost "log.lost" "messages missing from the log: standard error took too little";
 }

@@ -26,6 +26,7 @@ const LOSSES: &[Counter] = &[
     Counter::SpansNotExported,
     Counter::SpansUnconfirmed,
     Counter::SpansNotWritten,
+    Counter::SpansNotStored,
     Counter::EventsNotRecorded,
     Counter::MessagesLost,
 ];

@@ -13,6 +13,7 @@ mod outgoing;
 pub mod outlet;
 pub mod queue;
 mod span_sink;
+pub mod store;
 mod table;
 pub mod terminal;
 #[cfg(test)]

@@ -143,6 +143,11 @@ impl<T> Queue<T> {
         self.changed.notify_all();
     }
 
+    /// Whether no entry waits: the sink's thread would wait for the next one.
+    pub fn is_drained(&self) -> bool {
+        self.lock().waiting.is_empty()
+    }
+
     /// Whether entries may still come, and are taken.
     pub fn is_open(&self) -> bool {
         let state = self.lock();

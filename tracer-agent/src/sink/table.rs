@@ -1,12 +1,14 @@
 //! All sinks, and those that are configured.
 
-use std::{io, time::Duration};
+use std::{io, sync::Arc, time::Duration};
+
+use tracer_store::Store;
 
 use super::{
     Account, ExportStatistics, Outgoing, SinkEnd, SpanSink,
     otlp::{self, ExportConfig},
     outlet::Ended,
-    terminal,
+    store, terminal,
 };
 use crate::ledger::{Counter, Ledger};
 
@@ -17,6 +19,8 @@ pub struct SinkSettings {
     pub export: ExportConfig,
     /// What is written for people and programs.
     pub terminal: Option<terminal::TerminalSettings>,
+    /// The store that the viewer shows.
+    pub store: Option<Arc<Store>>,
 }
 
 /// Starts a sink; none if it is not configured.
@@ -26,6 +30,7 @@ pub type StartSink = fn(&mut SinkSettings) -> Result<Option<Box<dyn SpanSink + S
 pub const SINKS: &[StartSink] = &[
     |settings| otlp::start(&settings.export),
     |settings| settings.terminal.take().map_or(Ok(None), terminal::start),
+    |settings| store::start(settings.store.take()),
 ];
 
 /// The sinks that are configured.

@@ -1,0 +1,119 @@
+//! `tracer view`: show traces of others, or of files.
+
+#![forbid(unsafe_code)]
+
+use std::{
+    fs::File,
+    io::{Read, Seek},
+    path::Path,
+    process::ExitCode,
+    time::Duration,
+};
+
+use tracer_model::{answer::Source, file};
+use tracer_store::Store;
+use tracer_viewer::{DEFAULT_OTLP_GRPC, DEFAULT_OTLP_HTTP, Viewer};
+
+use super::{
+    flags::ViewFlags,
+    outcome::{CommandOutcome, FAILURE, Failure, USAGE},
+};
+use crate::{
+    agent::{replay_into, signals},
+    event::recording,
+    log::{self, EVERY_LINE, LogConfig},
+    sink::store::Direct,
+    viewer::ViewerConfig,
+};
+
+/// Serves until a signal.
+pub(super) fn run(flags: &ViewFlags) -> CommandOutcome {
+    log::start(&LogConfig::default());
+    let config = configuration(flags)?;
+    let problems = config.problems();
+    if !problems.is_empty() {
+        let lines: Vec<String> = problems.iter().map(|problem| format!("--{problem}")).collect();
+        return Err(Failure::new(USAGE, lines.join("\n")));
+    }
+    signals::install();
+    let store = config.store().map_err(|message| Failure::new(FAILURE, message))?;
+    for path in &flags.files {
+        let spans = take(path, &store).map_err(|message| Failure::new(FAILURE, message))?;
+        tracing::info!(target: EVERY_LINE, "{}: {spans} spans", path.display());
+    }
+    let source = match flags.files.is_empty() {
+        true => Source { kind: "otlp".to_owned(), names: Vec::new() },
+        false => {
+            let names = flags.files.iter().map(|path| path.display().to_string()).collect();
+            Source { kind: "files".to_owned(), names }
+        }
+    };
+    let settings = config.settings(source).map_err(|error| Failure::new(USAGE, error))?;
+    let viewer = Viewer::start(settings, store, None).map_err(|error| Failure::new(FAILURE, error))?;
+    let addresses = viewer.addresses();
+    tracing::info!(target: EVERY_LINE, "the traces are shown at {}", addresses.url);
+    for (protocol, address) in [("gRPC", addresses.otlp_grpc), ("HTTP", addresses.otlp_http)] {
+        if let Some(address) = address {
+            tracing::info!(target: EVERY_LINE, "OTLP over {protocol} is taken on {address}");
+        }
+    }
+    while !signals::received() {
+        signals::wait(Duration::from_millis(200));
+    }
+    viewer.stop();
+    Ok(ExitCode::SUCCESS)
+}
+
+fn configuration(flags: &ViewFlags) -> Result<ViewerConfig, Failure> {
+    let takes_others = flags.files.is_empty();
+    let token = match &flags.token_file {
+        Some(path) => Some(read_token(path)?),
+        None => std::env::var("TRACER_VIEWER_TOKEN").ok().filter(|token| !token.is_empty()),
+    };
+    Ok(ViewerConfig {
+        enabled: true,
+        listen: flags.listen,
+        otlp_grpc: flags.otlp_grpc.or(takes_others.then_some(DEFAULT_OTLP_GRPC)),
+        otlp_http: flags.otlp_http.or(takes_others.then_some(DEFAULT_OTLP_HTTP)),
+        memory: flags.memory,
+        store: flags.store.clone(),
+        token,
+        tls_certificate: flags.tls_certificate.clone(),
+        tls_key: flags.tls_key.clone(),
+        host_names: flags.host_name.clone(),
+        path_prefix: flags.path_prefix.clone(),
+    })
+}
+
+fn read_token(path: &Path) -> Result<String, Failure> {
+    let text = std::fs::read_to_string(path).map_err(|error| {
+        Failure::new(USAGE, format!("cannot read the token in {}: {error}", path.display()))
+    })?;
+    Ok(text.trim().to_owned())
+}
+
+/// Puts the spans of a file into the store. Returns how many there are.
+fn take(path: &Path, store: &Store) -> Result<u64, String> {
+    let told = |error: &dyn std::fmt::Display| format!("cannot open {}: {error}", path.display());
+    let mut opened = File::open(path).map_err(|error| told(&error))?;
+    let mut begin = [0; recording::MAGIC.len()];
+    if opened.read_exact(&mut begin).is_ok() && begin == *recording::MAGIC {
+        let before = store.status().received_spans;
+        replay_into(path, &mut Direct::new(store))?;
+        return Ok(store.status().received_spans - before);
+    }
+    opened.rewind().map_err(|error| told(&error))?;
+    let read = file::open_file(opened, file::MAX_BYTES).map_err(|error| told(&error))?;
+    for note in &read.notes {
+        tracing::warn!(target: EVERY_LINE, "{}: {note}", path.display());
+    }
+    for (reason, count) in &read.refused {
+        tracing::warn!(target: EVERY_LINE, "{}: {count} spans are left out: {reason}", path.display());
+    }
+    let spans = read.spans.len() as u64;
+    let inserted = store.insert(read.spans);
+    if inserted.refused > 0 {
+        tracing::warn!(target: EVERY_LINE, "{}: the store refused {} spans", path.display(), inserted.refused);
+    }
+    Ok(spans)
+}

@@ -1,0 +1,33 @@
+//! The viewer beside an agent: pages that show the traces of this host.
+
+#![forbid(unsafe_code)]
+
+mod agent_source;
+mod config;
+mod remedy;
+
+use std::sync::Arc;
+
+use tracer_model::answer::Source;
+use tracer_store::Store;
+use tracer_viewer::{Running, Viewer, ViewerError};
+
+use self::agent_source::ThisAgent;
+pub use self::config::ViewerConfig;
+use crate::{agent::status::StatusSource, config::Config, propagate::Mode};
+
+/// Serves the traces that the agent puts into this store.
+///
+/// # Errors
+/// An address is in use, or the settings cannot be used.
+pub fn beside_agent(
+    config: &Config,
+    store: Arc<Store>,
+    status: Arc<dyn StatusSource>,
+) -> Result<Running, ViewerError> {
+    let selectors = config.select.include.iter().map(ToString::to_string).collect();
+    let adds_headers = config.propagation.mode == Some(Mode::Headers);
+    let agent = Arc::new(ThisAgent::new(status, selectors, adds_headers));
+    let source = Source { kind: "agent".to_owned(), names: Vec::new() };
+    Viewer::start(config.viewer.settings(source)?, store, Some(agent))
+}

@@ -1,0 +1,454 @@
+//! Spans in segments: what comes in, where it lies, and what is let go.
+
+use std::{
+    collections::{HashSet, VecDeque},
+    sync::{
+        Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard,
+        atomic::{AtomicUsize, Ordering},
+    },
+};
+
+use tracer_model::span::{Span, StatusCode, TraceId};
+
+use crate::{
+    Limits,
+    operations::Operations,
+    segment::{MAX_ROWS, Segment, dictionary::Bits},
+    traces::{Place, Traces},
+};
+
+/// The memory of a store is at least so many segments: the oldest is let go as a whole.
+const SEGMENTS: usize = 16;
+
+/// A segment that others may read. Whoever holds it asks for nothing else of the store.
+pub(crate) struct Shared {
+    pub(crate) number: u32,
+    segment: RwLock<Segment>,
+    /// Rows that are on disk.
+    written: AtomicUsize,
+}
+
+impl Shared {
+    fn new(number: u32, max_rows: usize) -> Arc<Self> {
+        Arc::new(Self {
+            number,
+            segment: RwLock::new(Segment::new(number, max_rows)),
+            written: AtomicUsize::new(0),
+        })
+    }
+
+    pub(crate) fn read(&self) -> RwLockReadGuard<'_, Segment> {
+        self.segment.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn written(&self) -> usize {
+        self.written.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn set_written(&self, rows: usize) {
+        self.written.store(rows, Ordering::Relaxed);
+    }
+
+    fn write(&self) -> RwLockWriteGuard<'_, Segment> {
+        self.segment.write().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+struct Held {
+    shared: Arc<Shared>,
+    bytes: usize,
+}
+
+/// Segments in the order of their numbers. The last takes spans.
+struct Line {
+    held: VecDeque<Held>,
+    bytes: usize,
+}
+
+impl Line {
+    fn new() -> Self {
+        Self { held: VecDeque::new(), bytes: 0 }
+    }
+
+    fn open(&mut self, number: u32, max_rows: usize) -> Arc<Shared> {
+        let shared = Shared::new(number, max_rows);
+        self.held.push_back(Held { shared: Arc::clone(&shared), bytes: 0 });
+        shared
+    }
+
+    fn find(&self, number: u32) -> Option<&Arc<Shared>> {
+        let place = self.held.binary_search_by_key(&number, |held| held.shared.number).ok()?;
+        Some(&self.held[place].shared)
+    }
+
+    /// Measures the last segment.
+    fn measure(&mut self, bytes: usize) {
+        if let Some(last) = self.held.back_mut() {
+            self.bytes = self.bytes + bytes - last.bytes;
+            last.bytes = bytes;
+        }
+    }
+
+    fn pop_oldest(&mut self) -> Option<Arc<Shared>> {
+        let held = self.held.pop_front()?;
+        self.bytes -= held.bytes;
+        Some(held.shared)
+    }
+}
+
+/// Spans and traces, counted.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Counts {
+    pub(crate) spans: u64,
+    pub(crate) received_spans: u64,
+    pub(crate) evicted_spans: u64,
+    pub(crate) evicted_traces: u64,
+    pub(crate) revived_traces: u64,
+    pub(crate) refused_large_trace: u64,
+    pub(crate) refused_large_span: u64,
+    /// Let go before they were on disk.
+    pub(crate) unwritten_spans: u64,
+}
+
+pub(crate) struct Engine {
+    pub(crate) limits: Limits,
+    pub(crate) traces: Traces,
+    pub(crate) operations: Operations,
+    pub(crate) counts: Counts,
+    /// Whether spans are written to a disk.
+    pub(crate) is_on_disk: bool,
+    /// Spans in the order in which they came.
+    main: Line,
+    /// Spans that outlast the segment in which they came.
+    kept: Line,
+    next_number: u32,
+    recently_evicted: Evicted,
+}
+
+impl Engine {
+    pub(crate) fn new(limits: Limits) -> Self {
+        let recently_evicted = Evicted::new((limits.max_bytes / 8192).min(32_768));
+        Self {
+            traces: Traces::new(),
+            operations: Operations::new(&limits),
+            counts: Counts::default(),
+            is_on_disk: false,
+            main: Line::new(),
+            kept: Line::new(),
+            next_number: 1,
+            recently_evicted,
+            limits,
+        }
+    }
+
+    /// Memory that spans and indexes take.
+    pub(crate) fn bytes(&self) -> usize {
+        self.main.bytes
+            + self.kept.bytes
+            + self.traces.bytes()
+            + self.operations.bytes()
+            + self.recently_evicted.bytes()
+    }
+
+    /// Segments in no order.
+    pub(crate) fn segments(&self) -> Vec<Arc<Shared>> {
+        self.main.held.iter().chain(&self.kept.held).map(|held| Arc::clone(&held.shared)).collect()
+    }
+
+    /// Segments, and whether each is of the line in which spans come.
+    pub(crate) fn lines(&self) -> Vec<(bool, Arc<Shared>)> {
+        let main = self.main.held.iter().map(|held| (true, Arc::clone(&held.shared)));
+        main.chain(self.kept.held.iter().map(|held| (false, Arc::clone(&held.shared)))).collect()
+    }
+
+    pub(crate) fn segment(&self, number: u32) -> Option<&Arc<Shared>> {
+        self.main.find(number).or_else(|| self.kept.find(number))
+    }
+
+    /// Takes a few spans. Tells how many were refused.
+    pub(crate) fn insert(&mut self, spans: &[Span]) -> u64 {
+        let mut refused = 0;
+        let mut rest = spans;
+        while !rest.is_empty() {
+            let active = self.active();
+            let mut segment = active.write();
+            let mut taken = 0;
+            for span in rest {
+                if segment.is_full() {
+                    break;
+                }
+                taken += 1;
+                refused += u64::from(!self.insert_one(span, &mut segment, true));
+            }
+            rest = &rest[taken..];
+            self.finish(segment);
+        }
+        self.counts.received_spans += spans.len() as u64;
+        self.counts.refused_large_trace += refused;
+        self.shrink();
+        refused
+    }
+
+    /// Counts spans that are larger than one may be.
+    pub(crate) fn refuse_large(&mut self, spans: u64) {
+        self.counts.received_spans += spans;
+        self.counts.refused_large_span += spans;
+    }
+
+    /// The segment that takes spans.
+    fn active(&mut self) -> Arc<Shared> {
+        match self.main.held.back() {
+            Some(last) if last.shared.read().is_open() => Arc::clone(&last.shared),
+            _ => {
+                self.next_number += 1;
+                self.main.open(self.next_number - 1, self.limits.max_spans_per_segment)
+            }
+        }
+    }
+
+    /// Measures the segment that took spans, and ends it if it is large.
+    fn finish(&mut self, mut segment: RwLockWriteGuard<'_, Segment>) {
+        if segment.is_full() || segment.bytes() > self.limits.max_bytes / SEGMENTS {
+            segment.seal();
+        }
+        self.main.measure(segment.bytes());
+    }
+
+    fn insert_one(&mut self, span: &Span, segment: &mut Segment, is_new_span: bool) -> bool {
+        let max_spans = self.limits.max_spans_per_trace;
+        let (trace, is_new) = self.traces.get_or_add(span.trace_id);
+        if trace.spans >= max_spans {
+            return false;
+        }
+        if is_new && self.recently_evicted.has(span.trace_id) {
+            self.counts.revived_traces += 1;
+        }
+        let code = trace.in_segment(segment.number).unwrap_or_else(|| {
+            let code = segment.add_trace(span.trace_id);
+            trace.add(Place { segment: segment.number, trace: code });
+            code
+        });
+        if is_new_span {
+            trace.newest = segment.number;
+        }
+        trace.spans += 1;
+        trace.errors += u32::from(span.status == StatusCode::Error);
+        trace.start = trace.start.min(span.start_unix_ns);
+        trace.end = trace.end.max(span.end_unix_ns).max(span.start_unix_ns);
+        let Some(head) = segment.push(span, code, |span| self.operations.of_head(span)) else {
+            return false;
+        };
+        self.operations.add(segment.operations[usize::from(head)], span.duration_ns(), span.trace_id);
+        self.counts.spans += 1;
+        true
+    }
+
+    /// Lets go what there is no space for.
+    fn shrink(&mut self) {
+        // Each segment goes at most once before nothing is kept any more.
+        let mut gentle = self.main.held.len() + self.kept.held.len() + 1;
+        while self.bytes() > self.limits.max_bytes {
+            let is_gentle = gentle > 0;
+            gentle = gentle.saturating_sub(1);
+            let kept_too_much = self.kept.bytes > self.limits.max_bytes / 4;
+            let is_done = if kept_too_much || self.main.held.is_empty() {
+                !self.drop_kept(is_gentle)
+            } else {
+                !self.drop_main(is_gentle)
+            };
+            if is_done {
+                break;
+            }
+        }
+    }
+
+    /// Lets the oldest segment go, but for traces that still get spans, have errors or are among the slowest.
+    fn drop_main(&mut self, is_gentle: bool) -> bool {
+        let Some(shared) = self.main.pop_oldest() else {
+            return false;
+        };
+        let segment = shared.read();
+        let slowest = self.operations.slowest_traces();
+        self.drop_segment(&segment, shared.written(), |engine, trace_id| {
+            let trace = engine.traces.get(trace_id);
+            is_gentle
+                && trace.is_some_and(|trace| {
+                    trace.newest > segment.number || trace.errors > 0 || slowest.contains(&trace_id)
+                })
+        });
+        true
+    }
+
+    /// Lets the oldest kept segment go, but for traces that still get spans.
+    fn drop_kept(&mut self, is_gentle: bool) -> bool {
+        let Some(shared) = self.kept.pop_oldest() else {
+            return false;
+        };
+        let oldest = self.main.held.front().map_or(u32::MAX, |held| held.shared.number);
+        self.drop_segment(&shared.read(), shared.written(), |engine, trace_id| {
+            is_gentle && engine.traces.get(trace_id).is_some_and(|trace| trace.newest >= oldest)
+        });
+        true
+    }
+
+    /// Takes a segment apart that is in no line any more: each trace of it is kept or let go, whole.
+    fn drop_segment(&mut self, segment: &Segment, written: usize, is_kept: impl Fn(&Self, TraceId) -> bool) {
+        let mut kept = Bits::new(segment.traces.len());
+        let mut evicted = HashSet::new();
+        for (code, trace_id) in segment.traces.iter().enumerate() {
+            if segment.is_gone(code as u16) {
+                continue;
+            }
+            if is_kept(self, *trace_id) {
+                kept.add(code);
+            } else {
+                evicted.insert(*trace_id);
+            }
+        }
+        for trace_id in &evicted {
+            self.forget(*trace_id, segment.number);
+        }
+        self.operations.forget(&evicted);
+        for row in 0..segment.rows() {
+            let trace = segment.trace[row];
+            if kept.has(trace.into()) {
+                self.keep(&segment.span(row), segment.number);
+            } else if !segment.is_gone(trace) {
+                self.count_out(segment, row);
+                self.counts.unwritten_spans += u64::from(self.is_on_disk && row >= written);
+            }
+        }
+        for operation in &segment.operations {
+            self.operations.head_is_gone(*operation);
+        }
+    }
+
+    /// Lets a trace go. Its rows in a segment that is taken apart are counted there.
+    fn forget(&mut self, trace_id: TraceId, but: u32) {
+        let Some(trace) = self.traces.remove(trace_id) else {
+            return;
+        };
+        self.counts.evicted_traces += 1;
+        self.recently_evicted.add(trace_id);
+        for place in trace.places().filter(|place| place.segment != but) {
+            let Some(shared) = self.segment(place.segment).map(Arc::clone) else {
+                continue;
+            };
+            let mut segment = shared.write();
+            segment.forget(place.trace);
+            for row in segment.rows_of(place.trace) {
+                self.count_out(&segment, row);
+            }
+        }
+    }
+
+    fn count_out(&mut self, segment: &Segment, row: usize) {
+        let operation = segment.operations[usize::from(segment.head[row])];
+        self.operations.remove(operation, segment.duration_ns(row));
+        self.counts.spans -= 1;
+        self.counts.evicted_spans += 1;
+    }
+
+    /// Copies a span of a segment that is taken apart.
+    fn keep(&mut self, span: &Span, from: u32) {
+        let shared = match self.kept.held.back() {
+            Some(last) if last.shared.read().is_open() => Arc::clone(&last.shared),
+            _ => {
+                self.next_number += 1;
+                self.kept.open(self.next_number - 1, self.limits.max_spans_per_segment)
+            }
+        };
+        let mut segment = shared.write();
+        let Some(trace) = self.traces.get_mut(span.trace_id) else {
+            return;
+        };
+        trace.remove(from);
+        let code = trace.in_segment(segment.number).unwrap_or_else(|| {
+            let code = segment.add_trace(span.trace_id);
+            trace.add(Place { segment: segment.number, trace: code });
+            code
+        });
+        segment.push(span, code, |span| self.operations.of_head(span));
+        // Small segments: they are let go one by one.
+        if segment.is_full() || segment.bytes() > self.limits.max_bytes / SEGMENTS / 4 {
+            segment.seal();
+        }
+        self.kept.measure(segment.bytes());
+    }
+}
+
+/// A segment that is read from disk.
+pub(crate) struct Load {
+    shared: Arc<Shared>,
+    is_main: bool,
+}
+
+impl Engine {
+    /// Begins a segment that was written before. Those of a line come in the order of their numbers.
+    pub(crate) fn begin_load(&mut self, number: u32, is_main: bool) -> Load {
+        let line = if is_main { &mut self.main } else { &mut self.kept };
+        self.next_number = self.next_number.max(number.saturating_add(1));
+        Load { shared: line.open(number, MAX_ROWS), is_main }
+    }
+
+    /// Adds spans to it.
+    pub(crate) fn load(&mut self, load: &mut Load, spans: &[Span]) {
+        let mut segment = load.shared.write();
+        for span in spans {
+            if !segment.is_full() {
+                self.insert_one(span, &mut segment, load.is_main);
+            }
+        }
+    }
+
+    /// Ends it.
+    pub(crate) fn end_segment(&mut self, load: &Load) {
+        let mut segment = load.shared.write();
+        segment.seal();
+        load.shared.set_written(segment.rows());
+        let line = if load.is_main { &mut self.main } else { &mut self.kept };
+        line.measure(segment.bytes());
+    }
+
+    /// All that was written is here.
+    pub(crate) fn end_load(&mut self) {
+        self.shrink();
+    }
+}
+
+/// Traces that were let go lately: a late span of one begins it anew, which is counted.
+struct Evicted {
+    max: usize,
+    order: VecDeque<u64>,
+    all: HashSet<u64>,
+}
+
+impl Evicted {
+    fn new(max: usize) -> Self {
+        Self { max, order: VecDeque::new(), all: HashSet::new() }
+    }
+
+    fn add(&mut self, trace_id: TraceId) {
+        if self.order.len() >= self.max
+            && let Some(oldest) = self.order.pop_front()
+        {
+            self.all.remove(&oldest);
+        }
+        if self.max > 0 && self.all.insert(low(trace_id)) {
+            self.order.push_back(low(trace_id));
+        }
+    }
+
+    fn has(&self, trace_id: TraceId) -> bool {
+        self.all.contains(&low(trace_id))
+    }
+
+    fn bytes(&self) -> usize {
+        self.order.capacity() * 8 + self.all.capacity() * 10
+    }
+}
+
+/// The random half of a trace id.
+fn low(trace_id: TraceId) -> u64 {
+    u128::from_be_bytes(trace_id.0) as u64
+}

@@ -1,0 +1,182 @@
+//! Writes a query as text that is read back as the same query.
+
+use std::fmt::{self, Display, Formatter, Write};
+
+use super::{Condition, KINDS, Pattern, Query, STATUSES, Term, Test, parse::OPERATORS};
+
+impl Display for Query {
+    fn fmt(&self, formatter: &mut Formatter<'_>) -> fmt::Result {
+        for (place, term) in self.terms.iter().enumerate() {
+            if place > 0 {
+                formatter.write_char(' ')?;
+            }
+            write!(formatter, "{term}")?;
+        }
+        Ok(())
+    }
+}
+
+impl Display for Term {
+    fn fmt(&self, formatter: &mut Formatter<'_>) -> fmt::Result {
+        if self.is_negated {
+            formatter.write_char('-')?;
+        }
+        write!(formatter, "{}", self.condition)
+    }
+}
+
+impl Display for Condition {
+    fn fmt(&self, formatter: &mut Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Service(pattern) => write!(formatter, "service:{pattern}"),
+            Self::Operation(pattern) => write!(formatter, "operation:{pattern}"),
+            Self::Kind(kind) => write!(formatter, "kind:{}", name_of(&KINDS, kind)),
+            Self::Status(status) => write!(formatter, "status:{}", name_of(&STATUSES, status)),
+            Self::Trace(trace_id) => write!(formatter, "trace:{}", trace_id.hex()),
+            Self::Duration(comparison, duration_ns) => {
+                write!(formatter, "duration{}{}", comparison.text(), duration_text(*duration_ns))
+            }
+            Self::Attribute { key, test } => {
+                let key = key_text(key);
+                match test {
+                    Test::Exists => write!(formatter, "{key}=*"),
+                    Test::Equals(value) => write!(formatter, "{key}={}", value_text(value)),
+                    Test::Differs(value) => write!(formatter, "{key}!={}", value_text(value)),
+                    Test::Prefix(prefix) => write!(formatter, "{key}={}*", value_text(prefix)),
+                    Test::Compares(comparison, number) => {
+                        write!(formatter, "{key}{}{number}", comparison.text())
+                    }
+                }
+            }
+            Self::Text(needle) => formatter.write_str(&word_text(needle.text())),
+        }
+    }
+}
+
+impl Display for Pattern {
+    fn fmt(&self, formatter: &mut Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Exact(text) => formatter.write_str(&value_text(text)),
+            Self::Prefix(text) if text.is_empty() => formatter.write_char('*'),
+            Self::Prefix(text) => write!(formatter, "{}*", value_text(text)),
+        }
+    }
+}
+
+fn name_of<T: PartialEq>(names: &[(&'static str, T)], of: &T) -> &'static str {
+    names.iter().find(|(_, value)| value == of).map_or("", |(name, _)| name)
+}
+
+/// The largest unit in which a duration is a whole number.
+fn duration_text(duration_ns: u64) -> String {
+    let units = [(1_000_000_000, "s"), (1_000_000, "ms"), (1_000, "us")];
+    let unit = units
+        .into_iter()
+        .find(|(unit_ns, _)| duration_ns >= *unit_ns && duration_ns.is_multiple_of(*unit_ns));
+    let (unit_ns, name) = unit.unwrap_or((1, "ns"));
+    format!("{}{name}", duration_ns / unit_ns)
+}
+
+/// A value as it stands in a query: in quotes if it must.
+pub(crate) fn value_text(text: &str) -> String {
+    let is_bare = !text.is_empty()
+        && !text.starts_with('"')
+        && !text.ends_with('*')
+        && !text.contains(|char: char| char.is_whitespace() || char.is_control());
+    if is_bare { text.to_owned() } else { quoted(text) }
+}
+
+/// A key as it stands in a query.
+pub(crate) fn key_text(key: &str) -> String {
+    if key == "duration" { quoted(key) } else { word_text(key) }
+}
+
+fn word_text(text: &str) -> String {
+    let has_operator = OPERATORS.iter().any(|operator| text.contains(operator));
+    let is_bare = !text.is_empty()
+        && !has_operator
+        && !text.starts_with(['"', '-'])
+        && !text.contains(|char: char| char.is_whitespace() || char.is_control());
+    // `!` at the end of a key would make `!=` of the `=` that follows.
+    if is_bare && !text.ends_with('!') { text.to_owned() } else { quoted(text) }
+}
+
+fn quoted(text: &str) -> String {
+    let mut quoted = String::with_capacity(text.len() + 2);
+    quoted.push('"');
+    for char in text.chars() {
+        if matches!(char, '"' | '\\') {
+            quoted.push('\\');
+        }
+        quoted.push(char);
+    }
+    quoted.push('"');
+    quoted
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use tracer_model::span::{Kind, StatusCode, TraceId};
+
+    use crate::query::{Comparison, Condition, Needle, Pattern, Query, Term, Test};
+
+    fn patterns() -> impl Strategy<Value = Pattern> {
+        (any::<String>(), any::<bool>()).prop_map(|(text, is_prefix)| match is_prefix {
+            true => Pattern::Prefix(text),
+            false => Pattern::Exact(text),
+        })
+    }
+
+    fn tests() -> impl Strategy<Value = Test> {
+        prop_oneof![
+            Just(Test::Exists),
+            any::<String>().prop_map(Test::Equals),
+            "[a-z!=<>*\" \\\\-]{0,5}".prop_map(Test::Equals),
+            any::<String>().prop_map(Test::Differs),
+            any::<String>().prop_filter("a prefix has text", |text| !text.is_empty()).prop_map(Test::Prefix),
+            (-1e12..1e12).prop_map(|number| Test::Compares(Comparison::Greater, number)),
+            any::<i32>().prop_map(|number| Test::Compares(Comparison::LessOrEqual, number.into())),
+        ]
+    }
+
+    fn conditions() -> impl Strategy<Value = Condition> {
+        let texts = prop_oneof![any::<String>(), "[a-z:!=<>*\" \\\\-]{0,5}"];
+        let keys = prop_oneof![any::<String>(), "[a-z.!=<>*\" \\\\-]{0,5}", Just("duration".to_owned())];
+        prop_oneof![
+            patterns().prop_map(Condition::Service),
+            patterns().prop_map(Condition::Operation),
+            Just(Condition::Kind(Kind::Consumer)),
+            Just(Condition::Status(StatusCode::Error)),
+            (1u128..).prop_map(|id| Condition::Trace(TraceId(id.to_be_bytes()))),
+            any::<u64>().prop_map(|duration_ns| Condition::Duration(Comparison::Less, duration_ns)),
+            (keys, tests()).prop_map(|(key, test)| Condition::Attribute { key, test }),
+            texts
+                .prop_filter("a word has text", |text| !text.is_empty())
+                .prop_map(|text| Condition::Text(Needle::new(&text))),
+        ]
+    }
+
+    proptest! {
+        #[test]
+        fn a_printed_query_reads_as_the_same_query(
+            terms in prop::collection::vec(
+                (any::<bool>(), conditions()).prop_map(|(is_negated, condition)| Term { is_negated, condition }),
+                0..4,
+            )
+        ) {
+            let query = Query { terms };
+            let text = query.to_string();
+            prop_assert_eq!(Query::parse(&text), Ok(query), "{}", text);
+        }
+
+        #[test]
+        fn no_text_breaks_the_reader(text in any::<String>(), odd in "[a-z:!=<>*\" \\\\-]{0,20}") {
+            for text in [text, odd] {
+                if let Ok(query) = Query::parse(&text) {
+                    prop_assert_eq!(Query::parse(&query.to_string()), Ok(query));
+                }
+            }
+        }
+    }
+}

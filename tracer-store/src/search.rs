@@ -1,0 +1,164 @@
+//! Finds traces. No lock is held while more than one segment is looked at.
+
+use std::{
+    collections::{BTreeSet, HashMap},
+    sync::{Arc, PoisonError, RwLock},
+    time::Instant,
+};
+
+use tracer_model::{
+    answer::{SearchAnswer, TraceSummary},
+    span::{SpanId, TraceId},
+};
+
+use crate::{
+    engine::{Engine, Shared},
+    query::{Condition, Query},
+    store::{Order, SearchOptions},
+    summary::Summarizer,
+};
+
+/// What a search says that was stopped.
+pub(crate) const OUT_OF_TIME: &str =
+    "the search was stopped at its limit of time: narrow the time or add a term, and it looks at less";
+
+/// Most traces that one search tells.
+pub(crate) const MAX_TRACES: usize = 10_000;
+
+/// The best traces so far, by start or by duration.
+struct Best {
+    size: usize,
+    order: BTreeSet<(u64, TraceId)>,
+    matched: HashMap<TraceId, SpanId>,
+}
+
+impl Best {
+    /// The least that a trace must have to come in.
+    fn least(&self) -> Option<u64> {
+        (self.order.len() >= self.size).then(|| self.order.first().map(|(key, _)| *key)).flatten()
+    }
+
+    fn add(&mut self, key: u64, trace_id: TraceId, matched: SpanId) {
+        if self.least().is_some_and(|least| key < least) || self.matched.contains_key(&trace_id) {
+            return;
+        }
+        self.matched.insert(trace_id, matched);
+        self.order.insert((key, trace_id));
+        if self.order.len() > self.size
+            && let Some((_, worst)) = self.order.pop_first()
+        {
+            self.matched.remove(&worst);
+        }
+    }
+}
+
+pub(crate) fn search(engine: &RwLock<Engine>, query: &Query, options: &SearchOptions) -> SearchAnswer {
+    let limit = options.limit.min(MAX_TRACES);
+    let mut best = Best { size: limit + 1, order: BTreeSet::new(), matched: HashMap::new() };
+    let mut segments: Vec<(u64, Arc<Shared>)> = segments_for(engine, query)
+        .into_iter()
+        .map(|shared| (shared.read().max_start, Arc::clone(&shared)))
+        .collect();
+    segments.sort_unstable_by_key(|(max_start, shared)| std::cmp::Reverse((*max_start, shared.number)));
+    let mut answer = SearchAnswer::default();
+    let mut rows = Vec::new();
+    for (max_start, shared) in segments {
+        // A trace starts no later than any of its spans: what is left is older than what was found.
+        if options.order == Order::Newest && best.least().is_some_and(|least| max_start < least) {
+            break;
+        }
+        if is_over(options.deadline) {
+            answer.incomplete = Some(OUT_OF_TIME.to_owned());
+            break;
+        }
+        let least = best.least().filter(|_| options.order == Order::Newest).unwrap_or(0);
+        let found = find(&shared, query, options, &mut rows, least, &mut answer.examined_spans);
+        let engine = read(engine);
+        for (trace_id, span_id) in found {
+            if let Some(trace) = engine.traces.get(trace_id) {
+                let key = match options.order {
+                    Order::Newest => trace.start,
+                    Order::Slowest => trace.duration_ns(),
+                };
+                best.add(key, trace_id, span_id);
+            }
+        }
+    }
+    answer.has_more = best.order.len() > limit;
+    let found = best.order.iter().rev().take(limit);
+    answer.traces = found
+        .filter_map(|(_, trace_id)| summarize(engine, *trace_id, best.matched.get(trace_id).copied()))
+        .collect();
+    answer
+}
+
+/// Of each trace that has one, the first span of a segment that meets the query.
+fn find(
+    shared: &Shared,
+    query: &Query,
+    options: &SearchOptions,
+    rows: &mut Vec<u16>,
+    least: u64,
+    examined: &mut u64,
+) -> Vec<(TraceId, SpanId)> {
+    const NO_ROW: u16 = u16::MAX;
+    let segment = shared.read();
+    *examined += segment.rows() as u64;
+    segment.select(query, options.window, rows);
+    let mut first = vec![NO_ROW; if rows.is_empty() { 0 } else { segment.traces.len() }];
+    for row in rows.iter() {
+        let of_trace = &mut first[usize::from(segment.trace[usize::from(*row)])];
+        if *of_trace == NO_ROW || segment.start[usize::from(*row)] < segment.start[usize::from(*of_trace)] {
+            *of_trace = *row;
+        }
+    }
+    let found = first.iter().enumerate().filter(|(_, row)| **row != NO_ROW);
+    let found = found.map(|(trace, row)| (trace, usize::from(*row)));
+    found
+        .filter(|(_, row)| segment.start[*row] >= least)
+        .map(|(trace, row)| (segment.traces[trace], segment.span_id_of(row)))
+        .collect()
+}
+
+/// Segments that may have what is asked for.
+pub(crate) fn segments_for(engine: &RwLock<Engine>, query: &Query) -> Vec<Arc<Shared>> {
+    let engine = read(engine);
+    let wanted = query.terms.iter().find_map(|term| match term.condition {
+        Condition::Trace(trace_id) if !term.is_negated => Some(trace_id),
+        _ => None,
+    });
+    match wanted {
+        None => engine.segments(),
+        Some(trace_id) => {
+            let places = engine.traces.get(trace_id).into_iter().flat_map(|trace| trace.places());
+            places.filter_map(|place| engine.segment(place.segment).map(Arc::clone)).collect()
+        }
+    }
+}
+
+/// The segments of a trace and its code in each.
+pub(crate) fn places(engine: &RwLock<Engine>, trace_id: TraceId) -> Vec<(Arc<Shared>, u16)> {
+    let engine = read(engine);
+    let places = engine.traces.get(trace_id).into_iter().flat_map(|trace| trace.places());
+    let mut places: Vec<_> = places
+        .filter_map(|place| engine.segment(place.segment).map(|shared| (Arc::clone(shared), place.trace)))
+        .collect();
+    places.sort_unstable_by_key(|(shared, _)| shared.number);
+    places
+}
+
+fn summarize(engine: &RwLock<Engine>, trace_id: TraceId, matched: Option<SpanId>) -> Option<TraceSummary> {
+    let mut summarizer = Summarizer::default();
+    for (shared, trace) in places(engine, trace_id) {
+        summarizer.add(&shared.read(), trace);
+    }
+    summarizer.finish(trace_id, matched)
+}
+
+pub(crate) fn is_over(deadline: Option<Instant>) -> bool {
+    deadline.is_some_and(|deadline| Instant::now() >= deadline)
+}
+
+pub(crate) fn read(engine: &RwLock<Engine>) -> std::sync::RwLockReadGuard<'_, Engine> {
+    engine.read().unwrap_or_else(PoisonError::into_inner)
+}

@@ -1,0 +1,12 @@
+//! The store as others use it, beside a model that looks at every span.
+
+#![forbid(unsafe_code)]
+
+mod against_model;
+mod disk;
+mod eviction;
+mod hostile;
+mod kill;
+mod map;
+mod model;
+mod spans;

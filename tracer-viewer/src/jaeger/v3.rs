@@ -1,0 +1,169 @@
+//! `/api/v3/…`: Jaeger's newer API, OTLP in JSON.
+
+use std::sync::Arc;
+
+use axum::{
+    extract::{Path, RawQuery, State},
+    response::{IntoResponse, Response},
+};
+use http::{StatusCode, header};
+use serde_json::{Map, Value, json};
+use tracer_model::{
+    jaeger::api_v3,
+    span::{Span, TraceId},
+};
+
+use super::{
+    go::{boolean, duration_ns, integer, moment_us, trace_id},
+    parameters::Values,
+    search::{Search, kind_name},
+};
+use crate::{problem::Problem, shared::Shared};
+
+/// Traces of a search that does not say how many it wants.
+const DEFAULT_LIMIT: i64 = 100;
+
+/// An error in the form of this API.
+pub(super) struct Failure {
+    status: StatusCode,
+    message: String,
+}
+
+impl Failure {
+    fn wrong(message: String) -> Self {
+        Self { status: StatusCode::BAD_REQUEST, message }
+    }
+
+    fn parameter(name: &str, why: &str) -> Self {
+        Self::wrong(format!("malformed parameter {name}: {why}"))
+    }
+
+    fn nothing_found() -> Self {
+        Self { status: StatusCode::NOT_FOUND, message: "No traces found".to_owned() }
+    }
+}
+
+impl From<Problem> for Failure {
+    fn from(problem: Problem) -> Self {
+        Self { status: problem.status, message: problem.error.error }
+    }
+}
+
+impl IntoResponse for Failure {
+    fn into_response(self) -> Response {
+        let body = json!({"error": {"httpCode": self.status.as_u16(), "message": self.message}});
+        let kind = [(header::CONTENT_TYPE, "text/plain; charset=utf-8")];
+        (self.status, kind, format!("{body}\n")).into_response()
+    }
+}
+
+type Answer = Result<Response, Failure>;
+
+fn answer(body: impl IntoResponse) -> Response {
+    ([(header::CONTENT_TYPE, "application/json")], body).into_response()
+}
+
+/// An object with a list. Protobuf's JSON leaves an empty list out.
+fn list(name: &str, entries: Vec<Value>) -> Response {
+    let mut object = Map::new();
+    if !entries.is_empty() {
+        object.insert(name.to_owned(), entries.into());
+    }
+    answer(Value::Object(object).to_string())
+}
+
+/// `/api/v3/services`.
+pub(super) async fn services(State(shared): State<Arc<Shared>>) -> Answer {
+    let services = shared.search(|store, _| store.services()).await?;
+    Ok(list("services", services.into_iter().map(Value::from).collect()))
+}
+
+/// `/api/v3/operations`.
+pub(super) async fn operations(State(shared): State<Arc<Shared>>, RawQuery(query): RawQuery) -> Answer {
+    let values = Values::new(query.as_deref());
+    let service = values.get("service").unwrap_or_default().to_owned();
+    let wanted = values.get_any(&["spanKind", "span_kind"]).map(|(_, kind)| kind);
+    let operations = shared.search(move |store, _| store.operations(&service)).await?;
+    let operations = operations.into_iter().map(|(name, kind)| (name, kind_name(kind)));
+    let wanted = operations.filter(|(_, kind)| wanted.is_none_or(|wanted| wanted == *kind));
+    Ok(list("operations", wanted.map(operation).collect()))
+}
+
+fn operation((name, kind): (String, &str)) -> Value {
+    match kind {
+        "" => json!({"name": name}),
+        _ => json!({"name": name, "spanKind": kind}),
+    }
+}
+
+/// `/api/v3/traces`.
+pub(super) async fn traces(State(shared): State<Arc<Shared>>, RawQuery(query): RawQuery) -> Answer {
+    let search = parse(&Values::new(query.as_deref()))?;
+    let text = shared.large(move |store, deadline| {
+        let spans: Vec<Span> = search.run(store, deadline).traces.into_iter().flatten().collect();
+        (!spans.is_empty()).then(|| api_v3(&spans))
+    });
+    let text = text.await?.ok_or_else(Failure::nothing_found)?;
+    Ok(answer(shared.room.body(text)?))
+}
+
+fn parse(values: &Values<'_>) -> Result<Search, Failure> {
+    const START: [&str; 2] = ["query.startTimeMin", "query.start_time_min"];
+    const END: [&str; 2] = ["query.startTimeMax", "query.start_time_max"];
+    let text = |names: &[&'static str]| values.get_any(names).map(|(_, text)| text.to_owned());
+    let (Some(start), Some(end)) = (values.get_any(&START), values.get_any(&END)) else {
+        return Err(Failure::wrong(format!("{} and {} are required", START[0], END[0])));
+    };
+    let moment = |(name, text): (&str, &str)| moment_us(text).map_err(|why| Failure::parameter(name, &why));
+    let (start_us, end_us) = (moment(start)?, moment(end)?);
+    if start_us >= end_us {
+        return Err(Failure::wrong(format!("{} must be before {}", START[0], END[0])));
+    }
+    let limit = match values.get_any(&["query.searchDepth", "query.search_depth", "query.num_traces"]) {
+        Some((name, text)) => integer(text).map_err(|why| Failure::parameter(name, &why))?,
+        None => DEFAULT_LIMIT,
+    };
+    let duration = |names: &[&'static str]| match values.get_any(names) {
+        Some((name, text)) => duration_ns(text).map_err(|why| Failure::parameter(name, &why)),
+        None => Ok(0),
+    };
+    let min_duration_ns = duration(&["query.durationMin", "query.duration_min"])?;
+    let max_duration_ns = duration(&["query.durationMax", "query.duration_max"])?;
+    if let Some((name, raw)) = values.get_any(&["query.rawTraces", "query.raw_traces"]) {
+        boolean(raw).map_err(|why| Failure::parameter(name, &why))?;
+    }
+    let mut tags = Vec::new();
+    if let Some(attributes) = values.get("query.attributes") {
+        let parsed = serde_json::from_str::<std::collections::BTreeMap<String, String>>(attributes);
+        let parsed = parsed.map_err(|error| Failure::parameter("query.attributes", &error.to_string()))?;
+        tags.extend(parsed);
+    }
+    let service = text(&["query.serviceName", "query.service_name"]);
+    let operation = text(&["query.operationName", "query.operation_name"]);
+    let search =
+        Search { service, operation, tags, start_us, end_us, limit, min_duration_ns, max_duration_ns };
+    search.check().map_err(Failure::wrong)?;
+    Ok(search)
+}
+
+/// `/api/v3/traces/{trace_id}`.
+pub(super) async fn trace(
+    State(shared): State<Arc<Shared>>,
+    Path(text): Path<String>,
+    RawQuery(query): RawQuery,
+) -> Answer {
+    let trace_id: Option<TraceId> = trace_id(&text).map_err(|why| Failure::parameter("trace_id", &why))?;
+    let values = Values::new(query.as_deref());
+    for names in [["startTime", "start_time"], ["endTime", "end_time"]] {
+        if let Some((name, text)) = values.get_any(&names) {
+            moment_us(text).map_err(|why| Failure::parameter(name, &why))?;
+        }
+    }
+    if let Some((name, raw)) = values.get_any(&["rawTraces", "raw_traces"]) {
+        boolean(raw).map_err(|why| Failure::parameter(name, &why))?;
+    }
+    let trace_id = trace_id.ok_or_else(Failure::nothing_found)?;
+    let text = shared.large(move |store, _| Some(api_v3(&store.trace(trace_id, usize::MAX)?)));
+    let text = text.await?.ok_or_else(Failure::nothing_found)?;
+    Ok(answer(shared.room.body(text)?))
+}

@@ -1,0 +1,11 @@
+import type { TraceAnswer, TraceSummary } from "../src/api/types";
+
+export interface Mock {
+  address: string;
+  world: { traces: Map<string, TraceAnswer>; fixed: Record<"three" | "middle" | "large" | "hostile" | "before" | "after", string> };
+  reports: string[];
+  readers: Set<unknown>;
+  send: () => TraceSummary;
+  stop: () => Promise<void>;
+}
+export function start(options?: { port?: number; services?: number; traces?: number; prefix?: string }): Promise<Mock>;

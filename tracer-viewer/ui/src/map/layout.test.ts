@@ -1,0 +1,46 @@
+import { expect, test } from "vitest";
+import type { MapEdge, MapNode } from "../api/types";
+import { edgeKey, layOut, middleOf, neighbour, pathOf } from "./layout";
+
+const node = (id: string) => ({ id, name: id, kind: "service" }) as MapNode;
+const edge = (from: string, to: string) => ({ from, to }) as MapEdge;
+const NODES = ["a", "b", "c", "d"].map(node);
+const EDGES = [edge("a", "b"), edge("b", "c"), edge("a", "d"), edge("c", "a"), edge("d", "d"), edge("a", "gone")];
+
+test("the same nodes and edges give the same picture in whatever order they come", () => {
+  const one = layOut(NODES, EDGES);
+  const other = layOut([...NODES].reverse(), [...EDGES].reverse());
+  expect([...other.nodes].sort()).toEqual([...one.nodes].sort());
+  expect([...other.edges].sort()).toEqual([...one.edges].sort());
+});
+
+test("who is called lies to the right of who calls", () => {
+  const { nodes } = layOut(NODES, EDGES);
+  const x = (id: string) => nodes.get(id)?.x ?? 0;
+  expect(x("b")).toBeGreaterThan(x("a"));
+  expect(x("c")).toBeGreaterThan(x("b"));
+  expect(x("d")).toBe(x("b"));
+});
+
+test("cycles, loops and edges to what is not there do not break it", () => {
+  const { edges } = layOut(NODES, EDGES);
+  expect(edges.has(edgeKey({ from: "c", to: "a" }))).toBe(true);
+  expect(edges.get(edgeKey({ from: "d", to: "d" }))).toHaveLength(4);
+  expect(edges.has(edgeKey({ from: "a", to: "gone" }))).toBe(false);
+});
+
+test("keys go to the nearest node in their direction", () => {
+  const layout = layOut(NODES, EDGES);
+  expect(["b", "d"]).toContain(neighbour(layout, "a", "right"));
+  expect(neighbour(layout, "a", "left")).toBeNull();
+  expect(pathOf([])).toBe("");
+  expect(middleOf([{ x: 0, y: 0 }, { x: 10, y: 0 }, { x: 10, y: 30 }])).toEqual({ x: 10, y: 10 });
+});
+
+test("a hundred services are laid out in less than two seconds", () => {
+  const nodes = Array.from({ length: 100 }, (_, at) => node(`s${at}`));
+  const edges = nodes.flatMap((_, at) => (at === 0 ? [] : [edge(`s${Math.floor((at - 1) / 3)}`, `s${at}`), edge(`s${(at * 7) % 100}`, `s${at}`)]));
+  const start = performance.now();
+  expect(layOut(nodes, edges).nodes.size).toBe(100);
+  expect(performance.now() - start).toBeLessThan(2000);
+});

@@ -1,0 +1,124 @@
+import { Graph, layout } from "@dagrejs/dagre";
+import type { MapEdge, MapNode } from "../api/types";
+
+/** Size of a node, in units of the drawing. */
+export const NODE_WIDTH = 196;
+export const NODE_HEIGHT = 46;
+
+export interface Point {
+  x: number;
+  y: number;
+}
+
+/** Where everything lies. */
+export interface Layout {
+  /** Middle of each node, by its id. */
+  nodes: Map<string, Point>;
+  /** Bends of each edge, by `edgeKey`. */
+  edges: Map<string, Point[]>;
+  width: number;
+  height: number;
+}
+
+export function edgeKey(edge: { from: string; to: string }): string {
+  return `${edge.from}\u0000${edge.to}`;
+}
+
+/**
+ * Layers by the direction of calls, from left to right. The same nodes and edges give the same picture, in whatever
+ * order they come: numbers that change move nothing.
+ */
+export function layOut(nodes: readonly MapNode[], edges: readonly MapEdge[]): Layout {
+  const graph = new Graph();
+  graph.setGraph({ rankdir: "LR", nodesep: 26, ranksep: 96, edgesep: 10, marginx: 24, marginy: 24 });
+  graph.setDefaultEdgeLabel(() => ({}));
+  const ids = nodes.map((node) => node.id).sort();
+  for (const id of ids) graph.setNode(id, { width: NODE_WIDTH, height: NODE_HEIGHT });
+  const known = new Set(ids);
+  const sorted = edges.filter((edge) => known.has(edge.from) && known.has(edge.to)).sort((one, other) => (edgeKey(one) < edgeKey(other) ? -1 : 1));
+  for (const edge of sorted) if (edge.from !== edge.to) graph.setEdge(edge.from, edge.to, {});
+  layout(graph);
+
+  const result: Layout = { nodes: new Map(), edges: new Map(), width: 0, height: 0 };
+  for (const id of ids) {
+    const { x, y } = graph.node(id) as unknown as Point;
+    result.nodes.set(id, { x, y });
+    result.width = Math.max(result.width, x + NODE_WIDTH / 2 + 24);
+    result.height = Math.max(result.height, y + NODE_HEIGHT / 2 + 24);
+  }
+  for (const edge of sorted) {
+    const from = result.nodes.get(edge.from);
+    const to = result.nodes.get(edge.to);
+    if (from === undefined || to === undefined) continue;
+    const bends = (graph.edge(edge.from, edge.to) as unknown as { points?: Point[] } | undefined)?.points ?? [];
+    result.edges.set(edgeKey(edge), edge.from === edge.to ? loop(from) : atSides(bends, from, to));
+  }
+  return result;
+}
+
+/** Edges leave at the side that they go to, and arrive at the other: the eye follows them as they flow. */
+function atSides(bends: Point[], from: Point, to: Point): Point[] {
+  const side = to.x >= from.x ? NODE_WIDTH / 2 : -NODE_WIDTH / 2;
+  const start = { x: from.x + side, y: from.y };
+  const end = { x: to.x - side, y: to.y };
+  const reach = Math.sign(side) * 30;
+  return [start, { x: start.x + reach, y: start.y }, ...bends.slice(1, -1), { x: end.x - reach, y: end.y }, end];
+}
+
+/** A service that calls itself. */
+function loop(middle: Point): Point[] {
+  const top = middle.y - NODE_HEIGHT / 2;
+  return [{ x: middle.x + 24, y: top }, { x: middle.x + 34, y: top - 22 }, { x: middle.x - 34, y: top - 22 }, { x: middle.x - 24, y: top }];
+}
+
+/** The point half way along a line. */
+export function middleOf(points: readonly Point[]): Point {
+  const lengths = points.slice(1).map((point, at) => Math.hypot(point.x - (points[at]?.x ?? 0), point.y - (points[at]?.y ?? 0)));
+  let left = lengths.reduce((sum, length) => sum + length, 0) / 2;
+  for (let at = 0; at < lengths.length; at++) {
+    const [from, to, length] = [points[at], points[at + 1], lengths[at] ?? 0];
+    if (from === undefined || to === undefined) break;
+    if (left <= length) {
+      const part = length === 0 ? 0 : left / length;
+      return { x: from.x + (to.x - from.x) * part, y: from.y + (to.y - from.y) * part };
+    }
+    left -= length;
+  }
+  return points[0] ?? { x: 0, y: 0 };
+}
+
+/** A smooth line through points: curves between the middles of its parts. */
+export function pathOf(points: readonly Point[]): string {
+  const [first, ...rest] = points;
+  if (first === undefined) return "";
+  let path = `M${round(first.x)} ${round(first.y)}`;
+  rest.forEach((point, at) => {
+    const next = rest[at + 1];
+    if (next === undefined) path += ` L${round(point.x)} ${round(point.y)}`;
+    else path += ` Q${round(point.x)} ${round(point.y)} ${round((point.x + next.x) / 2)} ${round((point.y + next.y) / 2)}`;
+  });
+  return path;
+}
+
+function round(value: number): number {
+  return Math.round(value * 10) / 10;
+}
+
+/** The nearest node in a direction: how far it is counts, and three times how far it is to the side. */
+export function neighbour(layout: Layout, from: string, direction: "left" | "right" | "up" | "down"): string | null {
+  const here = layout.nodes.get(from);
+  if (here === undefined) return null;
+  let best: string | null = null;
+  let least = Infinity;
+  for (const [id, point] of layout.nodes) {
+    if (id === from) continue;
+    const dx = point.x - here.x;
+    const dy = point.y - here.y;
+    const ahead = { left: -dx, right: dx, up: -dy, down: dy }[direction];
+    const aside = direction === "left" || direction === "right" ? Math.abs(dy) : Math.abs(dx);
+    if (ahead <= 1) continue;
+    const far = ahead + 3 * aside;
+    if (far < least) [least, best] = [far, id];
+  }
+  return best;
+}

@@ -1,0 +1,76 @@
+import type { TraceService, TraceSpan } from "../api/types";
+import { duration, percent } from "../text/numbers";
+
+/** How the parent of a span is known, in words. Every link has a label: a reader must see what is sure and what is not. */
+export interface LinkWords {
+  /** For the row: one word or two. */
+  label: string;
+  /** For the details: a sentence. */
+  sentence: string;
+  kind: "root" | "sure" | "likely" | "missing";
+}
+
+const EVIDENCE: Record<string, string> = {
+  header: "The request carried the parent's id in a trace header.",
+  packet: "Another agent wrote the parent's id into a packet of the connection.",
+  wire: "Both ends of the connection were seen: the same bytes left one and reached the other.",
+  "forwarded-header": "A proxy passed the parent's trace header on.",
+  context: "The parent's context was found in the process.",
+  goroutine: "The request was sent by the goroutine that served the parent.",
+  "goroutine-child": "The request was sent by a goroutine that the parent's goroutine had started.",
+  task: "The request was sent by the task that served the parent.",
+  "event-loop": "The event loop ran the parent's callback when the request was sent.",
+  "request-structure": "Both requests hang on one structure of the server.",
+  unit: "The request was sent by the thread that served the parent.",
+  proxy: "The proxy's two ends of one request were paired.",
+  "sole-request": "The parent was the only request under way.",
+  message: "The message carried the parent's id.",
+};
+
+export function linkWords(span: TraceSpan, service: TraceService | undefined): LinkWords {
+  const parentId = span.parent_span_id ?? null;
+  if (parentId === null) return { label: "root", sentence: "A root: it has no parent.", kind: "root" };
+  const evidence = span.evidence ?? null;
+  const known = evidence === null ? undefined : EVIDENCE[evidence];
+  const how =
+    evidence === null
+      ? `The program itself named its parent${service?.scope ? ` (recorded by ${service.scope})` : ""}.`
+      : (known ?? `Evidence: ${evidence}.`);
+  if ((span.parent ?? null) === null) {
+    return { label: "parent missing", sentence: `Its parent ${parentId} is not in this trace. ${how}`, kind: "missing" };
+  }
+  const likely = span.likely ?? null;
+  if (likely !== null) {
+    const label = evidence === null ? "likely" : evidence;
+    return { label: `${label} ${percent(likely)}`, sentence: `Likely, not certain: ${percent(likely)}. ${how}`, kind: "likely" };
+  }
+  return { label: evidence ?? "by the program", sentence: how, kind: "sure" };
+}
+
+/** Place of a span in the distribution of its operation, in words; null if it was compared with nothing. */
+export function percentileWords(span: TraceSpan): string | null {
+  const part = span.percentile ?? null;
+  if (part === null || span.compared_spans < 2) return null;
+  return `It took longer than ${percent(part)} of ${span.compared_spans.toLocaleString("en-US")} spans of this operation.`;
+}
+
+/** `p99` and the like if a span is among the slow ones of its operation; else empty. */
+export function slowLabel(span: TraceSpan): string {
+  const part = span.percentile ?? null;
+  if (part === null || span.compared_spans < 20 || part < 0.95) return "";
+  return part >= 0.999 ? "p99.9" : part >= 0.99 ? "p99" : "p95";
+}
+
+/** Time of a span on the critical path of its trace. */
+export function criticalTime(span: TraceSpan): number {
+  return span.critical.reduce((sum, stretch) => sum + stretch.end_ns - stretch.start_ns, 0);
+}
+
+/** A row as a sentence, for those who hear the page. */
+export function rowWords(span: TraceSpan, service: TraceService | undefined): string {
+  const start = `starts at ${duration(span.start_ns)}, takes ${span.end_known ? "" : "at least "}${duration(span.duration_ns)}`;
+  const critical = criticalTime(span);
+  const path = critical > 0 ? `, ${duration(critical)} of it on the critical path` : "";
+  const network = span.network ? `, network ${duration(span.network.request_ns)} there and ${duration(span.network.response_ns)} back` : "";
+  return `${start}${path}${network}. ${linkWords(span, service).sentence}`;
+}
