@@ -158,17 +158,6 @@ pub struct Resource {
 }
 
 impl Resource {
-    /// `service.name`; `unknown_service` if it is not said.
-    pub fn service(&self) -> &str {
-        let name = self.attributes.iter().find_map(|(key, value)| match value {
-            Value::Str(text) if **key == *"service.name" => Some(&**text),
-            _ => None,
-        });
-        name.filter(|name| !name.is_empty()).unwrap_or("unknown_service")
-    }
-}
-
-impl Resource {
     /// What a service is called that does not say its name (OpenTelemetry's resource conventions, `service.name`).
     pub const UNKNOWN_SERVICE: &str = "unknown_service";
 

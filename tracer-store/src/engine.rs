@@ -123,6 +123,8 @@ pub(crate) struct Engine {
     kept: Line,
     next_number: u32,
     recently_evicted: Evicted,
+    /// Memory of the places of traces that lie in more than one segment.
+    places_bytes: usize,
 }
 
 impl Engine {
@@ -137,6 +139,7 @@ impl Engine {
             kept: Line::new(),
             next_number: 1,
             recently_evicted,
+            places_bytes: 0,
             limits,
         }
     }
@@ -225,7 +228,9 @@ impl Engine {
         }
         let code = trace.in_segment(segment.number).unwrap_or_else(|| {
             let code = segment.add_trace(span.trace_id);
+            let before = trace.more_bytes();
             trace.add(Place { segment: segment.number, trace: code });
+            self.places_bytes += trace.more_bytes() - before;
             code
         });
         if is_new_span {
@@ -329,6 +334,7 @@ impl Engine {
             return;
         };
         self.counts.evicted_traces += 1;
+        self.places_bytes -= trace.more_bytes();
         self.recently_evicted.add(trace_id);
         for place in trace.places().filter(|place| place.segment != but) {
             let Some(shared) = self.segment(place.segment).map(Arc::clone) else {
@@ -362,12 +368,14 @@ impl Engine {
         let Some(trace) = self.traces.get_mut(span.trace_id) else {
             return;
         };
+        self.places_bytes -= trace.more_bytes();
         trace.remove(from);
         let code = trace.in_segment(segment.number).unwrap_or_else(|| {
             let code = segment.add_trace(span.trace_id);
             trace.add(Place { segment: segment.number, trace: code });
             code
         });
+        self.places_bytes += trace.more_bytes();
         segment.push(span, code, |span| self.operations.of_head(span));
         // Small segments: they are let go one by one.
         if segment.is_full() || segment.bytes() > self.limits.max_bytes / SEGMENTS / 4 {

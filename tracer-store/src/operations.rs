@@ -54,7 +54,7 @@ impl Operations {
 
     /// The operation of a span, for a new head of a segment.
     pub(crate) fn of_head(&mut self, span: &Span) -> OperationCode {
-        let service = span.resource.service();
+        let service = span.resource.service_name();
         if let Some(code) = self.find(service, &span.name, span.kind) {
             if let Some(operation) = &mut self.all[code as usize] {
                 operation.heads += 1;

@@ -149,10 +149,13 @@ pub(crate) fn places(engine: &RwLock<Engine>, trace_id: TraceId) -> Vec<(Arc<Sha
 
 fn summarize(engine: &RwLock<Engine>, trace_id: TraceId, matched: Option<SpanId>) -> Option<TraceSummary> {
     let mut summarizer = Summarizer::default();
-    for (shared, trace) in places(engine, trace_id) {
-        summarizer.add(&shared.read(), trace);
+    let places = places(engine, trace_id);
+    for (shared, trace) in &places {
+        summarizer.add(&shared.read(), *trace);
     }
-    summarizer.finish(trace_id, matched)
+    let (segment, row) = summarizer.root()?;
+    let root = places[segment].0.read().span(row);
+    Some(summarizer.finish(&root, matched))
 }
 
 pub(crate) fn is_over(deadline: Option<Instant>) -> bool {

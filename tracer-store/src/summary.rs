@@ -1,13 +1,17 @@
-//! A trace in a few words, told from columns: no spans are built but the root.
+//! A trace in a few words, told from columns: no span is built but the root.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use tracer_model::{
     answer::{ServiceShare, TraceSummary},
-    span::{Attribute, SpanId, TraceId, Value},
+    layout::summarize,
+    span::{Attribute, Span, SpanId, Value},
 };
 
 use crate::segment::Segment;
+
+/// Services of a summary. A trace has few, unless somebody makes up their names.
+const MAX_SERVICES: usize = 64;
 
 /// What is told of a span.
 struct Row {
@@ -17,6 +21,8 @@ struct Row {
     end: u64,
     service: usize,
     is_error: bool,
+    /// Where it lies: which of the segments that were added, and its row.
+    place: (usize, usize),
 }
 
 /// Gathers a trace from the segments in which it lies.
@@ -24,43 +30,21 @@ struct Row {
 pub(crate) struct Summarizer {
     rows: Vec<Row>,
     services: Vec<String>,
-    root: Option<Root>,
-}
-
-struct Root {
-    /// Earlier ones come first, those without a parent before all others.
-    rank: (bool, u64),
-    service: String,
-    name: String,
-    attributes: Vec<Attribute>,
+    segments: usize,
 }
 
 impl Summarizer {
     /// Takes the spans that a segment has of a trace.
     pub(crate) fn add(&mut self, segment: &Segment, trace: u16) {
-        let mut root_row = None;
         for row in segment.rows_of(trace) {
-            let head = segment.head_of(row);
-            let service = self.service(segment.service_of(head));
+            let service = self.service(segment.service_of(segment.head_of(row)));
             let (start, end) = (segment.start[row], segment.end[row].max(segment.start[row]));
             let (span_id, parent, is_error) =
                 (segment.span_id[row], segment.parent[row], segment.is_error(row));
-            let rank = (parent != 0, start);
-            let best = root_row.map(|(rank, _)| rank).or(self.root.as_ref().map(|root| root.rank));
-            if best.is_none_or(|best| rank < best) {
-                root_row = Some((rank, row));
-            }
-            self.rows.push(Row { span_id, parent, start, end, service, is_error });
+            let place = (self.segments, row);
+            self.rows.push(Row { span_id, parent, start, end, service, is_error, place });
         }
-        if let Some((rank, row)) = root_row {
-            let head = segment.head_of(row);
-            self.root = Some(Root {
-                rank,
-                service: segment.service_of(head).to_owned(),
-                name: segment.names[head.name as usize].to_string(),
-                attributes: segment.row_attributes(row),
-            });
-        }
+        self.segments += 1;
     }
 
     fn service(&mut self, name: &str) -> usize {
@@ -70,11 +54,24 @@ impl Summarizer {
         })
     }
 
-    /// The summary; none if there was no span.
-    pub(crate) fn finish(self, trace_id: TraceId, matched: Option<SpanId>) -> Option<TraceSummary> {
-        let root = self.root?;
-        let start = self.rows.iter().map(|row| row.start).min()?;
-        let end = self.rows.iter().map(|row| row.end).max()?;
+    /// Where the root lies: the earliest span without a parent; else the earliest whose parent is not here; else, of a
+    /// trace that goes round in circles, the earliest. None if there are no spans.
+    pub(crate) fn root(&self) -> Option<(usize, usize)> {
+        let first =
+            |rows: &mut dyn Iterator<Item = &Row>| rows.min_by_key(|row| row.start).map(|row| row.place);
+        let true_root = first(&mut self.rows.iter().filter(|row| row.parent == 0));
+        true_root
+            .or_else(|| {
+                let ids: HashSet<u64> = self.rows.iter().map(|row| row.span_id).collect();
+                first(&mut self.rows.iter().filter(|row| !ids.contains(&row.parent)))
+            })
+            .or_else(|| first(&mut self.rows.iter()))
+    }
+
+    /// The summary.
+    pub(crate) fn finish(self, root: &Span, matched: Option<SpanId>) -> TraceSummary {
+        let start = self.rows.iter().map(|row| row.start).min().unwrap_or(0);
+        let end = self.rows.iter().map(|row| row.end).max().unwrap_or(start);
         let mut shares: Vec<ServiceShare> = self
             .services
             .into_iter()
@@ -88,21 +85,19 @@ impl Summarizer {
             share.errors += u32::from(row.is_error);
             share.self_ns = share.self_ns.saturating_add(self_ns);
         }
+        let errors = shares.iter().map(|share| share.errors).sum();
         shares.sort_by(|a, b| (b.self_ns, &a.service).cmp(&(a.self_ns, &b.service)));
-        Some(TraceSummary {
-            trace_id: trace_id.hex(),
-            root_target: target(&root.attributes).unwrap_or_else(|| root.name.clone()),
-            http_status: http_status(&root.attributes),
-            root_service: root.service,
-            root_name: root.name,
-            has_root: !root.rank.0,
+        shares.truncate(MAX_SERVICES);
+        TraceSummary {
             start_unix_us: start / 1000,
             duration_ns: end - start,
             spans: u32::try_from(self.rows.len()).unwrap_or(u32::MAX),
-            errors: shares.iter().map(|share| share.errors).sum(),
+            errors,
             services: shares,
             matched_span_id: matched.map(SpanId::hex),
-        })
+            // What the root says is told in the same words as where the trace is drawn.
+            ..summarize(std::slice::from_ref(root))
+        }
     }
 }
 
@@ -137,30 +132,6 @@ pub(crate) fn uncovered(stretches: &[(u64, u64)], mut children: Vec<(usize, u64,
         covered = (parent, covered_to.max(to));
     }
     times
-}
-
-/// Method and target of a request. None if the attributes tell none.
-fn target(attributes: &[Attribute]) -> Option<String> {
-    let method = text(attributes, &["http.request.method", "http.method"]);
-    let target = text(attributes, &["url.path", "http.target", "url.full", "http.url", "http.route"]);
-    match (method, target) {
-        (Some(method), Some(target)) => Some(format!("{method} {target}")),
-        (None, target) => {
-            let other = ["db.query.summary", "db.query.text", "db.statement", "messaging.destination.name"];
-            target.or_else(|| text(attributes, &other)).map(str::to_owned)
-        }
-        (Some(_), None) => None,
-    }
-}
-
-fn http_status(attributes: &[Attribute]) -> Option<u16> {
-    let is_status = |key: &str| matches!(key, "http.response.status_code" | "http.status_code");
-    let (_, value) = attributes.iter().find(|(key, _)| is_status(key))?;
-    match value {
-        Value::Int(status) => u16::try_from(*status).ok(),
-        Value::Str(status) => status.parse().ok(),
-        _ => None,
-    }
 }
 
 /// The first text that is not empty of one of the keys, earlier keys first.

@@ -67,6 +67,13 @@ impl Trace {
         }
     }
 
+    /// Memory of its places besides the first.
+    pub(crate) fn more_bytes(&self) -> usize {
+        self.more
+            .as_ref()
+            .map_or(0, |more| size_of::<Vec<Place>>() + 32 + more.capacity() * size_of::<Place>())
+    }
+
     pub(crate) fn duration_ns(&self) -> u64 {
         self.end.saturating_sub(self.start)
     }

@@ -22,7 +22,10 @@ export default typescript.config(
       // The content security policy refuses `style="…"` in markup; `style:name={…}` is set by script and is fine.
       "no-restricted-syntax": [
         "error",
-        { selector: "SvelteAttribute[key.name='style']", message: "Write `style:name={…}`: the policy refuses style attributes." },
+        {
+          selector: "SvelteAttribute[key.name='style']",
+          message: "Write `style:name={…}`: the policy refuses style attributes.",
+        },
       ],
       // Maps and sets here are made anew and never changed once they are seen.
       "svelte/prefer-svelte-reactivity": "off",

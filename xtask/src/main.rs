@@ -9,6 +9,7 @@ mod ebpf;
 mod frameworks;
 mod guest;
 mod links;
+mod pages;
 mod programs;
 mod record;
 mod registry;
@@ -40,6 +41,12 @@ enum Command {
     Setup,
     /// Build the kernel programs only
     Ebpf,
+    /// Build the viewer's pages only (npm); with --check, check their types, style and behaviour, in a browser too
+    Pages {
+        /// Check them
+        #[arg(long)]
+        check: bool,
+    },
     /// Make the recordings that the parsers' tests replay: all, or those named
     Record {
         /// Names of recordings
@@ -88,6 +95,8 @@ fn run(command: Command) -> Result<()> {
         Command::Setup => setup::all().and_then(|()| setup::sdk()),
         Command::Ebpf => setup::building().and_then(|()| ebpf::build(false)),
         Command::Build => build(),
+        Command::Pages { check: true } => pages::check(),
+        Command::Pages { check: false } => pages::build(),
         Command::Test(flags) => test(&flags),
         Command::Demo => {
             setup::all()?;

@@ -149,6 +149,23 @@ pub(crate) fn machine() -> Result<()> {
     install(MACHINE)
 }
 
+/// What building the viewer's pages needs.
+pub(crate) fn npm() -> Result<()> {
+    install(&[
+        Need { present: || runs("node"), package: "nodejs", why: "builds the viewer's pages" },
+        Need {
+            present: || runs("npm"),
+            package: "npm",
+            why: "installs what the viewer's pages are built of",
+        },
+    ])
+}
+
+/// What looks at the viewer's pages.
+pub(crate) fn browser() -> Result<()> {
+    install(&[Need { present: || runs("chromium"), package: "chromium", why: "tests the viewer's pages" }])
+}
+
 /// What counting instructions needs.
 pub(crate) fn counting() -> Result<()> {
     install(&[Need {

@@ -176,6 +176,7 @@ impl Agent {
             shared: Arc::clone(&shared),
             status: Arc::clone(&status),
             events: 0,
+            adds_headers: config.propagation.mode == Some(Mode::Headers),
             started: Instant::now(),
             reconciler: Reconciler::default(),
             published: Instant::now(),

@@ -141,6 +141,8 @@ pub(super) struct Worker {
     pub(super) status: Shared,
     /// Records that were read.
     pub(super) events: u64,
+    /// Requests get trace headers.
+    pub(super) adds_headers: bool,
     pub(super) started: Instant,
     pub(super) reconciler: Reconciler,
     /// When the status was published last.
@@ -372,6 +374,7 @@ impl Worker {
             uptime_seconds: self.started.elapsed().as_secs(),
             kernel: kernel_release(),
             sees_sends_before: self.sees_sends_before,
+            adds_headers: self.adds_headers,
             events: self.events,
             processes_alive: self.discovery.alive(),
             connections: pipeline.connections(),

@@ -23,15 +23,14 @@ const COST_OVER: Duration = Duration::from_secs(60);
 pub(super) struct ThisAgent {
     status: Arc<dyn StatusSource>,
     selectors: Vec<String>,
-    adds_headers: bool,
     /// Times, processor times of this process and events that were read by then.
     samples: Mutex<VecDeque<(Instant, Duration, u64)>>,
 }
 
 impl ThisAgent {
-    pub(super) fn new(status: Arc<dyn StatusSource>, selectors: Vec<String>, adds_headers: bool) -> Self {
+    pub(super) fn new(status: Arc<dyn StatusSource>, selectors: Vec<String>) -> Self {
         let samples = Mutex::new(VecDeque::from([(Instant::now(), processor_time(), 0)]));
-        Self { status, selectors, adds_headers, samples }
+        Self { status, selectors, samples }
     }
 
     fn cost(&self, events: u64) -> AgentCost {
@@ -66,7 +65,7 @@ impl AgentSource for ThisAgent {
             selectors: self.selectors.clone(),
             cost: Some(self.cost(status.events)),
             losses: lines(&status.totals),
-            abilities: abilities(&status, self.adds_headers),
+            abilities: abilities(&status),
         }
     }
 }
@@ -126,7 +125,7 @@ fn count_of(counts: &[Count], name: &str) -> u64 {
     counts.iter().find(|count| count.name == name).map_or(0, |count| count.count)
 }
 
-fn abilities(status: &StatusReport, adds_headers: bool) -> Vec<Ability> {
+fn abilities(status: &StatusReport) -> Vec<Ability> {
     let told = |name: &str, is_there, detail: &str| Ability {
         name: name.to_owned(),
         is_there,
@@ -145,8 +144,12 @@ fn abilities(status: &StatusReport, adds_headers: bool) -> Vec<Ability> {
         ),
         told(
             "trace headers",
-            adds_headers,
-            if adds_headers { "added to requests where that is safe" } else { "off (propagation.mode)" },
+            status.adds_headers,
+            if status.adds_headers {
+                "added to requests where that is safe"
+            } else {
+                "off (propagation.mode)"
+            },
         ),
     ]
 }
@@ -188,7 +191,7 @@ mod tests {
         };
         let report = StatusReport { services: vec![service], ..StatusReport::default() };
         let status: Arc<dyn StatusSource> = Arc::new(Mutex::new(report));
-        let answer = ThisAgent::new(status, vec!["pid=7".to_owned()], true).answer();
+        let answer = ThisAgent::new(status, vec!["pid=7".to_owned()]).answer();
         let [process] = &answer.processes[..] else { panic!("{answer:?}") };
         assert_eq!((process.server_requests, process.client_requests, process.linked), (20, 10, 9));
         let names: Vec<&str> = process.losses.iter().map(|line| line.name.as_str()).collect();

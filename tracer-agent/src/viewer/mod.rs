@@ -14,7 +14,7 @@ use tracer_viewer::{Running, Viewer, ViewerError};
 
 use self::agent_source::ThisAgent;
 pub use self::config::ViewerConfig;
-use crate::{agent::status::StatusSource, config::Config, propagate::Mode};
+use crate::{agent::status::StatusSource, config::Config};
 
 /// Serves the traces that the agent puts into this store.
 ///
@@ -26,8 +26,7 @@ pub fn beside_agent(
     status: Arc<dyn StatusSource>,
 ) -> Result<Running, ViewerError> {
     let selectors = config.select.include.iter().map(ToString::to_string).collect();
-    let adds_headers = config.propagation.mode == Some(Mode::Headers);
-    let agent = Arc::new(ThisAgent::new(status, selectors, adds_headers));
+    let agent = Arc::new(ThisAgent::new(status, selectors));
     let source = Source { kind: "agent".to_owned(), names: Vec::new() };
     Viewer::start(config.viewer.settings(source)?, store, Some(agent))
 }

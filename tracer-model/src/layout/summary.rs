@@ -1,6 +1,6 @@
 //! A trace in a list.
 
-use std::{cmp::Reverse, collections::HashMap, ptr};
+use std::{collections::HashMap, ptr};
 
 use super::{describe, own_time, tree::Tree};
 use crate::{
@@ -37,7 +37,7 @@ pub(super) fn of(tree: &Tree<'_>) -> TraceSummary {
     }
 }
 
-/// Services by the time that is their own.
+/// Services by the time that is their own, then by name.
 fn shares(tree: &Tree<'_>) -> Vec<ServiceShare> {
     let mut places: HashMap<&str, usize> = HashMap::new();
     let mut shares: Vec<ServiceShare> = Vec::new();
@@ -59,7 +59,7 @@ fn shares(tree: &Tree<'_>) -> Vec<ServiceShare> {
         share.self_ns = share.self_ns.saturating_add(own_time::own_ns(tree, at));
         share.errors += u32::from(span.is_error());
     }
-    shares.sort_by_key(|share| Reverse(share.self_ns));
+    shares.sort_by(|one, other| (other.self_ns, &one.service).cmp(&(one.self_ns, &other.service)));
     shares.truncate(MOST_SERVICES);
     shares
 }

@@ -13,6 +13,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use rustix::time::{ClockId, clock_gettime};
 use tracer_model::{answer::Window, span::Span};
 use tracer_store::{Limits, Order, Query, SearchOptions, Store};
 
@@ -54,24 +55,27 @@ fn resident_bytes() -> u64 {
     kib.unwrap_or(0) * 1024
 }
 
+/// Processor time of this thread: what the work takes on a core of its own, whatever else the machine does.
+fn on_processor() -> Duration {
+    let time = clock_gettime(ClockId::ThreadCPUTime);
+    Duration::new(time.tv_sec.unsigned_abs(), u32::try_from(time.tv_nsec).unwrap_or(0))
+}
+
 fn p95(mut times: Vec<Duration>) -> Duration {
     times.sort_unstable();
     times.get((times.len() * 95).div_ceil(100).saturating_sub(1)).copied().unwrap_or_default()
 }
 
 fn measure(name: &str, mut work: impl FnMut(usize) -> usize) {
-    let mut found = 0;
-    let times = (0..ROUNDS).map(|round| {
-        let start = Instant::now();
+    let (mut found, mut times, mut processor) = (0, Vec::new(), Vec::new());
+    for round in 0..ROUNDS {
+        let (start, before) = (Instant::now(), on_processor());
         found = work(round);
-        start.elapsed()
-    });
-    let times: Vec<Duration> = times.collect();
-    let median = times.len() / 2;
-    let mut sorted = times.clone();
-    sorted.sort_unstable();
+        processor.push(on_processor() - before);
+        times.push(start.elapsed());
+    }
     let ms = |time: Duration| time.as_secs_f64() * 1000.0;
-    println!("| {name} | {:.2} | {:.2} | {found} |", ms(sorted[median]), ms(p95(times)));
+    println!("| {name} | {:.2} | {:.2} | {found} |", ms(p95(processor)), ms(p95(times)));
 }
 
 fn main() -> ExitCode {
@@ -97,7 +101,7 @@ fn main() -> ExitCode {
     let large = Traffic::new().trace(1 << 40, 5_000);
     let large_id = large[0].trace_id;
     store.insert(large);
-    println!("\n| search | median ms | p95 ms | found |\n|---|---|---|---|");
+    println!("\n| search | p95 on the processor, ms | p95 by the clock, ms | found |\n|---|---|---|---|");
     searches(&store, options.count);
     measure("trace of 5,000 spans", |_| store.trace(large_id, usize::MAX).map_or(0, |spans| spans.len()));
     aggregates(&store);
@@ -107,7 +111,8 @@ fn main() -> ExitCode {
 fn insert(store: &Store, count: usize) {
     let mut traffic = Traffic::new();
     let before = resident_bytes();
-    let (mut inserting, mut longest, mut sent) = (Duration::ZERO, Duration::ZERO, 0);
+    let (mut inserting, mut processor, mut longest) = (Duration::ZERO, Duration::ZERO, Duration::ZERO);
+    let mut sent = 0;
     let mut number = 0;
     while sent < count {
         let mut batch: Vec<Span> = Vec::with_capacity(BATCH_SPANS);
@@ -116,9 +121,10 @@ fn insert(store: &Store, count: usize) {
             number += 1;
         }
         sent += batch.len();
-        let start = Instant::now();
+        let (start, before) = (Instant::now(), on_processor());
         store.insert(batch);
         let took = start.elapsed();
+        processor += on_processor() - before;
         inserting += took;
         longest = longest.max(took);
     }
@@ -131,7 +137,8 @@ fn insert(store: &Store, count: usize) {
     let grown = resident_bytes().saturating_sub(before);
     println!("| measure | value |\n|---|---|");
     println!("| spans inserted | {sent} |");
-    println!("| spans a second | {:.0} |", sent as f64 / inserting.as_secs_f64());
+    println!("| spans a second of one processor | {:.0} |", sent as f64 / processor.as_secs_f64());
+    println!("| spans a second by the clock | {:.0} |", sent as f64 / inserting.as_secs_f64());
     println!("| longest insertion of {BATCH_SPANS} | {:.2} ms |", longest.as_secs_f64() * 1000.0);
     println!("| flush at the end | {:.2} ms |", flushed.as_secs_f64() * 1000.0);
     println!("| spans held | {} |", status.spans);

@@ -150,7 +150,7 @@ impl Calls {
     /// Codes of the services of a segment's resources.
     fn codes(&mut self, segment: &Segment, codes: &mut HashMap<String, u32>) -> Vec<u32> {
         let all = segment.resources.all.iter().map(|resource| {
-            let service = resource.service();
+            let service = resource.service_name();
             *codes.entry(service.to_owned()).or_insert_with(|| {
                 self.services.push(service.to_owned());
                 (self.services.len() - 1) as u32
@@ -212,7 +212,7 @@ impl Counted {
                 count(&segment, row, calls, &mut peers, &mut alike);
             }
             for ((resource, other, role), tally) in alike {
-                let own = service(segment.resources.all[resource as usize].service());
+                let own = service(segment.resources.all[resource as usize].service_name());
                 let other = match other {
                     Other::Nobody => None,
                     Other::Service(code) => Some(calls.service(code)),

@@ -64,7 +64,7 @@ pub(crate) fn service_rows(engine: &RwLock<Engine>, window: Window) -> ServicesA
         }
         for (place, part) in parts.into_iter().enumerate() {
             let Some(part) = part else { continue };
-            let service = segment.resources.all[place / ROLES].service();
+            let service = segment.resources.all[place / ROLES].service_name();
             if !services.contains_key(service) && services.len() >= MAX_ROWS {
                 continue;
             }
@@ -111,7 +111,7 @@ pub(crate) fn service(engine: &RwLock<Engine>, service: &str, window: Window) ->
     for shared in &engine {
         let segment = shared.read();
         let is_it: Vec<bool> =
-            segment.resources.all.iter().map(|resource| resource.service() == service).collect();
+            segment.resources.all.iter().map(|resource| resource.service_name() == service).collect();
         if !is_it.contains(&true) {
             continue;
         }

@@ -13,6 +13,9 @@ use crate::store::StoreError;
 /// Version of the form of the files. A store of a later one is left alone.
 const VERSION: u32 = 1;
 
+/// Highest number of a file that is read: new segments need higher ones.
+const MAX_NUMBER: u32 = u32::MAX / 2;
+
 const MANIFEST: &str = "store.json";
 
 #[derive(Serialize, Deserialize)]
@@ -124,7 +127,8 @@ impl Directory {
             else {
                 continue;
             };
-            if let (true, Ok(number)) = (matches!(kind, "spans" | "kept"), number.parse()) {
+            let number = number.parse().ok().filter(|number| *number <= MAX_NUMBER);
+            if let (true, Some(number)) = (matches!(kind, "spans" | "kept"), number) {
                 files.push(FileId { is_main: kind == "spans", number });
             }
         }

@@ -44,7 +44,7 @@ impl Term {
 impl Condition {
     fn meets(&self, span: &Span) -> bool {
         match self {
-            Self::Service(pattern) => pattern.meets(span.resource.service()),
+            Self::Service(pattern) => pattern.meets(span.resource.service_name()),
             Self::Operation(pattern) => pattern.meets(&span.name),
             Self::Kind(kind) => span.kind == *kind,
             Self::Status(status) => span.status == *status,
@@ -58,7 +58,7 @@ impl Condition {
             }
             Self::Text(needle) => {
                 needle.is_in(&span.name)
-                    || needle.is_in(span.resource.service())
+                    || needle.is_in(span.resource.service_name())
                     || span.attributes.iter().any(|(key, value)| match value {
                         Value::Str(text) => TARGET_KEYS.contains(&&**key) && needle.is_in(text),
                         _ => false,

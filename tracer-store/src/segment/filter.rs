@@ -59,8 +59,12 @@ impl Segment {
             Condition::Attribute { key, test } => self.retain_attribute(key, test, wanted, rows),
             Condition::Text(needle) => self.retain_text(needle, wanted, rows),
             Condition::Service(pattern) => {
-                let met: Vec<bool> =
-                    self.resources.all.iter().map(|resource| pattern.meets(resource.service())).collect();
+                let met: Vec<bool> = self
+                    .resources
+                    .all
+                    .iter()
+                    .map(|resource| pattern.meets(resource.service_name()))
+                    .collect();
                 self.retain_heads(rows, |head| met[self.heads[head].resource as usize] == wanted);
             }
             Condition::Operation(pattern) => {
@@ -173,7 +177,7 @@ impl Segment {
     fn retain_text(&self, needle: &Needle, wanted: bool, rows: &mut Vec<u16>) {
         let names: Vec<bool> = self.names.iter().map(|name| needle.is_in(name)).collect();
         let services: Vec<bool> =
-            self.resources.all.iter().map(|resource| needle.is_in(resource.service())).collect();
+            self.resources.all.iter().map(|resource| needle.is_in(resource.service_name())).collect();
         let in_heads: Vec<bool> = self
             .heads
             .iter()

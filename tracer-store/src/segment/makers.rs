@@ -88,8 +88,10 @@ fn hash_value(value: &Value, hasher: &mut impl Hasher) {
         Value::Str(text) => text.hash(hasher),
         Value::Bool(value) => value.hash(hasher),
         Value::Int(number) => number.hash(hasher),
-        // 0 and -0 are equal, and NaN is not: any hash will do for them.
-        Value::Double(number) => (*number as i64).hash(hasher),
+        // NaN is equal to nothing: were its hashes equal, it would be compared with all others of its kind.
+        Value::Double(number) if number.is_nan() => std::ptr::from_ref(number).hash(hasher),
+        // 0 and -0 are equal.
+        Value::Double(number) => (number + 0.0).to_bits().hash(hasher),
         Value::Bytes(bytes) => bytes.hash(hasher),
         Value::Array(values) => values.iter().for_each(|value| hash_value(value, hasher)),
         Value::Map(entries) => hash_attributes(entries, hasher),

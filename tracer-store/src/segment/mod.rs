@@ -417,7 +417,7 @@ impl Segment {
     }
 
     pub(crate) fn service_of(&self, head: &Head) -> &str {
-        self.resources.all[head.resource as usize].service()
+        self.resources.all[head.resource as usize].service_name()
     }
 
     pub(crate) fn duration_ns(&self, row: usize) -> u64 {

@@ -3,6 +3,7 @@
 #![forbid(unsafe_code)]
 
 mod against_model;
+mod beside;
 mod disk;
 mod eviction;
 mod hostile;

@@ -51,7 +51,7 @@ impl Model {
     }
 
     pub fn operations(&self, service: &str) -> Vec<(String, Kind)> {
-        let of_service = self.spans.iter().filter(|span| span.resource.service() == service);
+        let of_service = self.spans.iter().filter(|span| span.resource.service_name() == service);
         let mut all: Vec<(String, Kind)> =
             of_service.map(|span| (span.name.to_string(), span.kind)).collect();
         all.sort_unstable_by(|a, b| (&a.0, a.1 as u8).cmp(&(&b.0, b.1 as u8)));
@@ -68,7 +68,7 @@ impl Model {
                 Kind::Client | Kind::Producer => 1,
                 Kind::Internal | Kind::Unspecified => 2,
             };
-            parts.entry(span.resource.service().to_owned()).or_default()[role].push(span);
+            parts.entry(span.resource.service_name().to_owned()).or_default()[role].push(span);
         }
         let numbers = |parts: [Vec<&Span>; 3]| {
             let spans = parts.into_iter().find(|spans| !spans.is_empty()).unwrap_or_default();

@@ -50,10 +50,11 @@ const SEARCH_TIME: Duration = Duration::from_millis(200);
 /// New traces as they come: server-sent events.
 ///
 /// Event `trace` has a `TraceSummary`: a trace is new, or has grown, so one id may come several times. Event `lost`
-/// has a `LiveLost`: this reader was too slow, or there were more traces than a person can read. Comments keep the connection alive. The stream ends when the viewer stops.
+/// has a `LiveLost`: this reader was too slow, or there were more traces than a person can read. Comments keep the
+/// connection alive. The stream ends when the viewer stops.
 #[utoipa::path(get, path = "/api/tracer/live", tag = "traces", params(LiveParameters), responses(
     (status = 200, description = "Events `trace` (`TraceSummary`) and `lost` (`LiveLost`)",
-        content((TraceSummary = "text/event-stream"), (LiveLost = "application/x-lost"))),
+        content_type = "text/event-stream", body = TraceSummary),
     (status = 400, description = "The query is wrong", body = ApiError),
     (status = 503, description = "Too many pages follow already", body = ApiError),
 ))]

@@ -3,14 +3,17 @@
 use std::time::Duration;
 
 use http::StatusCode;
+use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
+use prost::Message;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
     time::timeout,
 };
 
-use crate::harness::{PATIENCE, PROTOBUF, Server, get, one_span, post, sample};
-use prost::Message;
+use crate::harness::{
+    PATIENCE, PROTOBUF, Server, TRACE, get, of_service, one_span, post, sample, span, text_attribute,
+};
 
 const SOON: Duration = Duration::from_millis(200);
 
@@ -103,6 +106,34 @@ async fn connections_are_bounded_and_counted() {
     let refused =
         metrics.lines().find_map(|line| line.strip_prefix("tracer_viewer_refused_connections_total "));
     assert!(refused.is_some_and(|count| count != "0"), "{metrics}");
+}
+
+#[tokio::test]
+async fn a_client_that_reads_nothing_gives_its_room_back() {
+    let server = Server::with(|settings| {
+        settings.limits.write_time = SOON;
+        settings.limits.answer_bytes = 16 << 20;
+    });
+    for id in 1..=4 {
+        let mut large = span(16, id, None, "large", 2);
+        large.attributes = vec![text_attribute("body", &"x".repeat(3 << 20))];
+        server.take(&ExportTraceServiceRequest { resource_spans: vec![of_service("a", vec![large])] }).await;
+    }
+    let path = format!("/api/tracer/traces/{TRACE}/export?format=otlp-json");
+    let mut slow = TcpStream::connect(server.page).await.unwrap();
+    slow.write_all(format!("GET {path} HTTP/1.1\r\nhost: localhost\r\n\r\n").as_bytes()).await.unwrap();
+    slow.read_exact(&mut [0]).await.unwrap();
+    let answered = async {
+        loop {
+            match server.get(&path).await {
+                answer if answer.status == StatusCode::OK => return answer,
+                answer => assert_eq!(answer.status, StatusCode::SERVICE_UNAVAILABLE),
+            }
+        }
+    };
+    let answer = timeout(PATIENCE, answered).await.expect("there is room again");
+    assert!(answer.body.len() > 12 << 20);
+    assert!(ends(&mut slow).await.len() < answer.body.len(), "the slow client got all");
 }
 
 #[tokio::test]

@@ -12,11 +12,41 @@ export function random(seed) {
 }
 
 const WORDS = [
-  "gateway", "checkout", "cart", "catalog", "search", "pricing", "stock", "orders", "payment", "shipping", "accounts",
-  "sessions", "reviews", "images", "mail", "recommend", "coupons", "tax", "ledger", "fraud", "geo", "audit", "feeds",
-  "profiles", "notify",
+  "gateway",
+  "checkout",
+  "cart",
+  "catalog",
+  "search",
+  "pricing",
+  "stock",
+  "orders",
+  "payment",
+  "shipping",
+  "accounts",
+  "sessions",
+  "reviews",
+  "images",
+  "mail",
+  "recommend",
+  "coupons",
+  "tax",
+  "ledger",
+  "fraud",
+  "geo",
+  "audit",
+  "feeds",
+  "profiles",
+  "notify",
 ];
-const PATHS = ["/api/orders/{id}", "/api/cart", "/items/{id}", "/v2/quote", "/search", "/users/{id}/addresses", "/health"];
+const PATHS = [
+  "/api/orders/{id}",
+  "/api/cart",
+  "/items/{id}",
+  "/v2/quote",
+  "/search",
+  "/users/{id}/addresses",
+  "/health",
+];
 const METHODS = ["GET", "GET", "GET", "POST", "PUT"];
 export const HOSTILE = [
   "<img src=x onerror=\"document.title='owned'\">",
@@ -32,13 +62,27 @@ export function serviceName(place) {
 }
 
 const hex = (next, digits) => Array.from({ length: digits }, () => Math.floor(next() * 16).toString(16)).join("");
-const attribute = (key, value, kind = typeof value === "number" ? "int" : "string") => ({ key, value: String(value), kind });
+const attribute = (key, value, kind = typeof value === "number" ? "int" : "string") => ({
+  key,
+  value: String(value),
+  kind,
+});
 
 /**
  * A trace of `wanted` spans over `services` services.
  * `errors`: part of the calls that fail; `hostile`: text that a page must not believe.
  */
-export function makeTrace({ seed = 1, wanted = 30, services = 6, errors = 0.03, hostile = false, startUs = Date.now() * 1000 - 60e6, isMissing = false, hasSkew = false, slow = 1 }) {
+export function makeTrace({
+  seed = 1,
+  wanted = 30,
+  services = 6,
+  errors = 0.03,
+  hostile = false,
+  startUs = Date.now() * 1000 - 60e6,
+  isMissing = false,
+  hasSkew = false,
+  slow = 1,
+}) {
   const next = random(seed);
   const spans = [];
   const used = new Map();
@@ -50,12 +94,34 @@ export function makeTrace({ seed = 1, wanted = 30, services = 6, errors = 0.03, 
 
   function push(parent, service, name, kind, start) {
     const span = {
-      span_id: hex(next, 16), parent_span_id: parent === null ? null : spans[parent].span_id, parent,
-      depth: parent === null ? 0 : spans[parent].depth + 1, service: place(service), name, target: name, kind,
-      start_ns: Math.round(start), duration_ns: 0, end_known: true, self_ns: 0, is_error: false, status_message: "",
-      http_status: null, evidence: parent === null ? null : evidence(), likely: null, peer: null, network: null,
-      critical: [], gaps: [], percentile: Math.round(next() * 1000) / 1000, compared_spans: 200 + Math.floor(next() * 4000),
-      attributes: [], events: [], links: [], clock_skew_ns: null,
+      span_id: hex(next, 16),
+      parent_span_id: parent === null ? null : spans[parent].span_id,
+      parent,
+      depth: parent === null ? 0 : spans[parent].depth + 1,
+      service: place(service),
+      scope: "tracer 0.9.0",
+      name,
+      target: name,
+      kind,
+      start_ns: Math.round(start),
+      duration_ns: 0,
+      end_known: true,
+      self_ns: 0,
+      is_error: false,
+      status_message: "",
+      http_status: null,
+      evidence: parent === null ? null : evidence(),
+      likely: null,
+      peer: null,
+      network: null,
+      critical: [],
+      gaps: [],
+      percentile: Math.round(next() * 1000) / 1000,
+      compared_spans: 200 + Math.floor(next() * 4000),
+      attributes: [],
+      events: [],
+      links: [],
+      clock_skew_ns: null,
     };
     spans.push(span);
     return spans.length - 1;
@@ -65,10 +131,19 @@ export function makeTrace({ seed = 1, wanted = 30, services = 6, errors = 0.03, 
   function serve(parent, serviceAt, start, budget, level) {
     const service = serviceName(serviceAt);
     const method = METHODS[Math.floor(next() * METHODS.length)];
-    const path = hostile && next() < 0.3 ? `/${HOSTILE[Math.floor(next() * HOSTILE.length)]}` : PATHS[Math.floor(next() * PATHS.length)];
+    const path =
+      hostile && next() < 0.3
+        ? `/${HOSTILE[Math.floor(next() * HOSTILE.length)]}`
+        : PATHS[Math.floor(next() * PATHS.length)];
     const at = push(parent, service, `${method} ${path}`, "server", start);
     const span = spans[at];
-    span.attributes.push(attribute("http.request.method", method), attribute("url.path", path.replace("{id}", "4711")), attribute("server.port", 8080), attribute("network.protocol.version", "1.1"), attribute("user_agent.original", "okhttp/4.12.0"));
+    span.attributes.push(
+      attribute("http.request.method", method),
+      attribute("url.path", path.replace("{id}", "4711")),
+      attribute("server.port", 8080),
+      attribute("network.protocol.version", "1.1"),
+      attribute("user_agent.original", "okhttp/4.12.0"),
+    );
     let now = start + (0.1 + next() * 0.8) * 1e6 * slow;
     let left = budget - 1;
     const wide = level === 0 ? Math.max(3, Math.ceil(Math.sqrt(budget) / 2)) : 2 + Math.floor(next() * 4);
@@ -78,10 +153,21 @@ export function makeTrace({ seed = 1, wanted = 30, services = 6, errors = 0.03, 
       if (given === 1 || level > 14) {
         // A statement of a database: no server's span, for nobody sees into it.
         const query = push(at, service, "SELECT shop.items", "client", now);
-        const statement = hostile && next() < 0.4 ? `SELECT '${HOSTILE[1]}'` : "SELECT id, name, price FROM items WHERE id = ?";
-        spans[query].attributes.push(attribute("db.system.name", "postgresql"), attribute("db.query.text", statement), attribute("server.address", "10.0.3.7"), attribute("server.port", 5432));
+        const statement =
+          hostile && next() < 0.4 ? `SELECT '${HOSTILE[1]}'` : "SELECT id, name, price FROM items WHERE id = ?";
+        spans[query].attributes.push(
+          attribute("db.system.name", "postgresql"),
+          attribute("db.query.text", statement),
+          attribute("server.address", "10.0.3.7"),
+          attribute("server.port", 5432),
+        );
         spans[query].duration_ns = Math.round((0.2 + next() * 3) * 1e6 * slow);
-        if (next() < 0.2) spans[query].gaps.push({ start_ns: Math.round(now), end_ns: Math.round(now + spans[query].duration_ns * 0.4), name: "connection set-up" });
+        if (next() < 0.2)
+          spans[query].gaps.push({
+            start_ns: Math.round(now),
+            end_ns: Math.round(now + spans[query].duration_ns * 0.4),
+            name: "connection set-up",
+          });
         now += spans[query].duration_ns + next() * 2e5;
         left -= 1;
         continue;
@@ -91,7 +177,9 @@ export function makeTrace({ seed = 1, wanted = 30, services = 6, errors = 0.03, 
       left -= given;
       now = isAtOnce ? now + 2e5 : end + next() * 4e5 * slow;
     }
-    const latest = Math.max(now, ...childrenOf(at).map((i) => spans[i].start_ns + spans[i].duration_ns)) + (0.1 + next() * 0.5) * 1e6 * slow;
+    const latest =
+      Math.max(now, ...childrenOf(at).map((i) => spans[i].start_ns + spans[i].duration_ns)) +
+      (0.1 + next() * 0.5) * 1e6 * slow;
     span.duration_ns = Math.round(latest - start);
     const fails = next() < errors;
     span.http_status = fails ? 500 : 200;
@@ -100,9 +188,24 @@ export function makeTrace({ seed = 1, wanted = 30, services = 6, errors = 0.03, 
       span.is_error = true;
       span.status_message = hostile ? HOSTILE[0] : "upstream connect error or disconnect/reset before headers";
       span.attributes.push(attribute("error.type", "500"));
-      span.events.push({ time_ns: Math.round(latest - 1e5), name: "exception", attributes: [attribute("exception.type", "java.net.SocketTimeoutException"), attribute("exception.stacktrace", "java.net.SocketTimeoutException: Read timed out\n\tat shop.Client.read(Client.java:88)\n\tat shop.Cart.load(Cart.java:41)")] });
+      span.events.push({
+        time_ns: Math.round(latest - 1e5),
+        name: "exception",
+        attributes: [
+          attribute("exception.type", "java.net.SocketTimeoutException"),
+          attribute(
+            "exception.stacktrace",
+            "java.net.SocketTimeoutException: Read timed out\n\tat shop.Client.read(Client.java:88)\n\tat shop.Cart.load(Cart.java:41)",
+          ),
+        ],
+      });
     }
-    if (level === 0) span.gaps.push({ start_ns: Math.round(latest - 3e5), end_ns: Math.round(latest), name: "waiting for the client" });
+    if (level === 0)
+      span.gaps.push({
+        start_ns: Math.round(latest - 3e5),
+        end_ns: Math.round(latest),
+        name: "waiting for the client",
+      });
     return latest;
   }
 
@@ -117,11 +220,16 @@ export function makeTrace({ seed = 1, wanted = 30, services = 6, errors = 0.03, 
     const caller = [...used.keys()][from.service];
     const client = push(parent, caller, "GET", "client", now);
     spans[client].target = `GET ${serviceName(serviceAt)}:8080`;
-    spans[client].attributes.push(attribute("http.request.method", "GET"), attribute("server.address", serviceName(serviceAt)), attribute("url.full", `http://${serviceName(serviceAt)}:8080/x?id=${Math.floor(next() * 1000)}`));
+    spans[client].attributes.push(
+      attribute("http.request.method", "GET"),
+      attribute("server.address", serviceName(serviceAt)),
+      attribute("url.full", `http://${serviceName(serviceAt)}:8080/x?id=${Math.floor(next() * 1000)}`),
+    );
     if (next() < 0.08) spans[client].likely = 0.5 + Math.round(next() * 45) / 100;
     const there = (0.05 + next() * 0.6) * 1e6;
     const back = (0.05 + next() * 0.3) * 1e6;
-    const end = budget > 1 ? serve(client, serviceAt, now + there, budget - 1, level + 1) : now + 1e6 * (1 + next() * 3);
+    const end =
+      budget > 1 ? serve(client, serviceAt, now + there, budget - 1, level + 1) : now + 1e6 * (1 + next() * 3);
     const span = spans[client];
     span.duration_ns = Math.round(end + back - now);
     if (budget > 1) {
@@ -132,7 +240,10 @@ export function makeTrace({ seed = 1, wanted = 30, services = 6, errors = 0.03, 
       span.http_status = spans[server].http_status;
       span.is_error = spans[server].is_error;
       spans[server].evidence = "header";
-      span.gaps.push({ start_ns: span.start_ns, end_ns: Math.round(now + there), name: "network" }, { start_ns: Math.round(end), end_ns: span.start_ns + span.duration_ns, name: "network" });
+      span.gaps.push(
+        { start_ns: span.start_ns, end_ns: Math.round(now + there), name: "network" },
+        { start_ns: Math.round(end), end_ns: span.start_ns + span.duration_ns, name: "network" },
+      );
     }
     return end + back;
   }
@@ -143,7 +254,13 @@ export function makeTrace({ seed = 1, wanted = 30, services = 6, errors = 0.03, 
   spans.forEach((span, i) => {
     if (span.parent !== null) byParent.set(span.parent, [...(byParent.get(span.parent) ?? []), i]);
   });
-  spans.forEach((span, i) => (span.self_ns = ownTime(span, (byParent.get(i) ?? []).map((child) => spans[child]))));
+  spans.forEach(
+    (span, i) =>
+      (span.self_ns = ownTime(
+        span,
+        (byParent.get(i) ?? []).map((child) => spans[child]),
+      )),
+  );
   critical(spans, byParent, 0, duration);
 
   const notes = [];
@@ -151,37 +268,77 @@ export function makeTrace({ seed = 1, wanted = 30, services = 6, errors = 0.03, 
     const lost = spans.findIndex((span, i) => i > 2 && span.kind === "server");
     if (lost > 0) {
       uproot(spans, lost);
-      notes.push("1 span names a parent that is not in this trace: it is drawn as a root. Its service may not be traced, or its spans may still be on their way.");
+      notes.push(
+        "1 span names a parent that is not in this trace: it is drawn as a root. Its service may not be traced, or its spans may still be on their way.",
+      );
     }
   }
   if (hasSkew && spans.length > 4) {
     const skewed = spans.find((span, i) => i > 3 && span.kind === "server");
     if (skewed) {
       skewed.clock_skew_ns = 4_200_000;
-      notes.push("The clock of one service differs from its caller's by about 4.2 ms. Its spans are drawn as they were told.");
+      notes.push(
+        "The clock of one service differs from its caller's by about 4.2 ms. Its spans are drawn as they were told.",
+      );
     }
   }
   if (hostile) {
-    spans[0].attributes.push(attribute("http.request.header.x-evil", HOSTILE.join(" ")), attribute("big", "0123456789abcdef".repeat(65536)), attribute(HOSTILE[0], "key"));
+    spans[0].attributes.push(
+      attribute("http.request.header.x-evil", HOSTILE.join(" ")),
+      attribute("big", "0123456789abcdef".repeat(65536)),
+      attribute(HOSTILE[0], "key"),
+    );
     spans[0].events.push({ time_ns: 1000, name: HOSTILE[0], attributes: [] });
   }
-  spans[0].links.push({ trace_id: hex(next, 32), span_id: hex(next, 16), is_stored: false, attributes: [attribute("tracer.link.probability", "0.83", "double"), attribute("tracer.link.evidence", "sole-request")] });
+  spans[0].links.push({
+    trace_id: hex(next, 32),
+    span_id: hex(next, 16),
+    is_stored: false,
+    attributes: [
+      attribute("tracer.link.probability", "0.83", "double"),
+      attribute("tracer.link.evidence", "sole-request"),
+    ],
+  });
 
   const names = [...used.keys()];
   const shares = names.map((service, at) => {
     const own = spans.filter((span) => span.service === at);
-    return { service: hostile && at === 1 ? HOSTILE[0] : service, spans: own.length, self_ns: own.reduce((sum, span) => sum + span.self_ns, 0), errors: own.filter((span) => span.is_error).length };
+    return {
+      service: hostile && at === 1 ? HOSTILE[0] : service,
+      spans: own.length,
+      self_ns: own.reduce((sum, span) => sum + span.self_ns, 0),
+      errors: own.filter((span) => span.is_error).length,
+    };
   });
   const summary = {
-    trace_id: hex(next, 32), root_service: names[0], root_name: spans[0].name, root_target: spans[0].target, has_root: true,
-    start_unix_us: Math.round(startUs), duration_ns: duration, spans: spans.length, errors: spans.filter((span) => span.is_error).length,
-    http_status: spans[0].http_status, services: [...shares].sort((a, b) => b.self_ns - a.self_ns), matched_span_id: null,
+    trace_id: hex(next, 32),
+    root_service: names[0],
+    root_name: spans[0].name,
+    root_target: spans[0].target,
+    has_root: true,
+    start_unix_us: Math.round(startUs),
+    duration_ns: duration,
+    spans: spans.length,
+    errors: spans.filter((span) => span.is_error).length,
+    http_status: spans[0].http_status,
+    services: [...shares].sort((a, b) => b.self_ns - a.self_ns),
+    matched_span_id: null,
   };
   return {
-    summary, omitted_spans: 0, notes, spans,
+    summary,
+    omitted_spans: 0,
+    notes,
+    spans,
     services: names.map((name, at) => ({
-      name: hostile && at === 1 ? HOSTILE[0] : name, scope: "tracer 0.9.0",
-      attributes: [attribute("service.name", name), attribute("service.instance.id", hex(next, 8)), attribute("host.name", "node-7"), attribute("process.pid", 4000 + at), attribute("telemetry.sdk.name", "tracer")],
+      name: hostile && at === 1 ? HOSTILE[0] : name,
+      scope: "tracer 0.9.0",
+      attributes: [
+        attribute("service.name", name),
+        attribute("service.instance.id", hex(next, 8)),
+        attribute("host.name", "node-7"),
+        attribute("process.pid", 4000 + at),
+        attribute("telemetry.sdk.name", "tracer"),
+      ],
     })),
   };
 }

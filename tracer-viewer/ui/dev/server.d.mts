@@ -2,10 +2,14 @@ import type { TraceAnswer, TraceSummary } from "../src/api/types";
 
 export interface Mock {
   address: string;
-  world: { traces: Map<string, TraceAnswer>; fixed: Record<"three" | "middle" | "large" | "hostile" | "before" | "after", string> };
+  world: {
+    traces: Map<string, TraceAnswer>;
+    fixed: Record<"three" | "middle" | "large" | "hostile" | "before" | "after", string>;
+  };
   reports: string[];
   readers: Set<unknown>;
   send: () => TraceSummary;
+  grow: (id: string) => void;
   stop: () => Promise<void>;
 }
 export function start(options?: { port?: number; services?: number; traces?: number; prefix?: string }): Promise<Mock>;

@@ -3,10 +3,17 @@
 import { chromium } from "playwright-core";
 
 const [directory, address, sizes, scheme, ...pages] = process.argv.slice(2);
-const browser = await chromium.launch({ executablePath: process.env.CHROMIUM ?? "/usr/bin/chromium", args: ["--no-sandbox"] });
+const browser = await chromium.launch({
+  executablePath: process.env.CHROMIUM ?? "/usr/bin/chromium",
+  args: ["--no-sandbox"],
+});
 for (const size of sizes.split(",")) {
   const [width, height] = size.split("x").map(Number);
-  const context = await browser.newContext({ viewport: { width, height }, colorScheme: scheme, reducedMotion: "reduce" });
+  const context = await browser.newContext({
+    viewport: { width, height },
+    colorScheme: scheme,
+    reducedMotion: "reduce",
+  });
   const page = await context.newPage();
   page.on("console", (message) => console.log(message.type(), message.text()));
   page.on("pageerror", (error) => console.log("error", error.message, error.stack));

@@ -55,6 +55,8 @@ pub struct StatusReport {
     pub kernel: String,
     /// Whether sends are seen before their bytes leave.
     pub sees_sends_before: bool,
+    /// Whether requests of traced processes get trace headers.
+    pub adds_headers: bool,
     /// Records that were read from the kernel.
     pub events: u64,
     /// Selected processes that live.

@@ -124,3 +124,11 @@ fn a_summary_has_so_many_services() {
     assert_eq!((&*summary.services[0].service, summary.services[0].self_ns), ("100", 100));
     assert_eq!(summary.spans, 100);
 }
+
+#[test]
+fn services_with_equal_times_are_in_the_order_of_their_names() {
+    let spans =
+        ["stock", "prices"].map(|service| Span { resource: resource(service), ..span(1, 1000, 1010) });
+    let names: Vec<_> = summarize(&spans).services.into_iter().map(|share| share.service).collect();
+    assert_eq!(names, ["prices", "stock"]);
+}

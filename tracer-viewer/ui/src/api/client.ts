@@ -2,8 +2,10 @@ import type {
   AgentAnswer,
   ApiError,
   CompleteAnswer,
+  ExportFormat,
   Heatmap,
   MapAnswer,
+  Order,
   SearchAnswer,
   ServiceAnswer,
   ServicesAnswer,
@@ -11,9 +13,7 @@ import type {
   TraceAnswer,
   TraceSummary,
 } from "./types";
-
-/** Relative to the page, which has a hash route: it works below any path prefix. */
-const BASE = "./api/tracer/";
+import type { paths } from "./schema";
 
 /** An answer of the API that is not the one that was asked for. */
 export class RequestFailed extends Error {
@@ -29,27 +29,41 @@ export class RequestFailed extends Error {
   }
 }
 
-type Parameter = string | number | boolean | null | undefined;
+/** Routes of the API that answer JSON. Names of parameters that the viewer does not know do not compile. */
+type Route = Exclude<keyof paths & `/api/tracer/${string}`, "/api/tracer/live">;
+type Query<R extends keyof paths> = paths[R]["get"]["parameters"]["query"];
+type Open<T> = { [K in keyof T]: T[K] | null };
+type Answer<R extends Route> = paths[R]["get"]["responses"][200]["content"]["application/json"];
 
-function address(path: string, parameters: Record<string, Parameter>): string {
+/** Relative to the page, which has a hash route: it works below any path prefix. */
+function address(path: string, parameters: object): string {
   const query = new URLSearchParams();
-  for (const [name, value] of Object.entries(parameters)) {
+  for (const [name, value] of Object.entries(parameters) as [string, unknown][]) {
     if (value !== null && value !== undefined && value !== "") query.set(name, String(value));
   }
   const text = query.toString();
-  return BASE + path + (text === "" ? "" : `?${text}`);
+  return `.${path}${text === "" ? "" : `?${text}`}`;
 }
 
-async function get<T>(path: string, parameters: Record<string, Parameter>, signal?: AbortSignal): Promise<T> {
+async function get<R extends Route>(
+  route: R,
+  parameters: Open<Query<R>>,
+  signal?: AbortSignal,
+  of = "",
+): Promise<Answer<R>> {
+  const path = route.replace(/\{\w+\}/, () => encodeURIComponent(of));
   let response: Response;
   try {
-    response = await fetch(address(path, parameters), { signal: signal ?? null, headers: { accept: "application/json" } });
+    response = await fetch(address(path, parameters ?? {}), {
+      signal: signal ?? null,
+      headers: { accept: "application/json" },
+    });
   } catch (error) {
     if (signal?.aborted) throw error;
     throw new RequestFailed("The viewer does not answer. Is it still running?", 0, null);
   }
   if (!response.ok) throw await failure(response);
-  return (await response.json()) as T;
+  return (await response.json()) as Answer<R>;
 }
 
 async function failure(response: Response): Promise<RequestFailed> {
@@ -61,9 +75,6 @@ async function failure(response: Response): Promise<RequestFailed> {
   }
 }
 
-/** Which traces come first. */
-export type Order = "newest" | "slowest" | "errors" | "spans";
-
 /** A stretch of absolute time; a bound that is null is open. */
 export interface Bounds {
   start_us: number | null;
@@ -74,49 +85,46 @@ export function search(
   parameters: Bounds & { q: string; limit: number; order: Order },
   signal?: AbortSignal,
 ): Promise<SearchAnswer> {
-  return get("search", { ...parameters }, signal);
+  return get("/api/tracer/search", parameters, signal);
 }
 
 export function trace(id: string, signal?: AbortSignal): Promise<TraceAnswer> {
-  return get(`traces/${encodeURIComponent(id)}`, {}, signal);
+  return get("/api/tracer/traces/{trace_id}", {} as never, signal, id);
 }
 
-/** Formats in which a trace can be saved. */
-export type ExportFormat = "otlp-json" | "jaeger-json" | "html";
-
 export function exportAddress(id: string, format: ExportFormat): string {
-  return address(`traces/${encodeURIComponent(id)}/export`, { format });
+  return address(`/api/tracer/traces/${encodeURIComponent(id)}/export`, { format });
 }
 
 export function heatmap(
   parameters: Bounds & { q: string; columns: number; rows: number },
   signal?: AbortSignal,
 ): Promise<Heatmap> {
-  return get("heatmap", { ...parameters }, signal);
+  return get("/api/tracer/heatmap", parameters, signal);
 }
 
 export function services(bounds: Bounds, signal?: AbortSignal): Promise<ServicesAnswer> {
-  return get("services", { ...bounds }, signal);
+  return get("/api/tracer/services", bounds, signal);
 }
 
-export function service(name: string, bounds: Bounds & { columns: number }, signal?: AbortSignal): Promise<ServiceAnswer> {
-  return get(`services/${encodeURIComponent(name)}`, { ...bounds }, signal);
+export function service(name: string, bounds: Bounds, signal?: AbortSignal): Promise<ServiceAnswer> {
+  return get("/api/tracer/services/{service}", bounds, signal, name);
 }
 
 export function map(bounds: Bounds & { compare: boolean }, signal?: AbortSignal): Promise<MapAnswer> {
-  return get("map", { ...bounds }, signal);
+  return get("/api/tracer/map", bounds, signal);
 }
 
 export function complete(q: string, at: number, signal?: AbortSignal): Promise<CompleteAnswer> {
-  return get("complete", { q, at }, signal);
+  return get("/api/tracer/complete", { q, at }, signal);
 }
 
 export function status(signal?: AbortSignal): Promise<StatusAnswer> {
-  return get("status", {}, signal);
+  return get("/api/tracer/status", {} as never, signal);
 }
 
 export function agent(signal?: AbortSignal): Promise<AgentAnswer> {
-  return get("agent", {}, signal);
+  return get("/api/tracer/agent", {} as never, signal);
 }
 
 /** What a live view is told. */
@@ -124,17 +132,46 @@ export interface LiveHandlers {
   /** A trace is new, or has grown. */
   trace: (summary: TraceSummary) => void;
   /** The stream is open, or was lost and is tried again. */
-  connected: (isOpen: boolean) => void;
+  connected?: (isOpen: boolean) => void;
+  /** The stream is open again after it was not: traces may have come meanwhile. */
+  missed: () => void;
   /** This page was too slow: traces were left out. */
-  lost: () => void;
+  lost?: () => void;
 }
 
-/** Follows new traces that meet `q`. The answer ends it. */
+/**
+ * Follows new traces that meet `q`. The answer ends it.
+ *
+ * A page that nobody sees does not follow: browsers open few connections to one server, and pages in the background would
+ * take them all.
+ */
 export function follow(q: string, handlers: LiveHandlers): () => void {
-  const source = new EventSource(address("live", { q }));
-  source.addEventListener("open", () => handlers.connected(true));
-  source.addEventListener("error", () => handlers.connected(false));
-  source.addEventListener("lost", () => handlers.lost());
-  source.addEventListener("trace", (event) => handlers.trace(JSON.parse(event.data) as TraceSummary));
-  return () => source.close();
+  let source: EventSource | null = null;
+  let wasOpen = false;
+  const open = () => {
+    source = new EventSource(address("/api/tracer/live", { q } satisfies Query<"/api/tracer/live">));
+    source.addEventListener("open", () => {
+      if (wasOpen) handlers.missed();
+      wasOpen = true;
+      handlers.connected?.(true);
+    });
+    source.addEventListener("error", () => handlers.connected?.(false));
+    source.addEventListener("lost", () => handlers.lost?.());
+    source.addEventListener("trace", (event) => handlers.trace(JSON.parse(event.data) as TraceSummary));
+  };
+  const close = () => {
+    source?.close();
+    source = null;
+    handlers.connected?.(false);
+  };
+  const onVisible = () => {
+    if (document.visibilityState === "hidden") close();
+    else if (source === null) open();
+  };
+  document.addEventListener("visibilitychange", onVisible);
+  onVisible();
+  return () => {
+    document.removeEventListener("visibilitychange", onVisible);
+    source?.close();
+  };
 }

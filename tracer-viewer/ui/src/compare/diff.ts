@@ -45,8 +45,21 @@ export function diff(a: TraceAnswer, b: TraceAnswer): DiffRow[] {
       if (rows.length >= MAX_ROWS) return;
       const sideA = sideOf(a.spans, group.a);
       const sideB = sideOf(b.spans, group.b);
-      rows.push({ service: group.service, name: group.name, kind: group.kind, depth, a: sideA, b: sideB, delta_ns: (sideB?.duration_ns ?? 0) - (sideA?.duration_ns ?? 0) });
-      if (depth < MAX_DEPTH) visit(group.a.flatMap((at) => childrenA[at] ?? []), group.b.flatMap((at) => childrenB[at] ?? []), depth + 1);
+      rows.push({
+        service: group.service,
+        name: group.name,
+        kind: group.kind,
+        depth,
+        a: sideA,
+        b: sideB,
+        delta_ns: (sideB?.duration_ns ?? 0) - (sideA?.duration_ns ?? 0),
+      });
+      if (depth < MAX_DEPTH)
+        visit(
+          group.a.flatMap((at) => childrenA[at] ?? []),
+          group.b.flatMap((at) => childrenB[at] ?? []),
+          depth + 1,
+        );
     }
   };
   visit(rootsOf(a.spans), rootsOf(b.spans), 0);

@@ -34,13 +34,29 @@ test("keys go to the nearest node in their direction", () => {
   expect(["b", "d"]).toContain(neighbour(layout, "a", "right"));
   expect(neighbour(layout, "a", "left")).toBeNull();
   expect(pathOf([])).toBe("");
-  expect(middleOf([{ x: 0, y: 0 }, { x: 10, y: 0 }, { x: 10, y: 30 }])).toEqual({ x: 10, y: 10 });
+  expect(
+    middleOf([
+      { x: 0, y: 0 },
+      { x: 10, y: 0 },
+      { x: 10, y: 30 },
+    ]),
+  ).toEqual({ x: 10, y: 10 });
 });
 
 test("a hundred services are laid out in less than two seconds", () => {
   const nodes = Array.from({ length: 100 }, (_, at) => node(`s${at}`));
-  const edges = nodes.flatMap((_, at) => (at === 0 ? [] : [edge(`s${Math.floor((at - 1) / 3)}`, `s${at}`), edge(`s${(at * 7) % 100}`, `s${at}`)]));
+  const edges = nodes.flatMap((_, at) =>
+    at === 0 ? [] : [edge(`s${Math.floor((at - 1) / 3)}`, `s${at}`), edge(`s${(at * 7) % 100}`, `s${at}`)],
+  );
   const start = performance.now();
   expect(layOut(nodes, edges).nodes.size).toBe(100);
   expect(performance.now() - start).toBeLessThan(2000);
+});
+
+test("where everything calls everything the picture stays small", () => {
+  const nodes = Array.from({ length: 30 }, (_, at) => node(`s${at}`));
+  const edges = nodes.flatMap((one) => nodes.map((other) => edge(one.id, other.id)));
+  const layout = layOut(nodes, edges);
+  expect(layout.edges.size).toBe(900);
+  expect(layout.height).toBeLessThan(30 * 100);
 });

@@ -5,6 +5,10 @@ import type { MapEdge, MapNode } from "../api/types";
 export const NODE_WIDTH = 196;
 export const NODE_HEIGHT = 46;
 
+/** More edges than so many for each node, and some, and not all of them take part in the layout. */
+const MAX_EDGES_PER_NODE = 1.5;
+const FEW_EDGES = 20;
+
 export interface Point {
   x: number;
   y: number;
@@ -35,8 +39,12 @@ export function layOut(nodes: readonly MapNode[], edges: readonly MapEdge[]): La
   const ids = nodes.map((node) => node.id).sort();
   for (const id of ids) graph.setNode(id, { width: NODE_WIDTH, height: NODE_HEIGHT });
   const known = new Set(ids);
-  const sorted = edges.filter((edge) => known.has(edge.from) && known.has(edge.to)).sort((one, other) => (edgeKey(one) < edgeKey(other) ? -1 : 1));
-  for (const edge of sorted) if (edge.from !== edge.to) graph.setEdge(edge.from, edge.to, {});
+  const sorted = edges
+    .filter((edge) => known.has(edge.from) && known.has(edge.to))
+    .sort((one, other) => (edgeKey(one) < edgeKey(other) ? -1 : 1));
+  const isDense = sorted.length > MAX_EDGES_PER_NODE * ids.length + FEW_EDGES;
+  for (const edge of isDense ? skeleton(ids, sorted) : sorted)
+    if (edge.from !== edge.to) graph.setEdge(edge.from, edge.to, {});
   layout(graph);
 
   const result: Layout = { nodes: new Map(), edges: new Map(), width: 0, height: 0 };
@@ -56,8 +64,44 @@ export function layOut(nodes: readonly MapNode[], edges: readonly MapEdge[]): La
   return result;
 }
 
+/**
+ * Edges by which each node is first reached, from those that nobody calls. Where everything calls everything, these alone
+ * make layers that can be read; the other edges are drawn straight across.
+ */
+function skeleton(ids: string[], edges: MapEdge[]): MapEdge[] {
+  const called = new Set(edges.filter((edge) => edge.from !== edge.to).map((edge) => edge.to));
+  const calls = new Map<string, MapEdge[]>();
+  for (const edge of edges) calls.set(edge.from, [...(calls.get(edge.from) ?? []), edge]);
+  const reached = new Set<string>();
+  const kept: MapEdge[] = [];
+  for (const root of [...ids.filter((id) => !called.has(id)), ...ids]) {
+    if (reached.has(root)) continue;
+    reached.add(root);
+    const queue = [root];
+    for (let id = queue.shift(); id !== undefined; id = queue.shift()) {
+      for (const edge of calls.get(id) ?? []) {
+        if (reached.has(edge.to)) continue;
+        reached.add(edge.to);
+        kept.push(edge);
+        queue.push(edge.to);
+      }
+    }
+  }
+  return kept;
+}
+
 /** Edges leave at the side that they go to, and arrive at the other: the eye follows them as they flow. */
 function atSides(bends: Point[], from: Point, to: Point): Point[] {
+  if (Math.abs(to.x - from.x) < 1) {
+    // One below the other: around the right side.
+    const x = from.x + NODE_WIDTH / 2;
+    return [
+      { x, y: from.y },
+      { x: x + 40, y: from.y },
+      { x: x + 40, y: to.y },
+      { x, y: to.y },
+    ];
+  }
   const side = to.x >= from.x ? NODE_WIDTH / 2 : -NODE_WIDTH / 2;
   const start = { x: from.x + side, y: from.y };
   const end = { x: to.x - side, y: to.y };
@@ -68,12 +112,19 @@ function atSides(bends: Point[], from: Point, to: Point): Point[] {
 /** A service that calls itself. */
 function loop(middle: Point): Point[] {
   const top = middle.y - NODE_HEIGHT / 2;
-  return [{ x: middle.x + 24, y: top }, { x: middle.x + 34, y: top - 22 }, { x: middle.x - 34, y: top - 22 }, { x: middle.x - 24, y: top }];
+  return [
+    { x: middle.x + 24, y: top },
+    { x: middle.x + 34, y: top - 22 },
+    { x: middle.x - 34, y: top - 22 },
+    { x: middle.x - 24, y: top },
+  ];
 }
 
 /** The point half way along a line. */
 export function middleOf(points: readonly Point[]): Point {
-  const lengths = points.slice(1).map((point, at) => Math.hypot(point.x - (points[at]?.x ?? 0), point.y - (points[at]?.y ?? 0)));
+  const lengths = points
+    .slice(1)
+    .map((point, at) => Math.hypot(point.x - (points[at]?.x ?? 0), point.y - (points[at]?.y ?? 0)));
   let left = lengths.reduce((sum, length) => sum + length, 0) / 2;
   for (let at = 0; at < lengths.length; at++) {
     const [from, to, length] = [points[at], points[at + 1], lengths[at] ?? 0];
@@ -95,7 +146,8 @@ export function pathOf(points: readonly Point[]): string {
   rest.forEach((point, at) => {
     const next = rest[at + 1];
     if (next === undefined) path += ` L${round(point.x)} ${round(point.y)}`;
-    else path += ` Q${round(point.x)} ${round(point.y)} ${round((point.x + next.x) / 2)} ${round((point.y + next.y) / 2)}`;
+    else
+      path += ` Q${round(point.x)} ${round(point.y)} ${round((point.x + next.x) / 2)} ${round((point.y + next.y) / 2)}`;
   });
   return path;
 }

@@ -3,7 +3,13 @@ import { briefCount, bytes, duration, durationTerm, percent, plural, rate } from
 
 test("a duration has the unit that suits it", () => {
   expect([0, 840, 12_340, 4_560_000, 1_200_000_000, 185e9, 7260e9].map(duration)).toEqual([
-    "0 ms", "840 ns", "12.3 µs", "4.56 ms", "1.20 s", "3 m 05 s", "2 h 01 m",
+    "0 ms",
+    "840 ns",
+    "12.3 µs",
+    "4.56 ms",
+    "1.20 s",
+    "3 m 05 s",
+    "2 h 01 m",
   ]);
 });
 

@@ -120,7 +120,8 @@ function drawSpan(
     context.fillStyle = palette.ground;
     for (let notch = 0; notch < height; notch += 4) context.fillRect(shownRight - 3, top + notch, 3, 2);
   }
-  for (const gap of span.gaps) drawGap(context, palette, color, gap.name, x(gap.start_ns), x(gap.end_ns), top, height, width);
+  for (const gap of span.gaps)
+    drawGap(context, palette, color, gap.name, x(gap.start_ns), x(gap.end_ns), top, height, width);
   if (span.is_error) {
     context.strokeStyle = palette.error;
     context.lineWidth = 2;
@@ -145,7 +146,16 @@ function drawSpan(
     context.lineTo(at - 3, top + 1);
     context.fill();
   }
-  if (scene.hasLabels) drawLabel(context, width, palette, `${span.end_known ? "" : "≥ "}${duration(span.duration_ns)}`, left, right, top + height / 2);
+  if (scene.hasLabels)
+    drawLabel(
+      context,
+      width,
+      palette,
+      `${span.end_known ? "" : "≥ "}${duration(span.duration_ns)}`,
+      left,
+      right,
+      top + height / 2,
+    );
 }
 
 /** Fills stretches, those that fall onto one pixel only once. */
@@ -224,7 +234,15 @@ function widthOf(context: CanvasRenderingContext2D, text: string): number {
 }
 const WIDTHS = new Map<string, number>();
 
-function drawLabel(context: CanvasRenderingContext2D, width: number, palette: Palette, text: string, left: number, right: number, middle: number): void {
+function drawLabel(
+  context: CanvasRenderingContext2D,
+  width: number,
+  palette: Palette,
+  text: string,
+  left: number,
+  right: number,
+  middle: number,
+): void {
   const textWidth = context.measureText(text).width;
   context.fillStyle = palette.muted;
   if (right + textWidth + 6 < width) context.fillText(text, right + 5, middle);
@@ -232,7 +250,13 @@ function drawLabel(context: CanvasRenderingContext2D, width: number, palette: Pa
 }
 
 /** A small arrow at the edge: the span lies outside of the window. */
-function drawElsewhere(context: CanvasRenderingContext2D, width: number, palette: Palette, isBefore: boolean, middle: number): void {
+function drawElsewhere(
+  context: CanvasRenderingContext2D,
+  width: number,
+  palette: Palette,
+  isBefore: boolean,
+  middle: number,
+): void {
   const tip = isBefore ? 2 : width - 2;
   const base = isBefore ? 7 : width - 7;
   context.fillStyle = palette.muted;
@@ -262,14 +286,27 @@ export function ownStretches(spans: readonly TraceSpan[], tree: Tree, at: number
 }
 
 /** The whole trace in little space: a line for each span, the rows squeezed into the height. */
-export function drawMinimap(context: CanvasRenderingContext2D, width: number, height: number, trace: TraceAnswer, palette: Palette): void {
+export function drawMinimap(
+  context: CanvasRenderingContext2D,
+  width: number,
+  height: number,
+  trace: TraceAnswer,
+  palette: Palette,
+): void {
   const scale = width / Math.max(1, trace.summary.duration_ns);
   const rows = trace.spans.length;
   const pitch = height / Math.max(rows, 12);
   const thick = Math.max(1, Math.min(4, pitch * 0.7));
   // Beyond some thousands the lines lie on one another: each pixel is painted once for each colour.
   trace.spans.forEach((span, row) => {
-    context.fillStyle = span.is_error ? palette.error : serviceColor(trace.services[span.service]?.name ?? "", palette.theme);
-    context.fillRect(span.start_ns * scale, row * pitch, Math.max(1, span.duration_ns * scale), span.is_error ? Math.max(2, thick) : thick);
+    context.fillStyle = span.is_error
+      ? palette.error
+      : serviceColor(trace.services[span.service]?.name ?? "", palette.theme);
+    context.fillRect(
+      span.start_ns * scale,
+      row * pitch,
+      Math.max(1, span.duration_ns * scale),
+      span.is_error ? Math.max(2, thick) : thick,
+    );
   });
 }

@@ -9,23 +9,82 @@ import { linkWords, slowLabel } from "./words";
 
 function span(over: Partial<TraceSpan>): TraceSpan {
   return {
-    span_id: "0", parent_span_id: null, parent: null, depth: 0, service: 0, name: "GET /", target: "GET /", kind: "server",
-    start_ns: 0, duration_ns: 10, end_known: true, self_ns: 10, is_error: false, status_message: "", http_status: null,
-    evidence: null, likely: null, peer: null, network: null, critical: [], gaps: [], percentile: null, compared_spans: 0,
-    attributes: [], events: [], links: [], clock_skew_ns: null, ...over,
+    span_id: "0",
+    parent_span_id: null,
+    parent: null,
+    depth: 0,
+    service: 0,
+    scope: "",
+    name: "GET /",
+    target: "GET /",
+    kind: "server",
+    start_ns: 0,
+    duration_ns: 10,
+    end_known: true,
+    self_ns: 10,
+    is_error: false,
+    status_message: "",
+    http_status: null,
+    evidence: null,
+    likely: null,
+    peer: null,
+    network: null,
+    critical: [],
+    gaps: [],
+    percentile: null,
+    compared_spans: 0,
+    attributes: [],
+    events: [],
+    links: [],
+    clock_skew_ns: null,
+    ...over,
   };
 }
 
 /** a ─ b ─ c(error), a ─ d, and a second root e. */
 const SPANS = [
   span({ span_id: "a", duration_ns: 100, self_ns: 20 }),
-  span({ span_id: "b", parent: 0, parent_span_id: "a", depth: 1, start_ns: 10, duration_ns: 40, self_ns: 10, name: "call", evidence: "unit" }),
-  span({ span_id: "c", parent: 1, parent_span_id: "b", depth: 2, start_ns: 20, duration_ns: 30, self_ns: 30, service: 1, is_error: true, critical: [{ start_ns: 20, end_ns: 25 }] }),
-  span({ span_id: "d", parent: 0, parent_span_id: "a", depth: 1, start_ns: 30, duration_ns: 30, self_ns: 30, likely: 0.8, evidence: "sole-request" }),
+  span({
+    span_id: "b",
+    parent: 0,
+    parent_span_id: "a",
+    depth: 1,
+    start_ns: 10,
+    duration_ns: 40,
+    self_ns: 10,
+    name: "call",
+    evidence: "unit",
+  }),
+  span({
+    span_id: "c",
+    parent: 1,
+    parent_span_id: "b",
+    depth: 2,
+    start_ns: 20,
+    duration_ns: 30,
+    self_ns: 30,
+    service: 1,
+    is_error: true,
+    critical: [{ start_ns: 20, end_ns: 25 }],
+  }),
+  span({
+    span_id: "d",
+    parent: 0,
+    parent_span_id: "a",
+    depth: 1,
+    start_ns: 30,
+    duration_ns: 30,
+    self_ns: 30,
+    likely: 0.8,
+    evidence: "sole-request",
+  }),
   span({ span_id: "e", start_ns: 200, parent_span_id: "gone" }),
 ];
 const TRACE = {
-  services: [{ name: "cart", attributes: [{ key: "host.name", value: "Node-7", kind: "string" }], scope: "" }, { name: "stock", attributes: [], scope: "" }],
+  services: [
+    { name: "cart", attributes: [{ key: "host.name", value: "Node-7", kind: "string" }], scope: "" },
+    { name: "stock", attributes: [], scope: "" },
+  ],
   spans: SPANS,
 } as unknown as TraceAnswer;
 
@@ -63,21 +122,29 @@ test("spans are found by words, attributes of resources and fields", () => {
   expect([...find(TRACE, "stock")]).toEqual([2]);
   expect([...find(TRACE, "host.name=node-7 call")]).toEqual([1]);
   expect([...find(TRACE, "error")]).toEqual([2]);
-  expect([...find(TRACE, "service:cart operation:\"get /\"")]).toEqual([0, 3, 4]);
+  expect([...find(TRACE, 'service:cart operation:"get /"')]).toEqual([0, 3, 4]);
   expect([...find(TRACE, "  ")]).toEqual([]);
 });
 
 test("totals add time by service and operation", () => {
   const rows = totals(TRACE, true);
   expect(rows.map((row) => [row.service, row.operation, row.spans, row.self_ns, row.critical_ns, row.errors])).toEqual([
-    ["cart", "GET /", 3, 60, 0, 0], ["stock", "GET /", 1, 30, 5, 1], ["cart", "call", 1, 10, 0, 0],
+    ["cart", "GET /", 3, 60, 0, 0],
+    ["stock", "GET /", 1, 30, 5, 1],
+    ["cart", "call", 1, 10, 0, 0],
   ]);
   expect(sorted(rows, "errors")[0]?.service).toBe("stock");
 });
 
 test("each link has a label, and a guess says that it is one", () => {
-  const kinds = SPANS.map((one) => linkWords(one, undefined)).map((words) => [words.kind, words.label]);
-  expect(kinds).toEqual([["root", "root"], ["sure", "unit"], ["sure", "by the program"], ["likely", "sole-request 80.0 %"], ["missing", "parent missing"]]);
+  const kinds = SPANS.map(linkWords).map((words) => [words.kind, words.label]);
+  expect(kinds).toEqual([
+    ["root", "root"],
+    ["sure", "unit"],
+    ["sure", "by the program"],
+    ["likely", "sole-request 80.0 %"],
+    ["missing", "parent missing"],
+  ]);
 });
 
 test("only spans that were compared with enough others are called slow", () => {
@@ -87,5 +154,11 @@ test("only spans that were compared with enough others are called slow", () => {
 
 test("marks of the ruler are round and in one unit", () => {
   expect(ticks(0, 10_000_000, 5).map((tick) => tick.label)).toEqual(["0 ms", "2 ms", "4 ms", "6 ms", "8 ms", "10 ms"]);
-  expect(ticks(1_000_000, 1_004_000, 4).map((tick) => tick.label)).toEqual(["1,000 µs", "1,001 µs", "1,002 µs", "1,003 µs", "1,004 µs"]);
+  expect(ticks(1_000_000, 1_004_000, 4).map((tick) => tick.label)).toEqual([
+    "1,000 µs",
+    "1,001 µs",
+    "1,002 µs",
+    "1,003 µs",
+    "1,004 µs",
+  ]);
 });

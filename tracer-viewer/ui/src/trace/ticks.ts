@@ -6,7 +6,12 @@ export interface Tick {
   label: string;
 }
 
-const UNITS: [string, number][] = [["s", 1e9], ["ms", 1e6], ["µs", 1e3], ["ns", 1]];
+const UNITS: [string, number][] = [
+  ["s", 1e9],
+  ["ms", 1e6],
+  ["µs", 1e3],
+  ["ns", 1],
+];
 
 /** Round moments of a window, in one unit that suits its width. */
 export function ticks(from_ns: number, to_ns: number, wanted: number): Tick[] {

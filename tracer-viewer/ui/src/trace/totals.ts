@@ -18,7 +18,8 @@ export interface Total {
 }
 
 /** What the table can be sorted by. */
-export type TotalKey = "service" | "operation" | "spans" | "errors" | "duration_ns" | "self_ns" | "critical_ns" | "longest_ns";
+export type TotalKey =
+  "service" | "operation" | "spans" | "errors" | "duration_ns" | "self_ns" | "critical_ns" | "longest_ns";
 
 /** Totals by service, or by service and operation; the most time of its own first. */
 export function totals(trace: TraceAnswer, byOperation: boolean): Total[] {
@@ -29,7 +30,17 @@ export function totals(trace: TraceAnswer, byOperation: boolean): Total[] {
     const key = `${service}\u0000${operation}`;
     let total = found.get(key);
     if (total === undefined) {
-      total = { service, operation, spans: 0, errors: 0, duration_ns: 0, self_ns: 0, critical_ns: 0, longest_ns: -1, longest: at };
+      total = {
+        service,
+        operation,
+        spans: 0,
+        errors: 0,
+        duration_ns: 0,
+        self_ns: 0,
+        critical_ns: 0,
+        longest_ns: -1,
+        longest: at,
+      };
       found.set(key, total);
     }
     total.spans++;
@@ -50,7 +61,8 @@ export function sorted(rows: Total[], key: TotalKey): Total[] {
   return [...rows].sort((one, other) => {
     const a = one[key];
     const b = other[key];
-    if (typeof a === "string" || typeof b === "string") return String(a) < String(b) ? -1 : String(a) > String(b) ? 1 : other.self_ns - one.self_ns;
+    if (typeof a === "string" || typeof b === "string")
+      return String(a) < String(b) ? -1 : String(a) > String(b) ? 1 : other.self_ns - one.self_ns;
     return b - a || other.self_ns - one.self_ns;
   });
 }

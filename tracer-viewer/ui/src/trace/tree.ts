@@ -40,7 +40,8 @@ export function treeOf(spans: readonly TraceSpan[]): Tree {
     tree.siblings[at] = parent >= 0 ? (tree.children[parent] ?? 0) : roots;
     if (parent < 0) continue;
     tree.end[parent] = Math.max(tree.end[parent] ?? 0, tree.end[at] ?? 0);
-    tree.errorsBelow[parent] = (tree.errorsBelow[parent] ?? 0) + (tree.errorsBelow[at] ?? 0) + (spans[at]?.is_error ? 1 : 0);
+    tree.errorsBelow[parent] =
+      (tree.errorsBelow[parent] ?? 0) + (tree.errorsBelow[at] ?? 0) + (spans[at]?.is_error ? 1 : 0);
   }
   return tree;
 }

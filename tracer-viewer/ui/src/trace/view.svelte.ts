@@ -25,6 +25,8 @@ export class TraceView {
   text = $state("");
   /** Whether the critical path is drawn. */
   hasPath = $state(true);
+  /** Width of the column of names, pixels; null if it follows the page. */
+  names: number | null = $state(null);
   /** Window of time; null if it is the whole trace. */
   window: { from_ns: number; to_ns: number } | null = $state.raw(null);
 
@@ -43,6 +45,7 @@ export class TraceView {
     this.trace = trace;
     this.readAddress();
     if (this.chosen === "") this.chosen = trace.summary.matched_span_id ?? "";
+    if (this.place >= 0 && this.row < 0) this.reveal(this.place);
   }
 
   get span(): TraceSpan | undefined {
@@ -138,6 +141,7 @@ export class TraceView {
     details: this.hasDetails,
     find: this.text,
     path: this.hasPath ? null : "off",
+    names: this.names,
     window: this.window === null ? null : `${Math.round(this.window.from_ns)}-${Math.round(this.window.to_ns)}`,
   });
 
@@ -145,10 +149,16 @@ export class TraceView {
     const tab = route.get("view");
     this.tab = tab === "flame" || tab === "table" ? tab : "waterfall";
     this.level = route.number("level");
-    this.toggled = new Set(route.get("toggled").split(".").filter((id) => id !== ""));
+    this.toggled = new Set(
+      route
+        .get("toggled")
+        .split(".")
+        .filter((id) => id !== ""),
+    );
     this.chosen = route.get("span");
     this.hasDetails = route.get("details") === "1";
     this.text = route.get("find");
+    this.names = route.number("names");
     this.hasPath = route.get("path") !== "off";
     const [from, to] = route.get("window").split("-").map(Number);
     this.window = null;

@@ -1,4 +1,4 @@
-import type { TraceService, TraceSpan } from "../api/types";
+import type { TraceSpan } from "../api/types";
 import { duration, percent } from "../text/numbers";
 
 /** How the parent of a span is known, in words. Every link has a label: a reader must see what is sure and what is not. */
@@ -27,22 +27,30 @@ const EVIDENCE: Record<string, string> = {
   message: "The message carried the parent's id.",
 };
 
-export function linkWords(span: TraceSpan, service: TraceService | undefined): LinkWords {
+export function linkWords(span: TraceSpan): LinkWords {
   const parentId = span.parent_span_id ?? null;
   if (parentId === null) return { label: "root", sentence: "A root: it has no parent.", kind: "root" };
   const evidence = span.evidence ?? null;
   const known = evidence === null ? undefined : EVIDENCE[evidence];
   const how =
     evidence === null
-      ? `The program itself named its parent${service?.scope ? ` (recorded by ${service.scope})` : ""}.`
+      ? `The program itself named its parent${span.scope ? ` (recorded by ${span.scope})` : ""}.`
       : (known ?? `Evidence: ${evidence}.`);
   if ((span.parent ?? null) === null) {
-    return { label: "parent missing", sentence: `Its parent ${parentId} is not in this trace. ${how}`, kind: "missing" };
+    return {
+      label: "parent missing",
+      sentence: `Its parent ${parentId} is not in this trace. ${how}`,
+      kind: "missing",
+    };
   }
   const likely = span.likely ?? null;
   if (likely !== null) {
     const label = evidence === null ? "likely" : evidence;
-    return { label: `${label} ${percent(likely)}`, sentence: `Likely, not certain: ${percent(likely)}. ${how}`, kind: "likely" };
+    return {
+      label: `${label} ${percent(likely)}`,
+      sentence: `Likely, not certain: ${percent(likely)}. ${how}`,
+      kind: "likely",
+    };
   }
   return { label: evidence ?? "by the program", sentence: how, kind: "sure" };
 }
@@ -67,10 +75,12 @@ export function criticalTime(span: TraceSpan): number {
 }
 
 /** A row as a sentence, for those who hear the page. */
-export function rowWords(span: TraceSpan, service: TraceService | undefined): string {
+export function rowWords(span: TraceSpan): string {
   const start = `starts at ${duration(span.start_ns)}, takes ${span.end_known ? "" : "at least "}${duration(span.duration_ns)}`;
   const critical = criticalTime(span);
   const path = critical > 0 ? `, ${duration(critical)} of it on the critical path` : "";
-  const network = span.network ? `, network ${duration(span.network.request_ns)} there and ${duration(span.network.response_ns)} back` : "";
-  return `${start}${path}${network}. ${linkWords(span, service).sentence}`;
+  const network = span.network
+    ? `, network ${duration(span.network.request_ns)} there and ${duration(span.network.response_ns)} back`
+    : "";
+  return `${start}${path}${network}. ${linkWords(span).sentence}`;
 }

@@ -50,19 +50,26 @@ const OWN = new Set(["service", "operation", "kind", "status", "trace"]);
 /** The query with one term more; unchanged if it has it. The opposite of the term goes. */
 export function withTerm(query: string, term: string): string {
   const opposite = term.startsWith("-") ? term.slice(1) : `-${term}`;
-  const kept = terms(query).map(({ text }) => text).filter((text) => text !== opposite);
+  const kept = terms(query)
+    .map(({ text }) => text)
+    .filter((text) => text !== opposite);
   if (!kept.includes(term)) kept.push(term);
   return kept.join(" ");
 }
 
 /** The query without the term at a place. */
 export function withoutTerm(query: string, at: number): string {
-  return terms(query).filter((_, place) => place !== at).map(({ text }) => text).join(" ");
+  return terms(query)
+    .filter((_, place) => place !== at)
+    .map(({ text }) => text)
+    .join(" ");
 }
 
 /** The query with bounds of duration; those that it had go. Null: no bound. */
 export function withDuration(query: string, least: string | null, most: string | null): string {
-  const kept = terms(query).map(({ text }) => text).filter((text) => !/^duration(>=?|<=?)/.test(text));
+  const kept = terms(query)
+    .map(({ text }) => text)
+    .filter((text) => !/^duration(>=?|<=?)/.test(text));
   if (least !== null) kept.push(`duration>=${least}`);
   if (most !== null) kept.push(`duration<${most}`);
   return kept.join(" ");

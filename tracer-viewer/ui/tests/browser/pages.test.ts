@@ -14,7 +14,9 @@ test("a query is searched, told as chips, and stands in the address", async () =
   await page.keyboard.press("Enter");
   await page.getByRole("list", { name: "Terms of the query" }).getByText("service:cart").waitFor();
   expect(new URL(page.url()).hash).toBe("#/traces?q=service%3Acart+status%3Aerror");
-  const wanted = [...on.mock.world.traces.values()].filter((trace) => trace.summary.errors > 0 && trace.services.some((service) => service.name === "cart"));
+  const wanted = [...on.mock.world.traces.values()].filter(
+    (trace) => trace.summary.errors > 0 && trace.services.some((service) => service.name === "cart"),
+  );
   await page.getByText(`${wanted.length} traces`).first().waitFor();
   await page.getByRole("button", { name: "Take away status:error" }).click();
   await page.waitForFunction(() => location.hash === "#/traces?q=service%3Acart");
@@ -28,7 +30,10 @@ test("a suggestion is chosen by keys", async () => {
   const { page, context } = await visit(on, "#/traces");
   const field = page.getByRole("combobox", { name: /^Query/ });
   await field.pressSequentially("serv");
-  await page.getByRole("option", { name: /service:/ }).first().waitFor();
+  await page
+    .getByRole("option", { name: /service:/ })
+    .first()
+    .waitFor();
   await page.keyboard.press("ArrowDown");
   await page.keyboard.press("Enter");
   await page.getByRole("option", { name: /service:gateway/ }).waitFor();
@@ -87,7 +92,7 @@ test("two traces are chosen and compared", async () => {
 
 test("a node of the map leads to its traces, by pointer and by keys", async () => {
   const { page, context, problems } = await visit(on, "#/map");
-  await page.getByRole("button", { name: /^cart 2/ }).click();
+  await page.locator('[data-node="service:cart"]').click();
   await page.waitForFunction(() => location.hash.includes("node=service%3Acart"));
   await page.getByRole("complementary").getByRole("link", { name: "Traces" }).click();
   await page.getByRole("list", { name: "Terms of the query" }).getByText("service:cart").waitFor();
@@ -98,6 +103,24 @@ test("a node of the map leads to its traces, by pointer and by keys", async () =
   await page.waitForFunction(() => !location.hash.includes("gateway"));
   expect(problems).toEqual([]);
   await context.close();
+});
+
+test("a map of a hundred services is large enough to be read, and a search goes to a node", async () => {
+  const large = await stage({ services: 100, traces: 20 });
+  const { page, context, problems } = await visit(large, "#/map");
+  const name = page.locator('[data-node="service:gateway"] .name');
+  await name.waitFor();
+  expect((await name.boundingBox())?.height).toBeGreaterThan(7);
+  await page.keyboard.press("/");
+  await page.keyboard.type("fraud-3");
+  await page.keyboard.press("Enter");
+  await page.getByRole("complementary").getByRole("heading", { name: "fraud-3" }).waitFor();
+  const box = await page.locator('[data-node="service:fraud-3"]').boundingBox();
+  expect(box?.x).toBeGreaterThan(0);
+  expect((box?.y ?? 0) + (box?.height ?? 0)).toBeLessThan(800);
+  expect(problems).toEqual([]);
+  await context.close();
+  await large.stop();
 });
 
 test("the map says what changed against the window before", async () => {

@@ -58,7 +58,9 @@ test("no page is wider than a screen of 360 pixels", async () => {
     const { page, context } = await visit(on, hash, { viewport: { width: 360, height: 740 } });
     await page.locator("h1, h2").first().waitFor();
     await page.waitForTimeout(150);
-    const wide = await page.evaluate(() => Math.max(document.documentElement.scrollWidth, document.querySelector("main")?.scrollWidth ?? 0));
+    const wide = await page.evaluate(() =>
+      Math.max(document.documentElement.scrollWidth, document.querySelector("main")?.scrollWidth ?? 0),
+    );
     expect([name, wide]).toEqual([name, 360]);
     await context.close();
   }
@@ -103,41 +105,59 @@ test("nothing is reported against the content security policy", () => {
 });
 
 test("a trace of 5,000 spans scrolls and zooms without a long frame", { retry: 3 }, async () => {
-  const { page, context } = await visit(on, `#/trace/${on.mock.world.fixed.large}`, { viewport: { width: 1600, height: 1000 } });
+  const { page, context } = await visit(on, `#/trace/${on.mock.world.fixed.large}`, {
+    viewport: { width: 1600, height: 1000 },
+  });
   await page.getByRole("treegrid").waitFor();
   await page.waitForTimeout(500);
   const measure = (step: string) =>
-    page.evaluate(async ([step, frames]) => {
-      const grid = document.querySelector<HTMLElement>("[role=treegrid]");
-      if (grid === null) throw new Error("no rows");
-      const times: number[] = [];
-      let before = performance.now();
-      for (let frame = 0; frame < frames; frame++) {
-        if (step === "scroll") grid.scrollTop = frame * 300;
-        else if (step === "jump") grid.scrollTop = ((frame * 7919) % 4900) * 26;
-        else {
-          const rect = grid.getBoundingClientRect();
-          grid.dispatchEvent(new WheelEvent("wheel", { deltaY: frame < frames / 2 ? -100 : 100, ctrlKey: true, clientX: rect.right - 300, clientY: rect.top + 200, bubbles: true, cancelable: true }));
+    page.evaluate(
+      async ([step, frames]) => {
+        const grid = document.querySelector<HTMLElement>("[role=treegrid]");
+        if (grid === null) throw new Error("no rows");
+        const times: number[] = [];
+        let before = performance.now();
+        for (let frame = 0; frame < frames; frame++) {
+          if (step === "scroll") grid.scrollTop = frame * 300;
+          else if (step === "jump") grid.scrollTop = ((frame * 7919) % 4900) * 26;
+          else {
+            const rect = grid.getBoundingClientRect();
+            grid.dispatchEvent(
+              new WheelEvent("wheel", {
+                deltaY: frame < frames / 2 ? -100 : 100,
+                ctrlKey: true,
+                clientX: rect.right - 300,
+                clientY: rect.top + 200,
+                bubbles: true,
+                cancelable: true,
+              }),
+            );
+          }
+          await new Promise(requestAnimationFrame);
+          const now = performance.now();
+          times.push(now - before);
+          before = now;
         }
-        await new Promise(requestAnimationFrame);
-        const now = performance.now();
-        times.push(now - before);
-        before = now;
-      }
-      times.sort((a, b) => a - b);
-      return { median: times[frames >> 1] ?? 0, most: times.at(-1) ?? 0 };
-    }, [step, FRAMES] as const);
+        times.sort((a, b) => a - b);
+        return { median: times[frames >> 1] ?? 0, most: times.at(-1) ?? 0 };
+      },
+      [step, FRAMES] as const,
+    );
   // On a machine that is busy with other things a frame waits for them. There the processor time of the page's thread is
   // what counts; on a quiet one the frames themselves are.
   const isQuiet = (loadavg()[0] ?? 0) < availableParallelism() * 0.75;
   const session = await context.newCDPSession(page);
   await session.send("Performance.enable", { timeDomain: "threadTicks" });
-  const worked = async () => ((await session.send("Performance.getMetrics")).metrics.find((metric) => metric.name === "TaskDuration")?.value ?? 0) * 1000;
+  const worked = async () =>
+    ((await session.send("Performance.getMetrics")).metrics.find((metric) => metric.name === "TaskDuration")?.value ??
+      0) * 1000;
   for (const step of ["scroll", "jump", "zoom"]) {
     const before = await worked();
     const { median, most } = await measure(step);
     const work = ((await worked()) - before) / FRAMES;
-    console.log(`${step}: frames of ${median.toFixed(1)} ms at the median, ${most.toFixed(1)} ms at most; ${work.toFixed(1)} ms of work for each${isQuiet ? "" : " (busy machine)"}`);
+    console.log(
+      `${step}: frames of ${median.toFixed(1)} ms at the median, ${most.toFixed(1)} ms at most; ${work.toFixed(1)} ms of work for each${isQuiet ? "" : " (busy machine)"}`,
+    );
     expect(work).toBeLessThan(MAX_FRAME_MS / 2);
     expect(median).toBeLessThan(MAX_FRAME_MS);
     if (isQuiet) expect(most).toBeLessThan(MAX_FRAME_MS);
@@ -148,7 +168,9 @@ test("a trace of 5,000 spans scrolls and zooms without a long frame", { retry: 3
 test("the first paint comes early", { retry: 3 }, async () => {
   const { page, context } = await visit(on, "#/traces");
   await page.getByRole("list", { name: "Traces" }).waitFor();
-  const paint = await page.evaluate(() => performance.getEntriesByName("first-contentful-paint")[0]?.startTime ?? Infinity);
+  const paint = await page.evaluate(
+    () => performance.getEntriesByName("first-contentful-paint")[0]?.startTime ?? Infinity,
+  );
   console.log(`first paint after ${paint.toFixed(0)} ms`);
   expect(paint).toBeLessThan(MAX_PAINT_MS);
   await context.close();
@@ -169,7 +191,10 @@ test("an exported trace opens from disk, alone", async () => {
   const trace = on.mock.world.traces.get(hostile);
   const data = JSON.stringify(trace).replaceAll("<", "\\u003c");
   const file = join(mkdtempSync(join(tmpdir(), "tracer-export-")), "trace.html");
-  writeFileSync(file, html.replace('"__TRACER_EXPORT__"', () => data));
+  writeFileSync(
+    file,
+    html.replace('"__TRACER_EXPORT__"', () => data),
+  );
   const context = await on.browser.newContext({ viewport: { width: 1280, height: 800 }, offline: true });
   const page = await context.newPage();
   const problems: string[] = [];

@@ -14,7 +14,8 @@ beforeAll(async () => {
 afterAll(() => on.stop());
 
 const hashOf = (trace: TraceAnswer, state = "") => `#/trace/${trace.summary.trace_id}${state}`;
-const rowCount = (page: import("playwright-core").Page) => page.getByRole("treegrid").getAttribute("aria-rowcount").then(Number);
+const rowCount = (page: import("playwright-core").Page) =>
+  page.getByRole("treegrid").getAttribute("aria-rowcount").then(Number);
 
 test("a trace opens from the list with all of its rows", async () => {
   const { page, context, problems } = await visit(on, "#/traces");
@@ -101,7 +102,9 @@ test("the details tell critical path, own time, network, evidence and place", as
   const facts = (await details.locator("dl").first().innerText()).replaceAll("\n", " ");
   expect(facts).toContain(`Critical path ${duration(criticalTime(span))}`);
   expect(facts).toContain(`Own time ${duration(span.self_ns)}`);
-  expect(facts).toContain(`${duration(span.network?.request_ns ?? 0)} there, ${duration(span.network?.response_ns ?? 0)} back`);
+  expect(facts).toContain(
+    `${duration(span.network?.request_ns ?? 0)} there, ${duration(span.network?.response_ns ?? 0)} back`,
+  );
   expect(facts).toContain("spans of this operation");
   await context.close();
 });
@@ -118,7 +121,12 @@ test("the critical path is drawn where the trace says, and can be put away", asy
         const context = canvas?.getContext("2d");
         if (!canvas || !context) return "";
         const ratio = devicePixelRatio;
-        const [r, g, b, a] = context.getImageData(Math.round(canvas.width * (part as number)), Math.round(((row as number) * 26 + 21) * ratio), 1, 1).data;
+        const [r, g, b, a] = context.getImageData(
+          Math.round(canvas.width * (part as number)),
+          Math.round(((row as number) * 26 + 21) * ratio),
+          1,
+          1,
+        ).data;
         return `${r},${g},${b},${a}`;
       },
       [row, at_ns / three.summary.duration_ns] as const,
@@ -151,7 +159,9 @@ test("a drag on the small picture chooses a window, and the whole trace comes ba
   await page.mouse.move(box.x + box.width * 0.5, box.y + 20, { steps: 5 });
   await page.mouse.up();
   await page.waitForFunction(() => location.hash.includes("window="));
-  const [from, to] = (new URLSearchParams(new URL(page.url()).hash.split("?")[1]).get("window") ?? "").split("-").map(Number);
+  const [from, to] = (new URLSearchParams(new URL(page.url()).hash.split("?")[1]).get("window") ?? "")
+    .split("-")
+    .map(Number);
   expect((from ?? 0) / middle.summary.duration_ns).toBeCloseTo(0.25, 2);
   expect((to ?? 0) / middle.summary.duration_ns).toBeCloseTo(0.5, 2);
   await page.getByRole("button", { name: "Whole trace" }).click();
@@ -188,5 +198,33 @@ test("a flame graph is walked by keys", async () => {
   await page.keyboard.press("ArrowDown");
   await page.waitForFunction((id) => location.hash.includes(`span=${id}`), middle.spans[1]?.span_id);
   expect(problems).toEqual([]);
+  await context.close();
+});
+
+test("a trace that is open grows when a late span comes, and keeps what is chosen", async () => {
+  const id = on.mock.world.fixed.before;
+  const trace = on.mock.world.traces.get(id) as TraceAnswer;
+  const { page, context, problems } = await visit(on, hashOf(trace, `?span=${trace.spans[2]?.span_id}`));
+  await expect.poll(() => rowCount(page)).toBe(trace.spans.length + 1);
+  await expect.poll(() => on.mock.readers.size).toBeGreaterThan(0);
+  on.mock.grow(id);
+  await expect.poll(() => rowCount(page), { timeout: 10_000 }).toBe(trace.spans.length + 2);
+  expect(await page.getByRole("treegrid").getAttribute("aria-activedescendant")).toBe("row-2");
+  expect(problems).toEqual([]);
+  await context.close();
+});
+
+test("arrows work at once, and the column of names can be made wider by keys", async () => {
+  const { page, context } = await visit(on, hashOf(middle));
+  await page.getByRole("treegrid").waitFor();
+  await page.keyboard.press("ArrowDown");
+  await page.keyboard.press("ArrowDown");
+  await expect.poll(() => page.getByRole("treegrid").getAttribute("aria-activedescendant")).toBe("row-1");
+  const border = page.getByRole("separator", { name: "Width of the names" });
+  const before = Number(await border.getAttribute("aria-valuenow"));
+  await border.focus();
+  await page.keyboard.press("ArrowRight");
+  await expect.poll(() => border.getAttribute("aria-valuenow")).toBe(String(before + 20));
+  await page.waitForFunction((names) => location.hash.includes(`names=${names}`), before + 20);
   await context.close();
 });

@@ -1,0 +1,239 @@
+//! The viewer as a person gets it: the agent's traces on a page, traces of an SDK by OTLP, saved traces.
+
+use std::{
+    fs,
+    process::{Child, Command, Stdio},
+};
+
+use serde_json::Value;
+use tracer_tests::{
+    Agent, Folder,
+    programs::{Program, ask, curl, free_port, run},
+    receiver::Receiver,
+    tracer, wait_until,
+};
+
+/// What the viewer's API answers.
+fn get(port: u16, path: &str) -> Value {
+    let answer = curl(&["--globoff", &format!("http://127.0.0.1:{port}/api/tracer/{path}")]);
+    serde_json::from_str(&answer).unwrap_or_else(|error| panic!("{path}: {error}: {answer}"))
+}
+
+/// The traces that a query finds.
+fn search(port: u16, query: &str) -> Vec<Value> {
+    get(port, &format!("search?limit=1000&q={}", query.replace(' ', "%20")))["traces"].as_array().cloned().unwrap_or_default()
+}
+
+/// `tracer view` with these arguments; ended when this is dropped.
+struct View {
+    child: Child,
+    port: u16,
+    _folder: Folder,
+}
+
+impl View {
+    fn start(arguments: &[&str]) -> Self {
+        let (folder, port) = (Folder::new(), free_port());
+        let log = fs::File::create(folder.file("log")).expect("a file");
+        let listen = format!("127.0.0.1:{port}");
+        let mut child = Command::new(tracer())
+            .args(["view", "--listen", &listen])
+            .args(arguments)
+            .stdin(Stdio::null())
+            .stderr(log)
+            .spawn()
+            .expect("it starts");
+        wait_until("the viewer answers", || {
+            let ended = child.try_wait().expect("our child");
+            assert!(ended.is_none(), "{}", fs::read_to_string(folder.file("log")).unwrap_or_default());
+            std::net::TcpStream::connect(("127.0.0.1", port)).is_ok()
+        });
+        Self { child, port, _folder: folder }
+    }
+}
+
+impl Drop for View {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// Both services of a chain, traced and shown on this port.
+fn traced(port: u16, more: &[&str]) -> (Agent, Program, Program) {
+    let prices = Program::node();
+    let service = Program::asking("/usr/bin/python3", "threads.py", &prices.url(""));
+    let (pids, listen) =
+        ([service.pid(), prices.pid()].map(|pid| pid.to_string()), format!("127.0.0.1:{port}"));
+    let mut arguments = vec!["--output", "none", "--listen", &listen, "--pid", &pids[0], "--pid", &pids[1]];
+    arguments.extend(more);
+    (Agent::start(&arguments), service, prices)
+}
+
+#[test]
+fn the_agents_traces_are_shown_whole_with_their_evidence_and_what_it_costs() {
+    let port = free_port();
+    let (agent, service, _prices) = traced(port, &[]);
+    ask(service.port, 1000, 20, 1);
+    wait_until("every span is there", || get(port, "status")["store"]["spans"] == 20 * 3);
+    assert_eq!(get(port, "status")["store"]["traces"], 20);
+    let traces = search(port, "url.path=/price/1007");
+    let [trace] = &traces[..] else { panic!("{traces:?}") };
+    assert_eq!((&trace["root_service"], &trace["spans"]), (&"threads".into(), &3.into()));
+    let shown = get(port, &format!("traces/{}", trace["trace_id"].as_str().expect("an id")));
+    let spans = shown["spans"].as_array().expect("a list");
+    let told: Vec<_> = spans
+        .iter()
+        .map(|span| (span["kind"].as_str(), span["depth"].as_u64(), span["evidence"].as_str()))
+        .collect();
+    let sole = Some("sole-request");
+    let expected = [
+        (Some("server"), Some(0), None),
+        (Some("client"), Some(1), sole),
+        (Some("server"), Some(2), Some("wire")),
+    ];
+    assert_eq!(told, expected);
+    assert!(spans[1]["network"]["request_ns"].is_u64(), "both ends of the call are there: {}", spans[1]);
+    let told = get(port, "agent");
+    let processes = told["processes"].as_array().expect("a list");
+    let of_service = processes.iter().find(|it| it["pid"] == service.pid()).expect("its process");
+    assert_eq!((&of_service["server_requests"], &of_service["linked"]), (&20.into(), &20.into()));
+    assert!(told["cost"]["memory_bytes"].as_u64().is_some_and(|bytes| bytes > 1 << 20));
+    agent.stop();
+}
+
+#[test]
+fn the_map_and_jaegers_api_tell_the_same_calls() {
+    let port = free_port();
+    let (agent, service, _prices) = traced(port, &[]);
+    ask(service.port, 1000, 10, 1);
+    wait_until("every span is there", || get(port, "status")["store"]["spans"] == 10 * 3);
+    let map = get(port, "map");
+    let edges: Vec<_> = map["edges"].as_array().expect("a list").iter().collect();
+    let edge = edges.iter().find(|edge| edge["from"] == "service:threads").expect("an edge");
+    assert_eq!(edge["red"]["count"], 10, "{map}");
+    let jaeger = |path: &str| -> Value {
+        serde_json::from_str(&curl(&[&format!("http://127.0.0.1:{port}/api/{path}")])).expect("JSON")
+    };
+    let services = jaeger("services");
+    assert!(services["data"].as_array().is_some_and(|names| names.contains(&"threads".into())), "{services}");
+    let found = jaeger("traces?service=threads&limit=100");
+    assert_eq!(found["data"].as_array().map(Vec::len), Some(10));
+    agent.stop();
+}
+
+#[test]
+fn spans_of_an_sdk_are_taken_by_otlp_and_shown() {
+    let otlp = free_port();
+    let view = View::start(&[
+        "--otlp-http",
+        &format!("127.0.0.1:{otlp}"),
+        "--otlp-grpc",
+        &format!("127.0.0.1:{}", free_port()),
+    ]);
+    let prices = Program::node();
+    let endpoint = format!("http://127.0.0.1:{otlp}");
+    let shop = Program::flask_with_sdk(&prices.url(""), Some(&endpoint));
+    curl(&[&shop.url("/item/7")]);
+    wait_until("the SDK's spans are there", || !search(view.port, "service:shop kind:server").is_empty());
+    let [trace] = &search(view.port, "service:shop kind:server")[..] else { panic!("one trace") };
+    assert_eq!(trace["root_service"], "shop");
+    assert!(
+        trace["spans"].as_u64().is_some_and(|spans| spans >= 2),
+        "the server's span and its call: {trace}"
+    );
+}
+
+#[test]
+fn saved_traces_are_shown_as_they_were() {
+    let folder = Folder::new();
+    let (file, recording) = (folder.file("spans.json"), folder.file("events.rec"));
+    let (of_file, of_recording) = (file.display().to_string(), recording.display().to_string());
+    let prices = Program::node();
+    let service = Program::asking("/usr/bin/python3", "threads.py", &prices.url(""));
+    let pids = [service.pid(), prices.pid()].map(|pid| pid.to_string());
+    let agent = Agent::start(&[
+        "--output",
+        "otlp-json",
+        "--output-file",
+        &of_file,
+        "--record",
+        &of_recording,
+        "--pid",
+        &pids[0],
+        "--pid",
+        &pids[1],
+    ]);
+    ask(service.port, 1000, 10, 1);
+    agent.wait_for("every span is made", |status| tracer_tests::count_of(status, "spans.queued") == 30);
+    let (status, ..) = agent.stop();
+    assert!(status.success());
+    for saved in [&of_file, &of_recording] {
+        let view = View::start(&[saved]);
+        let held = get(view.port, "status");
+        assert_eq!((&held["store"]["spans"], &held["store"]["traces"]), (&30.into(), &10.into()), "{saved}");
+        assert_eq!(held["source"]["names"][0], saved.as_str());
+        assert_eq!(search(view.port, "url.path=/r/1003").len(), 1, "{saved}");
+    }
+}
+
+#[test]
+fn what_is_on_disk_is_there_again_after_the_agent_was_killed() {
+    let folder = Folder::new();
+    let store = folder.file("store").display().to_string();
+    let port = free_port();
+    let (mut agent, service, _prices) = traced(port, &["--store", &store]);
+    for round in 1..=5 {
+        ask(service.port, 1000 * round, 10, 1);
+        let expected = u64::from(round) * 30;
+        wait_until("every span is there", || get(port, "status")["store"]["spans"] == expected);
+        // What came within the last second may be lost by a kill.
+        wait_until("all is written", || get(port, "status")["store"]["unwritten_spans"] == 0);
+        agent.signal(libc::SIGKILL);
+        drop(agent);
+        let listen = format!("127.0.0.1:{port}");
+        let pids = [service.pid(), _prices.pid()].map(|pid| pid.to_string());
+        agent = Agent::start(&[
+            "--output", "none", "--listen", &listen, "--store", &store, "--pid", &pids[0], "--pid", &pids[1],
+        ]);
+        assert_eq!(get(port, "status")["store"]["spans"], expected, "after kill {round}");
+    }
+    agent.stop();
+}
+
+#[test]
+fn the_page_is_for_this_machine_alone_unless_a_token_is_set() {
+    let refused = Command::new(tracer()).args(["view", "--listen", "0.0.0.0:0"]).output().expect("it runs");
+    let said = String::from_utf8_lossy(&refused.stderr).into_owned();
+    assert_eq!(refused.status.code(), Some(2), "{said}");
+    assert!(said.contains("token"), "{said}");
+    let port = free_port();
+    let (agent, ..) = traced(port, &[]);
+    let head = |arguments: &[&str]| {
+        let url = format!("http://127.0.0.1:{port}/");
+        let mut command = Command::new("curl");
+        run(command.args(["--silent", "--head", "--max-time", "10"]).args(arguments).arg(url))
+    };
+    let own = head(&[]).to_ascii_lowercase();
+    assert!(own.starts_with("http/1.1 200"), "{own}");
+    for line in ["content-security-policy: default-src 'none'", "x-content-type-options: nosniff"] {
+        assert!(own.contains(line), "{line}: {own}");
+    }
+    assert!(!own.contains("unsafe-inline"), "{own}");
+    // A name that an attacker's DNS points here.
+    let rebound = head(&["--header", "Host: attacker.example"]);
+    assert!(rebound.starts_with("HTTP/1.1 403") || rebound.starts_with("HTTP/1.1 421"), "{rebound}");
+    agent.stop();
+}
+
+#[test]
+fn an_agent_without_a_viewer_keeps_no_spans() {
+    let receiver = Receiver::start();
+    let prices = Program::node();
+    let agent = Agent::tracing(&[prices.pid()], &receiver);
+    curl(&[&prices.url("/price/1")]);
+    receiver.wait_for(|spans| !spans.is_empty());
+    assert_eq!(agent.count("spans.not_stored"), 0);
+    assert!(std::net::TcpStream::connect(("127.0.0.1", 8377)).is_err(), "nothing listens unasked");
+    agent.stop();
+}
