@@ -3,11 +3,12 @@
 use std::{
     fs,
     process::{Child, Command, Stdio},
+    time::Duration,
 };
 
 use serde_json::Value;
 use tracer_tests::{
-    Agent, Folder,
+    Agent, Folder, let_pass,
     programs::{Program, ask, curl, free_port, run},
     receiver::Receiver,
     tracer, wait_until,
@@ -21,7 +22,10 @@ fn get(port: u16, path: &str) -> Value {
 
 /// The traces that a query finds.
 fn search(port: u16, query: &str) -> Vec<Value> {
-    get(port, &format!("search?limit=1000&q={}", query.replace(' ', "%20")))["traces"].as_array().cloned().unwrap_or_default()
+    get(port, &format!("search?limit=1000&q={}", query.replace(' ', "%20")))["traces"]
+        .as_array()
+        .cloned()
+        .unwrap_or_default()
 }
 
 /// `tracer view` with these arguments; ended when this is dropped.
@@ -188,7 +192,7 @@ fn what_is_on_disk_is_there_again_after_the_agent_was_killed() {
         let expected = u64::from(round) * 30;
         wait_until("every span is there", || get(port, "status")["store"]["spans"] == expected);
         // What came within the last second may be lost by a kill.
-        wait_until("all is written", || get(port, "status")["store"]["unwritten_spans"] == 0);
+        let_pass(Duration::from_secs(1));
         agent.signal(libc::SIGKILL);
         drop(agent);
         let listen = format!("127.0.0.1:{port}");

@@ -1,6 +1,6 @@
 //! Starts a viewer with a store in memory, to be tried by hand:
-//! `cargo run -p tracer-viewer --example view [-- ADDRESS:PORT [TOKEN [PATH_PREFIX]]]`, then send OTLP to
-//! 127.0.0.1:4318 or :4317.
+//! `cargo run -p tracer-viewer --example view [-- ADDRESS:PORT [TOKEN [PATH_PREFIX [OTLP_HTTP_ADDRESS:PORT]]]]`, then
+//! send OTLP to 127.0.0.1:4318 or :4317, or only to the address that is named.
 
 use std::{error::Error, io, sync::Arc};
 
@@ -17,6 +17,10 @@ fn main() -> Result<(), Box<dyn Error>> {
         settings.token = Some(Token::new(&token)?);
     }
     settings.path_prefix = arguments.next().unwrap_or_default();
+    if let Some(address) = arguments.next() {
+        settings.otlp_http = Some(address.parse()?);
+        settings.otlp_grpc = None;
+    }
     let store = Arc::new(Store::in_memory(Limits::default()));
     let viewer = Viewer::start(settings, store, None)?;
     println!("{}", viewer.addresses().url);

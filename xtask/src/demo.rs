@@ -4,7 +4,7 @@ use std::{
     collections::BTreeMap,
     io::{BufRead, BufReader, Read, Write},
     net::{TcpListener, TcpStream},
-    process::{Command, Stdio},
+    process::{Child, Command, Stdio},
     sync::{Arc, Mutex},
     thread,
     time::{Duration, Instant},
@@ -47,44 +47,105 @@ const STEPS: &[Step] = &[
     Step { arguments: &["--http1.0"], path: "/item/4", status: 200, call: Some("/price/4") },
 ];
 
-pub(crate) fn run() -> Result<()> {
+#[derive(clap::Args)]
+pub(crate) struct Flags {
+    /// Go on showing the traces on the viewer's page, until Ctrl-C
+    #[arg(long)]
+    keep: bool,
+}
+
+pub(crate) fn run(flags: &Flags) -> Result<()> {
     let folder = Folder::new()?;
     println!("\nstarting nginx → gunicorn/Flask → Node, all on loopback");
     let shop = Shop::start(folder.path())?;
     let receiver = Receiver::start()?;
-
-    let pids = [&shop.nginx, &shop.flask, &shop.node].map(|program| program.pid().to_string());
-    println!("tracing exactly these: nginx {}, gunicorn {}, node {}\n", pids[0], pids[1], pids[2]);
-    let mut command = Command::new(stage::target().join("release/tracer"));
-    for pid in &pids {
-        command.args(["--pid", pid]);
+    let mut agent = Tracing::start(&folder, &shop, &receiver)?;
+    println!("the traces are shown at {}\n", agent.page());
+    let outcome = drive(&shop);
+    let shown = outcome.and_then(|()| agent.slowest());
+    if flags.keep && shown.is_ok() {
+        // Ctrl-C ends the agent, which stands in the same group of processes, and not this program.
+        // SAFETY: no handler of ours.
+        unsafe { libc::signal(libc::SIGINT, libc::SIG_IGN) };
+        println!("\na trace: {}\nthe traces are shown until Ctrl-C", shown?);
+        agent.child.wait()?;
+        return check(&receiver.spans());
     }
-    command
-        .args(["--output", "tree", "--otlp-protocol", "http/json", "--otlp-endpoint", &receiver.endpoint])
-        .args(["--log-level", "warn", "--socket"])
-        .arg(folder.path().join("tracer.sock"))
-        .stdin(Stdio::null());
-    let mut agent = command.spawn().context("cannot start the agent")?;
-    let outcome = drive(&folder, &shop);
-    // SAFETY: our own child, not reaped yet.
-    unsafe { libc::kill(agent.id() as libc::pid_t, libc::SIGINT) };
-    let status = agent.wait()?;
-    outcome?;
-    if !status.success() {
-        bail!("the agent ended with {status}");
-    }
+    agent.end()?;
+    println!("\na trace, while the agent ran (--keep lets it run): {}", shown?);
     check(&receiver.spans())
 }
 
-fn drive(folder: &Folder, shop: &Shop) -> Result<()> {
-    let begin = Instant::now();
-    let socket = folder.path().join("tracer.sock");
-    while !socket.exists() {
-        if begin.elapsed() > Duration::from_secs(20) {
-            bail!("the agent did not start");
+/// The agent, with its viewer.
+pub(crate) struct Tracing {
+    child: Child,
+    port: u16,
+}
+
+impl Tracing {
+    /// Starts it on exactly the programs of the shop, and waits until it traces.
+    pub(crate) fn start(folder: &Folder, shop: &Shop, receiver: &Receiver) -> Result<Self> {
+        let pids = [&shop.nginx, &shop.flask, &shop.node].map(|program| program.pid().to_string());
+        println!("tracing exactly these: nginx {}, gunicorn {}, node {}", pids[0], pids[1], pids[2]);
+        let port = TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
+        let socket = folder.path().join("tracer.sock");
+        let mut command = Command::new(stage::target().join("release/tracer"));
+        for pid in &pids {
+            command.args(["--pid", pid]);
         }
-        thread::sleep(Duration::from_millis(20));
+        command
+            .args(["--output", "tree", "--otlp-protocol", "http/json", "--otlp-endpoint", &receiver.endpoint])
+            .args(["--log-level", "warn", "--listen", &format!("127.0.0.1:{port}"), "--socket"])
+            .arg(&socket)
+            .stdin(Stdio::null());
+        let mut this = Self { child: command.spawn().context("cannot start the agent")?, port };
+        let begin = Instant::now();
+        while !socket.exists() || TcpStream::connect(("127.0.0.1", port)).is_err() {
+            if begin.elapsed() > Duration::from_secs(20) || this.child.try_wait()?.is_some() {
+                bail!("the agent did not start");
+            }
+            thread::sleep(Duration::from_millis(20));
+        }
+        Ok(this)
     }
+
+    /// The address of the viewer's page.
+    pub(crate) fn page(&self) -> String {
+        format!("http://127.0.0.1:{}/", self.port)
+    }
+
+    /// The address of the page of the slowest trace.
+    pub(crate) fn slowest(&self) -> Result<String> {
+        let url = format!("{}api/tracer/search?order=slowest&limit=1", self.page());
+        let output = Command::new("curl").args(["--silent", "--fail", "--max-time", "20", &url]).output()?;
+        let answer: Value = serde_json::from_slice(&output.stdout).context("the viewer does not answer")?;
+        let id = answer["traces"][0]["trace_id"].as_str().context("the viewer has no trace")?;
+        Ok(format!("{}#/trace/{id}", self.page()))
+    }
+
+    /// Ends it, and waits for that.
+    pub(crate) fn end(mut self) -> Result<()> {
+        // SAFETY: our own child, not reaped yet.
+        unsafe { libc::kill(self.child.id() as libc::pid_t, libc::SIGINT) };
+        let status = self.child.wait()?;
+        if !status.success() {
+            bail!("the agent ended with {status}");
+        }
+        Ok(())
+    }
+}
+
+impl Drop for Tracing {
+    fn drop(&mut self) {
+        if self.child.try_wait().is_ok_and(|status| status.is_none()) {
+            let _ = self.child.kill();
+            let _ = self.child.wait();
+        }
+    }
+}
+
+/// Sends the requests, and some load.
+pub(crate) fn drive(shop: &Shop) -> Result<()> {
     let base = format!("http://127.0.0.1:{}", shop.port);
     for step in STEPS {
         let mut command = Command::new("curl");
@@ -147,13 +208,13 @@ fn check(spans: &[Value]) -> Result<()> {
 }
 
 /// An OTLP receiver for `http/json`, as small as it can be.
-struct Receiver {
+pub(crate) struct Receiver {
     endpoint: String,
     spans: Arc<Mutex<Vec<Value>>>,
 }
 
 impl Receiver {
-    fn start() -> Result<Self> {
+    pub(crate) fn start() -> Result<Self> {
         let listener = TcpListener::bind("127.0.0.1:0")?;
         let endpoint = format!("http://{}", listener.local_addr()?);
         let spans = Arc::new(Mutex::new(Vec::new()));

@@ -13,6 +13,7 @@ mod pages;
 mod programs;
 mod record;
 mod registry;
+mod screenshots;
 mod setup;
 mod stage;
 mod versions;
@@ -31,8 +32,10 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Set everything up, build, trace a small system of real programs, and check the spans
-    Demo,
+    /// Set everything up, build, trace a small system of real programs, show its traces on a page, and check the spans
+    Demo(demo::Flags),
+    /// Take the pictures of the viewer that the README shows, from real traffic
+    Screenshots,
     /// Set everything up and run all tests (root: they use eBPF)
     Test(TestFlags),
     /// Set up what building needs, and build target/release/tracer
@@ -98,10 +101,16 @@ fn run(command: Command) -> Result<()> {
         Command::Pages { check: true } => pages::check(),
         Command::Pages { check: false } => pages::build(),
         Command::Test(flags) => test(&flags),
-        Command::Demo => {
+        Command::Demo(flags) => {
             setup::all()?;
             compile::release()?;
-            stage::run("demo", demo::run)
+            stage::run("demo", || demo::run(&flags))
+        }
+        Command::Screenshots => {
+            setup::all()?;
+            setup::browser()?;
+            compile::release()?;
+            stage::run("screenshots", screenshots::run)
         }
         Command::Record { names } => {
             setup::all()?;

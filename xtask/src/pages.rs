@@ -52,6 +52,11 @@ pub(crate) fn check() -> Result<()> {
     stage::run("pages: in a browser", || npm.run(&["run", "--silent", "test:browser"]))
 }
 
+/// Runs a script of the pages' development with Node.
+pub(crate) fn script(arguments: &[&str]) -> Result<()> {
+    Npm::ready()?.run(&[&["exec", "--", "node"], arguments].concat())
+}
+
 /// npm with a Node that is young enough, and what the pages need installed.
 struct Npm {
     /// Where Node is, if it is not the machine's.

@@ -146,7 +146,10 @@ test("a likely link is drawn dashed and labelled with its probability", async ()
   const { page, context } = await visit(on, hashOf(middle, `?span=${span?.span_id}`));
   const row = page.locator(`#row-${at}`);
   await row.locator(".elbow.likely").waitFor();
-  await row.getByText(`${span?.evidence} ${((span?.likely ?? 0) * 100).toFixed(1)} %`).waitFor();
+  await row
+    .locator(".linked")
+    .getByText(`${span?.evidence} ${((span?.likely ?? 0) * 100).toFixed(1)} %`)
+    .waitFor();
   await context.close();
 });
 
