@@ -1,6 +1,9 @@
 //! A trace in a few words, told from columns: no span is built but the root.
 
-use std::collections::{HashMap, HashSet};
+use std::{
+    cmp::Reverse,
+    collections::{HashMap, HashSet},
+};
 
 use tracer_model::{
     answer::{ServiceShare, TraceSummary},
@@ -57,8 +60,10 @@ impl Summarizer {
     /// Where the root lies: the earliest span without a parent; else the earliest whose parent is not here; else, of a
     /// trace that goes round in circles, the earliest. None if there are no spans.
     pub(crate) fn root(&self) -> Option<(usize, usize)> {
-        let first =
-            |rows: &mut dyn Iterator<Item = &Row>| rows.min_by_key(|row| row.start).map(|row| row.place);
+        let first = |rows: &mut dyn Iterator<Item = &Row>| {
+            // As where it is drawn: the earliest, of those the longest.
+            rows.min_by_key(|row| (row.start, Reverse(row.end), row.span_id)).map(|row| row.place)
+        };
         let true_root = first(&mut self.rows.iter().filter(|row| row.parent == 0));
         true_root
             .or_else(|| {

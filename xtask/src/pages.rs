@@ -46,7 +46,7 @@ pub(crate) fn check() -> Result<()> {
     setup::browser()?;
     build()?;
     let npm = Npm::ready()?;
-    for script in ["check", "lint", "test"] {
+    for script in ["types:check", "check", "lint", "test"] {
         stage::run(&format!("pages: {script}"), || npm.run(&["run", "--silent", script]))?;
     }
     stage::run("pages: in a browser", || npm.run(&["run", "--silent", "test:browser"]))

@@ -161,7 +161,7 @@ fn the_summary_knows_what_the_receiver_did_not_take() {
     let port = std::net::TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr());
     let endpoint = format!("http://127.0.0.1:{}", port.expect("a port").port());
     let export = otlp::ExportConfig { endpoint: Some(endpoint), ..otlp::ExportConfig::default() };
-    let mut settings = SinkSettings { export, terminal: Some(terminal) };
+    let mut settings = SinkSettings { export, terminal: Some(terminal), store: None };
     let mut sinks = Sinks::start(SINKS, &mut settings).expect("valid");
     sinks.span(&Outgoing::new(&span("a", SpanKind::Client, 1, None, (0, 30))));
     sinks.finish(Duration::from_millis(50));

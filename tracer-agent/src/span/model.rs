@@ -27,6 +27,8 @@ pub struct Resource {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[repr(u8)]
 pub enum SpanKind {
+    /// Work inside of a service: of spans that others recorded.
+    Internal = 1,
     /// Handling a request.
     Server = 2,
     /// Making one.

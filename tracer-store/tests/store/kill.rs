@@ -62,7 +62,8 @@ fn stores_until_it_is_killed() {
 /// Starts the process, kills it after a while, and tells the last trace that was stored a second before that, and the
 /// last of all.
 fn kill_one(scratch: &Scratch, first: u64, after: Duration) -> (u64, u64) {
-    let mut child = Command::new(env::current_exe().expect("this program"))
+    // By this name the program is found even if a build has put another in its place.
+    let mut child = Command::new("/proc/self/exe")
         .args(["--exact", "kill::stores_until_it_is_killed", "--ignored", "--nocapture"])
         .env(DIRECTORY, &scratch.0)
         .env(FIRST, first.to_string())

@@ -7,6 +7,7 @@ mod beside;
 mod disk;
 mod eviction;
 mod hostile;
+#[cfg(target_os = "linux")]
 mod kill;
 mod map;
 mod model;

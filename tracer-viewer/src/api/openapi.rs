@@ -25,7 +25,12 @@ use super::{export, live, routes, trace};
         routes::agent,
         live::live,
     ),
-    components(schemas(tracer_model::answer::TraceSummary, tracer_model::answer::LiveLost))
+    components(schemas(
+        tracer_model::answer::TraceSummary,
+        tracer_model::answer::LiveLost,
+        super::parameters::Order,
+        super::parameters::ExportFormat
+    ))
 )]
 struct Description;
 

@@ -87,12 +87,14 @@ fn write<T: Serialize>(values: &Values<'_>, answer: &Answer<T>) -> String {
 /// `/api/services`.
 pub(super) async fn services(State(shared): State<Arc<Shared>>, RawQuery(query): RawQuery) -> Answered {
     let services = shared.search(|store, _| store.services()).await?;
-    let mut answer = Answer::list(services);
-    if answer.total == 0 {
-        // Go writes a list that was never begun as null.
-        answer.data = None;
-    }
-    Ok(respond(&Values::new(query.as_deref()), &answer))
+    Ok(respond(&Values::new(query.as_deref()), &list_or_null(services)))
+}
+
+/// A list as Go writes one that was never begun while it is empty: null.
+fn list_or_null<T>(data: Vec<T>) -> Answer<Vec<T>> {
+    let mut answer = Answer::list(data);
+    answer.data = answer.data.filter(|data| !data.is_empty());
+    answer
 }
 
 /// `/api/services/{service}/operations`.
@@ -104,7 +106,7 @@ pub(super) async fn operation_names(
     let operations = shared.search(move |store, _| store.operations(&service)).await?;
     let mut names: Vec<String> = operations.into_iter().map(|(name, _)| name).collect();
     names.dedup();
-    Ok(respond(&Values::new(query.as_deref()), &Answer::list(names)))
+    Ok(respond(&Values::new(query.as_deref()), &list_or_null(names)))
 }
 
 /// `/api/operations`.

@@ -7,7 +7,7 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use http::{StatusCode, header};
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 use tracer_model::{
     jaeger::api_v3,
     span::{Span, TraceId},
@@ -63,19 +63,12 @@ fn answer(body: impl IntoResponse) -> Response {
     ([(header::CONTENT_TYPE, "application/json")], body).into_response()
 }
 
-/// An object with a list. Protobuf's JSON leaves an empty list out.
-fn list(name: &str, entries: Vec<Value>) -> Response {
-    let mut object = Map::new();
-    if !entries.is_empty() {
-        object.insert(name.to_owned(), entries.into());
-    }
-    answer(Value::Object(object).to_string())
-}
-
 /// `/api/v3/services`.
 pub(super) async fn services(State(shared): State<Arc<Shared>>) -> Answer {
     let services = shared.search(|store, _| store.services()).await?;
-    Ok(list("services", services.into_iter().map(Value::from).collect()))
+    // Protobuf's JSON leaves out a list that was never begun.
+    let body = if services.is_empty() { json!({}) } else { json!({"services": services}) };
+    Ok(answer(body.to_string()))
 }
 
 /// `/api/v3/operations`.
@@ -86,7 +79,8 @@ pub(super) async fn operations(State(shared): State<Arc<Shared>>, RawQuery(query
     let operations = shared.search(move |store, _| store.operations(&service)).await?;
     let operations = operations.into_iter().map(|(name, kind)| (name, kind_name(kind)));
     let wanted = operations.filter(|(_, kind)| wanted.is_none_or(|wanted| wanted == *kind));
-    Ok(list("operations", wanted.map(operation).collect()))
+    let operations: Vec<Value> = wanted.map(operation).collect();
+    Ok(answer(json!({"operations": operations}).to_string()))
 }
 
 fn operation((name, kind): (String, &str)) -> Value {
@@ -112,12 +106,12 @@ fn parse(values: &Values<'_>) -> Result<Search, Failure> {
     const END: [&str; 2] = ["query.startTimeMax", "query.start_time_max"];
     let text = |names: &[&'static str]| values.get_any(names).map(|(_, text)| text.to_owned());
     let (Some(start), Some(end)) = (values.get_any(&START), values.get_any(&END)) else {
-        return Err(Failure::wrong(format!("{} and {} are required", START[0], END[0])));
+        return Err(Failure::wrong(format!("{} and {} are required", START[1], END[1])));
     };
     let moment = |(name, text): (&str, &str)| moment_us(text).map_err(|why| Failure::parameter(name, &why));
     let (start_us, end_us) = (moment(start)?, moment(end)?);
     if start_us >= end_us {
-        return Err(Failure::wrong(format!("{} must be before {}", START[0], END[0])));
+        return Err(Failure::wrong(format!("{} must be before {}", START[1], END[1])));
     }
     let limit = match values.get_any(&["query.searchDepth", "query.search_depth", "query.num_traces"]) {
         Some((name, text)) => integer(text).map_err(|why| Failure::parameter(name, &why))?,

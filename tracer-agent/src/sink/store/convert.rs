@@ -55,6 +55,7 @@ impl Converter {
             flags: span.flags,
             name: self.text(&span.name),
             kind: match span.kind {
+                SpanKind::Internal => model::Kind::Internal,
                 SpanKind::Server => model::Kind::Server,
                 SpanKind::Client => model::Kind::Client,
                 SpanKind::Producer => model::Kind::Producer,

@@ -5,7 +5,7 @@ use unicode_width::UnicodeWidthChar;
 use crate::outside::controls;
 
 /// The text without what could move a cursor or change a colour, at most `limit` characters.
-pub(super) fn printable(text: &str, limit: usize) -> String {
+pub(crate) fn printable(text: &str, limit: usize) -> String {
     let mut shown = String::with_capacity(text.len().min(limit + 8));
     for (index, c) in text.chars().enumerate() {
         if index >= limit {
@@ -22,12 +22,12 @@ pub(super) fn printable(text: &str, limit: usize) -> String {
 }
 
 /// Columns that a printable text takes.
-pub(super) fn columns(text: &str) -> usize {
+pub(crate) fn columns(text: &str) -> usize {
     text.chars().map(|c| c.width().unwrap_or(0)).sum()
 }
 
 /// A printable text in exactly so many columns: cut, or filled with spaces.
-pub(super) fn fit(text: &str, room: usize) -> String {
+pub(crate) fn fit(text: &str, room: usize) -> String {
     if room == 0 {
         return String::new();
     }
@@ -53,7 +53,7 @@ pub(super) fn fit(text: &str, room: usize) -> String {
 }
 
 /// The text in ASCII, each column where it was.
-pub(super) fn ascii(text: &str) -> String {
+pub(crate) fn ascii(text: &str) -> String {
     let mut shown = String::with_capacity(text.len());
     for c in text.chars() {
         match c {
@@ -65,6 +65,9 @@ pub(super) fn ascii(text: &str) -> String {
             '│' | '├' => shown.push('|'),
             '└' => shown.push('`'),
             '…' => shown.push('~'),
+            '·' => shown.push('.'),
+            '▲' => shown.push('^'),
+            '▼' => shown.push('v'),
             'µ' => shown.push('u'),
             other => shown.extend(std::iter::repeat_n('?', other.width().unwrap_or(0))),
         }
@@ -78,7 +81,7 @@ pub(super) fn hex(bytes: &[u8]) -> String {
 }
 
 /// A duration as a person says it.
-pub(super) fn duration(ns: u64) -> String {
+pub(crate) fn duration(ns: u64) -> String {
     match ns {
         0..=999 => format!("{ns}ns"),
         1_000..=999_999 => format!("{:.0}µs", ns as f64 / 1e3),

@@ -3,13 +3,13 @@
 
 mod bar;
 mod destination;
-mod escape;
+pub(crate) mod escape;
 mod format;
 mod json;
 mod line_limit;
 mod output;
-mod row;
-mod style;
+pub(crate) mod row;
+pub(crate) mod style;
 mod summary;
 mod text;
 mod waterfall;
@@ -22,12 +22,16 @@ pub use self::{
     output::{AtOnce, Output},
     summary::Summary,
 };
+use self::{style::Palette, waterfall::Waterfall};
 use super::{
     Account, Outgoing, SinkEnd, SpanSink,
     outlet::{Ended, Outlet},
     queue::Progress,
 };
-use crate::ledger::{Counter, Ledger, LedgerSummary};
+use crate::{
+    ledger::{Counter, Ledger, LedgerSummary},
+    span::Span,
+};
 
 /// What the terminal's sink is started with.
 pub struct TerminalSettings {
@@ -131,6 +135,15 @@ impl SpanSink for Terminal {
             }
         }
     }
+}
+
+/// A trace that is complete as a picture: each of its spans has a row, however many they are.
+pub fn picture(spans: &[Span], style: Style) -> String {
+    let mut out = Vec::new();
+    let columns = (style.columns)().clamp(Output::NARROWEST, Output::WIDEST);
+    Waterfall::of_whole_traces(Palette(style.color)).draw(&mut out, spans, columns, |_| false);
+    let text = String::from_utf8_lossy(&out);
+    if style.ascii { escape::ascii(&text) } else { text.into_owned() }
 }
 
 /// The table of endpoints and the ledger in words.

@@ -80,8 +80,8 @@ impl Output {
     /// Largest chunk, but for its last line or trace.
     const CHUNK: usize = 64 * 1024;
     /// Columns that traces are drawn in, whatever the terminal has.
-    const NARROWEST: usize = 80;
-    const WIDEST: usize = 160;
+    pub(super) const NARROWEST: usize = 80;
+    pub(super) const WIDEST: usize = 160;
 
     /// Hands its chunks to `out`.
     pub fn new(format: Format, style: Style, out: Box<dyn ChunkWriter + Send>) -> Self {

@@ -3,6 +3,14 @@
 use super::escape::{duration, printable};
 use crate::span::{Span, Status, semconv};
 
+/// Names that SDKs still write, of the conventions before those of HTTP were stable.
+mod before {
+    pub(super) const HTTP_METHOD: &str = "http.method";
+    pub(super) const HTTP_STATUS_CODE: &str = "http.status_code";
+    pub(super) const HTTP_TARGET: &str = "http.target";
+    pub(super) const HTTP_URL: &str = "http.url";
+}
+
 /// Most characters of a target and of a host that are kept.
 const MAX_TEXT: usize = 120;
 /// Most characters of a method.
@@ -10,7 +18,7 @@ const MAX_METHOD: usize = 7;
 
 /// How a span ended, as a colour says it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Tone {
+pub(crate) enum Tone {
     Fine,
     /// A server's refusal: no error of its own.
     Odd,
@@ -20,8 +28,9 @@ pub(super) enum Tone {
 /// A span for people; its texts are printable.
 pub(super) struct Row<'a> {
     pub(super) span: &'a Span,
+    /// Empty if the span says nothing of HTTP.
     pub(super) method: String,
-    /// Path and query.
+    /// Path and query; the name of a span that says nothing of HTTP.
     pub(super) target: String,
     /// Whom a client calls.
     pub(super) host: String,
@@ -34,16 +43,21 @@ pub(super) struct Row<'a> {
 
 impl<'a> Row<'a> {
     pub(super) fn of(span: &'a Span) -> Self {
-        let code = span.int(semconv::HTTP_RESPONSE_STATUS_CODE);
+        let code =
+            span.int(semconv::HTTP_RESPONSE_STATUS_CODE).or_else(|| span.int(before::HTTP_STATUS_CODE));
         let tone = match (&span.status, code) {
             (Status::Error(_), _) => Tone::Error,
             (Status::Unset, Some(400..)) => Tone::Odd,
             (Status::Unset, _) => Tone::Fine,
         };
         let (host, target) = host_and_target(span);
+        let (method, target) = match (method(span), target) {
+            (None, None) => ("", span.name.to_string()),
+            (method, target) => (method.unwrap_or("-"), target.unwrap_or_else(|| "-".to_owned())),
+        };
         Self {
             span,
-            method: printable(method(span), MAX_METHOD),
+            method: printable(method, MAX_METHOD),
             target: printable(&target, MAX_TEXT),
             host: printable(host, MAX_TEXT),
             status: status(span, code),
@@ -69,9 +83,11 @@ impl<'a> Row<'a> {
 }
 
 /// The method as it was sent.
-fn method(span: &Span) -> &str {
+fn method(span: &Span) -> Option<&str> {
     let original = span.text(semconv::HTTP_REQUEST_METHOD_ORIGINAL);
-    original.or_else(|| span.text(semconv::HTTP_REQUEST_METHOD)).unwrap_or("-")
+    original
+        .or_else(|| span.text(semconv::HTTP_REQUEST_METHOD))
+        .or_else(|| span.text(before::HTTP_METHOD))
 }
 
 /// The status code, or why there is no complete response.
@@ -93,22 +109,24 @@ fn status(span: &Span, code: Option<i64>) -> String {
 }
 
 /// Whom a client calls; path and query. As they are exported: secrets are gone.
-fn host_and_target(span: &Span) -> (&str, String) {
-    if let Some(full) = span.text(semconv::URL_FULL) {
+fn host_and_target(span: &Span) -> (&str, Option<String>) {
+    if let Some(full) = span.text(semconv::URL_FULL).or_else(|| span.text(before::HTTP_URL)) {
         let rest = full.split_once("://").map_or(full, |(_, rest)| rest);
         return match rest.find(['/', '?']) {
-            Some(at) => (&rest[..at], rest[at..].to_owned()),
-            None => (rest, "/".to_owned()),
+            Some(at) => (&rest[..at], Some(rest[at..].to_owned())),
+            None => (rest, Some("/".to_owned())),
         };
     }
-    let path = span.text(semconv::URL_PATH).unwrap_or("-");
-    let target =
-        span.text(semconv::URL_QUERY).map_or_else(|| path.to_owned(), |query| format!("{path}?{query}"));
+    let path = span.text(semconv::URL_PATH).or_else(|| span.text(before::HTTP_TARGET));
+    let target = path.map(|path| match span.text(semconv::URL_QUERY) {
+        Some(query) => format!("{path}?{query}"),
+        None => path.to_owned(),
+    });
     ("", target)
 }
 
 /// Time of day in the local zone, to the millisecond.
-pub(super) fn clock_time(unix_ns: u64) -> String {
+pub(crate) fn clock_time(unix_ns: u64) -> String {
     let seconds = (unix_ns / 1_000_000_000) as libc::time_t;
     let milliseconds = unix_ns / 1_000_000 % 1_000;
     let offset = crate::clock::local_offset_seconds(seconds);

@@ -2,9 +2,9 @@
 
 use super::row::Tone;
 
-pub(super) const DIM: &str = "\x1b[2m";
-pub(super) const BOLD: &str = "\x1b[1m";
-pub(super) const RED: &str = "\x1b[31m";
+pub(crate) const DIM: &str = "\x1b[2m";
+pub(crate) const BOLD: &str = "\x1b[1m";
+pub(crate) const RED: &str = "\x1b[31m";
 const GREEN: &str = "\x1b[32m";
 const YELLOW: &str = "\x1b[33m";
 /// Of services, in the order in which a trace reaches them; red is for errors.
@@ -12,16 +12,16 @@ pub(super) const SERVICES: [&str; 5] = ["\x1b[36m", "\x1b[35m", "\x1b[34m", GREE
 
 /// Whether the output has colours.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Palette(pub(super) bool);
+pub(crate) struct Palette(pub(crate) bool);
 
 impl Palette {
     /// The text in a colour.
-    pub(super) fn text(self, color: &str, text: &str) -> String {
+    pub(crate) fn text(self, color: &str, text: &str) -> String {
         if self.0 && !text.trim().is_empty() { format!("{color}{text}\x1b[0m") } else { text.to_owned() }
     }
 
     /// The text of a status.
-    pub(super) fn status(self, tone: Tone, text: &str) -> String {
+    pub(crate) fn status(self, tone: Tone, text: &str) -> String {
         let color = match tone {
             Tone::Fine => GREEN,
             Tone::Odd => YELLOW,

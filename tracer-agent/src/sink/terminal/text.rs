@@ -11,6 +11,8 @@ use crate::span::SpanKind;
 
 /// Most columns of a service's name.
 const SERVICE_WIDTH: usize = 16;
+/// Columns of the method; few methods are longer.
+const METHOD_WIDTH: usize = 6;
 /// Columns of the target: a line of a connection within the host stays within 120.
 const TARGET_WIDTH: usize = 30;
 
@@ -32,15 +34,18 @@ impl TextLines {
         let direction = match row.span.kind {
             SpanKind::Server | SpanKind::Consumer => "← in ",
             SpanKind::Client | SpanKind::Producer => "→ out",
+            SpanKind::Internal => "·    ",
+        };
+        let request = match row.method.as_str() {
+            "" => fit(&row.target, METHOD_WIDTH + 1 + TARGET_WIDTH),
+            method => format!("{method:<METHOD_WIDTH$} {}", fit(&row.target, TARGET_WIDTH)),
         };
         // Writing to memory does not fail.
         let _ = writeln!(
             out,
-            "{}  {}  {direction}  {:<6} {} {} {:>8} {:>8}  {}",
+            "{}  {}  {direction}  {request} {} {:>8} {:>8}  {}",
             self.palette.text(DIM, &clock_time(row.span.end_unix_ns)),
             fit(&service, self.width),
-            row.method,
-            fit(&row.target, TARGET_WIDTH),
             self.palette.status(row.tone, &format!("{:<8}", row.status)),
             row.duration(),
             row.body_bytes.map_or("?".to_owned(), |size| bytes(size.unsigned_abs())),

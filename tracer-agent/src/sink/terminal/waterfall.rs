@@ -51,11 +51,18 @@ pub(super) struct Waterfall {
     needs: Needs,
     /// Spans that have a row, or a line of their own.
     drawn: RecentSpans,
+    /// Traces are complete: every span has a row, and a parent that is not there is missing.
+    is_whole: bool,
 }
 
 impl Waterfall {
     pub(super) fn new(palette: Palette) -> Self {
-        Self { palette, needs: Needs::default(), drawn: RecentSpans::default() }
+        Self { palette, needs: Needs::default(), drawn: RecentSpans::default(), is_whole: false }
+    }
+
+    /// The same for traces of which no span will come later.
+    pub(super) fn of_whole_traces(palette: Palette) -> Self {
+        Self { is_whole: true, ..Self::new(palette) }
     }
 
     /// A span was written as a line.
@@ -75,7 +82,7 @@ impl Waterfall {
         let Some(time) = whole else { return };
         let tree = Tree::new(spans);
         let mut lines = branches(&tree, levels(width));
-        let rest = if lines.len() > MOST_ROWS + 1 { lines.split_off(MOST_ROWS) } else { Vec::new() };
+        let rest = if lines.len() > MOST_ROWS + 1 && !self.is_whole { lines.split_off(MOST_ROWS) } else { Vec::new() };
         let rows: Vec<Row<'_>> = spans.iter().map(Row::of).collect();
         let requests: Vec<String> = rows
             .iter()
@@ -114,6 +121,7 @@ impl Waterfall {
                     let place = match () {
                         () if self.drawn.has(id) => "drawn above",
                         () if *is_of_header && !has_come(id) => "elsewhere",
+                        () if self.is_whole => "missing",
                         () => "not shown",
                     };
                     self.palette.text(DIM, &format!("(parent {} {place})", hex(id)))
@@ -171,7 +179,10 @@ fn levels(width: usize) -> usize {
 /// What was asked; of whom, if the answer is not a row of the picture.
 fn request(row: &Row<'_>, is_leaf: bool) -> String {
     let host = if is_leaf { row.host.as_str() } else { "" };
-    format!("{} {host}{}", row.method, row.target)
+    match row.method.as_str() {
+        "" => row.target.clone(),
+        method => format!("{method} {host}{}", row.target),
+    }
 }
 
 /// A trace and how it is laid out.
@@ -229,6 +240,7 @@ impl Picture<'_> {
         let arrow = match row.span.kind {
             SpanKind::Server | SpanKind::Consumer => '←',
             SpanKind::Client | SpanKind::Producer => '→',
+            SpanKind::Internal => '·',
         };
         let service = fit(&row.service(SERVICE_WIDTH), tree.saturating_sub(columns(prefix)));
         let self_text = format!("{:>times$}", duration(self_time.ns()));

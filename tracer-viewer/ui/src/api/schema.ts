@@ -321,6 +321,11 @@ export interface components {
             /** @description Suggestions, the most frequent first. */
             suggestions: components["schemas"]["Suggestion"][];
         };
+        /**
+         * @description A format in which a trace is saved.
+         * @enum {string}
+         */
+        ExportFormat: "otlp-json" | "jaeger-json" | "html";
         /** @description A stretch of a span with a name. */
         Gap: {
             /**
@@ -473,6 +478,11 @@ export interface components {
              */
             self_ns: number;
         };
+        /**
+         * @description Which traces come first.
+         * @enum {string}
+         */
+        Order: "newest" | "slowest" | "errors" | "spans";
         /** @description Rate, errors, duration. */
         Red: {
             /**
@@ -898,10 +908,6 @@ export interface components {
              */
             end_unix_us: number;
         };
-        /** @enum {string} */
-        Order: "newest" | "slowest" | "errors" | "spans";
-        /** @enum {string} */
-        ExportFormat: "otlp-json" | "jaeger-json" | "html";
     };
     responses: never;
     parameters: never;
