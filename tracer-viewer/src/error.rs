@@ -31,7 +31,7 @@ pub enum ViewerError {
     },
     /// An address that others can reach, without a token.
     #[error(
-        "{flag} {address} can be reached from other machines, which would read all traces: set a token (--token), or \
+        "{flag} {address} can be reached from other machines, which would read all traces: set a token (--token-file, TRACER_VIEWER_TOKEN or viewer.token), or \
          listen on 127.0.0.1"
     )]
     NeedsToken {

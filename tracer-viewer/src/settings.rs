@@ -28,7 +28,7 @@ pub struct Settings {
     pub otlp_grpc: Option<SocketAddr>,
     /// Address of OTLP by HTTP (`--otlp-http`); none for none.
     pub otlp_http: Option<SocketAddr>,
-    /// What a client must know (`--token`). Needed for every address that is not loopback. If it is set, the page and
+    /// What a client must know (`--token-file`). Needed for every address that is not loopback. If it is set, the page and
     /// the API ask for it on loopback too; OTLP on loopback never does.
     pub token: Option<Token>,
     /// Certificate and key (`--tls-certificate`, `--tls-key`). The page then speaks TLS, and so does OTLP on addresses

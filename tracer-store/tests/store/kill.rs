@@ -25,7 +25,7 @@ const ROUNDS: &str = "TRACER_STORE_TEST_KILLS";
 const LOST: Duration = Duration::from_secs(1);
 
 fn limits() -> Limits {
-    Limits { max_bytes: 24 * 1024 * 1024, ..Limits::default() }
+    Limits { max_bytes: 6 * 1024 * 1024, ..Limits::default() }
 }
 
 fn trace(number: u64) -> Vec<Span> {
