@@ -34,7 +34,7 @@ export function edgeKey(edge: { from: string; to: string }): string {
  */
 export function layOut(nodes: readonly MapNode[], edges: readonly MapEdge[]): Layout {
   const graph = new Graph();
-  graph.setGraph({ rankdir: "LR", nodesep: 26, ranksep: 96, edgesep: 10, marginx: 24, marginy: 24 });
+  graph.setGraph({ rankdir: "LR", nodesep: 26, ranksep: 172, edgesep: 10, marginx: 24, marginy: 24 });
   graph.setDefaultEdgeLabel(() => ({}));
   const ids = nodes.map((node) => node.id).sort();
   for (const id of ids) graph.setNode(id, { width: NODE_WIDTH, height: NODE_HEIGHT });
