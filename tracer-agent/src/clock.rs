@@ -9,6 +9,11 @@ pub fn monotonic_ns() -> u64 {
     read(ClockId::Monotonic)
 }
 
+/// Unix time, nanoseconds.
+pub fn unix_ns() -> u64 {
+    read(ClockId::Realtime)
+}
+
 /// `CLOCK_BOOTTIME` in the ticks of `/proc/PID/stat` (`USER_HZ`, 100 a second on all architectures that are here).
 pub fn boot_ticks() -> u64 {
     read(ClockId::Boottime) / 10_000_000

@@ -11,7 +11,11 @@ mod reload;
 mod replay;
 mod run;
 mod session;
+mod source;
 mod status;
+mod top;
+mod trace;
+mod traces;
 mod view;
 mod watch;
 
@@ -43,6 +47,9 @@ pub fn main(switches: &Switches) -> ExitCode {
         Some(Command::Status(flags)) => status::run(flags),
         Some(Command::Replay(flags)) => replay::run(flags),
         Some(Command::View(flags)) => view::run(flags),
+        Some(Command::Traces(flags)) => traces::run(flags),
+        Some(Command::Trace(flags)) => trace::run(flags),
+        Some(Command::Top(flags)) => top::run(flags),
         Some(Command::Config(flags)) => config::run(flags),
     };
     log::finish();

@@ -21,6 +21,7 @@ pub(super) const UNSUPPORTED: u8 = 77;
 pub(super) type CommandOutcome = Result<ExitCode, Failure>;
 
 /// An error that ends a command.
+#[derive(Debug)]
 pub(super) struct Failure {
     pub(super) message: String,
     pub(super) code: u8,
@@ -51,6 +52,11 @@ pub(super) fn print_lines(text: &str) -> Result<(), Failure> {
 /// As [`print_lines`], for JSON.
 pub(super) fn print_json(json: &str) -> Result<(), Failure> {
     print(&escaped_json(json))
+}
+
+/// As [`print_lines`], for what holds colours: all that comes from outside is escaped in it already.
+pub(super) fn print_drawn(text: &str) -> Result<(), Failure> {
+    print(text)
 }
 
 fn print(text: &str) -> Result<(), Failure> {

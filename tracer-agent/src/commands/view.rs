@@ -85,7 +85,7 @@ fn configuration(flags: &ViewFlags) -> Result<ViewerConfig, Failure> {
     })
 }
 
-fn read_token(path: &Path) -> Result<String, Failure> {
+pub(super) fn read_token(path: &Path) -> Result<String, Failure> {
     let text = std::fs::read_to_string(path).map_err(|error| {
         Failure::new(USAGE, format!("cannot read the token in {}: {error}", path.display()))
     })?;

@@ -55,7 +55,9 @@ pub(crate) mod tests {
         let mut attributes = Attributes::default();
         attributes.str(semconv::HTTP_REQUEST_METHOD, said.method);
         match kind {
-            SpanKind::Server | SpanKind::Consumer | SpanKind::Internal => attributes.str(semconv::URL_PATH, said.target),
+            SpanKind::Server | SpanKind::Consumer | SpanKind::Internal => {
+                attributes.str(semconv::URL_PATH, said.target)
+            }
             SpanKind::Client | SpanKind::Producer => {
                 attributes.str(semconv::URL_FULL, &format!("http://10.0.0.1:80{}", said.target));
             }

@@ -3,6 +3,7 @@
 #![forbid(unsafe_code)]
 
 mod agent_source;
+pub mod client;
 mod config;
 mod remedy;
 

@@ -1,6 +1,7 @@
 //! The viewer's store as a sink: spans of the agent, in the process that shows them.
 
 mod convert;
+pub mod restore;
 
 use std::sync::Arc;
 

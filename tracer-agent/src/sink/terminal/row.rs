@@ -85,9 +85,7 @@ impl<'a> Row<'a> {
 /// The method as it was sent.
 fn method(span: &Span) -> Option<&str> {
     let original = span.text(semconv::HTTP_REQUEST_METHOD_ORIGINAL);
-    original
-        .or_else(|| span.text(semconv::HTTP_REQUEST_METHOD))
-        .or_else(|| span.text(before::HTTP_METHOD))
+    original.or_else(|| span.text(semconv::HTTP_REQUEST_METHOD)).or_else(|| span.text(before::HTTP_METHOD))
 }
 
 /// The status code, or why there is no complete response.
@@ -132,4 +130,40 @@ pub(crate) fn clock_time(unix_ns: u64) -> String {
     let offset = crate::clock::local_offset_seconds(seconds);
     let day = (seconds + offset).rem_euclid(86_400);
     format!("{:02}:{:02}:{:02}.{milliseconds:03}", day / 3600, day / 60 % 60, day % 60)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        span::{Attributes, SpanKind},
+        trace::tests::span,
+    };
+
+    /// Method, host, target and status of a span with these texts.
+    fn told(texts: &[(&str, &str)], status: Option<(&str, i64)>) -> [String; 4] {
+        let mut attributes = Attributes::default();
+        texts.iter().for_each(|(name, text)| attributes.str(name, text));
+        if let Some((name, code)) = status {
+            attributes.int(name, code);
+        }
+        let span = Span { attributes, ..span("shop", SpanKind::Client, 1, None, (0, 1)) };
+        let Row { method, host, target, status, .. } = Row::of(&span);
+        [method, host, target, status]
+    }
+
+    #[test]
+    fn a_span_that_says_nothing_of_http_is_told_by_its_name() {
+        assert_eq!(told(&[("db.system.name", "redis")], None), ["", "", "GET /a", "-"]);
+        assert_eq!(told(&[(semconv::HTTP_REQUEST_METHOD, "PUT")], None), ["PUT", "", "-", "-"]);
+        assert_eq!(told(&[(semconv::URL_PATH, "/x")], None), ["-", "", "/x", "-"]);
+    }
+
+    #[test]
+    fn names_of_the_conventions_before_are_known() {
+        let called = [("http.method", "GET"), ("http.url", "http://h:80/a?b=c")];
+        assert_eq!(told(&called, Some(("http.status_code", 404))), ["GET", "h:80", "/a?b=c", "404"]);
+        let served = [("http.method", "GET"), ("http.target", "/a?b=c")];
+        assert_eq!(told(&served, None), ["GET", "", "/a?b=c", "-"]);
+    }
 }

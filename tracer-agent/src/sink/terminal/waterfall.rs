@@ -82,7 +82,11 @@ impl Waterfall {
         let Some(time) = whole else { return };
         let tree = Tree::new(spans);
         let mut lines = branches(&tree, levels(width));
-        let rest = if lines.len() > MOST_ROWS + 1 && !self.is_whole { lines.split_off(MOST_ROWS) } else { Vec::new() };
+        let rest = if lines.len() > MOST_ROWS + 1 && !self.is_whole {
+            lines.split_off(MOST_ROWS)
+        } else {
+            Vec::new()
+        };
         let rows: Vec<Row<'_>> = spans.iter().map(Row::of).collect();
         let requests: Vec<String> = rows
             .iter()
@@ -332,7 +336,10 @@ mod tests {
     use super::*;
     use crate::{
         correlate::Evidence,
-        span::SpanKind::{Client, Server},
+        span::{
+            Attributes,
+            SpanKind::{Client, Server},
+        },
         trace::tests::{Said, span, span_that},
     };
 
@@ -378,6 +385,26 @@ mod tests {
 ";
         assert_eq!(drawn(&spans, 120), expected);
     }
+
+    #[test]
+    fn a_whole_trace_has_a_row_for_each_span_and_names_what_is_missing() {
+        let served = span("shop", Server, 1, Some((9_999, Evidence::Wire)), (0, 5_000));
+        let queries = (2..=1_000).map(|id| Span {
+            name: "SELECT orders".into(),
+            kind: SpanKind::Internal,
+            attributes: Attributes::default(),
+            ..span("shop", Client, id, call(1), (id, id + 1))
+        });
+        let spans: Vec<Span> = std::iter::once(served).chain(queries).collect();
+        let mut out = Vec::new();
+        Waterfall::of_whole_traces(Palette(false)).draw(&mut out, &spans, 100, |_| false);
+        let text = String::from_utf8(out).expect("text");
+        let lines: Vec<&str> = text.lines().collect();
+        assert_eq!(lines.len(), 1_002);
+        assert_eq!(lines[1], "  (parent 000000000000270f missing)");
+        assert!(lines[3].starts_with("    ├ shop  · SELECT orders  -    █ "), "{}", lines[3]);
+    }
+
     #[test]
     fn a_parent_that_is_not_there_is_named_above_its_children() {
         let elsewhere = Some((0xabc, Evidence::Header));
