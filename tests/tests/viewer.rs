@@ -127,6 +127,30 @@ fn the_map_and_jaegers_api_tell_the_same_calls() {
 }
 
 #[test]
+fn a_terminal_and_a_pipe_tell_the_same_as_the_page() {
+    let port = free_port();
+    let (agent, service, _prices) = traced(port, &[]);
+    ask(service.port, 1000, 10, 1);
+    wait_until("every span is there", || get(port, "status")["store"]["spans"] == 10 * 3);
+    let url = format!("http://127.0.0.1:{port}");
+    let tell = |arguments: &[&str]| run(Command::new(tracer()).args(arguments).args(["--url", &url]));
+    let told = tell(&["traces", "--json", "service:threads"]);
+    let traces: Vec<Value> = told.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect();
+    assert_eq!(traces, search(port, "service:threads"));
+    let id = traces[3]["trace_id"].as_str().expect("an id");
+    let drawn = tell(&["trace", &id[..12]]);
+    for part in [id, "threads", "sole-request", "3 spans, 2 services"] {
+        assert!(drawn.contains(part), "{part}: {drawn}");
+    }
+    let top: Value = serde_json::from_str(&tell(&["top", "--json"])).expect("JSON");
+    assert!(top.to_string().contains("\"threads\""), "{top}");
+    let missing =
+        Command::new(tracer()).args(["trace", "00000000000000000000000000000001", "--url", &url]).output();
+    assert_eq!(missing.expect("it runs").status.code(), Some(1));
+    agent.stop();
+}
+
+#[test]
 fn spans_of_an_sdk_are_taken_by_otlp_and_shown() {
     let otlp = free_port();
     let view = View::start(&[

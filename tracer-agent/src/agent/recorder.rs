@@ -7,7 +7,7 @@ use std::{
 };
 
 use crate::{
-    config::Config,
+    config::{Config, ViewerConfig},
     event::{
         Input,
         recording::{Masks, Preamble, RecordSizes, RecordingError, VERSION, Writer, create},
@@ -19,7 +19,6 @@ use crate::{
         otlp::ExportConfig,
         outlet::{Outlet, OutletWriter},
     },
-    viewer::ViewerConfig,
 };
 
 /// Compressed bytes that wait for the disk.

@@ -20,10 +20,10 @@ use super::{
 };
 use crate::{
     agent::{replay_into, signals},
+    config::ViewerConfig,
     event::recording,
     log::{self, EVERY_LINE, LogConfig},
     sink::store::Direct,
-    viewer::ViewerConfig,
 };
 
 /// Serves until a signal.

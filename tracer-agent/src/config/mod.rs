@@ -6,8 +6,10 @@ pub mod environment;
 mod file;
 mod place;
 pub mod reference;
+mod viewer;
 mod wrong;
 
+pub use self::viewer::ViewerConfig;
 use std::path::PathBuf;
 
 use schemars::JsonSchema;
@@ -25,7 +27,6 @@ use crate::{
     trace_context::HeaderFormat,
     trace_context::sample::SamplingConfig,
     units::{Size, Time},
-    viewer::ViewerConfig,
 };
 
 /// Everything that can be configured.

@@ -4,7 +4,6 @@
 
 mod agent_source;
 pub mod client;
-mod config;
 mod remedy;
 
 use std::sync::Arc;
@@ -14,7 +13,6 @@ use tracer_store::Store;
 use tracer_viewer::{Running, Viewer, ViewerError};
 
 use self::agent_source::ThisAgent;
-pub use self::config::ViewerConfig;
 use crate::{agent::status::StatusSource, config::Config};
 
 /// Serves the traces that the agent puts into this store.

@@ -165,3 +165,13 @@ fn feed(
         }
     }
 }
+
+/// Why there is no row.
+pub(super) fn nothing(source: &str, window: &str, seen: &Seen) -> String {
+    match &seen.service {
+        Some(service) => format!(
+            "{source} has no span of {service:?} in the last {window}: --window 1h looks further back"
+        ),
+        None => format!("{source} has no spans of the last {window}: --window 1h looks further back"),
+    }
+}

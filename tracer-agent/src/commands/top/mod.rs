@@ -14,14 +14,14 @@ use std::{
 };
 
 use self::{
-    feed::{Seen, ask},
+    feed::{ask, nothing},
     rows::{Sort, shown},
     state::State,
     table::Table,
 };
 use super::{
     flags::TopFlags,
-    outcome::{CommandOutcome, FAILURE, Failure, print_drawn, print_json},
+    outcome::{CommandOutcome, print_drawn, print_json},
     source::Source,
 };
 use crate::{
@@ -55,19 +55,4 @@ pub(super) fn run(flags: &TopFlags) -> CommandOutcome {
         }
     }
     Ok(ExitCode::SUCCESS)
-}
-
-/// Why there is no row.
-fn nothing(source: &str, window: &str, seen: &Seen) -> String {
-    match &seen.service {
-        Some(service) => format!(
-            "{source} has no span of {service:?} in the last {window}: --window 1h looks further back"
-        ),
-        None => format!("{source} has no spans of the last {window}: --window 1h looks further back"),
-    }
-}
-
-/// The terminal cannot be used.
-fn unusable(error: &io::Error) -> Failure {
-    Failure::new(FAILURE, format!("cannot draw on this terminal: {error}; --json prints the numbers once"))
 }

@@ -18,13 +18,14 @@ use rustix::{
 };
 
 use super::{
-    super::{outcome::Failure, source::Source},
-    feed::{Feed, Seen},
-    nothing,
+    super::{
+        outcome::{FAILURE, Failure},
+        source::Source,
+    },
+    feed::{Feed, Seen, nothing},
     rows::shown,
     state::{State, Wish},
     table::{Look, Table},
-    unusable,
 };
 use crate::{
     agent::signals,
@@ -321,6 +322,11 @@ fn keys(width: usize, has_service: bool) -> String {
         text = text + gap + key;
     }
     text
+}
+
+/// The terminal cannot be used.
+fn unusable(error: &io::Error) -> Failure {
+    Failure::new(FAILURE, format!("cannot draw on this terminal: {error}; --json prints the numbers once"))
 }
 
 #[cfg(test)]
