@@ -1,6 +1,8 @@
 //! Background requests: client requests that a process sends of its own accord (timers, health checks, work
 //! after an answer).
 
+use std::sync::{Arc, Mutex, PoisonError};
+
 use rustc_hash::{FxHashMap, FxHashSet};
 
 use super::{link::Evidence, open::Key, strategy::ClientRequest};
@@ -15,9 +17,29 @@ pub(super) struct Background {
     remotes: FxHashMap<u64, u32>,
     /// Addresses that were called for a server request, surely, or for one before which the process was at rest.
     called_for_requests: FxHashSet<u64>,
+    /// The same of all processes of its program: workers do the same work.
+    called_by_program: CalledForRequests,
     /// The last server request before which the process was at rest.
     after_rest: Option<Key>,
     unseen: Unseen,
+}
+
+/// Addresses that processes of one program were seen to call for their server requests.
+#[derive(Clone, Debug, Default)]
+pub(super) struct CalledForRequests(Arc<Mutex<FxHashSet<u64>>>);
+
+impl CalledForRequests {
+    fn has(&self, remote: u64) -> bool {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).contains(&remote)
+    }
+
+    fn add(&self, remote: u64) {
+        let mut remotes = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if remotes.len() >= CALLED {
+            remotes.clear();
+        }
+        remotes.insert(remote);
+    }
 }
 
 /// Server requests that are not known.
@@ -87,7 +109,14 @@ impl Background {
     /// Whether a client request to this address, while this server request alone is in flight, is work of an earlier one
     /// as likely as not: the process was not at rest before, and no request before which it was has called the address.
     pub(super) fn may_be_earlier(&self, server: Key, remote: u64) -> bool {
-        self.after_rest != Some(server) && !self.called_for_requests.contains(&remote)
+        self.after_rest != Some(server)
+            && !self.called_for_requests.contains(&remote)
+            && !self.called_by_program.has(remote)
+    }
+
+    /// What other processes of the program call for their requests counts too.
+    pub(super) fn share(&mut self, called: CalledForRequests) {
+        self.called_by_program = called;
     }
 
     /// A client request to this address is for this server request, by this evidence.
@@ -98,6 +127,7 @@ impl Background {
                 self.called_for_requests.clear();
             }
             self.called_for_requests.insert(remote);
+            self.called_by_program.add(remote);
         }
     }
 

@@ -130,7 +130,10 @@ impl Process {
     }
 
     /// Takes what others have shown of its program. Returns what that makes known.
-    pub(super) fn inherit(&mut self, programs: &Programs) -> Vec<Attribution> {
+    pub(super) fn inherit(&mut self, programs: &mut Programs) -> Vec<Attribution> {
+        if let Some(program) = self.program {
+            self.background.share(programs.called(program));
+        }
         match self.program.is_some_and(|program| programs.is_proven(program)) {
             true => self.strategy.inherit(),
             false => Vec::new(),

@@ -33,7 +33,7 @@ impl Processes {
     pub(super) fn insert(&mut self, pid: u32, mut process: Process, rules: &Rules, now_ns: u64) {
         self.forget(pid, rules);
         // It has nothing that waits.
-        let _ = process.inherit(&self.programs);
+        let _ = process.inherit(&mut self.programs);
         self.decisions += 1;
         self.need_reads += usize::from(process.needs_reads());
         self.proxies += usize::from(process.is_proxy());

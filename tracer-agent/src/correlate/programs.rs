@@ -4,6 +4,8 @@ use std::hash::{Hash, Hasher};
 
 use rustc_hash::{FxHashMap, FxHasher};
 
+use super::background::CalledForRequests;
+
 /// A program that runs as a service: two processes of it work in the same way.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Program(u64);
@@ -28,7 +30,10 @@ pub enum Shown {
 
 /// What was shown of each program.
 #[derive(Debug, Default)]
-pub(super) struct Programs(FxHashMap<Program, Shown>);
+pub(super) struct Programs {
+    shown: FxHashMap<Program, Shown>,
+    called: FxHashMap<Program, CalledForRequests>,
+}
 
 impl Programs {
     /// Programs that are remembered; when there are more, only the contradictions are kept.
@@ -36,27 +41,36 @@ impl Programs {
 
     /// A process of a program has shown this. One contradiction holds, whatever others have shown or will show.
     pub(super) fn shown(&mut self, program: Program, shown: Shown) {
-        if self.0.len() >= Self::MOST && !self.0.contains_key(&program) {
-            self.0.retain(|_, shown| *shown == Shown::Doubted);
-            if self.0.len() >= Self::MOST {
+        if self.shown.len() >= Self::MOST && !self.shown.contains_key(&program) {
+            self.shown.retain(|_, shown| *shown == Shown::Doubted);
+            if self.shown.len() >= Self::MOST {
                 return;
             }
         }
-        let known = self.0.entry(program).or_insert(shown);
+        let known = self.shown.entry(program).or_insert(shown);
         if shown == Shown::Doubted {
             *known = shown;
         }
     }
 
+    /// What processes of a program call for their requests.
+    pub(super) fn called(&mut self, program: Program) -> CalledForRequests {
+        if self.called.len() >= Self::MOST && !self.called.contains_key(&program) {
+            // Processes that run keep what they share.
+            self.called.clear();
+        }
+        self.called.entry(program).or_default().clone()
+    }
+
     /// An earlier agent has found the strategy of a program to be proven.
     pub(super) fn remember(&mut self, program: Program) {
-        if self.0.len() < Self::MOST {
-            self.0.entry(program).or_insert(Shown::Proven);
+        if self.shown.len() < Self::MOST {
+            self.shown.entry(program).or_insert(Shown::Proven);
         }
     }
 
     /// Whether the strategy of a new process is taken for proven.
     pub(super) fn is_proven(&self, program: Program) -> bool {
-        self.0.get(&program) == Some(&Shown::Proven)
+        self.shown.get(&program) == Some(&Shown::Proven)
     }
 }

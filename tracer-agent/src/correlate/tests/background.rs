@@ -227,3 +227,21 @@ fn a_request_that_outlives_the_one_after_the_pause_began_in_a_burst() {
     assert_eq!(world.call(thread(1, 3)).parent, None);
     world.close(&second);
 }
+
+#[test]
+fn what_one_worker_calls_for_its_requests_the_others_of_the_program_call_too() {
+    let mut world = World::new();
+    let program = Some(Program::new(7, None));
+    let workers = [1, 2].map(|pid| thread(pid, pid));
+    for worker in workers {
+        world.correlator.program(worker.pid, "/usr/bin/service", program);
+    }
+    world.calls_for_requests(workers[0]);
+    // The first request of the other worker calls nobody, and more come at once.
+    let (_, two) = world.connection(2);
+    let request = world.open(&two, workers[1], 0, None);
+    world.close(&request);
+    let request = world.open(&two, workers[1], 100, None);
+    assert_eq!(evidence(&world.call(workers[1])), Some(Evidence::SoleRequest));
+    world.close(&request);
+}
