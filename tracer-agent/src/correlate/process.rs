@@ -464,7 +464,8 @@ impl Process {
         let is_its = is_possible
             && is_free()
             && self.strategy.may_work_for(client.unit, only)
-            && !self.background.may_be_earlier(only.key, client.remote);
+            && (self.strategy.works_for_its_own(client.unit, only)
+                || !self.background.may_be_earlier(only.key, client.remote));
         is_its.then_some((only.key, Evidence::SoleRequest))
     }
 }

@@ -213,6 +213,12 @@ pub(super) trait Strategy: fmt::Debug + Send {
         true
     }
 
+    /// Whether this unit works for the server request that it has read, and has not answered, as far as is known: a thread
+    /// that waits for its calls. An event loop may go on with an earlier one meanwhile.
+    fn works_for_its_own(&self, _unit: Unit, _request: &ServerRequest) -> bool {
+        false
+    }
+
     /// Whether it may become known later which server request this client request was sent for. Its span waits
     /// for that.
     fn may_attribute_later(&self, _client_request: Key) -> bool {

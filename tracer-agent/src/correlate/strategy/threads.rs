@@ -168,6 +168,10 @@ impl Strategy for Threads {
             || self.may_be_shared() && unit.task & GREENLET == 0
     }
 
+    fn works_for_its_own(&self, unit: Unit, request: &ServerRequest) -> bool {
+        self.doubt.is_none() && !self.goes_on && unit.is_one_thread(request.unit)
+    }
+
     fn server_opened(&mut self, request: &ServerRequest, others: &mut [ServerRequest]) {
         let reader = request.unit.worker();
         // An event loop may have any number of requests in flight: after a doubt they are not looked at.

@@ -150,6 +150,10 @@ impl Strategy for VirtualThreads {
         unit.task != VIRTUAL_THREAD && (unit.task == request.unit.task || is_newer())
     }
 
+    fn works_for_its_own(&self, unit: Unit, request: &ServerRequest) -> bool {
+        !self.is_virtual(unit) && self.others.works_for_its_own(unit, request)
+    }
+
     fn may_attribute_later(&self, client_request: Key) -> bool {
         self.others.may_attribute_later(client_request)
     }

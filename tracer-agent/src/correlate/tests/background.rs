@@ -7,11 +7,11 @@ use super::*;
 const WORKER: Unit = Unit::thread(1, 1);
 
 /// A call to another port than the usual one.
-fn call_elsewhere(world: &mut World) -> Link {
+fn call_elsewhere(world: &mut World, unit: Unit) -> Link {
     let number = world.now() + 10_000;
     let (End(mut facts), _) = world.connection(number);
     facts.remote = std::net::SocketAddr::from(([127, 0, 0, 1], 81)).into();
-    let made = world.open(&End(facts), WORKER, 1, None);
+    let made = world.open(&End(facts), unit, 1, None);
     world.close(&made)
 }
 
@@ -25,7 +25,7 @@ fn where_a_process_calls_of_its_own_accord_no_request_is_the_sole_reason() {
     world.rest();
     let request = world.open(&one, WORKER, 100, None);
     assert_eq!(world.call(WORKER).parent, None);
-    assert_eq!(evidence(&call_elsewhere(&mut world)), Some(Evidence::SoleRequest));
+    assert_eq!(evidence(&call_elsewhere(&mut world, WORKER)), Some(Evidence::SoleRequest));
     world.close(&request);
 }
 
@@ -193,7 +193,7 @@ fn work_after_a_response_is_not_for_the_next_request_of_a_burst() {
     // Its clients send without a pause: what each request leaves behind is sent while the next one is in flight.
     for offset in 0..40 {
         let request = world.open(&one, WORKER, offset * 100, None);
-        let late = (offset > 0).then(|| call_elsewhere(&mut world));
+        let late = (offset > 0).then(|| call_elsewhere(&mut world, thread(1, 9)));
         let own = world.call(WORKER);
         world.close(&request);
         assert_eq!(evidence(&own), Some(Evidence::SoleRequest), "{offset}");
@@ -207,12 +207,16 @@ fn an_address_that_a_request_after_a_pause_calls_is_known_from_then_on() {
     let (_, one) = world.connection(1);
     world.work(&one, WORKER, 0);
     let request = world.open(&one, WORKER, 100, None);
-    assert_eq!(call_elsewhere(&mut world).parent, None, "nothing tells whose it is");
+    assert_eq!(call_elsewhere(&mut world, thread(1, 9)).parent, None, "nothing tells whose it is");
     world.close(&request);
     world.rest();
     for offset in [200, 300] {
         let request = world.open(&one, WORKER, offset, None);
-        assert_eq!(evidence(&call_elsewhere(&mut world)), Some(Evidence::SoleRequest), "{offset}");
+        assert_eq!(
+            evidence(&call_elsewhere(&mut world, thread(1, 9))),
+            Some(Evidence::SoleRequest),
+            "{offset}"
+        );
         world.close(&request);
     }
 }
@@ -242,6 +246,20 @@ fn what_one_worker_calls_for_its_requests_the_others_of_the_program_call_too() {
     let request = world.open(&two, workers[1], 0, None);
     world.close(&request);
     let request = world.open(&two, workers[1], 100, None);
-    assert_eq!(evidence(&world.call(workers[1])), Some(Evidence::SoleRequest));
+    assert_eq!(evidence(&world.call(thread(2, 9))), Some(Evidence::SoleRequest));
     world.close(&request);
+}
+
+#[test]
+fn a_worker_that_has_one_request_at_a_time_works_for_that_one_however_busy_it_is() {
+    let mut world = World::new();
+    let (_, one) = world.connection(1);
+    for offset in 0..40 {
+        let request = world.open(&one, WORKER, offset * 100, None);
+        // The first requests call nobody.
+        if offset > 3 {
+            assert_eq!(evidence(&world.call(WORKER)), Some(Evidence::SoleRequest), "{offset}");
+        }
+        world.close(&request);
+    }
 }
