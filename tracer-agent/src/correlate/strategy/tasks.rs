@@ -313,6 +313,13 @@ impl Strategy for Tasks {
         self.threads.may_work_for(unit, request)
     }
 
+    fn works_for_its_own(&self, unit: Unit, request: &ServerRequest) -> bool {
+        // Where tasks answer, the thread is an event loop.
+        self.answered == 0
+            && (unit.task, request.unit.task) == (0, 0)
+            && self.threads.works_for_its_own(unit, request)
+    }
+
     fn may_attribute_later(&self, client_request: Key) -> bool {
         !self.waiting.is_empty() && self.waiting.contains_key(&client_request)
             || self.threads.may_attribute_later(client_request)

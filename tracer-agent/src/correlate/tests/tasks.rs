@@ -594,3 +594,17 @@ fn a_worker_that_several_handlers_await_is_none_of_theirs() {
     service.finish(&other, second);
     assert_eq!(evidence(&service.link(&call)), None);
 }
+
+#[test]
+fn a_busy_worker_without_tasks_works_for_its_own_request() {
+    let mut service = Service::new();
+    for number in 0..8 {
+        let request = service.read();
+        // The first requests call nobody.
+        let call = (number > 3).then(|| service.call_by(thread(PID, LOOP)));
+        service.world.close(&request);
+        if let Some(call) = call {
+            assert_eq!(evidence(&service.link(&call)), Some(Evidence::SoleRequest), "{number}");
+        }
+    }
+}
