@@ -1,11 +1,14 @@
 //! Background requests: client requests that a process sends of its own accord (timers, health checks, work
 //! after an answer).
 
-use std::sync::{Arc, Mutex, PoisonError};
-
 use rustc_hash::{FxHashMap, FxHashSet};
 
-use super::{link::Evidence, open::Key, strategy::ClientRequest};
+use super::{
+    link::Evidence,
+    open::Key,
+    programs::{CALLED, CalledForRequests},
+    strategy::ClientRequest,
+};
 
 /// The addresses that background requests went to. Another client request to the same address may be one too,
 /// whatever server request is in flight.
@@ -22,24 +25,6 @@ pub(super) struct Background {
     /// The last server request before which the process was at rest.
     after_rest: Option<Key>,
     unseen: Unseen,
-}
-
-/// Addresses that processes of one program were seen to call for their server requests.
-#[derive(Clone, Debug, Default)]
-pub(super) struct CalledForRequests(Arc<Mutex<FxHashSet<u64>>>);
-
-impl CalledForRequests {
-    fn has(&self, remote: u64) -> bool {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).contains(&remote)
-    }
-
-    fn add(&self, remote: u64) {
-        let mut remotes = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if remotes.len() >= CALLED {
-            remotes.clear();
-        }
-        remotes.insert(remote);
-    }
 }
 
 /// Server requests that are not known.
@@ -60,8 +45,6 @@ const KNOWN: u32 = 16;
 const TRUSTED: u32 = 1024;
 /// Addresses that are remembered. A process with more of them is not trusted at all.
 const REMOTES: usize = 64;
-/// Addresses that requests are known to call; when there are more, all are learned again.
-const CALLED: usize = 1024;
 /// A process that had no server request in flight for so long is at rest: what it leaves behind after a response has
 /// begun by then, as a rule. The kernel programs use the same time.
 const REST_NS: u64 = 100_000_000;
@@ -101,9 +84,8 @@ impl Background {
     /// A server request has come. The process has had none in flight for `idle_ns`; none if it has one.
     pub(super) fn serves(&mut self, request: Key, idle_ns: Option<u64>) {
         self.served = self.served.saturating_add(1);
-        if let Some(idle_ns) = idle_ns {
-            self.after_rest = (idle_ns >= REST_NS).then_some(request);
-        }
+        // What comes beside a request may leave work behind that outlasts it.
+        self.after_rest = idle_ns.is_some_and(|idle_ns| idle_ns >= REST_NS).then_some(request);
     }
 
     /// Whether a client request to this address, while this server request alone is in flight, is work of an earlier one

@@ -1,10 +1,11 @@
 //! What processes have shown of how their programs work, for later processes of the same programs.
 
-use std::hash::{Hash, Hasher};
+use std::{
+    hash::{Hash, Hasher},
+    sync::{Arc, Mutex, PoisonError},
+};
 
-use rustc_hash::{FxHashMap, FxHasher};
-
-use super::background::CalledForRequests;
+use rustc_hash::{FxHashMap, FxHashSet, FxHasher};
 
 /// A program that runs as a service: two processes of it work in the same way.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -26,6 +27,27 @@ pub enum Shown {
     Proven,
     /// It has met a contradiction.
     Doubted,
+}
+
+/// Addresses that requests are known to call; when there are more, all are learned again.
+pub(super) const CALLED: usize = 1024;
+
+/// Addresses that processes of one program were seen to call for their server requests.
+#[derive(Clone, Debug, Default)]
+pub(super) struct CalledForRequests(Arc<Mutex<FxHashSet<u64>>>);
+
+impl CalledForRequests {
+    pub(super) fn has(&self, remote: u64) -> bool {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).contains(&remote)
+    }
+
+    pub(super) fn add(&self, remote: u64) {
+        let mut remotes = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if remotes.len() >= CALLED {
+            remotes.clear();
+        }
+        remotes.insert(remote);
+    }
 }
 
 /// What was shown of each program.

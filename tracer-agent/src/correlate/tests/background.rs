@@ -263,3 +263,16 @@ fn a_worker_that_has_one_request_at_a_time_works_for_that_one_however_busy_it_is
         world.close(&request);
     }
 }
+
+#[test]
+fn a_long_poll_is_not_the_reason_for_what_others_leave_behind() {
+    let mut world = World::new();
+    let ((_, poll), (_, one)) = (world.connection(1), world.connection(2));
+    let long = world.open(&poll, thread(1, 2), 0, None);
+    for offset in 0..10 {
+        let request = world.open(&one, WORKER, offset * 100, None);
+        world.close(&request);
+        assert_eq!(call_elsewhere(&mut world, thread(1, 9)).parent, None, "{offset}");
+    }
+    world.close(&long);
+}

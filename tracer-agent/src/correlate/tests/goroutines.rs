@@ -341,6 +341,12 @@ fn where_goroutines_go_on_after_their_answers_one_that_is_not_known_calls_for_no
     let mut service = GoService::new();
     let (one, other) = (service.connection().1, service.connection().1);
     let (task, second) = (service.go(), service.go());
+    // The address is known to be called for requests.
+    let (first, begins) = (service.connection().1, service.go());
+    let begin = service.read(&first, begins, 0);
+    let known = service.call(begins, 1, SERVE);
+    service.close(&known, 0);
+    service.close(&begin, begins);
     for round in 0..4 {
         let open = service.read(&other, second, round * 100);
         let request = service.read(&one, task, round * 100);
