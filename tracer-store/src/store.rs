@@ -236,7 +236,8 @@ impl Store {
     pub fn status(&self) -> StoreStatus {
         let engine = read(&self.engine);
         let counts = engine.counts;
-        let oldest = engine.segments().iter().map(|shared| shared.read().min_start).min();
+        let oldest = engine.segments().iter().map(|shared| shared.read().min_told_start).min();
+        let oldest = oldest.filter(|oldest| *oldest < u64::MAX);
         let refused = [
             ("larger than one span may be", counts.refused_large_span),
             ("its trace has as many spans as one may have", counts.refused_large_trace),

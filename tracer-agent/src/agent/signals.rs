@@ -64,6 +64,12 @@ pub fn install() {
     ENDING.into_iter().chain([libc::SIGUSR1, libc::SIGUSR2]).for_each(handle);
 }
 
+/// A file that may not grow is an error of its write, and ends nobody. Programs that are started later inherit this.
+pub fn ignore_file_size_limit() {
+    // SAFETY: no handler of ours.
+    unsafe { libc::signal(libc::SIGXFSZ, libc::SIG_IGN) };
+}
+
 /// From now on a SIGHUP of another process is kept for [`take_reload`] and does not end the agent.
 pub fn reload_on_hangup() {
     RELOADS.store(true, Ordering::Relaxed);

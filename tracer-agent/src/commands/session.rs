@@ -2,7 +2,12 @@
 
 #![forbid(unsafe_code)]
 
-use std::{io, path::Path, process::ExitCode, sync::Arc};
+use std::{
+    io::{self, IsTerminal},
+    path::Path,
+    process::ExitCode,
+    sync::Arc,
+};
 
 use tracer_store::Store;
 use tracer_viewer::Running;
@@ -73,10 +78,21 @@ pub(super) fn serve_viewer(
     agent: &Agent,
 ) -> Result<Option<Running>, Failure> {
     let Some(store) = store else { return Ok(None) };
+    // The program of `tracer run` is there already.
+    signals::ignore_file_size_limit();
     let running = viewer::beside_agent(config, store, agent.status())
         .map_err(|error| Failure::new(FAILURE, format!("cannot show traces: {error}")))?;
-    tracing::info!(target: EVERY_LINE, "the traces are shown at {}", running.addresses().url);
+    tracing::info!(target: EVERY_LINE, "the traces are shown at {}", page_of(&running));
     Ok(Some(running))
+}
+
+/// The address of the page. Its token is for a person at a terminal: logs are kept, and read by others.
+pub(super) fn page_of(running: &Running) -> String {
+    let url = &running.addresses().url;
+    match url.split_once("?token=") {
+        Some((page, _)) if !io::stderr().is_terminal() => format!("{page} (open it as {page}?token=… once)"),
+        _ => url.clone(),
+    }
 }
 
 /// Refuses a configuration file, an output and a recording that are the same file: before anything is started.

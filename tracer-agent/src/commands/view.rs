@@ -17,6 +17,7 @@ use tracer_viewer::{DEFAULT_OTLP_GRPC, DEFAULT_OTLP_HTTP, Viewer};
 use super::{
     flags::ViewFlags,
     outcome::{CommandOutcome, FAILURE, Failure, USAGE},
+    session::page_of,
 };
 use crate::{
     agent::{replay_into, signals},
@@ -36,6 +37,7 @@ pub(super) fn run(flags: &ViewFlags) -> CommandOutcome {
         return Err(Failure::new(USAGE, lines.join("\n")));
     }
     signals::install();
+    signals::ignore_file_size_limit();
     let store = config.store().map_err(|message| Failure::new(FAILURE, message))?;
     for path in &flags.files {
         let spans = take(path, &store).map_err(|message| Failure::new(FAILURE, message))?;
@@ -51,7 +53,7 @@ pub(super) fn run(flags: &ViewFlags) -> CommandOutcome {
     let settings = config.settings(source).map_err(|error| Failure::new(USAGE, error))?;
     let viewer = Viewer::start(settings, store, None).map_err(|error| Failure::new(FAILURE, error))?;
     let addresses = viewer.addresses();
-    tracing::info!(target: EVERY_LINE, "the traces are shown at {}", addresses.url);
+    tracing::info!(target: EVERY_LINE, "the traces are shown at {}", page_of(&viewer));
     for (protocol, address) in [("gRPC", addresses.otlp_grpc), ("HTTP", addresses.otlp_http)] {
         if let Some(address) = address {
             tracing::info!(target: EVERY_LINE, "OTLP over {protocol} is taken on {address}");

@@ -112,6 +112,8 @@ pub(crate) struct Segment {
     texts_bytes: usize,
 
     pub(crate) min_start: u64,
+    /// The same of spans that tell their time: a sender may leave it out.
+    pub(crate) min_told_start: u64,
     pub(crate) max_start: u64,
     /// Traces of it that were let go, though the segment is still there.
     gone: Option<Box<Gone>>,
@@ -170,6 +172,7 @@ impl Segment {
             slots_end: Vec::new(),
             texts_bytes: 0,
             min_start: u64::MAX,
+            min_told_start: u64::MAX,
             max_start: 0,
             gone: None,
             tables: Some(Box::default()),
@@ -213,6 +216,9 @@ impl Segment {
         self.head.push(head);
         self.loose_end.push(self.loose.len() as u32);
         self.min_start = self.min_start.min(span.start_unix_ns);
+        if span.start_unix_ns > 0 {
+            self.min_told_start = self.min_told_start.min(span.start_unix_ns);
+        }
         self.max_start = self.max_start.max(span.start_unix_ns);
         if !span.events.is_empty() || !span.links.is_empty() {
             self.push_extras(&mut tables, span);

@@ -175,3 +175,16 @@ fn completion_tells_keys_values_and_operators() {
         store.complete("-\"äé\\\" x\"=\"😀 y\" :=!< \"open", at);
     }
 }
+
+#[test]
+fn a_span_without_a_time_does_not_hide_when_the_others_began() {
+    let store = Store::in_memory(Limits::default());
+    let mut timeless = span(1, 1, 0, "shop", "GET /", 0);
+    (timeless.start_unix_ns, timeless.end_unix_ns) = (0, 0);
+    let told = span(2, 1, 0, "shop", "GET /", 7);
+    store.insert(vec![timeless.clone()]);
+    assert_eq!(store.status().oldest_unix_us, 0);
+    store.insert(vec![told.clone()]);
+    assert_eq!(store.status().oldest_unix_us, told.start_unix_ns / 1000);
+    assert_eq!(store.trace(timeless.trace_id, 9), Some(vec![timeless]), "it is kept");
+}
