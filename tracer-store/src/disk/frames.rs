@@ -26,6 +26,14 @@ pub(super) fn frame(spans: &[Span]) -> io::Result<Vec<u8>> {
     encoder.finish()
 }
 
+/// What begins with the next whole frame, behind one that is damaged. None if there is no more.
+pub(super) fn next_frame(damaged: &[u8]) -> Option<&[u8]> {
+    /// The first bytes of a frame (RFC 8878, section 3.1.1).
+    const MAGIC: [u8; 4] = 0xfd2f_b528_u32.to_le_bytes();
+    let starts = (1..damaged.len()).filter(|at| damaged[*at..].starts_with(&MAGIC));
+    starts.map(|at| &damaged[at..]).find(|rest| read_frame(rest).is_some())
+}
+
 /// The spans of the first frame, and what follows it. None if the frame is not whole.
 pub(super) fn read_frame(bytes: &[u8]) -> Option<(Vec<Span>, &[u8])> {
     let mut decoder = Decoder::with_buffer(bytes).ok()?.single_frame();

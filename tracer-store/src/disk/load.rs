@@ -11,7 +11,7 @@ use tracer_model::span::{Span, SpanId, TraceId};
 
 use super::{
     directory::{Directory, FileId},
-    frames::read_frame,
+    frames::{next_frame, read_frame},
 };
 use crate::{engine::Engine, store::StoreError};
 
@@ -19,7 +19,7 @@ use crate::{engine::Engine, store::StoreError};
 pub(super) struct Loaded {
     /// Files that are there.
     pub(super) files: Vec<FileId>,
-    /// Bytes that were no whole frame, and were cut off.
+    /// Bytes that were no whole frame: those at the end of a file were cut off, others were passed over.
     pub(super) cut_bytes: u64,
 }
 
@@ -58,9 +58,14 @@ fn load_file(
     let bytes = fs::read(&path)?;
     let mut rest = bytes.as_slice();
     let mut load = engine.write().unwrap_or_else(PoisonError::into_inner).begin_load(id.number, id.is_main);
+    let mut skipped = 0;
     while !rest.is_empty() {
         let Some((mut spans, after)) = read_frame(rest) else {
-            break;
+            // Damage in the middle takes one frame with it, and not those behind it.
+            let Some(next) = next_frame(rest) else { break };
+            skipped += rest.len() - next.len();
+            rest = next;
+            continue;
         };
         spans.retain(|span| !gone.contains(&span.trace_id) && is_first(span, id, kept));
         engine.write().unwrap_or_else(PoisonError::into_inner).load(&mut load, &spans);
@@ -71,7 +76,7 @@ fn load_file(
         let length = bytes.len() - rest.len();
         OpenOptions::new().write(true).open(&path)?.set_len(length as u64)?;
     }
-    Ok(rest.len() as u64)
+    Ok((skipped + rest.len()) as u64)
 }
 
 fn is_first(span: &Span, id: FileId, kept: &mut HashSet<(TraceId, SpanId)>) -> bool {

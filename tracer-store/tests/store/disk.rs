@@ -147,6 +147,30 @@ fn the_torn_end_of_a_file_is_cut_and_counted() {
 }
 
 #[test]
+fn damage_in_the_middle_of_a_file_takes_nothing_behind_it() {
+    let scratch = Scratch::new("damaged");
+    let file = {
+        let store = Store::open(&scratch.0, limits()).expect("a store");
+        for number in 1..=3 {
+            store.insert(trace(number));
+            store.flush().expect("a disk");
+        }
+        scratch.files("spans-").remove(0)
+    };
+    let whole = fs::read(&file).expect("a file");
+    for place in (whole.len() / 3 + 8..whole.len() * 2 / 3 - 8).step_by(7) {
+        let mut damaged = whole.clone();
+        damaged[place] ^= 0xff;
+        fs::write(&file, &damaged).expect("a file");
+        let store = Store::open(&scratch.0, limits()).expect("a store");
+        assert!(store.status().spans >= 10, "a byte at {place}: {:?}", store.status());
+        assert!(store.status().cut_bytes > 0);
+        drop(store);
+        assert_eq!(fs::metadata(&file).expect("a file").len(), whole.len() as u64, "nothing is cut off");
+    }
+}
+
+#[test]
 fn files_go_with_their_segments_and_traces_stay_whole() {
     let scratch = Scratch::new("evict");
     let limits = Limits { max_bytes: 2 * 1024 * 1024, ..Limits::default() };
