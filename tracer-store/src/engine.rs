@@ -267,6 +267,12 @@ impl Engine {
         }
     }
 
+    /// Spans that are not on disk yet.
+    pub(crate) fn waiting_spans(&self) -> u64 {
+        let waiting = |shared: Arc<Shared>| shared.read().rows().saturating_sub(shared.written()) as u64;
+        self.segments().into_iter().map(waiting).sum()
+    }
+
     /// Lets the oldest segment go, but for traces that still get spans, have errors or are among the slowest.
     fn drop_main(&mut self, is_gentle: bool) -> bool {
         let Some(shared) = self.main.pop_oldest() else {

@@ -243,6 +243,9 @@ impl Store {
             ("its trace has as many spans as one may have", counts.refused_large_trace),
         ];
         let refused = refused.into_iter().filter(|(_, spans)| *spans > 0);
+        let problem = self.disk.as_ref().and_then(Disk::problem);
+        // While the disk takes nothing, those that wait are not on it.
+        let waiting = if engine.is_on_disk && problem.is_some() { engine.waiting_spans() } else { 0 };
         StoreStatus {
             spans: counts.spans,
             traces: engine.traces.len() as u64,
@@ -255,8 +258,8 @@ impl Store {
             revived_traces: counts.revived_traces,
             refused: refused.map(|(reason, spans)| Refused { reason: reason.to_owned(), spans }).collect(),
             directory: self.disk.as_ref().map(|disk| disk.path.display().to_string()),
-            problem: self.disk.as_ref().and_then(Disk::problem),
-            unwritten_spans: counts.unwritten_spans,
+            problem,
+            unwritten_spans: counts.unwritten_spans + waiting,
             cut_bytes: self.disk.as_ref().map_or(0, |disk| disk.cut_bytes),
         }
     }

@@ -13,7 +13,7 @@ use tracer_viewer::Running;
 use super::{
     flags::RunFlags,
     outcome::{CommandOutcome, FAILURE, Failure, USAGE},
-    session::{check_files, finish, open_store, serve_status, serve_viewer, start},
+    session::{check_files, finish, open_store, serve_status, serve_viewer, settle, start},
 };
 use crate::{
     agent::signals,
@@ -36,7 +36,7 @@ pub(super) fn run(flags: &RunFlags, switches: &Switches) -> CommandOutcome {
         .map_err(|error| Failure::new(u8::try_from(error.exit_code()).unwrap_or(FAILURE), error))?;
     config.select.include = vec![flags.rule(launched.pid())];
     let agent = start(config.clone(), &flags.common, &destination, Mode::Headers, switches, store.clone())?;
-    let viewer = serve_viewer(&config, store, &agent)?;
+    let viewer = serve_viewer(&config, store.clone(), &agent)?;
     // COMMAND is not refused because of a socket that the environment may have named.
     let _server = serve_status(&config, &agent).unwrap_or_else(|Failure { message, .. }| {
         tracing::warn!("{message}");
@@ -61,6 +61,7 @@ pub(super) fn run(flags: &RunFlags, switches: &Switches) -> CommandOutcome {
     signals::stop_relaying();
     // Whatever became of the output, the exit status is that of the program.
     let _ = finish(agent)?;
+    store.as_deref().inspect(|store| settle(store));
     Ok(ExitCode::from(u8::try_from(status.0).unwrap_or(FAILURE)))
 }
 

@@ -68,7 +68,33 @@ pub(super) fn start(
 /// The store of the viewer, if one is wanted: before anything is traced.
 pub(super) fn open_store(config: &Config) -> Result<Option<Arc<Store>>, Failure> {
     let store = config.viewer.enabled.then(|| config.viewer.store()).transpose();
-    store.map_err(|message| Failure::new(FAILURE, message))
+    let store = store.map_err(|message| Failure::new(FAILURE, message))?;
+    store.as_deref().inspect(|store| tell_state(store));
+    Ok(store)
+}
+
+/// Tells what is wrong with a store that was opened.
+pub(super) fn tell_state(store: &Store) {
+    let status = store.status();
+    if let Some(problem) = status.problem {
+        tracing::warn!("{problem}");
+    }
+    if status.cut_bytes > 0 {
+        tracing::warn!("{} bytes of the store are no whole frames: their spans are lost", status.cut_bytes);
+    }
+}
+
+/// Makes sure that a disk has all that the store holds, and tells what it has not.
+pub(super) fn settle(store: &Store) {
+    if store.status().directory.is_none() {
+        return;
+    }
+    if let Err(error) = store.flush() {
+        tracing::warn!(
+            "{} spans are not on disk, and end with this process: {error}",
+            store.status().unwritten_spans
+        );
+    }
 }
 
 /// Shows what the agent puts into the store.

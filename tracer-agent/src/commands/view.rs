@@ -7,6 +7,7 @@ use std::{
     io::{Read, Seek},
     path::Path,
     process::ExitCode,
+    sync::Arc,
     time::Duration,
 };
 
@@ -17,7 +18,7 @@ use tracer_viewer::{DEFAULT_OTLP_GRPC, DEFAULT_OTLP_HTTP, Viewer};
 use super::{
     flags::ViewFlags,
     outcome::{CommandOutcome, FAILURE, Failure, USAGE},
-    session::page_of,
+    session::{page_of, settle, tell_state},
 };
 use crate::{
     agent::{replay_into, signals},
@@ -36,13 +37,15 @@ pub(super) fn run(flags: &ViewFlags) -> CommandOutcome {
         let lines: Vec<String> = problems.iter().map(|problem| format!("--{problem}")).collect();
         return Err(Failure::new(USAGE, lines.join("\n")));
     }
-    signals::install();
     signals::ignore_file_size_limit();
     let store = config.store().map_err(|message| Failure::new(FAILURE, message))?;
+    tell_state(&store);
     for path in &flags.files {
         let spans = take(path, &store).map_err(|message| Failure::new(FAILURE, message))?;
         tracing::info!(target: EVERY_LINE, "{}: {spans} spans", path.display());
     }
+    // Until here a signal ends the process at once: a file may never end.
+    signals::install();
     let source = match flags.files.is_empty() {
         true => Source { kind: "otlp".to_owned(), names: Vec::new() },
         false => {
@@ -51,7 +54,8 @@ pub(super) fn run(flags: &ViewFlags) -> CommandOutcome {
         }
     };
     let settings = config.settings(source).map_err(|error| Failure::new(USAGE, error))?;
-    let viewer = Viewer::start(settings, store, None).map_err(|error| Failure::new(FAILURE, error))?;
+    let viewer =
+        Viewer::start(settings, Arc::clone(&store), None).map_err(|error| Failure::new(FAILURE, error))?;
     let addresses = viewer.addresses();
     tracing::info!(target: EVERY_LINE, "the traces are shown at {}", page_of(&viewer));
     for (protocol, address) in [("gRPC", addresses.otlp_grpc), ("HTTP", addresses.otlp_http)] {
@@ -63,6 +67,7 @@ pub(super) fn run(flags: &ViewFlags) -> CommandOutcome {
         signals::wait(Duration::from_millis(200));
     }
     viewer.stop();
+    settle(&store);
     Ok(ExitCode::SUCCESS)
 }
 

@@ -8,7 +8,7 @@ use super::{
     flags::TraceFlags,
     outcome::{CommandOutcome, FAILURE, Failure, USAGE},
     reload::reload,
-    session::{check_files, check_socket, finish, open_store, serve_status, serve_viewer, start},
+    session::{check_files, check_socket, finish, open_store, serve_status, serve_viewer, settle, start},
 };
 use crate::{
     agent::{signals, status::DEFAULT_SOCKET},
@@ -44,7 +44,7 @@ pub(super) fn run(flags: &TraceFlags, daemon: bool, switches: &Switches) -> Comm
     let store = open_store(&config)?;
     let agent = start(config.clone(), &flags.common, &destination, Mode::Off, switches, store.clone())?;
     let _server = serve_status(&config, &agent)?;
-    let _viewer = serve_viewer(&config, store, &agent)?;
+    let _viewer = serve_viewer(&config, store.clone(), &agent)?;
     if daemon {
         announce(&config);
         signals::notify_ready();
@@ -77,7 +77,9 @@ pub(super) fn run(flags: &TraceFlags, daemon: bool, switches: &Switches) -> Comm
         tracing::info!("the agent ends: {reason}");
         signals::notify_stopping();
     }
-    finish(agent)
+    let outcome = finish(agent);
+    store.as_deref().inspect(|store| settle(store));
+    outcome
 }
 
 /// Where the daemon keeps what it has learned: systemd names the directories of a unit (systemd.exec(5)).

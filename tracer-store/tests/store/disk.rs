@@ -252,13 +252,17 @@ fn a_full_disk_is_told_and_the_store_goes_on_in_memory_until_there_is_space() {
     let error = store.flush().err().map(|error| error.to_string()).unwrap_or_default();
     assert!(error.contains("No space left on device"), "{error}");
     assert_eq!(store.status().problem, Some(error));
-    assert_eq!(store.status().spans, 250);
+    assert_eq!(
+        (store.status().spans, store.status().unwritten_spans),
+        (250, 250),
+        "what the disk lacks is counted"
+    );
     assert_eq!(store.trace_spans(TraceId(1u128.to_be_bytes())), 5);
     fs::remove_file(&file).expect("a link");
     // The file is still open: the store begins it anew once that fails no more.
     store.insert(trace(51));
     store.flush().expect("space");
-    assert_eq!(store.status().problem, None);
+    assert_eq!((store.status().problem, store.status().unwritten_spans), (None, 0));
     let before = all(&store);
     drop(store);
     assert!(all(&Store::open(&scratch.0, limits()).expect("a store")) == before);
