@@ -296,9 +296,18 @@ impl HttpNames {
             }
             (Some(_), _) => Status::Error(String::new()),
         };
+        let mut duration = |name, since_ns: u64, until_ns: u64| {
+            attributes.double(name, until_ns.saturating_sub(since_ns) as f64 / 1e9);
+        };
+        // Of a connection that carried a request before, the time since `connect` tells nothing.
+        if let (0, true, Some(connect_ns)) = (exchange.request_offset, !serves, facts.connect_ns) {
+            duration(names::TRACER_HTTP_CONNECTION_SETUP, connect_ns, exchange.start_ns);
+        }
+        if exchange.request_end_ns > exchange.start_ns {
+            duration(names::TRACER_HTTP_TIME_TO_REQUEST_END, exchange.start_ns, exchange.request_end_ns);
+        }
         if let Some(first) = exchange.response_start_ns {
-            let seconds = first.saturating_sub(exchange.start_ns) as f64 / 1e9;
-            attributes.double(names::TRACER_HTTP_TIME_TO_FIRST_BYTE, seconds);
+            duration(names::TRACER_HTTP_TIME_TO_FIRST_BYTE, exchange.start_ns, first);
         }
         let unit = exchange.unit();
         if unit.pid != resource.pid {

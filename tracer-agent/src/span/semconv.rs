@@ -30,3 +30,7 @@ pub(crate) const TRACER_SERVICE_NAME_SOURCE: &str = "tracer.service.name_source"
 pub(crate) const TRACER_HTTP_ROUTE_GUESS: &str = "tracer.http.route_guess";
 /// Seconds from the first byte of the request to the first byte of the response.
 pub(crate) const TRACER_HTTP_TIME_TO_FIRST_BYTE: &str = "tracer.http.time_to_first_byte";
+/// Seconds from the first byte of the request to its last, if they moved at different times.
+pub(crate) const TRACER_HTTP_TIME_TO_REQUEST_END: &str = "tracer.http.time_to_request_end";
+/// Seconds from `connect` to the first byte of the request, on the first request of a connection.
+pub(crate) const TRACER_HTTP_CONNECTION_SETUP: &str = "tracer.http.connection_setup";

@@ -88,7 +88,7 @@ fn build_by(
         identity: PeerIdentity::Unknown,
         peer: None,
         netns: 1,
-        connect_ns: None,
+        connect_ns: kind.is_outgoing().then_some(999_000_000),
         first_sent: 0,
         first_received: 0,
     };
@@ -179,6 +179,7 @@ fn a_server_span_tells_all_that_traffic_can() {
             "thread.id=101",
             "tracer.http.route_guess=/orders/{id}",
             "tracer.http.time_to_first_byte=0.003",
+            "tracer.http.time_to_request_end=0.0001",
             "tracer.link.evidence=header",
             "url.path=/orders/42",
             "url.query=color=blue&token=REDACTED",
@@ -213,7 +214,9 @@ fn a_client_span_tells_all_that_traffic_can() {
             "server.address=api.example",
             "server.port=80",
             "thread.id=101",
+            "tracer.http.connection_setup=0.001",
             "tracer.http.time_to_first_byte=0.003",
+            "tracer.http.time_to_request_end=0.0001",
             "url.full=http://api.example/items?sig=REDACTED",
         ]
     );
@@ -224,6 +227,20 @@ fn a_client_span_tells_all_that_traffic_can() {
     assert_eq!(span.trace_id[..4], [0x0a, 0xf7, 0x65, 0x19]);
     assert_eq!(span.span_id, [0xb7, 0xad, 0x6b, 0x71, 0x69, 0x20, 0x33, 0x31]);
     assert_eq!(span.status, Status::Error(String::new()));
+}
+
+#[test]
+fn a_span_tells_of_a_connection_that_was_set_up_for_it_and_of_a_request_that_came_in_parts() {
+    let mut exchange = exchange("GET / HTTP/1.1\nHost: a", Some("HTTP/1.1 200 OK"), Outcome::Complete);
+    let told = |exchange: &Exchange, name: &str| {
+        attributes(&build(Kind::Call, exchange)).iter().any(|attribute| attribute.starts_with(name))
+    };
+    assert!(told(&exchange, "tracer.http.connection_setup="));
+    assert!(told(&exchange, "tracer.http.time_to_request_end="));
+    exchange.request_offset = 100;
+    exchange.request_end_ns = exchange.start_ns;
+    assert!(!told(&exchange, "tracer.http.connection_setup="));
+    assert!(!told(&exchange, "tracer.http.time_to_request_end="));
 }
 
 #[test]
