@@ -1,5 +1,8 @@
 //! One connection: its transport, maybe a layer above that, and its session.
 
+mod inserted;
+mod waiting;
+
 use std::mem;
 
 use tracer_common::{
@@ -18,12 +21,9 @@ use super::{
     unit_of,
 };
 use crate::{
-    exchange::{ConnectionFacts, Direction, Exchange, Kind, Opened, Outcome, Unit},
+    exchange::{ConnectionFacts, Direction, Exchange, Kind, Opened, Outcome},
     ledger::Counter,
-    protocol::{
-        self, Call, Protocol, Role, SentRequest, Side, Want, Yield,
-        sniff::{Recognition, sniff},
-    },
+    protocol::{self, Call, Role, Want, Yield},
 };
 
 /// One connection of the table.
@@ -214,75 +214,6 @@ impl Entry {
         self.transport.mark_arrival(header);
     }
 
-    /// Whether its next response is that of a request whose head went by uncopied, and the other end may know that; see
-    /// [`Parser::lacks_request`](crate::protocol::Parser::lacks_request).
-    pub(super) fn lacks_request(&self, next: &[u8]) -> bool {
-        self.facts.peer.is_some()
-            && self.session.role() == Some(Role::Server)
-            && self.layer.is_none()
-            && self.session.lacks_request(next)
-    }
-
-    /// What this end sends waits for the other end's word of the request.
-    pub(super) fn await_request(&mut self) {
-        self.transport.duplex.await_request();
-    }
-
-    /// Where the response begins that waits for the other end's word of its request, and who sends it.
-    pub(super) fn awaiting_request(&self) -> Option<(u64, Unit)> {
-        let duplex = &self.transport.duplex;
-        let response = duplex.stream(Direction::Send).first_held().filter(|_| duplex.is_awaiting_request());
-        response.map(|segment| (segment.offset, segment.unit))
-    }
-
-    /// The response that waits for its request waits no longer.
-    pub(super) fn await_no_request(&mut self, now_ns: u64, out: &mut dyn ConnectionOutput) {
-        self.transport.duplex.await_no_request();
-        self.drive(now_ns, out);
-        self.settle(out);
-    }
-
-    /// The request that this end has sent and whose response begins at this offset, as far as is known. Its offset and
-    /// length are those on the wire.
-    pub(super) fn request_of(&self, response: u64) -> Option<SentRequest> {
-        let request = self.session.request_of(response).filter(|_| self.layer.is_none())?;
-        let inserted = self.inserted_before(request.offset);
-        let within = self.inserted_before(request.offset + request.length).wrapping_sub(inserted);
-        Some(SentRequest {
-            offset: request.offset + u64::from(inserted),
-            length: request.length + u64::from(within),
-            ..request
-        })
-    }
-
-    /// A read begins with `head`. If that is a request, the one before has its response: its client has told what it
-    /// will tell.
-    pub(super) fn await_no_request_before(
-        &mut self,
-        header: &DataHeader,
-        head: &[u8],
-        out: &mut dyn ConnectionOutput,
-    ) {
-        if matches!(sniff(head), Recognition::Found(_, Side::Request)) {
-            self.await_no_request(header.time_ns, out);
-        }
-    }
-
-    /// The request that the next response is for, as the other end sent it; `unit` sends that response. Returns whether
-    /// it can be that request.
-    pub(super) fn supply_request(
-        &mut self,
-        request: SentRequest,
-        unit: Unit,
-        out: &mut dyn ConnectionOutput,
-    ) -> bool {
-        // A thread that answers is the one that has read, as far as is known.
-        let call = Call { unit, first: true, ..Call::default() };
-        let is_taken = self.session.supply_request(request, &call);
-        self.settle(out);
-        is_taken
-    }
-
     /// A data record.
     pub(super) fn data(
         &mut self,
@@ -335,58 +266,6 @@ impl Entry {
         }
         self.drive(header.time_ns, out);
         self.settle(out);
-    }
-
-    /// Bytes that another program has inserted into the request that begins with this record, which moved before it as
-    /// it seems: the position that the kernel tells is that behind the call, without the length that its process gave.
-    /// Only at a place where nothing else can have moved unseen: the first bytes of a connection whose beginning was
-    /// seen, or a request after a response on a connection on which that has happened before.
-    fn inserted_by_another(&self, header: &DataHeader, offset: u64, head: &[u8]) -> Option<u32> {
-        /// A line with a `traceparent` takes 69 bytes or more, one with a `b3` of all ids 56. Less is a request that
-        /// another process has sent.
-        const LEAST: u64 = 56;
-        /// Lines with a `traceparent`, and with a `tracestate` of the longest length that must be passed on.
-        const MOST: u64 = 600;
-        let duplex = &self.transport.duplex;
-        let sent = duplex.stream(Direction::Send);
-        let bytes = offset.checked_sub(sent.next()).filter(|bytes| (LEAST..=MOST).contains(bytes))?;
-        let is_first = !self.has_moved_unannounced
-            && !sent.is_started()
-            && !duplex.stream(Direction::Receive).is_started();
-        let is_next =
-            self.is_lengthened && header.flags & FLAG_TURN != 0 && self.session.is_between_exchanges();
-        let is_request =
-            || matches!(sniff(head), Recognition::Found(Protocol { open: Some(_), .. }, Side::Request));
-        // Bytes before this record may be those of a record that was lost.
-        let is_inserted = header.lost == 0
-            && self.facts.connect_ns.is_some()
-            && self.layer.is_none()
-            && (is_first || is_next)
-            && sent.is_quiet()
-            && is_request();
-        is_inserted.then_some(bytes as u32)
-    }
-
-    /// Another program has inserted so many bytes into the request that comes next.
-    #[cold]
-    fn follow_insertion(&mut self, bytes: u32) {
-        if !self.transport.duplex.stream(Direction::Send).is_started() {
-            BOTH.iter().for_each(|direction| self.transport.duplex.stream_mut(*direction).begin());
-            self.session.restart(true);
-            self.is_unclear = false;
-            self.assumed_inserted = bytes;
-        }
-        self.is_lengthened = true;
-        self.transport.insert(bytes);
-    }
-
-    /// What is received shows that exchanges went by unseen: the bytes were theirs, and nobody inserted any.
-    #[cold]
-    fn revoke_insertion(&mut self, out: &mut dyn ConnectionOutput) {
-        self.is_lengthened = false;
-        let bytes = self.transport.revoke_insertion();
-        out.count(self.pid, Counter::BytesLost, u64::from(bytes));
-        out.not_lengthened(self.facts.number);
     }
 
     /// The usual record: the next bytes of a connection on which nothing waits, all of them copied, and

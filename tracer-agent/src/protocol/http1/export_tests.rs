@@ -1,7 +1,13 @@
 //! Which bytes of exports are kept and wanted.
 
 use super::*;
-use crate::{exchange::Exchange, protocol::http::HttpExchange};
+use crate::{
+    exchange::Exchange,
+    protocol::{
+        http::HttpExchange,
+        interface::{Parser, Want},
+    },
+};
 
 const HEAD: &str = "POST /v1/traces HTTP/1.1\r\nContent-Type: application/x-protobuf\r\n";
 const ANSWER: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n";

@@ -7,7 +7,10 @@ use proptest::prelude::*;
 use super::*;
 use crate::{
     exchange::{Exchange, Unit},
-    protocol::http::{HttpExchange, Noted},
+    protocol::{
+        http::{HttpExchange, Noted},
+        interface::{End, Parser, Want},
+    },
     trace_context::HeaderFormat,
 };
 
