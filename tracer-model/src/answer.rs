@@ -18,6 +18,9 @@ pub struct SearchAnswer {
     pub examined_spans: u64,
     /// Why the answer is not whole: the search was stopped at its limit of time. None if it is whole.
     pub incomplete: Option<String>,
+    /// If nothing was found: terms of the query that nothing meets, also without the other terms, as they are written.
+    #[serde(default)]
+    pub empty_terms: Vec<String>,
 }
 
 /// A trace in a list.
@@ -33,6 +36,9 @@ pub struct TraceSummary {
     pub root_target: String,
     /// Whether the root is there: a span without a parent.
     pub has_root: bool,
+    /// Kind of the root, or of its earliest span: a client's call has no request above it that is traced.
+    #[serde(default)]
+    pub root_kind: SpanKind,
     /// Its first moment.
     pub start_unix_us: u64,
     /// From its first moment to its last.
@@ -147,6 +153,13 @@ pub struct TraceSpan {
     pub links: Vec<SpanLink>,
     /// By how much its clock seems to differ from its parent's, nanoseconds; none if it does not.
     pub clock_skew_ns: Option<i64>,
+    /// By how much it was moved, nanoseconds, since clocks differ: `start_ns` less this is where it stood as it was sent.
+    /// None if it was not moved.
+    #[serde(default)]
+    pub clock_shift_ns: Option<i64>,
+    /// Why it was moved, if its own clock and its parent's are the cause: a whole sentence. Spans below it move with it.
+    #[serde(default)]
+    pub clock_evidence: Option<String>,
 }
 
 /// Kind of a span.
@@ -271,6 +284,9 @@ pub struct ServicesAnswer {
     pub window: Window,
     /// Services by name.
     pub services: Vec<ServiceRow>,
+    /// Why the answer is not whole: it was stopped at its limit of time. None if it is whole.
+    #[serde(default)]
+    pub incomplete: Option<String>,
 }
 
 /// Answer to `GET /api/tracer/services/{service}`.
@@ -284,6 +300,9 @@ pub struct ServiceAnswer {
     pub operations: Vec<OperationRow>,
     /// Its requests over time, column by column.
     pub series: Series,
+    /// Why the answer is not whole: it was stopped at its limit of time. None if it is whole.
+    #[serde(default)]
+    pub incomplete: Option<String>,
 }
 
 /// A stretch of absolute time.
@@ -358,6 +377,9 @@ pub struct MapAnswer {
     pub nodes: Vec<MapNode>,
     /// Edges.
     pub edges: Vec<MapEdge>,
+    /// Why the answer is not whole: it was stopped at its limit of time. None if it is whole.
+    #[serde(default)]
+    pub incomplete: Option<String>,
 }
 
 /// A node of the map.
@@ -493,8 +515,14 @@ pub struct StoreStatus {
     pub max_bytes: u64,
     /// Earliest moment of a span that is held; 0 if there is none.
     pub oldest_unix_us: u64,
+    /// Latest start of a span that is held; 0 if there is none.
+    #[serde(default)]
+    pub newest_unix_us: u64,
     /// Spans that came in, ever.
     pub received_spans: u64,
+    /// Spans that came again: of each, one is held.
+    #[serde(default)]
+    pub duplicate_spans: u64,
     /// Spans that were let go for want of space.
     pub evicted_spans: u64,
     /// Traces that were let go.
@@ -548,6 +576,9 @@ pub struct AgentProcess {
     pub service: String,
     /// Its program.
     pub program: String,
+    /// TCP ports on which it listens, 16 at most: where a first request can go.
+    #[serde(default)]
+    pub ports: Vec<u16>,
     /// How its requests are told apart: `threads`, `goroutines`, `tasks`, …, in words.
     pub works_by: String,
     /// Requests that it received and that were seen.
@@ -584,19 +615,30 @@ pub struct AgentCost {
     pub memory_bytes: u64,
     /// Events from the kernel a second.
     pub events_per_second: f64,
-    /// Processor time of the agent for each event, nanoseconds.
+    /// Processor time that reading and following an event takes, nanoseconds: from the kernel's record to the span. What
+    /// the agent does besides (looking for processes, export, the viewer) is part of `cpu` alone, and what the kernel
+    /// programs take belongs to the processes that are traced. 0 if there was no event.
     pub ns_per_event: f64,
 }
 
-/// Something that the kernel can do, or cannot.
+/// Something that the kernel and the privileges allow, or do not: a line of `tracer doctor`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Ability {
     /// What.
     pub name: String,
-    /// Whether it can.
+    /// Whether all of it is there.
     pub is_there: bool,
-    /// More of it.
+    /// `ok`; `less`, if tracing works with less; `missing`, if it does not work.
+    #[serde(default)]
+    pub verdict: String,
+    /// What was found.
     pub detail: String,
+    /// What it is needed for.
+    #[serde(default)]
+    pub why: String,
+    /// What can be done; empty if there is nothing to do.
+    #[serde(default)]
+    pub remedy: String,
 }
 
 /// An error of the API. Its HTTP status says which kind.

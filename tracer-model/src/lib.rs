@@ -10,6 +10,7 @@
 #![forbid(unsafe_code)]
 
 pub mod answer;
+mod clock;
 mod distinct;
 pub mod file;
 pub mod jaeger;

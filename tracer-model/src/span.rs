@@ -259,6 +259,16 @@ pub struct Span {
 }
 
 impl Span {
+    /// What a span is told by within its trace: id, kind, start, name and service. A span that was sent twice has the same both
+    /// times. The kind belongs to it since both ends of a call share one id in Zipkin's model; the others, since processes that
+    /// were forked may draw the same ids.
+    ///
+    /// Of the copies of a span, the one that ends last is the span, since it was sent when more was known; of those that
+    /// end together, the first.
+    pub fn identity(&self) -> (SpanId, Kind, u64, &str, &str) {
+        (self.span_id, self.kind, self.start_unix_ns, &self.name, self.service_name())
+    }
+
     /// From start to end, nanoseconds; 0 for a span that ends before it starts.
     pub fn duration_ns(&self) -> u64 {
         self.end_unix_ns.saturating_sub(self.start_unix_ns)

@@ -11,8 +11,9 @@ use tracer_model::{
 };
 
 use crate::{
-    engine::{Engine, Shared},
-    query::{FIELDS, KINDS, Needle, STATUSES, key_text, utf16_at, value_text},
+    engine::Engine,
+    line::Shared,
+    query::{FIELDS, KINDS, NUMBERS, Needle, STATUSES, key_text, utf16_at, value_text},
     search::read,
     segment::{Segment, SlotKind, values::ValueCode},
 };
@@ -56,7 +57,22 @@ pub(crate) fn complete(engine: &RwLock<Engine>, text: &str, at_utf16: u32) -> Co
         ("service" | "operation" | "name", ":") => held(engine, &key, &wanted),
         ("kind", ":") => fixed(KINDS.iter().map(|(name, _)| *name), &wanted),
         ("status", ":") => fixed(STATUSES.iter().map(|(name, _)| *name), &wanted),
-        ("duration", _) => fixed(["1ms", "10ms", "100ms", "1s", "10s"].into_iter(), &wanted),
+        ("duration" | "trace.duration", _) => {
+            fixed(["1ms", "10ms", "100ms", "1s", "10s"].into_iter(), &wanted)
+        }
+        ("trace.spans", _) => fixed(["10", "100", "1000"].into_iter(), &wanted),
+        ("trace.errors", _) => fixed(["0", "1", "10"].into_iter(), &wanted),
+        ("calls", ":") => {
+            // Each side is completed by itself.
+            let caller = value.rfind('>');
+            answer.from += caller.map_or(0, |at| utf16_at(value, at + 1));
+            let side = caller.map_or(wanted.as_str(), |_| wanted.rsplit('>').next().unwrap_or_default());
+            let mut services = held(engine, "service", side.trim_start_matches('"'));
+            if caller.is_none() {
+                services.iter_mut().for_each(|service| service.text.push('>'));
+            }
+            services
+        }
         (_, ":") => Vec::new(),
         _ => values(engine, &key, &wanted),
     };
@@ -160,7 +176,8 @@ fn keys(engine: &RwLock<Engine>, wanted: &str) -> Vec<Suggestion> {
         }
     }
     let lower = wanted.to_lowercase();
-    let fields = FIELDS.iter().map(|field| (*field, ":")).chain([("duration", ">")]);
+    let numbers = NUMBERS.iter().map(|field| (*field, ">"));
+    let fields = FIELDS.iter().map(|field| (*field, ":")).chain(numbers);
     let fields = fields.filter(|(field, _)| field.starts_with(lower.as_str()));
     let mut suggestions: Vec<Suggestion> = fields
         .map(|(field, operator)| Suggestion {

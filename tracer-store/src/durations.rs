@@ -6,6 +6,9 @@ const SUB_BITS: u32 = 5;
 /// Durations that are kept one by one before they are counted in buckets.
 const MAX_EXACT: usize = 1024;
 
+/// The same where durations are kept for long.
+const MAX_KEPT: usize = 64;
+
 /// Counts of durations, in buckets of at most a thirty-second of the duration.
 #[derive(Clone, Default)]
 pub(crate) struct Buckets {
@@ -105,6 +108,21 @@ impl Durations {
         } else {
             self.buckets.add(duration_ns);
         }
+    }
+
+    /// Takes less memory from now on: of more than a few, only buckets are kept.
+    pub(crate) fn shrink(&mut self) {
+        if self.exact.len() > MAX_KEPT {
+            for duration_ns in std::mem::take(&mut self.exact) {
+                self.buckets.add(duration_ns);
+            }
+        }
+        self.exact.shrink_to_fit();
+        self.buckets.counts.shrink_to_fit();
+    }
+
+    pub(crate) fn bytes(&self) -> usize {
+        self.exact.capacity() * size_of::<u64>() + self.buckets.bytes()
     }
 
     pub(crate) fn count(&self) -> u64 {

@@ -2,105 +2,31 @@
 
 use std::{
     collections::{HashSet, VecDeque},
-    sync::{
-        Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard,
-        atomic::{AtomicUsize, Ordering},
-    },
+    sync::{Arc, RwLockWriteGuard},
 };
 
 use tracer_model::span::{Span, StatusCode, TraceId};
 
 use crate::{
     Limits,
+    line::{Line, Shared},
     operations::Operations,
     segment::{MAX_ROWS, Segment, dictionary::Bits},
-    traces::{Place, Traces},
+    traces::{Place, Trace, Traces},
 };
 
 /// The memory of a store is at least so many segments: the oldest is let go as a whole.
 const SEGMENTS: usize = 16;
-
-/// A segment that others may read. Whoever holds it asks for nothing else of the store.
-pub(crate) struct Shared {
-    pub(crate) number: u32,
-    segment: RwLock<Segment>,
-    /// Rows that are on disk.
-    written: AtomicUsize,
-}
-
-impl Shared {
-    fn new(number: u32, max_rows: usize) -> Arc<Self> {
-        Arc::new(Self {
-            number,
-            segment: RwLock::new(Segment::new(number, max_rows)),
-            written: AtomicUsize::new(0),
-        })
-    }
-
-    pub(crate) fn read(&self) -> RwLockReadGuard<'_, Segment> {
-        self.segment.read().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    pub(crate) fn written(&self) -> usize {
-        self.written.load(Ordering::Relaxed)
-    }
-
-    pub(crate) fn set_written(&self, rows: usize) {
-        self.written.store(rows, Ordering::Relaxed);
-    }
-
-    fn write(&self) -> RwLockWriteGuard<'_, Segment> {
-        self.segment.write().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-struct Held {
-    shared: Arc<Shared>,
-    bytes: usize,
-}
-
-/// Segments in the order of their numbers. The last takes spans.
-struct Line {
-    held: VecDeque<Held>,
-    bytes: usize,
-}
-
-impl Line {
-    fn new() -> Self {
-        Self { held: VecDeque::new(), bytes: 0 }
-    }
-
-    fn open(&mut self, number: u32, max_rows: usize) -> Arc<Shared> {
-        let shared = Shared::new(number, max_rows);
-        self.held.push_back(Held { shared: Arc::clone(&shared), bytes: 0 });
-        shared
-    }
-
-    fn find(&self, number: u32) -> Option<&Arc<Shared>> {
-        let place = self.held.binary_search_by_key(&number, |held| held.shared.number).ok()?;
-        Some(&self.held[place].shared)
-    }
-
-    /// Measures the last segment.
-    fn measure(&mut self, bytes: usize) {
-        if let Some(last) = self.held.back_mut() {
-            self.bytes = self.bytes + bytes - last.bytes;
-            last.bytes = bytes;
-        }
-    }
-
-    fn pop_oldest(&mut self) -> Option<Arc<Shared>> {
-        let held = self.held.pop_front()?;
-        self.bytes -= held.bytes;
-        Some(held.shared)
-    }
-}
 
 /// Spans and traces, counted.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Counts {
     pub(crate) spans: u64,
     pub(crate) received_spans: u64,
+    /// Spans that came again.
+    pub(crate) duplicate_spans: u64,
+    /// Those of them that took the place of the copy before.
+    pub(crate) replaced_spans: u64,
     pub(crate) evicted_spans: u64,
     pub(crate) evicted_traces: u64,
     pub(crate) revived_traces: u64,
@@ -146,16 +72,20 @@ impl Engine {
 
     /// Memory that spans and indexes take.
     pub(crate) fn bytes(&self) -> usize {
-        self.main.bytes
-            + self.kept.bytes
+        self.main.bytes()
+            + self.kept.bytes()
             + self.traces.bytes()
             + self.operations.bytes()
             + self.recently_evicted.bytes()
     }
 
-    /// Segments in no order.
+    /// Segments in the order of their numbers.
     pub(crate) fn segments(&self) -> Vec<Arc<Shared>> {
-        self.main.held.iter().chain(&self.kept.held).map(|held| Arc::clone(&held.shared)).collect()
+        let held = self.main.held.iter().chain(&self.kept.held);
+        let mut segments: Vec<Arc<Shared>> = held.map(|held| Arc::clone(&held.shared)).collect();
+        // Two lines that are in order each.
+        segments.sort_by_key(|shared| shared.number);
+        segments
     }
 
     /// Segments, and whether each is of the line in which spans come.
@@ -218,6 +148,9 @@ impl Engine {
     }
 
     fn insert_one(&mut self, span: &Span, segment: &mut Segment, is_new_span: bool) -> bool {
+        if self.is_copy(span, segment) {
+            return true;
+        }
         let max_spans = self.limits.max_spans_per_trace;
         let (trace, is_new) = self.traces.get_or_add(span.trace_id);
         if trace.spans >= max_spans {
@@ -229,6 +162,7 @@ impl Engine {
         let code = trace.in_segment(segment.number).unwrap_or_else(|| {
             let code = segment.add_trace(span.trace_id);
             let before = trace.more_bytes();
+            mark_spread(trace, segment, code, &self.main, &self.kept);
             trace.add(Place { segment: segment.number, trace: code });
             self.places_bytes += trace.more_bytes() - before;
             code
@@ -248,6 +182,41 @@ impl Engine {
         true
     }
 
+    /// Whether a span is a copy of one that is held, and tells nothing new. If it tells more, the one that is held goes.
+    fn is_copy(&mut self, span: &Span, active: &mut Segment) -> bool {
+        let Some(trace) = self.traces.get_mut(span.trace_id) else {
+            return false;
+        };
+        // A trace lies in few segments, and those in which no span starts when this one does are not searched.
+        let (main, kept) = (&self.main, &self.kept);
+        let (shared, row) = {
+            let found = trace.places().find_map(|place| {
+                if place.segment == active.number {
+                    return active.find(place.trace, span).map(|row| (None, row));
+                }
+                let shared = main.find(place.segment).or_else(|| kept.find(place.segment))?;
+                let row = shared.read().find(place.trace, span)?;
+                Some((Some(Arc::clone(shared)), row))
+            });
+            let Some(found) = found else { return false };
+            found
+        };
+        self.counts.duplicate_spans += 1;
+        let mut guard = shared.as_deref().map(Shared::write);
+        let segment = guard.as_deref_mut().unwrap_or(active);
+        if span.end_unix_ns <= segment.end[row] {
+            return true;
+        }
+        trace.spans -= 1;
+        trace.errors -= u32::from(segment.is_error(row));
+        self.counts.spans -= 1;
+        let operation = segment.operations[usize::from(segment.head[row])];
+        self.operations.remove(operation, segment.duration_ns(row));
+        segment.replace(row);
+        self.counts.replaced_spans += 1;
+        false
+    }
+
     /// Lets go what there is no space for.
     fn shrink(&mut self) {
         // Each segment goes at most once before nothing is kept any more.
@@ -255,7 +224,7 @@ impl Engine {
         while self.bytes() > self.limits.max_bytes {
             let is_gentle = gentle > 0;
             gentle = gentle.saturating_sub(1);
-            let kept_too_much = self.kept.bytes > self.limits.max_bytes / 4;
+            let kept_too_much = self.kept.bytes() > self.limits.max_bytes / 4;
             let is_done = if kept_too_much || self.main.held.is_empty() {
                 !self.drop_kept(is_gentle)
             } else {
@@ -320,7 +289,7 @@ impl Engine {
             self.forget(*trace_id, segment.number);
         }
         self.operations.forget(&evicted);
-        for row in 0..segment.rows() {
+        for row in (0..segment.rows()).filter(|row| !segment.is_replaced(*row)) {
             let trace = segment.trace[row];
             if kept.has(trace.into()) {
                 self.keep(&segment.span(row), segment.number);
@@ -378,6 +347,7 @@ impl Engine {
         trace.remove(from);
         let code = trace.in_segment(segment.number).unwrap_or_else(|| {
             let code = segment.add_trace(span.trace_id);
+            mark_spread(trace, &mut segment, code, &self.main, &self.kept);
             trace.add(Place { segment: segment.number, trace: code });
             code
         });
@@ -388,6 +358,19 @@ impl Engine {
             segment.seal();
         }
         self.kept.measure(segment.bytes());
+    }
+}
+
+/// Tells the segments of a trace that it comes to lie in another one, too.
+fn mark_spread(trace: &Trace, segment: &mut Segment, code: u16, main: &Line, kept: &Line) {
+    for place in trace.places() {
+        segment.spread(code);
+        if let Some(shared) = main.find(place.segment).or_else(|| kept.find(place.segment)) {
+            let is_known = shared.read().is_spread(place.trace);
+            if !is_known {
+                shared.write().spread(place.trace);
+            }
+        }
     }
 }
 
@@ -426,6 +409,8 @@ impl Engine {
 
     /// All that was written is here.
     pub(crate) fn end_load(&mut self) {
+        // They came again to an earlier process, or stand in two files since it was killed.
+        self.counts.duplicate_spans = 0;
         self.shrink();
     }
 }

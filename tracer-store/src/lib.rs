@@ -10,6 +10,7 @@ mod disk;
 mod durations;
 mod engine;
 pub mod limits;
+mod line;
 mod operations;
 pub mod query;
 mod search;
@@ -17,6 +18,7 @@ mod segment;
 pub mod store;
 mod summary;
 mod traces;
+mod whole;
 
 pub use limits::Limits;
 pub use query::{Query, QueryError};

@@ -12,15 +12,20 @@ use tracer_model::{
 };
 
 use crate::{
-    engine::{Engine, Shared},
-    query::{Condition, Query},
+    engine::Engine,
+    line::Shared,
+    query::{Condition, Query, Term},
     store::{Order, SearchOptions},
     summary::Summarizer,
+    whole::{Met, Wholes},
 };
 
 /// What a search says that was stopped.
 pub(crate) const OUT_OF_TIME: &str =
     "the search was stopped at its limit of time: narrow the time or add a term, and it looks at less";
+
+/// Terms that are tried by themselves if nothing was found.
+const MOST_TERMS_TRIED: usize = 16;
 
 /// Most traces that one search tells.
 pub(crate) const MAX_TRACES: usize = 10_000;
@@ -62,6 +67,10 @@ pub(crate) fn search(engine: &RwLock<Engine>, query: &Query, options: &SearchOpt
     segments.sort_unstable_by_key(|(max_start, shared)| std::cmp::Reverse((*max_start, shared.number)));
     let mut answer = SearchAnswer::default();
     let mut rows = Vec::new();
+    let wholes = Wholes::new(engine, query, options.deadline);
+    if !wholes.is_whole {
+        answer.incomplete = Some(OUT_OF_TIME.to_owned());
+    }
     for (max_start, shared) in segments {
         // A trace starts no later than any of its spans: what is left is older than what was found.
         if options.order == Order::Newest && best.least().is_some_and(|least| max_start < least) {
@@ -72,13 +81,16 @@ pub(crate) fn search(engine: &RwLock<Engine>, query: &Query, options: &SearchOpt
             break;
         }
         let least = best.least().filter(|_| options.order == Order::Newest).unwrap_or(0);
-        let found = find(&shared, query, options, &mut rows, least, &mut answer.examined_spans);
+        let met = wholes.of(engine, &shared);
+        let found = find(&shared, query, &met, options, &mut rows, least, &mut answer.examined_spans);
         let engine = read(engine);
         for (trace_id, span_id) in found {
             if let Some(trace) = engine.traces.get(trace_id) {
                 let key = match options.order {
                     Order::Newest => trace.start,
                     Order::Slowest => trace.duration_ns(),
+                    Order::Errors => trace.errors.into(),
+                    Order::Spans => trace.spans.into(),
                 };
                 best.add(key, trace_id, span_id);
             }
@@ -89,13 +101,75 @@ pub(crate) fn search(engine: &RwLock<Engine>, query: &Query, options: &SearchOpt
     answer.traces = found
         .filter_map(|(_, trace_id)| summarize(engine, *trace_id, best.matched.get(trace_id).copied()))
         .collect();
+    if answer.traces.is_empty() && answer.incomplete.is_none() && query.trace().is_none() {
+        answer.empty_terms = empty_terms(engine, query, options, &mut answer.examined_spans);
+    }
     answer
+}
+
+/// Terms that nothing meets by themselves. Those that were not tried before the deadline are not told.
+fn empty_terms(
+    engine: &RwLock<Engine>,
+    query: &Query,
+    options: &SearchOptions,
+    examined: &mut u64,
+) -> Vec<String> {
+    let lists: Vec<&[Term]> = match query.terms.as_slice() {
+        [Term { is_negated: false, condition: Condition::Any(lists) }] => {
+            lists.iter().map(Vec::as_slice).collect()
+        }
+        terms => vec![terms],
+    };
+    let mut empty: Vec<String> = Vec::new();
+    let mut tried = 0;
+    for (list, term) in lists.iter().flat_map(|list| list.iter().map(move |term| (list, term))) {
+        let text = term.to_string();
+        if empty.contains(&text) {
+            continue;
+        }
+        // A term that stands alone was looked for just now.
+        if list.len() > 1 {
+            if tried == MOST_TERMS_TRIED {
+                break;
+            }
+            tried += 1;
+            match has_any(engine, &Query { terms: vec![term.clone()] }, options, examined) {
+                Some(false) => {}
+                Some(true) => continue,
+                None => break,
+            }
+        }
+        empty.push(text);
+    }
+    empty
+}
+
+/// Whether any span meets a query. None if the deadline came first.
+fn has_any(
+    engine: &RwLock<Engine>,
+    query: &Query,
+    options: &SearchOptions,
+    examined: &mut u64,
+) -> Option<bool> {
+    let wholes = Wholes::new(engine, query, options.deadline);
+    let mut rows = Vec::new();
+    for shared in segments_for(engine, query) {
+        if is_over(options.deadline) || !wholes.is_whole {
+            return None;
+        }
+        let met = wholes.of(engine, &shared);
+        if !find(&shared, query, &met, options, &mut rows, 0, examined).is_empty() {
+            return Some(true);
+        }
+    }
+    Some(false)
 }
 
 /// Of each trace that has one, the first span of a segment that meets the query.
 fn find(
     shared: &Shared,
     query: &Query,
+    met: &Met<'_>,
     options: &SearchOptions,
     rows: &mut Vec<u16>,
     least: u64,
@@ -104,7 +178,7 @@ fn find(
     const NO_ROW: u16 = u16::MAX;
     let segment = shared.read();
     *examined += segment.rows() as u64;
-    segment.select(query, options.window, rows);
+    segment.select(query, met, options.window, rows);
     let mut first = vec![NO_ROW; if rows.is_empty() { 0 } else { segment.traces.len() }];
     for row in rows.iter() {
         let of_trace = &mut first[usize::from(segment.trace[usize::from(*row)])];
@@ -123,11 +197,7 @@ fn find(
 /// Segments that may have what is asked for.
 pub(crate) fn segments_for(engine: &RwLock<Engine>, query: &Query) -> Vec<Arc<Shared>> {
     let engine = read(engine);
-    let wanted = query.terms.iter().find_map(|term| match term.condition {
-        Condition::Trace(trace_id) if !term.is_negated => Some(trace_id),
-        _ => None,
-    });
-    match wanted {
+    match query.trace() {
         None => engine.segments(),
         Some(trace_id) => {
             let places = engine.traces.get(trace_id).into_iter().flat_map(|trace| trace.places());

@@ -1,11 +1,13 @@
 //! The store as others use it.
 
 use std::{
+    hash::BuildHasher,
     path::Path,
     sync::{Arc, PoisonError, RwLock, RwLockWriteGuard},
     time::Instant,
 };
 
+use rustc_hash::FxBuildHasher;
 use thiserror::Error;
 use tokio::sync::broadcast;
 use tracer_model::{
@@ -45,7 +47,7 @@ pub enum StoreError {
 /// What became of spans that came in.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Inserted {
-    /// Spans that were stored.
+    /// Spans that were stored, those that were there already among them.
     pub stored: u64,
     /// Spans that were refused. `Store::status` says why.
     pub refused: u64,
@@ -59,6 +61,10 @@ pub enum Order {
     Newest,
     /// By their durations, the longest first.
     Slowest,
+    /// By their spans with an error, those with the most first.
+    Errors,
+    /// By their spans, those with the most first.
+    Spans,
 }
 
 /// How to search.
@@ -160,7 +166,8 @@ impl Store {
         let mut spans = Vec::new();
         for (shared, trace) in search::places(&self.engine, trace_id) {
             let segment = shared.read();
-            spans.extend(segment.rows_of(trace).take(max_spans - spans.len()).map(|row| segment.span(row)));
+            let rows = segment.rows_of(trace).into_iter();
+            spans.extend(rows.take(max_spans - spans.len()).map(|row| segment.span(row)));
         }
         (!spans.is_empty()).then_some(spans)
     }
@@ -168,6 +175,15 @@ impl Store {
     /// Spans of a trace; 0 if it is not here.
     pub fn trace_spans(&self, trace_id: TraceId) -> u32 {
         read(&self.engine).traces.get(trace_id).map_or(0, |trace| trace.spans)
+    }
+
+    /// A number that is another one when other spans of a trace are held; what was made of a trace may be kept for as long.
+    /// None if the trace is not here.
+    pub fn trace_version(&self, trace_id: TraceId) -> Option<u64> {
+        let engine = read(&self.engine);
+        let trace = engine.traces.get(trace_id)?;
+        let held = (trace.spans, trace.errors, trace.newest, trace.start, trace.end);
+        Some(FxBuildHasher.hash_one((held, engine.counts.replaced_spans)))
     }
 
     /// Traces of which one span meets the query.
@@ -209,17 +225,37 @@ impl Store {
 
     /// Services with their numbers in a window.
     pub fn service_rows(&self, window: Window) -> ServicesAnswer {
-        aggregate::service_rows(&self.engine, window)
+        self.service_rows_until(window, None)
+    }
+
+    /// The same, with what was counted until a deadline.
+    pub fn service_rows_until(&self, window: Window, deadline: Option<Instant>) -> ServicesAnswer {
+        aggregate::service_rows(&self.engine, window, deadline)
     }
 
     /// One service in a window. None if the store has no span of it.
     pub fn service(&self, service: &str, window: Window) -> Option<ServiceAnswer> {
-        aggregate::service(&self.engine, service, window)
+        self.service_until(service, window, None)
+    }
+
+    /// The same, with what was counted until a deadline.
+    pub fn service_until(
+        &self,
+        service: &str,
+        window: Window,
+        deadline: Option<Instant>,
+    ) -> Option<ServiceAnswer> {
+        aggregate::service(&self.engine, service, window, deadline)
     }
 
     /// Services and what they call in a window, compared with the window before if that is wanted.
     pub fn map(&self, window: Window, compare: bool) -> MapAnswer {
-        aggregate::map(&self.engine, window, compare)
+        self.map_until(window, compare, None)
+    }
+
+    /// The same, with what was counted until a deadline.
+    pub fn map_until(&self, window: Window, compare: bool, deadline: Option<Instant>) -> MapAnswer {
+        aggregate::map(&self.engine, window, compare, deadline)
     }
 
     /// Part of the spans of an operation that took no longer, 0 to 1, and how many spans that are.
@@ -238,6 +274,7 @@ impl Store {
         let counts = engine.counts;
         let oldest = engine.segments().iter().map(|shared| shared.read().min_told_start).min();
         let oldest = oldest.filter(|oldest| *oldest < u64::MAX);
+        let newest = engine.segments().iter().map(|shared| shared.read().max_start).max();
         let refused = [
             ("larger than one span may be", counts.refused_large_span),
             ("its trace has as many spans as one may have", counts.refused_large_trace),
@@ -252,7 +289,9 @@ impl Store {
             bytes: engine.bytes() as u64,
             max_bytes: engine.limits.max_bytes as u64,
             oldest_unix_us: oldest.filter(|_| counts.spans > 0).unwrap_or(0) / 1000,
+            newest_unix_us: newest.filter(|_| counts.spans > 0).unwrap_or(0) / 1000,
             received_spans: counts.received_spans,
+            duplicate_spans: counts.duplicate_spans,
             evicted_spans: counts.evicted_spans,
             evicted_traces: counts.evicted_traces,
             revived_traces: counts.revived_traces,

@@ -40,21 +40,15 @@ pub fn decode(bytes: &[u8]) -> Result<Decoded, JaegerError> {
             (None, None) => return Err(JaegerError::NoTraces),
         }
     };
-    let mut decoder = Decoder { names: Interner::new(), values: Interner::new(), scope: Arc::default() };
+    let mut decoder = Decoder::new();
     let mut decoded = Decoded::default();
     for trace in traces {
         let processes = trace.processes.unwrap_or_default();
         let processes: HashMap<String, Arc<Resource>> =
             processes.into_iter().map(|(id, process)| (id, Arc::new(decoder.resource(process)))).collect();
-        let unknown = Arc::new(Resource::default());
         for mut span in trace.spans.unwrap_or_default() {
-            let resource = match span.process.take() {
-                Some(process) => Arc::new(decoder.resource(process)),
-                None => {
-                    let id = span.process_id.as_ref().map_or("", |id| &id.0);
-                    Arc::clone(processes.get(id).unwrap_or(&unknown))
-                }
-            };
+            let (own, id) = decoder.process_of(&mut span);
+            let resource = id.and_then(|id| processes.get(&*id)).map_or(own, Arc::clone);
             match decoder.span(span, resource) {
                 Ok(span) => decoded.spans.push(span),
                 Err(reason) => decoded.refuse(reason),
@@ -64,15 +58,34 @@ pub fn decode(bytes: &[u8]) -> Result<Decoded, JaegerError> {
     Ok(decoded)
 }
 
-struct Decoder {
+/// Decodes spans. Equal texts, and scopes that follow upon an equal one, are shared.
+pub(crate) struct Decoder {
     names: Interner,
     values: Interner,
     /// Scope of the last span.
     scope: Arc<Scope>,
+    unknown: Arc<Resource>,
 }
 
 impl Decoder {
-    fn resource(&mut self, process: ProcessJson<'_>) -> Resource {
+    pub(crate) fn new() -> Self {
+        Self {
+            names: Interner::new(),
+            values: Interner::new(),
+            scope: Arc::default(),
+            unknown: Arc::default(),
+        }
+    }
+
+    /// The process that a span brings along; else an unknown one, and the id of the one that it names.
+    pub(crate) fn process_of(&mut self, span: &mut SpanJson<'_>) -> (Arc<Resource>, Option<Box<str>>) {
+        match span.process.take() {
+            Some(process) => (Arc::new(self.resource(process)), None),
+            None => (Arc::clone(&self.unknown), span.process_id.take().map(|id| (*id.0).into())),
+        }
+    }
+
+    pub(crate) fn resource(&mut self, process: ProcessJson<'_>) -> Resource {
         let mut attributes = Vec::new();
         if let Some(Text(name)) = process.service_name {
             attributes.push(("service.name".into(), Value::Str(self.names.text(name.as_bytes()))));
@@ -89,7 +102,7 @@ impl Decoder {
     }
 
     /// A span, or the reason why it is refused.
-    fn span(&mut self, json: SpanJson<'_>, resource: Arc<Resource>) -> Result<Span, &'static str> {
+    pub(crate) fn span(&mut self, json: SpanJson<'_>, resource: Arc<Resource>) -> Result<Span, &'static str> {
         let trace_id = json.trace_id.and_then(|id| TraceId::parse(&id.0)).ok_or(WRONG_TRACE_ID)?;
         let span_id = json.span_id.and_then(|id| SpanId::parse(&id.0)).ok_or(WRONG_SPAN_ID)?;
         let mut references = Vec::new();
@@ -328,7 +341,7 @@ struct TraceJson<'a> {
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct SpanJson<'a> {
+pub(crate) struct SpanJson<'a> {
     #[serde(borrow, rename = "traceID")]
     trace_id: Option<Text<'a>>,
     #[serde(rename = "spanID")]
@@ -371,7 +384,7 @@ impl ReferenceJson<'_> {
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct ProcessJson<'a> {
+pub(crate) struct ProcessJson<'a> {
     #[serde(borrow)]
     service_name: Option<Text<'a>>,
     tags: Option<Vec<TagJson<'a>>>,

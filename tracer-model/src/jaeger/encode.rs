@@ -48,7 +48,18 @@ pub fn trace_of(spans: &[Span]) -> Trace {
     for (at, warning) in skew::warnings(&nodes) {
         all[at].json.warnings.get_or_insert_default().push(warning);
     }
+    trace_of_all(all)
+}
 
+/// The spans of one trace as Jaeger answers them when it is asked for raw ones: with the ids that they have, those that came
+/// twice too, and without notes on clock skew.
+pub fn raw_trace_of(spans: &[Span]) -> Trace {
+    let mut processes = HashMap::new();
+    let as_it_is = |span| Converted::new(span, (span.span_id, span.parent_span_id), &mut processes);
+    trace_of_all(spans.iter().map(as_it_is).collect())
+}
+
+fn trace_of_all(all: Vec<Converted<'_>>) -> Trace {
     let mut places: HashMap<String, usize> = HashMap::new();
     let mut trace = Trace::default();
     if let Some(first) = all.first() {

@@ -16,8 +16,9 @@ mod skew;
 #[cfg(test)]
 mod tests;
 
+pub(crate) use decode::{Decoder, ProcessJson, SpanJson};
 pub use decode::{JaegerError, decode};
-pub use encode::trace_of;
+pub use encode::{raw_trace_of, trace_of};
 
 use std::collections::BTreeMap;
 

@@ -3,7 +3,7 @@
 
 use std::collections::HashMap;
 
-use crate::span::SpanId;
+use crate::{clock::centring_ns, span::SpanId};
 
 /// What the warnings need of a span.
 pub(super) struct Node {
@@ -66,15 +66,9 @@ pub(super) fn warnings(nodes: &[Node]) -> Vec<(usize, String)> {
 
 /// By how much Jaeger would move a span to fit it into its parent's time.
 fn delta_ns(child: &Node, parent: &Node) -> i128 {
-    let (child_start, parent_start) = (i128::from(child.start_ns), i128::from(parent.start_ns));
-    let (child_ns, parent_ns) = (i128::from(child.duration_ns), i128::from(parent.duration_ns));
-    if child_ns > parent_ns {
-        return (parent_start - child_start).max(0);
-    }
-    if child_start >= parent_start && child_start + child_ns <= parent_start + parent_ns {
-        return 0;
-    }
-    parent_start + (parent_ns - child_ns) / 2 - child_start
+    let times = |node: &Node| (node.start_ns, node.duration_ns);
+    let at_its_start = || (i128::from(parent.start_ns) - i128::from(child.start_ns)).max(0);
+    centring_ns(times(child), times(parent)).unwrap_or_else(at_its_start)
 }
 
 /// A duration as Go writes it: `1h2m3.5s`, `1.5ms`, `2µs`.

@@ -193,6 +193,20 @@ fn both_ends_of_a_call_with_one_id_get_ids_that_differ() {
 }
 
 #[test]
+fn raw_spans_have_the_ids_and_the_number_that_they_came_with_and_no_notes() {
+    let trace = raw_trace_of(&[
+        Span { kind: Kind::Client, ..child(2, 1, 1_100_000, 1_900_000) },
+        Span { kind: Kind::Server, ..child(2, 1, 200_000, 800_000) },
+        span(1, 1_000_000, 2_000_000),
+        span(1, 1_000_000, 2_000_000),
+    ]);
+    let ids: Vec<_> = trace.spans.iter().map(|span| &*span.span_id).collect();
+    assert_eq!(ids, ["0000000000000002", "0000000000000002", "0000000000000001", "0000000000000001"]);
+    assert!(trace.spans.iter().all(|span| span.warnings.is_none()));
+    assert_eq!(trace.processes.len(), 1);
+}
+
+#[test]
 fn what_is_odd_is_warned_of_in_jaegers_words() {
     let mut renamed = child(2, 1, 1_000_000, 1_500_000);
     renamed.name = "again".into();

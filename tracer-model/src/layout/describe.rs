@@ -151,6 +151,16 @@ pub(super) fn scope(scope: &Scope) -> String {
     text.trim().to_owned()
 }
 
+/// A duration for people: three digits are enough to compare clocks.
+pub(super) fn duration(ns: u64) -> String {
+    match ns {
+        0..1000 => format!("{ns} ns"),
+        1000..1_000_000 => format!("{:.1} µs", ns as f64 / 1e3),
+        1_000_000..1_000_000_000 => format!("{:.1} ms", ns as f64 / 1e6),
+        _ => format!("{:.1} s", ns as f64 / 1e9),
+    }
+}
+
 /// Makes texts of attributes, within limits.
 pub(super) struct Texts {
     max_value_bytes: usize,

@@ -2,7 +2,8 @@
 //! for, and what a reader must know of it.
 //!
 //! Nothing here recurses, and nothing is slower than `n log n`: a trace may be 50,000 spans deep or wide, and its ids and
-//! times may be chosen to do harm. Times are as the senders say. Where clocks differ, that is told; no span is moved.
+//! times may be chosen to do harm. Times are as the senders say, but where clocks differ for certain: there spans are moved, and
+//! each tells by how much and why.
 
 mod calls;
 mod critical;
@@ -10,6 +11,7 @@ mod describe;
 mod gaps;
 mod notes;
 mod own_time;
+mod skew;
 mod summary;
 #[cfg(test)]
 mod tests;
@@ -17,7 +19,7 @@ mod tree;
 
 pub use summary::{MOST_SERVICES, summarize};
 
-use std::collections::HashMap;
+use std::{collections::HashMap, convert::Infallible, io};
 
 use crate::{
     answer::{SpanEvent, SpanKind, SpanLink, Stretch, TraceAnswer, TraceService, TraceSpan},
@@ -73,7 +75,47 @@ impl From<Kind> for SpanKind {
 
 /// Lays out the spans of one trace.
 pub fn lay_out(spans: impl AsRef<[Span]>, options: &Options<'_>) -> TraceAnswer {
-    let tree = Tree::new(spans.as_ref());
+    let mut laid_out = Vec::new();
+    let rest = each(spans.as_ref(), options, |span| {
+        laid_out.push(span);
+        Ok::<_, Infallible>(())
+    });
+    match rest {
+        Ok(rest) => TraceAnswer { spans: laid_out, ..rest },
+        Err(never) => match never {},
+    }
+}
+
+/// Lays out the spans of one trace and writes them as JSON: what [`lay_out`] gives, span by span, so that the layout as a whole
+/// is never in memory. Fails if the writer does.
+pub fn write_json(
+    spans: impl AsRef<[Span]>,
+    options: &Options<'_>,
+    out: &mut impl io::Write,
+) -> io::Result<()> {
+    let mut separator = "";
+    out.write_all(b"{\"spans\":[")?;
+    let rest = each(spans.as_ref(), options, |span| {
+        out.write_all(separator.as_bytes())?;
+        separator = ",";
+        serde_json::to_writer(&mut *out, &span).map_err(io::Error::from)
+    })?;
+    out.write_all(b"],\"summary\":")?;
+    serde_json::to_writer(&mut *out, &rest.summary)?;
+    out.write_all(b",\"services\":")?;
+    serde_json::to_writer(&mut *out, &rest.services)?;
+    out.write_all(b",\"notes\":")?;
+    serde_json::to_writer(&mut *out, &rest.notes)?;
+    write!(out, ",\"omitted_spans\":{}}}", rest.omitted_spans)
+}
+
+/// Lays out spans one by one, in the order of the waterfall. Gives the answer without them.
+fn each<E>(
+    spans: &[Span],
+    options: &Options<'_>,
+    mut take: impl FnMut(TraceSpan) -> Result<(), E>,
+) -> Result<TraceAnswer, E> {
+    let tree = Tree::new(spans);
     let calls = Calls::of(&tree);
     let order = tree.waterfall(options.max_spans);
     let mut places = vec![None; tree.len()];
@@ -87,7 +129,7 @@ pub fn lay_out(spans: impl AsRef<[Span]>, options: &Options<'_>) -> TraceAnswer 
 
     let mut services = Services::default();
     let mut texts = Texts::new(options.max_value_bytes, options.max_attribute_bytes);
-    let mut spans = Vec::with_capacity(order.len());
+    let shown = order.len();
     for (at, depth) in order {
         let span = tree.span(at);
         let of_span = TraceSpan {
@@ -96,28 +138,30 @@ pub fn lay_out(spans: impl AsRef<[Span]>, options: &Options<'_>) -> TraceAnswer 
             service: services.place(span),
             peer: calls.peer(at).and_then(|peer| places[peer]),
             network: calls.network(at),
-            clock_skew_ns: calls.clock_skew_ns(at),
+            clock_skew_ns: tree.skews().own(at).map(|own| own.skew_ns),
+            clock_shift_ns: Some(tree.skews().shift_ns(at)).filter(|shift_ns| *shift_ns != 0),
+            clock_evidence: tree.skews().own(at).map(|own| own.evidence.clone()),
             critical: critical.remove(&at).unwrap_or_default(),
             gaps: gaps::of(&tree, &calls, at),
             self_ns: own_time::own_ns(&tree, at),
             ..described(span, tree.time(at), options)
         };
-        spans.push(TraceSpan {
+        take(TraceSpan {
             status_message: texts.cut(describe::status_message(span)),
             attributes: texts.attributes(&span.attributes),
-            events: events(span, tree.first_unix_ns(), &mut texts),
+            events: events(span, |unix_ns| tree.moment_ns(at, unix_ns), &mut texts),
             links: links(span, options, &mut texts),
             ..of_span
-        });
+        })?;
     }
     let services = services.answer(&mut texts);
-    TraceAnswer {
+    Ok(TraceAnswer {
         summary: summary::of(&tree),
         services,
-        notes: notes::of(&tree, &calls, spans.len(), &texts),
-        omitted_spans: u32::try_from(tree.len() - spans.len()).unwrap_or(u32::MAX),
-        spans,
-    }
+        notes: notes::of(&tree, shown, &texts),
+        omitted_spans: u32::try_from(tree.len() - shown).unwrap_or(u32::MAX),
+        spans: Vec::new(),
+    })
 }
 
 /// What a span says of itself, without its lists.
@@ -148,9 +192,9 @@ fn described(span: &Span, time: Stretch, options: &Options<'_>) -> TraceSpan {
     }
 }
 
-fn events(span: &Span, first_unix_ns: u64, texts: &mut Texts) -> Vec<SpanEvent> {
+fn events(span: &Span, moment_ns: impl Fn(u64) -> u64, texts: &mut Texts) -> Vec<SpanEvent> {
     let event = |event: &Event| SpanEvent {
-        time_ns: event.time_unix_ns.saturating_sub(first_unix_ns),
+        time_ns: moment_ns(event.time_unix_ns),
         name: describe::name(&event.name).to_owned(),
         attributes: texts.attributes(&event.attributes),
     };

@@ -3,8 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::{
-    calls::Calls,
-    describe::{self, Texts},
+    describe::{self, Texts, duration},
     tree::Tree,
 };
 
@@ -12,7 +11,7 @@ use super::{
 const MOST_CLOCKS: usize = 5;
 
 /// Notes on a trace of which `shown` spans are shown.
-pub(super) fn of(tree: &Tree<'_>, calls: &Calls, shown: usize, texts: &Texts) -> Vec<String> {
+pub(super) fn of(tree: &Tree<'_>, shown: usize, texts: &Texts) -> Vec<String> {
     let mut notes = Vec::new();
     let odd = &tree.oddities;
     let all = spans(tree.len());
@@ -29,9 +28,8 @@ pub(super) fn of(tree: &Tree<'_>, calls: &Calls, shown: usize, texts: &Texts) ->
     }
     match odd.duplicates {
         0 => {}
-        1 => notes.push("1 span came twice, exactly the same. It is shown once.".to_owned()),
-        count => notes
-            .push(format!("{count} spans are exact copies of others, which came before. They are left out.")),
+        1 => notes.push("1 span came twice. It is shown once.".to_owned()),
+        count => notes.push(format!("{count} copies of spans came. Each span is shown once.")),
     }
     if odd.cycles > 0 {
         notes.push(format!(
@@ -53,7 +51,7 @@ pub(super) fn of(tree: &Tree<'_>, calls: &Calls, shown: usize, texts: &Texts) ->
             notes.push(format!("{count} spans do not say when they started. They stand at their ends."));
         }
     }
-    clocks(tree, calls, &mut notes);
+    clocks(tree, &mut notes);
     dropped(tree, &mut notes);
     if texts.omitted > 0 {
         notes.push(format!(
@@ -65,10 +63,11 @@ pub(super) fn of(tree: &Tree<'_>, calls: &Calls, shown: usize, texts: &Texts) ->
 }
 
 /// Clocks that seem to differ, by pairs of services.
-fn clocks(tree: &Tree<'_>, calls: &Calls, notes: &mut Vec<String>) {
+fn clocks(tree: &Tree<'_>, notes: &mut Vec<String>) {
     let mut pairs: BTreeMap<(&str, &str), (usize, i64)> = BTreeMap::new();
     for server in 0..tree.len() {
-        if let (Some(skew_ns), Some(client)) = (calls.clock_skew_ns(server), calls.peer(server)) {
+        if let (Some(own), Some(client)) = (tree.skews().own(server), tree.parent(server)) {
+            let skew_ns = own.skew_ns;
             let service = |at: usize| describe::name(tree.span(at).service_name());
             let pair = (service(server), service(client));
             let (calls, greatest_ns) = pairs.entry(pair).or_default();
@@ -83,8 +82,8 @@ fn clocks(tree: &Tree<'_>, calls: &Calls, notes: &mut Vec<String>) {
         let way = if skew_ns < 0 { "behind" } else { "ahead of" };
         let most = if calls == 1 { "" } else { ", at most" };
         notes.push(format!(
-            "The clock of {server} seems to be {} {way} that of {client} ({}{most}). Its spans are shown as they were sent; \
-             the time on the network is split in halves.",
+            "The clock of {server} seems to be {} {way} that of {client} ({}{most}). Its spans, and those below them, are \
+             moved to fit; the time on the network is split in halves.",
             duration(skew_ns.unsigned_abs()),
             counted(calls, "call", "calls")
         ));
@@ -121,14 +120,4 @@ fn counted(count: usize, one: &str, several: &str) -> String {
 
 fn spans(count: usize) -> String {
     counted(count, "span", "spans")
-}
-
-/// Three digits are enough to compare clocks.
-fn duration(ns: u64) -> String {
-    match ns {
-        0..1000 => format!("{ns} ns"),
-        1000..1_000_000 => format!("{:.1} µs", ns as f64 / 1e3),
-        1_000_000..1_000_000_000 => format!("{:.1} ms", ns as f64 / 1e6),
-        _ => format!("{:.1} s", ns as f64 / 1e9),
-    }
 }

@@ -27,6 +27,7 @@ pub(super) fn of(tree: &Tree<'_>) -> TraceSummary {
         root_name: describe::name(&root_span.name).to_owned(),
         root_target: describe::target(root_span),
         has_root: root_span.parent_span_id.is_none(),
+        root_kind: root_span.kind.into(),
         start_unix_us: tree.first_unix_ns() / 1000,
         duration_ns: tree.last_ns(),
         spans: count(tree.len()),

@@ -2,6 +2,7 @@
 
 use std::{cmp::Reverse, ops::Range, sync::Arc};
 
+use super::skew::Skews;
 use crate::{
     answer::Stretch,
     span::{Kind, Span},
@@ -10,8 +11,9 @@ use crate::{
 /// Spans of a trace, each at its place, and which lies below which.
 pub(super) struct Tree<'a> {
     spans: Vec<&'a Span>,
-    /// When each was under way, from the trace's first moment on.
+    /// When each was under way, from the trace's first moment on, by one clock.
     times: Vec<Stretch>,
+    skews: Skews,
     first_unix_ns: u64,
     last_ns: u64,
     parents: Vec<Option<usize>>,
@@ -26,7 +28,7 @@ pub(super) struct Tree<'a> {
 /// What is odd in a trace, and was put right to draw it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Oddities {
-    /// Spans that came twice, exactly the same, and are shown once.
+    /// Spans that came again, and are shown once.
     pub(super) duplicates: usize,
     /// Spans whose parent is not there.
     pub(super) orphans: usize,
@@ -44,11 +46,11 @@ pub(super) struct Oddities {
 const ALIKE: usize = 8;
 
 impl<'a> Tree<'a> {
-    /// Puts spans into a tree. Each is in it once, but for exact duplicates.
+    /// Puts spans into a tree. Each is in it once, of its copies one ([`Span::identity`]).
     pub(super) fn new(all: &'a [Span]) -> Self {
         let mut oddities = Oddities::default();
         let spans = without_duplicates(all, &mut oddities);
-        let (times, first_unix_ns, last_ns) = times(&spans, &mut oddities);
+        let mut times = sent_times(&spans, &mut oddities);
         let ids = Ids::of(&spans);
         let mut missing = Vec::new();
         let mut parents: Vec<Option<usize>> = (0..spans.len())
@@ -68,8 +70,10 @@ impl<'a> Tree<'a> {
         missing.dedup();
         oddities.missing_parents = missing.len();
         oddities.cycles += cut_cycles(&mut parents, &times);
+        let skews = Skews::of(&spans, &parents, &times);
+        let (first_unix_ns, last_ns) = correct(&mut times, &skews);
         let (children, families, roots) = families(&parents, &spans, &times);
-        Self { spans, times, first_unix_ns, last_ns, parents, children, families, roots, oddities }
+        Self { spans, times, skews, first_unix_ns, last_ns, parents, children, families, roots, oddities }
     }
 
     /// Spans.
@@ -81,13 +85,23 @@ impl<'a> Tree<'a> {
         self.spans[at]
     }
 
-    /// When a span was under way, from the trace's first moment on. Never backward.
+    /// When a span was under way, from the trace's first moment on, by one clock. Never backward.
     pub(super) fn time(&self, at: usize) -> Stretch {
         self.times[at]
     }
 
     pub(super) fn first_unix_ns(&self) -> u64 {
         self.first_unix_ns
+    }
+
+    /// How spans were moved, since clocks differ.
+    pub(super) fn skews(&self) -> &Skews {
+        &self.skews
+    }
+
+    /// A moment that a span tells, from the trace's first moment on. Before that it is 0.
+    pub(super) fn moment_ns(&self, at: usize, unix_ns: u64) -> u64 {
+        unix_ns.saturating_add_signed(self.skews.shift_ns(at)).saturating_sub(self.first_unix_ns)
     }
 
     /// The trace's last moment.
@@ -148,34 +162,31 @@ impl<'a> Tree<'a> {
     }
 }
 
-/// The spans without those that are exactly like another one. A sender that does not know whether its request arrived sends it
+/// The spans without the copies of one ([`Span::identity`]). A sender that does not know whether its request arrived sends it
 /// again.
 fn without_duplicates<'a>(all: &'a [Span], oddities: &mut Oddities) -> Vec<&'a Span> {
-    let mut by_id: Vec<(u64, usize)> = all.iter().enumerate().map(|(at, span)| (id(span), at)).collect();
-    by_id.sort_unstable();
-    let mut is_duplicate = Vec::new();
-    for group in by_id.chunk_by_mut(|one, other| one.0 == other.0).filter(|group| group.len() > 1) {
-        // Equal spans stand together, so that few have to be compared however many have this id.
-        let key = |at: usize| (all[at].start_unix_ns, all[at].end_unix_ns, all[at].kind as u8);
-        group.sort_unstable_by_key(|(_, at)| (key(*at), *at));
-        for place in 1..group.len() {
-            let at = group[place].1;
-            let before = group[place.saturating_sub(ALIKE)..place].iter().rev();
-            let mut alike = before.map(|(_, other)| *other).take_while(|other| key(*other) == key(at));
-            if alike.any(|other| all[other] == all[at]) {
-                is_duplicate.resize(all.len(), false);
-                is_duplicate[at] = true;
-                oddities.duplicates += 1;
-            }
-        }
-    }
-    let is_kept = |at: &usize| !is_duplicate.get(*at).copied().unwrap_or(false);
-    (0..all.len()).filter(is_kept).map(|at| &all[at]).collect()
+    let key = |at: usize| {
+        let (_, kind, start_ns, name, service) = all[at].identity();
+        (id(&all[at]), start_ns, kind as u8, name, service)
+    };
+    let mut by_identity: Vec<usize> = (0..all.len()).collect();
+    // The ids of most spans tell them apart.
+    by_identity.sort_unstable_by(|one, other| {
+        let by_id = id(&all[*one]).cmp(&id(&all[*other]));
+        by_id.then_with(|| {
+            let (one_end, other_end) = (all[*one].end_unix_ns, all[*other].end_unix_ns);
+            (key(*one), Reverse(one_end), one).cmp(&(key(*other), Reverse(other_end), other))
+        })
+    });
+    by_identity.dedup_by(|other, one| id(&all[*other]) == id(&all[*one]) && key(*other) == key(*one));
+    oddities.duplicates = all.len() - by_identity.len();
+    by_identity.sort_unstable();
+    by_identity.into_iter().map(|at| &all[at]).collect()
 }
 
-/// When each span was under way, from the first moment on; that moment since 1970; the last moment.
-fn times(spans: &[&Span], oddities: &mut Oddities) -> (Vec<Stretch>, u64, u64) {
-    let mut absolute: Vec<Stretch> = spans
+/// When each span was under way since 1970, as it was sent.
+fn sent_times(spans: &[&Span], oddities: &mut Oddities) -> Vec<Stretch> {
+    spans
         .iter()
         .map(|span| {
             let (start_ns, end_ns) = (span.start_unix_ns, span.end_unix_ns);
@@ -187,15 +198,23 @@ fn times(spans: &[&Span], oddities: &mut Oddities) -> (Vec<Stretch>, u64, u64) {
             oddities.backward += usize::from(end_ns < start_ns);
             Stretch { start_ns, end_ns: end_ns.max(start_ns) }
         })
-        .collect();
-    let first = absolute.iter().map(|time| time.start_ns).filter(|start| *start != 0).min().unwrap_or(0);
+        .collect()
+}
+
+/// Moves spans to one clock, and counts their times from the first moment on. Tells that moment since 1970, and the last one.
+fn correct(times: &mut [Stretch], skews: &Skews) -> (u64, u64) {
+    for (at, time) in times.iter_mut().enumerate() {
+        time.start_ns = time.start_ns.saturating_add_signed(skews.shift_ns(at));
+        time.end_ns = time.end_ns.saturating_add_signed(skews.shift_ns(at));
+    }
+    let first = times.iter().map(|time| time.start_ns).filter(|start| *start != 0).min().unwrap_or(0);
     let mut last = 0;
-    for time in &mut absolute {
+    for time in times {
         time.start_ns = time.start_ns.saturating_sub(first);
         time.end_ns = time.end_ns.saturating_sub(first);
         last = last.max(time.end_ns);
     }
-    (absolute, first, last)
+    (first, last)
 }
 
 fn id(span: &Span) -> u64 {

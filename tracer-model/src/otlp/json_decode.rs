@@ -55,7 +55,7 @@ impl JsonDecoder {
         Ok(decoded)
     }
 
-    fn resource(
+    pub(crate) fn resource(
         &mut self,
         json: ResourceJson<'_>,
         schema_url: Option<Text<'_>>,
@@ -68,7 +68,11 @@ impl JsonDecoder {
         Ok(shared(&mut self.resource, resource))
     }
 
-    fn scope(&mut self, json: ScopeJson<'_>, schema_url: Option<Text<'_>>) -> Result<Arc<Scope>, OtlpError> {
+    pub(crate) fn scope(
+        &mut self,
+        json: ScopeJson<'_>,
+        schema_url: Option<Text<'_>>,
+    ) -> Result<Arc<Scope>, OtlpError> {
         let scope = Scope {
             name: self.name(json.name),
             version: self.name(json.version),
@@ -79,7 +83,7 @@ impl JsonDecoder {
         Ok(shared(&mut self.scope, scope))
     }
 
-    fn span(
+    pub(crate) fn span(
         &mut self,
         (trace_id, span_id, parent_span_id): Ids,
         json: SpanJson<'_>,
@@ -121,6 +125,26 @@ impl JsonDecoder {
             resource: Arc::clone(resource),
             scope: Arc::clone(scope),
         })
+    }
+
+    /// A resource with the schema that is said beside it.
+    pub(crate) fn with_schema_of_resource(
+        &mut self,
+        resource: Arc<Resource>,
+        schema_url: Option<Text<'_>>,
+    ) -> Arc<Resource> {
+        let resource = Resource { schema_url: self.name(schema_url), ..Arc::unwrap_or_clone(resource) };
+        shared(&mut self.resource, resource)
+    }
+
+    /// A scope with the schema that is said beside it.
+    pub(crate) fn with_schema_of_scope(
+        &mut self,
+        scope: Arc<Scope>,
+        schema_url: Option<Text<'_>>,
+    ) -> Arc<Scope> {
+        let scope = Scope { schema_url: self.name(schema_url), ..Arc::unwrap_or_clone(scope) };
+        shared(&mut self.scope, scope)
     }
 
     fn event(&mut self, json: EventJson<'_>) -> Result<Event, OtlpError> {
@@ -235,7 +259,7 @@ struct ResourceSpansJson<'a> {
 
 #[derive(Default, Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct ResourceJson<'a> {
+pub(crate) struct ResourceJson<'a> {
     #[serde(borrow)]
     attributes: Option<Vec<KeyValueJson<'a>>>,
     #[serde(alias = "dropped_attributes_count")]
@@ -254,7 +278,7 @@ struct ScopeSpansJson<'a> {
 
 #[derive(Default, Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct ScopeJson<'a> {
+pub(crate) struct ScopeJson<'a> {
     #[serde(borrow)]
     name: Option<Text<'a>>,
     version: Option<Text<'a>>,
@@ -300,7 +324,7 @@ impl<'de: 'a, 'a> Deserialize<'de> for SpansJson<'a> {
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct SpanJson<'a> {
+pub(crate) struct SpanJson<'a> {
     #[serde(borrow, alias = "trace_id")]
     trace_id: Option<Text<'a>>,
     #[serde(alias = "span_id")]
@@ -330,7 +354,7 @@ struct SpanJson<'a> {
 
 impl SpanJson<'_> {
     /// The ids, or the reason why the span is refused.
-    fn ids(&self) -> Result<Ids, &'static str> {
+    pub(crate) fn ids(&self) -> Result<Ids, &'static str> {
         let trace_id = hex::<16>(&self.trace_id).ok_or(WRONG_TRACE_ID)?;
         let span_id = hex::<8>(&self.span_id).ok_or(WRONG_SPAN_ID)?;
         let parent_id = match self.parent_span_id.as_ref().is_none_or(|text| text.0.is_empty()) {

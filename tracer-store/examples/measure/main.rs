@@ -155,7 +155,7 @@ fn searches(store: &Store, count: usize) {
     let some_trace = Traffic::new().trace(0, 1)[0].trace_id.hex();
     let middle = START_UNIX_NS / 1000 + count as u64 / 20 * TRACE_EVERY_NS / 1000;
     let second = Window { start_unix_us: middle, end_unix_us: middle + 1_000_000 };
-    let kinds: [(&str, String, Option<Window>, Order); 21] = [
+    let kinds: [(&str, String, Option<Window>, Order); 30] = [
         ("anything", String::new(), None, Order::Newest),
         ("anything, slowest", String::new(), None, Order::Slowest),
         ("trace id", format!("trace:{some_trace}"), None, Order::Newest),
@@ -177,6 +177,15 @@ fn searches(store: &Store, count: usize) {
         ("text frequent", "orders".into(), None, Order::Newest),
         ("text rare", "/orders/77777".into(), None, Order::Newest),
         ("text absent", "nowhere-at-all".into(), None, Order::Newest),
+        ("service in another case", "service:ORDERS".into(), None, Order::Newest),
+        ("OR, both absent", "enduser.id=nobody OR duration>10m".into(), None, Order::Newest),
+        ("anything, most errors", String::new(), None, Order::Errors),
+        ("trace's duration, absent", "trace.duration>10m".into(), None, Order::Newest),
+        ("trace's spans", "trace.spans>100".into(), None, Order::Newest),
+        ("trace's errors", "trace.errors>0".into(), None, Order::Newest),
+        ("calls, frequent", "calls:frontend>orders".into(), None, Order::Newest),
+        ("calls, absent", "calls:mail>carts".into(), None, Order::Newest),
+        ("no calls", "-calls:*>*".into(), None, Order::Newest),
     ];
     for (name, query, window, order) in kinds {
         match Query::parse(&query) {
@@ -201,4 +210,6 @@ fn aggregates(store: &Store) {
         store.rank("orders", "POST /orders", kind, 3_000_000).map_or(0, |(_, count)| count as usize)
     });
     measure("completion of a key", |_| store.complete("http.", 5).suggestions.len());
+    let status = store.status();
+    println!("\nBytes a span after that: {:.1}", status.bytes as f64 / status.spans as f64);
 }

@@ -1,18 +1,16 @@
 //! How many spans took how long, over time.
 
-use std::{
-    sync::{Arc, RwLock},
-    time::Instant,
-};
+use std::{sync::RwLock, time::Instant};
 
 use tracer_model::answer::{Heatmap, HeatmapCell, Window};
 
 use super::column_us;
 use crate::{
-    engine::{Engine, Shared},
+    engine::Engine,
     query::Query,
     search::{OUT_OF_TIME, is_over, segments_for},
     segment::filter::window_ns,
+    whole::Wholes,
 };
 
 /// Most columns and rows of a heatmap.
@@ -45,13 +43,18 @@ pub(crate) fn heatmap(
         Heatmap { start_unix_us: window.start_unix_us, column_us, columns, ..Heatmap::default() };
     let mut selected = Vec::new();
     let (from_ns, _) = window_ns(window);
-    for shared in newest_first(segments_for(engine, query)) {
+    let wholes = Wholes::new(engine, query, deadline);
+    if !wholes.is_whole {
+        answer.incomplete = Some(OUT_OF_TIME.to_owned());
+    }
+    for shared in segments_for(engine, query).into_iter().rev() {
         if is_over(deadline) {
             answer.incomplete = Some(OUT_OF_TIME.to_owned());
             break;
         }
+        let met = wholes.of(engine, &shared);
         let segment = shared.read();
-        segment.select(query, Some(window), &mut selected);
+        segment.select(query, &met, Some(window), &mut selected);
         for row in selected.iter().map(|row| usize::from(*row)) {
             let column = (segment.start[row] - from_ns) / 1000 / column_us;
             let duration_ns = segment.duration_ns(row);
@@ -64,11 +67,6 @@ pub(crate) fn heatmap(
     }
     fold(&mut answer, &counts, &bounds, rows.clamp(1, MAX_CELLS_EACH_WAY) as usize);
     answer
-}
-
-fn newest_first(mut segments: Vec<Arc<Shared>>) -> Vec<Arc<Shared>> {
-    segments.sort_unstable_by_key(|shared| std::cmp::Reverse(shared.number));
-    segments
 }
 
 /// Puts fine steps together, as many in each row, so that the rows span what there is.

@@ -1,41 +1,47 @@
 //! Services and what they call, told from spans and their parents.
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::BTreeMap,
     sync::{Arc, RwLock},
+    time::Instant,
 };
 
-use tracer_model::{
-    answer::{MapAnswer, MapEdge, MapNode, NodeKind, Red, Window},
-    span::Kind,
-};
+use tracer_model::answer::{MapAnswer, MapEdge, MapNode, NodeKind, Red, Window};
 
 use super::{
-    BySpan, Tally,
+    Tally,
+    calls::{Alike, alike, alike_of, each_spread, kin_of},
     change::change,
+    kin::Role,
     length_us,
-    peer::{Peer, Peers},
-    rows_within, span_key,
+    peer::Peer,
 };
 use crate::{
-    engine::{Engine, Shared},
-    search::read,
-    segment::Segment,
+    engine::Engine,
+    line::Shared,
+    search::{OUT_OF_TIME, is_over, read},
+    segment::filter::Cover,
 };
 
 /// Most nodes and edges of a map; those with the most requests are told.
 const MAX_NODES: usize = 500;
 const MAX_EDGES: usize = 2000;
 
-pub(crate) fn map(engine: &RwLock<Engine>, window: Window, compare: bool) -> MapAnswer {
+pub(crate) fn map(
+    engine: &RwLock<Engine>,
+    window: Window,
+    compare: bool,
+    deadline: Option<Instant>,
+) -> MapAnswer {
     let segments = read(engine).segments();
-    let calls = Calls::new(&segments);
-    let mut now = Counted::of(&segments, &calls, window);
+    let (mut now, is_whole) = Counted::of(&segments, window, deadline);
     let before = Window {
         start_unix_us: window.start_unix_us.saturating_sub(length_us(window)),
         end_unix_us: window.start_unix_us,
     };
-    let mut earlier = if compare { Counted::of(&segments, &calls, before) } else { Counted::default() };
+    let (mut earlier, is_earlier_whole) =
+        if compare { Counted::of(&segments, before, deadline) } else { (Counted::default(), true) };
+    let incomplete = (!is_whole || !is_earlier_whole).then(|| OUT_OF_TIME.to_owned());
     let red =
         |tally: Option<&mut Tally>| tally.map_or_else(Red::default, |tally| tally.red(length_us(window)));
     let mut nodes: Vec<MapNode> = keys(&now.nodes, &earlier.nodes)
@@ -56,7 +62,7 @@ pub(crate) fn map(engine: &RwLock<Engine>, window: Window, compare: bool) -> Map
         })
         .collect();
     bound(&mut nodes, &mut edges);
-    MapAnswer { window, before: compare.then_some(before), nodes, edges }
+    MapAnswer { window, before: compare.then_some(before), nodes, edges, incomplete }
 }
 
 fn keys<K: Clone + Ord>(now: &BTreeMap<K, Tally>, before: &BTreeMap<K, Tally>) -> Vec<K> {
@@ -96,78 +102,6 @@ fn bound(nodes: &mut Vec<MapNode>, edges: &mut Vec<MapEdge>) {
     }
 }
 
-/// Who serves the requests whose parents have spans, and who made them.
-struct Calls {
-    services: Vec<String>,
-    /// By the key of the parent of a span that serves.
-    by_parent: BySpan<Call>,
-}
-
-struct Call {
-    /// Who serves it.
-    service: u32,
-    /// Who made it, if its span is here, and whether that span stands for the request.
-    parent: Option<(u32, bool)>,
-}
-
-fn serves(kind: Kind) -> bool {
-    matches!(kind, Kind::Server | Kind::Consumer)
-}
-
-fn asks(kind: Kind) -> bool {
-    matches!(kind, Kind::Client | Kind::Producer)
-}
-
-impl Calls {
-    fn new(segments: &[Arc<Shared>]) -> Self {
-        let mut calls = Self { services: Vec::new(), by_parent: BySpan::new() };
-        let mut codes = HashMap::new();
-        for shared in segments {
-            let segment = shared.read();
-            let services = calls.codes(&segment, &mut codes);
-            for row in (0..segment.rows()).filter(|row| segment.parent[*row] != 0) {
-                let head = segment.head_of(row);
-                if serves(head.kind) {
-                    let key = span_key(&segment, row, segment.parent[row]);
-                    let service = services[head.resource as usize];
-                    calls.by_parent.insert(key, Call { service, parent: None });
-                }
-            }
-        }
-        for shared in segments {
-            let segment = shared.read();
-            let services = calls.codes(&segment, &mut codes);
-            for row in 0..segment.rows() {
-                if let Some(call) = calls.by_parent.get_mut(&span_key(&segment, row, segment.span_id[row])) {
-                    let head = segment.head_of(row);
-                    call.parent = Some((services[head.resource as usize], asks(head.kind)));
-                }
-            }
-        }
-        calls
-    }
-
-    /// Codes of the services of a segment's resources.
-    fn codes(&mut self, segment: &Segment, codes: &mut HashMap<String, u32>) -> Vec<u32> {
-        let all = segment.resources.all.iter().map(|resource| {
-            let service = resource.service_name();
-            *codes.entry(service.to_owned()).or_insert_with(|| {
-                self.services.push(service.to_owned());
-                (self.services.len() - 1) as u32
-            })
-        });
-        all.collect()
-    }
-
-    fn service(&self, code: u32) -> Peer {
-        service(&self.services[code as usize])
-    }
-}
-
-fn service(name: &str) -> Peer {
-    Peer { kind: NodeKind::Service, name: name.to_owned(), system: None }
-}
-
 /// Nodes and edges of one window.
 #[derive(Default)]
 struct Counted {
@@ -175,56 +109,39 @@ struct Counted {
     edges: BTreeMap<(Peer, Peer), Tally>,
 }
 
-/// Requests of a segment that are alike: resource, other end, role.
-type Alike = hashbrown::HashMap<(u32, Other, Role), Tally>;
-
-/// The other end of a request.
-#[derive(Clone, Copy, PartialEq, Eq, Hash)]
-enum Other {
-    /// None: the service by itself.
-    Nobody,
-    /// A service; its code.
-    Service(u32),
-    /// A peer of the segment; its code.
-    Peer(u32),
-    /// Whoever called from outside.
-    Outside,
-}
-
-#[derive(Clone, Copy, PartialEq, Eq, Hash)]
-enum Role {
-    /// The service served.
-    Node,
-    /// The service asked the other.
-    Asked,
-    /// The other asked the service.
-    WasAsked,
-}
-
 impl Counted {
-    fn of(segments: &[Arc<Shared>], calls: &Calls, window: Window) -> Self {
+    /// Of a window, and whether all was counted before the deadline.
+    fn of(segments: &[Arc<Shared>], window: Window, deadline: Option<Instant>) -> (Self, bool) {
         let mut counted = Self::default();
-        for shared in segments {
-            let segment = shared.read();
-            let mut alike = Alike::new();
-            let mut peers = Peers::new(&segment);
-            for row in rows_within(&segment, window) {
-                count(&segment, row, calls, &mut peers, &mut alike);
+        // The newest ones are asked for most.
+        for shared in segments.iter().rev() {
+            if is_over(deadline) {
+                return (counted, false);
             }
-            for ((resource, other, role), tally) in alike {
-                let own = service(segment.resources.all[resource as usize].service_name());
-                let other = match other {
-                    Other::Nobody => None,
-                    Other::Service(code) => Some(calls.service(code)),
-                    Other::Peer(code) => Some(peers.all[code as usize].clone()),
-                    Other::Outside => {
-                        Some(Peer { kind: NodeKind::Outside, name: "outside".to_owned(), system: None })
+            let segment = shared.read();
+            match segment.cover(window) {
+                Cover::None => {}
+                Cover::Whole => {
+                    for alike in &shared.local(&segment).alike {
+                        counted.add_alike(alike);
                     }
-                };
-                counted.add(own, other, role, tally);
+                }
+                Cover::Part => {
+                    let kin = kin_of(&segment);
+                    for of in alike(&segment, &kin, 0..kin.spots.len(), Some(window), false) {
+                        counted.add_alike(&of);
+                    }
+                }
             }
         }
-        counted
+        let is_whole = each_spread(segments, deadline, |kin| {
+            alike_of(segments, kin, Some(window), false, |_, alike| counted.add_alike(&alike));
+        });
+        (counted, is_whole)
+    }
+
+    fn add_alike(&mut self, alike: &Alike) {
+        self.add(alike.own.clone(), alike.other.clone(), alike.role, alike.tally.clone());
     }
 
     fn add(&mut self, own: Peer, other: Option<Peer>, role: Role, tally: Tally) {
@@ -245,44 +162,5 @@ impl Counted {
         }
         let edge = if role == Role::Asked { (own, other) } else { (other, own) };
         self.edges.entry(edge).or_default().absorb(tally);
-    }
-}
-
-fn count(segment: &Segment, row: usize, calls: &Calls, peers: &mut Peers, alike: &mut Alike) {
-    let head = segment.head_of(row);
-    let (duration_ns, is_error) = (segment.duration_ns(row), segment.is_error(row));
-    let mut add = |other: Other, role: Role| {
-        alike.entry((head.resource, other, role)).or_default().add(duration_ns, is_error);
-    };
-    if asks(head.kind) {
-        let call = calls.by_parent.get(&span_key(segment, row, segment.span_id[row]));
-        let peer = if call.is_none() || head.kind == Kind::Producer { peers.of(segment, row) } else { None };
-        let is_broker = |peer: u32| peers.all[peer as usize].kind == NodeKind::Broker;
-        match (peer, call) {
-            (Some(peer), call) if call.is_none() || is_broker(peer) => add(Other::Peer(peer), Role::Asked),
-            (_, Some(call)) => add(Other::Service(call.service), Role::Asked),
-            (..) => {}
-        }
-    }
-    if serves(head.kind) {
-        add(Other::Nobody, Role::Node);
-        let peer = if head.kind == Kind::Consumer { peers.of(segment, row) } else { None };
-        if let Some(peer) = peer.filter(|peer| peers.all[*peer as usize].kind == NodeKind::Broker) {
-            add(Other::Peer(peer), Role::WasAsked);
-            return;
-        }
-        let parent = segment.parent[row];
-        let call = (parent != 0).then(|| calls.by_parent.get(&span_key(segment, row, parent))).flatten();
-        match call.and_then(|call| call.parent) {
-            // The caller's span was counted.
-            Some((_, true)) => {}
-            // A span that is no request made it: work inside of the same service is no call.
-            Some((service, false)) => {
-                if *calls.services[service as usize] != *segment.service_of(head) {
-                    add(Other::Service(service), Role::WasAsked);
-                }
-            }
-            None => add(Other::Outside, Role::WasAsked),
-        }
     }
 }

@@ -1,7 +1,10 @@
-//! Numbers of many spans: told by scanning columns, segment by segment, whenever they are asked for.
+//! Numbers of many spans: told by scanning columns, segment by segment, whenever they are asked for. What needs the
+//! parents of spans is kept for each segment.
 
+pub(crate) mod calls;
 mod change;
 mod heatmap;
+mod kin;
 mod map;
 mod peer;
 mod services;
@@ -11,8 +14,11 @@ use tracer_model::span::Kind;
 
 use crate::{durations::Durations, segment::Segment};
 
+pub(crate) use calls::OUTSIDE;
 pub(crate) use heatmap::heatmap;
+pub(crate) use kin::{asks, serves};
 pub(crate) use map::map;
+pub(crate) use peer::Peer;
 pub(crate) use services::{service, service_rows};
 
 /// Spans counted for rate, errors and duration.
@@ -35,6 +41,14 @@ impl Tally {
 
     fn count(&self) -> u64 {
         self.durations.count()
+    }
+
+    fn shrink(&mut self) {
+        self.durations.shrink();
+    }
+
+    fn bytes(&self) -> usize {
+        size_of::<Self>() + self.durations.bytes()
     }
 
     /// The numbers of so many microseconds.
@@ -67,19 +81,9 @@ fn rows_within(segment: &Segment, window: Window) -> impl Iterator<Item = usize>
     let rows = 0..if overlaps { segment.rows() } else { 0 };
     rows.filter(move |row| {
         let start = segment.start[*row];
-        start >= from && (start < to || is_open) && !(has_gone && segment.is_gone(segment.trace[*row]))
+        start >= from && (start < to || is_open) && (!has_gone || segment.is_held(*row))
     })
 }
-
-/// One number for a span of a trace, unlike those of other spans as far as chance can tell. It is random where the
-/// ids are; ids that somebody makes alike are counted together, and nothing else happens.
-fn span_key(segment: &Segment, row: usize, span_id: u64) -> u64 {
-    let trace_id = u128::from_be_bytes(segment.traces[usize::from(segment.trace[row])].0);
-    span_id.wrapping_add((trace_id as u64).rotate_left(32)).wrapping_add((trace_id >> 64) as u64)
-}
-
-/// Things by the keys of spans. The keys are random already: a hash that is quick and keyed will do.
-type BySpan<T> = hashbrown::HashMap<u64, T>;
 
 fn answer_kind(kind: Kind) -> SpanKind {
     match kind {

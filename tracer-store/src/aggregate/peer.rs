@@ -24,14 +24,18 @@ const KEYS: [&str; 10] = [
 
 /// Somebody of whom there are no spans.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub(super) struct Peer {
-    pub(super) kind: NodeKind,
-    pub(super) name: String,
+pub(crate) struct Peer {
+    pub(crate) kind: NodeKind,
+    pub(crate) name: String,
     pub(super) system: Option<String>,
 }
 
 impl Peer {
-    pub(super) fn of(attributes: &[Attribute]) -> Option<Self> {
+    pub(super) fn service(name: &str) -> Self {
+        Self { kind: NodeKind::Service, name: name.to_owned(), system: None }
+    }
+
+    pub(crate) fn of(attributes: &[Attribute]) -> Option<Self> {
         let address = address(attributes);
         if let Some(system) = text(attributes, &["messaging.system"]) {
             // Those who send and those who receive name its address differently, or not at all.

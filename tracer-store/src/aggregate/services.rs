@@ -3,6 +3,7 @@
 use std::{
     collections::HashMap,
     sync::{Arc, RwLock},
+    time::Instant,
 };
 
 use tracer_model::{
@@ -10,8 +11,21 @@ use tracer_model::{
     span::Kind,
 };
 
-use super::{BySpan, Tally, answer_kind, column_us, length_us, rate, rows_within, span_key};
-use crate::{engine::Engine, search::read, summary::uncovered};
+use super::{
+    Tally, answer_kind,
+    calls::{by_segment, each_spread, kin_of},
+    column_us,
+    kin::Kin,
+    length_us, rate, rows_within,
+};
+use crate::{
+    engine::Engine,
+    search::{OUT_OF_TIME, is_over, read},
+    segment::{
+        Head, Segment,
+        filter::{Cover, window_ns},
+    },
+};
 
 /// Columns of the small picture of a service.
 const SPARKLINE_COLUMNS: u32 = 30;
@@ -46,11 +60,20 @@ impl Part {
     }
 }
 
-pub(crate) fn service_rows(engine: &RwLock<Engine>, window: Window) -> ServicesAnswer {
+pub(crate) fn service_rows(
+    engine: &RwLock<Engine>,
+    window: Window,
+    deadline: Option<Instant>,
+) -> ServicesAnswer {
     let mut services: HashMap<String, [Part; ROLES]> = HashMap::new();
     let width_us = column_us(window, SPARKLINE_COLUMNS);
     let segments = read(engine).segments();
-    for shared in segments {
+    let mut incomplete = None;
+    for shared in segments.into_iter().rev() {
+        if is_over(deadline) {
+            incomplete = Some(OUT_OF_TIME.to_owned());
+            break;
+        }
         let segment = shared.read();
         let mut parts: Vec<Option<Part>> = vec![None; segment.resources.all.len() * ROLES];
         for row in rows_within(&segment, window) {
@@ -84,7 +107,7 @@ pub(crate) fn service_rows(engine: &RwLock<Engine>, window: Window) -> ServicesA
         })
         .collect();
     rows.sort_unstable_by(|a, b| a.service.cmp(&b.service));
-    ServicesAnswer { window, services: rows }
+    ServicesAnswer { window, services: rows, incomplete }
 }
 
 /// Name and kind of an operation, and its numbers.
@@ -95,24 +118,76 @@ struct Found {
     self_ns: u64,
 }
 
-pub(crate) fn service(engine: &RwLock<Engine>, service: &str, window: Window) -> Option<ServiceAnswer> {
-    let engine = {
+/// Operations of one service.
+#[derive(Default)]
+struct Operations {
+    all: Vec<Found>,
+    codes: HashMap<(Arc<str>, Kind), usize>,
+}
+
+impl Operations {
+    /// The operation of a head of a segment.
+    fn of(&mut self, segment: &Segment, head: &Head) -> usize {
+        let name = &segment.names[head.name as usize];
+        *self.codes.entry((Arc::clone(name), head.kind)).or_insert_with(|| {
+            let (name, kind) = (Arc::clone(name), head.kind);
+            self.all.push(Found { name, kind, tally: Tally::default(), self_ns: 0 });
+            self.all.len() - 1
+        })
+    }
+
+    fn add_own(&mut self, segment: &Segment, head: &Head, own_ns: u64) {
+        let operation = self.of(segment, head);
+        let self_ns = &mut self.all[operation].self_ns;
+        *self_ns = self_ns.saturating_add(own_ns);
+    }
+
+    /// Adds the own time of spans of a service that start in a window.
+    fn add_own_of(
+        &mut self,
+        segment: &Segment,
+        kin: &Kin,
+        own_ns: &[u64],
+        places: impl Iterator<Item = usize>,
+        (service, window): (&str, Window),
+    ) {
+        let (from, to) = window_ns(window);
+        for at in places {
+            let row = usize::from(kin.spots[at].row);
+            let (head, start) = (segment.head_of(row), segment.start[row]);
+            let is_within = start >= from && (start < to || to == u64::MAX);
+            if is_within && segment.service_of(head) == service {
+                self.add_own(segment, head, own_ns[at]);
+            }
+        }
+    }
+}
+
+pub(crate) fn service(
+    engine: &RwLock<Engine>,
+    service: &str,
+    window: Window,
+    deadline: Option<Instant>,
+) -> Option<ServiceAnswer> {
+    let segments = {
         let engine = read(engine);
         engine.operations.held().any(|operation| *operation.service == *service).then(|| engine.segments())?
     };
     let width_us = column_us(window, SERIES_COLUMNS);
     let mut columns: [Vec<Tally>; ROLES] =
         [(); ROLES].map(|()| vec![Tally::default(); SERIES_COLUMNS as usize]);
-    let mut operations: Vec<Found> = Vec::new();
-    let mut codes: HashMap<(Arc<str>, Kind), usize> = HashMap::new();
-    // Of each span of the service, its operation, start and end; and its place by its key.
-    let mut spans: Vec<(usize, u64, u64)> = Vec::new();
-    let mut places: BySpan<usize> = BySpan::new();
-    for shared in &engine {
+    let mut operations = Operations::default();
+    let mut is_whole = true;
+    for shared in segments.iter().rev() {
+        if is_over(deadline) {
+            is_whole = false;
+            break;
+        }
         let segment = shared.read();
         let is_it: Vec<bool> =
             segment.resources.all.iter().map(|resource| resource.service_name() == service).collect();
-        if !is_it.contains(&true) {
+        let cover = segment.cover(window);
+        if !is_it.contains(&true) || cover == Cover::None {
             continue;
         }
         let mut of_heads: Vec<Option<usize>> = vec![None; segment.heads.len()];
@@ -121,42 +196,38 @@ pub(crate) fn service(engine: &RwLock<Engine>, service: &str, window: Window) ->
             if !is_it[head.resource as usize] {
                 continue;
             }
-            let operation = *of_heads[usize::from(segment.head[row])].get_or_insert_with(|| {
-                let name = &segment.names[head.name as usize];
-                *codes.entry((Arc::clone(name), head.kind)).or_insert_with(|| {
-                    let (name, kind) = (Arc::clone(name), head.kind);
-                    operations.push(Found { name, kind, tally: Tally::default(), self_ns: 0 });
-                    operations.len() - 1
-                })
-            });
+            let operation = *of_heads[usize::from(segment.head[row])]
+                .get_or_insert_with(|| operations.of(&segment, head));
             let (duration_ns, is_error) = (segment.duration_ns(row), segment.is_error(row));
-            operations[operation].tally.add(duration_ns, is_error);
+            operations.all[operation].tally.add(duration_ns, is_error);
             let column = (segment.start[row] / 1000).saturating_sub(window.start_unix_us) / width_us;
             if let Some(tally) = columns[role(head.kind)].get_mut(column as usize) {
                 tally.add(duration_ns, is_error);
             }
-            places.insert(span_key(&segment, row, segment.span_id[row]), spans.len());
-            spans.push((operation, segment.start[row], segment.end[row]));
         }
-    }
-    let mut children = Vec::new();
-    for shared in &engine {
-        let segment = shared.read();
-        for row in (0..segment.rows()).filter(|row| segment.parent[*row] != 0) {
-            if let Some(parent) = places.get(&span_key(&segment, row, segment.parent[row])) {
-                let is_own = segment.parent[row] == segment.span_id[row];
-                if !is_own && !segment.is_gone(segment.trace[row]) {
-                    children.push((*parent, segment.start[row], segment.end[row]));
+        if cover == Cover::Whole {
+            let local = shared.local(&segment);
+            for (head, own_ns) in segment.heads.iter().zip(&local.own_ns) {
+                if is_it[head.resource as usize] && *own_ns > 0 {
+                    operations.add_own(&segment, head, *own_ns);
                 }
             }
+        } else {
+            let kin = kin_of(&segment);
+            let places = 0..kin.spots.len();
+            operations.add_own_of(&segment, &kin, &kin.own_ns(), places, (service, window));
         }
     }
-    let stretches: Vec<(u64, u64)> = spans.iter().map(|(_, start, end)| (*start, *end)).collect();
-    for ((operation, ..), self_ns) in spans.iter().zip(uncovered(&stretches, children)) {
-        let of = &mut operations[*operation];
-        of.self_ns = of.self_ns.saturating_add(self_ns);
-    }
-    Some(answer(service, window, width_us, columns, operations))
+    is_whole &= each_spread(&segments, deadline, |kin| {
+        let own_ns = kin.own_ns();
+        let places = by_segment(kin);
+        for of_segment in places.chunk_by(|one, other| kin.spots[*one].segment == kin.spots[*other].segment) {
+            let segment = segments[kin.spots[of_segment[0]].segment as usize].read();
+            operations.add_own_of(&segment, kin, &own_ns, of_segment.iter().copied(), (service, window));
+        }
+    });
+    let incomplete = (!is_whole).then(|| OUT_OF_TIME.to_owned());
+    Some(ServiceAnswer { incomplete, ..answer(service, window, width_us, columns, operations.all) })
 }
 
 fn answer(
@@ -190,5 +261,6 @@ fn answer(
         service: ServiceRow { service: service.to_owned(), red: whole.red(length_us(window)), sparkline },
         operations,
         series: Series { start_unix_us: window.start_unix_us, column_us: width_us, columns: series },
+        incomplete: None,
     }
 }

@@ -7,7 +7,7 @@ use std::{
     sync::{PoisonError, RwLock},
 };
 
-use tracer_model::span::{Span, SpanId, TraceId};
+use tracer_model::span::TraceId;
 
 use super::{
     directory::{Directory, FileId},
@@ -25,13 +25,13 @@ pub(super) struct Loaded {
 
 pub(super) fn load(directory: &Directory, engine: &RwLock<Engine>) -> Result<Loaded, StoreError> {
     let mut loaded = Loaded { files: Vec::new(), cut_bytes: 0 };
-    // A span that was kept stands in two files if the process ended before it could delete the first.
-    let mut kept = HashSet::new();
+    // A span that was kept stands in two files if the process ended before it could delete the first: it is one span that
+    // came twice.
     let files = directory
         .files()
         .map_err(|error| StoreError::Directory(format!("cannot list the store: {error}")))?;
     for id in files {
-        loaded.cut_bytes += load_file(directory, engine, id, &mut kept).map_err(|error| {
+        loaded.cut_bytes += load_file(directory, engine, id).map_err(|error| {
             let path = directory.path_of(id);
             StoreError::Directory(format!(
                 "cannot read {}: {error}; if it stays so, move it away",
@@ -44,12 +44,7 @@ pub(super) fn load(directory: &Directory, engine: &RwLock<Engine>) -> Result<Loa
     Ok(loaded)
 }
 
-fn load_file(
-    directory: &Directory,
-    engine: &RwLock<Engine>,
-    id: FileId,
-    kept: &mut HashSet<(TraceId, SpanId)>,
-) -> io::Result<u64> {
+fn load_file(directory: &Directory, engine: &RwLock<Engine>, id: FileId) -> io::Result<u64> {
     let path = directory.path_of(id);
     if !fs::symlink_metadata(&path)?.is_file() {
         return Err(io::Error::new(io::ErrorKind::InvalidData, "it is no file"));
@@ -67,7 +62,7 @@ fn load_file(
             rest = next;
             continue;
         };
-        spans.retain(|span| !gone.contains(&span.trace_id) && is_first(span, id, kept));
+        spans.retain(|span| !gone.contains(&span.trace_id));
         engine.write().unwrap_or_else(PoisonError::into_inner).load(&mut load, &spans);
         rest = after;
     }
@@ -77,16 +72,6 @@ fn load_file(
         OpenOptions::new().write(true).open(&path)?.set_len(length as u64)?;
     }
     Ok((skipped + rest.len()) as u64)
-}
-
-fn is_first(span: &Span, id: FileId, kept: &mut HashSet<(TraceId, SpanId)>) -> bool {
-    let span = (span.trace_id, span.span_id);
-    if id.is_main {
-        !kept.contains(&span)
-    } else {
-        kept.insert(span);
-        true
-    }
 }
 
 fn gone_traces(directory: &Directory, id: FileId) -> io::Result<HashSet<TraceId>> {

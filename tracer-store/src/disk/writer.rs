@@ -17,10 +17,7 @@ use super::{
     directory::{Directory, FileId},
     frames::{MAX_FRAME_SPANS, frame},
 };
-use crate::{
-    engine::{Engine, Shared},
-    search::read,
-};
+use crate::{engine::Engine, line::Shared, search::read};
 
 /// How often is written what is new: four times before a second is over.
 const EVERY: Duration = Duration::from_millis(250);

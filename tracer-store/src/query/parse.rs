@@ -3,8 +3,11 @@
 use tracer_model::span::TraceId;
 
 use super::{
-    Comparison, Condition, FIELDS, KINDS, MAX_QUERY_BYTES, MAX_TERMS, Needle, Pattern, Query, QueryError,
-    STATUSES, Term, Test, utf16_at,
+    Comparison, Condition, FIELDS, IdPrefix, KINDS, MAX_QUERY_BYTES, MAX_TERMS, NUMBERS, Needle, Query,
+    QueryError, STATUSES, Term, Test, WORDS,
+    nearest::{meant, nearest},
+    utf16_at,
+    value::duration_ns,
 };
 
 impl Query {
@@ -12,18 +15,41 @@ impl Query {
     pub fn parse(text: &str) -> Result<Self, QueryError> {
         if text.len() > MAX_QUERY_BYTES {
             let message = format!("the query has {} bytes; at most {MAX_QUERY_BYTES} are read", text.len());
-            return Err(QueryError { message, at_utf16: 0 });
+            return Err(QueryError { message, at_utf16: 0, at_byte: 0 });
         }
         let mut reader = Reader { text, at: 0 };
-        let mut terms = Vec::new();
+        let mut lists = vec![Vec::new()];
+        let mut count = 0;
+        let mut word = None;
         while reader.skip_blanks() {
-            if terms.len() == MAX_TERMS {
-                return Err(
-                    reader.error(reader.at, format!("a query has at most {MAX_TERMS} terms; leave some out"))
-                );
+            let start = reader.at;
+            let Some(next) = reader.word() else {
+                if count == MAX_TERMS {
+                    let message = format!("a query has at most {MAX_TERMS} terms; leave some out");
+                    return Err(reader.error(start, message));
+                }
+                count += 1;
+                word = None;
+                if let Some(list) = lists.last_mut() {
+                    list.push(reader.term()?);
+                }
+                continue;
+            };
+            if word.is_some() || lists.last().is_none_or(Vec::is_empty) {
+                return Err(reader.misplaced(next, start));
             }
-            terms.push(reader.term()?);
+            if next == "OR" {
+                lists.push(Vec::new());
+            }
+            word = Some((next, start));
         }
+        if let Some((word, start)) = word {
+            return Err(reader.misplaced(word, start));
+        }
+        let terms = match <[Vec<Term>; 1]>::try_from(lists) {
+            Ok([terms]) => terms,
+            Err(lists) => vec![Term { is_negated: false, condition: Condition::Any(lists) }],
+        };
         Ok(Self { terms })
     }
 }
@@ -56,8 +82,26 @@ impl Reader<'_> {
         !self.rest().is_empty()
     }
 
-    fn error(&self, at: usize, message: impl Into<String>) -> QueryError {
-        QueryError { message: message.into(), at_utf16: utf16_at(self.text, at) }
+    pub(super) fn error(&self, at: usize, message: impl Into<String>) -> QueryError {
+        QueryError { message: message.into(), at_utf16: utf16_at(self.text, at), at_byte: at }
+    }
+
+    /// `OR` or `AND`, if one stands here by itself.
+    fn word(&mut self) -> Option<&'static str> {
+        let rest = self.rest();
+        let word = WORDS.into_iter().find(|word| {
+            let after = rest.strip_prefix(word);
+            after.is_some_and(|after| after.chars().next().is_none_or(char::is_whitespace))
+        })?;
+        self.at += word.len();
+        Some(word)
+    }
+
+    fn misplaced(&self, word: &str, at: usize) -> QueryError {
+        self.error(
+            at,
+            format!("`{word}` stands between two terms; to search for the word, write \"{word}\" in quotes"),
+        )
     }
 
     fn term(&mut self) -> Result<Term, QueryError> {
@@ -75,12 +119,24 @@ impl Reader<'_> {
             }
             return Ok(Term { is_negated, condition: Condition::Text(Needle::new(&key.text)) });
         };
-        let value = self.part(false)?;
-        if value.text.is_empty() && !value.is_quoted && !value.has_star {
+        if self.rest().chars().next().is_none_or(char::is_whitespace) {
             let message = format!("a value is missing after `{operator}`; an empty one is written \"\"");
-            return Err(self.error(value.start, message));
+            return Err(self.error(self.at, message));
         }
-        Ok(Term { is_negated, condition: self.condition(&key, operator, value)? })
+        let is_field = FIELDS.contains(&key.text.as_str());
+        if !key.is_quoted && (is_field || operator == ":") {
+            let condition = self.field(&key, operator)?;
+            return Ok(Term { is_negated: is_negated != (operator == "!="), condition });
+        }
+        let value = self.part(false)?;
+        if operator == ":" {
+            return Err(self.error(key.start, unknown(&key.text, &value.text)));
+        }
+        if NUMBERS.contains(&key.text.as_str()) && !key.is_quoted {
+            let (condition, flips) = self.number(&key, operator, &value)?;
+            return Ok(Term { is_negated: is_negated != flips, condition });
+        }
+        Ok(Term { is_negated, condition: self.attribute(&key, operator, value)? })
     }
 
     pub(super) fn operator(&mut self) -> Option<&'static str> {
@@ -91,25 +147,41 @@ impl Reader<'_> {
 
     /// A key, which ends at an operator or a blank, or a value, which ends at a blank.
     pub(super) fn part(&mut self, is_key: bool) -> Result<Part, QueryError> {
+        if !is_key {
+            return self.value_until(char::is_whitespace);
+        }
         let start = self.at;
         if self.rest().starts_with('"') {
-            return self.quoted(start, is_key);
+            return self.quoted(start, true, char::is_whitespace);
         }
         let rest = self.rest();
         let ends = |(at, char): &(usize, char)| {
             char.is_whitespace()
-                || is_key && *at > 0 && OPERATORS.iter().any(|operator| rest[*at..].starts_with(operator))
+                || *at > 0 && OPERATORS.iter().any(|operator| rest[*at..].starts_with(operator))
         };
         let end = rest.char_indices().find(ends).map_or(rest.len(), |(at, _)| at);
+        let part = Part { text: rest[..end].to_owned(), is_quoted: false, has_star: false, start };
+        self.at += end;
+        Ok(part)
+    }
+
+    /// A value, which ends at a letter that ends values.
+    pub(super) fn value_until(&mut self, ends: fn(char) -> bool) -> Result<Part, QueryError> {
+        let start = self.at;
+        if self.rest().starts_with('"') {
+            return self.quoted(start, false, ends);
+        }
+        let rest = self.rest();
+        let end = rest.find(ends).unwrap_or(rest.len());
         let text = &rest[..end];
-        let bare = if is_key { None } else { text.strip_suffix('*') };
+        let bare = text.strip_suffix('*');
         let part =
             Part { text: bare.unwrap_or(text).to_owned(), is_quoted: false, has_star: bare.is_some(), start };
         self.at += end;
         Ok(part)
     }
 
-    fn quoted(&mut self, start: usize, is_key: bool) -> Result<Part, QueryError> {
+    fn quoted(&mut self, start: usize, is_key: bool, ends: fn(char) -> bool) -> Result<Part, QueryError> {
         let mut text = String::new();
         let mut is_escaped = false;
         for (at, char) in self.rest()[1..].char_indices() {
@@ -123,7 +195,7 @@ impl Reader<'_> {
                     self.at += 1 + at + 1;
                     let has_star = !is_key && self.rest().starts_with('*');
                     self.at += usize::from(has_star);
-                    let follows_well = self.rest().chars().next().is_none_or(char::is_whitespace)
+                    let follows_well = self.rest().chars().next().is_none_or(ends)
                         || is_key && OPERATORS.iter().any(|operator| self.rest().starts_with(operator));
                     if !follows_well {
                         return Err(self.error(self.at, "a blank must follow the closing quote"));
@@ -136,36 +208,58 @@ impl Reader<'_> {
         Err(self.error(start, "the closing quote is missing; a quote within quotes is written \\\""))
     }
 
-    fn condition(&self, key: &Part, operator: &'static str, value: Part) -> Result<Condition, QueryError> {
-        if operator == ":" {
-            return self.field(key, value);
-        }
-        let comparison = match operator {
-            "<" => Some(Comparison::Less),
-            "<=" => Some(Comparison::LessOrEqual),
-            ">" => Some(Comparison::Greater),
-            ">=" => Some(Comparison::GreaterOrEqual),
-            _ => None,
+    /// A field that is a number, and whether the opposite is asked for.
+    fn number(
+        &self,
+        key: &Part,
+        operator: &'static str,
+        value: &Part,
+    ) -> Result<(Condition, bool), QueryError> {
+        let is_duration = key.text.ends_with("duration");
+        let comparison = match (comparison(operator), operator) {
+            (Some(comparison), _) => comparison,
+            (None, "=" | "!=") if !is_duration => Comparison::Equal,
+            (None, _) => {
+                let field = &key.text;
+                let message = if is_duration {
+                    format!("durations are compared: write `{field}>100ms` or `{field}<=1s`")
+                } else {
+                    format!("`{field}` is a number: write `{field}>10` or `{field}=0`")
+                };
+                return Err(self.error(key.start, message));
+            }
         };
-        if key.text == "duration" && !key.is_quoted {
-            let Some(comparison) = comparison else {
-                return Err(
-                    self.error(key.start, "durations are compared: write `duration>100ms` or `duration<=1s`")
-                );
-            };
-            let duration_ns = duration(&value.text).ok_or_else(|| {
+        let condition = if is_duration {
+            let duration_ns = duration_ns(&value.text).ok_or_else(|| {
                 self.error(
                     value.start,
                     "this is no duration: write a number and ns, us, ms, s or m, as in 1.5s",
                 )
             })?;
-            return Ok(Condition::Duration(comparison, duration_ns));
-        }
-        let test = match (comparison, operator, value.has_star) {
+            match key.text.as_str() {
+                "duration" => Condition::Duration(comparison, duration_ns),
+                _ => Condition::TraceDuration(comparison, duration_ns),
+            }
+        } else {
+            let number = value.text.parse().ok().filter(|_| !value.has_star);
+            let number =
+                number.ok_or_else(|| self.error(value.start, format!("`{}` is a whole number", key.text)))?;
+            match key.text.as_str() {
+                "trace.spans" => Condition::TraceSpans(comparison, number),
+                _ => Condition::TraceErrors(comparison, number),
+            }
+        };
+        Ok((condition, operator == "!="))
+    }
+
+    fn attribute(&self, key: &Part, operator: &'static str, value: Part) -> Result<Condition, QueryError> {
+        let test = match (comparison(operator), operator, value.has_star) {
             (Some(comparison), ..) => match value.text.parse() {
                 Ok(number) if f64::is_finite(number) && !value.has_star => Test::Compares(comparison, number),
                 _ => {
-                    let message = format!("`{operator}` compares numbers, and this is none");
+                    let meant = meant(&key.text, operator, &value.text).filter(|_| !key.is_quoted);
+                    let meant = meant.map(|meant| format!("; did you mean {meant}?")).unwrap_or_default();
+                    let message = format!("`{operator}` compares numbers, and this is none{meant}");
                     return Err(self.error(value.start, message));
                 }
             },
@@ -181,60 +275,77 @@ impl Reader<'_> {
         Ok(Condition::Attribute { key: key.text.clone(), test })
     }
 
-    fn field(&self, key: &Part, value: Part) -> Result<Condition, QueryError> {
-        let pattern = |value: Part| match value.has_star {
-            true => Pattern::Prefix(value.text),
-            false => Pattern::Exact(value.text),
-        };
+    /// What follows a field and its operator.
+    fn field(&mut self, key: &Part, operator: &'static str) -> Result<Condition, QueryError> {
+        const NO_VALUE: &str = "a value is missing after `=`; an empty one is written \"\"";
+        if !matches!(operator, ":" | "!=") {
+            let value = self.part(false)?;
+            let field = &key.text;
+            let message = format!(
+                "`{field}` is a field: did you mean {field}:{}? An attribute of this name stands in quotes, as in \
+                 \"{field}\"{operator}{}",
+                value.text, value.text
+            );
+            return Err(self.error(key.start, message));
+        }
         match key.text.as_str() {
-            "service" => Ok(Condition::Service(pattern(value))),
-            "operation" | "name" => Ok(Condition::Operation(pattern(value))),
-            "kind" => self.one_of(&value, &KINDS).map(Condition::Kind),
-            "status" => self.one_of(&value, &STATUSES).map(Condition::Status),
-            "trace" => TraceId::parse(&value.text)
-                .filter(|_| !value.has_star)
-                .map(Condition::Trace)
-                .ok_or_else(|| {
+            "service" => self.pattern(char::is_whitespace, NO_VALUE).map(Condition::Service),
+            "operation" | "name" => self.pattern(char::is_whitespace, NO_VALUE).map(Condition::Operation),
+            "calls" => self.calls(),
+            "kind" => self.one_of(&KINDS).map(Condition::Kind),
+            "status" => self.one_of(&STATUSES).map(Condition::Status),
+            "trace" => {
+                let value = self.part(false)?;
+                let condition = if value.has_star {
+                    IdPrefix::parse(&value.text).map(Condition::TraceBegins)
+                } else {
+                    TraceId::parse(&value.text).map(Condition::Trace)
+                };
+                condition.ok_or_else(|| {
                     self.error(
                         value.start,
-                        "this is no trace id: up to 32 hexadecimal digits, not all of them zero",
+                        "this is no trace id: up to 32 hexadecimal digits, not all of them zero, or the first \
+                         of them and a star",
                     )
-                }),
+                })
+            }
             other => {
-                let message = format!(
-                    "there is no field `{other}`, only {}; an attribute is asked for by `{other}=value`, text with a \
-                     colon stands in quotes",
-                    FIELDS.join(", ")
-                );
-                Err(self.error(key.start, message))
+                let value = self.part(false)?;
+                if NUMBERS.contains(&other) {
+                    return self.number(key, operator, &value).map(|(condition, _)| condition);
+                }
+                Err(self.error(key.start, unknown(other, &value.text)))
             }
         }
     }
 
-    fn one_of<T: Copy>(&self, value: &Part, names: &[(&str, T)]) -> Result<T, QueryError> {
+    fn one_of<T: Copy>(&mut self, names: &[(&'static str, T)]) -> Result<T, QueryError> {
+        let value = self.part(false)?;
         let found = names.iter().find(|(name, _)| name.eq_ignore_ascii_case(&value.text) && !value.has_star);
         found.map(|(_, of)| *of).ok_or_else(|| {
             let names: Vec<&str> = names.iter().map(|(name, _)| *name).collect();
-            self.error(value.start, format!("this is none of {}", names.join(", ")))
+            let meant = nearest(&value.text, names.iter().copied());
+            let meant = meant.map(|name| format!("; did you mean {name}?")).unwrap_or_default();
+            self.error(value.start, format!("this is none of {}{meant}", names.join(", ")))
         })
     }
 }
 
-/// Nanoseconds of a number and its unit.
-fn duration(text: &str) -> Option<u64> {
-    let unit_at = text.find(|char: char| !char.is_ascii_digit() && char != '.')?;
-    let (number, unit) = text.split_at(unit_at);
-    let unit_ns: u64 = match unit {
-        "ns" => 1,
-        "us" | "µs" | "μs" => 1_000,
-        "ms" => 1_000_000,
-        "s" => 1_000_000_000,
-        "m" | "min" => 60_000_000_000,
-        "h" => 3_600_000_000_000,
-        _ => return None,
-    };
-    match number.parse::<u64>() {
-        Ok(number) => number.checked_mul(unit_ns),
-        Err(_) => number.parse::<f64>().ok().map(|number| (number * unit_ns as f64).round() as u64),
+fn comparison(operator: &str) -> Option<Comparison> {
+    match operator {
+        "<" => Some(Comparison::Less),
+        "<=" => Some(Comparison::LessOrEqual),
+        ">" => Some(Comparison::Greater),
+        ">=" => Some(Comparison::GreaterOrEqual),
+        _ => None,
     }
+}
+
+/// What is told of a field that there is not.
+fn unknown(key: &str, value: &str) -> String {
+    let meant = meant(key, ":", value).map(|meant| format!(": did you mean {meant}?")).unwrap_or_default();
+    let meant = if meant.is_empty() { format!(", only {}.", FIELDS.join(", ")) } else { meant };
+    format!(
+        "there is no field `{key}`{meant} An attribute is asked for by `{key}=value`, text with a colon stands in quotes"
+    )
 }

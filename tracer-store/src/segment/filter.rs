@@ -7,7 +7,10 @@ use super::{
     dictionary::Bits,
     values::{Coded, ValueCode},
 };
-use crate::query::{Condition, Needle, Query, Term, Test, compare, value_meets};
+use crate::{
+    query::{Condition, Needle, Query, Term, Test, compare, value_meets},
+    whole::Met,
+};
 
 /// What a template says of a term.
 enum Verdict {
@@ -19,9 +22,32 @@ enum Verdict {
     Row(Vec<u32>),
 }
 
+/// How much of a segment starts in a window.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Cover {
+    /// Nothing.
+    None,
+    /// Some of it, perhaps nothing.
+    Part,
+    /// All.
+    Whole,
+}
+
 impl Segment {
+    /// How much of it starts in a window.
+    pub(crate) fn cover(&self, window: Window) -> Cover {
+        let (from, to) = window_ns(window);
+        if self.rows() == 0 || self.max_start < from || self.min_start >= to && to != u64::MAX {
+            Cover::None
+        } else if self.min_start >= from && (self.max_start < to || to == u64::MAX) {
+            Cover::Whole
+        } else {
+            Cover::Part
+        }
+    }
+
     /// Rows that meet the query and start in the window, ascending.
-    pub(crate) fn select(&self, query: &Query, window: Option<Window>, rows: &mut Vec<u16>) {
+    pub(crate) fn select(&self, query: &Query, met: &Met<'_>, window: Option<Window>, rows: &mut Vec<u16>) {
         rows.clear();
         let (from, to) = window.map_or((0, u64::MAX), window_ns);
         if self.rows() == 0 || self.min_start >= to && to != u64::MAX || self.max_start < from {
@@ -35,23 +61,52 @@ impl Segment {
             rows.extend(starts.filter(|(_, start)| is_within(**start)).map(|(row, _)| row as u16));
         }
         if self.has_gone() {
-            rows.retain(|row| !self.is_gone(self.trace[usize::from(*row)]));
+            rows.retain(|row| self.is_held(usize::from(*row)));
         }
+        if !met.is_empty() {
+            // Of later ones it is not known what their traces meet.
+            rows.retain(|row| usize::from(*row) < met.rows);
+        }
+        self.retain_all(&query.terms, met, rows);
+    }
+
+    fn retain_all(&self, terms: &[Term], met: &Met<'_>, rows: &mut Vec<u16>) {
         for pass in [false, true] {
-            for term in &query.terms {
+            for term in terms {
                 if is_costly(&term.condition) == pass && !rows.is_empty() {
-                    self.retain(term, rows);
+                    self.retain(term, met, rows);
                 }
             }
         }
     }
 
-    fn retain(&self, term: &Term, rows: &mut Vec<u16>) {
+    fn retain(&self, term: &Term, met: &Met<'_>, rows: &mut Vec<u16>) {
         let wanted = !term.is_negated;
         match &term.condition {
+            Condition::Any(lists) => {
+                let mut found = Bits::new(self.rows());
+                for terms in lists {
+                    let mut of_list: Vec<u16> =
+                        rows.iter().copied().filter(|row| !found.has((*row).into())).collect();
+                    self.retain_all(terms, met, &mut of_list);
+                    of_list.into_iter().for_each(|row| {
+                        found.add(row.into());
+                    });
+                }
+                rows.retain(|row| found.has((*row).into()) == wanted);
+            }
+            condition if condition.is_of_trace() => {
+                let has: Vec<bool> =
+                    (0..self.traces.len()).map(|trace| met.has(condition, trace as u16)).collect();
+                rows.retain(|row| has[usize::from(self.trace[usize::from(*row)])] == wanted);
+            }
             Condition::Trace(trace_id) => {
                 let code = self.traces.iter().position(|of| of == trace_id);
                 rows.retain(|row| (Some(usize::from(self.trace[usize::from(*row)])) == code) == wanted);
+            }
+            Condition::TraceBegins(prefix) => {
+                let met: Vec<bool> = self.traces.iter().map(|id| prefix.meets(*id)).collect();
+                rows.retain(|row| met[usize::from(self.trace[usize::from(*row)])] == wanted);
             }
             Condition::Duration(comparison, duration_ns) => {
                 rows.retain(|row| comparison.holds(self.duration_ns((*row).into()), *duration_ns) == wanted);
@@ -77,6 +132,11 @@ impl Segment {
             Condition::Status(status) => {
                 self.retain_heads(rows, |head| (self.heads[head].status == *status) == wanted);
             }
+            // What is of the trace came above.
+            Condition::TraceDuration(..)
+            | Condition::TraceSpans(..)
+            | Condition::TraceErrors(..)
+            | Condition::Calls { .. } => {}
         }
     }
 
@@ -248,7 +308,7 @@ impl Segment {
 
 /// Terms that a column decides come first: they leave fewer rows to the others.
 fn is_costly(condition: &Condition) -> bool {
-    matches!(condition, Condition::Attribute { .. } | Condition::Text(_))
+    matches!(condition, Condition::Attribute { .. } | Condition::Text(_) | Condition::Any(_))
 }
 
 /// Start and end of a window in nanoseconds.

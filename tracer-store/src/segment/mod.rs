@@ -11,11 +11,13 @@ mod decode;
 pub(crate) mod dictionary;
 mod extras;
 pub(crate) mod filter;
+mod identity;
 mod makers;
 pub(crate) mod values;
 
 use std::{hash::RandomState, sync::Arc};
 
+use hashbrown::HashTable;
 use tracer_model::span::{Kind, Resource, Scope, Span, SpanId, StatusCode, TraceId};
 
 use self::{
@@ -115,16 +117,23 @@ pub(crate) struct Segment {
     /// The same of spans that tell their time: a sender may leave it out.
     pub(crate) min_told_start: u64,
     pub(crate) max_start: u64,
-    /// Traces of it that were let go, though the segment is still there.
+    /// Rows that are held, by trace, span id and start: those of a trace stand together. Empty while it takes spans.
+    order: Vec<u16>,
+    /// Traces and spans of it that were let go, though the segment is still there.
     gone: Option<Box<Gone>>,
+    /// Traces of it that lie in other segments, too, or did.
+    spread: Bits,
+    /// Grows when a span that is held goes, or a trace comes to lie elsewhere.
+    pub(crate) version: u32,
     /// What is needed to take more spans.
     tables: Option<Box<Tables>>,
 }
 
-/// Traces that were let go, in that order.
+/// Traces that were let go, and in which order; rows in whose place another copy of their span is held.
 struct Gone {
     bits: Bits,
     order: Vec<u16>,
+    rows: Bits,
 }
 
 #[derive(Default)]
@@ -138,6 +147,8 @@ struct Tables {
     values: ValueTables,
     pairs: Codes,
     templates: Codes,
+    /// Rows that are held, by trace and identity.
+    rows: HashTable<u16>,
     /// Of each key, how many values it has had.
     key_values: Vec<u32>,
     /// Slots of the span that is taken.
@@ -174,7 +185,10 @@ impl Segment {
             min_start: u64::MAX,
             min_told_start: u64::MAX,
             max_start: 0,
+            order: Vec::new(),
             gone: None,
+            spread: Bits::new(0),
+            version: 0,
             tables: Some(Box::default()),
         }
     }
@@ -220,6 +234,7 @@ impl Segment {
             self.min_told_start = self.min_told_start.min(span.start_unix_ns);
         }
         self.max_start = self.max_start.max(span.start_unix_ns);
+        self.add_identity(&mut tables);
         if !span.events.is_empty() || !span.links.is_empty() {
             self.push_extras(&mut tables, span);
         }
@@ -313,6 +328,7 @@ impl Segment {
     /// Ends it: it takes no more spans, and needs less memory.
     pub(crate) fn seal(&mut self) {
         self.tables = None;
+        self.put_in_order();
         self.trace.shrink_to_fit();
         self.span_id.shrink_to_fit();
         self.parent.shrink_to_fit();
@@ -346,15 +362,18 @@ impl Segment {
                 + tables.values.bytes()
                 + tables.pairs.bytes()
                 + tables.templates.bytes()
+                + tables.rows.allocation_size()
                 + tables.key_values.capacity() * 4
         });
-        let of_rows = (self.trace.capacity() + self.head.capacity() + self.template.capacity()) * 2
-            + (self.span_id.capacity()
-                + self.parent.capacity()
-                + self.start.capacity()
-                + self.end.capacity())
-                * 8
-            + (self.loose_end.capacity() + self.loose.capacity()) * 4;
+        let of_rows =
+            (self.trace.capacity() + self.head.capacity() + self.template.capacity() + self.order.capacity())
+                * 2
+                + (self.span_id.capacity()
+                    + self.parent.capacity()
+                    + self.start.capacity()
+                    + self.end.capacity())
+                    * 8
+                + (self.loose_end.capacity() + self.loose.capacity()) * 4;
         let of_codes = self.traces.capacity() * size_of::<TraceId>()
             + self.heads.capacity() * size_of::<Head>()
             + self.operations.capacity() * 4
@@ -371,17 +390,27 @@ impl Segment {
             + self.resources.bytes()
             + self.scopes.bytes()
             + self.values.bytes()
-            + self.gone.as_ref().map_or(0, |gone| gone.bits.bytes() + gone.order.capacity() * 2)
+            + self.spread.bytes()
+            + self
+                .gone
+                .as_ref()
+                .map_or(0, |gone| gone.bits.bytes() + gone.rows.bytes() + gone.order.capacity() * 2)
     }
 
     /// Lets a trace go, though its rows stay until the segment goes.
     pub(crate) fn forget(&mut self, trace: u16) {
-        let traces = self.traces.len();
-        let gone =
-            self.gone.get_or_insert_with(|| Box::new(Gone { bits: Bits::new(traces), order: Vec::new() }));
+        let gone = self.gone_or_new();
         if gone.bits.add(trace.into()) {
             gone.order.push(trace);
         }
+    }
+
+    fn gone_or_new(&mut self) -> &mut Gone {
+        self.version = self.version.wrapping_add(1);
+        let traces = self.traces.len();
+        self.gone.get_or_insert_with(|| {
+            Box::new(Gone { bits: Bits::new(traces), order: Vec::new(), rows: Bits::new(0) })
+        })
     }
 
     /// Whether a trace was let go.
@@ -394,14 +423,31 @@ impl Segment {
         self.gone.iter().flat_map(|gone| gone.order.iter().copied())
     }
 
-    /// Whether any trace of it was let go.
+    /// A trace of it lies in another segment, too.
+    pub(crate) fn spread(&mut self, trace: u16) {
+        if self.spread.add(trace.into()) {
+            self.version = self.version.wrapping_add(1);
+        }
+    }
+
+    pub(crate) fn is_spread(&self, trace: u16) -> bool {
+        self.spread.has(trace.into())
+    }
+
+    /// Rows that are held of traces that lie in other segments, too.
+    pub(crate) fn spread_rows(&self) -> impl Iterator<Item = usize> {
+        let rows = 0..if self.spread.is_empty() { 0 } else { self.rows() };
+        rows.filter(|row| self.is_spread(self.trace[*row]) && self.is_held(*row))
+    }
+
+    /// Whether any trace or span of it was let go.
     pub(crate) fn has_gone(&self) -> bool {
         self.gone.is_some()
     }
 
-    /// Rows of a trace.
-    pub(crate) fn rows_of(&self, trace: u16) -> impl Iterator<Item = usize> {
-        self.trace.iter().enumerate().filter(move |(_, of)| **of == trace).map(|(row, _)| row)
+    /// Whether a row is held: its trace was not let go, and no other copy of its span is in its place.
+    pub(crate) fn is_held(&self, row: usize) -> bool {
+        self.gone.as_ref().is_none_or(|gone| !gone.bits.has(self.trace[row].into()) && !gone.rows.has(row))
     }
 
     pub(crate) fn slots(&self, template: usize) -> &[Slot] {

@@ -7,14 +7,17 @@ use tracer_model::{
     answer::Window,
     span::{Event, Kind, Link, Scope, Span, SpanId, StatusCode, TraceId, Value},
 };
-use tracer_store::{Limits, Order, Query, SearchOptions, Store};
+use tracer_store::{
+    Limits, Order, Query, SearchOptions, Store,
+    query::{Condition, Term},
+};
 
 use crate::{
     model::Model,
     spans::{MS, START_UNIX_NS, resource, span},
 };
 
-const QUERIES: [&str; 40] = [
+const QUERIES: [&str; 72] = [
     "",
     "service:carts",
     "service:ca*",
@@ -55,6 +58,38 @@ const QUERIES: [&str; 40] = [
     "nokey=*",
     "\"\"=*",
     "a=x kind:server orders duration>1ms",
+    "service:CARTS",
+    "service:=carts",
+    "service:=Carts",
+    "service:CA*",
+    "operation:ÄPFEL",
+    "service!=carts",
+    "operation!=work kind!=client",
+    "status!=error",
+    "trace!=2",
+    "trace:0000000000000000000000000000000* service:carts",
+    "trace:1*",
+    "-trace:1*",
+    "trace.duration>3ms",
+    "trace.duration<=20ms service:carts",
+    "-trace.duration>3ms",
+    "trace.spans>2",
+    "trace.spans=1",
+    "trace.errors=0",
+    "-trace.errors=0 kind:server",
+    "trace:2 trace.spans>1 trace.errors>0",
+    "calls:carts>orders",
+    "-calls:carts>orders",
+    "calls:*>*",
+    "calls:ORD*>*",
+    "calls:outside>carts",
+    "calls:*>db:5432",
+    "calls:kafka>*",
+    "calls:cash>kafka trace.spans>1",
+    "trace:3 calls:*>cash",
+    "service:carts status:error OR service:orders a=x",
+    "trace.errors>0 a=x OR calls:carts>* OR absent-text",
+    "nokey=* OR get duration<2ms OR -calls:*>*",
 ];
 
 fn values() -> impl Strategy<Value = Value> {
@@ -80,6 +115,9 @@ fn attributes() -> impl Strategy<Value = Vec<(Arc<str>, Value)>> {
     let attribute = prop_oneof![
         3 => (select(vec!["a", "host.name", ""]), values()).prop_map(|(key, value)| (Arc::from(key), value)),
         2 => target.prop_map(|target| (Arc::from("url.path"), target)),
+        1 => Just((Arc::from("server.address"), Value::Str("db".into()))),
+        1 => Just((Arc::from("server.port"), Value::Int(5432))),
+        1 => Just((Arc::from("messaging.system"), Value::Str("kafka".into()))),
         1 => values().prop_map(|value| (Arc::from("url.full"), value)),
     ];
     prop::collection::vec(attribute, 0..4)
@@ -141,7 +179,7 @@ fn filled(batches: &[Vec<Span>], max_spans_per_segment: usize) -> (Store, Model)
     let mut model = Model::default();
     for batch in batches {
         store.insert(batch.clone());
-        model.spans.extend(batch.iter().cloned());
+        batch.iter().cloned().for_each(|span| model.add(span));
     }
     (store, model)
 }
@@ -166,11 +204,12 @@ proptest! {
         segment in select(vec![1, 7, 1000]),
         window in windows(),
         limit in 0..12usize,
+        orders in select(vec![[Order::Newest, Order::Slowest], [Order::Errors, Order::Spans]]),
     ) {
         let (store, model) = filled(&batches, segment);
         for text in QUERIES {
             let query = Query::parse(text).expect(text);
-            for order in [Order::Newest, Order::Slowest] {
+            for order in orders {
                 let answer = store.search(&query, &SearchOptions { limit, window, order, deadline: None });
                 let wanted = model.search(&query, window, order);
                 prop_assert_eq!(answer.has_more, wanted.len() > limit, "{}", text);
@@ -179,13 +218,65 @@ proptest! {
                 prop_assert_eq!(found, wanted, "{}", text);
                 for trace in answer.traces {
                     let matched = trace.matched_span_id.as_deref().and_then(SpanId::parse);
-                    let is_right = model.spans.iter().any(|span| {
-                        Some(span.span_id) == matched && span.trace_id.hex() == trace.trace_id && query.meets(span)
-                    });
+                    let is_right = matched.is_some_and(|matched| model.meets(&query, &trace.trace_id, matched));
                     prop_assert!(is_right, "{}", text);
                 }
             }
         }
+    }
+
+    #[test]
+    fn terms_that_nothing_meets_are_told_if_nothing_is_found(
+        batches in batches(),
+        segment in select(vec![1, 7, 1000]),
+        window in windows(),
+        texts in prop::collection::vec(select(QUERIES.to_vec()), 1..4),
+    ) {
+        let (store, model) = filled(&batches, segment);
+        let query = Query::parse(&texts.join(" ")).expect("terms");
+        let options = SearchOptions { window, ..SearchOptions::default() };
+        let answer = store.search(&query, &options);
+        let terms = match query.terms.as_slice() {
+            [Term { condition: Condition::Any(lists), .. }] => lists.concat(),
+            terms => terms.to_vec(),
+        };
+        // A search of one trace is asked again and again by who follows it.
+        let is_of_one = query.terms.iter().any(|term| matches!(term.condition, Condition::Trace(_)) && !term.is_negated);
+        for term in terms {
+            let text = term.to_string();
+            let alone = Query { terms: vec![term] };
+            let is_empty = model.search(&alone, window, Order::Newest).is_empty();
+            let is_told = answer.traces.is_empty() && !is_of_one;
+            prop_assert_eq!(answer.empty_terms.contains(&text), is_empty && is_told, "{} of {}", text, query);
+        }
+    }
+
+    #[test]
+    fn calls_and_own_time_are_the_same_however_traces_lie_in_segments(batches in batches(), window in windows()) {
+        let window = window.unwrap_or(ALWAYS);
+        let told = [1, 7, 1000].map(|segment| {
+            let (store, _) = filled(&batches, segment);
+            let map = store.map(window, false);
+            // Twice: the second time from what is kept.
+            prop_assert_eq!(&map, &store.map(window, false));
+            let edges: BTreeMap<_, _> =
+                map.edges.into_iter().map(|edge| ((edge.from, edge.to), (edge.red.count, edge.red.errors))).collect();
+            let nodes: BTreeMap<_, _> =
+                map.nodes.into_iter().map(|node| (node.id, (node.red.count, node.red.errors))).collect();
+            let own: BTreeMap<_, _> = store
+                .services()
+                .into_iter()
+                .flat_map(|service| store.service(&service, window).map(|answer| (service, answer.operations)))
+                .flat_map(|(service, rows)| {
+                    rows.into_iter().map(move |row| ((service.clone(), row.name, row.kind), row.self_ns))
+                })
+                .collect();
+            Ok((edges, nodes, own))
+        });
+        let [one, several, all] = told;
+        let one = one?;
+        prop_assert_eq!(&one, &several?);
+        prop_assert_eq!(&one, &all?);
     }
 
     #[test]

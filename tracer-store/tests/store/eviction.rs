@@ -126,6 +126,27 @@ fn a_trace_that_grows_for_long_stays_whole_while_it_grows_and_goes_whole() {
 }
 
 #[test]
+fn a_trace_that_grows_for_an_hour_is_there_whole_and_each_span_once() {
+    let store = store();
+    let grows = |second: u64| span(1, second + 1, u64::from(second > 0), "batch", "step", second * 1000);
+    for second in 0..3600 {
+        store.insert(vec![grows(second)]);
+        // Others come and go meanwhile; the last step is sent again.
+        store.insert(trace(u128::from(second) + 2));
+        store.insert(vec![grows(second)]);
+    }
+    assert!(store.status().evicted_traces > 100);
+    assert_eq!(store.status().duplicate_spans, 3600);
+    let found = store.trace(id(1), usize::MAX).expect("a trace");
+    let ids: HashSet<_> = found.iter().map(|span| span.span_id).collect();
+    assert_eq!((found.len(), ids.len()), (3600, 3600));
+    let query = Query::parse("trace.spans>=3600 trace.duration>59m").expect("a query");
+    let summaries = store.search(&query, &SearchOptions::default()).traces;
+    let [summary] = summaries.as_slice() else { panic!("one trace, not {}", summaries.len()) };
+    assert_eq!((summary.spans, summary.duration_ns), (3600, 3599 * 1000 * MS + MS));
+}
+
+#[test]
 fn a_trace_has_no_more_spans_than_the_limit_says() {
     let store = Store::in_memory(Limits { max_spans_per_trace: 10, ..Limits::default() });
     let spans: Vec<Span> = (1..=12).map(|place| span(1, place, 0, "shop", "x", 0)).collect();

@@ -98,15 +98,15 @@ fn cycles_duplicates_and_impossible_times_are_told_without_end() {
         span(1, 1, 2, "shop", "x", 0),
         span(1, 2, 1, "shop", "x", 0),
         span(1, 3, 3, "shop", "x", 0),
-        span(1, 3, 3, "shop", "x", 0),
         backwards,
         endless,
     ];
     comes_back(spans.clone());
     let store = Store::in_memory(Limits::default());
+    store.insert(spans.clone());
     store.insert(spans);
     let found = store.search(&Query::default(), &SearchOptions::default()).traces;
-    assert_eq!((found[0].spans, found[0].duration_ns), (6, u64::MAX));
+    assert_eq!((found[0].spans, found[0].duration_ns), (5, u64::MAX));
     for window in [Window::default(), Window { start_unix_us: 0, end_unix_us: u64::MAX }] {
         store.map(window, true);
         store.service("shop", window);
@@ -167,6 +167,9 @@ fn completion_tells_keys_values_and_operators() {
     assert_eq!(texts("x http.route=/", 14), (13, 14, vec!["/c".to_owned(), "\"/a b\"".to_owned()]));
     assert_eq!(texts("http.route=\"/a b\" y", 14).2, ["\"/a b\""]);
     assert_eq!(texts("service:", 8).2, ["shop"]);
+    assert_eq!(texts("calls:", 6), (6, 6, vec!["shop>".to_owned()]));
+    assert_eq!(texts("a calls:shop>s", 14), (13, 14, vec!["shop".to_owned()]));
+    assert_eq!(texts("trace.e", 7).2, ["trace.errors>"]);
     assert_eq!(texts("kind:s", 6).2, ["unspecified", "server", "consumer"]);
     assert_eq!(texts("user=u299", 9).2, ["u299"]);
     assert_eq!(store.complete("http.route=/c", 13).suggestions[0].detail, "200 spans");

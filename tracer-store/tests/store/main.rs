@@ -4,6 +4,7 @@
 
 mod against_model;
 mod beside;
+mod copies;
 mod disk;
 mod eviction;
 mod hostile;
@@ -11,4 +12,5 @@ mod hostile;
 mod kill;
 mod map;
 mod model;
+mod query;
 mod spans;

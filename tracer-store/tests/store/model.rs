@@ -1,10 +1,10 @@
 //! What the store must tell, told the slow way.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use tracer_model::{
     answer::{Heatmap, Window},
-    span::{Kind, Span, StatusCode, TraceId},
+    span::{Kind, Span, SpanId, StatusCode, TraceId},
 };
 use tracer_store::{Order, Query};
 
@@ -20,6 +20,19 @@ pub fn is_within(span: &Span, window: Option<Window>) -> bool {
 }
 
 impl Model {
+    /// Takes a span. Of its copies, the one that ends last is held.
+    pub fn add(&mut self, span: Span) {
+        let is_copy = |held: &Span| held.trace_id == span.trace_id && held.identity() == span.identity();
+        match self.spans.iter().position(is_copy) {
+            Some(place) if self.spans[place].end_unix_ns >= span.end_unix_ns => {}
+            Some(place) => {
+                self.spans.remove(place);
+                self.spans.push(span);
+            }
+            None => self.spans.push(span),
+        }
+    }
+
     pub fn trace(&self, trace_id: TraceId) -> Vec<Span> {
         self.spans.iter().filter(|span| span.trace_id == trace_id).cloned().collect()
     }
@@ -31,8 +44,28 @@ impl Model {
         (start, end - start)
     }
 
+    fn traces(&self) -> HashMap<TraceId, Vec<Span>> {
+        let mut traces: HashMap<TraceId, Vec<Span>> = HashMap::new();
+        for span in &self.spans {
+            traces.entry(span.trace_id).or_default().push(span.clone());
+        }
+        traces
+    }
+
     fn found<'of>(&'of self, query: &'of Query, window: Option<Window>) -> impl Iterator<Item = &'of Span> {
-        self.spans.iter().filter(move |span| query.meets(span) && is_within(span, window))
+        let text = query.to_string();
+        let asks_of_traces = text.contains("trace.") || text.contains("calls:");
+        let traces = if asks_of_traces { self.traces() } else { HashMap::new() };
+        self.spans.iter().filter(move |span| {
+            let trace = traces.get(&span.trace_id).map_or(&[][..], Vec::as_slice);
+            query.meets(span, trace) && is_within(span, window)
+        })
+    }
+
+    /// Whether a span of a trace meets a query.
+    pub fn meets(&self, query: &Query, trace: &str, span: SpanId) -> bool {
+        let spans = TraceId::parse(trace).map_or_else(Vec::new, |trace_id| self.trace(trace_id));
+        spans.iter().any(|of| of.span_id == span && query.meets(of, &spans))
     }
 
     /// Traces found, the best first, with what they are ordered by.
@@ -42,7 +75,14 @@ impl Model {
             .into_iter()
             .map(|trace_id| {
                 let (start, duration) = self.start_and_duration(trace_id);
-                (if order == Order::Newest { start } else { duration }, trace_id)
+                let spans = self.trace(trace_id);
+                let key = match order {
+                    Order::Newest => start,
+                    Order::Slowest => duration,
+                    Order::Errors => spans.iter().filter(|span| span.is_error()).count() as u64,
+                    Order::Spans => spans.len() as u64,
+                };
+                (key, trace_id)
             })
             .collect();
         found.sort_unstable();

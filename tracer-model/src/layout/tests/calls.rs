@@ -31,24 +31,85 @@ fn the_network_is_what_lies_between_both_ends() {
 }
 
 #[test]
-fn a_clock_that_differs_is_estimated_and_told_and_no_span_is_moved() {
-    // The server seems to begin 500 before its client: centred, it would begin at 1100.
-    let answer = laid_out(&call(500, 1300));
-    let (client, server) = (of(&answer, 1), of(&answer, 2));
-    assert_eq!(server.clock_skew_ns, Some(-600));
+fn a_clock_that_differs_is_corrected_and_the_evidence_told() {
+    // The server seems to begin 500 before its client: centred, it begins at 1100. What it did moves with it.
+    let [client, server] = call(500, 1300);
+    let below = on_host("b", called(Kind::Internal, "prices", child(3, 2, 600, 700)));
+    let answer = laid_out(&[client, server, below]);
+    let (client, server, below) = (of(&answer, 1), of(&answer, 2), of(&answer, 3));
+    assert_eq!(
+        (server.clock_skew_ns, server.clock_shift_ns, server.duration_ns),
+        (Some(-600), Some(600), 800)
+    );
+    assert_eq!(
+        server.clock_evidence.as_deref(),
+        Some("It begins 500 ns before its client sends the request.")
+    );
+    assert_eq!((below.clock_skew_ns, below.clock_shift_ns, &below.clock_evidence), (None, Some(600), &None));
     assert_eq!(client.network, Some(Network { request_ns: 100, response_ns: 100 }));
-    assert_eq!((client.start_ns, server.start_ns), (500, 0));
-    assert_eq!(gaps(client), []);
+    assert_eq!((client.start_ns, server.start_ns, below.start_ns), (0, 100, 200));
+    assert_eq!((client.self_ns, server.self_ns, below.self_ns), (200, 700, 100));
+    assert_eq!(gaps(client), [(0, 100, "network"), (900, 1000, "network")]);
+    assert_eq!(answer.summary.duration_ns, 1000);
     assert_eq!(
         answer.notes,
         [
-            "The clock of prices seems to be 600 ns behind that of shop (1 call). Its spans are shown as they were sent; the \
-          time on the network is split in halves."
+            "The clock of prices seems to be 600 ns behind that of shop (1 call). Its spans, and those below them, are \
+             moved to fit; the time on the network is split in halves."
         ]
     );
     let answer = laid_out(&call(1500, 2300));
-    assert_eq!(of(&answer, 2).clock_skew_ns, Some(400));
+    let server = of(&answer, 2);
+    assert_eq!((server.clock_skew_ns, server.clock_shift_ns), (Some(400), Some(-400)));
+    assert_eq!(server.clock_evidence.as_deref(), Some("It ends 300 ns after its client has the response."));
     assert!(answer.notes[0].contains("ahead of"), "{:?}", answer.notes);
+}
+
+#[test]
+fn a_chain_of_clocks_is_corrected_call_by_call() {
+    // c's clock agrees with b's, which is an hour ahead of a's.
+    let hour = 3_600_000_000_000;
+    let spans = [
+        on_host("a", called(Kind::Client, "shop", span(1, 1000, 2000))),
+        on_host("b", called(Kind::Server, "prices", child(2, 1, hour + 1000, hour + 1800))),
+        on_host("b", called(Kind::Client, "prices", child(3, 2, hour + 1100, hour + 1700))),
+        on_host("c", called(Kind::Server, "stock", child(4, 3, hour + 1200, hour + 1600))),
+        // It lies where the one an hour before would fit: its clock is that of a.
+        on_host("d", called(Kind::Client, "stock", child(5, 4, hour + 1300, hour + 1500))),
+        on_host("a", called(Kind::Server, "shop", child(6, 5, 1500, 1600))),
+    ];
+    let answer = laid_out(&spans);
+    let starts = [1, 2, 3, 4, 5, 6].map(|id| of(&answer, id).start_ns);
+    assert_eq!(starts, [0, 100, 200, 300, 400, 450]);
+    let shift = 100 - hour as i64;
+    assert_eq!([2, 3, 4, 5].map(|id| of(&answer, id).clock_shift_ns), [Some(shift); 4]);
+    assert_eq!(of(&answer, 6).clock_shift_ns, Some(-50));
+    assert_eq!([4, 6].map(|id| of(&answer, id).clock_skew_ns.is_some()), [false, true]);
+    assert_eq!(answer.summary.duration_ns, 1000);
+}
+
+#[test]
+fn clocks_of_what_waits_for_nothing_are_left_alone() {
+    let early = |kind, other| {
+        [
+            on_host("a", called(kind, "shop", span(1, 1000, 2000))),
+            on_host("b", called(other, "mail", child(2, 1, 500, 700))),
+        ]
+    };
+    let mut unseen = call(500, 1300);
+    unseen[0].attributes = vec![("tracer.http.end_unknown".into(), Value::Bool(true))];
+    let mut undated = call(500, 1300);
+    undated[1].start_unix_ns = 0;
+    for spans in [
+        early(Kind::Producer, Kind::Consumer),
+        early(Kind::Internal, Kind::Internal),
+        early(Kind::Client, Kind::Internal),
+        unseen,
+        undated,
+    ] {
+        let answer = laid_out(&spans);
+        assert!(answer.spans.iter().all(|span| span.clock_shift_ns.is_none()), "{spans:?}");
+    }
 }
 
 #[test]
@@ -104,6 +165,44 @@ fn the_first_byte_divides_a_clients_time_and_ends_a_servers_work() {
         [(700, 800, "sending the response"), (900, 1000, "sending the response")],
         "only its own time"
     );
+}
+
+#[test]
+fn a_server_waits_for_its_client_until_the_request_is_there() {
+    let with_end = |seconds, kind| {
+        let attributes = vec![
+            ("tracer.http.time_to_request_end".into(), Value::Double(seconds)),
+            ("tracer.http.time_to_first_byte".into(), Value::Double(7e-7)),
+        ];
+        laid_out(&[Span { attributes, ..called(kind, "shop", span(1, 1000, 2000)) }])
+    };
+    assert_eq!(
+        gaps(of(&with_end(3e-7, Kind::Server), 1)),
+        [(0, 300, "waiting for the client"), (700, 1000, "sending the response")]
+    );
+    for seconds in [0.0, -1.0, 1.1e-6, f64::NAN, 1e300] {
+        let answer = with_end(seconds, Kind::Server);
+        assert_eq!(gaps(of(&answer, 1)), [(700, 1000, "sending the response")], "{seconds}");
+    }
+    assert_eq!(gaps(of(&with_end(3e-7, Kind::Client), 1))[0].2, "waiting for the first byte");
+}
+
+#[test]
+fn a_connection_that_was_set_up_for_a_call_is_named_and_one_that_was_opened_ahead_is_not() {
+    let gaps = |set_up: f64| {
+        let first = Span { kind: Kind::Client, ..child(2, 1, 1100, 1300) };
+        let attributes = vec![("tracer.http.connection_setup".into(), Value::Double(set_up))];
+        let second = Span { kind: Kind::Client, attributes, ..child(3, 1, 1700, 1900) };
+        let answer = laid_out(&[span(1, 1000, 2000), first, second]);
+        let gaps = of(&answer, 1).gaps.clone();
+        gaps.into_iter().map(|gap| (gap.start_ns, gap.end_ns, gap.name)).collect::<Vec<_>>()
+    };
+    assert_eq!(gaps(3e-7), [(400, 700, "connection set-up".to_owned())]);
+    // Before the call that came first had ended.
+    assert_eq!(gaps(5e-7), []);
+    for odd in [0.0, -1.0, f64::NAN, f64::INFINITY, 1e300] {
+        assert_eq!(gaps(odd), [], "{odd}");
+    }
 }
 
 #[test]

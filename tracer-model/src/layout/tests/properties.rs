@@ -25,10 +25,10 @@ proptest! {
     #[test]
     fn each_span_is_there_once_and_parents_come_first(spans in any_trace()) {
         let answer = laid_out(&spans);
-        // Exact duplicates are one.
+        // Copies are one.
         let mut distinct: Vec<&Span> = Vec::new();
         for span in &spans {
-            if !distinct.contains(&span) {
+            if !distinct.iter().any(|known| known.identity() == span.identity()) {
                 distinct.push(span);
             }
         }
@@ -69,6 +69,51 @@ proptest! {
     }
 
     #[test]
+    fn clocks_are_corrected_where_that_is_certain_and_no_child_leaves_its_parent(spans in any_trace()) {
+        // Long after 1970: before that, nothing can be moved to.
+        let later_ns = 1000;
+        let spans: Vec<Span> = spans
+            .into_iter()
+            .map(|span| {
+                let host = span.service_name().to_owned();
+                let start_unix_ns = if span.start_unix_ns == 0 { 0 } else { span.start_unix_ns + later_ns };
+                on_host(&host, Span { start_unix_ns, end_unix_ns: span.end_unix_ns + later_ns, ..span })
+            })
+            .collect();
+        let answer = laid_out(&spans);
+        for span in &answer.spans {
+            let shift = span.clock_shift_ns.unwrap_or(0);
+            let id = SpanId::parse(&span.span_id).unwrap();
+            // Each is as long as it was.
+            let sent = spans.iter().any(|sent| {
+                let duration_ns = if sent.start_unix_ns == 0 { 0 } else { sent.duration_ns() };
+                sent.span_id == id && SpanKind::from(sent.kind) == span.kind && duration_ns == span.duration_ns
+            });
+            prop_assert!(sent, "{:?}", span);
+            let Some(parent) = span.parent.map(|parent| &answer.spans[parent as usize]) else {
+                prop_assert_eq!(shift, 0, "a root stands where it was");
+                continue;
+            };
+            let parent_shift = parent.clock_shift_ns.unwrap_or(0);
+            let own = shift - parent_shift;
+            prop_assert_eq!(own != 0, span.clock_skew_ns.is_some_and(|skew| skew != 0));
+            prop_assert_eq!(span.clock_evidence.is_some(), span.clock_skew_ns.is_some());
+            let time = |span: &TraceSpan, shift: i64| {
+                (span.start_ns as i128 - shift as i128, span.start_ns as i128 - shift as i128 + span.duration_ns as i128)
+            };
+            let is_within = |(start, end): (i128, i128), (begin, finish): (i128, i128)| begin <= start && end <= finish;
+            let was_within = is_within(time(span, shift), time(parent, parent_shift));
+            let lies_within = is_within(time(span, 0), time(parent, 0));
+            prop_assert!(!was_within || lies_within, "it left its parent: {:?}", span);
+            if own != 0 {
+                prop_assert!(!was_within && lies_within, "moved without need, or not far enough: {:?}", span);
+                prop_assert_eq!((parent.kind, span.kind), (SpanKind::Client, SpanKind::Server));
+                prop_assert!(answer.services[parent.service as usize].name != answer.services[span.service as usize].name);
+            }
+        }
+    }
+
+    #[test]
     fn critical_stretches_cover_the_root_once(spans in any_trace()) {
         let answer = laid_out(&spans);
         let mut stretches = Vec::new();
@@ -98,6 +143,9 @@ proptest! {
     fn a_summary_is_that_of_the_layout_and_limits_hold(spans in any_trace(), most in 0..30_usize) {
         let options = Options { max_spans: most, ..Options::default() };
         let answer = lay_out(&spans, &options);
+        let mut written = Vec::new();
+        write_json(&spans, &options, &mut written).unwrap();
+        prop_assert_eq!(serde_json::from_slice::<TraceAnswer>(&written).unwrap(), answer.clone());
         prop_assert_eq!(&answer.summary, &summarize(&spans));
         prop_assert_eq!(answer.spans.len(), most.min(answer.summary.spans as usize));
         prop_assert_eq!(answer.spans.len() + answer.omitted_spans as usize, answer.summary.spans as usize);

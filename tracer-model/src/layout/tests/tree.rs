@@ -67,7 +67,16 @@ fn exact_duplicates_are_shown_once() {
     let answer = laid_out(&spans);
     assert_eq!(order(&answer), [(1, 0), (2, 1)]);
     assert_eq!(answer.summary.spans, 2);
-    assert_eq!(answer.notes, ["3 spans are exact copies of others, which came before. They are left out."]);
+    assert_eq!(answer.notes, ["3 copies of spans came. Each span is shown once."]);
+}
+
+#[test]
+fn of_copies_the_one_that_ends_last_is_shown() {
+    let whole = Span { end_unix_ns: 190, ..child(2, 1, 110, 120) };
+    let answer = laid_out(&[span(1, 100, 200), child(2, 1, 110, 120), whole, child(2, 1, 110, 130)]);
+    assert_eq!(of(&answer, 2).duration_ns, 80);
+    assert_eq!(answer.summary.spans, 2);
+    assert_eq!(answer.notes, ["2 copies of spans came. Each span is shown once."]);
 }
 
 #[test]
@@ -172,7 +181,7 @@ fn fifty_thousand_spans_wide_deep_and_all_of_one_id_take_no_time() {
         if id == 1 { span(1, begin, begin * 2) } else { child(id, id - 1, begin + id, begin * 2 - id) }
     });
     let circle = (1..=count).map(|id| child(id, id % count + 1, begin + id, begin * 2));
-    let one_id = (1..=count).map(|id| child(7, 7, begin, begin + id));
+    let one_id = (1..=count).map(|id| child(7, 7, begin + id, begin * 2));
     let same = (1..=count).map(|id| Span { name: id.to_string().into(), ..child(7, 6, begin, begin + 1) });
     for (name, spans) in [
         ("wide", wide.collect::<Vec<_>>()),
