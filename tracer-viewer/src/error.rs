@@ -31,8 +31,8 @@ pub enum ViewerError {
     },
     /// An address that others can reach, without a token.
     #[error(
-        "{flag} {address} can be reached from other machines, which would read all traces: set a token (--token-file, TRACER_VIEWER_TOKEN or viewer.token), or \
-         listen on 127.0.0.1"
+        "{flag} {address} can be reached from other machines, which would read all traces: set a token (--token-file, TRACER_VIEWER_TOKEN or viewer.token), \
+         ask for certificates of clients (--tls-client-ca), or listen on 127.0.0.1"
     )]
     NeedsToken {
         /// The address.
@@ -51,6 +51,9 @@ pub enum ViewerError {
         /// Why.
         reason: String,
     },
+    /// Clients are to show certificates, and there is no TLS by which they could.
+    #[error("--tls-client-ca {0} needs TLS: give --tls-certificate and --tls-key too")]
+    ClientCaWithoutTls(PathBuf),
     /// The path prefix is none.
     #[error("--path-prefix {0:?}: give a path that begins with / and does not end with it, such as /traces")]
     PathPrefix(String),

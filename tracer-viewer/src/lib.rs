@@ -2,10 +2,12 @@
 //! and serves the pages.
 //!
 //! [`Viewer::start`] opens the addresses of [`Settings`] and serves until [`Running::stop`]. An agent in the same
-//! process puts its spans into the same [`Store`](tracer_store::Store), and tells of itself by [`AgentSource`].
+//! process puts its spans into the same [`Store`](tracer_store::Store), and tells of itself by [`AgentSource`]. Routes of
+//! its own on a Unix socket are served by [`RunningSocket`], by the same code and without the rest.
 
 #![forbid(unsafe_code)]
 
+mod answers;
 pub mod api;
 mod counters;
 mod error;
@@ -13,8 +15,10 @@ mod jaeger;
 mod large;
 mod metrics;
 mod otlp;
+mod otlp_json;
 mod pages;
 mod problem;
+mod room;
 mod security;
 mod server;
 mod settings;
@@ -23,6 +27,6 @@ mod stopping;
 
 pub use error::ViewerError;
 pub use security::Token;
-pub use server::{Addresses, Running, Viewer};
+pub use server::{Addresses, Running, RunningSocket, Viewer, serve_socket};
 pub use settings::{DEFAULT_LISTEN, DEFAULT_OTLP_GRPC, DEFAULT_OTLP_HTTP, Limits, Settings, TlsFiles};
 pub use shared::AgentSource;

@@ -1,21 +1,46 @@
 //! What all routes share.
 
 use std::{
+    future::Future,
     sync::Arc,
+    thread,
     time::{Duration, Instant},
 };
 
+use axum::body::Body;
 use http::StatusCode;
-use tokio::{sync::Semaphore, time::timeout};
-use tracer_model::answer::AgentAnswer;
+use tokio::{
+    sync::{AcquireError, Semaphore, oneshot},
+    time::timeout,
+};
+use tracer_model::{answer::AgentAnswer, span::TraceId};
 use tracer_store::Store;
 
-use crate::{counters::Counters, large::Room, problem::Problem, settings::Settings, stopping::Stopping};
+use crate::{
+    answers::{Answers, Key},
+    counters::Counters,
+    large::{Writer, must_fit},
+    problem::Problem,
+    room::Room,
+    settings::Settings,
+    stopping::Stopping,
+};
+
+/// A trace of no more spans is no large answer: it takes a few MiB.
+const FEW_SPANS: u32 = 1000;
+
+/// Bytes that a span takes in an answer at least.
+const SPAN_BYTES: usize = 256;
 
 /// The agent in this process, as the page asks it.
 pub trait AgentSource: Send + Sync + 'static {
     /// What it sees now. It is called on a thread that may block.
     fn answer(&self) -> AgentAnswer;
+
+    /// What a person can do to see a first trace, a sentence each. It is called on a thread that may block.
+    fn advice(&self) -> Vec<String> {
+        Vec::new()
+    }
 }
 
 /// What all routes share.
@@ -26,6 +51,10 @@ pub(crate) struct Shared {
     pub(crate) counters: Arc<Counters>,
     /// Places of searches.
     searches: Arc<Semaphore>,
+    /// The place of making large answers.
+    large: Arc<Semaphore>,
+    /// Large answers that somebody reads.
+    answers: Arc<Answers>,
     /// Room for large answers.
     pub(crate) room: Room,
     /// Places of pages that follow new traces.
@@ -46,7 +75,9 @@ impl Shared {
         let limits = &settings.limits;
         Self {
             searches: Arc::new(Semaphore::new(limits.searches)),
-            room: Room::new(limits.answer_bytes),
+            large: Arc::new(Semaphore::new(1)),
+            answers: Arc::default(),
+            room: Room::new(limits.answer_bytes, limits.give_way_time, counters.answers.clone()),
             live: Arc::new(Semaphore::new(limits.live_clients)),
             live_search: Arc::new(Semaphore::new(1)),
             settings,
@@ -62,33 +93,62 @@ impl Shared {
         &self,
         work: impl FnOnce(&Store, Instant) -> T + Send + 'static,
     ) -> Result<T, Problem> {
-        self.run(1, work).await
+        self.run(work).await
     }
 
-    /// The same for what makes a large answer: two at the same time at most, since each may take hundreds of MiB.
+    /// The same for an answer that holds a whole trace in some form. One of many spans waits until no other such is made, and
+    /// goes to all who ask for it while somebody reads it. None if there is no such trace.
+    pub(crate) async fn of_trace(
+        &self,
+        trace_id: TraceId,
+        form: &'static str,
+        make: impl FnOnce(&Store, &Room) -> Result<Option<Writer>, Problem> + Send + 'static,
+    ) -> Result<Option<Body>, Problem> {
+        let (store, room, answers) = (self.store.clone(), self.room.clone(), self.answers.clone());
+        let spans = blocking(move || store.trace_spans(trace_id)).await?;
+        let key = Key { trace_id, spans, form };
+        if let Some(body) = answers.body(&key) {
+            return Ok(Some(body));
+        }
+        must_fit(&room, (spans as usize).saturating_mul(SPAN_BYTES))?;
+        let made = move |store: &Store, _| {
+            // Whoever was before may have made it.
+            if let Some(body) = answers.body(&key) {
+                return Ok(Some(body));
+            }
+            make(store, &room)?.map(|writer| answers.add(key, writer)).transpose()
+        };
+        if spans <= FEW_SPANS { self.run(made).await? } else { self.large(made).await? }
+    }
+
+    /// The same for what makes a large answer, which takes hundreds of MiB while it is made: one at a time, on a thread that
+    /// ends with it, whose memory the next one takes.
     pub(crate) async fn large<T: Send + 'static>(
         &self,
         work: impl FnOnce(&Store, Instant) -> T + Send + 'static,
     ) -> Result<T, Problem> {
-        let half = u32::try_from(self.settings.limits.searches.div_ceil(2)).unwrap_or(u32::MAX);
-        self.run(half.max(1), work).await
+        let place = self.place(async {
+            let alone = self.large.clone().acquire_owned().await?;
+            Ok((alone, self.searches.clone().acquire_owned().await?))
+        });
+        let place = place.await?;
+        let (store, deadline) = (self.store.clone(), Instant::now() + self.settings.limits.search_time);
+        let (sender, receiver) = oneshot::channel();
+        let make = move || {
+            let _place = place;
+            let _ = sender.send(work(&store, deadline));
+        };
+        let thread = thread::Builder::new().name("viewer-large".to_owned()).spawn(make);
+        thread.map_err(|error| failed(&error))?;
+        receiver.await.map_err(|error| failed(&error))
     }
 
     async fn run<T: Send + 'static>(
         &self,
-        places: u32,
         work: impl FnOnce(&Store, Instant) -> T + Send + 'static,
     ) -> Result<T, Problem> {
-        let limits = &self.settings.limits;
-        let waited = timeout(limits.search_wait, self.searches.clone().acquire_many_owned(places)).await;
-        let Ok(Ok(place)) = waited else {
-            self.counters.refused_searches.inc();
-            let message = "too many searches at once: ask again in a few seconds";
-            return Err(
-                Problem::new(StatusCode::SERVICE_UNAVAILABLE, message).retry_after(Duration::from_secs(2))
-            );
-        };
-        let (store, deadline) = (self.store.clone(), Instant::now() + limits.search_time);
+        let place = self.place(self.searches.clone().acquire_owned()).await?;
+        let (store, deadline) = (self.store.clone(), Instant::now() + self.settings.limits.search_time);
         blocking(move || {
             // A client that goes away does not end the search: its place stays taken until then.
             let _place = place;
@@ -96,17 +156,27 @@ impl Shared {
         })
         .await
     }
+
+    /// Waits for a place, for a while.
+    async fn place<P>(&self, place: impl Future<Output = Result<P, AcquireError>>) -> Result<P, Problem> {
+        if let Ok(Ok(place)) = timeout(self.settings.limits.search_wait, place).await {
+            return Ok(place);
+        }
+        self.counters.refused_searches.inc();
+        let message = "too many searches at once: ask again in a few seconds";
+        Err(Problem::new(StatusCode::SERVICE_UNAVAILABLE, message).retry_after(Duration::from_secs(2)))
+    }
 }
 
 /// Runs work on a thread that may block.
 pub(crate) async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> T + Send + 'static,
 ) -> Result<T, Problem> {
-    tokio::task::spawn_blocking(work).await.map_err(|error| {
-        tracing::error!("a request of the viewer failed: {error}");
-        Problem::new(
-            StatusCode::INTERNAL_SERVER_ERROR,
-            "the viewer failed at this request; its log says more",
-        )
-    })
+    tokio::task::spawn_blocking(work).await.map_err(|error| failed(&error))
+}
+
+fn failed(error: &dyn std::error::Error) -> Problem {
+    tracing::error!("a request of the viewer failed: {error}");
+    let message = "the viewer failed at this request; its log says more";
+    Problem::new(StatusCode::INTERNAL_SERVER_ERROR, message)
 }

@@ -10,8 +10,6 @@ use http::{StatusCode, header};
 use tracer_model::{
     answer::ApiError,
     jaeger::{Answer, trace_of},
-    otlp,
-    span::Span,
 };
 
 use super::{
@@ -19,7 +17,7 @@ use super::{
     parameters::{ExportFormat, ExportParameters},
     trace::{laid_out, missing},
 };
-use crate::{pages::export_page, problem::Problem, shared::Shared};
+use crate::{large::Writer, otlp_json, pages::ExportPage as Page, problem::Problem, shared::Shared};
 
 /// One trace as a file.
 #[utoipa::path(get, path = "/api/tracer/traces/{trace_id}/export", tag = "traces",
@@ -28,6 +26,7 @@ use crate::{pages::export_page, problem::Problem, shared::Shared};
     (status = 200, description = "The file", content_type = "application/json", body = String),
     (status = 400, description = "A parameter is wrong", body = ApiError),
     (status = 404, description = "The store has no such trace", body = ApiError),
+    (status = 503, description = "Too many large answers at once; ask again later", body = ApiError),
     (status = 501, description = "This program was built without the page", body = ApiError),
 ))]
 pub(crate) async fn export(
@@ -36,18 +35,30 @@ pub(crate) async fn export(
     Parameters(asked): Parameters<ExportParameters>,
 ) -> Result<Response, Problem> {
     let most = shared.settings.limits.trace_spans;
-    let text = shared.large(move |store, _| {
-        let spans = || store.trace(trace_id, usize::MAX).ok_or_else(missing);
-        match asked.format {
-            ExportFormat::OtlpJson => Ok(otlp::encode_json(&spans()?)),
-            ExportFormat::JaegerJson => Ok(jaeger_json(&spans()?)),
-            ExportFormat::Html => {
-                let trace = laid_out(store, trace_id, most).ok_or_else(missing)?;
-                export_page(&trace).ok_or_else(no_page)
+    let form = match asked.format {
+        ExportFormat::OtlpJson => "otlp-json",
+        ExportFormat::JaegerJson => "jaeger-json",
+        ExportFormat::Html => "html",
+    };
+    let body = shared.of_trace(trace_id, form, move |store, room| {
+        let spans = || store.trace(trace_id, usize::MAX);
+        let made = match asked.format {
+            ExportFormat::OtlpJson => {
+                spans().map(|spans| Writer::filled(room, |writer| otlp_json::write(writer, spans)))
             }
-        }
+            ExportFormat::JaegerJson => {
+                let converted = spans().map(|spans| trace_of(&spans));
+                converted.map(|trace| Writer::json(room, &Answer::of(vec![trace])))
+            }
+            ExportFormat::Html => {
+                let page = Page::new().ok_or_else(no_page)?;
+                let trace = laid_out(store, trace_id, most);
+                trace.map(|trace| Writer::filled(room, |writer| page.write(&trace, writer)))
+            }
+        };
+        made.transpose()
     });
-    let text = text.await??;
+    let body = body.await?.ok_or_else(missing)?;
     let (kind, ending) = match asked.format {
         ExportFormat::Html => ("text/html; charset=utf-8", "html"),
         ExportFormat::OtlpJson => ("application/json", "otlp.json"),
@@ -55,13 +66,7 @@ pub(crate) async fn export(
     };
     let disposition = format!("attachment; filename=\"trace-{}.{ending}\"", trace_id.hex());
     let headers = [(header::CONTENT_TYPE, kind.to_owned()), (header::CONTENT_DISPOSITION, disposition)];
-    Ok((headers, shared.room.body(text)?).into_response())
-}
-
-/// What Jaeger answers for the trace: its UI opens such a file.
-fn jaeger_json(spans: &[Span]) -> String {
-    // Keys are text, and numbers that JSON has not are written as text: there is nothing that cannot be written.
-    serde_json::to_string(&Answer::of(vec![trace_of(spans)])).unwrap_or_default()
+    Ok((headers, body).into_response())
 }
 
 fn no_page() -> Problem {

@@ -1,21 +1,20 @@
 //! Parameters and path segments, with errors in the API's form.
 
-use axum::extract::{FromRequestParts, Path, Query, rejection::PathRejection};
+use axum::extract::{FromRequestParts, Path, rejection::PathRejection};
 use http::request::Parts;
-use serde::de::DeserializeOwned;
 use tracer_model::span::TraceId;
 
+use super::query::{FromQuery, read};
 use crate::problem::Problem;
 
 /// Query parameters.
 pub(crate) struct Parameters<T>(pub(crate) T);
 
-impl<T: DeserializeOwned, S: Send + Sync> FromRequestParts<S> for Parameters<T> {
+impl<T: FromQuery, S: Send + Sync> FromRequestParts<S> for Parameters<T> {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Problem> {
-        let parsed = Query::<T>::try_from_uri(&parts.uri);
-        parsed.map(|Query(parameters)| Self(parameters)).map_err(|error| Problem::wrong(error.body_text()))
+        read(parts.uri.query().unwrap_or_default()).map(Self)
     }
 }
 
@@ -27,7 +26,8 @@ impl<S: Send + Sync> FromRequestParts<S> for Segment {
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
         let path: Result<Path<String>, PathRejection> = Path::from_request_parts(parts, state).await;
-        path.map(|Path(segment)| Self(segment)).map_err(|error| Problem::wrong(error.body_text()))
+        let wrong = |_| Problem::wrong("the path is no UTF-8 once its % codes are read");
+        path.map(|Path(segment)| Self(segment)).map_err(wrong)
     }
 }
 
@@ -39,8 +39,12 @@ impl<S: Send + Sync> FromRequestParts<S> for TraceSegment {
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
         let Segment(text) = Segment::from_request_parts(parts, state).await?;
-        let wrong =
-            || Problem::wrong("this is no id of a trace: give up to 32 hexadecimal digits, not all zero");
+        let wrong = || {
+            let shown: String = text.chars().take(40).collect();
+            Problem::wrong(format!(
+                "{shown:?} is no id of a trace: give up to 32 hexadecimal digits, not all zero"
+            ))
+        };
         TraceId::parse(&text).map(Self).ok_or_else(wrong)
     }
 }

@@ -3,7 +3,10 @@
 use std::{
     collections::BTreeSet,
     pin::Pin,
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
     task::{Context, Poll},
     time::{Duration, Instant},
 };
@@ -41,6 +44,9 @@ const KEEP_ALIVE: Duration = Duration::from_secs(15);
 /// Events that wait for a slow page; more are lost to it, and counted.
 const QUEUED_EVENTS: usize = 128;
 
+/// Bytes of them: names of traces may be long.
+const QUEUED_BYTES: usize = 1024 * 1024;
+
 /// Traces that changed within a beat; more are lost, and counted.
 const MAX_CHANGED: usize = 4096;
 
@@ -71,10 +77,12 @@ pub(crate) async fn live(
         );
     };
     let (sender, receiver) = mpsc::channel(QUEUED_EVENTS);
+    let queued = Arc::new(AtomicUsize::new(0));
+    let follower = Follower { shared, query, sender, queued: queued.clone(), lost: 0 };
     // The first bytes tell the page that it follows, before anything happens.
-    let _ = sender.try_send(Bytes::from_static(b"retry: 2000\n: follows\n\n"));
-    tokio::spawn(Follower { shared, query, sender, lost: 0 }.run());
-    let mut response = Response::new(Body::new(Events { receiver, _place: place }));
+    follower.send(Bytes::from_static(b"retry: 2000\n: follows\n\n"));
+    tokio::spawn(follower.run());
+    let mut response = Response::new(Body::new(Events { receiver, queued, _place: place }));
     let kind = HeaderValue::from_static("text/event-stream");
     response.headers_mut().insert(header::CONTENT_TYPE, kind);
     // nginx would keep events back until a buffer is full.
@@ -87,6 +95,8 @@ struct Follower {
     shared: Arc<Shared>,
     query: Query,
     sender: mpsc::Sender<Bytes>,
+    /// Bytes that wait for the page.
+    queued: Arc<AtomicUsize>,
     /// Events that the page did not get, and does not know of yet.
     lost: u64,
 }
@@ -110,7 +120,7 @@ impl Follower {
                     Err(RecvError::Closed) => return,
                 },
                 _ = beat.tick() => self.tell(std::mem::take(&mut changed)).await,
-                _ = keep_alive.tick() => { let _ = self.sender.try_send(Bytes::from_static(b":\n\n")); }
+                _ = keep_alive.tick() => { self.send(Bytes::from_static(b":\n\n")); }
             }
         }
     }
@@ -123,12 +133,12 @@ impl Follower {
             let beats = (Duration::from_secs(1).as_millis() / BEAT.as_millis()).max(1) as usize;
             let most = (self.shared.settings.limits.live_traces_per_second / beats).max(1);
             for (told, trace) in found.iter().enumerate() {
-                if told >= most || self.sender.try_send(event("trace", trace)).is_err() {
+                if told >= most || !self.send(event("trace", trace)) {
                     self.lose(1);
                 }
             }
         }
-        if self.lost > 0 && self.sender.try_send(event("lost", &LiveLost { events: self.lost })).is_ok() {
+        if self.lost > 0 && self.send(event("lost", &LiveLost { events: self.lost })) {
             self.lost = 0;
         }
     }
@@ -145,6 +155,20 @@ impl Follower {
             find(&store, &query, changed)
         });
         found.await.unwrap_or((Vec::new(), many))
+    }
+
+    /// Sends something, unless too much waits already. One event alone may be longer than the bound.
+    fn send(&self, bytes: Bytes) -> bool {
+        let (length, queued) = (bytes.len(), self.queued.load(Ordering::Acquire));
+        if queued > 0 && queued + length > QUEUED_BYTES {
+            return false;
+        }
+        self.queued.fetch_add(length, Ordering::AcqRel);
+        let is_sent = self.sender.try_send(bytes).is_ok();
+        if !is_sent {
+            self.queued.fetch_sub(length, Ordering::AcqRel);
+        }
+        is_sent
     }
 
     fn lose(&mut self, events: u64) {
@@ -180,6 +204,7 @@ fn event(name: &str, data: &impl Serialize) -> Bytes {
 /// The body of the answer.
 struct Events {
     receiver: mpsc::Receiver<Bytes>,
+    queued: Arc<AtomicUsize>,
     /// Given back when the connection ends.
     _place: OwnedSemaphorePermit,
 }
@@ -192,6 +217,10 @@ impl hyper::body::Body for Events {
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
-        self.receiver.poll_recv(context).map(|bytes| bytes.map(|bytes| Ok(Frame::data(bytes))))
+        self.receiver.poll_recv(context).map(|bytes| {
+            let bytes = bytes?;
+            self.queued.fetch_sub(bytes.len(), Ordering::AcqRel);
+            Some(Ok(Frame::data(bytes)))
+        })
     }
 }

@@ -2,10 +2,11 @@
 //! `openapi.json` describes it.
 
 mod export;
-mod extract;
+pub(crate) mod extract;
 mod live;
 pub mod openapi;
 pub mod parameters;
+mod query;
 mod routes;
 mod trace;
 

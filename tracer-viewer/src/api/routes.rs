@@ -1,15 +1,20 @@
 //! Routes that search, and those that tell of viewer and agent.
 
 use std::{
-    cmp::Reverse,
     sync::Arc,
     time::{SystemTime, UNIX_EPOCH},
 };
 
-use axum::{Json, extract::State};
+use axum::{
+    Json,
+    extract::State,
+    response::{IntoResponse, Response},
+};
+use http::header;
+use serde::Serialize;
 use tracer_model::answer::{
     AgentAnswer, ApiError, CompleteAnswer, Heatmap, MapAnswer, SearchAnswer, ServiceAnswer, ServicesAnswer,
-    Source, StatusAnswer, TraceSummary, Window,
+    Source, StatusAnswer, Window,
 };
 use tracer_store::{Query, SearchOptions, Store};
 
@@ -20,14 +25,18 @@ use super::{
     },
 };
 use crate::{
+    large::Writer,
     problem::Problem,
-    shared::{Shared, blocking},
+    room::Room,
+    shared::{AgentSource, Shared, blocking},
 };
 
-/// Traces of one answer.
-const MAX_TRACES: u32 = 1000;
-
 type Answer<T> = Result<Json<T>, Problem>;
+
+/// Writes an answer that may be large, where it may block.
+fn write(room: &Room, answer: &impl Serialize) -> Result<Response, Problem> {
+    Ok(([(header::CONTENT_TYPE, "application/json")], Writer::json(room, answer)?.body()?).into_response())
+}
 
 /// Traces of which one span meets every term of a query.
 #[utoipa::path(get, path = "/api/tracer/search", tag = "traces", params(SearchParameters), responses(
@@ -38,26 +47,26 @@ type Answer<T> = Result<Json<T>, Problem>;
 pub(crate) async fn search(
     State(shared): State<Arc<Shared>>,
     Parameters(asked): Parameters<SearchParameters>,
-) -> Answer<SearchAnswer> {
+) -> Result<Response, Problem> {
     let query = Query::parse(&asked.q)?;
-    let limit = within("limit", asked.limit, 50, MAX_TRACES)? as usize;
+    let limit = asked.limit.unwrap_or(50) as usize;
     let window = match (asked.start_us, asked.end_us) {
         (None, None) => None,
         (start, end) => Some(window(start.unwrap_or(0), end.unwrap_or(u64::MAX))?),
     };
+    let order = match asked.order {
+        Order::Newest => tracer_store::Order::Newest,
+        Order::Slowest => tracer_store::Order::Slowest,
+        Order::Errors => tracer_store::Order::Errors,
+        Order::Spans => tracer_store::Order::Spans,
+    };
+    let answers = shared.clone();
     let answer = shared.search(move |store, deadline| {
-        let options = |limit, order| SearchOptions { limit, window, order, deadline: Some(deadline) };
-        let newest = |limit| store.search(&query, &options(limit, tracer_store::Order::Newest));
-        match asked.order {
-            Order::Newest => newest(limit),
-            Order::Slowest => store.search(&query, &options(limit, tracer_store::Order::Slowest)),
-            Order::Errors => most(newest(MAX_TRACES as usize), limit, |trace| trace.errors),
-            Order::Spans => most(newest(MAX_TRACES as usize), limit, |trace| trace.spans),
-        }
+        let answer = store.search(&query, &SearchOptions { limit, window, order, deadline: Some(deadline) });
+        count_stopped(&answers, answer.incomplete.as_ref());
+        write(&answers.room, &answer)
     });
-    let answer = answer.await?;
-    count_stopped(&shared, answer.incomplete.as_ref());
-    Ok(Json(answer))
+    answer.await?
 }
 
 /// How many traces took how long, over time.
@@ -69,18 +78,19 @@ pub(crate) async fn search(
 pub(crate) async fn heatmap(
     State(shared): State<Arc<Shared>>,
     Parameters(asked): Parameters<HeatmapParameters>,
-) -> Answer<Heatmap> {
+) -> Result<Response, Problem> {
     let query = Query::parse(&asked.q)?;
-    let columns = within("columns", asked.columns, 100, 500)?;
-    let rows = within("rows", asked.rows, 30, 100)?;
+    let columns = asked.columns.unwrap_or(100);
+    let rows = asked.rows.unwrap_or(30);
     let (start, end) = (asked.start_us, asked.end_us);
-    let answer = shared.search(move |store, deadline| -> Result<Heatmap, Problem> {
+    let answers = shared.clone();
+    let answer = shared.search(move |store, deadline| {
         let window = window_of(store, start, end)?;
-        Ok(store.heatmap(&query, window, columns, rows, Some(deadline)))
+        let answer = store.heatmap(&query, window, columns, rows, Some(deadline));
+        count_stopped(&answers, answer.incomplete.as_ref());
+        write(&answers.room, &answer)
     });
-    let answer = answer.await??;
-    count_stopped(&shared, answer.incomplete.as_ref());
-    Ok(Json(answer))
+    answer.await?
 }
 
 /// Services: rate, errors, duration.
@@ -92,11 +102,15 @@ pub(crate) async fn heatmap(
 pub(crate) async fn services(
     State(shared): State<Arc<Shared>>,
     Parameters(asked): Parameters<WindowParameters>,
-) -> Answer<ServicesAnswer> {
-    let answer = shared
-        .search(move |store, _| Ok(store.service_rows(window_of(store, asked.start_us, asked.end_us)?)))
-        .await?;
-    answer.map(Json)
+) -> Result<Response, Problem> {
+    let answers = shared.clone();
+    let answer = shared.search(move |store, deadline| {
+        let window = window_of(store, asked.start_us, asked.end_us)?;
+        let answer = store.service_rows_until(window, Some(deadline));
+        count_stopped(&answers, answer.incomplete.as_ref());
+        write(&answers.room, &answer)
+    });
+    answer.await?
 }
 
 /// One service: its operations, and its numbers over time.
@@ -111,16 +125,16 @@ pub(crate) async fn service(
     State(shared): State<Arc<Shared>>,
     Segment(service): Segment,
     Parameters(asked): Parameters<WindowParameters>,
-) -> Answer<ServiceAnswer> {
-    let answer = shared
-        .search(move |store, _| {
-            let window = window_of(store, asked.start_us, asked.end_us)?;
-            store
-                .service(&service, window)
-                .ok_or_else(|| Problem::missing("the store has no span of this service"))
-        })
-        .await?;
-    answer.map(Json)
+) -> Result<Response, Problem> {
+    let answers = shared.clone();
+    let answer = shared.search(move |store, deadline| {
+        let window = window_of(store, asked.start_us, asked.end_us)?;
+        let missing = || Problem::missing("the store has no span of this service");
+        let answer = store.service_until(&service, window, Some(deadline)).ok_or_else(missing)?;
+        count_stopped(&answers, answer.incomplete.as_ref());
+        write(&answers.room, &answer)
+    });
+    answer.await?
 }
 
 /// Services and what they call.
@@ -132,17 +146,22 @@ pub(crate) async fn service(
 pub(crate) async fn map(
     State(shared): State<Arc<Shared>>,
     Parameters(asked): Parameters<MapParameters>,
-) -> Answer<MapAnswer> {
-    let answer = shared
-        .search(move |store, _| Ok(store.map(window_of(store, asked.start_us, asked.end_us)?, asked.compare)))
-        .await?;
-    answer.map(Json)
+) -> Result<Response, Problem> {
+    let answers = shared.clone();
+    let answer = shared.search(move |store, deadline| {
+        let window = window_of(store, asked.start_us, asked.end_us)?;
+        let answer = store.map_until(window, asked.compare, Some(deadline));
+        count_stopped(&answers, answer.incomplete.as_ref());
+        write(&answers.room, &answer)
+    });
+    answer.await?
 }
 
 /// How a query may go on.
 #[utoipa::path(get, path = "/api/tracer/complete", tag = "traces", params(CompleteParameters), responses(
     (status = 200, description = "Suggestions", body = CompleteAnswer),
     (status = 400, description = "A parameter is wrong", body = ApiError),
+    (status = 503, description = "Too many searches at once; ask again later", body = ApiError),
 ))]
 pub(crate) async fn complete(
     State(shared): State<Arc<Shared>>,
@@ -159,9 +178,13 @@ pub(crate) async fn complete(
     (status = 200, description = "The status", body = StatusAnswer),
 ))]
 pub(crate) async fn status(State(shared): State<Arc<Shared>>) -> Answer<StatusAnswer> {
-    let store = shared.store.clone();
-    let store = blocking(move || store.status()).await?;
-    let hints = if store.received_spans == 0 { hints(&shared) } else { Vec::new() };
+    let asked = shared.clone();
+    let (store, hints) = blocking(move || {
+        let store = asked.store.status();
+        let hints = if store.received_spans == 0 { hints(&asked) } else { Vec::new() };
+        (store, hints)
+    })
+    .await?;
     let version = env!("CARGO_PKG_VERSION").to_owned();
     Ok(Json(StatusAnswer { version, source: shared.settings.source.clone(), store, hints }))
 }
@@ -177,34 +200,24 @@ pub(crate) async fn agent(State(shared): State<Arc<Shared>>) -> Answer<AgentAnsw
     }
 }
 
-/// The traces with the most of something.
-fn most(mut answer: SearchAnswer, limit: usize, of: impl Fn(&TraceSummary) -> u32) -> SearchAnswer {
-    if answer.has_more && answer.incomplete.is_none() {
-        answer.incomplete = Some(format!("only the newest {MAX_TRACES} traces were compared"));
-    }
-    answer.traces.sort_by_key(|trace| Reverse(of(trace)));
-    answer.has_more |= answer.traces.len() > limit;
-    answer.traces.truncate(limit);
-    answer
-}
-
-/// A number that has a default and a bound.
-fn within(name: &str, asked: Option<u32>, default: u32, most: u32) -> Result<u32, Problem> {
-    let number = asked.unwrap_or(default);
-    let is_within = (1..=most).contains(&number);
-    is_within.then_some(number).ok_or_else(|| Problem::wrong(format!("{name} must be from 1 to {most}")))
-}
-
 fn window(start_unix_us: u64, end_unix_us: u64) -> Result<Window, Problem> {
     if start_unix_us >= end_unix_us {
-        return Err(Problem::wrong("start_us must lie before end_us"));
+        return Err(Problem::wrong(format!(
+            "start_us must lie before end_us, and {start_unix_us} does not lie before {end_unix_us}"
+        )));
     }
     Ok(Window { start_unix_us, end_unix_us })
 }
 
-/// A window that is asked for; without bounds, from the earliest span of the store until now.
+/// A window that is asked for; without bounds, from the earliest span of the store to the latest, so that rates are those
+/// of the time in which there were spans. Without an end alone, until now.
 fn window_of(store: &Store, start_us: Option<u64>, end_us: Option<u64>) -> Result<Window, Problem> {
-    let end = end_us.unwrap_or_else(|| now_us().saturating_add(1));
+    let now = now_us().saturating_add(1);
+    let newest = || {
+        let newest = store.status().newest_unix_us;
+        (start_us.is_none() && newest > 0).then(|| newest.saturating_add(1))
+    };
+    let end = end_us.unwrap_or_else(|| newest().map_or(now, |newest| newest.min(now)));
     // With an empty store, or one whose spans lie in the future, the window must still be one.
     let oldest = || Some(store.status().oldest_unix_us).filter(|oldest| (1..end).contains(oldest));
     let start = start_us.unwrap_or_else(|| oldest().unwrap_or(end.saturating_sub(1)));
@@ -222,10 +235,12 @@ fn count_stopped(shared: &Shared, incomplete: Option<&String>) {
     }
 }
 
-/// What a person can do to see a first trace.
+/// What a person can do to see a first trace. It may block.
 fn hints(shared: &Shared) -> Vec<String> {
     let Source { kind, names } = &shared.settings.source;
+    let advice = shared.agent.as_deref().map(AgentSource::advice).unwrap_or_default();
     match kind.as_str() {
+        "agent" if !advice.is_empty() => advice,
         "agent" => vec!["Send a request to a selected service: its trace appears here.".to_owned()],
         "files" => vec![format!("No span was found in {}.", names.join(", "))],
         _ if names.is_empty() => {

@@ -15,7 +15,7 @@ use tracer_model::{
 use tracer_store::Store;
 
 use super::extract::TraceSegment;
-use crate::{problem::Problem, shared::Shared};
+use crate::{large::Writer, problem::Problem, shared::Shared};
 
 /// Text of all attributes of a trace in an answer. The page holds it in memory.
 const MAX_ATTRIBUTE_BYTES: usize = 32 << 20;
@@ -26,18 +26,20 @@ const MAX_ATTRIBUTE_BYTES: usize = 32 << 20;
     (status = 200, description = "The trace", body = TraceAnswer),
     (status = 400, description = "This is no id of a trace", body = ApiError),
     (status = 404, description = "The store has no such trace", body = ApiError),
+    (status = 503, description = "Too many large answers at once; ask again later", body = ApiError),
 ))]
 pub(crate) async fn trace(
     State(shared): State<Arc<Shared>>,
     TraceSegment(trace_id): TraceSegment,
 ) -> Result<Response, Problem> {
     let most = shared.settings.limits.trace_spans;
-    let text = shared.large(move |store, _| {
+    let body = shared.of_trace(trace_id, "page", move |store, room| {
+        let trace = laid_out(store, trace_id, most);
         // Writing tens of thousands of spans takes a while, too.
-        Some(serde_json::to_vec(&laid_out(store, trace_id, most)?).unwrap_or_default())
+        trace.map(|trace| Writer::json(room, &trace)).transpose()
     });
-    let text = text.await?.ok_or_else(missing)?;
-    Ok(([(header::CONTENT_TYPE, "application/json")], shared.room.body(text)?).into_response())
+    let body = body.await?.ok_or_else(missing)?;
+    Ok(([(header::CONTENT_TYPE, "application/json")], body).into_response())
 }
 
 /// The layout of a trace, with what the store knows of its operations and links. None if the store has no such trace.

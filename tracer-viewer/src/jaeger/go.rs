@@ -1,17 +1,35 @@
 //! Values as Go's standard library reads them, and its words for those that it cannot read: Jaeger passes them on.
 
+use std::{
+    num::{IntErrorKind, ParseIntError},
+    str::FromStr,
+};
+
 use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 use tracer_model::span::TraceId;
 
 /// `strconv.ParseInt`, base 10.
 pub(super) fn integer(text: &str) -> Result<i64, String> {
-    use std::num::IntErrorKind::{NegOverflow, PosOverflow};
-    text.parse().map_err(|error: std::num::ParseIntError| {
+    parsed("ParseInt", text)
+}
+
+/// `strconv.ParseInt`, base 10, of 32 bits.
+pub(super) fn integer_of_32_bits(text: &str) -> Result<i64, String> {
+    parsed::<i32>("ParseInt", text).map(i64::from)
+}
+
+/// `strconv.Atoi`.
+pub(super) fn atoi(text: &str) -> Result<i64, String> {
+    parsed("Atoi", text)
+}
+
+fn parsed<T: FromStr<Err = ParseIntError>>(function: &str, text: &str) -> Result<T, String> {
+    text.parse().map_err(|error: ParseIntError| {
         let why = match error.kind() {
-            PosOverflow | NegOverflow => "value out of range",
+            IntErrorKind::PosOverflow | IntErrorKind::NegOverflow => "value out of range",
             _ => "invalid syntax",
         };
-        format!("strconv.ParseInt: parsing {text:?}: {why}")
+        format!("strconv.{function}: parsing {text:?}: {why}")
     })
 }
 
@@ -112,6 +130,10 @@ mod tests {
         assert_eq!(integer("x"), Err("strconv.ParseInt: parsing \"x\": invalid syntax".to_owned()));
         let large = "99999999999999999999";
         assert_eq!(integer(large), Err(format!("strconv.ParseInt: parsing {large:?}: value out of range")));
+        let beyond = "strconv.ParseInt: parsing \"2147483648\": value out of range";
+        assert_eq!(integer_of_32_bits("2147483648"), Err(beyond.to_owned()));
+        assert_eq!(integer_of_32_bits("-2147483648"), Ok(-(1 << 31)));
+        assert_eq!(atoi("1.5"), Err("strconv.Atoi: parsing \"1.5\": invalid syntax".to_owned()));
         assert_eq!(boolean("yes"), Err("strconv.ParseBool: parsing \"yes\": invalid syntax".to_owned()));
         assert_eq!(trace_id("zz"), Err("strconv.ParseUint: parsing \"zz\": invalid syntax".to_owned()));
     }

@@ -52,10 +52,13 @@ pub(super) fn json_tags(text: &str) -> Result<Map<String, Value>, String> {
     let wrong =
         |why: &dyn std::fmt::Display| format!("malformed 'tags' parameter, cannot unmarshal JSON: {why}");
     let tags: Map<String, Value> = serde_json::from_str(text).map_err(|error| wrong(&error))?;
-    match tags.values().find(|value| !value.is_string()) {
-        Some(value) => Err(wrong(&format!("{value} is not a string"))),
-        None => Ok(tags),
-    }
+    let text = |(key, value)| match value {
+        Value::String(_) => Ok((key, value)),
+        // As Go reads it into a string.
+        Value::Null => Ok((key, String::new().into())),
+        _ => Err(wrong(&format!("{value} is not a string"))),
+    };
+    tags.into_iter().map(text).collect()
 }
 
 /// `key=value key="value with blanks"`, as people type tags. None if it is something else.
@@ -96,6 +99,7 @@ mod tests {
         assert_eq!(tags_of("tags=%7B%22a%22%3A%22b%22%7D"), Ok(vec![pair("a", "b")]));
         assert_eq!(tags_of("tags=a%3Db+c%3D%22d+e%22"), Ok(vec![pair("a", "b"), pair("c", "d e")]));
         assert_eq!(tags_of("tag=a:1&tags=%7B%22a%22%3A%222%22%7D"), Ok(vec![pair("a", "2")]));
+        assert_eq!(tags_of("tags=%7B%22a%22%3Anull%7D"), Ok(vec![pair("a", "")]));
         assert_eq!(tags_of(""), Ok(Vec::new()));
     }
 

@@ -16,6 +16,9 @@ use super::MAX_SPANS;
 /// Traces of one answer.
 const MAX_TRACES: i64 = 10_000;
 
+/// Tags of one search: each is looked for in every span.
+const MAX_TAGS: usize = 64;
+
 /// A search.
 #[derive(Debug, Default)]
 pub(super) struct Search {
@@ -42,6 +45,9 @@ pub(super) struct Found {
 impl Search {
     /// Checks what Jaeger's store checks.
     pub(super) fn check(&self) -> Result<(), String> {
+        if self.tags.len() > MAX_TAGS {
+            return Err(format!("more than {MAX_TAGS} tags"));
+        }
         let is_within = (1..=MAX_TRACES).contains(&self.limit);
         let error = || "search depth must be greater than 0 and less than max traces".to_owned();
         is_within.then_some(()).ok_or_else(error)

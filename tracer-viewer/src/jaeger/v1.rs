@@ -1,25 +1,25 @@
 //! `/api/…`: what Jaeger UI and Grafana ask.
 
-use std::sync::Arc;
+use std::{io, sync::Arc};
 
 use axum::{
-    extract::{Path, RawQuery, State},
+    extract::{RawQuery, State},
     response::{IntoResponse, Response},
 };
 use http::{StatusCode, header};
 use serde::Serialize;
 use tracer_model::{
     answer::{NodeKind, Window},
-    jaeger::{Answer, Dependency, Operation, Problem as Told, Trace, trace_id_text, trace_of},
-    span::TraceId,
+    jaeger::{Answer, Dependency, Operation, Problem as Told, Trace, raw_trace_of, trace_id_text, trace_of},
+    span::{Span, TraceId},
 };
 
 use super::{
-    go::{boolean, duration_ns, integer, trace_id},
+    go::{boolean, duration_ns, integer, integer_of_32_bits, trace_id},
     parameters::{Values, tags},
     search::{Found, Search, kind_name, now_us, traces as traces_by_id},
 };
-use crate::{problem::Problem, shared::Shared};
+use crate::{api::extract::Segment, large::Writer, problem::Problem, room::Room, shared::Shared};
 
 /// Where a search begins that does not say it.
 const TRACE_LOOKBACK_US: i64 = 2 * 24 * 3600 * 1_000_000;
@@ -69,19 +69,33 @@ type Answered = Result<Response, Failure>;
 
 /// An answer.
 fn respond<T: Serialize>(values: &Values<'_>, answer: &Answer<T>) -> Response {
-    json(write(values, answer))
+    let mut text = Vec::new();
+    // Keys are text, and numbers that JSON has not are written as text: there is nothing that cannot be written.
+    let _ = write(values, answer, &mut text);
+    json(text)
 }
 
 fn json(body: impl IntoResponse) -> Response {
     ([(header::CONTENT_TYPE, "application/json")], body).into_response()
 }
 
-/// The text of an answer: with indents if `prettyPrint` asks for them.
-fn write<T: Serialize>(values: &Values<'_>, answer: &Answer<T>) -> String {
-    let is_pretty = values.get("prettyPrint").is_some_and(|value| value != "false");
-    let text = if is_pretty { serde_json::to_string_pretty(answer) } else { serde_json::to_string(answer) };
-    // Keys are text, and numbers that JSON has not are written as text: there is nothing that cannot be written.
-    text.unwrap_or_default()
+/// Writes an answer: with indents if `prettyPrint` asks for them.
+fn write<T: Serialize>(
+    values: &Values<'_>,
+    answer: &Answer<T>,
+    writer: &mut impl io::Write,
+) -> io::Result<()> {
+    if is_pretty(values) {
+        serde_json::to_writer_pretty(writer, answer)?;
+    } else {
+        serde_json::to_writer(writer, answer)?;
+    }
+    Ok(())
+}
+
+/// A large answer.
+fn large<T: Serialize>(room: &Room, values: &Values<'_>, answer: &Answer<T>) -> Result<Writer, Problem> {
+    Writer::filled(room, |writer| write(values, answer, writer))
 }
 
 /// `/api/services`.
@@ -100,9 +114,10 @@ fn list_or_null<T>(data: Vec<T>) -> Answer<Vec<T>> {
 /// `/api/services/{service}/operations`.
 pub(super) async fn operation_names(
     State(shared): State<Arc<Shared>>,
-    Path(service): Path<String>,
+    service: Result<Segment, Problem>,
     RawQuery(query): RawQuery,
 ) -> Answered {
+    let Segment(service) = service?;
     let operations = shared.search(move |store, _| store.operations(&service)).await?;
     let mut names: Vec<String> = operations.into_iter().map(|(name, _)| name).collect();
     names.dedup();
@@ -128,10 +143,12 @@ fn no_service() -> Failure {
 /// `/api/traces`.
 pub(super) async fn traces(State(shared): State<Arc<Shared>>, RawQuery(query): RawQuery) -> Answered {
     let (search, ids) = parse(&Values::new(query.as_deref()))?;
+    let room = shared.room.clone();
     let answered = shared.large(move |store, deadline| {
         let values = Values::new(query.as_deref());
         if ids.is_empty() {
-            return write(&values, &traces_answer(&search.run(store, deadline), Vec::new()));
+            let found = search.run(store, deadline);
+            return large(&room, &values, &traces_answer(&values, found, Vec::new()))?.body();
         }
         let (mut known, mut missing) = (Vec::new(), Vec::new());
         for trace_id in ids {
@@ -144,18 +161,32 @@ pub(super) async fn traces(State(shared): State<Arc<Shared>>, RawQuery(query): R
                 }),
             }
         }
-        write(&values, &traces_answer(&traces_by_id(store, known.into_iter()), missing))
+        let found = traces_by_id(store, known.into_iter());
+        large(&room, &values, &traces_answer(&values, found, missing))?.body()
     });
-    Ok(json(shared.room.body(answered.await?)?))
+    Ok(json(answered.await??))
 }
 
-fn traces_answer(found: &Found, mut errors: Vec<Told>) -> Answer<Vec<Trace>> {
+fn is_raw(values: &Values<'_>) -> bool {
+    values.get("raw").is_some_and(|raw| boolean(raw) == Ok(true))
+}
+
+fn is_pretty(values: &Values<'_>) -> bool {
+    values.get("prettyPrint").is_some_and(|value| value != "false")
+}
+
+/// A trace as it was asked for: as Jaeger corrects it, or raw.
+fn converted(values: &Values<'_>, spans: Vec<Span>) -> Trace {
+    if is_raw(values) { raw_trace_of(&spans) } else { trace_of(&spans) }
+}
+
+fn traces_answer(values: &Values<'_>, found: Found, mut errors: Vec<Told>) -> Answer<Vec<Trace>> {
     if found.left_out > 0 {
         let msg = format!("the answer would be too large: {} traces are left out", found.left_out);
         errors.push(Told { msg, ..Told::default() });
     }
     let mut answer: Answer<Vec<Trace>> =
-        Answer::of(found.traces.iter().map(|spans| trace_of(spans)).collect());
+        Answer::of(found.traces.into_iter().map(|spans| converted(values, spans)).collect());
     answer.errors = (!errors.is_empty()).then_some(errors);
     answer
 }
@@ -178,14 +209,13 @@ fn parse(values: &Values<'_>) -> Result<(Search, Ids), Failure> {
     // Jaeger's server has no lookback for traces; its UI sends it beside start, which then counts.
     let start = moment("start", now.saturating_sub(TRACE_LOOKBACK_US))?;
     let tags = tags(values).map_err(Failure::wrong)?;
-    let limit = values.get("limit").map_or(Ok(DEFAULT_LIMIT), integer).map_err(Failure::wrong)?;
+    let limit = values.get("limit").map_or(Ok(DEFAULT_LIMIT), integer_of_32_bits).map_err(Failure::wrong)?;
     let (min_duration_ns, max_duration_ns) = (duration("minDuration")?, duration("maxDuration")?);
     let mut ids = Vec::new();
     for text in values.all("traceID") {
         ids.push(trace_id(text).map_err(|why| Failure::wrong(format!("cannot parse traceID param: {why}")))?);
     }
     if let Some(raw) = values.get("raw") {
-        // Spans are given as they came, whether it is asked for or not.
         boolean(raw).map_err(|why| Failure::parameter("raw", &why))?;
     }
     let service = values.get("service").map(str::to_owned);
@@ -208,10 +238,10 @@ fn parse(values: &Values<'_>) -> Result<(Search, Ids), Failure> {
 /// `/api/traces/{trace_id}`.
 pub(super) async fn trace(
     State(shared): State<Arc<Shared>>,
-    Path(text): Path<String>,
+    text: Result<Segment, Problem>,
     RawQuery(query): RawQuery,
 ) -> Answered {
-    let trace_id = trace_id(&text).map_err(Failure::wrong)?;
+    let trace_id = trace_id(&text?.0).map_err(Failure::wrong)?;
     let values = Values::new(query.as_deref());
     for name in ["start", "end"] {
         // A trace is one by its id: where it lies in time says nothing more.
@@ -220,12 +250,18 @@ pub(super) async fn trace(
     }
     values.get("raw").map_or(Ok(false), boolean).map_err(|why| Failure::parameter("raw", &why))?;
     let trace_id = trace_id.ok_or_else(Failure::no_trace)?;
-    let answered = shared.large(move |store, _| {
-        let spans = store.trace(trace_id, usize::MAX)?;
-        Some(write(&Values::new(query.as_deref()), &Answer::of(vec![trace_of(&spans)])))
+    let form = match (is_raw(&values), is_pretty(&values)) {
+        (false, false) => "v1",
+        (false, true) => "v1, pretty",
+        (true, false) => "v1, raw",
+        (true, true) => "v1, raw, pretty",
+    };
+    let body = shared.of_trace(trace_id, form, move |store, room| {
+        let values = Values::new(query.as_deref());
+        let trace = store.trace(trace_id, usize::MAX).map(|spans| converted(&values, spans));
+        trace.map(|trace| large(room, &values, &Answer::of(vec![trace]))).transpose()
     });
-    let text = answered.await?.ok_or_else(Failure::no_trace)?;
-    Ok(json(shared.room.body(text)?))
+    Ok(json(body.await?.ok_or_else(Failure::no_trace)?))
 }
 
 /// `/api/dependencies`.

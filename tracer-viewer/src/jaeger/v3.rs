@@ -1,24 +1,21 @@
 //! `/api/v3/…`: Jaeger's newer API, OTLP in JSON.
 
-use std::sync::Arc;
+use std::{io::Write, sync::Arc};
 
 use axum::{
-    extract::{Path, RawQuery, State},
+    extract::{RawQuery, State},
     response::{IntoResponse, Response},
 };
 use http::{StatusCode, header};
 use serde_json::{Value, json};
-use tracer_model::{
-    jaeger::api_v3,
-    span::{Span, TraceId},
-};
+use tracer_model::span::{Span, TraceId};
 
 use super::{
-    go::{boolean, duration_ns, integer, moment_us, trace_id},
+    go::{atoi, boolean, duration_ns, moment_us, trace_id},
     parameters::Values,
     search::{Search, kind_name},
 };
-use crate::{problem::Problem, shared::Shared};
+use crate::{api::extract::Segment, large::Writer, otlp_json, problem::Problem, room::Room, shared::Shared};
 
 /// Traces of a search that does not say how many it wants.
 const DEFAULT_LIMIT: i64 = 100;
@@ -63,6 +60,16 @@ fn answer(body: impl IntoResponse) -> Response {
     ([(header::CONTENT_TYPE, "application/json")], body).into_response()
 }
 
+/// A large answer.
+fn large(room: &Room, spans: Vec<Span>) -> Result<Writer, Problem> {
+    Writer::filled(room, |writer| {
+        // The envelope of the gateway.
+        writer.write_all(b"{\"result\":")?;
+        otlp_json::write(writer, spans)?;
+        writer.write_all(b"}")
+    })
+}
+
 /// `/api/v3/services`.
 pub(super) async fn services(State(shared): State<Arc<Shared>>) -> Answer {
     let services = shared.search(|store, _| store.services()).await?;
@@ -93,12 +100,12 @@ fn operation((name, kind): (String, &str)) -> Value {
 /// `/api/v3/traces`.
 pub(super) async fn traces(State(shared): State<Arc<Shared>>, RawQuery(query): RawQuery) -> Answer {
     let search = parse(&Values::new(query.as_deref()))?;
-    let text = shared.large(move |store, deadline| {
+    let room = shared.room.clone();
+    let body = shared.large(move |store, deadline| {
         let spans: Vec<Span> = search.run(store, deadline).traces.into_iter().flatten().collect();
-        (!spans.is_empty()).then(|| api_v3(&spans))
+        (!spans.is_empty()).then(|| large(&room, spans)?.body())
     });
-    let text = text.await?.ok_or_else(Failure::nothing_found)?;
-    Ok(answer(shared.room.body(text)?))
+    Ok(answer(body.await?.ok_or_else(Failure::nothing_found)??))
 }
 
 fn parse(values: &Values<'_>) -> Result<Search, Failure> {
@@ -114,7 +121,7 @@ fn parse(values: &Values<'_>) -> Result<Search, Failure> {
         return Err(Failure::wrong(format!("{} must be before {}", START[1], END[1])));
     }
     let limit = match values.get_any(&["query.searchDepth", "query.search_depth", "query.num_traces"]) {
-        Some((name, text)) => integer(text).map_err(|why| Failure::parameter(name, &why))?,
+        Some((name, text)) => atoi(text).map_err(|why| Failure::parameter(name, &why))?,
         None => DEFAULT_LIMIT,
     };
     let duration = |names: &[&'static str]| match values.get_any(names) {
@@ -143,10 +150,10 @@ fn parse(values: &Values<'_>) -> Result<Search, Failure> {
 /// `/api/v3/traces/{trace_id}`.
 pub(super) async fn trace(
     State(shared): State<Arc<Shared>>,
-    Path(text): Path<String>,
+    text: Result<Segment, Problem>,
     RawQuery(query): RawQuery,
 ) -> Answer {
-    let trace_id: Option<TraceId> = trace_id(&text).map_err(|why| Failure::parameter("trace_id", &why))?;
+    let trace_id: Option<TraceId> = trace_id(&text?.0).map_err(|why| Failure::parameter("trace_id", &why))?;
     let values = Values::new(query.as_deref());
     for names in [["startTime", "start_time"], ["endTime", "end_time"]] {
         if let Some((name, text)) = values.get_any(&names) {
@@ -157,7 +164,8 @@ pub(super) async fn trace(
         boolean(raw).map_err(|why| Failure::parameter(name, &why))?;
     }
     let trace_id = trace_id.ok_or_else(Failure::nothing_found)?;
-    let text = shared.large(move |store, _| Some(api_v3(&store.trace(trace_id, usize::MAX)?)));
-    let text = text.await?.ok_or_else(Failure::nothing_found)?;
-    Ok(answer(shared.room.body(text)?))
+    let body = shared.of_trace(trace_id, "v3", move |store, room| {
+        store.trace(trace_id, usize::MAX).map(|spans| large(room, spans)).transpose()
+    });
+    Ok(answer(body.await?.ok_or_else(Failure::nothing_found)?))
 }

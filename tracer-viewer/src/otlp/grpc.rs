@@ -1,11 +1,17 @@
 //! OTLP by gRPC.
 
-use std::{future::Future, pin::Pin};
+use std::{
+    error::Error,
+    future::Future,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll},
+};
 
 use axum::body::Body;
 use bytes::{Buf, BufMut, Bytes};
 use http::HeaderValue;
-use hyper::body::Incoming;
+use hyper::body::{Frame, SizeHint};
 use prost::Message;
 use tokio::time::timeout;
 use tonic::{
@@ -15,21 +21,21 @@ use tonic::{
 };
 
 use super::{
+    body::TOO_MANY,
     door::{Closed, Door},
     ingest::{Encoding, Ingest, RETRY_AFTER},
     message,
 };
-use crate::shared::blocking;
+use crate::{
+    room::{Lease, Pace},
+    shared::blocking,
+};
 
 const EXPORT: &str = "/opentelemetry.proto.collector.trace.v1.TraceService/Export";
 const STATUS: &str = "grpc-status";
 
 /// Answers one call.
-pub(crate) async fn answer(
-    ingest: Ingest,
-    door: Door,
-    request: http::Request<Incoming>,
-) -> http::Response<Body> {
+pub(crate) async fn answer(ingest: Ingest, door: Door, request: http::Request<Body>) -> http::Response<Body> {
     match call(ingest, door, request).await {
         Ok(response) => response.map(Body::new),
         Err(status) => status.into_http(),
@@ -39,7 +45,7 @@ pub(crate) async fn answer(
 async fn call(
     ingest: Ingest,
     door: Door,
-    request: http::Request<Incoming>,
+    request: http::Request<Body>,
 ) -> Result<http::Response<tonic::body::Body>, Status> {
     door.check(request.headers(), &ingest.counters).map_err(|closed| match closed {
         Closed::Browser => Status::permission_denied(closed.message()),
@@ -51,18 +57,18 @@ async fn call(
                        sender to be quiet about it";
         return Err(Status::unimplemented(message));
     }
-    let place = ingest.admit().ok_or_else(|| {
-        let status = message::Status { code: Code::Unavailable as i32, ..Default::default() };
-        let details = status.retry_after(RETRY_AFTER).encode_to_vec().into();
-        Status::with_details(Code::Unavailable, "too many requests at once: come again", details)
-    })?;
+    let lease = Arc::new(ingest.receive());
     let mut grpc = Grpc::new(RawCodec)
         .accept_compressed(CompressionEncoding::Gzip)
         .accept_compressed(CompressionEncoding::Zstd)
         .max_decoding_message_size(ingest.limits.otlp_request_bytes);
     let (counters, body_time) = (ingest.counters.clone(), ingest.limits.body_time);
-    let answered = timeout(body_time, grpc.unary(Export(ingest), request)).await;
-    drop(place);
+    let request =
+        request.map(|body| Receiving { body, pace: lease.pace(), lease: lease.clone(), is_waiting: false });
+    let answered = tokio::select! {
+        answered = timeout(body_time, grpc.unary(Export(ingest), request)) => answered,
+        () = lease.ended() => return Err(late()),
+    };
     let Ok(mut response) = answered else {
         counters.otlp_wrong_requests.inc();
         return Err(Status::deadline_exceeded("the request did not come in time"));
@@ -80,6 +86,57 @@ async fn call(
     Ok(response)
 }
 
+/// The sender must come again.
+fn late() -> Status {
+    let status = message::Status { code: Code::Unavailable as i32, ..Default::default() };
+    let details = status.retry_after(RETRY_AFTER).encode_to_vec().into();
+    Status::with_details(Code::Unavailable, TOO_MANY, details)
+}
+
+/// The body of a call, within its share of the room.
+struct Receiving {
+    body: Body,
+    lease: Arc<Lease>,
+    is_waiting: bool,
+    pace: Pace,
+}
+
+impl hyper::body::Body for Receiving {
+    type Data = Bytes;
+    type Error = Box<dyn Error + Send + Sync>;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
+        let poll = Pin::new(&mut self.body).poll_frame(context);
+        // Being asked once more whether it goes on is no progress.
+        match (poll.is_pending(), self.is_waiting) {
+            (true, false) => self.lease.awaits(&self.pace),
+            (false, true) => self.lease.works(),
+            _ => {}
+        }
+        self.is_waiting = poll.is_pending();
+        if let Poll::Ready(Some(Ok(frame))) = &poll
+            && let Some(data) = frame.data_ref()
+        {
+            self.pace.did(data.len());
+            if !self.lease.grow(data.len()) {
+                return Poll::Ready(Some(Err(Box::new(late()))));
+            }
+        }
+        poll.map_err(Into::into)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
+
 struct Export(Ingest);
 
 impl UnaryService<Bytes> for Export {
@@ -89,7 +146,12 @@ impl UnaryService<Bytes> for Export {
     fn call(&mut self, request: Request<Bytes>) -> Self::Future {
         let ingest = self.0.clone();
         Box::pin(async move {
-            let stored = blocking(move || ingest.store(&request.into_inner(), Encoding::Protobuf)).await;
+            let place = ingest.admit().ok_or_else(late)?;
+            let stored = blocking(move || {
+                let _place = place;
+                ingest.store(&request.into_inner(), Encoding::Protobuf)
+            })
+            .await;
             let stored = stored.map_err(|problem| Status::internal(problem.error.error))?;
             let answer = stored.map_err(|error| Status::invalid_argument(error.to_string()))?;
             Ok(Response::new(answer.encode_to_vec()))

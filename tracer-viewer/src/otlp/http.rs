@@ -64,12 +64,12 @@ async fn export(ingest: &Ingest, door: &Door, request: Request) -> Result<Respon
         Refused::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, message)
     })?;
     let compression = compression(headers)?;
-    let late = || Refused::new(StatusCode::SERVICE_UNAVAILABLE, "too many requests at once: come again");
-    let place = ingest.admit().ok_or_else(late)?;
-    let bytes = read(request.into_body(), &ingest.limits).await?;
+    let lease = ingest.receive();
+    let bytes = read(request.into_body(), &ingest.limits, &lease).await?;
+    let place = ingest.admit().ok_or_else(Refused::late)?;
     let ingest = ingest.clone();
     let stored = blocking(move || {
-        let _place = place;
+        let _held = (place, lease);
         let bytes = decompress(bytes, compression, ingest.limits.otlp_request_bytes)?;
         ingest
             .store(&bytes, encoding)

@@ -8,7 +8,11 @@ use tracer_model::otlp::{OtlpError, decode_json, decode_protobuf};
 use tracer_store::Store;
 
 use super::message::{PartialSuccess, Response};
-use crate::{counters::Counters, settings::Limits};
+use crate::{
+    counters::Counters,
+    room::{Lease, Room},
+    settings::Limits,
+};
 
 /// When a sender that finds no place may come again.
 pub(super) const RETRY_AFTER: Duration = Duration::from_secs(1);
@@ -22,26 +26,31 @@ pub(super) enum Encoding {
     Json,
 }
 
-/// Takes requests: at most so many at the same time, whichever way they come.
+/// Takes requests: of those that have come in at most so many at the same time, whichever way they come.
 #[derive(Clone)]
 pub(crate) struct Ingest {
     store: Arc<Store>,
     pub(super) counters: Arc<Counters>,
     places: Arc<Semaphore>,
+    /// Room for requests that are coming in: a sender that stands still gives way to those that do not.
+    room: Room,
     pub(super) limits: Limits,
 }
 
 impl Ingest {
     pub(crate) fn new(store: Arc<Store>, counters: Arc<Counters>, limits: &Limits) -> Self {
-        Self {
-            store,
-            counters,
-            places: Arc::new(Semaphore::new(limits.otlp_requests)),
-            limits: limits.clone(),
-        }
+        let most = limits.otlp_requests.saturating_mul(limits.otlp_request_bytes);
+        let room = Room::new(most, limits.give_way_time, counters.otlp_receiving.clone());
+        let places = Arc::new(Semaphore::new(limits.otlp_requests));
+        Self { store, counters, places, room, limits: limits.clone() }
     }
 
-    /// A place for one request, which it holds until it is answered. None if the sender must come again.
+    /// Room for a request that is coming in.
+    pub(super) fn receive(&self) -> Lease {
+        self.room.lease()
+    }
+
+    /// A place for one request that has come in, which it holds until it is answered. None if the sender must come again.
     pub(super) fn admit(&self) -> Option<OwnedSemaphorePermit> {
         let place = self.places.clone().try_acquire_owned().ok();
         if place.is_none() {

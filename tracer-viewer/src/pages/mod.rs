@@ -9,8 +9,8 @@ use axum::{
 };
 use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 
-pub(crate) use export::export_page;
-pub(crate) use plain::{load_again, sign_in, told};
+pub(crate) use export::ExportPage;
+pub(crate) use plain::{load_again, no_token, sign_in, told_to};
 
 use crate::problem::Problem;
 
@@ -31,9 +31,9 @@ static FILES: &[File] = include!(concat!(env!("OUT_DIR"), "/pages.rs"));
 /// The page of the front end.
 const INDEX: &str = "index.html";
 
-/// Answers whatever no other route answers: a file, the page for each of its addresses, or that there is none.
+/// Answers whatever no other route answers: a file, the page, or that there is nothing.
 pub(crate) async fn page(request: Request) -> Response {
-    let path = request.uri().path();
+    let (path, headers) = (request.uri().path(), request.headers());
     if !matches!(*request.method(), Method::GET | Method::HEAD) {
         let problem = Problem::new(StatusCode::METHOD_NOT_ALLOWED, "nothing is changed here: use GET");
         let mut response = problem.into_response();
@@ -42,19 +42,36 @@ pub(crate) async fn page(request: Request) -> Response {
     }
     let name = path.trim_start_matches('/');
     if let Some(file) = FILES.iter().find(|file| file.name == name && name != INDEX) {
-        return answer(file, request.headers());
+        return answer(file, headers);
     }
     if path == "/api" || path.starts_with("/api/") || path.starts_with("/v1/") {
         return Problem::missing("the API has nothing there: openapi.json in the source describes it")
             .into_response();
     }
-    if path.starts_with("/assets/") || matches!(name, "favicon.ico" | "robots.txt") {
+    let is_page = name.is_empty() || name == INDEX;
+    // Where nobody would look for a page: what browsers and robots ask for by themselves.
+    let is_file =
+        path.starts_with("/assets/") || name.rsplit('/').next().is_some_and(|last| last.contains('.'));
+    if is_file && !is_page {
         return (StatusCode::NOT_FOUND, "not found\n").into_response();
     }
-    match FILES.iter().find(|file| file.name == INDEX) {
-        Some(index) => index_page(index, path),
-        None => plain::not_built(),
+    if let Some(location) = trace_page(path) {
+        return (StatusCode::FOUND, [(header::LOCATION, location)]).into_response();
     }
+    match FILES.iter().find(|file| file.name == INDEX) {
+        Some(index) => index_page(index, path, if is_page { StatusCode::OK } else { StatusCode::NOT_FOUND }),
+        None if is_page => plain::not_built(),
+        None => plain::told_to(headers, StatusCode::NOT_FOUND, "there is no such page"),
+    }
+}
+
+/// Where the page of a trace is, for the address that people guess: `/trace/ID` or `/traces/ID`. Relative, so that it
+/// stays below whatever prefix a proxy shows. The beginning of an id is enough.
+fn trace_page(path: &str) -> Option<String> {
+    let (_, id) =
+        path.strip_prefix('/')?.split_once('/').filter(|(page, _)| matches!(*page, "trace" | "traces"))?;
+    let is_id = (1..=32).contains(&id.len()) && id.bytes().all(|byte| byte.is_ascii_hexdigit());
+    is_id.then(|| format!("../#/trace/{}", id.to_ascii_lowercase()))
 }
 
 fn answer(file: &File, headers: &HeaderMap) -> Response {
@@ -78,18 +95,16 @@ fn answer(file: &File, headers: &HeaderMap) -> Response {
     }
 }
 
-/// The page, for an address of it. Its files are named relative to the root of the viewer; at a deeper address the way
-/// there leads up. So the page works under whatever prefix a proxy shows it.
-fn index_page(index: &File, path: &str) -> Response {
+/// The page, at any address. Its files are named relative to the root of the viewer; at a deeper address the way there
+/// leads up. So the page works under whatever prefix a proxy shows it. Where there is no page, it says so by itself.
+fn index_page(index: &File, path: &str, status: StatusCode) -> Response {
     let depth = path.trim_start_matches('/').matches('/').count();
-    let html = String::from_utf8_lossy(index.bytes);
-    let html = if depth == 0 {
-        html.into_owned()
-    } else {
-        html.replace("=\"./", &format!("=\"{}", "../".repeat(depth)))
-    };
+    let mut html = String::from_utf8_lossy(index.bytes).into_owned();
+    if depth > 0 {
+        html = html.replace("=\"./", &format!("=\"{}", "../".repeat(depth)));
+    }
     let headers = [(header::CONTENT_TYPE, "text/html; charset=utf-8"), (header::CACHE_CONTROL, "no-cache")];
-    (headers, html).into_response()
+    (status, headers, html).into_response()
 }
 
 fn takes_gzip(headers: &HeaderMap) -> bool {
@@ -139,10 +154,29 @@ mod tests {
 
     #[tokio::test]
     async fn files_are_found_from_deep_addresses() {
-        assert!(text(index_page(&PAGE, "/")).await.contains("\"./assets/a.js\""));
-        assert!(text(index_page(&PAGE, "/map")).await.contains("\"./assets/a.js\""));
-        assert!(text(index_page(&PAGE, "/trace/ab")).await.contains("\"../assets/a.js\""));
-        assert!(text(index_page(&PAGE, "/a/b/")).await.contains("\"../../icon.svg\""));
+        let at = |path| text(index_page(&PAGE, path, StatusCode::OK));
+        assert!(at("/").await.contains("\"./assets/a.js\""));
+        assert!(at("/map").await.contains("\"./assets/a.js\""));
+        assert!(at("/trace/ab").await.contains("\"../assets/a.js\""));
+        assert!(at("/a/b/").await.contains("\"../../icon.svg\""));
+    }
+
+    #[test]
+    fn the_page_of_a_trace_is_found_by_its_id() {
+        assert_eq!(trace_page("/trace/86CE").as_deref(), Some("../#/trace/86ce"));
+        assert_eq!(trace_page("/traces/0102030405060708090a0b0c0d0e0f10").map(|to| to.len()), Some(43));
+        for path in [
+            "/trace/",
+            "/trace",
+            "/trace/x",
+            "/trace/ab/cd",
+            "/trace/%61b",
+            "/other/ab",
+            "//evil.com/trace/ab",
+        ] {
+            assert_eq!(trace_page(path), None, "{path}");
+        }
+        assert_eq!(trace_page(&format!("/trace/{}", "a".repeat(33))), None);
     }
 
     #[test]
@@ -175,7 +209,8 @@ mod tests {
 
     #[tokio::test]
     async fn unknown_files_and_routes_are_not_the_page() {
-        for path in ["/assets/none.js", "/api/none", "/api", "/favicon.ico", "/v1/traces"] {
+        for path in ["/assets/none.js", "/api/none", "/api", "/favicon.ico", "/v1/traces", "/a/b.js", "/.env"]
+        {
             let request = Request::get(path).body(Body::empty()).unwrap();
             assert_eq!(page(request).await.status(), StatusCode::NOT_FOUND, "{path}");
         }

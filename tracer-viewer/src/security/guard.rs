@@ -62,13 +62,7 @@ impl Guard {
         if request.method() == Method::GET
             && let Some((given, location)) = without_token(uri)
         {
-            return match token.is(&given) {
-                true => {
-                    let cookie = token.cookie(self.port, &self.path_prefix, self.over_tls);
-                    Verdict::SignIn { cookie, location }
-                }
-                false => Verdict::NoToken,
-            };
+            return self.sign_in(&given, location);
         }
         if token.is_in(headers) || token.has_cookie(headers, self.port) {
             Verdict::Pass
@@ -77,6 +71,33 @@ impl Guard {
         } else {
             Verdict::NoToken
         }
+    }
+
+    /// Judges a token that a person gave: in the query, or in the form of the page that asks for it.
+    pub(crate) fn sign_in(&self, given: &str, location: String) -> Verdict {
+        match self.token.as_ref().filter(|token| token.is(given)) {
+            Some(token) => {
+                let cookie = token.cookie(self.port, &self.path_prefix, self.over_tls);
+                Verdict::SignIn { cookie, location }
+            }
+            None => Verdict::NoToken,
+        }
+    }
+
+    /// Whether a request gives a token by itself: in its query, its form, or its Authorization header. A cookie may be one of a
+    /// token that was right once.
+    pub(crate) fn gives_token<B>(&self, request: &Request<B>) -> bool {
+        self.is_sign_in(request)
+            || request.headers().contains_key(header::AUTHORIZATION)
+            || without_token(request.uri()).is_some()
+    }
+
+    /// Whether a request sends the form of the page that asks for the token.
+    pub(crate) fn is_sign_in<B>(&self, request: &Request<B>) -> bool {
+        let kind = request.headers().get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok());
+        let kind = kind.and_then(|kind| kind.split(';').next()).unwrap_or_default().trim();
+        let is_form = kind.eq_ignore_ascii_case("application/x-www-form-urlencoded");
+        self.token.is_some() && request.method() == Method::POST && is_form
     }
 
     /// Whether the Origin header names a site that is not this one. Behind a proxy the Host header can be another one
@@ -107,9 +128,19 @@ fn without_token(uri: &Uri) -> Option<(String, String)> {
     let (_, given) = pairs.iter().find(|(key, _)| key == "token")?;
     let rest = pairs.iter().filter(|(key, _)| key != "token");
     let rest = form_urlencoded::Serializer::new(String::new()).extend_pairs(rest).finish();
-    let last = uri.path().rsplit('/').next().unwrap_or_default();
-    let question = if rest.is_empty() { "" } else { "?" };
-    Some((given.clone().into_owned(), format!("./{last}{question}{rest}")))
+    Some((given.clone().into_owned(), relative(uri.path(), &rest)))
+}
+
+/// The address of a request without the token, relative to itself.
+pub(crate) fn same_page(uri: &Uri) -> String {
+    without_token(uri)
+        .map_or_else(|| relative(uri.path(), uri.query().unwrap_or_default()), |(_, location)| location)
+}
+
+fn relative(path: &str, query: &str) -> String {
+    let last = path.rsplit('/').next().unwrap_or_default();
+    let question = if query.is_empty() { "" } else { "?" };
+    format!("./{last}{question}{query}")
 }
 
 #[cfg(test)]

@@ -5,7 +5,7 @@ mod headers;
 mod host;
 mod token;
 
-pub(crate) use guard::{Guard, Verdict};
+pub(crate) use guard::{Guard, Verdict, same_page};
 pub(crate) use headers::harden;
 pub(crate) use host::Hosts;
 pub use token::Token;

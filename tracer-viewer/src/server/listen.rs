@@ -1,16 +1,57 @@
 //! Sockets that are listened on.
 
-use std::{io, net::SocketAddr};
+use std::{
+    future::Future,
+    io,
+    net::{IpAddr, SocketAddr},
+};
 
-use tokio::net::TcpListener;
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    net::{TcpListener, TcpSocket, TcpStream, UnixListener, UnixStream},
+};
 
 use crate::error::ViewerError;
 
+/// Connections that the kernel keeps until they are accepted: more than come at once while the server is busy.
+const BACKLOG: u32 = 1024;
+
+/// A socket that takes connections.
+pub(crate) trait Listener: Send + Sync + 'static {
+    /// A connection of it.
+    type Connection: AsyncRead + AsyncWrite + Unpin + Send + 'static;
+
+    /// The next connection, and the address of its client if it has one.
+    fn accept(&self) -> impl Future<Output = io::Result<(Self::Connection, Option<IpAddr>)>> + Send;
+}
+
+impl Listener for TcpListener {
+    type Connection = TcpStream;
+
+    async fn accept(&self) -> io::Result<(TcpStream, Option<IpAddr>)> {
+        let (stream, peer) = Self::accept(self).await?;
+        // Answers are written whole: waiting for more only delays them.
+        let _ = stream.set_nodelay(true);
+        Ok((stream, Some(peer.ip())))
+    }
+}
+
+impl Listener for UnixListener {
+    type Connection = UnixStream;
+
+    async fn accept(&self) -> io::Result<(UnixStream, Option<IpAddr>)> {
+        Self::accept(self).await.map(|(stream, _)| (stream, None))
+    }
+}
+
 /// Opens a socket, within a runtime. `flag` sets its address: an error names it.
 pub(crate) fn listen(address: SocketAddr, flag: &'static str) -> Result<TcpListener, ViewerError> {
-    let opened = std::net::TcpListener::bind(address).and_then(|listener| {
-        listener.set_nonblocking(true)?;
-        TcpListener::from_std(listener)
+    let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() };
+    let opened = socket.and_then(|socket| {
+        // A viewer that was just stopped leaves connections behind that would hold the address for a minute.
+        socket.set_reuseaddr(true)?;
+        socket.bind(address)?;
+        socket.listen(BACKLOG)
     });
     opened.map_err(|source| match source.kind() {
         io::ErrorKind::AddrInUse => {

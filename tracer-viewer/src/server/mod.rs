@@ -1,9 +1,12 @@
 //! The server: its addresses, its thread, and what each request goes through.
 
 mod connections;
+mod exchange;
 mod gate;
 mod listen;
 mod patience;
+mod places;
+mod socket;
 mod tls;
 
 use std::{
@@ -14,17 +17,18 @@ use std::{
     thread::{self, JoinHandle},
 };
 
-use axum::{body::Body, response::Response};
+use axum::{Router, body::Body, response::Response};
 use http::Request;
-use hyper::body::Incoming;
 use tokio::{net::TcpListener, runtime, sync::watch, task::JoinSet};
 use tower::ServiceExt;
 use tracer_store::Store;
 
+pub use self::socket::{RunningSocket, serve_socket};
 use self::{
     connections::{Address, Protocol, alpn},
     gate::Gate,
     listen::listen,
+    tls::Tls,
 };
 use crate::{
     counters::Counters,
@@ -59,6 +63,7 @@ pub struct Addresses {
 #[derive(Debug)]
 pub struct Running {
     addresses: Addresses,
+    routes: Router,
     stop: watch::Sender<bool>,
     thread: Option<JoinHandle<()>>,
 }
@@ -81,7 +86,7 @@ impl Viewer {
         let in_runtime = runtime.enter();
         let opened = open(settings, store, agent, stopping);
         drop(in_runtime);
-        let (addresses, serving) = match opened {
+        let (addresses, routes, serving) = match opened {
             Ok(opened) => opened,
             Err(error) => {
                 // Dropping it would wait for its threads, which the caller's own runtime may not allow.
@@ -99,7 +104,7 @@ impl Viewer {
         };
         let thread =
             thread::Builder::new().name("viewer".to_owned()).spawn(serve).map_err(ViewerError::Thread)?;
-        Ok(Running { addresses, stop, thread: Some(thread) })
+        Ok(Running { addresses, routes, stop, thread: Some(thread) })
     }
 }
 
@@ -107,6 +112,12 @@ impl Running {
     /// Where it serves.
     pub fn addresses(&self) -> &Addresses {
         &self.addresses
+    }
+
+    /// Every route of the page's address, without what guards it (token, Host, Origin) and without its path prefix: for a
+    /// Unix socket whose file says who may ask ([`serve_socket`]).
+    pub fn routes(&self) -> Router {
+        self.routes.clone()
     }
 
     /// Stops: takes no new connections, lets what is under way end for a while, and returns when all has ended.
@@ -136,7 +147,7 @@ fn open(
     store: Arc<Store>,
     agent: Option<Arc<dyn AgentSource>>,
     stopping: Stopping,
-) -> Result<(Addresses, Vec<Serving>), ViewerError> {
+) -> Result<(Addresses, Router, Vec<Serving>), ViewerError> {
     let page = listen(settings.listen, "--listen")?;
     let otlp_grpc = settings.otlp_grpc.map(|address| listen(address, "--otlp-grpc")).transpose()?;
     let otlp_http = settings.otlp_http.map(|address| listen(address, "--otlp-http")).transpose()?;
@@ -169,8 +180,9 @@ fn open(
     if let Some(listener) = otlp_http {
         serving.push(plan.otlp_http(listener, ingest)?);
     }
-    serving.push(plan.page(page, store, agent)?);
-    Ok((addresses, serving))
+    let (routes, page) = plan.page(page, store, agent)?;
+    serving.push(page);
+    Ok((addresses, routes, serving))
 }
 
 /// What a person opens. A wildcard address is no place to go to: this machine is.
@@ -199,25 +211,26 @@ impl Plan<'_> {
         listener: TcpListener,
         store: Arc<Store>,
         agent: Option<Arc<dyn AgentSource>>,
-    ) -> Result<Serving, ViewerError> {
+    ) -> Result<(Router, Serving), ViewerError> {
         let (counters, stopping) = (self.counters.clone(), self.stopping.clone());
         let shared = Shared::new(self.settings.clone(), store, agent, counters, stopping);
         let gate = Arc::new(Gate::new(Arc::new(shared)));
+        let routes = gate.routes();
         let answer = move |request| {
             let gate = gate.clone();
             async move { gate.answer(request).await }
         };
         let address = self.address(listener, Protocol::Http, true)?;
-        Ok(Box::pin(address.serve(answer, self.stopping.clone())))
+        Ok((routes, Box::pin(address.serve(answer, self.stopping.clone()))))
     }
 
     fn otlp_http(&self, listener: TcpListener, ingest: Ingest) -> Result<Serving, ViewerError> {
         let is_open = is_open(&listener);
         let router = http_router(ingest, self.door(is_open));
-        let answer = move |request: Request<Incoming>| {
+        let answer = move |request: Request<Body>| {
             let router = router.clone();
             async move {
-                let Ok(mut response) = router.oneshot(request.map(Body::new)).await;
+                let Ok(mut response) = router.oneshot(request).await;
                 harden(response.headers_mut());
                 response
             }
@@ -229,7 +242,7 @@ impl Plan<'_> {
     fn otlp_grpc(&self, listener: TcpListener, ingest: Ingest) -> Result<Serving, ViewerError> {
         let is_open = is_open(&listener);
         let door = self.door(is_open);
-        let answer = move |request: Request<Incoming>| -> Pin<Box<dyn Future<Output = Response> + Send>> {
+        let answer = move |request: Request<Body>| -> Pin<Box<dyn Future<Output = Response> + Send>> {
             Box::pin(answer_grpc(ingest.clone(), door.clone(), request))
         };
         let address = self.address(listener, Protocol::Http2, is_open)?;
@@ -246,11 +259,11 @@ impl Plan<'_> {
         listener: TcpListener,
         protocol: Protocol,
         has_tls: bool,
-    ) -> Result<Address, ViewerError> {
-        let files = self.settings.tls.as_ref().filter(|_| has_tls);
-        let tls = files.map(|files| tls::acceptor(files, alpn(protocol))).transpose()?;
+    ) -> Result<Address<TcpListener>, ViewerError> {
+        let tls = if has_tls { Tls::new(self.settings, alpn(protocol))?.map(Arc::new) } else { None };
         let (limits, counters) = (self.settings.limits.clone(), self.counters.clone());
-        Ok(Address { listener, protocol, tls, limits, counters })
+        let name = "an address of the viewer";
+        Ok(Address { name, listener, protocol, tls, limits, counters })
     }
 }
 

@@ -65,6 +65,29 @@ async fn an_order_puts_the_most_first() {
 }
 
 #[tokio::test]
+async fn a_search_that_finds_nothing_tells_which_terms_nothing_meets() {
+    let server = Server::start();
+    server.take(&sample()).await;
+    let answer = server.get("/api/tracer/search?q=service:stock+service:none").await.json();
+    assert_eq!(answer["empty_terms"], json!(["service:none"]));
+    let answer = server.get("/api/tracer/search?q=service:stock").await.json();
+    assert_eq!(answer["empty_terms"], json!([]));
+}
+
+#[tokio::test]
+async fn an_aggregate_at_its_limit_of_time_says_so() {
+    let server = Server::with(|settings| settings.limits.search_time = std::time::Duration::ZERO);
+    server.take(&sample()).await;
+    for path in ["map", "services", "services/shop"] {
+        let answer = server.get(&format!("/api/tracer/{path}")).await;
+        assert_eq!(answer.status, StatusCode::OK, "{path}: {}", answer.text());
+        assert!(answer.json()["incomplete"].is_string(), "{path}: {}", answer.text());
+    }
+    let metrics = server.get("/metrics").await.text();
+    assert!(metrics.contains("tracer_viewer_stopped_searches_total 3\n"), "{metrics}");
+}
+
+#[tokio::test]
 async fn what_is_wrong_with_a_request_is_said() {
     let server = Server::start();
     for (path, part) in [
@@ -80,6 +103,18 @@ async fn what_is_wrong_with_a_request_is_said() {
         ("live?q=duration%3Esoon", ""),
         ("traces/1/export", "format"),
         ("traces/1/export?format=pdf", "format"),
+        ("search?limit=x", "limit must be from 1 to 1000, not \"x\""),
+        ("search?limit=-1", "limit must be from 1 to 1000, not \"-1\""),
+        ("search?order=best", "order must be newest, slowest, errors or spans, not \"best\""),
+        ("search?nonsense=1", "there is no parameter \"nonsense\": this route has q, start_us,"),
+        ("search?q=a&q=b", "q is given more than once"),
+        ("services?start_us=1.5", "start_us must be whole microseconds since 1970, not \"1.5\""),
+        ("map?compare=perhaps", "compare must be true or false, not \"perhaps\""),
+        ("complete?at=-1", "at must be from 0 to 4294967295, not \"-1\""),
+        ("traces/1/export", "format is missing: it must be otlp-json, jaeger-json or html"),
+        ("traces/1/export?format=pdf", "format must be otlp-json, jaeger-json or html, not \"pdf\""),
+        ("traces/xyz", "\"xyz\" is no id of a trace"),
+        ("services/%ff", "the path is no UTF-8"),
     ] {
         let answer = server.get(&format!("/api/tracer/{path}")).await;
         assert_eq!(answer.status, StatusCode::BAD_REQUEST, "{path}");
@@ -193,6 +228,43 @@ async fn other_routes_and_methods_are_refused() {
 }
 
 #[tokio::test]
+async fn a_wrong_method_is_said_in_the_form_of_the_api() {
+    let server = Server::start();
+    let post = crate::harness::post(server.page, "/api/tracer/search", "application/json", "{}").await;
+    assert_eq!(post.json()["error"], "nothing is changed here: use GET");
+    assert_eq!(post.header("allow"), "GET,HEAD");
+}
+
+#[tokio::test]
+async fn an_unknown_page_is_404_and_the_page_of_a_trace_is_shown_where_it_is() {
+    let server = Server::start();
+    let built = server.get("/").await.status == StatusCode::OK;
+    for path in ["/nope", "/trace/xyz", "/a/b/", "/trace/"] {
+        let answer = server.get(path).await;
+        assert_eq!(answer.status, StatusCode::NOT_FOUND, "{path}");
+        if built {
+            assert_eq!(answer.header("content-type"), "text/html; charset=utf-8");
+            assert!(answer.text().contains("<div id=\"app\">"), "{path}");
+        }
+    }
+    for (path, to) in [(format!("/trace/{TRACE}"), TRACE), ("/traces/86CE?x=1".to_owned(), "86ce")] {
+        let answer = server.get(&path).await;
+        assert_eq!(
+            (answer.status, answer.header("location")),
+            (StatusCode::FOUND, &*format!("../#/trace/{to}"))
+        );
+    }
+    for path in ["/nope.js", "/assets/none", "/apple-touch-icon.png", "/.well-known/security.txt"] {
+        let answer = server.get(path).await;
+        assert_eq!((answer.status, answer.text().as_str()), (StatusCode::NOT_FOUND, "not found\n"), "{path}");
+    }
+    let behind = Server::with(|settings| settings.path_prefix = "/t/x".to_owned());
+    let answer = behind.get(&format!("/t/x/trace/{TRACE}")).await;
+    assert_eq!(answer.header("location"), format!("../#/trace/{TRACE}"));
+    assert_eq!(behind.get("/t/x/nope").await.status, StatusCode::NOT_FOUND);
+}
+
+#[tokio::test]
 async fn probes_and_metrics_are_answered() {
     let server = Server::start();
     server.take(&sample()).await;
@@ -230,4 +302,21 @@ async fn an_address_that_is_held_is_named() {
     let store = Arc::new(tracer_store::Store::in_memory(tracer_store::Limits::default()));
     let error = tracer_viewer::Viewer::start(settings, store, None).expect_err("it is held").to_string();
     assert!(error.contains(&server.page.to_string()) && error.contains("--otlp-http"), "{error}");
+}
+
+#[tokio::test]
+async fn without_bounds_a_window_ends_at_the_latest_span_and_without_an_end_alone_now() {
+    let server = Server::start();
+    server.take(&sample()).await;
+    let store =
+        serde_json::from_value::<StatusAnswer>(server.get("/api/tracer/status").await.json()).unwrap().store;
+    let window = async |query: String| {
+        let answer = server.get(&format!("/api/tracer/map{query}")).await.json();
+        serde_json::from_value::<MapAnswer>(answer).unwrap().window
+    };
+    let all = window(String::new()).await;
+    assert!(store.newest_unix_us > store.oldest_unix_us);
+    assert_eq!((all.start_unix_us, all.end_unix_us), (store.oldest_unix_us, store.newest_unix_us + 1));
+    let asked_us = now_ns() / 1000;
+    assert!(window(format!("?start_us={}", store.oldest_unix_us)).await.end_unix_us > asked_us);
 }

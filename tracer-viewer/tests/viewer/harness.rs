@@ -18,6 +18,7 @@ use opentelemetry_proto::tonic::{
     trace::v1::{ResourceSpans, ScopeSpans, Span, Status},
 };
 use prost::Message;
+use rustix::process::{self, Rlimit};
 use serde_json::Value;
 use tokio::net::TcpStream;
 use tracer_model::answer::AgentAnswer;
@@ -74,6 +75,15 @@ impl Server {
 
     pub async fn get(&self, path: &str) -> Answer {
         get(self.page, path).await
+    }
+}
+
+/// Lets this process hold thousands of connections, both ends of each.
+pub fn may_open_many_files() {
+    let Rlimit { current, maximum } = process::getrlimit(process::Resource::Nofile);
+    if current != maximum {
+        let most = Rlimit { current: maximum, maximum };
+        process::setrlimit(process::Resource::Nofile, most).expect("it may be as high as that");
     }
 }
 

@@ -81,10 +81,12 @@ async fn connections_are_bounded_and_counted() {
     let mut held = Vec::new();
     for _ in 0..2 {
         let mut stream = TcpStream::connect(server.page).await.unwrap();
-        // An answer shows that the connection has its place.
-        stream.write_all(b"GET /healthz HTTP/1.1\r\nhost: localhost\r\n\r\n").await.unwrap();
-        let mut byte = [0];
-        stream.read_exact(&mut byte).await.unwrap();
+        // An answer shows that the connection has its place. It keeps that, since the answer goes on.
+        stream.write_all(b"GET /api/tracer/live HTTP/1.1\r\nhost: localhost\r\n\r\n").await.unwrap();
+        let mut follows = Vec::new();
+        while !follows.ends_with(b": follows\n\n\r\n") {
+            follows.push(stream.read_u8().await.unwrap());
+        }
         held.push(stream);
     }
     let mut third = TcpStream::connect(server.page).await.unwrap();
@@ -119,13 +121,15 @@ async fn a_client_that_reads_nothing_gives_its_room_back() {
         large.attributes = vec![text_attribute("body", &"x".repeat(3 << 20))];
         server.take(&ExportTraceServiceRequest { resource_spans: vec![of_service("a", vec![large])] }).await;
     }
-    let path = format!("/api/tracer/traces/{TRACE}/export?format=otlp-json");
+    let path = |format: &str| format!("/api/tracer/traces/{TRACE}/export?format={format}");
     let mut slow = TcpStream::connect(server.page).await.unwrap();
-    slow.write_all(format!("GET {path} HTTP/1.1\r\nhost: localhost\r\n\r\n").as_bytes()).await.unwrap();
+    let head = format!("GET {} HTTP/1.1\r\nhost: localhost\r\n\r\n", path("otlp-json"));
+    slow.write_all(head.as_bytes()).await.unwrap();
     slow.read_exact(&mut [0]).await.unwrap();
     let answered = async {
         loop {
-            match server.get(&path).await {
+            // Another form: of the same one there would be nothing more to hold.
+            match server.get(&path("jaeger-json")).await {
                 answer if answer.status == StatusCode::OK => return answer,
                 answer => assert_eq!(answer.status, StatusCode::SERVICE_UNAVAILABLE),
             }

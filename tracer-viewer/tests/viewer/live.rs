@@ -1,12 +1,12 @@
 //! New traces as they come.
 
-use std::net::SocketAddr;
+use std::{net::SocketAddr, time::Duration};
 
 use http::StatusCode;
 use serde_json::Value;
 use tokio::{
-    io::{AsyncBufReadExt, AsyncWriteExt, BufReader},
-    net::TcpStream,
+    io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader},
+    net::{TcpSocket, TcpStream},
     time::timeout,
 };
 
@@ -144,4 +144,38 @@ async fn a_page_that_reads_nothing_does_not_stop_the_others() {
         server.take(&one_span(trace, &"long".repeat(1000), "b")).await;
         quick.event("trace").await;
     }
+}
+
+#[tokio::test]
+async fn a_page_that_never_reads_loses_its_place() {
+    let server = Server::with(|settings| {
+        settings.limits.live_clients = 1;
+        settings.limits.live_traces_per_second = 100_000;
+        settings.limits.write_time = Duration::from_millis(200);
+    });
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.set_recv_buffer_size(4096).unwrap();
+    let mut stream = socket.connect(server.page).await.unwrap();
+    stream.write_all(b"GET /api/tracer/live HTTP/1.1\r\nhost: localhost\r\n\r\n").await.unwrap();
+    stream.read_exact(&mut [0; 15]).await.unwrap();
+    let name = "n".repeat(200_000);
+    let mut trace = 0;
+    let replaced = async {
+        loop {
+            trace = trace % 200 + 1;
+            server.take(&one_span(trace, &name, "a")).await;
+            if get_status(&server).await == "200" {
+                return;
+            }
+        }
+    };
+    timeout(PATIENCE, replaced).await.expect("its place is given back");
+    let metrics = server.get("/metrics").await.text();
+    assert!(!metrics.contains("tracer_viewer_slow_connections_total 0\n"), "{metrics}");
+}
+
+async fn get_status(server: &Server) -> String {
+    let mut follower = Follower::open(server.page, "").await;
+    let status = follower.line().await.unwrap_or_default();
+    status.split(' ').nth(1).unwrap_or_default().to_owned()
 }

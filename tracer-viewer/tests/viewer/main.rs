@@ -3,11 +3,15 @@
 #![expect(clippy::unwrap_used, reason = "a test that fails tells the line")]
 
 mod api;
+mod certificates;
 mod harness;
 mod hostile;
 mod jaeger;
 mod limits;
 mod live;
+mod open;
 mod otlp;
 mod security;
+mod slow;
+mod socket;
 mod tls;

@@ -3,7 +3,7 @@
 use http::StatusCode;
 use tracer_viewer::Token;
 
-use crate::harness::{Server, get_with, post, request, send};
+use crate::harness::{Answer, Server, get_with, post, request, send};
 
 const TOKEN: &str = "a-token-of-length-24-000";
 
@@ -97,8 +97,103 @@ async fn a_first_visit_gets_a_cookie_and_loses_the_token() {
     assert_eq!(with.status, StatusCode::OK);
     let wrong = server.get("/?token=wrong").await;
     assert_eq!((wrong.status, wrong.header("set-cookie")), (StatusCode::UNAUTHORIZED, ""));
+    let bearer = get_with(server.page, "/", &[("authorization", "Bearer wrong")]).await;
+    assert_eq!(bearer.status, StatusCode::UNAUTHORIZED);
+    let metrics = get_with(server.page, "/metrics", &[("cookie", pair)]).await.text();
+    assert!(metrics.contains("tracer_viewer_wrong_tokens_total 2\n"), "{metrics}");
     let person = get_with(server.page, "/", &[("accept", "text/html,*/*")]).await;
     assert!(person.text().contains("?token="), "{}", person.text());
+}
+
+/// Sends the form of the page that asks for the token, as a browser does.
+async fn form(server: &Server, path: &str, headers: &[(&str, &str)], body: String) -> Answer {
+    let origin = format!("http://{}", server.page);
+    let mut all = vec![
+        ("content-type", "application/x-www-form-urlencoded"),
+        ("accept", "text/html,*/*;q=0.8"),
+        ("origin", &origin),
+    ];
+    all.retain(|(name, _)| headers.iter().all(|(other, _)| other != name));
+    all.extend(headers);
+    send(server.page, request("POST", server.page, path, &all, body.into())).await
+}
+
+#[tokio::test]
+async fn a_browser_without_the_token_is_asked_for_it() {
+    let server = locked();
+    let page = get_with(server.page, "/api/tracer/status", &[("accept", "text/html,*/*;q=0.8")]).await;
+    assert_eq!(
+        (page.status, page.header("content-type")),
+        (StatusCode::UNAUTHORIZED, "text/html; charset=utf-8")
+    );
+    assert!(page.text().contains("<form method=\"post\">") && page.text().contains("name=\"token\""));
+    let policy = page.header("content-security-policy");
+    assert!(policy.contains("form-action 'self'") && !policy.contains("unsafe"), "{policy}");
+    // Its own origin must reach us, and nobody else.
+    assert_eq!(page.header("referrer-policy"), "same-origin");
+    let program = get_with(server.page, "/api/tracer/status", &[("accept", "application/json")]).await;
+    assert!(program.json()["error"].as_str().unwrap().contains("Authorization: Bearer"));
+}
+
+#[tokio::test]
+async fn the_form_opens_the_page_that_was_asked_for() {
+    let server = locked();
+    let opened = form(&server, "/trace/ab?x=1&token=old", &[], format!("token=%20{TOKEN}%20")).await;
+    assert_eq!((opened.status, opened.header("location")), (StatusCode::SEE_OTHER, "./ab?x=1"));
+    let cookie = opened.header("set-cookie");
+    assert!(cookie.contains("; HttpOnly; SameSite=Strict") && !cookie.contains(TOKEN), "{cookie}");
+    let pair = cookie.split(';').next().unwrap();
+    assert_eq!(get_with(server.page, "/api/tracer/status", &[("cookie", pair)]).await.status, StatusCode::OK);
+    // Sent twice, as by two clicks.
+    let again = form(&server, "/", &[("cookie", pair)], format!("token={TOKEN}")).await;
+    assert_eq!((again.status, again.header("location")), (StatusCode::SEE_OTHER, "./"));
+}
+
+#[tokio::test]
+async fn the_form_takes_nothing_else() {
+    let server = locked();
+    for body in
+        ["token=wrong", "token=", "", "other=1", &format!("token={TOKEN}0"), &"token=a&".repeat(10_000)]
+    {
+        let answer = form(&server, "/", &[], body.to_owned()).await;
+        assert_eq!(
+            (answer.status, answer.header("set-cookie")),
+            (StatusCode::UNAUTHORIZED, ""),
+            "{body:.20}"
+        );
+        assert!(answer.text().contains("This is not the token of this viewer."), "{}", answer.text());
+    }
+    let right = format!("token={TOKEN}");
+    for headers in [
+        [("origin", "http://evil.com")].as_slice(),
+        &[("origin", "null")],
+        &[("sec-fetch-site", "cross-site"), ("sec-fetch-mode", "navigate"), ("sec-fetch-dest", "document")],
+        &[("host", "evil.com")],
+    ] {
+        let answer = form(&server, "/", headers, right.clone()).await;
+        assert_eq!((answer.status, answer.header("set-cookie")), (StatusCode::FORBIDDEN, ""), "{headers:?}");
+    }
+    let json = form(&server, "/", &[("content-type", "text/plain")], right.clone()).await;
+    assert_eq!(json.status, StatusCode::UNAUTHORIZED);
+    let open = Server::start();
+    assert_eq!(form(&open, "/", &[], right).await.status, StatusCode::METHOD_NOT_ALLOWED);
+    let metrics =
+        get_with(server.page, "/metrics", &[("authorization", &format!("Bearer {TOKEN}"))]).await.text();
+    assert!(metrics.contains("tracer_viewer_refused_requests_total 11\n"), "{metrics}");
+    // Six forms, and neither those of other sites nor what is no form.
+    assert!(metrics.contains("tracer_viewer_wrong_tokens_total 6\n"), "{metrics}");
+}
+
+#[tokio::test]
+async fn a_browser_is_told_of_refusals_on_a_page() {
+    let server = Server::start();
+    let headers = [("host", "a&b.com"), ("accept", "text/html")];
+    let page = get_with(server.page, "/", &headers).await;
+    assert_eq!(
+        (page.status, page.header("content-type")),
+        (StatusCode::FORBIDDEN, "text/html; charset=utf-8")
+    );
+    assert!(page.text().contains("--host-name a&amp;b.com"), "{}", page.text());
 }
 
 #[tokio::test]

@@ -81,6 +81,8 @@ export function makeTrace({
   startUs = Date.now() * 1000 - 60e6,
   isMissing = false,
   hasSkew = false,
+  isOutgoing = false,
+  isCorrected = false,
   slow = 1,
 }) {
   const next = random(seed);
@@ -282,6 +284,15 @@ export function makeTrace({
       );
     }
   }
+  if (isOutgoing) spans[0].kind = "client";
+  if (isCorrected) {
+    const shifted = spans.findIndex((span, i) => i > 1 && span.kind === "server");
+    for (let i = shifted; i > 0 && i < spans.length && (i === shifted || spans[i].depth > spans[shifted].depth); i++)
+      spans[i].clock_shift_ns = 700_000_000;
+    if (shifted > 0)
+      spans[shifted].clock_evidence =
+        "Its clock was 700 ms behind its caller's: it would have answered before it was asked.";
+  }
   if (hostile) {
     spans[0].attributes.push(
       attribute("http.request.header.x-evil", HOSTILE.join(" ")),
@@ -316,6 +327,7 @@ export function makeTrace({
     root_name: spans[0].name,
     root_target: spans[0].target,
     has_root: true,
+    root_kind: spans[0].kind,
     start_unix_us: Math.round(startUs),
     duration_ns: duration,
     spans: spans.length,

@@ -4,7 +4,8 @@ export interface Mock {
   address: string;
   world: {
     traces: Map<string, TraceAnswer>;
-    fixed: Record<"three" | "middle" | "large" | "hostile" | "before" | "after", string>;
+    huge: () => string;
+    fixed: Record<"three" | "middle" | "large" | "hostile" | "before" | "after" | "outgoing" | "corrected", string>;
   };
   reports: string[];
   readers: Set<unknown>;
@@ -12,4 +13,10 @@ export interface Mock {
   grow: (id: string) => void;
   stop: () => Promise<void>;
 }
-export function start(options?: { port?: number; services?: number; traces?: number; prefix?: string }): Promise<Mock>;
+export function start(options?: {
+  port?: number;
+  services?: number;
+  traces?: number;
+  prefix?: string;
+  token?: string;
+}): Promise<Mock>;

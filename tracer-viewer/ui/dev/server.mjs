@@ -19,7 +19,7 @@ const TYPES = {
 };
 
 /** Starts it; the answer has its address, its world, and what was reported against the policy. */
-export function start({ port = 0, services = 12, traces = 200, prefix = "" } = {}) {
+export function start({ port = 0, services = 12, traces = 200, prefix = "", token = "" } = {}) {
   const world = new World({ services, traces });
   const readers = new Set();
   const reports = [];
@@ -38,20 +38,30 @@ export function start({ port = 0, services = 12, traces = 200, prefix = "" } = {
     }
     if (!url.pathname.startsWith(`${prefix}/`)) return response.writeHead(404).end();
     const path = url.pathname.slice(prefix.length + 1);
+    if (token !== "" && path === "" && url.searchParams.get("token") === token)
+      return response.writeHead(303, { location: `${prefix}/`, "set-cookie": `token=${token}; SameSite=Strict` }).end();
+    if (token !== "" && path.startsWith("api/") && !(request.headers.cookie ?? "").includes(`token=${token}`))
+      return response
+        .writeHead(401, { "content-type": "application/json" })
+        .end(JSON.stringify({ error: "a token is needed", at: null }));
     if (path.startsWith("api/tracer/")) return api(path.slice("api/tracer/".length), url.searchParams, response);
     page(path === "" ? "index.html" : path, response);
   });
 
   function page(path, response) {
-    const file = normalize(join(UI, "dist", path));
-    if (!file.startsWith(join(UI, "dist")) || !existsSync(file)) return response.writeHead(404).end();
-    response.writeHead(200, {
+    const asked = normalize(join(UI, "dist", path));
+    const isThere = asked.startsWith(join(UI, "dist")) && existsSync(asked);
+    // A path that the viewer does not have is answered by the page, which says so. Its files are named from where it is.
+    const file = isThere ? asked : join(UI, "dist", "index.html");
+    const up = "../".repeat(isThere ? 0 : path.split("/").length - 1);
+    response.writeHead(isThere ? 200 : 404, {
       "content-type": TYPES[extname(file)] ?? "application/octet-stream",
       "content-security-policy": `${POLICY}; report-uri /csp-report`,
       "x-content-type-options": "nosniff",
       "referrer-policy": "no-referrer",
     });
-    createReadStream(file).pipe(response);
+    if (up === "") createReadStream(file).pipe(response);
+    else response.end(readFileSync(file, "utf8").replaceAll('="./', `="${up}`));
   }
 
   function api(path, parameters, response) {

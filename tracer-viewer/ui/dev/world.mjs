@@ -35,6 +35,12 @@ export class World {
           makeTrace({ seed: 9004, wanted: 40, services: 6, hostile: true, errors: 0.2, startUs: nowUs - 20e6 }),
         ),
         before: this.add(makeTrace({ seed: 9005, wanted: 30, services: 6, errors: 0, startUs: nowUs - 900e6 })),
+        outgoing: this.add(
+          makeTrace({ seed: 9007, wanted: 12, services: 4, errors: 0, isOutgoing: true, startUs: nowUs - 5e6 }),
+        ),
+        corrected: this.add(
+          makeTrace({ seed: 9008, wanted: 12, services: 4, errors: 0, isCorrected: true, startUs: nowUs - 4e6 }),
+        ),
         after: this.add(makeTrace({ seed: 9006, wanted: 44, services: 6, errors: 0, slow: 3, startUs: nowUs - 10e6 })),
       };
     }
@@ -46,6 +52,11 @@ export class World {
     return trace.summary.trace_id;
   }
 
+  /** A trace of 50,000 spans, the most that a page shows; the answer is its id. */
+  huge() {
+    return this.add(makeTrace({ seed: 9010, wanted: 50_000, services: 25, startUs: this.nowUs - 60e6 }));
+  }
+
   fresh(seed) {
     const trace = makeTrace({ seed, wanted: 3 + (seed % 20), services: this.services, startUs: Date.now() * 1000 });
     this.add(trace);
@@ -53,12 +64,12 @@ export class World {
   }
 
   found({ q, start, end }) {
-    const terms = (q.match(/(?:[^\s"]|"(?:\\.|[^"])*")+/g) ?? []).map((term) => term.replaceAll('"', ""));
+    const sides = sidesOf(q);
     return [...this.traces.values()].filter((trace) => {
       const { summary } = trace;
       if (start !== null && summary.start_unix_us < start) return false;
       if (end !== null && summary.start_unix_us > end) return false;
-      return terms.every((term) => meets(trace, term));
+      return sides.some((side) => side.every((term) => meets(trace, term)));
     });
   }
 
@@ -71,22 +82,31 @@ export class World {
       has_more: found.length > limit,
       examined_spans: this.received,
       incomplete: null,
+      empty_terms:
+        found.length > 0
+          ? []
+          : sidesOf(q)
+              .flat()
+              .filter((term) => ![...this.traces.values()].some((trace) => meets(trace, term))),
     };
   }
 
   heatmap({ q, start, end, columns, rows }) {
     const from = start ?? this.nowUs - HOUR_US;
     const width = Math.max(1, Math.ceil(((end ?? Date.now() * 1000) - from) / columns));
-    const row_ns = Array.from({ length: rows }, (_, i) => Math.round(1e6 * 1.4 ** i));
+    const row_ns = Array.from({ length: rows }, (_, i) => Math.round(1e5 * 1.5 ** i));
     const cells = new Map();
-    for (const { summary } of this.found({ q, start, end })) {
-      const column = Math.floor((summary.start_unix_us - from) / width);
+    const spans = this.found({ q, start, end }).flatMap((trace) =>
+      trace.spans.map((span) => ({ ...span, start_us: trace.summary.start_unix_us + span.start_ns / 1000 })),
+    );
+    for (const span of spans) {
+      const column = Math.floor((span.start_us - from) / width);
       if (column < 0 || column >= columns) continue;
       let row = 0;
-      while (row + 1 < rows && row_ns[row + 1] <= summary.duration_ns) row++;
+      while (row + 1 < rows && row_ns[row + 1] <= span.duration_ns) row++;
       const cell = cells.get(`${column}/${row}`) ?? { column, row, count: 0, errors: 0 };
       cell.count++;
-      if (summary.errors > 0) cell.errors++;
+      if (span.is_error) cell.errors++;
       cells.set(`${column}/${row}`, cell);
     }
     return {
@@ -253,11 +273,20 @@ export class World {
   agent() {
     if (this.traces.size === 0)
       return { is_here: false, processes: [], selectors: [], cost: null, losses: [], abilities: [] };
+    const ability = (name, verdict, detail, why, remedy) => ({
+      name,
+      is_there: verdict === "ok",
+      verdict,
+      detail,
+      why,
+      remedy,
+    });
     const line = (name, count, meaning, remedy) => ({ name, count, meaning, remedy });
     const process = (pid, service, program, works_by, losses) => ({
       pid,
       service,
       program,
+      ports: [8080],
       works_by,
       server_requests: pid * 3,
       client_requests: pid * 2,
@@ -278,7 +307,12 @@ export class World {
           ),
         ]),
         process(4003, "cart", "/usr/bin/java", "tasks", [
-          line("no_parent", 41, "Requests whose parent could not be told.", ""),
+          line(
+            "links.earlier",
+            41,
+            "calls without a parent: the request in flight was answered, or they may be for an earlier one",
+            "",
+          ),
         ]),
         process(4004, HOSTILE[0], "/usr/bin/python3", "event loop", []),
       ],
@@ -293,12 +327,35 @@ export class World {
         ),
       ],
       abilities: [
-        { name: "BTF", is_there: true, detail: "/sys/kernel/btf/vmlinux" },
-        { name: "uprobe_multi", is_there: true, detail: "kernel 6.6" },
-        { name: "Trace headers in packets", is_there: false, detail: "needs CAP_NET_ADMIN" },
+        ability("kernel", "ok", "6.6.12", "every part of the agent", ""),
+        ability("privileges", "ok", "CAP_BPF, CAP_PERFMON", "loading the kernel programs", ""),
+        ability("type information", "ok", "/sys/kernel/btf/vmlinux", "reading the kernel's structures", ""),
+        ability("BPF JIT", "ok", "on", "programs that cost little", ""),
+        ability("lockdown", "ok", "none", "reading the memory of processes", ""),
+        ability("process ids", "ok", "of the host", "telling processes apart", ""),
+        ability("ring", "ok", "16 MiB", "taking events from the kernel", ""),
+        ability("Go programs", "ok", "uprobes", "linking calls of goroutines", ""),
+        ability("Node", "less", "uprobe_multi is missing", "linking calls of callbacks", "Use Linux 6.6 or later."),
+        ability(
+          "trace headers",
+          "missing",
+          "CAP_NET_ADMIN is missing",
+          "adding trace headers to calls",
+          "Start the agent with CAP_NET_ADMIN, or as root.",
+        ),
       ],
     };
   }
+}
+
+/** The terms of each side of OR. */
+function sidesOf(q) {
+  const sides = [[]];
+  for (const term of q.match(/(?:[^\s"]|"(?:\\.|[^"])*")+/g) ?? []) {
+    if (term === "OR") sides.push([]);
+    else sides.at(-1).push(term.replaceAll('"', ""));
+  }
+  return sides;
 }
 
 function meets(trace, term) {

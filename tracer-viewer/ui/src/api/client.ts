@@ -14,6 +14,8 @@ import type {
   TraceSummary,
 } from "./types";
 import type { paths } from "./schema";
+import { base } from "../route/base";
+import { access } from "./access.svelte";
 
 /** An answer of the API that is not the one that was asked for. */
 export class RequestFailed extends Error {
@@ -29,20 +31,23 @@ export class RequestFailed extends Error {
   }
 }
 
+/** HTTP status of an answer to one who has not shown the token. */
+const UNAUTHORIZED = 401;
+
 /** Routes of the API that answer JSON. Names of parameters that the viewer does not know do not compile. */
 type Route = Exclude<keyof paths & `/api/tracer/${string}`, "/api/tracer/live">;
 type Query<R extends keyof paths> = paths[R]["get"]["parameters"]["query"];
 type Open<T> = { [K in keyof T]: T[K] | null };
 type Answer<R extends Route> = paths[R]["get"]["responses"][200]["content"]["application/json"];
 
-/** Relative to the page, which has a hash route: it works below any path prefix. */
+/** Relative to where the viewer begins: it works below any path prefix. */
 function address(path: string, parameters: object): string {
   const query = new URLSearchParams();
   for (const [name, value] of Object.entries(parameters) as [string, unknown][]) {
     if (value !== null && value !== undefined && value !== "") query.set(name, String(value));
   }
   const text = query.toString();
-  return `.${path}${text === "" ? "" : `?${text}`}`;
+  return new URL(`.${path}${text === "" ? "" : `?${text}`}`, base).href;
 }
 
 async function get<R extends Route>(
@@ -62,6 +67,7 @@ async function get<R extends Route>(
     if (signal?.aborted) throw error;
     throw new RequestFailed("The viewer does not answer. Is it still running?", 0, null);
   }
+  if (response.status === UNAUTHORIZED) access.isRefused = true;
   if (!response.ok) throw await failure(response);
   return (await response.json()) as Answer<R>;
 }

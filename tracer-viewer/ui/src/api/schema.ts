@@ -200,14 +200,20 @@ export interface paths {
 export type webhooks = Record<string, never>;
 export interface components {
     schemas: {
-        /** @description Something that the kernel can do, or cannot. */
+        /** @description Something that the kernel and the privileges allow, or do not: a line of `tracer doctor`. */
         Ability: {
             /** @description What. */
             name: string;
-            /** @description Whether it can. */
+            /** @description Whether all of it is there. */
             is_there: boolean;
-            /** @description More of it. */
+            /** @description `ok`; `less`, if tracing works with less; `missing`, if it does not work. */
+            verdict?: string;
+            /** @description What was found. */
             detail: string;
+            /** @description What it is needed for. */
+            why?: string;
+            /** @description What can be done; empty if there is nothing to do. */
+            remedy?: string;
         };
         /** @description Answer to `GET /api/tracer/agent`: what the agent in this process sees, or none of it. */
         AgentAnswer: {
@@ -242,7 +248,9 @@ export interface components {
             events_per_second: number;
             /**
              * Format: double
-             * @description Processor time of the agent for each event, nanoseconds.
+             * @description Processor time that reading and following an event takes, nanoseconds: from the kernel's record to the span. What
+             *     the agent does besides (looking for processes, export, the viewer) is part of `cpu` alone, and what the kernel
+             *     programs take belongs to the processes that are traced. 0 if there was no event.
              */
             ns_per_event: number;
         };
@@ -257,6 +265,8 @@ export interface components {
             service: string;
             /** @description Its program. */
             program: string;
+            /** @description TCP ports on which it listens, 16 at most: where a first request can go. */
+            ports?: number[];
             /** @description How its requests are told apart: `threads`, `goroutines`, `tasks`, …, in words. */
             works_by: string;
             /**
@@ -419,6 +429,8 @@ export interface components {
             nodes: components["schemas"]["MapNode"][];
             /** @description Edges. */
             edges: components["schemas"]["MapEdge"][];
+            /** @description Why the answer is not whole: it was stopped at its limit of time. None if it is whole. */
+            incomplete?: string | null;
         };
         /** @description An edge of the map. */
         MapEdge: {
@@ -539,6 +551,8 @@ export interface components {
             examined_spans: number;
             /** @description Why the answer is not whole: the search was stopped at its limit of time. None if it is whole. */
             incomplete?: string | null;
+            /** @description If nothing was found: terms of the query that nothing meets, also without the other terms, as they are written. */
+            empty_terms?: string[];
         };
         /** @description Numbers over time, column by column. */
         Series: {
@@ -565,6 +579,8 @@ export interface components {
             operations: components["schemas"]["OperationRow"][];
             /** @description Its requests over time, column by column. */
             series: components["schemas"]["Series"];
+            /** @description Why the answer is not whole: it was stopped at its limit of time. None if it is whole. */
+            incomplete?: string | null;
         };
         /** @description A service: what it served. A service that serves nothing is told by the requests that it makes. */
         ServiceRow: {
@@ -601,6 +617,8 @@ export interface components {
             window: components["schemas"]["Window"];
             /** @description Services by name. */
             services: components["schemas"]["ServiceRow"][];
+            /** @description Why the answer is not whole: it was stopped at its limit of time. None if it is whole. */
+            incomplete?: string | null;
         };
         /** @description Where the viewer's spans come from. */
         Source: {
@@ -677,9 +695,19 @@ export interface components {
             oldest_unix_us: number;
             /**
              * Format: int64
+             * @description Latest start of a span that is held; 0 if there is none.
+             */
+            newest_unix_us?: number;
+            /**
+             * Format: int64
              * @description Spans that came in, ever.
              */
             received_spans: number;
+            /**
+             * Format: int64
+             * @description Spans that came again: of each, one is held.
+             */
+            duplicate_spans?: number;
             /**
              * Format: int64
              * @description Spans that were let go for want of space.
@@ -852,6 +880,14 @@ export interface components {
              * @description By how much its clock seems to differ from its parent's, nanoseconds; none if it does not.
              */
             clock_skew_ns?: number | null;
+            /**
+             * Format: int64
+             * @description By how much it was moved, nanoseconds, since clocks differ: `start_ns` less this is where it stood as it was sent.
+             *     None if it was not moved.
+             */
+            clock_shift_ns?: number | null;
+            /** @description Why it was moved, if its own clock and its parent's are the cause: a whole sentence. Spans below it move with it. */
+            clock_evidence?: string | null;
         };
         /** @description A trace in a list. */
         TraceSummary: {
@@ -865,6 +901,8 @@ export interface components {
             root_target: string;
             /** @description Whether the root is there: a span without a parent. */
             has_root: boolean;
+            /** @description Kind of the root, or of its earliest span: a client's call has no request above it that is traced. */
+            root_kind?: components["schemas"]["SpanKind"];
             /**
              * Format: int64
              * @description Its first moment.
@@ -969,6 +1007,15 @@ export interface operations {
                     "application/json": components["schemas"]["ApiError"];
                 };
             };
+            /** @description Too many searches at once; ask again later */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ApiError"];
+                };
+            };
         };
     };
     heatmap: {
@@ -978,7 +1025,7 @@ export interface operations {
                 q?: string;
                 /** @description Start of the window, microseconds since 1970. Absent: the earliest moment of the store. */
                 start_us?: number;
-                /** @description End of the window, microseconds since 1970. Absent: now. */
+                /** @description End of the window, microseconds since 1970. Absent: now; if the start is absent too, the latest moment of the store. */
                 end_us?: number;
                 /** @description Columns: 1 to 500, 100 if absent. */
                 columns?: number;
@@ -1066,7 +1113,7 @@ export interface operations {
             query?: {
                 /** @description Start of the window, microseconds since 1970. Absent: the earliest moment of the store. */
                 start_us?: number;
-                /** @description End of the window, microseconds since 1970. Absent: now. */
+                /** @description End of the window, microseconds since 1970. Absent: now; if the start is absent too, the latest moment of the store. */
                 end_us?: number;
                 /** @description Whether to compare with the window before, of the same length. */
                 compare?: boolean;
@@ -1160,7 +1207,7 @@ export interface operations {
             query?: {
                 /** @description Start of the window, microseconds since 1970. Absent: the earliest moment of the store. */
                 start_us?: number;
-                /** @description End of the window, microseconds since 1970. Absent: now. */
+                /** @description End of the window, microseconds since 1970. Absent: now; if the start is absent too, the latest moment of the store. */
                 end_us?: number;
             };
             header?: never;
@@ -1203,7 +1250,7 @@ export interface operations {
             query?: {
                 /** @description Start of the window, microseconds since 1970. Absent: the earliest moment of the store. */
                 start_us?: number;
-                /** @description End of the window, microseconds since 1970. Absent: now. */
+                /** @description End of the window, microseconds since 1970. Absent: now; if the start is absent too, the latest moment of the store. */
                 end_us?: number;
             };
             header?: never;
@@ -1312,6 +1359,15 @@ export interface operations {
                     "application/json": components["schemas"]["ApiError"];
                 };
             };
+            /** @description Too many large answers at once; ask again later */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ApiError"];
+                };
+            };
         };
     };
     export: {
@@ -1358,6 +1414,15 @@ export interface operations {
             };
             /** @description This program was built without the page */
             501: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ApiError"];
+                };
+            };
+            /** @description Too many large answers at once; ask again later */
+            503: {
                 headers: {
                     [name: string]: unknown;
                 };

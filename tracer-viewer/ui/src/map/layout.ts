@@ -5,6 +5,14 @@ import type { MapEdge, MapNode } from "../api/types";
 export const NODE_WIDTH = 196;
 export const NODE_HEIGHT = 46;
 
+/** Edges up to which each has its numbers written; beyond, those of the chosen node. */
+export const LABELLED_EDGES = 14;
+
+/** Space between layers: numbers of edges stand in it, if each edge has them. On a narrow screen there are none. */
+const LABELLED_LAYER_GAP = 172;
+const LAYER_GAP = 104;
+const NARROW_LAYER_GAP = 52;
+
 /** More edges than so many for each node, and some, and not all of them take part in the layout. */
 const MAX_EDGES_PER_NODE = 1.5;
 const FEW_EDGES = 20;
@@ -32,9 +40,10 @@ export function edgeKey(edge: { from: string; to: string }): string {
  * Layers by the direction of calls, from left to right. The same nodes and edges give the same picture, in whatever
  * order they come: numbers that change move nothing.
  */
-export function layOut(nodes: readonly MapNode[], edges: readonly MapEdge[]): Layout {
+export function layOut(nodes: readonly MapNode[], edges: readonly MapEdge[], isNarrow = false): Layout {
   const graph = new Graph();
-  graph.setGraph({ rankdir: "LR", nodesep: 26, ranksep: 172, edgesep: 10, marginx: 24, marginy: 24 });
+  const ranksep = isNarrow ? NARROW_LAYER_GAP : edges.length > LABELLED_EDGES ? LAYER_GAP : LABELLED_LAYER_GAP;
+  graph.setGraph({ rankdir: "LR", nodesep: 26, ranksep, edgesep: 10, marginx: 24, marginy: 24 });
   graph.setDefaultEdgeLabel(() => ({}));
   const ids = nodes.map((node) => node.id).sort();
   for (const id of ids) graph.setNode(id, { width: NODE_WIDTH, height: NODE_HEIGHT });
@@ -105,7 +114,7 @@ function atSides(bends: Point[], from: Point, to: Point): Point[] {
   const side = to.x >= from.x ? NODE_WIDTH / 2 : -NODE_WIDTH / 2;
   const start = { x: from.x + side, y: from.y };
   const end = { x: to.x - side, y: to.y };
-  const reach = Math.sign(side) * 30;
+  const reach = Math.sign(side) * Math.min(30, Math.abs(end.x - start.x) / 2);
   return [start, { x: start.x + reach, y: start.y }, ...bends.slice(1, -1), { x: end.x - reach, y: end.y }, end];
 }
 

@@ -16,5 +16,11 @@ test("a name with any characters is one subject", () => {
 test("what is not known is the list of traces", () => {
   expect(parseAddress("").page).toBe("traces");
   expect(parseAddress("#/nonsense/x").page).toBe("traces");
+  expect([parseAddress(""), parseAddress("#/"), parseAddress("#/map")].map((address) => address.isKnown)).toEqual([
+    true,
+    true,
+    true,
+  ]);
+  expect(parseAddress("#/nonsense/x").isKnown).toBe(false);
   expect(parseAddress("#/trace/%E0%A4%A").of).toBe("%E0%A4%A");
 });

@@ -4,6 +4,8 @@ export type PageName = "traces" | "trace" | "compare" | "map" | "services" | "ag
 
 export interface Address {
   page: PageName;
+  /** Whether there is such a page; if not, `page` is the list of traces. */
+  isKnown: boolean;
   /** Of what: the id of a trace, the name of a service. Empty if of nothing. */
   of: string;
   /** The page's state. */
@@ -21,7 +23,12 @@ export function parseAddress(hash: string): Address {
   const slash = path.indexOf("/");
   const page = slash < 0 ? path : path.slice(0, slash);
   const known = PAGES.find((name) => name === page);
-  return { page: known ?? "traces", of: known && slash >= 0 ? decoded(path.slice(slash + 1)) : "", state };
+  return {
+    isKnown: known !== undefined || page === "",
+    page: known ?? "traces",
+    of: known && slash >= 0 ? decoded(path.slice(slash + 1)) : "",
+    state,
+  };
 }
 
 function decoded(text: string): string {
@@ -30,6 +37,13 @@ function decoded(text: string): string {
   } catch {
     return text;
   }
+}
+
+/** The address of the page that a path outside of the hash names: `trace/ID` is `#/trace/ID`. Null if it names none. */
+export function stray(path: string, search: string): string | null {
+  const address = parseAddress(`#/${path}${search}`);
+  const isWhole = address.page !== "trace" || address.of !== "";
+  return address.isKnown && isWhole ? formatAddress(address.page, address.of, address.state) : null;
 }
 
 /** State of a page; what is null, empty or false is left out. */

@@ -45,6 +45,14 @@ export function utc(unixUs: number): string {
   return `${iso.slice(0, 10)} ${iso.slice(11, 23)}${String(Math.floor(unixUs) % 1000).padStart(3, "0")} UTC`;
 }
 
+/** A stretch of time, local, with the day if it is not all today: `14:03:05 – 15:03:05`. */
+export function stretch(fromUs: number, toUs: number, nowMs = Date.now()): string {
+  if (!isInCalendar(fromUs) || !isInCalendar(toUs)) return "beyond the calendar";
+  const [from, to, today] = [DAY.format(fromUs / 1000), DAY.format(toUs / 1000), DAY.format(nowMs)];
+  if (from === to) return `${from === today ? "" : `${from}, `}${clock(fromUs)} – ${clock(toUs)}`;
+  return `${from}, ${clock(fromUs)} – ${to}, ${clock(toUs)}`;
+}
+
 /** How long ago: `just now`, `40 s ago`, `12 min ago`, `3 h ago`, `2 d ago`. */
 export function ago(unixUs: number, nowMs = Date.now()): string {
   const seconds = Math.max(0, Math.round(nowMs / 1000 - unixUs / 1e6));

@@ -45,6 +45,8 @@ export interface Scene {
   /** From the top of a row to its bar. */
   barTop: number;
   barHeight: number;
+  /** From the top of a row to the lines of the grid. */
+  gridTop: number;
   from_ns: number;
   to_ns: number;
   hasPath: boolean;
@@ -58,23 +60,32 @@ export interface Scene {
 export function contextOf(canvas: HTMLCanvasElement, width: number, height: number): CanvasRenderingContext2D | null {
   const ratio = Math.min(3, globalThis.devicePixelRatio || 1);
   const [pixelsWide, pixelsHigh] = [Math.max(1, Math.round(width * ratio)), Math.max(1, Math.round(height * ratio))];
+  const context = canvas.getContext("2d");
+  // A new size forgets the font.
+  if (context !== null && (canvas.width !== pixelsWide || canvas.height !== pixelsHigh)) FONTS.delete(context);
   if (canvas.width !== pixelsWide) canvas.width = pixelsWide;
   if (canvas.height !== pixelsHigh) canvas.height = pixelsHigh;
-  const context = canvas.getContext("2d");
   context?.setTransform(ratio, 0, 0, ratio, 0, 0);
   context?.clearRect(0, 0, width, height);
   return context;
 }
 
+/** Sets the font of texts, if it is another: setting it makes the browser work out the style of the page at once. */
+export function setFont(context: CanvasRenderingContext2D, palette: Palette): void {
+  if (FONTS.get(context) === palette.font) return;
+  FONTS.set(context, palette.font);
+  context.font = palette.font;
+  context.textBaseline = "middle";
+}
+const FONTS = new WeakMap<CanvasRenderingContext2D, string>();
+
 /** Bars of the rows from `firstRow` to `lastRow`, the first at the top of the canvas. */
 export function drawRows(context: CanvasRenderingContext2D, width: number, scene: Scene, palette: Palette): void {
   const scale = width / (scene.to_ns - scene.from_ns);
   const x = (ns: number) => (ns - scene.from_ns) * scale;
-  const height = (scene.lastRow - scene.firstRow) * scene.rowHeight;
-  context.font = palette.font;
-  context.textBaseline = "middle";
+  setFont(context, palette);
   context.fillStyle = palette.line;
-  for (const at_ns of scene.grid_ns) context.fillRect(Math.round(x(at_ns)), 0, 1, height);
+  drawGrid(context, scene, x);
 
   for (let row = scene.firstRow; row < scene.lastRow; row++) {
     const at = scene.rows[row] ?? 0;
@@ -82,6 +93,18 @@ export function drawRows(context: CanvasRenderingContext2D, width: number, scene
     if (span === undefined) continue;
     const top = (row - scene.firstRow) * scene.rowHeight + scene.barTop;
     drawSpan(context, width, scene, palette, span, at, top, x);
+  }
+}
+
+/** Lines at the marks of the ruler; where names stand above their bars, they stop at the names. */
+function drawGrid(context: CanvasRenderingContext2D, scene: Scene, x: (ns: number) => number): void {
+  const rows = scene.lastRow - scene.firstRow;
+  for (const at_ns of scene.grid_ns) {
+    const left = Math.round(x(at_ns));
+    if (scene.gridTop === 0) context.fillRect(left, 0, 1, rows * scene.rowHeight);
+    else
+      for (let row = 0; row < rows; row++)
+        context.fillRect(left, row * scene.rowHeight + scene.gridTop, 1, scene.rowHeight - scene.gridTop);
   }
 }
 

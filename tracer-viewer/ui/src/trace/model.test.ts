@@ -1,11 +1,12 @@
 import { expect, test } from "vitest";
 import type { TraceAnswer, TraceSpan } from "../api/types";
+import { asSent, isCorrected } from "./clocks";
 import { find } from "./find";
 import { lanesOf } from "./lanes";
 import { ticks } from "./ticks";
 import { sorted, totals } from "./totals";
 import { ancestors, openRows, rowOf, treeOf } from "./tree";
-import { linkWords, slowLabel } from "./words";
+import { linkWords, otherLinkWords, slowLabel } from "./words";
 
 function span(over: Partial<TraceSpan>): TraceSpan {
   return {
@@ -161,4 +162,41 @@ test("marks of the ruler are round and in one unit", () => {
     "1,003 µs",
     "1,004 µs",
   ]);
+});
+
+test("times as they were sent are counted from the earliest of them", () => {
+  const corrected = {
+    summary: { start_unix_us: 1000, duration_ns: 100 },
+    spans: [
+      span({ start_ns: 0, duration_ns: 100 }),
+      span({
+        start_ns: 40,
+        duration_ns: 20,
+        clock_shift_ns: 3040,
+        gaps: [{ start_ns: 45, end_ns: 50, name: "network" }],
+        critical: [{ start_ns: 40, end_ns: 60 }],
+      }),
+    ],
+  } as unknown as TraceAnswer;
+  expect(isCorrected(corrected)).toBe(true);
+  const sent = asSent(corrected);
+  expect(sent.spans.map((one) => one.start_ns)).toEqual([3000, 0]);
+  expect(sent.spans[1]?.gaps[0]).toMatchObject({ start_ns: 5, end_ns: 10 });
+  expect(sent.spans[1]?.critical).toEqual([{ start_ns: 0, end_ns: 20 }]);
+  expect([sent.summary.start_unix_us, sent.summary.duration_ns]).toEqual([997, 3100]);
+  const right = { ...corrected, spans: [span({})] };
+  expect(asSent(right)).toBe(right);
+});
+
+test("a link with a probability is a guess, one without is not", () => {
+  const link = (attributes: Record<string, string>) => ({
+    trace_id: "0",
+    span_id: "0",
+    is_stored: false,
+    attributes: Object.entries(attributes).map(([key, value]) => ({ key, value, kind: "string" })),
+  });
+  const guess = otherLinkWords(link({ "tracer.link.probability": "0.5", "tracer.link.evidence": "sole-request" }));
+  expect(guess.isGuess).toBe(true);
+  expect(guess.sentence).toContain("50.0 %. The parent was the only request under way.");
+  expect(otherLinkWords(link({})).isGuess).toBe(false);
 });

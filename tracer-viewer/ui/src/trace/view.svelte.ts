@@ -1,5 +1,6 @@
 import type { TraceAnswer, TraceSpan } from "../api/types";
 import { route } from "../route/route.svelte";
+import { asSent, isCorrected } from "./clocks";
 import { find } from "./find";
 import { ancestors, openRows, rowOf, treeOf } from "./tree";
 
@@ -9,9 +10,22 @@ export type Tab = "waterfall" | "flame" | "table";
 /** Spans that a reader closed or opened, kept in the address. */
 const MAX_TOGGLED = 100;
 
+/** Whether a span that has something below it is closed. */
+function isClosedBy(level: number | null, toggled: ReadonlySet<string>, span: TraceSpan | undefined): boolean {
+  if (span === undefined) return false;
+  const byLevel = level !== null && span.depth + 1 >= level;
+  return byLevel !== toggled.has(span.span_id);
+}
+
 /** What a reader does with one trace: what is chosen, closed, searched, and which window of time is drawn. */
 export class TraceView {
-  trace: TraceAnswer = $state.raw({} as TraceAnswer);
+  /** The trace as the viewer tells it, with the times of skewed clocks corrected. */
+  given: TraceAnswer = $state.raw({} as TraceAnswer);
+  /** Whether times are shown as they were sent, not corrected. */
+  isAsSent = $state(false);
+  /** The trace as it is drawn. */
+  readonly trace: TraceAnswer = $derived(this.isAsSent ? asSent(this.given) : this.given);
+  readonly isCorrected = $derived(isCorrected(this.given));
   tab: Tab = $state("waterfall");
   /** Levels that are open; null if all are. */
   level: number | null = $state(null);
@@ -33,8 +47,15 @@ export class TraceView {
   readonly tree = $derived(treeOf(this.trace.spans));
   readonly places = $derived(new Map(this.trace.spans.map((span, at) => [span.span_id, at])));
   readonly place = $derived(this.places.get(this.chosen) ?? -1);
-  readonly rows = $derived(openRows(this.tree, (at) => this.isClosed(at)));
+  readonly rows = $derived.by(() => {
+    // Read once: 50,000 spans would read each of them 50,000 times.
+    const { tree, level, toggled } = this;
+    const { spans } = this.trace;
+    return openRows(tree, (at) => isClosedBy(level, toggled, spans[at]));
+  });
   readonly row = $derived(rowOf(this.rows, this.place));
+  /** Whether a parent of the trace is a guess: then the page says how guesses are drawn. */
+  readonly hasGuess = $derived(this.trace.spans.some((span) => (span.likely ?? null) !== null));
   readonly matches = $derived(find(this.trace, this.text));
   readonly isMatch = $derived(new Set(this.matches));
   readonly end_ns = $derived(Math.max(1, this.trace.summary.duration_ns));
@@ -42,7 +63,7 @@ export class TraceView {
   readonly to_ns = $derived(this.window?.to_ns ?? this.end_ns);
 
   constructor(trace: TraceAnswer) {
-    this.trace = trace;
+    this.given = trace;
     this.readAddress();
     if (this.chosen === "") this.chosen = trace.summary.matched_span_id ?? "";
     if (this.place >= 0 && this.row < 0) this.reveal(this.place);
@@ -57,10 +78,7 @@ export class TraceView {
   }
 
   isClosed(at: number): boolean {
-    const span = this.trace.spans[at];
-    if (span === undefined || this.tree.children[at] === 0) return false;
-    const byLevel = this.level !== null && span.depth + 1 >= this.level;
-    return byLevel !== this.toggled.has(span.span_id);
+    return this.tree.children[at] !== 0 && isClosedBy(this.level, this.toggled, this.trace.spans[at]);
   }
 
   setClosed(at: number, isClosed: boolean): void {
@@ -141,6 +159,7 @@ export class TraceView {
     details: this.hasDetails,
     find: this.text,
     path: this.hasPath ? null : "off",
+    times: this.isAsSent ? "sent" : null,
     names: this.names,
     window: this.window === null ? null : `${Math.round(this.window.from_ns)}-${Math.round(this.window.to_ns)}`,
   });
@@ -160,6 +179,7 @@ export class TraceView {
     this.text = route.get("find");
     this.names = route.number("names");
     this.hasPath = route.get("path") !== "off";
+    this.isAsSent = route.get("times") === "sent";
     const [from, to] = route.get("window").split("-").map(Number);
     this.window = null;
     if (from !== undefined && to !== undefined && to > from) this.setWindow(from, to);

@@ -1,5 +1,6 @@
-import type { TraceSpan } from "../api/types";
+import type { SpanLink, TraceSpan } from "../api/types";
 import { duration, percent } from "../text/numbers";
+import { short } from "../text/visible";
 
 /** How the parent of a span is known, in words. Every link has a label: a reader must see what is sure and what is not. */
 export interface LinkWords {
@@ -22,10 +23,26 @@ const EVIDENCE: Record<string, string> = {
   "event-loop": "The event loop ran the parent's callback when the request was sent.",
   "request-structure": "Both requests hang on one structure of the server.",
   unit: "The request was sent by the thread that served the parent.",
+  "virtual-thread": "The request was sent by the virtual thread that served the parent.",
   proxy: "The proxy's two ends of one request were paired.",
   "sole-request": "The parent was the only request under way.",
   message: "The message carried the parent's id.",
 };
+
+/** A link to another span as a sentence: how sure it is, and why. */
+export function otherLinkWords(link: SpanLink): { sentence: string; isGuess: boolean } {
+  const of = (key: string) => link.attributes.find((attribute) => attribute.key === key)?.value;
+  const evidence = of("tracer.link.evidence");
+  const how = evidence === undefined ? "" : ` ${EVIDENCE[evidence] ?? `Evidence: ${evidence}.`}`;
+  const probability = Number(of("tracer.link.probability") ?? NaN);
+  if (Number.isFinite(probability))
+    return {
+      sentence: `A guess, so it is no parent: that span is its cause with a probability of ${percent(probability)}.${how}`,
+      isGuess: true,
+    };
+  if (evidence !== undefined) return { sentence: `That span belongs to it.${how}`, isGuess: false };
+  return { sentence: "The program itself named that span as one that belongs to it.", isGuess: false };
+}
 
 export function linkWords(span: TraceSpan): LinkWords {
   const parentId = span.parent_span_id ?? null;
@@ -72,6 +89,42 @@ export function slowLabel(span: TraceSpan): string {
 /** Time of a span on the critical path of its trace. */
 export function criticalTime(span: TraceSpan): number {
   return span.critical.reduce((sum, stretch) => sum + stretch.end_ns - stretch.start_ns, 0);
+}
+
+/** What the row of a span says of it. */
+export interface RowText {
+  link: LinkWords;
+  /** What it asked or was asked, cut. */
+  target: string;
+  duration: string;
+  slow: string;
+  /** Time between the two ends of the call; empty if it is not known. */
+  network: string;
+  /** By how much its clock differs from its parent's; empty if it does not. */
+  skew: string;
+  /** All of it as a sentence. */
+  words: string;
+}
+
+/** What the row of a span says of it. Rows come and go many times a second while a trace scrolls: each is worked out once. */
+export function rowText(span: TraceSpan): RowText {
+  let text = ROW_TEXTS.get(span);
+  if (text === undefined) ROW_TEXTS.set(span, (text = rowTextOf(span)));
+  return text;
+}
+const ROW_TEXTS = new WeakMap<TraceSpan, RowText>();
+
+function rowTextOf(span: TraceSpan): RowText {
+  const skew = span.clock_skew_ns ?? 0;
+  return {
+    link: linkWords(span),
+    target: short(span.target === "" ? span.name : span.target, 120),
+    duration: `${span.end_known ? "" : "≥ "}${duration(span.duration_ns)}`,
+    slow: slowLabel(span),
+    network: span.network ? `net ${duration(span.network.request_ns + span.network.response_ns)}` : "",
+    skew: skew === 0 ? (span.clock_evidence ? "clock" : "") : `clock ${skew > 0 ? "+" : ""}${duration(skew)}`,
+    words: rowWords(span),
+  };
 }
 
 /** A row as a sentence, for those who hear the page. */

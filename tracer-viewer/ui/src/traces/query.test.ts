@@ -1,5 +1,5 @@
 import { expect, test } from "vitest";
-import { quoted, termOf, terms, withDuration, withoutTerm, withTerm } from "./query";
+import { hasTerm, quoted, sides, termOf, terms, withDuration, withoutPlace, withoutTerm, withTerm } from "./query";
 
 test("terms are parted by blanks outside of quotes", () => {
   const query = 'service:cart  operation:"GET /x y" -a="\\" b" word';
@@ -31,7 +31,34 @@ test("a term takes the place of its opposite and is not there twice", () => {
 });
 
 test("a term can be taken out by its place", () => {
-  expect(withoutTerm('a "b c" d', 1)).toBe("a d");
+  expect(withoutPlace('a "b c" d', 1)).toBe("a d");
+});
+
+test("an OR that would stand beside nothing goes with its term", () => {
+  expect(withoutPlace("a OR b", 0)).toBe("b");
+  expect(withoutPlace("a OR b", 2)).toBe("a");
+  expect(withoutPlace("a OR b OR c", 2)).toBe("a OR c");
+  expect(withoutPlace("a b OR c", 0)).toBe("b OR c");
+  expect(withoutPlace("a AND b OR c", 0)).toBe("b OR c");
+});
+
+test("OR parts a query into sides, and a quoted OR does not", () => {
+  expect(sides('a b OR c "x OR y" or').map((side) => side.map((term) => term.text))).toEqual([
+    ["a", "b"],
+    ["c", '"x OR y"', "or"],
+  ]);
+  expect(sides("OR a OR")).toHaveLength(1);
+  expect(sides("a AND b").map((side) => side.length)).toEqual([2]);
+});
+
+test("what is added to a query holds for each of its sides", () => {
+  expect(withTerm("a OR b", "status:error")).toBe("a status:error OR b status:error");
+  expect(hasTerm("a status:error OR b", "status:error")).toBe(false);
+  expect(hasTerm("a status:error OR b status:error", "status:error")).toBe(true);
+  expect(withoutTerm("a status:error OR status:error", "status:error")).toBe("a");
+  expect(withDuration("a duration>1s OR b", "2ms", "4ms")).toBe(
+    "a duration>=2ms duration<4ms OR b duration>=2ms duration<4ms",
+  );
 });
 
 test("new bounds of duration take the place of the old ones", () => {

@@ -47,30 +47,88 @@ export function termOf(key: string, value: string): string {
 }
 const OWN = new Set(["service", "operation", "kind", "status", "trace"]);
 
-/** The query with one term more; unchanged if it has it. The opposite of the term goes. */
+/** The word between two queries of which one must be met. It binds less than anything else. */
+const OR = "OR";
+/** The word between two terms that both must be met: it may be left out. */
+const AND = "AND";
+
+/** Whether a term is a word between others. */
+export function isJoint(term: Term): boolean {
+  return term.text === OR || term.text === AND;
+}
+
+/** The terms of each side of `OR`: one side if there is none. */
+export function sides(query: string): Term[][] {
+  const found: Term[][] = [[]];
+  for (const term of terms(query)) {
+    if (term.text === OR) found.push([]);
+    else if (term.text !== AND) found.at(-1)?.push(term);
+  }
+  return found.filter((side) => side.length > 0);
+}
+
+/** The query with each side changed: what holds for the whole query must hold for each of its sides. */
+function onEachSide(query: string, change: (side: string[]) => string[]): string {
+  const all = sides(query);
+  return (all.length === 0 ? [[]] : all)
+    .map((side) => change(side.map(({ text }) => text)).join(" "))
+    .filter((side) => side !== "")
+    .join(` ${OR} `);
+}
+
+/** The query with one term more, on each side; unchanged if it has it. The opposite of the term goes. */
 export function withTerm(query: string, term: string): string {
   const opposite = term.startsWith("-") ? term.slice(1) : `-${term}`;
+  return onEachSide(query, (side) => {
+    const kept = side.filter((text) => text !== opposite);
+    return kept.includes(term) ? kept : [...kept, term];
+  });
+}
+
+/** Whether each side has a term. */
+export function hasTerm(query: string, term: string): boolean {
+  const all = sides(query);
+  return all.length > 0 && all.every((side) => side.some(({ text }) => text === term));
+}
+
+/** The query without a term, on each side. */
+export function withoutTerm(query: string, term: string): string {
+  return onEachSide(query, (side) => side.filter((text) => text !== term));
+}
+
+/** The query without the term at a place; an `OR` that would stand beside nothing goes with it, and each `AND`. */
+export function withoutPlace(query: string, place: number): string {
   const kept = terms(query)
-    .map(({ text }) => text)
-    .filter((text) => text !== opposite);
-  if (!kept.includes(term)) kept.push(term);
-  return kept.join(" ");
+    .filter(({ text }, at) => at !== place && text !== AND)
+    .map(({ text }) => text);
+  return kept.filter((text, at) => text !== OR || (at > 0 && at < kept.length - 1 && kept[at + 1] !== OR)).join(" ");
 }
 
-/** The query without the term at a place. */
-export function withoutTerm(query: string, at: number): string {
-  return terms(query)
-    .filter((_, place) => place !== at)
-    .map(({ text }) => text)
-    .join(" ");
-}
-
-/** The query with bounds of duration; those that it had go. Null: no bound. */
+/** The query with bounds of duration on each side; those that it had go. Null: no bound. */
 export function withDuration(query: string, least: string | null, most: string | null): string {
-  const kept = terms(query)
-    .map(({ text }) => text)
-    .filter((text) => !/^duration(>=?|<=?)/.test(text));
-  if (least !== null) kept.push(`duration>=${least}`);
-  if (most !== null) kept.push(`duration<${most}`);
-  return kept.join(" ");
+  return onEachSide(query, (side) => [
+    ...side.filter((text) => !/^duration(>=?|<=?)/.test(text)),
+    ...(least === null ? [] : [`duration>=${least}`]),
+    ...(most === null ? [] : [`duration<${most}`]),
+  ]);
 }
+
+/** What the query language has besides the keys of attributes: for the list of terms, and to go on writing. */
+export const LANGUAGE: { term: string; example: string; finds: string }[] = [
+  { term: "service:", example: "service:checkout", finds: "spans of this service, in any case" },
+  { term: "operation:", example: 'operation:"GET /cart"', finds: "spans of this name, in any case" },
+  { term: "kind:", example: "kind:server", finds: "server, client, producer, consumer or internal" },
+  { term: "status:error", example: "status:error", finds: "spans with an error; also ok and unset" },
+  { term: "duration>", example: "duration>100ms", finds: "spans that took longer: ns, us, ms, s, m" },
+  { term: "trace.duration>", example: "trace.duration>1s", finds: "whole traces that took longer" },
+  { term: "trace.spans>", example: "trace.spans>100", finds: "traces with more spans" },
+  { term: "trace.errors>", example: "trace.errors>0", finds: "traces with more errors" },
+  { term: "calls:", example: "calls:cart>stock", finds: "traces in which one service calls another; * is any" },
+  { term: "trace:", example: "trace:ID", finds: "one trace, by its whole id" },
+  { term: "", example: "url.path=/cart/7", finds: "spans whose attribute has this value" },
+  { term: "", example: "url.path=/ca*", finds: "a value that begins so; key=* any value" },
+  { term: "", example: "http.response.status_code>499", finds: "numbers above; also >= < <=" },
+  { term: "", example: "service!=cart", finds: "the opposite: a span that does not meet it; also -term" },
+  { term: "", example: "cart", finds: "a word in the name, the target or the service" },
+  { term: OR, example: "status:error OR duration>1s", finds: "traces that meet one side" },
+];

@@ -50,7 +50,7 @@ test("an error in the query is told with its place", async () => {
 
 test("a box of the heatmap is searched", async () => {
   const { page, context } = await visit(on, "#/traces");
-  const plot = page.getByRole("application", { name: /Duration of traces over time/ });
+  const plot = page.getByRole("application", { name: /^Spans by start and duration/ });
   const box = await plot.boundingBox();
   if (box === null) throw new Error("no heatmap");
   await page.mouse.move(box.x + box.width * 0.2, box.y + 20);
@@ -61,6 +61,29 @@ test("a box of the heatmap is searched", async () => {
   const state = new URLSearchParams(new URL(page.url()).hash.split("?")[1]);
   expect(Number(state.get("to"))).toBeGreaterThan(Number(state.get("from")));
   expect(state.get("q")).toMatch(/^duration>=[\d.]+(us|ms|s) duration<[\d.]+(us|ms|s)$/);
+  await context.close();
+});
+
+test("the heatmap says what a cell is, and tells each by keys", async () => {
+  const { page, context, problems } = await visit(on, "#/traces");
+  await page.getByRole("heading", { name: "Spans by start and duration" }).waitFor();
+  const map = page.getByRole("region", { name: "Durations over time" });
+  await map.getByText("Spans in a cell").waitFor();
+  await map.getByText("with an error").waitFor();
+  await map.getByText("Start, a column is").waitFor();
+  const plot = map.getByRole("application");
+  await plot.focus();
+  await page.keyboard.press("n");
+  const told = async () => (await map.getByRole("status").innerText()).trim();
+  expect(await told()).toMatch(/^\d\d:\d\d:\d\d – \d\d:\d\d:\d\d, .+ – .+: [\d,]+ spans?/);
+  const first = await told();
+  await page.keyboard.press("Shift+N");
+  await expect.poll(told).not.toBe(first);
+  await page.keyboard.press("n");
+  await expect.poll(told).toBe(first);
+  await page.keyboard.press("Enter");
+  await page.waitForFunction(() => location.hash.includes("from="));
+  expect(problems).toEqual([]);
   await context.close();
 });
 
