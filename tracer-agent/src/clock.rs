@@ -19,6 +19,16 @@ pub fn boot_ticks() -> u64 {
     read(ClockId::Boottime) / 10_000_000
 }
 
+/// Processor time of this thread, nanoseconds.
+pub fn thread_ns() -> u64 {
+    read(ClockId::ThreadCPUTime)
+}
+
+/// Processor time of this process, nanoseconds.
+pub fn process_ns() -> u64 {
+    read(ClockId::ProcessCPUTime)
+}
+
 /// Unix time minus `CLOCK_MONOTONIC`, nanoseconds: the best of a few readings.
 pub fn offset_ns() -> i64 {
     const READINGS: usize = 5;

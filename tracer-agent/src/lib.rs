@@ -5,6 +5,7 @@
 
 pub mod agent;
 pub mod bench;
+pub mod client;
 pub mod clock;
 pub mod commands;
 pub mod config;

@@ -43,7 +43,7 @@ use crate::{
     clock,
     config::Config,
     correlate::Ids,
-    kernel::{Kernel, KernelError, Switches},
+    kernel::{Kernel, KernelError, LoadedPrograms, Switches, loaded_programs},
     ledger::LedgerSummary,
     process::{identity::Host, selector::Selectors},
     propagate::Mode,
@@ -105,6 +105,17 @@ impl From<DiscoveryError> for StartError {
     }
 }
 
+/// The kernel programs of a running agent.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct RunningPrograms {
+    /// As the kernel took them.
+    pub loaded: LoadedPrograms,
+    /// Requests get trace headers.
+    pub adds_headers: bool,
+    /// Why they cannot, if they were to get some.
+    pub why_no_headers: Option<String>,
+}
+
 /// The running agent.
 pub struct Agent {
     shared: Arc<SharedState>,
@@ -113,6 +124,7 @@ pub struct Agent {
     /// Nothing is sent: it is closed when the pipeline's thread has ended.
     done: mpsc::Receiver<()>,
     shutdown: Duration,
+    programs: RunningPrograms,
 }
 
 impl Agent {
@@ -127,6 +139,7 @@ impl Agent {
             Selectors::new(&config.select).map_err(|error| StartError::Config(error.to_string()))?;
         let ring_bytes = u32::try_from(config.limits.ring.0).unwrap_or(8 << 20);
         let terminal = terminal::TerminalSettings { format: config.output, out, style, summary };
+        let has_viewer = store.is_some();
         let mut settings =
             sink::SinkSettings { export: config.export.clone(), terminal: Some(terminal), store };
         let sinks = Sinks::start(sink::SINKS, &mut settings).map_err(StartError::Config)?;
@@ -136,15 +149,19 @@ impl Agent {
         plan.seeds = Ids::new(seed).seeds();
         plan.sampler = config.sampling.sampler();
         plan.other_contexts = config.links.headers.iter().any(|format| *format != HeaderFormat::XRequestId);
+        let mut why_no_headers = None;
         let mut kernel = match Kernel::load(&plan) {
             Err(error @ KernelError::Headers(_)) if headers_are_optional => {
                 tracing::warn!(%error, "requests get no trace headers");
+                why_no_headers = Some(error.to_string());
                 plan.propagation = None;
                 config.propagation.mode = Some(Mode::Off);
                 Kernel::load(&plan)?
             }
             outcome => outcome?,
         };
+        let adds_headers = plan.propagation.is_some();
+        let programs = RunningPrograms { loaded: loaded_programs(&kernel), adds_headers, why_no_headers };
         let ring = kernel.take_ring().ok_or_else(|| StartError::Other("the ring is taken".to_owned()))?;
 
         let mut host = Host::read();
@@ -176,6 +193,7 @@ impl Agent {
             shared: Arc::clone(&shared),
             status: Arc::clone(&status),
             events: 0,
+            events_ns: has_viewer.then_some(0),
             adds_headers: config.propagation.mode == Some(Mode::Headers),
             started: Instant::now(),
             reconciler: Reconciler::default(),
@@ -191,7 +209,7 @@ impl Agent {
                 drop(finished);
             })
             .map_err(|error| StartError::Other(format!("cannot start a thread: {error}")))?;
-        Ok(Self { shared, status, commands, done, shutdown: config.limits.shutdown.0 })
+        Ok(Self { shared, status, commands, done, shutdown: config.limits.shutdown.0, programs })
     }
 
     /// Traces a process and its descendants, whatever the rules say.
@@ -219,6 +237,11 @@ impl Agent {
     /// Whether the reader of the output has gone away.
     pub fn output_closed(&self) -> bool {
         self.shared.output_closed.load(Ordering::Relaxed)
+    }
+
+    /// Its kernel programs.
+    pub fn programs(&self) -> &RunningPrograms {
+        &self.programs
     }
 
     /// What knows the status.

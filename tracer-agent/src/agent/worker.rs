@@ -141,6 +141,8 @@ pub(super) struct Worker {
     pub(super) status: Shared,
     /// Records that were read.
     pub(super) events: u64,
+    /// Processor time that reading and following them took, nanoseconds; none if nobody asks for it.
+    pub(super) events_ns: Option<u64>,
     /// Requests get trace headers.
     pub(super) adds_headers: bool,
     pub(super) started: Instant,
@@ -282,8 +284,15 @@ impl Worker {
     }
 
     fn drain(&mut self, limit: usize) -> usize {
-        let Self { ring, discovery, feed, .. } = self;
+        let Self { ring, discovery, feed, events_ns, .. } = self;
+        let begin_ns = events_ns.is_some().then(clock::thread_ns);
         let drained = ring.drain(limit, |record| discovery.record(record, feed));
+        // A look at an empty ring follows no event.
+        if drained > 0
+            && let (Some(spent_ns), Some(begin_ns)) = (events_ns, begin_ns)
+        {
+            *spent_ns += clock::thread_ns().saturating_sub(begin_ns);
+        }
         self.events += drained as u64;
         drained
     }
@@ -376,6 +385,7 @@ impl Worker {
             sees_sends_before: self.sees_sends_before,
             adds_headers: self.adds_headers,
             events: self.events,
+            events_ns: self.events_ns.unwrap_or(0),
             processes_alive: self.discovery.alive(),
             connections: pipeline.connections(),
             services,

@@ -9,7 +9,8 @@ use super::{
     outcome::{CommandOutcome, FAILURE, UNSUPPORTED, print_json, print_lines},
 };
 use crate::{
-    agent::status,
+    agent::status::{PATH, StatusReport},
+    client::Client,
     doctor,
     kernel::{Kernel, LoadedPrograms, Plan, Switches, loaded_programs, propagation::PropagationPlan},
     outside::escaped,
@@ -18,8 +19,8 @@ use crate::{
 
 pub(super) fn run(flags: &DoctorFlags, switches: &Switches) -> CommandOutcome {
     if let Some(pid) = flags.pid {
-        let agent =
-            status::ask(&flags.socket).map_err(|_| escaped(&flags.socket.to_string_lossy()).into_owned());
+        let agent = Client::of_agent(&flags.socket).and_then(|client| client.get::<StatusReport>(PATH, &[]));
+        let agent = agent.map_err(|_| escaped(&flags.socket.to_string_lossy()).into_owned());
         let agent = agent.as_ref().map_err(String::as_str);
         let doctor::Explanation { lines, is_traced } = doctor::explain(pid, &Proc::default(), agent);
         if flags.json {
@@ -32,8 +33,11 @@ pub(super) fn run(flags: &DoctorFlags, switches: &Switches) -> CommandOutcome {
         }
         return Ok(if is_traced { ExitCode::SUCCESS } else { ExitCode::from(FAILURE) });
     }
-    let environment =
-        doctor::Environment { root: "/".into(), probe: Some(probe), switches: switches.clone() };
+    let environment = doctor::Environment {
+        root: "/".into(),
+        programs: doctor::Programs::Try(probe),
+        switches: switches.clone(),
+    };
     let findings = doctor::check(&environment);
     if flags.json {
         print_json(&format!("{}\n", serde_json::to_string_pretty(&findings).unwrap_or_default()))?;

@@ -9,6 +9,7 @@ use std::{
 
 use crate::{
     agent::StartError,
+    client::ClientError,
     outside::{escaped_json, escaped_lines},
 };
 
@@ -30,6 +31,16 @@ pub(super) struct Failure {
 impl Failure {
     pub(super) fn new(code: u8, message: impl ToString) -> Self {
         Self { message: message.to_string(), code }
+    }
+}
+
+impl From<ClientError> for Failure {
+    fn from(error: ClientError) -> Self {
+        let code = match error {
+            ClientError::Url(_) | ClientError::Token | ClientError::TlsFile { .. } => USAGE,
+            _ => FAILURE,
+        };
+        Self::new(code, error)
     }
 }
 

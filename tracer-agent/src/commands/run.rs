@@ -38,10 +38,11 @@ pub(super) fn run(flags: &RunFlags, switches: &Switches) -> CommandOutcome {
     let agent = start(config.clone(), &flags.common, &destination, Mode::Headers, switches, store.clone())?;
     let viewer = serve_viewer(&config, store.clone(), &agent)?;
     // COMMAND is not refused because of a socket that the environment may have named.
-    let _server = serve_status(&config, &agent).unwrap_or_else(|Failure { message, .. }| {
-        tracing::warn!("{message}");
-        None
-    });
+    let _server =
+        serve_status(&config, &agent, viewer.as_ref()).unwrap_or_else(|Failure { message, .. }| {
+            tracing::warn!("{message}");
+            None
+        });
     signals::relay(launched.has_session());
     launched
         .release()

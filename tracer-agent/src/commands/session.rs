@@ -106,7 +106,7 @@ pub(super) fn serve_viewer(
     let Some(store) = store else { return Ok(None) };
     // The program of `tracer run` is there already.
     signals::ignore_file_size_limit();
-    let running = viewer::beside_agent(config, store, agent.status())
+    let running = viewer::beside_agent(config, store, agent)
         .map_err(|error| Failure::new(FAILURE, format!("cannot show traces: {error}")))?;
     tracing::info!(target: EVERY_LINE, "the traces are shown at {}", page_of(&running));
     Ok(Some(running))
@@ -140,10 +140,15 @@ pub(super) fn check_socket(config: &Config) -> Result<(), Failure> {
     status::check_place(path).map_err(|error| cannot_answer(path, &error))
 }
 
-/// Answers on the socket, if one is named.
-pub(super) fn serve_status(config: &Config, agent: &Agent) -> Result<Option<Server>, Failure> {
+/// Answers on the socket, if one is named: for the agent, and for its viewer if it has one.
+pub(super) fn serve_status(
+    config: &Config,
+    agent: &Agent,
+    viewer: Option<&Running>,
+) -> Result<Option<Server>, Failure> {
     let Some(path) = &config.socket else { return Ok(None) };
-    Server::start(path, agent.status()).map(Some).map_err(|error| cannot_answer(path, &error))
+    let routes = status::routes(agent.status(), viewer.map(Running::routes));
+    Server::start(path, routes).map(Some).map_err(|error| cannot_answer(path, &error))
 }
 
 fn cannot_answer(path: &Path, error: &io::Error) -> Failure {

@@ -15,14 +15,15 @@ use tracer_store::{Limits, Order, Query, SearchOptions, Store};
 use super::{
     flags::SourceFlags,
     outcome::{FAILURE, Failure, USAGE},
-    view::read_token,
 };
 use crate::{
+    agent::status::usual_socket,
+    client::{Client, ClientError, TlsFiles},
     clock,
+    config::token_in,
     outside::escaped,
     percent::percent_encoded,
     sink::terminal::escape::columns,
-    viewer::client::{Client, ClientError},
 };
 
 /// Digits of a trace's id that tell it from others.
@@ -32,7 +33,7 @@ const MOST_TRACES: usize = 1000;
 
 /// Where traces are read.
 pub(super) enum Source {
-    /// A viewer that runs.
+    /// A viewer that runs, or an agent with one.
     Viewer(Box<Client>),
     /// A store that nobody else uses.
     Store {
@@ -56,22 +57,31 @@ pub(super) struct Search {
 }
 
 impl Source {
-    /// The source that flags name.
+    /// The source that flags name. Without any it is the viewer at the usual address, else the agent on the usual socket.
     pub(super) fn open(flags: &SourceFlags) -> Result<Self, Failure> {
         if let Some(directory) = &flags.store {
             return Ok(Self::Store { store: Box::new(open_store(directory)?), directory: directory.clone() });
         }
+        if let Some(socket) = &flags.socket {
+            return Ok(Self::Viewer(Box::new(Client::of_agent(socket)?)));
+        }
         let token = match &flags.token_file {
-            Some(path) => Some(read_token(path)?),
+            Some(path) => Some(token_in(path).map_err(|message| Failure::new(USAGE, message))?),
             None => std::env::var("TRACER_VIEWER_TOKEN").ok().filter(|token| !token.is_empty()),
         };
-        Ok(Self::Viewer(Box::new(Client::new(flags.url.as_deref(), token.as_deref())?)))
+        let identity = flags.client_certificate.clone().zip(flags.client_key.clone());
+        let tls = TlsFiles { ca: flags.ca.clone(), identity };
+        let viewer = Client::of_viewer(flags.url.as_deref(), token.as_deref(), &tls)?;
+        Ok(Self::Viewer(Box::new(match flags.url {
+            Some(_) => viewer,
+            None => reached(viewer, &usual_socket()),
+        })))
     }
 
     /// What it is, for people.
     pub(super) fn name(&self) -> String {
         match self {
-            Self::Viewer(client) => client.url().to_owned(),
+            Self::Viewer(client) => client.asked().place(),
             Self::Store { directory, .. } => directory.display().to_string(),
         }
     }
@@ -150,7 +160,10 @@ impl Source {
                 let answer = client.get_bytes(&path, &[("format", "otlp-json".to_owned())]);
                 let Some(bytes) = unless_missing(answer)? else { return Ok(None) };
                 let decoded = otlp::decode_json(&bytes).map_err(|error| {
-                    Failure::new(FAILURE, format!("the trace from {} cannot be read: {error}", client.url()))
+                    Failure::new(
+                        FAILURE,
+                        format!("the trace from {} cannot be read: {error}", client.asked().place()),
+                    )
                 })?;
                 Ok(Some(decoded.spans))
             }
@@ -225,13 +238,14 @@ impl Source {
     }
 }
 
-impl From<ClientError> for Failure {
-    fn from(error: ClientError) -> Self {
-        let code = match error {
-            ClientError::Url(_) | ClientError::Token => USAGE,
-            _ => FAILURE,
-        };
-        Self::new(code, error)
+/// The viewer, unless nobody answers there and an agent does on its socket.
+fn reached(viewer: Client, socket: &Path) -> Client {
+    if !matches!(viewer.reach(), Err(ClientError::Nobody { .. })) {
+        return viewer;
+    }
+    match Client::of_agent(socket) {
+        Ok(agent) if agent.reach().is_ok() => agent,
+        _ => viewer,
     }
 }
 
@@ -314,148 +328,4 @@ fn wrong_query(query: &str, message: &str, at_utf16: u32) -> Failure {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn listed(ids: &[&str]) -> Vec<TraceSummary> {
-        ids.iter().map(|id| TraceSummary { trace_id: (*id).to_owned(), ..TraceSummary::default() }).collect()
-    }
-
-    #[test]
-    fn a_beginning_names_a_trace_if_it_is_the_only_one() {
-        let ids = [
-            "4bf92f3577b34da6a3ce929d0e0e4736",
-            "4bf92f3577b34da6a3ce929d0e0e4737",
-            "00000000000000000000000000000001",
-        ];
-        let traces = listed(&ids);
-        let told = |text| begins(&traces, text).map_err(|failure| failure.message);
-        assert_eq!(told("00000000"), Ok(TraceId::parse("1")));
-        assert_eq!(told("4BF92F3577B34DA6A3CE929D0E0E4736"), Ok(TraceId::parse(ids[0])));
-        assert_eq!(told("12345678"), Ok(None));
-        let several = told("4bf92f35").expect_err("two");
-        assert!(
-            several.starts_with("2 traces have an id that begins with 4bf92f35, such as 4bf9"),
-            "{several}"
-        );
-    }
-
-    #[test]
-    fn a_wrong_query_is_marked_at_its_place() {
-        let failure = wrong_query("価 service:é duration>10xs", "no unit", 21);
-        assert_eq!(
-            failure.message,
-            "the query cannot be read: no unit\n  価 service:é duration>10xs\n                        ^"
-        );
-        assert_eq!(failure.code, USAGE);
-        let hostile = wrong_query("\u{1b}[2J x", "no", 5);
-        assert_eq!(hostile.message, "the query cannot be read: no\n  \\u{1b}[2J x\n            ^");
-    }
-
-    #[test]
-    fn a_directory_without_a_store_is_left_as_it_is() {
-        let directory = std::env::temp_dir().join(format!("tracer-no-store-{}", std::process::id()));
-        let failure = open_store(&directory).err().expect("no store");
-        assert!(
-            failure.message.ends_with(": there is no store, or you may not read it"),
-            "{}",
-            failure.message
-        );
-        assert!(!directory.exists());
-    }
-
-    #[test]
-    fn a_store_in_use_is_read_by_its_viewer() {
-        let directory = std::env::temp_dir().join(format!("tracer-used-store-{}", std::process::id()));
-        let used = Store::open(&directory, Limits::default()).expect("a store");
-        let failure = open_store(&directory).err().expect("in use");
-        assert!(failure.message.ends_with("is read from that one, by --url"), "{}", failure.message);
-        drop(used);
-        assert!(open_store(&directory).is_ok());
-        std::fs::remove_dir_all(directory).expect("removed");
-    }
-
-    /// A trace of two services, and one of a service whose name needs care in a path.
-    fn stored() -> Store {
-        let span = |trace: &str, id: u32, parent: &str, name: &str, code: u32| {
-            serde_json::json!({
-                "traceId": trace, "spanId": format!("{id:016x}"), "parentSpanId": parent, "name": name, "kind": 2,
-                "startTimeUnixNano": "1700000000000000000", "endTimeUnixNano": "1700000000500000000",
-                "status": {"code": code},
-            })
-        };
-        let of = |service: &str, spans: Vec<serde_json::Value>| {
-            let name = serde_json::json!({"key": "service.name", "value": {"stringValue": service}});
-            serde_json::json!({"resource": {"attributes": [name]}, "scopeSpans": [{"spans": spans}]})
-        };
-        let trace = "4bf92f3577b34da6a3ce929d0e0e4736";
-        let request = serde_json::json!({"resourceSpans": [
-            of("shop", vec![span(trace, 1, "", "GET /a", 0)]),
-            of("prices", vec![span(trace, 2, "0000000000000001", "GET /b", 2)]),
-            of("a/../b ?", vec![span("00000000000000000000000012345678", 3, "", "GET /c", 0)]),
-        ]});
-        let store = Store::in_memory(Limits::default());
-        store.insert(otlp::decode_json(request.to_string().as_bytes()).expect("OTLP").spans);
-        store
-    }
-
-    fn in_full<T: std::fmt::Debug>(answer: Result<T, Failure>) -> String {
-        match answer {
-            Ok(answer) => format!("{answer:?}"),
-            Err(Failure { message, code }) => format!("{code} {message}"),
-        }
-    }
-
-    #[test]
-    fn a_viewer_and_its_store_say_the_same() {
-        let store = std::sync::Arc::new(stored());
-        let settings = tracer_viewer::Settings {
-            listen: std::net::SocketAddr::from(([127, 0, 0, 1], 0)),
-            otlp_grpc: None,
-            otlp_http: None,
-            path_prefix: "/traces".to_owned(),
-            ..tracer_viewer::Settings::default()
-        };
-        let viewer = tracer_viewer::Viewer::start(settings, store, None).expect("a viewer");
-        let url = viewer.addresses().url.clone();
-        let viewed = Source::Viewer(Box::new(Client::new(Some(&url), None).expect("a client")));
-        let read =
-            Source::Store { store: Box::new(stored()), directory: PathBuf::from(url.trim_end_matches('/')) };
-        let window = read.window(60_000_000).expect("a window");
-        assert_eq!(window.end_unix_us, 1_700_000_000_500_001);
-        let id = TraceId::parse("4bf92f3577b34da6a3ce929d0e0e4736").expect("an id");
-        let search = |query: &str, since_us, slowest_first| Search {
-            query: query.to_owned(),
-            since_us,
-            limit: 1,
-            slowest_first,
-        };
-        type Question<'a> = &'a dyn Fn(&Source) -> String;
-        let questions: [(&str, Question<'_>); 14] = [
-            ("4bf92f35", &|source| {
-                in_full(source.search(&search("service:prices status:error", None, false)))
-            }),
-            ("has_more: true", &|source| in_full(source.search(&search("", Some(1), true)))),
-            ("traces: []", &|source| in_full(source.search(&search("", Some(window.end_unix_us), false)))),
-            ("2 the query cannot be read", &|source| {
-                in_full(source.search(&search("status:wrong", None, false)))
-            }),
-            ("4bf92f3577b34da6a3ce929d0e0e4736", &|source| in_full(source.find("4BF92f35"))),
-            ("00000000000000000000000012345678", &|source| in_full(source.find("12345678"))),
-            ("has no trace 87654321: ", &|source| in_full(source.find("87654321"))),
-            ("2 \"4bf9\" is no id", &|source| in_full(source.find("4bf9"))),
-            ("GET /b", &|source| in_full(source.trace(id))),
-            ("None", &|source| in_full(source.trace(TraceId([7; 16])))),
-            ("is_error: true", &|source| in_full(source.laid_out(id))),
-            ("\"prices\"", &|source| in_full(source.services(window))),
-            ("GET /c", &|source| in_full(source.service("a/../b ?", window))),
-            ("None", &|source| in_full(source.service("nobody", window))),
-        ];
-        for (expected, ask) in questions {
-            let (viewed, read) = (ask(&viewed), ask(&read));
-            assert_eq!(viewed, read);
-            assert!(viewed.contains(expected), "{expected}: {viewed}");
-        }
-        viewer.stop();
-    }
-}
+mod tests;

@@ -6,21 +6,15 @@ use std::process::ExitCode;
 
 use super::{
     flags::StatusFlags,
-    outcome::{CommandOutcome, FAILURE, Failure, print_json, print_lines},
+    outcome::{CommandOutcome, print_json, print_lines},
 };
-use crate::agent::status;
+use crate::{
+    agent::status::{PATH, StatusReport},
+    client::Client,
+};
 
 pub(super) fn run(flags: &StatusFlags) -> CommandOutcome {
-    let status = status::ask(&flags.socket).map_err(|error| {
-        let path = flags.socket.display();
-        Failure::new(
-            FAILURE,
-            format!(
-                "no agent answers on {path}: {error}; is it running, and are you its user? \
-                 Without --socket only `tracer agent` answers"
-            ),
-        )
-    })?;
+    let status: StatusReport = Client::of_agent(&flags.socket)?.get(PATH, &[])?;
     if flags.json {
         print_json(&format!("{}\n", serde_json::to_string_pretty(&status).unwrap_or_default()))?;
     } else {

@@ -22,7 +22,7 @@ use super::{
 };
 use crate::{
     agent::{replay_into, signals},
-    config::ViewerConfig,
+    config::{ViewerConfig, token_in},
     event::recording,
     log::{self, EVERY_LINE, LogConfig},
     sink::store::Direct,
@@ -74,7 +74,7 @@ pub(super) fn run(flags: &ViewFlags) -> CommandOutcome {
 fn configuration(flags: &ViewFlags) -> Result<ViewerConfig, Failure> {
     let takes_others = flags.files.is_empty();
     let token = match &flags.token_file {
-        Some(path) => Some(read_token(path)?),
+        Some(path) => Some(token_in(path).map_err(|message| Failure::new(USAGE, message))?),
         None => std::env::var("TRACER_VIEWER_TOKEN").ok().filter(|token| !token.is_empty()),
     };
     Ok(ViewerConfig {
@@ -87,16 +87,10 @@ fn configuration(flags: &ViewFlags) -> Result<ViewerConfig, Failure> {
         token,
         tls_certificate: flags.tls_certificate.clone(),
         tls_key: flags.tls_key.clone(),
+        tls_client_ca: flags.tls_client_ca.clone(),
         host_names: flags.host_name.clone(),
         path_prefix: flags.path_prefix.clone(),
     })
-}
-
-pub(super) fn read_token(path: &Path) -> Result<String, Failure> {
-    let text = std::fs::read_to_string(path).map_err(|error| {
-        Failure::new(USAGE, format!("cannot read the token in {}: {error}", path.display()))
-    })?;
-    Ok(text.trim().to_owned())
 }
 
 /// Puts the spans of a file into the store. Returns how many there are.
@@ -110,17 +104,17 @@ fn take(path: &Path, store: &Store) -> Result<u64, String> {
         return Ok(store.status().received_spans - before);
     }
     opened.rewind().map_err(|error| told(&error))?;
-    let read = file::open_file(opened, file::MAX_BYTES).map_err(|error| told(&error))?;
+    let mut not_kept = 0;
+    let read = file::read_file(opened, file::MAX_BYTES, &mut |spans| not_kept += store.insert(spans).refused)
+        .map_err(|error| told(&error))?;
     for note in &read.notes {
         tracing::warn!(target: EVERY_LINE, "{}: {note}", path.display());
     }
     for (reason, count) in &read.refused {
         tracing::warn!(target: EVERY_LINE, "{}: {count} spans are left out: {reason}", path.display());
     }
-    let spans = read.spans.len() as u64;
-    let inserted = store.insert(read.spans);
-    if inserted.refused > 0 {
-        tracing::warn!(target: EVERY_LINE, "{}: the store refused {} spans", path.display(), inserted.refused);
+    if not_kept > 0 {
+        tracing::warn!(target: EVERY_LINE, "{}: the store refused {not_kept} spans", path.display());
     }
-    Ok(spans)
+    Ok(read.spans)
 }

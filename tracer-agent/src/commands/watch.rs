@@ -43,8 +43,8 @@ pub(super) fn run(flags: &TraceFlags, daemon: bool, switches: &Switches) -> Comm
     check_socket(&config)?;
     let store = open_store(&config)?;
     let agent = start(config.clone(), &flags.common, &destination, Mode::Off, switches, store.clone())?;
-    let _server = serve_status(&config, &agent)?;
-    let _viewer = serve_viewer(&config, store.clone(), &agent)?;
+    let viewer = serve_viewer(&config, store.clone(), &agent)?;
+    let _server = serve_status(&config, &agent, viewer.as_ref())?;
     if daemon {
         announce(&config);
         signals::notify_ready();

@@ -9,7 +9,7 @@ pub mod reference;
 mod viewer;
 mod wrong;
 
-pub use self::viewer::ViewerConfig;
+pub use self::viewer::{ViewerConfig, token_in};
 use std::path::PathBuf;
 
 use schemars::JsonSchema;

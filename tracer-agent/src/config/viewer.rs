@@ -2,7 +2,12 @@
 
 #![forbid(unsafe_code)]
 
-use std::{net::SocketAddr, path::PathBuf, sync::Arc};
+use std::{
+    fs,
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -37,6 +42,9 @@ pub struct ViewerConfig {
     pub tls_certificate: Option<PathBuf>,
     /// Its private key in PEM.
     pub tls_key: Option<PathBuf>,
+    /// Certificates of authorities in PEM: a browser or program needs a certificate that one of them has signed. Such an
+    /// address needs no token.
+    pub tls_client_ca: Option<PathBuf>,
     /// Names by which browsers reach the page, besides `localhost` and its address.
     pub host_names: Vec<String>,
     /// Path with which a reverse proxy passes requests on, such as `/traces`.
@@ -55,6 +63,7 @@ impl Default for ViewerConfig {
             token: None,
             tls_certificate: None,
             tls_key: None,
+            tls_client_ca: None,
             host_names: Vec::new(),
             path_prefix: String::new(),
         }
@@ -63,6 +72,16 @@ impl Default for ViewerConfig {
 
 /// Least memory of a store: one segment of spans has room in it.
 const LEAST_MEMORY: u64 = 16 << 20;
+
+/// The token that a file holds, without the blanks around it.
+///
+/// # Errors
+/// The file cannot be read; the message names it.
+pub fn token_in(path: &Path) -> Result<String, String> {
+    let text = fs::read_to_string(path)
+        .map_err(|error| format!("cannot read the token in {}: {error}", path.display()))?;
+    Ok(text.trim().to_owned())
+}
 
 impl ViewerConfig {
     /// The values that cannot be used, if the viewer is on.
@@ -77,7 +96,11 @@ impl ViewerConfig {
         if self.tls_certificate.is_some() != self.tls_key.is_some() {
             problems.push(Problem::new("tls_key", "a certificate and its key are given together"));
         }
-        if !self.listen.ip().is_loopback() && self.token.is_none() {
+        if self.tls_client_ca.is_some() && self.tls_certificate.is_none() {
+            let message = "clients show certificates by TLS only: set tls_certificate and tls_key too";
+            problems.push(Problem::new("tls_client_ca", message));
+        }
+        if !self.listen.ip().is_loopback() && self.token.is_none() && self.tls_client_ca.is_none() {
             let message = "other machines can reach this address and would read all traces: set viewer.token, or \
                            listen on 127.0.0.1";
             problems.push(Problem::new("listen", message));
@@ -102,6 +125,7 @@ impl ViewerConfig {
             otlp_http: self.otlp_http,
             token: self.token.as_deref().map(Token::new).transpose()?,
             tls: tls.map(|(certificate, key)| TlsFiles { certificate, key }),
+            tls_client_ca: self.tls_client_ca.clone(),
             host_names: self.host_names.clone(),
             path_prefix: self.path_prefix.clone(),
             source,
@@ -120,5 +144,29 @@ impl ViewerConfig {
             Some(directory) => Store::open(directory, limits).map_err(|error| error.to_string())?,
             None => Store::in_memory(limits),
         }))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_that_others_reach_needs_a_token_or_certificates_of_clients() {
+        let listen = SocketAddr::from(([0, 0, 0, 0], 8377));
+        let open = ViewerConfig { enabled: true, listen, ..ViewerConfig::default() };
+        let keys = |config: &ViewerConfig| -> Vec<String> {
+            config.problems().into_iter().map(|problem| problem.key).collect()
+        };
+        assert_eq!(keys(&open), ["listen"]);
+        let token = Some("a-token-of-length-24-000".to_owned());
+        assert_eq!(keys(&ViewerConfig { token, ..open.clone() }), [""; 0]);
+        let bare = ViewerConfig { tls_client_ca: Some("ca.pem".into()), ..open };
+        assert_eq!(keys(&bare), ["tls_client_ca"]);
+        let whole =
+            ViewerConfig { tls_certificate: Some("a.pem".into()), tls_key: Some("a.key".into()), ..bare };
+        assert_eq!(keys(&whole), [""; 0]);
+        let source = Source { kind: "otlp".to_owned(), names: Vec::new() };
+        assert_eq!(whole.settings(source).expect("valid").tls_client_ca, Some("ca.pem".into()));
     }
 }

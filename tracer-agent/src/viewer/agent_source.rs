@@ -2,80 +2,85 @@
 
 #![forbid(unsafe_code)]
 
-use std::{
-    collections::VecDeque,
-    fs,
-    sync::{Arc, Mutex, PoisonError},
-    time::{Duration, Instant},
-};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
-use rustix::time::{ClockId, clock_gettime};
-use tracer_model::answer::{Ability, AgentAnswer, AgentCost, AgentProcess, LedgerLine};
+use tracer_model::answer::{Ability, AgentAnswer, AgentProcess, LedgerLine};
 use tracer_viewer::AgentSource;
 
-use super::remedy::remedy;
-use crate::agent::status::{Count, ServiceStatus, StatusReport, StatusSource};
-
-/// The time over which the cost is told.
-const COST_OVER: Duration = Duration::from_secs(60);
+use super::{
+    abilities::abilities,
+    advice::advice,
+    cost::Cost,
+    listening::{Listening, Place},
+    remedy::remedy,
+};
+use crate::agent::{
+    RunningPrograms,
+    status::{Count, ServiceStatus, StatusReport, StatusSource},
+};
 
 /// The agent in this process.
 pub(super) struct ThisAgent {
     status: Arc<dyn StatusSource>,
     selectors: Vec<String>,
-    /// Times, processor times of this process and events that were read by then.
-    samples: Mutex<VecDeque<(Instant, Duration, u64)>>,
+    programs: RunningPrograms,
+    /// Looked at when a page asks for the first time.
+    abilities: OnceLock<Vec<Ability>>,
+    cost: Mutex<Cost>,
+    listening: Mutex<Listening>,
 }
 
 impl ThisAgent {
-    pub(super) fn new(status: Arc<dyn StatusSource>, selectors: Vec<String>) -> Self {
-        let samples = Mutex::new(VecDeque::from([(Instant::now(), processor_time(), 0)]));
-        Self { status, selectors, samples }
-    }
-
-    fn cost(&self, events: u64) -> AgentCost {
-        let mut samples = self.samples.lock().unwrap_or_else(PoisonError::into_inner);
-        let now = (Instant::now(), processor_time(), events);
-        while samples.len() > 1 && samples.get(1).is_some_and(|(at, ..)| now.0 - *at >= COST_OVER) {
-            samples.pop_front();
-        }
-        // The page asks again and again: a sample for each second is enough.
-        if samples.back().is_none_or(|(at, ..)| now.0 - *at >= Duration::from_secs(1)) {
-            samples.push_back(now);
-        }
-        let (since, used, read) = samples.front().copied().unwrap_or(now);
-        let seconds = (now.0 - since).as_secs_f64();
-        let used = now.1.saturating_sub(used);
-        let read = events.saturating_sub(read);
-        AgentCost {
-            cpu: if seconds > 0.0 { used.as_secs_f64() / seconds } else { 0.0 },
-            memory_bytes: resident_bytes(),
-            events_per_second: if seconds > 0.0 { read as f64 / seconds } else { 0.0 },
-            ns_per_event: if read > 0 { used.as_nanos() as f64 / read as f64 } else { 0.0 },
-        }
+    pub(super) fn new(
+        status: Arc<dyn StatusSource>,
+        selectors: Vec<String>,
+        programs: RunningPrograms,
+    ) -> Self {
+        let (cost, listening) = (Mutex::new(Cost::new()), Mutex::default());
+        Self { status, selectors, programs, abilities: OnceLock::new(), cost, listening }
     }
 }
 
 impl AgentSource for ThisAgent {
     fn answer(&self) -> AgentAnswer {
         let status = self.status.status();
+        let shown = shown(&status);
+        let mut listening = self.listening.lock().unwrap_or_else(PoisonError::into_inner);
+        let places = listening.of(alive(&shown));
+        let nowhere = Place::default();
+        let process =
+            |service: &&ServiceStatus| process(service, places.get(&service.pid).unwrap_or(&nowhere));
+        let mut cost = self.cost.lock().unwrap_or_else(PoisonError::into_inner);
         AgentAnswer {
             is_here: true,
-            processes: status.services.iter().filter(|service| is_shown(service)).map(process).collect(),
+            processes: shown.iter().map(process).collect(),
             selectors: self.selectors.clone(),
-            cost: Some(self.cost(status.events)),
+            cost: Some(cost.tell(status.events, status.events_ns)),
             losses: lines(&status.totals),
-            abilities: abilities(&status),
+            abilities: self.abilities.get_or_init(|| abilities(&self.programs)).clone(),
         }
+    }
+
+    fn advice(&self) -> Vec<String> {
+        let status = self.status.status();
+        let shown = shown(&status);
+        let mut listening = self.listening.lock().unwrap_or_else(PoisonError::into_inner);
+        advice(&shown, listening.of(alive(&shown)))
     }
 }
 
 /// Shell scripts leave many processes behind that have done nothing.
-fn is_shown(service: &ServiceStatus) -> bool {
-    service.processes > 0 || !service.counts.is_empty()
+fn shown(status: &StatusReport) -> Vec<&ServiceStatus> {
+    let is_shown = |service: &&ServiceStatus| service.processes > 0 || !service.counts.is_empty();
+    status.services.iter().filter(is_shown).collect()
 }
 
-fn process(service: &ServiceStatus) -> AgentProcess {
+/// The processes of services that live.
+fn alive<'a>(services: &'a [&ServiceStatus]) -> impl Iterator<Item = u32> + 'a {
+    services.iter().filter(|service| service.processes > 0).map(|service| service.pid)
+}
+
+fn process(service: &ServiceStatus, place: &Place) -> AgentProcess {
     let exchanges = ["exchanges.paired", "exchanges.unanswered", "exchanges.open", "exchanges.one_way"];
     let exchanges: u64 = exchanges.iter().map(|name| count_of(&service.counts, name)).sum();
     let works_by: Vec<String> =
@@ -84,6 +89,7 @@ fn process(service: &ServiceStatus) -> AgentProcess {
         pid: service.pid,
         service: service.name.to_string(),
         program: service.executable.to_string(),
+        ports: place.ports.clone(),
         works_by: works_by.join("; "),
         server_requests: exchanges.saturating_sub(service.links.calls),
         client_requests: service.links.calls,
@@ -125,49 +131,6 @@ fn count_of(counts: &[Count], name: &str) -> u64 {
     counts.iter().find(|count| count.name == name).map_or(0, |count| count.count)
 }
 
-fn abilities(status: &StatusReport) -> Vec<Ability> {
-    let told = |name: &str, is_there, detail: &str| Ability {
-        name: name.to_owned(),
-        is_there,
-        detail: detail.to_owned(),
-    };
-    vec![
-        told("Linux", true, &status.kernel),
-        told(
-            "times of sends",
-            status.sees_sends_before,
-            if status.sees_sends_before {
-                "a send is seen before its bytes leave"
-            } else {
-                "a send is seen after its bytes have left (before Linux 6.16): its time is bounded by the receive"
-            },
-        ),
-        told(
-            "trace headers",
-            status.adds_headers,
-            if status.adds_headers {
-                "added to requests where that is safe"
-            } else {
-                "off (propagation.mode)"
-            },
-        ),
-    ]
-}
-
-/// Processor time of this process.
-fn processor_time() -> Duration {
-    let time = clock_gettime(ClockId::ProcessCPUTime);
-    Duration::new(u64::try_from(time.tv_sec).unwrap_or(0), u32::try_from(time.tv_nsec).unwrap_or(0))
-}
-
-/// Resident memory of this process; 0 if that cannot be read.
-fn resident_bytes() -> u64 {
-    let pages = fs::read_to_string("/proc/self/statm")
-        .ok()
-        .and_then(|text| text.split(' ').nth(1).and_then(|pages| pages.parse::<u64>().ok()));
-    pages.unwrap_or(0) * rustix::param::page_size() as u64
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -191,11 +154,12 @@ mod tests {
         };
         let report = StatusReport { services: vec![service], ..StatusReport::default() };
         let status: Arc<dyn StatusSource> = Arc::new(Mutex::new(report));
-        let answer = ThisAgent::new(status, vec!["pid=7".to_owned()]).answer();
+        let answer = ThisAgent::new(status, vec!["pid=7".to_owned()], RunningPrograms::default()).answer();
         let [process] = &answer.processes[..] else { panic!("{answer:?}") };
         assert_eq!((process.server_requests, process.client_requests, process.linked), (20, 10, 9));
         let names: Vec<&str> = process.losses.iter().map(|line| line.name.as_str()).collect();
         assert_eq!(names, ["links.several", "connections.tls"]);
         assert!(answer.cost.is_some_and(|cost| cost.memory_bytes > 1 << 20));
+        assert!(answer.abilities.iter().any(|ability| ability.name == "kernel"));
     }
 }

@@ -225,7 +225,8 @@ impl Screen {
                 () => "no name holds the filter: Esc clears it".to_owned(),
             };
             lines.push(Line::default());
-            lines.push(self.line(vec![(fit(&message, width), Face::default())]));
+            let told = wrapped(&message, width);
+            lines.extend(told.into_iter().map(|text| self.line(vec![(text, Face::default())])));
         } else {
             let table = Table::new(&rows, self.state.sort, self.state.service.is_some(), width);
             lines.push(self.line(vec![(fit(&table.head(), width), Modifier::DIM.into())]));
@@ -298,6 +299,21 @@ fn title(source: &str, window: Time, state: &State, seen: &Seen, is_awaited: boo
     format!("{what}{count}{filter}  {window} until {until}  {}", printable(source, 80))
 }
 
+/// A text in lines of so many columns, broken between words. A word that is longer than a line is cut.
+fn wrapped(text: &str, width: usize) -> Vec<String> {
+    let mut lines: Vec<String> = Vec::new();
+    for word in text.split(' ') {
+        match lines.last_mut() {
+            Some(line) if columns(line) + 1 + columns(word) <= width => {
+                line.push(' ');
+                line.push_str(word);
+            }
+            _ => lines.push(word.to_owned()),
+        }
+    }
+    lines.into_iter().map(|line| fit(&line, width)).collect()
+}
+
 /// The keys, as many as there is room for.
 fn keys(width: usize, has_service: bool) -> String {
     let go = if has_service { "Esc back" } else { "Enter operations" };
@@ -356,6 +372,17 @@ mod tests {
         let lines = screen.lines(width, height);
         let chosen = lines.iter().position(|line| line.style.add_modifier.contains(Modifier::REVERSED));
         (lines.iter().map(ToString::to_string).collect(), chosen)
+    }
+
+    #[test]
+    fn a_narrow_screen_without_rows_still_tells_all_of_what_to_do() {
+        let (lines, _) = drawn(&mut screen(Vec::new()), 30, 12);
+        assert!(lines.iter().all(|line| columns(line) <= 30), "{lines:?}");
+        let text: Vec<&str> = lines[2..].iter().map(|line| line.trim_end()).collect();
+        assert!(
+            text.join(" ").contains("no spans of the last 1m: --window 1h looks further back"),
+            "{text:?}"
+        );
     }
 
     fn many(rows: u32) -> Vec<Row> {

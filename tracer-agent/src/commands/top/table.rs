@@ -36,19 +36,29 @@ pub(super) struct Table {
     sort: Sort,
     /// Rows have kinds: they are operations.
     has_kinds: bool,
+    /// There is room for the kinds, and for the part of requests with an error.
+    shows_kinds: bool,
+    shows_errors: bool,
     name: usize,
-    times: &'static [SortKey],
+    times: Vec<SortKey>,
 }
 
 impl Table {
     pub(super) fn new(rows: &[&Row], sort: Sort, has_kinds: bool, width: usize) -> Self {
         const TIMES: [SortKey; 3] = [SortKey::P50, SortKey::P95, SortKey::P99];
-        let fixed = |times: usize| RATE + ERRORS + times * TIME + if has_kinds { KIND + 1 } else { 0 };
-        // Where there is little room, the 95th percentile says most.
-        let times = if width >= fixed(3) + SHORTEST_NAME { &TIMES[..] } else { &TIMES[1..2] };
-        let room = width.saturating_sub(fixed(times.len())).max(SHORTEST_NAME);
+        let mut room = width.saturating_sub(RATE + TIME + SHORTEST_NAME);
+        let mut takes = |columns: usize| {
+            let fits = columns <= room;
+            room -= if fits { columns } else { 0 };
+            fits
+        };
+        // What says most comes first, where there is little room.
+        let shows_errors = takes(ERRORS);
+        let shows_kinds = has_kinds && takes(KIND + 1);
+        let sorted = if TIMES.contains(&sort.key) { sort.key } else { SortKey::P95 };
+        let times = if takes(2 * TIME) { TIMES.to_vec() } else { vec![sorted] };
         let longest = rows.iter().map(|row| columns(&name(row))).max().unwrap_or(0).max(30);
-        Self { sort, has_kinds, name: longest.min(room), times }
+        Self { sort, has_kinds, shows_kinds, shows_errors, name: longest.min(SHORTEST_NAME + room), times }
     }
 
     /// The heads of the columns; the one by which they are sorted has a mark.
@@ -59,12 +69,14 @@ impl Table {
         };
         let title = if self.has_kinds { "operation" } else { "service" };
         let mut text = fit(&marked(SortKey::Name, title), self.name);
-        if self.has_kinds {
+        if self.shows_kinds {
             text += &format!(" {:<KIND$}", "kind");
         }
         text += &format!("{:>RATE$}", marked(SortKey::Rate, "req/s"));
-        text += &format!("{:>ERRORS$}", marked(SortKey::Errors, "errors"));
-        for key in self.times {
+        if self.shows_errors {
+            text += &format!("{:>ERRORS$}", marked(SortKey::Errors, "errors"));
+        }
+        for key in &self.times {
             text += &format!("{:>TIME$}", marked(*key, time_title(*key)));
         }
         text
@@ -73,13 +85,15 @@ impl Table {
     /// The cells of a row, which stand side by side.
     pub(super) fn row(&self, row: &Row) -> Vec<(String, Look)> {
         let mut cells = vec![(fit(&name(row), self.name), Look::Plain)];
-        if self.has_kinds {
+        if self.shows_kinds {
             cells.push((format!(" {:<KIND$}", row.kind.map_or("", kind_name)), Look::Dim));
         }
         cells.push((format!("{:>RATE$}", rate(row.red.rate)), Look::Plain));
         let look = if row.red.errors > 0 { Look::Error } else { Look::Dim };
-        cells.push((format!("{:>ERRORS$}", errors(row)), look));
-        for key in self.times {
+        if self.shows_errors {
+            cells.push((format!("{:>ERRORS$}", errors(row)), look));
+        }
+        for key in &self.times {
             let ns = match key {
                 SortKey::P50 => row.red.p50_ns,
                 SortKey::P99 => row.red.p99_ns,
@@ -164,16 +178,28 @@ mod tests {
     fn a_table_fits_its_terminal_and_columns_stand_below_each_other() {
         let rows = rows();
         let rows: Vec<&Row> = rows.iter().collect();
-        for width in [30, 40, 60, 80, 120, 200] {
+        for width in [20, 30, 40, 60, 80, 120, 200] {
             for has_kinds in [false, true] {
                 let table = Table::new(&rows, Sort::new(SortKey::P95), has_kinds, width);
                 let text = table.text(&rows, Palette(false));
                 let widths: Vec<usize> = text.lines().map(columns).collect();
                 assert!(widths.iter().all(|line| *line == widths[0]), "{width}:\n{text}");
-                assert!(widths[0] <= width.max(43), "{width}: {widths:?}\n{text}");
+                assert!(widths[0] <= width.max(25), "{width}: {widths:?}\n{text}");
                 assert_eq!(text.contains("p50"), width >= 60, "{width}:\n{text}");
+                assert_eq!(text.contains("errors"), width >= 40, "{width}:\n{text}");
+                assert_eq!(text.contains("kind"), has_kinds && width >= 60, "{width}:\n{text}");
             }
         }
+    }
+
+    #[test]
+    fn a_narrow_table_shows_the_time_by_which_it_is_sorted() {
+        let rows = rows();
+        let rows: Vec<&Row> = rows.iter().collect();
+        let head = |key, width| Table::new(&rows, Sort::new(key), true, width).head();
+        assert_eq!(head(SortKey::P99, 40), "operation          req/s  errors    p99▼");
+        assert!(head(SortKey::Rate, 40).ends_with(" req/s▼  errors     p95"));
+        assert_eq!(head(SortKey::P50, 20), "operati…    req/s    p50▼");
     }
 
     #[test]

@@ -1,147 +1,111 @@
-//! Asks a viewer: the API that its page uses, over HTTP.
+//! Asks a running tracer by HTTP: a viewer by the address of its page, or an agent by its Unix socket.
 
 #![forbid(unsafe_code)]
 
-use std::{error::Error, io, time::Duration};
+mod address;
+mod connect;
+mod error;
+mod tls;
+
+use std::{error::Error, path::Path, time::Duration};
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderValue, Request, StatusCode, Uri, header};
+use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, header};
 use http_body_util::{BodyExt, Empty};
-use hyper::body::Incoming;
-use hyper_util::{
-    client::legacy::{self, connect::HttpConnector},
-    rt::TokioExecutor,
-};
+use hyper::{body::Incoming, client::conn::http1};
+use hyper_util::rt::TokioIo;
 use serde::de::DeserializeOwned;
-use thiserror::Error;
-use tokio::{runtime::Runtime, time::timeout};
+use tokio::{runtime::Runtime, sync::Mutex, time::timeout};
 use tracer_model::answer::ApiError;
 use tracer_viewer::DEFAULT_LISTEN;
 
-use crate::percent::{percent_decoded, percent_encoded};
+use self::{
+    address::Address,
+    connect::{NoConnection, Way},
+    error::MAX_ANSWER_BYTES,
+};
+pub use self::{
+    error::{Asked, ClientError},
+    tls::TlsFiles,
+};
+use crate::percent::percent_encoded;
 
-/// So long a viewer may say nothing.
+/// So long who is asked may say nothing.
 const PATIENCE: Duration = Duration::from_secs(10);
-/// Longest answer that is read. A trace may have 100,000 spans.
-const MAX_ANSWER_BYTES: usize = 256 << 20;
 /// Longest answer that tells an error.
 const MAX_ERROR_BYTES: usize = 64 << 10;
 
-/// Why a viewer gave no answer.
-#[derive(Debug, Error)]
-pub enum ClientError {
-    /// The address cannot be used.
-    #[error("--url {0}")]
-    Url(String),
-    /// The token cannot be sent.
-    #[error("the token cannot be used: it holds characters that no header can carry")]
-    Token,
-    /// There are no threads or timers.
-    #[error("cannot start the client: {0}")]
-    Start(io::Error),
-    /// Nobody listens there.
-    #[error(
-        "no viewer answers on {url} ({reason}): start `tracer agent --view` or `tracer view`, or name another address \
-         by --url"
-    )]
-    Nobody {
-        /// The viewer's address.
-        url: String,
-        /// Why.
-        reason: String,
-    },
-    /// It says nothing.
-    #[error("the viewer on {url} has said nothing for {}: it is busy or has stopped; ask again, or for less", crate::units::Time(*.patience))]
-    Silent {
-        /// The viewer's address.
-        url: String,
-        /// How long it had.
-        patience: Duration,
-    },
-    /// It lacks the token.
-    #[error("the viewer on {url} {}", if *.was_sent { "does not know this token: look at its --token-file, or at viewer.token of its configuration" } else { "needs its token: give it by --token-file or TRACER_VIEWER_TOKEN" })]
-    Unauthorized {
-        /// The viewer's address.
-        url: String,
-        /// Whether a token was sent.
-        was_sent: bool,
-    },
-    /// It has none of that.
-    #[error("{0}")]
-    Missing(String),
-    /// It refuses.
-    #[error("the viewer on {url} refuses: {}", .error.error)]
-    Refused {
-        /// The viewer's address.
-        url: String,
-        /// What it says.
-        error: ApiError,
-    },
-    /// What answers is no viewer.
-    #[error(
-        "{url} does not answer as a viewer does ({reason}): name the viewer by --url, with the path below which it serves"
-    )]
-    Stranger {
-        /// The address.
-        url: String,
-        /// What it does.
-        reason: String,
-    },
-    /// The answer is too long.
-    #[error("the answer of the viewer on {url} has more than {} MiB: ask for less", MAX_ANSWER_BYTES >> 20)]
-    TooLong {
-        /// The viewer's address.
-        url: String,
-    },
-}
+/// What sends requests over a connection.
+type Sender = http1::SendRequest<Empty<Bytes>>;
 
-/// A viewer that can be asked. A question waits for its answer.
+/// A viewer or an agent that can be asked. A question waits for its answer.
 pub struct Client {
     runtime: Runtime,
-    http: legacy::Client<HttpConnector, Empty<Bytes>>,
-    /// Without a slash at its end.
-    url: String,
+    asked: Asked,
+    way: Way,
+    /// Path below which it serves, without a slash at its end.
+    prefix: String,
     headers: HeaderMap,
     patience: Duration,
+    /// The connection of the last question, if another one can go over it.
+    kept: Mutex<Option<Sender>>,
 }
 
 impl Client {
     /// A client of the viewer whose page has this address, such as `http://127.0.0.1:8377`; of the usual one without.
-    /// The token is that of the address (`?token=…`) if none is given.
+    /// The token is that of the address (`?token=…`) if none is given. `tls` is for addresses that begin with
+    /// `https://`.
     ///
     /// # Errors
-    /// The address or the token cannot be used.
-    pub fn new(url: Option<&str>, token: Option<&str>) -> Result<Self, ClientError> {
-        let (url, of_url) = match url {
-            Some(url) => base(url)?,
-            None => (format!("http://{DEFAULT_LISTEN}"), None),
+    /// The address, the token or a file cannot be used.
+    pub fn of_viewer(url: Option<&str>, token: Option<&str>, tls: &TlsFiles) -> Result<Self, ClientError> {
+        let usual;
+        let url = match url {
+            Some(url) => url,
+            None => {
+                usual = format!("http://{DEFAULT_LISTEN}");
+                &usual
+            }
         };
+        let address = Address::parse(url)?;
         let mut headers = HeaderMap::new();
-        let agent = concat!("tracer/", env!("CARGO_PKG_VERSION"));
-        headers.insert(header::USER_AGENT, HeaderValue::from_static(agent));
-        headers.insert(header::ACCEPT, HeaderValue::from_static("application/json"));
-        if let Some(token) = token.or(of_url.as_deref()) {
+        if let Some(token) = token.or(address.token.as_deref()) {
             let mut value =
                 HeaderValue::from_str(&format!("Bearer {token}")).map_err(|_| ClientError::Token)?;
             value.set_sensitive(true);
             headers.insert(header::AUTHORIZATION, value);
         }
-        let mut connector = HttpConnector::new();
-        connector.set_nodelay(true);
-        connector.set_connect_timeout(Some(PATIENCE));
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-        Ok(Self {
-            runtime: runtime.map_err(ClientError::Start)?,
-            http: legacy::Client::builder(TokioExecutor::new()).build(connector),
-            url,
-            headers,
-            patience: PATIENCE,
-        })
+        let asked = Asked::Viewer(address.url());
+        let host = HeaderValue::from_str(&address.authority)
+            .map_err(|error| ClientError::Url(format!("{url:?}: {error}")))?;
+        headers.insert(header::HOST, host);
+        let tls = if address.is_tls { Some(tls.config()?) } else { None };
+        let Address { host, port, prefix, .. } = address;
+        Self::new(asked, Way::Tcp { host, port, tls }, prefix, headers)
     }
 
-    /// The viewer's address.
-    pub fn url(&self) -> &str {
-        &self.url
+    /// A client of the agent that answers on this socket.
+    ///
+    /// # Errors
+    /// There are no threads or timers.
+    pub fn of_agent(socket: &Path) -> Result<Self, ClientError> {
+        let headers = HeaderMap::from_iter([(header::HOST, HeaderValue::from_static("localhost"))]);
+        let asked = Asked::Agent(socket.to_owned());
+        Self::new(asked, Way::Unix(socket.to_owned()), String::new(), headers)
+    }
+
+    fn new(asked: Asked, way: Way, prefix: String, mut headers: HeaderMap) -> Result<Self, ClientError> {
+        let agent = concat!("tracer/", env!("CARGO_PKG_VERSION"));
+        headers.insert(header::USER_AGENT, HeaderValue::from_static(agent));
+        headers.insert(header::ACCEPT, HeaderValue::from_static("application/json"));
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+        let runtime = runtime.map_err(ClientError::Start)?;
+        Ok(Self { runtime, asked, way, prefix, headers, patience: PATIENCE, kept: Mutex::default() })
+    }
+
+    /// Who is asked.
+    pub fn asked(&self) -> &Asked {
+        &self.asked
     }
 
     /// The answer to `GET` of a path of the API, with these parameters.
@@ -163,41 +127,89 @@ impl Client {
     /// # Errors
     /// There is none.
     pub fn get_bytes(&self, path: &str, parameters: &[(&str, String)]) -> Result<Vec<u8>, ClientError> {
-        let mut target = format!("{}{path}", self.url);
+        let mut target = format!("{}{path}", self.prefix);
         for (index, (name, value)) in parameters.iter().enumerate() {
             target.push(if index == 0 { '?' } else { '&' });
             target += name;
             target.push('=');
             target += &percent_encoded(value);
         }
-        let mut request = Request::get(&target)
-            .body(Empty::new())
-            .map_err(|error| ClientError::Url(format!("{:?}: {error}", self.url)))?;
-        request.headers_mut().extend(self.headers.clone());
-        self.runtime.block_on(self.exchange(request))
+        self.runtime.block_on(self.exchange(&target))
     }
 
-    async fn exchange(&self, request: Request<Empty<Bytes>>) -> Result<Vec<u8>, ClientError> {
-        let answered = timeout(self.patience, self.http.request(request)).await;
-        let response = answered.map_err(|_| self.silent())?.map_err(|error| {
-            let reasons = reasons(&error);
-            match reasons.last() {
-                // What led to it says it all: that the connection was refused, or that there is no such name.
-                Some(reason) if error.is_connect() => {
-                    ClientError::Nobody { url: self.url.clone(), reason: reason.clone() }
-                }
-                _ => self.stranger(format!(
-                    "{}; does it speak TLS, which is not supported here?",
-                    reasons.join(": ")
-                )),
+    /// Whether somebody takes connections there.
+    ///
+    /// # Errors
+    /// Nobody does.
+    pub fn reach(&self) -> Result<(), ClientError> {
+        self.runtime.block_on(async {
+            *self.kept.lock().await = Some(self.connect().await?);
+            Ok(())
+        })
+    }
+
+    async fn exchange(&self, target: &str) -> Result<Vec<u8>, ClientError> {
+        let kept = self.kept.lock().await.take();
+        let answered = match kept {
+            Some(mut sender) => match self.send(&mut sender, target).await {
+                // It was closed since the last question.
+                Err(ClientError::Stranger { .. }) => None,
+                answered => Some((answered?, sender)),
+            },
+            None => None,
+        };
+        let (response, sender) = match answered {
+            Some(answered) => answered,
+            None => {
+                let mut sender = self.connect().await?;
+                (self.send(&mut sender, target).await?, sender)
             }
-        })?;
+        };
         let (head, body) = response.into_parts();
         if head.status == StatusCode::OK {
-            return self.read(body, MAX_ANSWER_BYTES).await;
+            let bytes = self.read(body, MAX_ANSWER_BYTES).await?;
+            *self.kept.lock().await = Some(sender);
+            return Ok(bytes);
         }
         let told = self.read(body, MAX_ERROR_BYTES).await.unwrap_or_default();
         Err(self.understood(head.status, &told))
+    }
+
+    async fn connect(&self) -> Result<Sender, ClientError> {
+        let asked = || self.asked.clone();
+        let connected = timeout(self.patience, self.way.connect()).await.map_err(|_| self.silent())?;
+        let stream = connected.map_err(|error| match error {
+            NoConnection::Nobody(error) => ClientError::Nobody { asked: asked(), reason: error.to_string() },
+            NoConnection::Tls(error) => ClientError::Tls { asked: asked(), reason: error.to_string() },
+        })?;
+        let shaken = http1::handshake(TokioIo::new(stream)).await;
+        let (sender, connection) = shaken.map_err(|error| self.stranger(reasons(&error).join(": ")))?;
+        // It runs while a question waits. How it ends, the question is told.
+        tokio::spawn(connection);
+        Ok(sender)
+    }
+
+    async fn send(&self, sender: &mut Sender, target: &str) -> Result<Response<Incoming>, ClientError> {
+        let mut request = Request::get(target)
+            .body(Empty::new())
+            .map_err(|error| ClientError::Url(format!("{:?}: {error}", self.asked.to_string())))?;
+        request.headers_mut().extend(self.headers.clone());
+        let answered = async {
+            sender.ready().await?;
+            sender.send_request(request).await
+        };
+        let answered = timeout(self.patience, answered).await.map_err(|_| self.silent())?;
+        answered.map_err(|error| {
+            let reasons = reasons(&error);
+            match reasons.iter().find(|reason| reason.contains("fatal alert")) {
+                // A server that wants a certificate says so after its handshake.
+                Some(alert) => ClientError::Tls { asked: self.asked.clone(), reason: alert.clone() },
+                None => self.stranger(format!(
+                    "{}; does it speak TLS? Then its address begins with https://",
+                    reasons.join(": ")
+                )),
+            }
+        })
     }
 
     async fn read(&self, mut body: Incoming, most: usize) -> Result<Vec<u8>, ClientError> {
@@ -208,7 +220,7 @@ impl Client {
             })?;
             let Ok(data) = frame.into_data() else { continue };
             if bytes.len() + data.len() > most {
-                return Err(ClientError::TooLong { url: self.url.clone() });
+                return Err(ClientError::TooLong { asked: self.asked.clone() });
             }
             bytes.extend_from_slice(&data);
         }
@@ -217,55 +229,27 @@ impl Client {
 
     /// What an answer that is none means.
     fn understood(&self, status: StatusCode, told: &[u8]) -> ClientError {
-        let url = self.url.clone();
+        let asked = self.asked.clone();
         if status == StatusCode::UNAUTHORIZED {
             return ClientError::Unauthorized {
-                url,
+                asked,
                 was_sent: self.headers.contains_key(header::AUTHORIZATION),
             };
         }
         match serde_json::from_slice::<ApiError>(told) {
             Ok(error) if status == StatusCode::NOT_FOUND => ClientError::Missing(error.error),
-            Ok(error) => ClientError::Refused { url, error },
+            Ok(error) => ClientError::Refused { asked, error },
             Err(_) => self.stranger(format!("HTTP status {status}")),
         }
     }
 
     fn silent(&self) -> ClientError {
-        ClientError::Silent { url: self.url.clone(), patience: self.patience }
+        ClientError::Silent { asked: self.asked.clone(), patience: self.patience }
     }
 
     fn stranger(&self, reason: String) -> ClientError {
-        ClientError::Stranger { url: self.url.clone(), reason }
+        ClientError::Stranger { asked: self.asked.clone(), reason }
     }
-}
-
-/// The address without what the page adds to it, and the token that it may hold.
-fn base(text: &str) -> Result<(String, Option<String>), ClientError> {
-    let wrong = |reason: &str| ClientError::Url(format!("{text:?}: {reason}"));
-    let whole = if text.contains("://") { text.to_owned() } else { format!("http://{text}") };
-    // What stands behind # never leaves a browser.
-    let whole = whole.split('#').next().unwrap_or_default();
-    let uri: Uri = whole.parse().map_err(|_| wrong("give an address such as http://127.0.0.1:8377"))?;
-    match uri.scheme_str() {
-        Some("http") => {}
-        Some("https") => {
-            return Err(wrong(
-                "https is not supported here yet: run this command where the viewer runs, by http and a listen address \
-                 without TLS, or through a tunnel",
-            ));
-        }
-        _ => return Err(wrong("give an address that begins with http://")),
-    }
-    let authority = uri.authority().map(|authority| authority.as_str()).unwrap_or_default();
-    if authority.is_empty() || authority.contains('@') {
-        return Err(wrong("give an address such as http://127.0.0.1:8377, without a user"));
-    }
-    let token = uri
-        .query()
-        .and_then(|query| query.split('&').find_map(|pair| pair.strip_prefix("token=")))
-        .map(percent_decoded);
-    Ok((format!("http://{authority}{}", uri.path().trim_end_matches('/')), token))
 }
 
 /// An error and what led to it, the last of which is the first cause.
@@ -282,6 +266,9 @@ fn reasons(error: &dyn Error) -> Vec<String> {
     }
     reasons
 }
+
+#[cfg(test)]
+mod tls_tests;
 
 #[cfg(test)]
 mod tests {
@@ -323,7 +310,9 @@ mod tests {
 
     fn error_of(answer: &str, token: Option<&str>) -> String {
         let (url, thread) = server(answer);
-        let error = Client::new(Some(&url), token).expect("a client").get::<Value>("/api/x", &[]);
+        let error = Client::of_viewer(Some(&url), token, &TlsFiles::default())
+            .expect("a client")
+            .get::<Value>("/api/x", &[]);
         thread.join().expect("served");
         error.expect_err("no answer").to_string().replace(&url, "URL")
     }
@@ -331,13 +320,15 @@ mod tests {
     #[test]
     fn a_question_has_its_path_below_the_prefix_its_parameters_and_the_token() {
         let (url, thread) = server(answer("200 OK", "{\"a\":1}"));
-        let client = Client::new(Some(&format!("{url}/traces/?token=secret-%2B")), None).expect("a client");
+        let client =
+            Client::of_viewer(Some(&format!("{url}/traces/?token=secret-%2B")), None, &TlsFiles::default())
+                .expect("a client");
         let value: Value = client.get("/api/x", &[("q", "a=b &c".to_owned())]).expect("an answer");
         assert_eq!(value["a"], 1);
         let request = thread.join().expect("served");
         assert!(request.starts_with("GET /traces/api/x?q=a%3Db%20%26c HTTP/1.1\r\n"), "{request}");
         assert!(request.contains("\r\nauthorization: Bearer secret-+\r\n"), "{request}");
-        assert_eq!(client.url(), format!("{url}/traces"));
+        assert_eq!(client.asked(), &Asked::Viewer(format!("{url}/traces")));
     }
 
     #[test]
@@ -375,7 +366,7 @@ mod tests {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
         let url = format!("http://{}", listener.local_addr().expect("bound"));
         drop(listener);
-        let client = Client::new(Some(&url), None).expect("a client");
+        let client = Client::of_viewer(Some(&url), None, &TlsFiles::default()).expect("a client");
         let error = client.get::<Value>("/api/x", &[]).expect_err("nobody").to_string();
         assert!(error.starts_with(&format!("no viewer answers on {url} (")), "{error}");
         assert!(
@@ -386,7 +377,7 @@ mod tests {
     #[test]
     fn one_that_says_nothing_is_not_waited_for() {
         let (url, thread) = server("");
-        let mut client = Client::new(Some(&url), None).expect("a client");
+        let mut client = Client::of_viewer(Some(&url), None, &TlsFiles::default()).expect("a client");
         client.patience = Duration::from_millis(50);
         let error = client.get::<Value>("/api/x", &[]).expect_err("silence").to_string();
         assert!(error.contains("has said nothing for 50ms"), "{error}");
@@ -398,22 +389,5 @@ mod tests {
     fn a_long_error_is_not_read_to_its_end() {
         let long = answer("500 Internal Server Error", &"x".repeat(MAX_ERROR_BYTES + 1));
         assert!(error_of(&long, None).contains("HTTP status 500"));
-    }
-
-    #[test]
-    fn an_address_is_one_of_http() {
-        let at = |text| base(text).map(|(url, _)| url).map_err(|error| error.to_string());
-        assert_eq!(at("localhost:8377").as_deref(), Ok("http://localhost:8377"));
-        assert_eq!(at("http://[::1]:80/p/#/traces").as_deref(), Ok("http://[::1]:80/p"));
-        for (wrong, reason) in [
-            ("https://a", "https is not supported"),
-            ("ftp://a", "begins with http://"),
-            ("http://", "such as http://127.0.0.1:8377"),
-            ("http://u:p@a/", "without a user"),
-            ("http://a b", "such as"),
-        ] {
-            let error = at(wrong).expect_err(wrong);
-            assert!(error.starts_with(&format!("--url {wrong:?}: ")) && error.contains(reason), "{error}");
-        }
     }
 }
