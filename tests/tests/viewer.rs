@@ -3,10 +3,10 @@
 use std::{
     fs,
     process::{Child, Command, Stdio},
-    time::Duration,
+    time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
-use serde_json::Value;
+use serde_json::{Value, json};
 use tracer_tests::{
     Agent, Folder, let_pass,
     programs::{Program, ask, curl, free_port, run},
@@ -170,6 +170,93 @@ fn spans_of_an_sdk_are_taken_by_otlp_and_shown() {
         trace["spans"].as_u64().is_some_and(|spans| spans >= 2),
         "the server's span and its call: {trace}"
     );
+}
+
+/// Nanoseconds since 1970.
+fn now_ns() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).expect("it is after 1970");
+    u64::try_from(since.as_nanos()).expect("it is before 2554")
+}
+
+/// The requests of Grafana's data source for Jaeger, as its `pkg/tsdb/jaeger` makes them (13.0), and of its pages before that
+/// (`datasource/jaeger`), which asked themselves.
+#[test]
+fn grafanas_data_source_gets_its_answers() {
+    const TRACE: &str = "00000000000000010000000000000002";
+    let otlp = free_port();
+    let view = View::start(&[
+        "--otlp-http",
+        &format!("127.0.0.1:{otlp}"),
+        "--otlp-grpc",
+        &format!("127.0.0.1:{}", free_port()),
+    ]);
+    let start_ns = now_ns() - 1_000_000_000;
+    let of_service = |service: &str, spans: Value| {
+        let name = json!({"key": "service.name", "value": {"stringValue": service}});
+        json!({"resource": {"attributes": [name]}, "scopeSpans": [{"spans": spans}]})
+    };
+    let span = |id: u8, parent: Option<u8>, name: &str, kind: u8| {
+        let parent = parent.map(|parent| format!("{parent:016x}")).unwrap_or_default();
+        json!({
+            "traceId": TRACE, "spanId": format!("{id:016x}"), "parentSpanId": parent, "name": name, "kind": kind,
+            "startTimeUnixNano": start_ns.to_string(), "endTimeUnixNano": (start_ns + 1_000_000).to_string(),
+            "attributes": [{"key": "peer", "value": {"stringValue": "the stock"}}],
+        })
+    };
+    let request = json!({"resourceSpans": [
+        of_service("shop", json!([span(1, None, "GET /cart", 2), span(2, Some(1), "GET /stock", 3)])),
+        of_service("stock", json!([span(3, Some(2), "GET /stock", 2)])),
+    ]});
+    let to = format!("http://127.0.0.1:{otlp}/v1/traces");
+    curl(&["--header", "content-type: application/json", "--data-binary", &request.to_string(), &to]);
+
+    let ask = |path: &str| -> Value {
+        let answer = curl(&["--globoff", "--fail", &format!("http://127.0.0.1:{}{path}", view.port)]);
+        serde_json::from_str(&answer).unwrap_or_else(|error| panic!("{path}: {error}: {answer}"))
+    };
+    let (start_ms, end_ms) = (start_ns / 1_000_000 - 3_600_000, start_ns / 1_000_000 + 3_600_000);
+    // The test of the data source, and its first field.
+    assert_eq!(ask("/api/services")["data"], json!(["shop", "stock"]));
+    assert_eq!(ask("/api/services/shop/operations")["data"], json!(["GET /cart", "GET /stock"]));
+    // A search: no window of time.
+    let search = "limit=20&maxDuration=2ms&minDuration=100us&operation=GET+%2Fcart&service=shop&tags=%7B%22peer%22%3A%22the\
+                  +stock%22%7D";
+    let found = ask(&format!("/api/traces?{search}"));
+    assert_eq!(found["data"][0]["traceID"], TRACE);
+    assert_eq!(found["data"][0]["spans"].as_array().map(Vec::len), Some(3));
+    let (start_us, end_us) = (start_ms * 1000, end_ms * 1000);
+    let older = format!("service=shop&start={start_us}&end={end_us}&lookback=custom");
+    assert_eq!(ask(&format!("/api/traces?{older}"))["data"].as_array().map(Vec::len), Some(1));
+    // A trace: the window is in milliseconds, where Jaeger reads microseconds.
+    for path in [format!("/api/traces/{TRACE}"), format!("/api/traces/{TRACE}?end={end_ms}&start={start_ms}")]
+    {
+        let trace = &ask(&path)["data"][0];
+        let spans = trace["spans"].as_array().expect("a list");
+        let of_service: Vec<&Value> = spans
+            .iter()
+            .map(|span| &trace["processes"][span["processID"].as_str().expect("a name")]["serviceName"])
+            .collect();
+        assert_eq!(of_service, [&json!("shop"), &json!("shop"), &json!("stock")], "{path}");
+        assert_eq!(spans[1]["references"][0]["spanID"], spans[0]["spanID"], "{path}");
+    }
+    // The graph of services.
+    let graph = ask(&format!("/api/dependencies?endTs={end_ms}&lookback={}", end_ms - start_ms));
+    assert_eq!(graph["data"], json!([{"parent": "shop", "child": "stock", "callCount": 1}]));
+    // With its switch for the newer API: moments stand in the query as they are, and no limit.
+    assert_eq!(ask("/api/v3/services")["services"], json!(["shop", "stock"]));
+    assert_eq!(ask("/api/v3/operations?service=shop")["operations"][0]["name"], "GET /cart");
+    let window = "2020-01-01T00:00:00.123456789Z&{}=2100-01-01T00:00:00Z";
+    let by_id = format!("/api/v3/traces/{TRACE}?start_time={}", window.replace("{}", "end_time"));
+    let search = format!(
+        "/api/v3/traces?query.attributes=%7B%22peer%22%3A%22the+stock%22%7D&query.duration_max=2ms&query.duration_min=1us\
+         &query.operation_name=GET+%2Fcart&query.service_name=shop&query.start_time_min={}",
+        window.replace("{}", "query.start_time_max")
+    );
+    for path in [by_id, search] {
+        let resources = ask(&path)["result"]["resourceSpans"].as_array().cloned().expect("a list");
+        let spans = resources.iter().flat_map(|resource| resource["scopeSpans"][0]["spans"].as_array());
+        assert_eq!(spans.map(Vec::len).sum::<usize>(), 3, "{path}");
+    }
 }
 
 #[test]

@@ -45,8 +45,19 @@ pub(crate) fn run(flags: &Flags) -> Result<()> {
         stage::command(Command::new(program).arg("growth").args(&flags.work).current_dir(stage::root()))
     } else {
         ensure!(flags.work.is_empty(), "only --vm and --growth take names of work: {}", flags.work.join(" "));
-        userspace(flags.update)
+        userspace(flags.update)?;
+        stage::run("the viewer's store", store)
     }
+}
+
+/// Spans with which the store is measured.
+const STORE_SPANS: &str = "1000000";
+
+/// What the viewer's store takes for spans and searches. It reports, and nothing fails by a time.
+fn store() -> Result<()> {
+    let run = ["run", "--quiet", "--release", "--package", "tracer-store", "--example", "measure", "--"];
+    println!("\nThe viewer's store in memory, on this machine");
+    stage::cargo(&[&run[..], &["--count", STORE_SPANS]].concat())
 }
 
 /// Builds one of the bench's programs. Returns its path.

@@ -15,6 +15,7 @@ use crate::stage;
 /// bpf-linker reads.
 const VERSIONS: std::ops::RangeInclusive<u32> = 95..=96;
 const TARGET: &str = "bpfel-unknown-none";
+const DEBIAN_RUSTC: &str = "/usr/bin/rustc";
 
 /// A rustup toolchain that has the sources of `core`.
 pub(crate) fn rustup_toolchain() -> Option<String> {
@@ -27,12 +28,22 @@ pub(crate) fn rustup_toolchain() -> Option<String> {
 }
 
 fn is_usable(toolchain: &str) -> bool {
+    can_build_core(|| {
+        let mut rustc = Command::new("rustc");
+        rustc.env("RUSTUP_TOOLCHAIN", toolchain);
+        rustc
+    })
+}
+
+/// Whether Debian's Rust, as it is installed, can build the programs.
+pub(crate) fn is_debian_rust_usable() -> bool {
+    can_build_core(|| Command::new(DEBIAN_RUSTC))
+}
+
+/// Its version fits, and it has the sources of `core`.
+fn can_build_core(rustc: impl Fn() -> Command) -> bool {
     let ask = |arguments: &[&str]| {
-        let output = Command::new("rustc")
-            .env("RUSTUP_TOOLCHAIN", toolchain)
-            .args(arguments)
-            .stderr(Stdio::null())
-            .output();
+        let output = rustc().args(arguments).stderr(Stdio::null()).output();
         output.map(|output| String::from_utf8_lossy(&output.stdout).trim().to_owned()).unwrap_or_default()
     };
     let version = ask(&["--version"]);
@@ -68,7 +79,7 @@ fn compile(lint: bool) -> Result<()> {
         }
         None => {
             let mut command = Command::new("/usr/bin/cargo");
-            command.env("RUSTC", "/usr/bin/rustc").env_remove("RUSTUP_TOOLCHAIN");
+            command.env("RUSTC", DEBIAN_RUSTC).env_remove("RUSTUP_TOOLCHAIN");
             command
         }
     };

@@ -2,12 +2,14 @@
 
 mod acyclic;
 mod bench;
+mod collector;
 mod compile;
 mod cost;
 mod demo;
 mod ebpf;
 mod frameworks;
 mod guest;
+mod jaeger;
 mod links;
 mod pages;
 mod programs;
@@ -15,6 +17,7 @@ mod record;
 mod registry;
 mod screenshots;
 mod setup;
+mod soak;
 mod stage;
 mod versions;
 mod vm;
@@ -62,6 +65,12 @@ enum Command {
     /// Measure the links in versions of Go, Node, Python and Java, which are installed from package registries: all, or
     /// those named
     Versions(links::Names),
+    /// Send spans through the real OpenTelemetry Collector, which is built from its Go modules, into the viewer
+    Collector,
+    /// Keep the viewer under load: many spans into little memory, and kills of one with a store on disk
+    Soak(soak::Flags),
+    /// Compare the viewer with the real Jaeger, which is built from its Go module: answers, and spans a second
+    Jaeger(jaeger::Flags),
     /// Count the agent's instructions for a span, and compare them with bench/expected.json
     Bench(bench::Flags),
     /// Run a command in a guest: a Debian kernel in QEMU
@@ -124,6 +133,9 @@ fn run(command: Command) -> Result<()> {
         }
         Command::Frameworks(names) => frameworks::run(&names),
         Command::Versions(names) => versions::run(&names),
+        Command::Collector => collector::run(),
+        Command::Soak(flags) => soak::run(&flags),
+        Command::Jaeger(flags) => jaeger::run(&flags),
         Command::Acyclic => acyclic::run(),
         Command::Docs => docs(),
         Command::Bench(flags) => {
@@ -222,6 +234,9 @@ mod tests {
             "xtask frameworks express fast",
             "xtask versions node",
             "xtask ebpf-lint",
+            "xtask jaeger --spans 0",
+            "xtask collector",
+            "xtask soak --spans 10000 --kills 2",
         ] {
             parse(line);
         }

@@ -82,6 +82,32 @@ pub(crate) fn go(folder: &Path, toolchain: &str, files: &[&Path], modules: &[Pac
     go(&["build", "-o", "service", "."])
 }
 
+/// A program of a Go module with `replace` or `tool` lines, which `go install` refuses: `program` in the folder. And one of our
+/// own in a module of this name that uses the same modules: `service`. Building takes minutes, and leaves the machine to
+/// others.
+pub(crate) fn go_tool(
+    folder: &Path,
+    module: &str,
+    (package, version): Package,
+    files: &[&Path],
+) -> Result<()> {
+    let go = |arguments: &[&str]| {
+        let mut command = Command::new("nice");
+        command.arg("go").args(arguments).current_dir(folder).env("CGO_ENABLED", "0");
+        stage::silent(&mut command)
+    };
+    once(folder, &format!("{module} {package}@{version}"), || {
+        println!("building {package} {version}: the first time takes about ten minutes");
+        fs::write(folder.join("go.mod"), format!("module {module}\n\ngo 1.25\n"))?;
+        go(&["get", "-tool", &format!("{package}@{version}")])?;
+        go(&["build", "-o", "program", package])
+    })?;
+    for file in files {
+        fs::copy(file, folder.join(file.file_name().context("a file")?))?;
+    }
+    go(&["build", "-o", "service", "."])
+}
+
 /// Java's packages, at the versions that a bill of materials (`GROUP:ARTIFACT`) says: `lib` in the folder.
 pub(crate) fn maven(folder: &Path, bill: Package, artifacts: &[&str]) -> Result<()> {
     let coordinates = |name: &str| {

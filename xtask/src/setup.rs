@@ -41,10 +41,11 @@ const LINKER: &[Need] = &[
     Need { present: || installed("zlib1g-dev"), package: "zlib1g-dev", why: "LLVM needs it to link" },
 ];
 
+/// An older Debian Rust may be installed: the packages are then brought up to date.
 const EBPF_RUST: &[Need] = &[
-    Need { present: || installed("rustc-web"), package: "rustc-web", why: "compiles the kernel programs" },
-    Need { present: || installed("cargo-web"), package: "cargo-web", why: "compiles the kernel programs" },
-    Need { present: || installed("rust-web-src"), package: "rust-web-src", why: "`core` for the BPF target" },
+    Need { present: ebpf::is_debian_rust_usable, package: "rustc-web", why: "compiles the kernel programs" },
+    Need { present: ebpf::is_debian_rust_usable, package: "cargo-web", why: "compiles the kernel programs" },
+    Need { present: ebpf::is_debian_rust_usable, package: "rust-web-src", why: "`core` for the BPF target" },
 ];
 
 const PROGRAMS: &[Need] = &[
@@ -166,6 +167,19 @@ pub(crate) fn browser() -> Result<()> {
     install(&[Need { present: || runs("chromium"), package: "chromium", why: "tests the viewer's pages" }])
 }
 
+/// What sending spans through the Collector needs.
+pub(crate) fn collector() -> Result<()> {
+    install(&[
+        Need { present: || runs("openssl"), package: "openssl", why: "makes certificates for a check" },
+        Need { present: || runs("zstd"), package: "zstd", why: "reads the files of a store" },
+        Need {
+            present: || runs("unshare"),
+            package: "util-linux",
+            why: "gives a check a network of its own",
+        },
+    ])
+}
+
 /// What counting instructions needs.
 pub(crate) fn counting() -> Result<()> {
     install(&[Need {
@@ -199,6 +213,12 @@ pub(crate) fn building() -> Result<()> {
         install(BUILD)?;
         if ebpf::rustup_toolchain().is_none() {
             install(EBPF_RUST)?;
+            if !ebpf::is_debian_rust_usable() {
+                bail!(
+                    "Debian's rustc-web is too old or too new for the kernel programs: add the security updates of \
+                     Debian 12 (bookworm-security) to the sources of apt, or install Rust 1.95 with rust-src by rustup"
+                );
+            }
         }
         bpf_linker()
     })
@@ -257,7 +277,10 @@ fn install(needs: &[Need]) -> Result<()> {
     };
     apt(&["update"]).context("cannot read the lists of Debian's packages")?;
     let packages: Vec<&str> = missing.iter().map(|need| need.package).collect();
-    apt(&[&["install", "--yes", "--no-install-recommends"], &packages[..]].concat())
+    apt(&[&["install", "--yes", "--no-install-recommends"], &packages[..]].concat()).context(
+        "cannot install these packages; those that apt cannot locate are in Debian 12 with its security updates \
+         (bookworm-security)",
+    )
 }
 
 /// While it lives, packages that are installed start no service: `policy-rc.d`, as Debian's

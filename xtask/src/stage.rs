@@ -32,6 +32,16 @@ pub(crate) fn run(name: &str, step: impl FnOnce() -> Result<()>) -> Result<()> {
     outcome.with_context(|| format!("stage {name}"))
 }
 
+/// Runs a step that makes something, and says how long it took.
+pub(crate) fn run_for<T>(name: &str, step: impl FnOnce() -> Result<T>) -> Result<T> {
+    let mut made = None;
+    run(name, || {
+        made = Some(step()?);
+        Ok(())
+    })?;
+    made.with_context(|| format!("stage {name} made nothing"))
+}
+
 /// Runs cargo on the workspace.
 pub(crate) fn cargo(arguments: &[&str]) -> Result<()> {
     command(Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into())).args(arguments))
