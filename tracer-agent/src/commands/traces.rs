@@ -65,6 +65,9 @@ fn notes(answer: &SearchAnswer, search: &Search, source: &str) -> Vec<String> {
             true => format!("{source} has no trace yet"),
             false => format!("no trace of {source} meets this: ask for fewer words, or a longer time"),
         });
+        if !answer.empty_terms.is_empty() {
+            notes.push(format!("no span meets {}, whatever else is asked", answer.empty_terms.join(", or ")));
+        }
     }
     if answer.has_more {
         notes.push(format!("there are more than {}: raise --limit, or add words", answer.traces.len()));
@@ -285,6 +288,24 @@ mod tests {
             assert_eq!(text.contains("4bf92f3577b34da6a3ce929d0e0e4736"), width >= 120, "{text}");
             assert_eq!(lines[0].contains("spans"), width >= 80, "{text}");
         }
+    }
+
+    #[test]
+    fn a_list_of_nothing_names_the_terms_that_nothing_meets() {
+        let answer = SearchAnswer { empty_terms: vec!["service:shpo".to_owned()], ..SearchAnswer::default() };
+        let search = Search {
+            query: "service:shpo status:error".to_owned(),
+            since_us: None,
+            limit: 20,
+            slowest_first: false,
+        };
+        assert_eq!(
+            notes(&answer, &search, "the viewer"),
+            [
+                "no trace of the viewer meets this: ask for fewer words, or a longer time",
+                "no span meets service:shpo, whatever else is asked"
+            ]
+        );
     }
 
     #[test]

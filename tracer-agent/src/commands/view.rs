@@ -25,6 +25,7 @@ use crate::{
     config::{ViewerConfig, token_in},
     event::recording,
     log::{self, EVERY_LINE, LogConfig},
+    problem::Problem,
     sink::store::Direct,
 };
 
@@ -34,7 +35,12 @@ pub(super) fn run(flags: &ViewFlags) -> CommandOutcome {
     let config = configuration(flags)?;
     let problems = config.problems();
     if !problems.is_empty() {
-        let lines: Vec<String> = problems.iter().map(|problem| format!("--{problem}")).collect();
+        let line = |problem: &Problem| match problem.key.as_str() {
+            // A command line has no place for the token itself.
+            "token" => format!("--token-file or TRACER_VIEWER_TOKEN: {}", problem.message),
+            _ => format!("--{problem}"),
+        };
+        let lines: Vec<String> = problems.iter().map(line).collect();
         return Err(Failure::new(USAGE, lines.join("\n")));
     }
     signals::ignore_file_size_limit();

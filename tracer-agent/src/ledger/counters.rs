@@ -112,7 +112,7 @@ counters! {
     HeadersLease "headers.lease" "calls without a trace header: the agent was late";
     HeadersFailed "headers.failed" "calls without a trace header: no space, or spliced bytes";
     HeadersOtherContext "headers.other_context" "calls without a trace header: their request's trace is told by another header";
-    HeadersLater "headers.later" "calls without a trace header: their request is known only later, or not at all";
+    HeadersLater "headers.later" "calls without a trace header: when they were sent, the request that they were made for was not known yet";
     HeadersOnlyFirst "headers.only_first" "calls without a trace header: later request of a connection, on a kernel with a wrong FIONREAD (tracer doctor)";
     HeadersIoUring "headers.io_uring" "calls without a trace header: the caller uses io_uring, whose zero-copy sends would fail";
     HeadersMemory "headers.memory" "calls without a trace header: memory for sockets is short (tcp_mem, or the limits of the memory group)";

@@ -105,7 +105,9 @@ fn pattern_text(pattern: &Pattern) -> String {
 
 /// A pattern that a `>` follows.
 fn side_text(pattern: &Pattern) -> String {
-    with_value(pattern, |text| if text.contains('>') { quoted(text) } else { value_text(text) })
+    // An arrow is not read as a name and a `>`.
+    let is_quoted = |text: &str| text.contains('>') || text.ends_with('-');
+    with_value(pattern, |text| if is_quoted(text) { quoted(text) } else { value_text(text) })
 }
 
 fn with_value(pattern: &Pattern, value: impl Fn(&str) -> String) -> String {

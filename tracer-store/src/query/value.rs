@@ -27,9 +27,14 @@ impl Reader<'_> {
     pub(super) fn calls(&mut self) -> Result<Condition, QueryError> {
         const FORM: &str =
             "calls are asked for as calls:CALLER>CALLED, where * is anybody: calls:front>checkout";
+        let begin = self.at;
         let from = self.pattern(|char| char.is_whitespace() || char == '>', FORM)?;
         if !self.rest().starts_with('>') {
             return Err(self.error(self.at, FORM));
+        }
+        // No name ends so unless it is quoted: an arrow was meant.
+        if self.text[begin..self.at].ends_with('-') {
+            return Err(self.error(self.at - 1, FORM));
         }
         self.at += 1;
         let to = self.pattern(char::is_whitespace, FORM)?;

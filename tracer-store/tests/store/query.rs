@@ -29,6 +29,8 @@ fn a_wrong_query_says_where_it_is_wrong_and_what_was_meant() {
         ("calls:front", 11, "calls:front>checkout"),
         ("calls:front>", 12, "calls:front>checkout"),
         ("calls:>front", 6, "calls:front>checkout"),
+        ("calls:front->checkout", 11, "calls:front>checkout"),
+        ("trace:86cx*", 6, "this is no trace id"),
         ("service:", 8, "a value is missing after `:`"),
         ("service:=", 9, "a value is missing after `=`"),
         ("OR a", 0, "`OR` stands between two terms"),

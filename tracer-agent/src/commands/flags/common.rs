@@ -77,7 +77,7 @@ pub struct CommonFlags {
     /// Address of the page; implies --view. One that other machines can reach needs a token (--token-file).
     #[arg(long, value_name = "ADDRESS:PORT", help_heading = "The viewer")]
     pub listen: Option<SocketAddr>,
-    /// File with the token that browsers have to know (or set TRACER_VIEWER_TOKEN).
+    /// File with the token, of 24 characters or more, that browsers have to know (or set TRACER_VIEWER_TOKEN).
     #[arg(long, value_name = "FILE", help_heading = "The viewer")]
     pub token_file: Option<PathBuf>,
     /// Keep the traces in this directory over a restart; implies --view.

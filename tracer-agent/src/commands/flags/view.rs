@@ -29,8 +29,8 @@ pub struct ViewFlags {
     /// Memory that traces may take: the oldest go first.
     #[arg(long, value_name = "SIZE", default_value = "256MiB")]
     pub memory: Size,
-    /// File with the token that browsers have to know, and senders to addresses that other machines can reach (or set
-    /// TRACER_VIEWER_TOKEN).
+    /// File with the token, of 24 characters or more, that browsers have to know, and senders to addresses that other
+    /// machines can reach (or set TRACER_VIEWER_TOKEN).
     #[arg(long, value_name = "FILE")]
     pub token_file: Option<PathBuf>,
     /// Certificate chain in PEM: the page is served by TLS.
