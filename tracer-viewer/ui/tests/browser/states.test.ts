@@ -56,6 +56,17 @@ test("a search that finds nothing says which term finds nothing alone, and takes
   await context.close();
 });
 
+test("a query that is wrong leaves no heatmap that seems to be its answer", async () => {
+  const { page, context } = await visit(on, "#/traces");
+  const map = page.getByRole("region", { name: "Durations over time" });
+  await map.waitFor();
+  await page.getByRole("combobox", { name: /^Query/ }).fill("a+((b");
+  await page.keyboard.press("Enter");
+  await page.getByRole("alert").first().waitFor();
+  await map.waitFor({ state: "detached" });
+  await context.close();
+});
+
 test("a search that finds nothing in its window leads to all that is held", async () => {
   const { page, context } = await visit(on, "#/traces?q=service:gateway&from=1000&to=2000");
   await page.getByText("There are traces that meet it outside of the window of time.").waitFor();
