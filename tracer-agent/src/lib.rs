@@ -15,6 +15,8 @@ pub mod doctor;
 pub mod endpoint;
 pub mod event;
 pub mod exchange;
+#[expect(unsafe_code, reason = "the settings of the allocator have no safe binding")]
+mod heap;
 #[expect(unsafe_code, reason = "maps of the kernel side are shared memory")]
 pub mod kernel;
 pub mod ledger;

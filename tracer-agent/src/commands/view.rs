@@ -24,6 +24,7 @@ use crate::{
     agent::{replay_into, signals},
     config::{ViewerConfig, token_in},
     event::recording,
+    heap,
     log::{self, EVERY_LINE, LogConfig},
     problem::Problem,
     sink::store::Direct,
@@ -31,6 +32,7 @@ use crate::{
 
 /// Serves until a signal.
 pub(super) fn run(flags: &ViewFlags) -> CommandOutcome {
+    heap::share();
     log::start(&LogConfig::default());
     let config = configuration(flags)?;
     let problems = config.problems();

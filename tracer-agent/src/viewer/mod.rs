@@ -16,13 +16,14 @@ use tracer_store::Store;
 use tracer_viewer::{Running, Viewer, ViewerError};
 
 use self::agent_source::ThisAgent;
-use crate::{agent::Agent, config::Config};
+use crate::{agent::Agent, config::Config, heap};
 
 /// Serves the traces that the agent puts into this store.
 ///
 /// # Errors
 /// An address is in use, or the settings cannot be used.
 pub fn beside_agent(config: &Config, store: Arc<Store>, agent: &Agent) -> Result<Running, ViewerError> {
+    heap::share();
     let selectors = config.select.include.iter().map(ToString::to_string).collect();
     let agent = Arc::new(ThisAgent::new(agent.status(), selectors, agent.programs().clone()));
     let source = Source { kind: "agent".to_owned(), names: Vec::new() };
