@@ -236,14 +236,22 @@ impl Agent {
     pub fn stop(mut self) -> (ExitStatus, String, String) {
         self.signal(libc::SIGTERM);
         let status = self.child.wait().expect("our child");
-        let read = |name| fs::read_to_string(self.folder.file(name)).unwrap_or_default();
-        (status, read("output"), read("log"))
+        (status, self.read("output"), self.read("log"))
+    }
+
+    fn read(&self, name: &str) -> String {
+        fs::read_to_string(self.folder.file(name)).unwrap_or_default()
     }
 }
 
 impl Drop for Agent {
     fn drop(&mut self) {
-        if self.child.try_wait().is_ok_and(|status| status.is_none()) {
+        let ended = self.child.try_wait().ok().flatten();
+        if thread::panicking() {
+            let how = ended.map_or_else(|| "runs".to_owned(), |status| format!("had ended, {status}"));
+            eprintln!("the agent {how}; its log:\n{}", self.read("log"));
+        }
+        if ended.is_none() {
             let _ = self.child.kill();
             let _ = self.child.wait();
         }

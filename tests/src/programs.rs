@@ -557,5 +557,5 @@ pub fn disturbed(outer: &[&str], client: &[&str]) -> Disturbed {
 
 /// curl with these arguments; its standard output.
 pub fn curl(arguments: &[&str]) -> String {
-    run(Command::new("curl").args(["--silent", "--max-time", "30"]).args(arguments))
+    run(Command::new("curl").args(["--silent", "--show-error", "--max-time", "30"]).args(arguments))
 }

@@ -43,7 +43,7 @@ fn every_request_of_every_client_to_every_server_is_there_once() {
         for client in ["curl", "python", "fetch"] {
             let urls = urls(client);
             match client {
-                "curl" => drop(run(Command::new("curl").args(["--silent"]).args(&urls))),
+                "curl" => drop(run(Command::new("curl").args(["--silent", "--show-error"]).args(&urls))),
                 "python" => drop(run(Command::new("/usr/bin/python3")
                     .arg(root().join("tests/apps/client.py"))
                     .args(&urls))),

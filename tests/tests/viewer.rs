@@ -327,7 +327,7 @@ fn the_page_is_for_this_machine_alone_unless_a_token_is_set() {
     let head = |arguments: &[&str]| {
         let url = format!("http://127.0.0.1:{port}/");
         let mut command = Command::new("curl");
-        run(command.args(["--silent", "--head", "--max-time", "10"]).args(arguments).arg(url))
+        run(command.args(["--silent", "--show-error", "--head", "--max-time", "10"]).args(arguments).arg(url))
     };
     let own = head(&[]).to_ascii_lowercase();
     assert!(own.starts_with("http/1.1 200"), "{own}");

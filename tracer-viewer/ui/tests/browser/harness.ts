@@ -31,6 +31,8 @@ export interface Visit {
   page: Page;
   context: BrowserContext;
   problems: string[];
+  /** Waits until the answers that the page has asked for are drawn. */
+  settled: () => Promise<void>;
 }
 
 export async function visit(
@@ -50,8 +52,23 @@ export async function visit(
   page.on("request", (request) => {
     if (!request.url().startsWith(on.mock.address)) problems.push(`request to ${request.url()}`);
   });
+  const isAwaited = (url: string) => url.includes("/api/tracer/") && !url.includes("/live");
+  const asked = new Set<object>();
+  let answers = 0;
+  page.on("request", (request) => isAwaited(request.url()) && asked.add(request));
+  const answered = (request: object) => {
+    if (asked.delete(request)) answers++;
+  };
+  page.on("requestfinished", answered);
+  page.on("requestfailed", answered);
+  const drawn = () =>
+    page.evaluate(() => new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done))));
+  const settled = async () => {
+    // A drawn answer may ask for another one.
+    for (let quiet = 0; quiet < 3; quiet = answers > 0 && asked.size === 0 ? quiet + 1 : 0) await drawn();
+  };
   await page.goto(on.mock.address + hash);
-  return { page, context, problems };
+  return { page, context, problems, settled };
 }
 
 const AXE = readFileSync(createRequire(import.meta.url).resolve("axe-core/axe.min.js"), "utf8");

@@ -66,9 +66,9 @@ for (const colorScheme of ["light", "dark"] as const) {
 
 test("no page is wider than a screen of 360 pixels", async () => {
   for (const [name, hash] of pages) {
-    const { page, context } = await visit(on, hash, { viewport: { width: 360, height: 740 } });
+    const { page, context, settled } = await visit(on, hash, { viewport: { width: 360, height: 740 } });
     await page.locator("h1, h2").first().waitFor();
-    await page.waitForTimeout(150);
+    await settled();
     const wide = await page.evaluate(() =>
       Math.max(document.documentElement.scrollWidth, document.querySelector("main")?.scrollWidth ?? 0),
     );
@@ -78,10 +78,12 @@ test("no page is wider than a screen of 360 pixels", async () => {
 });
 
 test("each column of each table is reached on a screen of 360 pixels", async () => {
+  const withTables: string[] = [];
   for (const [name, hash] of pages) {
-    const { page, context } = await visit(on, hash, { viewport: { width: 360, height: 740 } });
+    const { page, context, settled } = await visit(on, hash, { viewport: { width: 360, height: 740 } });
     await page.locator("h1, h2").first().waitFor();
-    await page.waitForTimeout(150);
+    await settled();
+    if ((await page.locator("table").count()) > 0) withTables.push(name);
     const unreachable = await page.evaluate(() => {
       const found: string[] = [];
       for (const table of document.querySelectorAll("table")) {
@@ -102,6 +104,7 @@ test("each column of each table is reached on a screen of 360 pixels", async () 
     expect([name, unreachable]).toEqual([name, []]);
     await context.close();
   }
+  expect(withTables).toEqual(["table", "comparison", "node of the map", "services", "service"]);
 });
 
 test("the map is seen whole at first on a narrow screen, and two fingers enlarge it", async () => {
@@ -155,11 +158,11 @@ test("the map is seen whole at first on a narrow screen, and two fingers enlarge
 });
 
 test("no line of the grid runs through a name on a narrow screen", async () => {
-  const { page, context } = await visit(on, `#/trace/${on.mock.world.fixed.middle}`, {
+  const { page, context, settled } = await visit(on, `#/trace/${on.mock.world.fixed.middle}`, {
     viewport: { width: 360, height: 740 },
   });
   await page.getByRole("treegrid").waitFor();
-  await page.waitForTimeout(150);
+  await settled();
   const painted = await page.evaluate(() => {
     const canvas = document.querySelector<HTMLCanvasElement>(".body canvas");
     const context = canvas?.getContext("2d");
@@ -191,9 +194,9 @@ test("text from traffic stays text, and what cannot be seen is shown", async () 
   const id = on.mock.world.fixed.hostile;
   const span = on.mock.world.traces.get(id)?.spans[0]?.span_id;
   for (const state of [`?span=${span}&details=1`, "?view=table", "?view=flame"]) {
-    const { page, context, problems } = await visit(on, `#/trace/${id}${state}`);
+    const { page, context, problems, settled } = await visit(on, `#/trace/${id}${state}`);
     await page.locator("h1").waitFor();
-    await page.waitForTimeout(200);
+    await settled();
     expect(await page.title()).not.toContain("owned");
     expect(await page.locator("img, script:not([src]), iframe").count()).toBe(0);
     expect(problems).toEqual([]);
