@@ -4,7 +4,7 @@
 /// longer than its parent. Each is told by start and duration.
 ///
 /// Without the child's time, what is left of the parent's was on the way: half there and half back is the best guess.
-pub(crate) fn centring_ns(child: (u64, u64), parent: (u64, u64)) -> Option<i128> {
+pub fn centring_ns(child: (u64, u64), parent: (u64, u64)) -> Option<i128> {
     let (child_start, child_ns) = (i128::from(child.0), i128::from(child.1));
     let (parent_start, parent_ns) = (i128::from(parent.0), i128::from(parent.1));
     if child_ns > parent_ns {

@@ -5,17 +5,20 @@
 //! - [`jaeger`]: Jaeger's query JSON of spans, and back.
 //! - [`mod@file`]: saved traces.
 //! - [`layout`]: one trace laid out to be drawn: its tree, its critical path, what was waited for.
+//! - [`facts`]: spans of whole traces, as analyses need them.
 //! - [`answer`]: what the viewer's API answers.
 
 #![forbid(unsafe_code)]
 
 pub mod answer;
-mod clock;
+pub mod clock;
 mod distinct;
+pub mod facts;
 pub mod file;
 pub mod jaeger;
 pub mod layout;
 pub mod otlp;
+pub mod peer;
 #[cfg(test)]
 mod samples;
 pub mod span;

@@ -41,6 +41,16 @@ pub fn attribute<'a>(attributes: &'a [Attribute], name: &str) -> Option<&'a Valu
     attributes.iter().find(|(key, _)| &**key == name).map(|(_, value)| value)
 }
 
+/// The first text that is not empty of one of the names, earlier names first.
+pub fn text<'of>(attributes: &'of [Attribute], names: &[&str]) -> Option<&'of str> {
+    names.iter().find_map(|name| {
+        attributes.iter().find_map(|(key, value)| match value {
+            Value::Str(text) if **key == **name && !text.is_empty() => Some(&**text),
+            _ => None,
+        })
+    })
+}
+
 /// Identifier of a trace, never zero.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct TraceId(pub [u8; 16]);

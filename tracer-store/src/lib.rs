@@ -9,6 +9,7 @@ mod complete;
 mod disk;
 mod durations;
 mod engine;
+mod gather;
 pub mod limits;
 mod line;
 mod operations;

@@ -15,6 +15,7 @@ use tracer_model::{
         CompleteAnswer, Heatmap, MapAnswer, Refused, SearchAnswer, ServiceAnswer, ServicesAnswer,
         StoreStatus, Window,
     },
+    facts::Gathered,
     span::{Kind, Span, TraceId},
 };
 
@@ -23,6 +24,7 @@ use crate::{
     complete::complete,
     disk::Disk,
     engine::Engine,
+    gather,
     search::{self, read},
     segment::values::span_bytes,
 };
@@ -266,6 +268,11 @@ impl Store {
     /// How a query may go on at a place, counted in UTF-16 units.
     pub fn complete(&self, text: &str, at_utf16: u32) -> CompleteAnswer {
         complete(&self.engine, text, at_utf16)
+    }
+
+    /// Whole traces that begin in a window, as analyses need them; the newest, if they have more spans than that.
+    pub fn gather(&self, window: Window, max_spans: usize, deadline: Option<Instant>) -> Gathered {
+        gather::gather(&self.engine, window, max_spans, deadline)
     }
 
     /// What the store holds, and what it let go.

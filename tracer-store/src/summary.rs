@@ -8,7 +8,7 @@ use std::{
 use tracer_model::{
     answer::{ServiceShare, TraceSummary},
     layout::summarize,
-    span::{Attribute, Span, SpanId, Value},
+    span::{Span, SpanId},
 };
 
 use crate::segment::Segment;
@@ -137,16 +137,6 @@ pub(crate) fn uncovered(stretches: &[(u64, u64)], mut children: Vec<(usize, u64,
         covered = (parent, covered_to.max(to));
     }
     times
-}
-
-/// The first text that is not empty of one of the keys, earlier keys first.
-pub(crate) fn text<'of>(attributes: &'of [Attribute], keys: &[&str]) -> Option<&'of str> {
-    keys.iter().find_map(|key| {
-        attributes.iter().find_map(|(name, value)| match value {
-            Value::Str(text) if **name == **key && !text.is_empty() => Some(&**text),
-            _ => None,
-        })
-    })
 }
 
 #[cfg(test)]

@@ -4,7 +4,7 @@ use std::fmt::Write;
 
 use crate::{
     answer::AttributeValue,
-    span::{Attribute, Scope, Span, Value},
+    span::{Attribute, Scope, Span, Value, attribute},
 };
 
 /// Longest target, in characters.
@@ -28,7 +28,7 @@ pub(super) fn name(name: &str) -> &str {
 
 /// Text of the first attribute of these that has some.
 fn text<'a>(span: &'a Span, names: &[&str]) -> Option<&'a str> {
-    names.iter().find_map(|name| span.attribute(name).and_then(Value::as_str).filter(|text| !text.is_empty()))
+    crate::span::text(&span.attributes, names)
 }
 
 fn http(span: &Span) -> Option<String> {
@@ -63,18 +63,24 @@ fn path_of(url: &str) -> &str {
 
 fn database(span: &Span) -> Option<String> {
     let system = text(span, &["db.system.name", "db.system"])?;
-    if let Some(summary) = text(span, &["db.query.summary"]) {
-        return Some(format!("{system} {summary}"));
+    Some(format!("{system} {}", query(&span.attributes)?))
+}
+
+/// A query of a database in a few words.
+pub(crate) fn query(attributes: &[Attribute]) -> Option<String> {
+    let text = |names: &[&str]| crate::span::text(attributes, names);
+    if let Some(summary) = text(&["db.query.summary"]) {
+        return Some(summary.to_owned());
     }
-    if let Some(operation) = text(span, &["db.operation.name", "db.operation"]) {
-        let collection = text(span, &["db.collection.name", "db.sql.table", "db.mongodb.collection"]);
+    if let Some(operation) = text(&["db.operation.name", "db.operation"]) {
+        let collection = text(&["db.collection.name", "db.sql.table", "db.mongodb.collection"]);
         let collection = collection.map(|name| format!(" {name}")).unwrap_or_default();
-        return Some(format!("{system} {operation}{collection}"));
+        return Some(format!("{operation}{collection}"));
     }
-    let query = text(span, &["db.query.text", "db.statement"])?;
+    let query = text(&["db.query.text", "db.statement"])?;
     // Queries are often written on several lines.
     let query: Vec<&str> = first_characters(query, MOST_QUERY).split_whitespace().collect();
-    Some(format!("{system} {}", query.join(" ")))
+    Some(query.join(" "))
 }
 
 fn procedure(span: &Span) -> Option<String> {
@@ -104,8 +110,9 @@ fn first_characters(text: &str, most: usize) -> &str {
 }
 
 /// Status code, if it was HTTP.
-pub(super) fn http_status(span: &Span) -> Option<u16> {
-    let value = span.attribute("http.response.status_code").or_else(|| span.attribute("http.status_code"))?;
+pub(crate) fn http_status(attributes: &[Attribute]) -> Option<u16> {
+    let value = attribute(attributes, "http.response.status_code")
+        .or_else(|| attribute(attributes, "http.status_code"))?;
     let status = match value {
         Value::Int(number) => u16::try_from(*number).ok()?,
         Value::Str(text) => text.parse().ok()?,

@@ -17,6 +17,7 @@ mod summary;
 mod tests;
 mod tree;
 
+pub(crate) use describe::{http_status, query};
 pub use summary::{MOST_SERVICES, summarize};
 
 use std::{collections::HashMap, convert::Infallible, io};
@@ -183,7 +184,7 @@ fn described(span: &Span, time: Stretch, options: &Options<'_>) -> TraceSpan {
         duration_ns,
         end_known,
         is_error: span.is_error(),
-        http_status: describe::http_status(span),
+        http_status: describe::http_status(&span.attributes),
         evidence: describe::evidence(span),
         likely: describe::likely(span),
         percentile: percentile.map(|(part, _)| part),

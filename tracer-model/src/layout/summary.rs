@@ -32,7 +32,7 @@ pub(super) fn of(tree: &Tree<'_>) -> TraceSummary {
         duration_ns: tree.last_ns(),
         spans: count(tree.len()),
         errors: count((0..tree.len()).filter(|at| tree.span(*at).is_error()).count()),
-        http_status: describe::http_status(root_span),
+        http_status: describe::http_status(&root_span.attributes),
         services: shares(tree),
         matched_span_id: None,
     }

@@ -8,13 +8,14 @@ use std::{
 
 use tracer_model::{
     answer::{NodeKind, Window},
+    peer::Peer,
     span::TraceId,
 };
 
 use super::{
     Tally,
     kin::{Kin, Other, Role},
-    peer::{Peer, Peers},
+    peer::Peers,
 };
 use crate::{
     line::Shared,

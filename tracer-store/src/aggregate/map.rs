@@ -6,7 +6,10 @@ use std::{
     time::Instant,
 };
 
-use tracer_model::answer::{MapAnswer, MapEdge, MapNode, NodeKind, Red, Window};
+use tracer_model::{
+    answer::{MapAnswer, MapEdge, MapNode, NodeKind, Red, Window},
+    peer::Peer,
+};
 
 use super::{
     Tally,
@@ -14,7 +17,6 @@ use super::{
     change::change,
     kin::Role,
     length_us,
-    peer::Peer,
 };
 use crate::{
     engine::Engine,

@@ -18,7 +18,6 @@ pub(crate) use calls::OUTSIDE;
 pub(crate) use heatmap::heatmap;
 pub(crate) use kin::{asks, serves};
 pub(crate) use map::map;
-pub(crate) use peer::Peer;
 pub(crate) use services::{service, service_rows};
 
 /// Spans counted for rate, errors and duration.

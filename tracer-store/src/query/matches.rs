@@ -2,11 +2,12 @@
 
 use tracer_model::{
     answer::NodeKind,
+    peer::Peer,
     span::{Attribute, Kind, Span, Value},
 };
 
 use super::{Comparison, Condition, Query, Term, Test};
-use crate::aggregate::{OUTSIDE, Peer, asks, serves};
+use crate::aggregate::{OUTSIDE, asks, serves};
 
 /// Attributes that say what a span asks for or was asked for: free text is looked for in them.
 pub(crate) const TARGET_KEYS: [&str; 19] = [

@@ -32,16 +32,19 @@ impl Segment {
     }
 
     pub(crate) fn row_attributes(&self, row: usize) -> Vec<Attribute> {
+        self.wanted_attributes(row, |_| true)
+    }
+
+    /// Attributes of a row whose keys, told by their codes, are wanted.
+    pub(crate) fn wanted_attributes(&self, row: usize, is_wanted: impl Fn(usize) -> bool) -> Vec<Attribute> {
         let mut loose = self.loose_of(row).iter();
         let slots = self.slots(usize::from(self.template[row]));
-        let attributes = slots.iter().filter_map(|slot| match slot.kind() {
-            SlotKind::Pair(pair) => {
-                let pair = self.pairs[pair];
-                Some((self.keys[pair.key as usize].name.clone(), self.values.value(pair.value)))
-            }
-            SlotKind::Loose(key) => {
-                loose.next().map(|value| (self.keys[key].name.clone(), self.values.value(*value)))
-            }
+        let attributes = slots.iter().filter_map(|slot| {
+            let (key, value) = match slot.kind() {
+                SlotKind::Pair(pair) => (self.pairs[pair].key as usize, self.pairs[pair].value),
+                SlotKind::Loose(key) => (key, *loose.next()?),
+            };
+            is_wanted(key).then(|| (self.keys[key].name.clone(), self.values.value(value)))
         });
         attributes.collect()
     }

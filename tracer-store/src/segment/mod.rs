@@ -440,6 +440,19 @@ impl Segment {
         rows.filter(|row| self.is_spread(self.trace[*row]) && self.is_held(*row))
     }
 
+    /// Rows that are held of traces that lie in it alone, those of one trace together.
+    pub(crate) fn alone_rows(&self) -> Vec<u16> {
+        let mut rows = if self.is_open() { (0..self.rows() as u16).collect() } else { self.order.clone() };
+        rows.retain(|row| {
+            let row = usize::from(*row);
+            !self.is_spread(self.trace[row]) && self.is_held(row)
+        });
+        if self.is_open() {
+            rows.sort_by_key(|row| self.trace[usize::from(*row)]);
+        }
+        rows
+    }
+
     /// Whether any trace or span of it was let go.
     pub(crate) fn has_gone(&self) -> bool {
         self.gone.is_some()

@@ -1,0 +1,12 @@
+//! Answers over traces: where the time goes, what changed, what fails because of what.
+//!
+//! Everything here is computed from spans alone, those of our agent and those of an SDK. Each statement names the traces
+//! that show it, how many were looked at, and how sure it is.
+
+#![forbid(unsafe_code)]
+
+pub mod answer;
+pub mod corpus;
+#[cfg(test)]
+mod samples;
+pub mod statistics;

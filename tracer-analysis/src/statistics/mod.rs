@@ -1,0 +1,1 @@
+//! Tests and estimates that the analyses decide by.
