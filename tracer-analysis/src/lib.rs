@@ -7,6 +7,7 @@
 
 pub mod answer;
 pub mod corpus;
+pub mod incident;
 #[cfg(test)]
 mod samples;
 pub mod statistics;

@@ -166,7 +166,7 @@ fn spans() -> impl Strategy<Value = Span> {
     )
 }
 
-fn windows() -> impl Strategy<Value = Option<Window>> {
+pub fn windows() -> impl Strategy<Value = Option<Window>> {
     let within = (0..40u64, 0..40u64).prop_map(|(start_ms, length_ms)| {
         let start_unix_us = START_UNIX_NS / 1000 + start_ms * 1000;
         Window { start_unix_us, end_unix_us: start_unix_us + length_ms * 1000 }
@@ -174,7 +174,7 @@ fn windows() -> impl Strategy<Value = Option<Window>> {
     prop_oneof![Just(None), within.prop_map(Some)]
 }
 
-fn filled(batches: &[Vec<Span>], max_spans_per_segment: usize) -> (Store, Model) {
+pub fn filled(batches: &[Vec<Span>], max_spans_per_segment: usize) -> (Store, Model) {
     let store = Store::in_memory(Limits { max_spans_per_segment, ..Limits::default() });
     let mut model = Model::default();
     for batch in batches {
@@ -184,7 +184,7 @@ fn filled(batches: &[Vec<Span>], max_spans_per_segment: usize) -> (Store, Model)
     (store, model)
 }
 
-fn batches() -> impl Strategy<Value = Vec<Vec<Span>>> {
+pub fn batches() -> impl Strategy<Value = Vec<Vec<Span>>> {
     prop::collection::vec(prop::collection::vec(spans(), 0..40), 0..6)
 }
 

@@ -7,6 +7,7 @@ mod beside;
 mod copies;
 mod disk;
 mod eviction;
+mod gather;
 mod hostile;
 #[cfg(target_os = "linux")]
 mod kill;

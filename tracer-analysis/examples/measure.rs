@@ -1,0 +1,43 @@
+//! Measures the analyses over a store: `cargo run --release -p tracer-analysis --example measure -- 1000000`.
+
+#![forbid(unsafe_code)]
+
+#[path = "../../tracer-store/examples/measure/traffic.rs"]
+mod traffic;
+
+use std::{env, time::Instant};
+
+use tracer_analysis::corpus::Corpus;
+use tracer_model::answer::Window;
+use tracer_store::{Limits, Store};
+
+use self::traffic::{START_UNIX_NS, TRACE_EVERY_NS, Traffic};
+
+const ROUNDS: usize = 5;
+
+fn main() {
+    let count = env::args().nth(1).and_then(|count| count.parse().ok()).unwrap_or(1_000_000);
+    let store = Store::in_memory(Limits { max_bytes: 4 << 30, ..Limits::default() });
+    let mut traffic = Traffic::new();
+    for number in 0..count / 10 {
+        store.insert(traffic.trace(number, 10));
+    }
+    let end_ns = START_UNIX_NS + count * TRACE_EVERY_NS;
+    let always = Window { start_unix_us: START_UNIX_NS / 1000, end_unix_us: end_ns / 1000 };
+    println!("| step | best of {ROUNDS}, ms |\n|---|---|");
+    let gathered = timed("spans gathered from the store", || store.gather(always, usize::MAX, None));
+    let corpus = timed("the same as a corpus", || Corpus::from(gathered.clone()));
+    println!("| spans | {} |\n| bytes a span | {} |", corpus.spans(), corpus.bytes() / corpus.spans().max(1));
+}
+
+fn timed<T>(name: &str, mut work: impl FnMut() -> T) -> T {
+    let mut best = f64::INFINITY;
+    let mut last = None;
+    for _ in 0..ROUNDS {
+        let start = Instant::now();
+        last = Some(work());
+        best = best.min(start.elapsed().as_secs_f64() * 1000.0);
+    }
+    println!("| {name} | {best:.1} |");
+    last.expect("there is a round")
+}
