@@ -8,6 +8,7 @@
 pub mod answer;
 pub mod corpus;
 pub mod incident;
+pub mod report;
 #[cfg(test)]
 mod samples;
 pub mod statistics;

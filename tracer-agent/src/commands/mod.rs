@@ -5,10 +5,12 @@
 mod config;
 mod distinct;
 mod doctor;
+mod files;
 pub mod flags;
 mod outcome;
 mod reload;
 mod replay;
+mod report;
 mod run;
 mod session;
 mod source;
@@ -49,6 +51,7 @@ pub fn main(switches: &Switches) -> ExitCode {
         Some(Command::View(flags)) => view::run(flags),
         Some(Command::Traces(flags)) => traces::run(flags),
         Some(Command::Trace(flags)) => trace::run(flags),
+        Some(Command::Report(flags)) => report::run(flags),
         Some(Command::Top(flags)) => top::run(flags),
         Some(Command::Config(flags)) => config::run(flags),
     };

@@ -16,6 +16,8 @@ use crate::{
 /// Exit codes: see `--help`.
 pub(super) const FAILURE: u8 = 1;
 pub(super) const USAGE: u8 = 2;
+/// Something was found, and the flags say that this is to fail.
+pub(super) const FOUND: u8 = 3;
 pub(super) const UNSUPPORTED: u8 = 77;
 
 /// The code to exit with, or an error to show first.

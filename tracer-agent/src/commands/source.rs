@@ -4,6 +4,11 @@
 
 use std::path::{Path, PathBuf};
 
+use serde::de::DeserializeOwned;
+use tracer_analysis::{
+    corpus::Corpus,
+    report::{self, ReportAnswer},
+};
 use tracer_model::{
     answer::{SearchAnswer, ServiceAnswer, ServicesAnswer, SpanKind, TraceAnswer, TraceSummary, Window},
     layout::{self, lay_out},
@@ -13,6 +18,7 @@ use tracer_model::{
 use tracer_store::{Limits, Order, Query, SearchOptions, Store};
 
 use super::{
+    files,
     flags::SourceFlags,
     outcome::{FAILURE, Failure, USAGE},
 };
@@ -39,8 +45,8 @@ pub(super) enum Source {
     Store {
         /// It.
         store: Box<Store>,
-        /// Its directory.
-        directory: PathBuf,
+        /// Its directory, or the files whose traces it has.
+        name: String,
     },
 }
 
@@ -60,7 +66,8 @@ impl Source {
     /// The source that flags name. Without any it is the viewer at the usual address, else the agent on the usual socket.
     pub(super) fn open(flags: &SourceFlags) -> Result<Self, Failure> {
         if let Some(directory) = &flags.store {
-            return Ok(Self::Store { store: Box::new(open_store(directory)?), directory: directory.clone() });
+            let name = directory.display().to_string();
+            return Ok(Self::Store { store: Box::new(open_store(directory)?), name });
         }
         if let Some(socket) = &flags.socket {
             return Ok(Self::Viewer(Box::new(Client::of_agent(socket)?)));
@@ -78,11 +85,24 @@ impl Source {
         })))
     }
 
+    /// The source that flags name, or saved traces if there are any.
+    pub(super) fn open_or_files(flags: &SourceFlags, files: &[PathBuf]) -> Result<Self, Failure> {
+        if files.is_empty() {
+            return Self::open(flags);
+        }
+        let store = Box::new(Store::in_memory(Limits { max_bytes: usize::MAX, ..Limits::default() }));
+        for path in files {
+            files::take(path, &store).map_err(|message| Failure::new(FAILURE, message))?;
+        }
+        let names: Vec<String> = files.iter().map(|path| path.display().to_string()).collect();
+        Ok(Self::Store { store, name: names.join(", ") })
+    }
+
     /// What it is, for people.
     pub(super) fn name(&self) -> String {
         match self {
             Self::Viewer(client) => client.asked().place(),
-            Self::Store { directory, .. } => directory.display().to_string(),
+            Self::Store { name, .. } => name.clone(),
         }
     }
 
@@ -206,6 +226,32 @@ impl Source {
                 unless_missing(client.get(&path, &bounds(window)))
             }
             Self::Store { store, .. } => Ok(store.service(name, window)),
+        }
+    }
+
+    /// What is wrong in a window; in all that is held without one.
+    pub(super) fn report(&self, window: Option<Window>) -> Result<ReportAnswer, Failure> {
+        self.analyzed("report", &[], window, |corpus| report::report(corpus))
+    }
+
+    /// What an analysis tells of a window: the viewer's answer to its route, or what is made here of a store.
+    fn analyzed<T: DeserializeOwned>(
+        &self,
+        route: &str,
+        parameters: &[(&'static str, String)],
+        window: Option<Window>,
+        analyze: impl FnOnce(&Corpus) -> T,
+    ) -> Result<T, Failure> {
+        match self {
+            Self::Viewer(client) => {
+                let mut parameters = parameters.to_vec();
+                parameters.extend(window.into_iter().flat_map(bounds));
+                Ok(client.get(&format!("/api/tracer/analysis/{route}"), &parameters)?)
+            }
+            Self::Store { store, .. } => {
+                let window = window.unwrap_or(Window { start_unix_us: 0, end_unix_us: u64::MAX });
+                Ok(analyze(&Corpus::from(store.gather(window, usize::MAX, None))))
+            }
         }
     }
 

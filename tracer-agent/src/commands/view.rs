@@ -2,32 +2,23 @@
 
 #![forbid(unsafe_code)]
 
-use std::{
-    fs::File,
-    io::{Read, Seek},
-    path::Path,
-    process::ExitCode,
-    sync::Arc,
-    time::Duration,
-};
+use std::{process::ExitCode, sync::Arc, time::Duration};
 
-use tracer_model::{answer::Source, file};
-use tracer_store::Store;
+use tracer_model::answer::Source;
 use tracer_viewer::{DEFAULT_OTLP_GRPC, DEFAULT_OTLP_HTTP, Viewer};
 
 use super::{
+    files,
     flags::ViewFlags,
     outcome::{CommandOutcome, FAILURE, Failure, USAGE},
     session::{page_of, settle, tell_state},
 };
 use crate::{
-    agent::{replay_into, signals},
+    agent::signals,
     config::{ViewerConfig, token_in},
-    event::recording,
     heap,
     log::{self, EVERY_LINE, LogConfig},
     problem::Problem,
-    sink::store::Direct,
 };
 
 /// Serves until a signal.
@@ -49,7 +40,7 @@ pub(super) fn run(flags: &ViewFlags) -> CommandOutcome {
     let store = config.store().map_err(|message| Failure::new(FAILURE, message))?;
     tell_state(&store);
     for path in &flags.files {
-        let spans = take(path, &store).map_err(|message| Failure::new(FAILURE, message))?;
+        let spans = files::take(path, &store).map_err(|message| Failure::new(FAILURE, message))?;
         tracing::info!(target: EVERY_LINE, "{}: {spans} spans", path.display());
     }
     // Until here a signal ends the process at once: a file may never end.
@@ -99,30 +90,4 @@ fn configuration(flags: &ViewFlags) -> Result<ViewerConfig, Failure> {
         host_names: flags.host_name.clone(),
         path_prefix: flags.path_prefix.clone(),
     })
-}
-
-/// Puts the spans of a file into the store. Returns how many there are.
-fn take(path: &Path, store: &Store) -> Result<u64, String> {
-    let told = |error: &dyn std::fmt::Display| format!("cannot open {}: {error}", path.display());
-    let mut opened = File::open(path).map_err(|error| told(&error))?;
-    let mut begin = [0; recording::MAGIC.len()];
-    if opened.read_exact(&mut begin).is_ok() && begin == *recording::MAGIC {
-        let before = store.status().received_spans;
-        replay_into(path, &mut Direct::new(store))?;
-        return Ok(store.status().received_spans - before);
-    }
-    opened.rewind().map_err(|error| told(&error))?;
-    let mut not_kept = 0;
-    let read = file::read_file(opened, file::MAX_BYTES, &mut |spans| not_kept += store.insert(spans).refused)
-        .map_err(|error| told(&error))?;
-    for note in &read.notes {
-        tracing::warn!(target: EVERY_LINE, "{}: {note}", path.display());
-    }
-    for (reason, count) in &read.refused {
-        tracing::warn!(target: EVERY_LINE, "{}: {count} spans are left out: {reason}", path.display());
-    }
-    if not_kept > 0 {
-        tracing::warn!(target: EVERY_LINE, "{}: the store refused {not_kept} spans", path.display());
-    }
-    Ok(read.spans)
 }

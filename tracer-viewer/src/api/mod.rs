@@ -1,6 +1,7 @@
 //! The viewer's own API, under `/api/tracer`. `tracer_model::answer` has the types of its answers, and
 //! `openapi.json` describes it.
 
+mod analysis;
 mod export;
 pub(crate) mod extract;
 mod live;
@@ -30,4 +31,5 @@ pub(crate) fn router() -> Router<Arc<Shared>> {
         .route("/api/tracer/traces/{trace_id}", get(trace::trace))
         .route("/api/tracer/traces/{trace_id}/export", get(export::export))
         .route("/api/tracer/live", get(live::live))
+        .merge(analysis::router())
 }

@@ -2,7 +2,7 @@
 
 use utoipa::OpenApi;
 
-use super::{export, live, routes, trace};
+use super::{analysis, export, live, routes, trace};
 
 /// The API of the viewer.
 #[derive(OpenApi)]
@@ -24,6 +24,7 @@ use super::{export, live, routes, trace};
         routes::status,
         routes::agent,
         live::live,
+        analysis::report,
     ),
     components(schemas(
         tracer_model::answer::TraceSummary,

@@ -34,7 +34,7 @@ use crate::{
 type Answer<T> = Result<Json<T>, Problem>;
 
 /// Writes an answer that may be large, where it may block.
-fn write(room: &Room, answer: &impl Serialize) -> Result<Response, Problem> {
+pub(super) fn write(room: &Room, answer: &impl Serialize) -> Result<Response, Problem> {
     Ok(([(header::CONTENT_TYPE, "application/json")], Writer::json(room, answer)?.body()?).into_response())
 }
 
@@ -211,7 +211,11 @@ fn window(start_unix_us: u64, end_unix_us: u64) -> Result<Window, Problem> {
 
 /// A window that is asked for; without bounds, from the earliest span of the store to the latest, so that rates are those
 /// of the time in which there were spans. Without an end alone, until now.
-fn window_of(store: &Store, start_us: Option<u64>, end_us: Option<u64>) -> Result<Window, Problem> {
+pub(super) fn window_of(
+    store: &Store,
+    start_us: Option<u64>,
+    end_us: Option<u64>,
+) -> Result<Window, Problem> {
     let now = now_us().saturating_add(1);
     let newest = || {
         let newest = store.status().newest_unix_us;
@@ -229,7 +233,7 @@ fn now_us() -> u64 {
     u64::try_from(since.as_micros()).unwrap_or(u64::MAX)
 }
 
-fn count_stopped(shared: &Shared, incomplete: Option<&String>) {
+pub(super) fn count_stopped(shared: &Shared, incomplete: Option<&String>) {
     if incomplete.is_some() {
         shared.counters.stopped_searches.inc();
     }

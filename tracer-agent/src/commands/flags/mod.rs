@@ -18,7 +18,7 @@ pub use self::{
     common::CommonFlags,
     select::SelectFlags,
     trace::{AgentFlags, RunFlags, TraceFlags, WatchFlags},
-    traces::{SortKey, SourceFlags, TopFlags, TraceOneFlags, TracesFlags},
+    traces::{ReportFlags, SortKey, SourceFlags, TopFlags, TraceOneFlags, TracesFlags},
     view::ViewFlags,
 };
 
@@ -80,6 +80,8 @@ pub enum Command {
     Traces(TracesFlags),
     /// Draw one trace: its spans as bars over its time.
     Trace(TraceOneFlags),
+    /// Tell what is wrong: which service became slow or fails, since when and because of what, and what would help.
+    Report(ReportFlags),
     /// Show services live: rate, errors and durations of each, and of the operations of one.
     Top(TopFlags),
     /// Check a configuration file, or print the reference or the JSON Schema of the configuration.

@@ -87,6 +87,29 @@ pub struct TraceOneFlags {
     pub id: String,
 }
 
+/// Flags of `tracer report`.
+#[derive(Clone, Debug, Args)]
+pub struct ReportFlags {
+    #[command(flatten)]
+    /// Where from.
+    pub source: SourceFlags,
+    /// Only traces of the last time: 30s, 15m, 1h.
+    #[arg(long, value_name = "TIME", value_parser = parse_window)]
+    pub since: Option<Time>,
+    /// All of the report, as one JSON object.
+    #[arg(long)]
+    pub json: bool,
+    /// Exit with code 3 if anything was found, for pipelines.
+    #[arg(long)]
+    pub fail_on_finding: bool,
+    /// Colours: auto, always or never.
+    #[arg(long, value_name = "WHEN", default_value = "auto")]
+    pub color: Color,
+    /// Saved traces to look at, instead of those of a viewer: OTLP or Jaeger JSON, or recordings.
+    #[arg(conflicts_with_all = ["url", "socket", "store"])]
+    pub files: Vec<PathBuf>,
+}
+
 /// Flags of `tracer top`.
 #[derive(Clone, Debug, Args)]
 pub struct TopFlags {

@@ -118,8 +118,7 @@ fn a_viewer_and_its_store_say_the_same() {
     let viewed = Source::Viewer(Box::new(
         Client::of_viewer(Some(&url), None, &TlsFiles::default()).expect("a client"),
     ));
-    let read =
-        Source::Store { store: Box::new(stored()), directory: PathBuf::from(url.trim_end_matches('/')) };
+    let read = Source::Store { store: Box::new(stored()), name: url.trim_end_matches('/').to_owned() };
     let socket = std::env::temp_dir().join(format!("tracer-source-{}.sock", std::process::id()));
     let routes = crate::agent::status::routes(crate::agent::status::Shared::default(), Some(viewer.routes()));
     let _server = crate::agent::status::Server::start(&socket, routes).expect("a free path");

@@ -21,6 +21,23 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/tracer/analysis/report": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** What is wrong, and what would help. */
+        get: operations["report"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/tracer/complete": {
         parameters: {
             query?: never;
@@ -331,11 +348,88 @@ export interface components {
             /** @description Suggestions, the most frequent first. */
             suggestions: components["schemas"]["Suggestion"][];
         };
+        /** @description Who calls whom. */
+        EdgeName: {
+            /** @description The caller's service. */
+            from: string;
+            /** @description Whom it calls: a service, or the host and port of another one. */
+            to: string;
+            /** @description What that is. */
+            to_kind: components["schemas"]["NodeKind"];
+        };
+        /** @description A trace that shows what is said. */
+        Exemplar: {
+            /** @description Its id. */
+            trace_id: string;
+            /** @description The span to look at. */
+            span_id?: string | null;
+            /**
+             * Format: int64
+             * @description When that span started.
+             */
+            start_unix_us: number;
+            /**
+             * Format: int64
+             * @description How long it took.
+             */
+            duration_ns: number;
+        };
         /**
          * @description A format in which a trace is saved.
          * @enum {string}
          */
         ExportFormat: "otlp-json" | "jaeger-json" | "html";
+        /** @description Something that is wrong, or changed: from when on, where, and what shows it. */
+        Finding: {
+            /** @description What kind of thing it is. */
+            kind: components["schemas"]["FindingKind"];
+            /** @description One sentence in plain English that says it. */
+            sentence: string;
+            /** @description The service that is the cause, or where the cause shows. */
+            service: string;
+            /** @description The operation of it, if it is one. */
+            operation?: string | null;
+            edge?: components["schemas"]["EdgeName"] | null;
+            /**
+             * Format: int64
+             * @description First moment at which it shows.
+             */
+            onset_unix_us: number;
+            /**
+             * Format: int64
+             * @description Last moment at which it shows; none if it lasts to the end of what was looked at.
+             */
+            end_unix_us?: number | null;
+            /**
+             * Format: int64
+             * @description Requests that are concerned.
+             */
+            affected: number;
+            /**
+             * Format: int64
+             * @description Of so many in the same time.
+             */
+            of: number;
+            /** @description Services that feel it, those nearest to the cause first. */
+            services: string[];
+            /** @description What shows it: each a sentence with its numbers. */
+            evidence: string[];
+            /** @description Traces that show it. */
+            exemplars: components["schemas"]["Exemplar"][];
+            /** @description What to look at next: each a sentence. */
+            next: string[];
+            /**
+             * Format: double
+             * @description How unlikely it is that chance alone shows as much: the least of all p-values that speak for it, corrected for how many were
+             *     looked at. 1 if no test was made.
+             */
+            p_value: number;
+        };
+        /**
+         * @description What kind of thing was found.
+         * @enum {string}
+         */
+        FindingKind: "slower" | "errors" | "unreachable" | "stalled" | "timeouts" | "queueing" | "retry_storm" | "repeated_calls" | "regression";
         /** @description A stretch of a span with a name. */
         Gap: {
             /**
@@ -537,6 +631,42 @@ export interface components {
              * @description Spans.
              */
             spans: number;
+        };
+        /** @description What is wrong, and what would help. */
+        ReportAnswer: {
+            /** @description What was looked at. */
+            sample: components["schemas"]["Sample"];
+            /** @description Why nothing is claimed: there is too little data. None if there is enough. */
+            too_little?: string | null;
+            /** @description What was found, each cause once, by their onsets. */
+            findings: components["schemas"]["Finding"][];
+        };
+        /** @description What was looked at. */
+        Sample: {
+            /**
+             * Format: int64
+             * @description Traces.
+             */
+            traces: number;
+            /**
+             * Format: int64
+             * @description Spans of them.
+             */
+            spans: number;
+            /** @description From the first moment to the last. */
+            window: components["schemas"]["Window"];
+            /**
+             * Format: int64
+             * @description Traces of the window that were left out since there were too many spans.
+             */
+            omitted_traces: number;
+            /**
+             * Format: int64
+             * @description Traces of which a part is missing.
+             */
+            broken_traces: number;
+            /** @description Why not all was looked at. None if all was. */
+            incomplete?: string | null;
         };
         /** @description Answer to `GET /api/tracer/search`: traces of which one span meets every term of the query. */
         SearchAnswer: {
@@ -971,6 +1101,49 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["AgentAnswer"];
+                };
+            };
+        };
+    };
+    report: {
+        parameters: {
+            query?: {
+                /** @description Start of the window, microseconds since 1970. Absent: the earliest moment of the store. */
+                start_us?: number;
+                /** @description End of the window, microseconds since 1970. Absent: now; if the start is absent too, the latest moment of the store. */
+                end_us?: number;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The report */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ReportAnswer"];
+                };
+            };
+            /** @description A parameter is wrong */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ApiError"];
+                };
+            };
+            /** @description Too many searches at once; ask again later */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ApiError"];
                 };
             };
         };

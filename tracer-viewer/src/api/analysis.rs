@@ -1,0 +1,55 @@
+//! Routes that answer what people trace for: `tracer_analysis` does the work.
+
+use std::sync::Arc;
+
+use axum::{Router, extract::State, response::Response, routing::get};
+use serde::Serialize;
+use tracer_analysis::{
+    corpus::Corpus,
+    report::{self, ReportAnswer},
+};
+use tracer_model::answer::ApiError;
+
+use super::{
+    extract::Parameters,
+    parameters::WindowParameters,
+    routes::{count_stopped, window_of, write},
+};
+use crate::{problem::Problem, shared::Shared};
+
+/// Spans that an analysis looks at: about 100 bytes each while it runs.
+const MOST_SPANS: usize = 1_000_000;
+
+/// The routes.
+pub(super) fn router() -> Router<Arc<Shared>> {
+    Router::new().route("/api/tracer/analysis/report", get(report))
+}
+
+/// Analyses the traces that begin in a window; the newest, if they have too many spans.
+async fn analyzed<T: Serialize + 'static>(
+    shared: Arc<Shared>,
+    asked: WindowParameters,
+    analyze: impl FnOnce(&Corpus) -> Result<T, Problem> + Send + 'static,
+) -> Result<Response, Problem> {
+    let answers = shared.clone();
+    let answer = shared.large(move |store, deadline| {
+        let window = window_of(store, asked.start_us, asked.end_us)?;
+        let corpus = Corpus::from(store.gather(window, MOST_SPANS, Some(deadline)));
+        count_stopped(&answers, corpus.incomplete.as_ref());
+        write(&answers.room, &analyze(&corpus)?)
+    });
+    answer.await?
+}
+
+/// What is wrong, and what would help.
+#[utoipa::path(get, path = "/api/tracer/analysis/report", tag = "analysis", params(WindowParameters), responses(
+    (status = 200, description = "The report", body = ReportAnswer),
+    (status = 400, description = "A parameter is wrong", body = ApiError),
+    (status = 503, description = "Too many searches at once; ask again later", body = ApiError),
+))]
+pub(crate) async fn report(
+    State(shared): State<Arc<Shared>>,
+    Parameters(asked): Parameters<WindowParameters>,
+) -> Result<Response, Problem> {
+    analyzed(shared, asked, |corpus| Ok(report::report(corpus))).await
+}
