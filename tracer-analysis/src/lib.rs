@@ -11,4 +11,5 @@ pub mod incident;
 pub mod report;
 #[cfg(test)]
 mod samples;
+pub mod source;
 pub mod statistics;
