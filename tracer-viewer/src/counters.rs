@@ -48,6 +48,8 @@ pub(crate) struct Counters {
     pub(crate) refused_live_clients: Counter,
     /// Traces that pages which follow were not told of.
     pub(crate) lost_live_events: Counter,
+    /// Openings and ends of incidents.
+    pub(crate) incidents: Counter,
 }
 
 impl Counters {
@@ -101,6 +103,7 @@ impl Counters {
             ("stopped_searches", "Searches stopped at their limit of time", &self.stopped_searches),
             ("refused_live_clients", "Followers refused: there were too many", &self.refused_live_clients),
             ("lost_live_events", "Traces that followers were not told of", &self.lost_live_events),
+            ("incidents", "Incidents that opened, went on or ended", &self.incidents),
         ];
         for (name, help, counter) in counters {
             registry.register(name, help, counter.clone());

@@ -9,6 +9,7 @@
 
 mod answers;
 pub mod api;
+mod blocking;
 mod counters;
 mod error;
 mod jaeger;
@@ -24,9 +25,11 @@ mod server;
 mod settings;
 mod shared;
 mod stopping;
+mod watch;
 
 pub use error::ViewerError;
 pub use security::Token;
 pub use server::{Addresses, Running, RunningSocket, Viewer, serve_socket};
 pub use settings::{DEFAULT_LISTEN, DEFAULT_OTLP_GRPC, DEFAULT_OTLP_HTTP, Limits, Settings, TlsFiles};
 pub use shared::AgentSource;
+pub use watch::{Notify, WatchSettings};

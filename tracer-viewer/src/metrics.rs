@@ -15,10 +15,7 @@ use prometheus_client::{
 };
 use tracer_model::answer::StoreStatus;
 
-use crate::{
-    problem::Problem,
-    shared::{Shared, blocking},
-};
+use crate::{blocking::blocking, problem::Problem, shared::Shared};
 
 /// The process serves.
 pub(crate) async fn health() -> &'static str {

@@ -8,7 +8,7 @@ use std::{
 
 use tracer_model::answer::Source;
 
-use crate::{error::ViewerError, security::Token};
+use crate::{error::ViewerError, security::Token, watch::WatchSettings};
 
 /// Where the page and the API are served, if nothing else is said.
 pub const DEFAULT_LISTEN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 8377);
@@ -45,6 +45,8 @@ pub struct Settings {
     pub path_prefix: String,
     /// Where the spans come from, as the page tells it. If it has no names, they are the addresses of OTLP.
     pub source: Source,
+    /// Whether faults are looked for, and who is told.
+    pub watch: WatchSettings,
     /// Bounds.
     pub limits: Limits,
 }
@@ -61,6 +63,7 @@ impl Default for Settings {
             host_names: Vec::new(),
             path_prefix: String::new(),
             source: Source { kind: "otlp".to_owned(), names: Vec::new() },
+            watch: WatchSettings::default(),
             limits: Limits::default(),
         }
     }

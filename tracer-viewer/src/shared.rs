@@ -18,12 +18,14 @@ use tracer_store::Store;
 
 use crate::{
     answers::{Answers, Key},
+    blocking::{blocking, failed},
     counters::Counters,
     large::{Writer, must_fit},
     problem::Problem,
     room::Room,
     settings::Settings,
     stopping::Stopping,
+    watch::Watcher,
 };
 
 /// A trace of no more spans is no large answer: it takes a few MiB.
@@ -61,6 +63,8 @@ pub(crate) struct Shared {
     pub(crate) live: Arc<Semaphore>,
     /// The place of searches for pages that follow: they must not take those of people who wait.
     pub(crate) live_search: Arc<Semaphore>,
+    /// Looks for faults.
+    pub(crate) watcher: Arc<Watcher>,
     pub(crate) stopping: Stopping,
 }
 
@@ -80,6 +84,7 @@ impl Shared {
             room: Room::new(limits.answer_bytes, limits.give_way_time, counters.answers.clone()),
             live: Arc::new(Semaphore::new(limits.live_clients)),
             live_search: Arc::new(Semaphore::new(1)),
+            watcher: Arc::new(Watcher::new(settings.watch.clone(), counters.clone())),
             settings,
             store,
             agent,
@@ -166,17 +171,4 @@ impl Shared {
         let message = "too many searches at once: ask again in a few seconds";
         Err(Problem::new(StatusCode::SERVICE_UNAVAILABLE, message).retry_after(Duration::from_secs(2)))
     }
-}
-
-/// Runs work on a thread that may block.
-pub(crate) async fn blocking<T: Send + 'static>(
-    work: impl FnOnce() -> T + Send + 'static,
-) -> Result<T, Problem> {
-    tokio::task::spawn_blocking(work).await.map_err(|error| failed(&error))
-}
-
-fn failed(error: &dyn std::error::Error) -> Problem {
-    tracing::error!("a request of the viewer failed: {error}");
-    let message = "the viewer failed at this request; its log says more";
-    Problem::new(StatusCode::INTERNAL_SERVER_ERROR, message)
 }

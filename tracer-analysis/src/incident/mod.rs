@@ -4,4 +4,4 @@ mod explain;
 mod watch;
 
 pub use explain::explain;
-pub use watch::{Change, Incident, IncidentState, Limits, Watch};
+pub use watch::{Change, Incident, IncidentState, IncidentsAnswer, Limits, Watch};

@@ -22,6 +22,23 @@ pub struct Incident {
     pub finding: Finding,
 }
 
+/// Answer to `GET /api/tracer/analysis/incidents`: what was found in what comes in.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct IncidentsAnswer {
+    /// Whether faults are looked for.
+    pub is_watching: bool,
+    /// Incidents, those that were found last first.
+    pub incidents: Vec<Incident>,
+    /// Incidents that were not told since there were too many in an hour.
+    pub suppressed: u64,
+    /// How often it was looked.
+    pub rounds: u64,
+    /// Up to when spans were looked at the last time; 0 before the first time.
+    pub last_round_unix_us: u64,
+    /// How long that took.
+    pub last_round_ns: u64,
+}
+
 /// Whether an incident goes on.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
@@ -106,6 +123,11 @@ impl Watch {
     /// The incidents, in the order in which they were found.
     pub fn incidents(&self) -> &[Incident] {
         &self.incidents
+    }
+
+    /// Whether any incident goes on.
+    pub fn has_open(&self) -> bool {
+        self.incidents.iter().any(|incident| incident.state == IncidentState::Open)
     }
 
     /// Incidents that were not told since there were too many in an hour.

@@ -2,10 +2,11 @@
 
 use std::sync::Arc;
 
-use axum::{Router, extract::State, response::Response, routing::get};
+use axum::{Json, Router, extract::State, response::Response, routing::get};
 use serde::Serialize;
 use tracer_analysis::{
     corpus::Corpus,
+    incident::IncidentsAnswer,
     report::{self, ReportAnswer},
 };
 use tracer_model::answer::ApiError;
@@ -22,7 +23,9 @@ const MOST_SPANS: usize = 1_000_000;
 
 /// The routes.
 pub(super) fn router() -> Router<Arc<Shared>> {
-    Router::new().route("/api/tracer/analysis/report", get(report))
+    Router::new()
+        .route("/api/tracer/analysis/report", get(report))
+        .route("/api/tracer/analysis/incidents", get(incidents))
 }
 
 /// Analyses the traces that begin in a window; the newest, if they have too many spans.
@@ -52,4 +55,12 @@ pub(crate) async fn report(
     Parameters(asked): Parameters<WindowParameters>,
 ) -> Result<Response, Problem> {
     analyzed(shared, asked, |corpus| Ok(report::report(corpus))).await
+}
+
+/// What was found in what comes in, since the viewer runs.
+#[utoipa::path(get, path = "/api/tracer/analysis/incidents", tag = "analysis", responses(
+    (status = 200, description = "Incidents, and whether they are looked for", body = IncidentsAnswer),
+))]
+pub(crate) async fn incidents(State(shared): State<Arc<Shared>>) -> Json<IncidentsAnswer> {
+    Json(shared.watcher.answer())
 }

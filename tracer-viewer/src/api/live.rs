@@ -30,10 +30,7 @@ use tracer_store::{
 };
 
 use super::{extract::Parameters, parameters::LiveParameters};
-use crate::{
-    problem::Problem,
-    shared::{Shared, blocking},
-};
+use crate::{blocking::blocking, problem::Problem, shared::Shared};
 
 /// How often a page is told: spans of one trace come one after the other, and are told as one change.
 const BEAT: Duration = Duration::from_millis(500);

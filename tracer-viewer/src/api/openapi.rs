@@ -25,6 +25,7 @@ use super::{analysis, export, live, routes, trace};
         routes::agent,
         live::live,
         analysis::report,
+        analysis::incidents,
     ),
     components(schemas(
         tracer_model::answer::TraceSummary,

@@ -25,10 +25,11 @@ use super::{
     },
 };
 use crate::{
+    blocking::blocking,
     large::Writer,
     problem::Problem,
     room::Room,
-    shared::{AgentSource, Shared, blocking},
+    shared::{AgentSource, Shared},
 };
 
 type Answer<T> = Result<Json<T>, Problem>;

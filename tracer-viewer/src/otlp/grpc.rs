@@ -27,8 +27,8 @@ use super::{
     message,
 };
 use crate::{
+    blocking::blocking,
     room::{Lease, Pace},
-    shared::blocking,
 };
 
 const EXPORT: &str = "/opentelemetry.proto.collector.trace.v1.TraceService/Export";

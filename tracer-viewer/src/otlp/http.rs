@@ -17,7 +17,7 @@ use super::{
     ingest::{Encoding, Ingest, RETRY_AFTER},
     message::Status,
 };
-use crate::shared::blocking;
+use crate::blocking::blocking;
 
 /// The routes of an address.
 pub(crate) fn router(ingest: Ingest, door: Door) -> Router {

@@ -181,7 +181,7 @@ fn open(
         serving.push(plan.otlp_http(listener, ingest)?);
     }
     let (routes, page) = plan.page(page, store, agent)?;
-    serving.push(page);
+    serving.extend(page);
     Ok((addresses, routes, serving))
 }
 
@@ -211,9 +211,10 @@ impl Plan<'_> {
         listener: TcpListener,
         store: Arc<Store>,
         agent: Option<Arc<dyn AgentSource>>,
-    ) -> Result<(Router, Serving), ViewerError> {
+    ) -> Result<(Router, [Serving; 2]), ViewerError> {
         let (counters, stopping) = (self.counters.clone(), self.stopping.clone());
-        let shared = Shared::new(self.settings.clone(), store, agent, counters, stopping);
+        let shared = Shared::new(self.settings.clone(), store.clone(), agent, counters, stopping);
+        let watching = shared.watcher.clone().run(store, self.stopping.clone());
         let gate = Arc::new(Gate::new(Arc::new(shared)));
         let routes = gate.routes();
         let answer = move |request| {
@@ -221,7 +222,7 @@ impl Plan<'_> {
             async move { gate.answer(request).await }
         };
         let address = self.address(listener, Protocol::Http, true)?;
-        Ok((routes, Box::pin(address.serve(answer, self.stopping.clone()))))
+        Ok((routes, [Box::pin(address.serve(answer, self.stopping.clone())), Box::pin(watching)]))
     }
 
     fn otlp_http(&self, listener: TcpListener, ingest: Ingest) -> Result<Serving, ViewerError> {

@@ -21,6 +21,23 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/tracer/analysis/incidents": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** What was found in what comes in, since the viewer runs. */
+        get: operations["incidents"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/tracer/analysis/report": {
         parameters: {
             query?: never;
@@ -491,6 +508,60 @@ export interface components {
              * @description Those with an error.
              */
             errors: number;
+        };
+        /** @description An incident: a finding that lasts, or has ended. */
+        Incident: {
+            /**
+             * Format: int64
+             * @description Its number, from 1 on, in this process.
+             */
+            number: number;
+            /** @description Whether it goes on. */
+            state: components["schemas"]["IncidentState"];
+            /**
+             * Format: int64
+             * @description When it was found.
+             */
+            found_unix_us: number;
+            /**
+             * Format: int64
+             * @description When it was last there.
+             */
+            seen_unix_us: number;
+            /** @description What is known of it. */
+            finding: components["schemas"]["Finding"];
+        };
+        /**
+         * @description Whether an incident goes on.
+         * @enum {string}
+         */
+        IncidentState: "open" | "ended";
+        /** @description Answer to `GET /api/tracer/analysis/incidents`: what was found in what comes in. */
+        IncidentsAnswer: {
+            /** @description Whether faults are looked for. */
+            is_watching: boolean;
+            /** @description Incidents, those that were found last first. */
+            incidents: components["schemas"]["Incident"][];
+            /**
+             * Format: int64
+             * @description Incidents that were not told since there were too many in an hour.
+             */
+            suppressed: number;
+            /**
+             * Format: int64
+             * @description How often it was looked.
+             */
+            rounds: number;
+            /**
+             * Format: int64
+             * @description Up to when spans were looked at the last time; 0 before the first time.
+             */
+            last_round_unix_us: number;
+            /**
+             * Format: int64
+             * @description How long that took.
+             */
+            last_round_ns: number;
         };
         /** @description A line of the ledger, in words. */
         LedgerLine: {
@@ -1101,6 +1172,26 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["AgentAnswer"];
+                };
+            };
+        };
+    };
+    incidents: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Incidents, and whether they are looked for */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["IncidentsAnswer"];
                 };
             };
         };
