@@ -5,6 +5,7 @@
 mod address;
 mod connect;
 mod error;
+mod post;
 mod tls;
 
 use std::{error::Error, path::Path, time::Duration};
@@ -26,6 +27,7 @@ use self::{
 };
 pub use self::{
     error::{Asked, ClientError},
+    post::Poster,
     tls::TlsFiles,
 };
 use crate::percent::percent_encoded;

@@ -231,7 +231,7 @@ impl Source {
 
     /// What is wrong in a window; in all that is held without one.
     pub(super) fn report(&self, window: Option<Window>) -> Result<ReportAnswer, Failure> {
-        self.analyzed("report", &[], window, |corpus| report::report(corpus))
+        self.analyzed("report", &[], window, report::report)
     }
 
     /// What an analysis tells of a window: the viewer's answer to its route, or what is made here of a store.

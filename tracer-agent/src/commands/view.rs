@@ -5,7 +5,7 @@
 use std::{process::ExitCode, sync::Arc, time::Duration};
 
 use tracer_model::answer::Source;
-use tracer_viewer::{DEFAULT_OTLP_GRPC, DEFAULT_OTLP_HTTP, Viewer};
+use tracer_viewer::{DEFAULT_OTLP_GRPC, DEFAULT_OTLP_HTTP, Settings, Viewer};
 
 use super::{
     files,
@@ -15,10 +15,11 @@ use super::{
 };
 use crate::{
     agent::signals,
-    config::{ViewerConfig, token_in},
+    config::{IncidentConfig, ViewerConfig, token_in},
     heap,
     log::{self, EVERY_LINE, LogConfig},
     problem::Problem,
+    viewer::watch_settings,
 };
 
 /// Serves until a signal.
@@ -52,7 +53,16 @@ pub(super) fn run(flags: &ViewFlags) -> CommandOutcome {
             Source { kind: "files".to_owned(), names }
         }
     };
+    // What is saved has no present: `tracer report` tells of it.
+    let incidents = IncidentConfig {
+        watch: flags.files.is_empty(),
+        webhook: flags.incident_webhook.clone(),
+        otlp_endpoint: flags.incident_otlp.clone(),
+        ..IncidentConfig::default()
+    };
+    let watch = watch_settings(&incidents).map_err(|error| Failure::new(USAGE, error))?;
     let settings = config.settings(source).map_err(|error| Failure::new(USAGE, error))?;
+    let settings = Settings { watch, ..settings };
     let viewer =
         Viewer::start(settings, Arc::clone(&store), None).map_err(|error| Failure::new(FAILURE, error))?;
     let addresses = viewer.addresses();

@@ -4,12 +4,16 @@
 
 pub mod environment;
 mod file;
+mod incidents;
 mod place;
 pub mod reference;
 mod viewer;
 mod wrong;
 
-pub use self::viewer::{ViewerConfig, token_in};
+pub use self::{
+    incidents::IncidentConfig,
+    viewer::{ViewerConfig, token_in},
+};
 use std::path::PathBuf;
 
 use schemars::JsonSchema;
@@ -61,6 +65,8 @@ pub struct Config {
     pub resource_attributes: std::collections::BTreeMap<String, String>,
     /// Pages that show the traces.
     pub viewer: ViewerConfig,
+    /// What is done with what the viewer finds wrong.
+    pub incidents: IncidentConfig,
     /// Bounds of what is kept in memory.
     pub limits: Limits,
     /// Unix socket on which the running agent answers.
@@ -178,6 +184,7 @@ impl Config {
             self.export.problems().into_iter().map(|problem| problem.within("export")).collect();
         problems.extend(self.limits.problems().into_iter().map(|problem| problem.within("limits")));
         problems.extend(self.viewer.problems().into_iter().map(|problem| problem.within("viewer")));
+        problems.extend(self.incidents.problems().into_iter().map(|problem| problem.within("incidents")));
         problems.extend(self.spans.problems().into_iter().map(|problem| problem.within("spans")));
         problems.extend(self.select.problems());
         problems.extend(self.resource_attributes.keys().filter_map(|key| {
@@ -195,6 +202,9 @@ impl Config {
         }
         if self.record_raw && self.record.is_none() {
             unused.push("record_raw is ignored: record names no file".to_owned());
+        }
+        if self.incidents.tells() && !(self.viewer.enabled && self.incidents.watch) {
+            unused.push("incidents: nobody is told, since nothing is looked for: turn viewer.enabled and incidents.watch on".to_owned());
         }
         unused.extend(self.select.unused());
         unused

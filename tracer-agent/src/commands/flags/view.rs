@@ -49,4 +49,10 @@ pub struct ViewFlags {
     /// Path with which a reverse proxy passes requests on, such as /traces.
     #[arg(long, value_name = "PATH", default_value = "", hide_default_value = true)]
     pub path_prefix: String,
+    /// Address that each incident is sent to when it opens and when it ends: JSON by POST.
+    #[arg(long, value_name = "URL", conflicts_with = "files")]
+    pub incident_webhook: Option<String>,
+    /// Base address of an OTLP receiver, by HTTP, that gets incidents as log records.
+    #[arg(long, value_name = "URL", conflicts_with = "files")]
+    pub incident_otlp: Option<String>,
 }
