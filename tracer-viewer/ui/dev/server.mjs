@@ -5,6 +5,7 @@ import { createReadStream, existsSync, readFileSync } from "node:fs";
 import { createServer } from "node:http";
 import { dirname, extname, join, normalize } from "node:path";
 import { fileURLToPath } from "node:url";
+import * as analysis from "./analysis.mjs";
 import { World } from "./world.mjs";
 
 const UI = join(dirname(fileURLToPath(import.meta.url)), "..");
@@ -92,6 +93,10 @@ export function start({ port = 0, services = 12, traces = 200, prefix = "", toke
         return json(world.status());
       case "agent":
         return json(world.agent());
+      case "analysis":
+        if (second === "report") return json(analysis.report(world));
+        if (second === "incidents") return json(analysis.incidents(world));
+        return json({ error: `There is no ${path}.`, at: null }, 404);
       case "map":
         return json(world.map(bounds, parameters.get("compare") === "true"));
       case "complete":

@@ -4,8 +4,10 @@ import type {
   CompleteAnswer,
   ExportFormat,
   Heatmap,
+  IncidentsAnswer,
   MapAnswer,
   Order,
+  ReportAnswer,
   SearchAnswer,
   ServiceAnswer,
   ServicesAnswer,
@@ -131,6 +133,14 @@ export function status(signal?: AbortSignal): Promise<StatusAnswer> {
 
 export function agent(signal?: AbortSignal): Promise<AgentAnswer> {
   return get("/api/tracer/agent", {} as never, signal);
+}
+
+export function report(bounds: Bounds, signal?: AbortSignal): Promise<ReportAnswer> {
+  return get("/api/tracer/analysis/report", bounds, signal);
+}
+
+export function incidents(signal?: AbortSignal): Promise<IncidentsAnswer> {
+  return get("/api/tracer/analysis/incidents", {} as never, signal);
 }
 
 /** What a live view is told. */

@@ -1,6 +1,6 @@
 /** What the hash of the page's address says: which page, of what, in which state. */
 
-export type PageName = "traces" | "trace" | "compare" | "map" | "services" | "agent";
+export type PageName = "traces" | "trace" | "compare" | "map" | "services" | "analysis" | "agent";
 
 export interface Address {
   page: PageName;
@@ -12,7 +12,7 @@ export interface Address {
   state: URLSearchParams;
 }
 
-const PAGES: PageName[] = ["traces", "trace", "compare", "map", "services", "agent"];
+const PAGES: PageName[] = ["traces", "trace", "compare", "map", "services", "analysis", "agent"];
 
 /** Reads `#/trace/ID?view=flame`. What is not known is the list of traces. */
 export function parseAddress(hash: string): Address {

@@ -38,6 +38,7 @@ beforeAll(async () => {
     ["node of the map", "#/map?node=service%3Acart"],
     ["services", "#/services"],
     ["service", "#/services/cart"],
+    ["analysis", "#/analysis"],
     ["agent", "#/agent"],
     ["nothing found", "#/traces?q=service:FRONT+status:error&last=3600"],
     ["two sides of a query", "#/traces?q=service:cart+OR+status:error"],
