@@ -62,6 +62,15 @@ pub enum Change {
 }
 
 impl Change {
+    /// What it is called: `opened`, `reopened` or `ended`.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Opened(_) => "opened",
+            Self::Reopened(_) => "reopened",
+            Self::Ended(_) => "ended",
+        }
+    }
+
     /// The incident.
     pub fn incident(&self) -> &Incident {
         match self {

@@ -3,8 +3,6 @@
 use serde_json::{Value, json};
 use tracer_analysis::{answer::Finding, incident::Change};
 
-use super::event_name;
-
 /// Severity numbers of OTLP.
 const WARN: u8 = 13;
 const INFO: u8 = 9;
@@ -20,7 +18,7 @@ pub(super) fn encode(change: &Change) -> Vec<u8> {
     let time_ns = |unix_us: u64| unix_us.saturating_mul(1000).to_string();
     let mut attributes = vec![
         attribute("tracer.incident.number", &incident.number.to_string()),
-        attribute("tracer.incident.event", event_name(change)),
+        attribute("tracer.incident.event", change.name()),
         attribute("tracer.incident.kind", &kind(finding)),
         attribute("tracer.incident.service", &finding.service),
     ];
@@ -33,7 +31,7 @@ pub(super) fn encode(change: &Change) -> Vec<u8> {
         "observedTimeUnixNano": time_ns(incident.found_unix_us),
         "severityNumber": severity,
         "severityText": name,
-        "eventName": format!("tracer.incident.{}", event_name(change)),
+        "eventName": format!("tracer.incident.{}", change.name()),
         "body": {"stringValue": finding.sentence},
         "attributes": attributes,
         "traceId": exemplar.map(|exemplar| exemplar.trace_id.as_str()).unwrap_or_default(),

@@ -89,20 +89,11 @@ fn send(poster: &Poster, messages: &Receiver<Vec<u8>>) {
     }
 }
 
-/// What a change is called.
-fn event_name(change: &Change) -> &'static str {
-    match change {
-        Change::Opened(_) => "opened",
-        Change::Reopened(_) => "reopened",
-        Change::Ended(_) => "ended",
-    }
-}
-
 /// The message to a webhook: what happened, a text for people, and all that is known.
 fn webhook(change: &Change) -> Vec<u8> {
     let incident = change.incident();
-    let text = format!("incident {} {}: {}", incident.number, event_name(change), incident.finding.sentence);
-    json!({"event": event_name(change), "text": text, "incident": incident}).to_string().into_bytes()
+    let text = format!("incident {} {}: {}", incident.number, change.name(), incident.finding.sentence);
+    json!({"event": change.name(), "text": text, "incident": incident}).to_string().into_bytes()
 }
 
 #[cfg(test)]
