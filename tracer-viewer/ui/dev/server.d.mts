@@ -1,10 +1,11 @@
-import type { TraceAnswer, TraceSummary } from "../src/api/types";
+import type { MapAnswer, TraceAnswer, TraceSummary } from "../src/api/types";
 
 export interface Mock {
   address: string;
   world: {
     traces: Map<string, TraceAnswer>;
     huge: () => string;
+    map: (bounds: { start: number | null; end: number | null }, isCompared: boolean) => MapAnswer;
     fixed: Record<"three" | "middle" | "large" | "hostile" | "before" | "after" | "outgoing" | "corrected", string>;
   };
   reports: string[];

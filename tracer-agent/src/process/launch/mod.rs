@@ -1,5 +1,6 @@
 //! Starting the program of `tracer run`: held before its first instruction until it is selected.
 
+mod descendants;
 mod environment;
 mod error;
 mod executable;
@@ -252,6 +253,19 @@ impl Launched {
         }
     }
 
+    /// Whether the program itself has ended; descendants may go on.
+    pub fn has_ended(&self) -> bool {
+        self.status.is_some()
+    }
+
+    /// The processes that the program started and that still live, ascending.
+    pub fn descendants(&self) -> Vec<u32> {
+        let leader = self.session.as_ref().and_then(|session| session.leader).map(i32::unsigned_abs);
+        let mut found = descendants::descendants(std::process::id());
+        found.retain(|pid| Some(*pid) != leader && *pid != self.pid());
+        found
+    }
+
     /// Reaps what has ended, and stops this process while the program of a session is stopped. Returns the
     /// program's exit status once it and its last descendant have ended; our terminal is then as it was.
     pub fn poll(&mut self) -> Option<ExitStatus> {
@@ -397,6 +411,38 @@ mod tests {
         };
         assert_eq!(status, ExitStatus(7));
         assert!(begin.elapsed().as_millis() >= 150, "its descendant was not waited for");
+        std::fs::remove_file(file).expect("it ran");
+    }
+
+    #[test]
+    fn processes_that_outlive_the_program_are_named_while_they_live() {
+        let _turn = turn();
+        let file = std::env::temp_dir().join(format!("tracer-outlived-{}", std::process::id()));
+        let script = format!("sleep 60 & echo $! > {}; exit 3", file.display());
+        let mut launched =
+            launch(&["sh".into(), "-c".into(), script.into()], None, &[]).expect("sh is there");
+        launched.release().expect("it waits");
+        assert!(!launched.has_ended());
+        let begin = std::time::Instant::now();
+        while !launched.has_ended() {
+            assert_eq!(launched.poll(), None);
+            assert!(begin.elapsed().as_secs() < 10, "it never ended");
+            std::thread::yield_now();
+        }
+        let left: u32 = std::fs::read_to_string(&file).expect("written").trim().parse().expect("a pid");
+        assert!(launched.descendants().contains(&left));
+        assert!(!launched.descendants().contains(&launched.pid()));
+        let pid = Pid::from_raw(left as i32).expect("a pid");
+        rustix::process::kill_process(pid, Signal::KILL).expect("it lives");
+        let status = loop {
+            if let Some(status) = launched.poll() {
+                break status;
+            }
+            assert!(begin.elapsed().as_secs() < 20, "it never ended");
+            std::thread::yield_now();
+        };
+        assert_eq!(status, ExitStatus(3));
+        assert!(!launched.descendants().contains(&left));
         std::fs::remove_file(file).expect("it ran");
     }
 

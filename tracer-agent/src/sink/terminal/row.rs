@@ -132,6 +132,22 @@ pub(crate) fn clock_time(unix_ns: u64) -> String {
     format!("{:02}:{:02}:{:02}.{milliseconds:03}", day / 3600, day / 60 % 60, day % 60)
 }
 
+/// The same with the date before it, if that is another one than `now_ns` has: `2026-11-30 23:59:59.999`.
+pub(crate) fn dated_time(unix_ns: u64, now_ns: u64) -> String {
+    let date = |unix_ns: u64| {
+        let seconds = (unix_ns / 1_000_000_000) as libc::time_t;
+        let local = seconds.saturating_add(crate::clock::local_offset_seconds(seconds));
+        time::OffsetDateTime::from_unix_timestamp(local).ok().map(time::OffsetDateTime::date)
+    };
+    let time = clock_time(unix_ns);
+    match date(unix_ns) {
+        Some(day) if date(now_ns) != Some(day) => {
+            format!("{:04}-{:02}-{:02} {time}", day.year(), u8::from(day.month()), day.day())
+        }
+        _ => time,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -139,6 +155,17 @@ mod tests {
         span::{Attributes, SpanKind},
         trace::tests::span,
     };
+
+    #[test]
+    fn a_time_of_another_day_has_its_date() {
+        const DAY_NS: u64 = 86_400_000_000_000;
+        let now_ns = 1_700_000_000_000_000_000;
+        assert_eq!(dated_time(now_ns, now_ns), clock_time(now_ns));
+        assert!(dated_time(now_ns - 10 * DAY_NS, now_ns).starts_with("2023-11-0"));
+        assert!(dated_time(now_ns - 400 * DAY_NS, now_ns).starts_with("2022-10-"));
+        let absurd = dated_time(u64::MAX, now_ns);
+        assert!(absurd.starts_with("2554-07-2") && absurd.ends_with(".709"), "{absurd}");
+    }
 
     /// Method, host, target and status of a span with these texts.
     fn told(texts: &[(&str, &str)], status: Option<(&str, i64)>) -> [String; 4] {

@@ -6,10 +6,11 @@ use super::{
     bar::bar,
     escape::{columns, duration, fit, hex},
     line_limit::LINES_PER_SECOND,
-    row::{Row, clock_time},
+    row::{Row, clock_time, dated_time},
     style::{BOLD, DIM, Palette, RED, SERVICES},
 };
 use crate::{
+    clock::unix_ns,
     span::{Span, SpanKind},
     trace::{
         assembly::RecentSpans,
@@ -105,6 +106,7 @@ impl Waterfall {
             times: &times,
             longest_self_ns: times.iter().map(SelfTime::ns).max().unwrap_or_default(),
             time,
+            is_whole: self.is_whole,
             grid: Grid::new(&self.needs, width),
             palette: self.palette,
         };
@@ -196,34 +198,51 @@ struct Picture<'a> {
     times: &'a [SelfTime],
     longest_self_ns: u64,
     time: Interval,
+    is_whole: bool,
     grid: Grid,
     palette: Palette,
 }
 
 impl Picture<'_> {
-    /// When the trace ended, which it is, what it has, how long it took, and the last columns' titles.
+    /// When the trace ended (one that is drawn as it comes) or started (a whole one), which it is, what it has, how long
+    /// it took, and the last columns' titles.
     fn header(&self) -> String {
         let Self { rows, grid, palette, .. } = self;
         let services: HashSet<&str> =
             rows.iter().map(|row| row.span.resource.service_name.as_str()).collect();
         let errors = rows.iter().filter(|row| row.is_error()).count();
         let gap = " ".repeat(grid.gap);
-        let clock = clock_time(self.time.1);
+        let clock = if self.is_whole {
+            format!("started {}", dated_time(self.time.0, unix_ns()))
+        } else {
+            clock_time(self.time.1)
+        };
         let counts = format!("{gap}{}{gap}{}", hex(&rows[0].span.trace_id), counted(rows.len(), "span"));
         let services = format!(", {}", counted(services.len(), "service"));
         let errors = if errors == 0 { String::new() } else { format!(", {}", counted(errors, "error")) };
         let total = duration(self.time.1 - self.time.0);
-        // What there is room for beside the titles.
-        let fitting = ["", &services].into_iter().rev().find_map(|services| {
-            let taken = [&clock, &counts, services, &errors].into_iter().map(columns).sum();
-            let space = grid.times_at().checked_sub(taken).filter(|space| *space >= grid.gap)?;
-            Some((services, space))
-        });
-        let (services, times) = match fitting {
-            Some((services, space)) => (services, " ".repeat(space) + &self.titles(&total)),
-            None => ("", gap + &total),
+        // What there is room for beside the titles: a start that has none stands on a line above.
+        let room = |clock: &str, services: &str| {
+            let taken = [clock, &counts, services, &errors].into_iter().map(columns).sum();
+            grid.times_at().checked_sub(taken).filter(|space| *space >= grid.gap)
         };
-        [&palette.text(DIM, &clock), &counts, services, &palette.text(RED, &errors), &times].concat()
+        let clocks = if self.is_whole { vec![clock.as_str(), ""] } else { vec![clock.as_str()] };
+        let fitting = clocks.into_iter().find_map(|clock| {
+            [services.as_str(), ""]
+                .into_iter()
+                .find_map(|services| Some((clock, services, room(clock, services)?)))
+        });
+        let (shown, services, times) = match fitting {
+            Some((clock, services, space)) => (clock, services, " ".repeat(space) + &self.titles(&total)),
+            None => (clock.as_str(), "", format!("{gap}{total}")),
+        };
+        let (above, counts) = match shown {
+            "" => (palette.text(DIM, &clock) + "\n", counts.trim_start()),
+            shown => (palette.text(DIM, shown), counts.as_str()),
+        };
+        // Without the gap before it there is as much more behind it.
+        let behind = if shown.is_empty() { gap.as_str() } else { "" };
+        [above.as_str(), counts, services, &palette.text(RED, &errors), behind, &times].concat()
     }
 
     fn titles(&self, total: &str) -> String {
@@ -400,9 +419,35 @@ mod tests {
         Waterfall::of_whole_traces(Palette(false)).draw(&mut out, &spans, 100, |_| false);
         let text = String::from_utf8(out).expect("text");
         let lines: Vec<&str> = text.lines().collect();
-        assert_eq!(lines.len(), 1_002);
-        assert_eq!(lines[1], "  (parent 000000000000270f missing)");
-        assert!(lines[3].starts_with("    ├ shop  · SELECT orders  -    █ "), "{}", lines[3]);
+        assert_eq!(lines.len(), 1_003);
+        assert!(
+            lines[0].starts_with("started 1970-01-01 ") || lines[0].starts_with("started 1969-12-31 "),
+            "{}",
+            lines[0]
+        );
+        assert_eq!(lines[2], "  (parent 000000000000270f missing)");
+        assert!(lines[4].starts_with("    ├ shop  · SELECT orders  -    █ "), "{}", lines[4]);
+    }
+
+    #[test]
+    fn a_whole_trace_says_when_it_started_beside_its_titles_or_above_them() {
+        let lines_of = |width| {
+            let spans =
+                [span("shop", Server, 1, None, (0, 5_000)), span("shop", Client, 2, call(1), (5, 10))];
+            let mut out = Vec::new();
+            Waterfall::of_whole_traces(Palette(false)).draw(&mut out, &spans, width, |_| false);
+            String::from_utf8(out).expect("text").lines().map(str::to_owned).collect::<Vec<_>>()
+        };
+        let (wide, narrow) = (lines_of(140), lines_of(80));
+        assert!(wide[0].starts_with("started ") && wide[0].contains("  2 spans"), "{wide:?}");
+        assert_eq!((wide.len(), narrow.len()), (3, 4));
+        assert!(narrow[0].starts_with("started ") && !narrow[0].contains("spans"), "{narrow:?}");
+        assert!(narrow[1].starts_with("11111111111111111111111111111111 2 spans"), "{narrow:?}");
+        for lines in [&wide, &narrow] {
+            let [.., header, first, _] = lines.as_slice() else { panic!("{lines:?}") };
+            let titles_end = header.find(" self").map(|at| columns(&header[..at]) + columns(" self"));
+            assert_eq!(titles_end, Some(columns(first)), "{lines:?}");
+        }
     }
 
     #[test]

@@ -1,6 +1,6 @@
 import { expect, test } from "vitest";
 import type { TraceAnswer } from "../api/types";
-import { diff } from "./diff";
+import { commonPart, diff } from "./diff";
 
 function trace(
   spans: [name: string, parent: number | null, duration: number, error?: boolean, kind?: string][],
@@ -73,4 +73,20 @@ test("a name that changed is one row, and what is below it is compared", () => {
     ["GET /a → GET /b", -10],
     ["query", 0],
   ]);
+});
+
+test("what two traces have in common are the spans of one name at one place", () => {
+  const one = trace([
+    ["root", null, 100],
+    ["query", 0, 10],
+    ["old", 0, 10, false, "client"],
+  ]);
+  const other = trace([
+    ["root", null, 100],
+    ["query", 0, 10],
+  ]);
+  expect(commonPart(diff(one, one))).toBe(1);
+  expect(commonPart(diff(one, other))).toBe(0.8);
+  expect(commonPart(diff(trace([["GET /a", null, 1]]), trace([["POST /b", null, 100]])))).toBe(0);
+  expect(commonPart([])).toBe(1);
 });

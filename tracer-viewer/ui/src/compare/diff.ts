@@ -16,6 +16,8 @@ export interface DiffRow {
   name: string;
   kind: string;
   depth: number;
+  /** Its name is another one in each trace. */
+  isRenamed: boolean;
   a: Side | null;
   b: Side | null;
   /** Duration in `b` less that in `a`. */
@@ -26,6 +28,7 @@ interface Group {
   service: string;
   name: string;
   kind: string;
+  isRenamed: boolean;
   a: number[];
   b: number[];
 }
@@ -50,6 +53,7 @@ export function diff(a: TraceAnswer, b: TraceAnswer): DiffRow[] {
         name: group.name,
         kind: group.kind,
         depth,
+        isRenamed: group.isRenamed,
         a: sideA,
         b: sideB,
         delta_ns: (sideB?.duration_ns ?? 0) - (sideA?.duration_ns ?? 0),
@@ -66,6 +70,17 @@ export function diff(a: TraceAnswer, b: TraceAnswer): DiffRow[] {
   return rows;
 }
 
+/** Part of the compared spans that stand at the same place, by the same name, in both traces. */
+export function commonPart(rows: readonly DiffRow[]): number {
+  let [common, all] = [0, 0];
+  for (const row of rows) {
+    const spans = (row.a?.spans ?? 0) + (row.b?.spans ?? 0);
+    all += spans;
+    if (row.a !== null && row.b !== null && !row.isRenamed) common += spans;
+  }
+  return all === 0 ? 1 : common / all;
+}
+
 function groups(a: TraceAnswer, b: TraceAnswer, placesA: number[], placesB: number[]): Group[] {
   const found = new Map<string, Group>();
   const put = (trace: TraceAnswer, at: number, side: "a" | "b") => {
@@ -74,7 +89,8 @@ function groups(a: TraceAnswer, b: TraceAnswer, placesA: number[], placesB: numb
     const service = trace.services[span.service]?.name ?? "";
     const key = `${service}\u0000${span.name}\u0000${span.kind}`;
     let group = found.get(key);
-    if (group === undefined) found.set(key, (group = { service, name: span.name, kind: span.kind, a: [], b: [] }));
+    if (group === undefined)
+      found.set(key, (group = { service, name: span.name, kind: span.kind, isRenamed: false, a: [], b: [] }));
     group[side].push(at);
   };
   for (const at of placesA) put(a, at, "a");
@@ -91,7 +107,8 @@ function renamed(all: Group[]): Group[] {
     if (group.b.length === 0) {
       const at = waiting.findIndex((other) => other.service === group.service && other.kind === group.kind);
       const other = at < 0 ? undefined : waiting.splice(at, 1)[0];
-      if (other !== undefined) kept.push({ ...group, name: `${group.name} → ${other.name}`, b: other.b });
+      if (other !== undefined)
+        kept.push({ ...group, name: `${group.name} → ${other.name}`, isRenamed: true, b: other.b });
       else kept.push(group);
     } else kept.push(group);
   }

@@ -12,6 +12,13 @@ export const LABELLED_EDGES = 14;
 const LABELLED_LAYER_GAP = 172;
 const LAYER_GAP = 104;
 const NARROW_LAYER_GAP = 52;
+/** From top to bottom the numbers of an edge need the height of a line, and what a node has written above itself another. */
+const DOWNWARD_LAYER_GAP = 66;
+
+/** Nodes up to which a map is small: all of it is shown, as large as it can be read. */
+export const SMALL_MAP = 12;
+/** Most of its drawn size that a map is enlarged to by itself. */
+const MOST_FITTED = 1.25;
 
 /** More edges than so many for each node, and some, and not all of them take part in the layout. */
 const MAX_EDGES_PER_NODE = 1.5;
@@ -36,14 +43,42 @@ export function edgeKey(edge: { from: string; to: string }): string {
   return `${edge.from}\u0000${edge.to}`;
 }
 
+/** Where calls go: to the right; to the right with no space for numbers of edges; down. */
+export type Flow = "right" | "right-narrow" | "down";
+
+/** By how much a layout is enlarged such that all of it is seen. */
+export function fit(layout: Layout, width: number, height: number): number {
+  return Math.min(MOST_FITTED, width / Math.max(1, layout.width), height / Math.max(1, layout.height));
+}
+
+/** The layout of a small map of which most can be read in a picture of this size: to the right if that is large enough, else down. */
+export function layOutWithin(
+  nodes: readonly MapNode[],
+  edges: readonly MapEdge[],
+  width: number,
+  height: number,
+): Layout {
+  const right = layOut(nodes, edges);
+  if (nodes.length > SMALL_MAP || fit(right, width, height) >= 1) return right;
+  const down = layOut(nodes, edges, "down");
+  return fit(down, width, height) > fit(right, width, height) ? down : right;
+}
+
 /**
- * Layers by the direction of calls, from left to right. The same nodes and edges give the same picture, in whatever
- * order they come: numbers that change move nothing.
+ * Layers by the direction of calls. The same nodes and edges give the same picture, in whatever order they come: numbers
+ * that change move nothing.
  */
-export function layOut(nodes: readonly MapNode[], edges: readonly MapEdge[], isNarrow = false): Layout {
+export function layOut(nodes: readonly MapNode[], edges: readonly MapEdge[], flow: Flow = "right"): Layout {
   const graph = new Graph();
-  const ranksep = isNarrow ? NARROW_LAYER_GAP : edges.length > LABELLED_EDGES ? LAYER_GAP : LABELLED_LAYER_GAP;
-  graph.setGraph({ rankdir: "LR", nodesep: 26, ranksep, edgesep: 10, marginx: 24, marginy: 24 });
+  const isDown = flow === "down";
+  const ranksep = isDown
+    ? DOWNWARD_LAYER_GAP
+    : flow === "right-narrow"
+      ? NARROW_LAYER_GAP
+      : edges.length > LABELLED_EDGES
+        ? LAYER_GAP
+        : LABELLED_LAYER_GAP;
+  graph.setGraph({ rankdir: isDown ? "TB" : "LR", nodesep: 26, ranksep, edgesep: 10, marginx: 24, marginy: 24 });
   graph.setDefaultEdgeLabel(() => ({}));
   const ids = nodes.map((node) => node.id).sort();
   for (const id of ids) graph.setNode(id, { width: NODE_WIDTH, height: NODE_HEIGHT });
@@ -68,7 +103,10 @@ export function layOut(nodes: readonly MapNode[], edges: readonly MapEdge[], isN
     const to = result.nodes.get(edge.to);
     if (from === undefined || to === undefined) continue;
     const bends = (graph.edge(edge.from, edge.to) as unknown as { points?: Point[] } | undefined)?.points ?? [];
-    result.edges.set(edgeKey(edge), edge.from === edge.to ? loop(from) : atSides(bends, from, to));
+    result.edges.set(
+      edgeKey(edge),
+      edge.from === edge.to ? loop(from) : isDown ? atEnds(bends, from, to) : atSides(bends, from, to),
+    );
   }
   return result;
 }
@@ -111,11 +149,32 @@ function atSides(bends: Point[], from: Point, to: Point): Point[] {
       { x, y: to.y },
     ];
   }
-  const side = to.x >= from.x ? NODE_WIDTH / 2 : -NODE_WIDTH / 2;
+  return sides(bends, from, to, NODE_WIDTH);
+}
+
+/** From the side of a node that faces the other one, along the bends, to the other's side. */
+function sides(bends: Point[], from: Point, to: Point, thickness: number): Point[] {
+  const side = to.x >= from.x ? thickness / 2 : -thickness / 2;
   const start = { x: from.x + side, y: from.y };
   const end = { x: to.x - side, y: to.y };
   const reach = Math.sign(side) * Math.min(30, Math.abs(end.x - start.x) / 2);
   return [start, { x: start.x + reach, y: start.y }, ...bends.slice(1, -1), { x: end.x - reach, y: end.y }, end];
+}
+
+/** The same where calls go down: edges leave below and arrive above. */
+function atEnds(bends: Point[], from: Point, to: Point): Point[] {
+  const turned = (point: Point) => ({ x: point.y, y: point.x });
+  if (Math.abs(to.y - from.y) < 1) {
+    // One beside the other: around below.
+    const y = from.y + NODE_HEIGHT / 2;
+    return [
+      { x: from.x, y },
+      { x: from.x, y: y + 30 },
+      { x: to.x, y: y + 30 },
+      { x: to.x, y },
+    ];
+  }
+  return sides(bends.map(turned), turned(from), turned(to), NODE_HEIGHT).map(turned);
 }
 
 /** A service that calls itself. */

@@ -1,5 +1,5 @@
 import { expect, test } from "vitest";
-import { briefCount, bytes, duration, durationTerm, percent, plural, rate } from "./numbers";
+import { briefCount, bytes, changeOf, duration, durationTerm, percent, plural, rate } from "./numbers";
 
 test("a duration has the unit that suits it", () => {
   expect([0, 840, 12_340, 4_560_000, 1_200_000_000, 185e9, 7260e9].map(duration)).toEqual([
@@ -38,4 +38,19 @@ test("rates, counts and sizes have three digits", () => {
   expect(bytes(67_108_864)).toBe("64.0 MiB");
   expect(plural(1, "span")).toBe("1 span");
   expect(plural(1200, "span")).toBe("1,200 spans");
+});
+
+test("a change is a percentage while one can imagine it, else a factor", () => {
+  expect([changeOf(100, 112.5), changeOf(100, 60), changeOf(100, 950), changeOf(100, 100)]).toEqual([
+    "+12.5 %",
+    "−40.0 %",
+    "+850 %",
+    "+0 %",
+  ]);
+  expect([changeOf(1, 230.4), changeOf(230, 1), changeOf(0, 5), changeOf(5, 0)]).toEqual([
+    "×230",
+    "1/230",
+    "",
+    "−100 %",
+  ]);
 });

@@ -58,6 +58,15 @@ export function percent(part: number): string {
   return `${value >= 10 ? value.toFixed(1) : value.toFixed(2)} %`;
 }
 
+/** How one value differs from the one before: `+12.5 %`, `−40.0 %`; from ten times on `×230`, down to a tenth `1/230`. Empty from 0. */
+export function changeOf(before: number, after: number): string {
+  if (!(before > 0)) return "";
+  const ratio = after / before;
+  if (ratio >= 10) return `×${COUNT.format(ratio)}`;
+  if (ratio > 0 && ratio <= 0.1) return `1/${COUNT.format(1 / ratio)}`;
+  return `${ratio >= 1 ? "+" : "−"}${percent(Math.abs(ratio - 1))}`;
+}
+
 /** A size: `512 B`, `1.20 KiB`, `64.0 MiB`. */
 export function bytes(value: number): string {
   let size = value;

@@ -6,7 +6,7 @@ import { lanesOf } from "./lanes";
 import { ticks } from "./ticks";
 import { sorted, totals } from "./totals";
 import { ancestors, openRows, rowOf, treeOf } from "./tree";
-import { linkWords, otherLinkWords, slowLabel } from "./words";
+import { callersErrorWords, linkWords, otherLinkWords, slowLabel } from "./words";
 
 function span(over: Partial<TraceSpan>): TraceSpan {
   return {
@@ -199,4 +199,15 @@ test("a link with a probability is a guess, one without is not", () => {
   expect(guess.isGuess).toBe(true);
   expect(guess.sentence).toContain("50.0 %. The parent was the only request under way.");
   expect(otherLinkWords(link({})).isGuess).toBe(false);
+});
+
+test("an answer 4xx is explained at both ends of the call, and nothing else is", () => {
+  const words = (over: Partial<TraceSpan>) => callersErrorWords(span(over)) ?? "";
+  expect(words({ kind: "client", is_error: true, http_status: 404 })).toContain(
+    "the span of the called service has none",
+  );
+  expect(words({ kind: "server", is_error: false, http_status: 404 })).toContain("the span of its caller has one");
+  expect(words({ kind: "client", is_error: true, http_status: 503 })).toBe("");
+  expect(words({ kind: "server", is_error: true, http_status: 404 })).toBe("");
+  expect(words({ kind: "client", is_error: true, http_status: null })).toBe("");
 });

@@ -72,6 +72,21 @@ export function linkWords(span: TraceSpan): LinkWords {
   return { label: evidence ?? "by the program", sentence: how, kind: "sure" };
 }
 
+/** Why an answer 4xx is an error at one end of a call and none at the other. */
+export const CALLERS_ERROR =
+  "OpenTelemetry counts an answer 4xx as an error of the one who called, not of the service that answered.";
+
+/** What is to be known of a span whose answer is an error at the other end of the call alone; null if it is not so. */
+export function callersErrorWords(span: TraceSpan): string | null {
+  const status = span.http_status ?? 0;
+  if (status < 400 || status > 499) return null;
+  if (span.kind === "client" && span.is_error)
+    return `${CALLERS_ERROR} So this call has an error, and the span of the called service has none.`;
+  if (span.kind === "server" && !span.is_error)
+    return `${CALLERS_ERROR} So this span has no error, and the span of its caller has one.`;
+  return null;
+}
+
 /** Place of a span in the distribution of its operation, in words; null if it was compared with nothing. */
 export function percentileWords(span: TraceSpan): string | null {
   const part = span.percentile ?? null;
