@@ -7,6 +7,7 @@
 
 pub mod answer;
 pub mod corpus;
+pub mod detect;
 pub mod incident;
 pub mod report;
 #[cfg(test)]

@@ -6,6 +6,7 @@ use utoipa::ToSchema;
 use crate::{
     answer::{Finding, Sample},
     corpus::Corpus,
+    detect,
     incident::explain,
 };
 
@@ -37,6 +38,6 @@ pub fn report(corpus: &Corpus) -> ReportAnswer {
 }
 
 /// What is wrong, each cause once.
-pub fn findings(_corpus: &Corpus) -> Vec<Finding> {
-    explain(Vec::new())
+pub fn findings(corpus: &Corpus) -> Vec<Finding> {
+    explain(detect::findings(corpus))
 }

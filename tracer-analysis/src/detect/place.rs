@@ -1,0 +1,148 @@
+//! Where and when something is, in the words of findings.
+
+use crate::{
+    answer::Exemplar,
+    corpus::{Corpus, PartyId, Trace},
+    statistics::ChangePoint,
+};
+
+use super::series::{Buckets, Series};
+
+/// A stretch of buckets in which a series was worse.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Episode {
+    pub(super) begin: usize,
+    /// First bucket after it; that after the last if it goes on.
+    pub(super) end: usize,
+    pub(super) before: f64,
+    pub(super) during: f64,
+    pub(super) p_value: f64,
+}
+
+impl Episode {
+    pub(super) fn onset_us(&self, buckets: Buckets) -> u64 {
+        buckets.begin_us(self.begin)
+    }
+
+    /// When it ended; none if it goes on.
+    pub(super) fn end_us(&self, buckets: Buckets) -> Option<u64> {
+        (self.end < buckets.count).then(|| buckets.begin_us(self.end))
+    }
+
+    /// The time of it, up to the end of all at most, microseconds.
+    pub(super) fn window_us(&self, buckets: Buckets) -> (u64, u64) {
+        (self.onset_us(buckets), self.end_us(buckets).unwrap_or_else(|| buckets.end_us()))
+    }
+}
+
+/// The episodes in which a series was worse than before: from a change for the worse on until it is better again. `is_worse`
+/// compares levels: before, and then.
+pub(super) fn episodes(
+    changes: &[ChangePoint],
+    buckets: usize,
+    is_worse: impl Fn(f64, f64) -> bool,
+) -> Vec<Episode> {
+    let mut found: Vec<Episode> = Vec::new();
+    let mut open: Option<Episode> = None;
+    for change in changes {
+        if let Some(episode) = &mut open {
+            if is_worse(episode.before, change.after) {
+                // It goes on, on another level.
+                episode.during = episode.during.max(change.after);
+                continue;
+            }
+            episode.end = change.index;
+            found.extend(open.take());
+            continue;
+        }
+        if is_worse(change.before, change.after) {
+            open = Some(Episode {
+                begin: change.index,
+                end: buckets,
+                before: change.before,
+                during: change.after,
+                p_value: change.p_value,
+            });
+        }
+    }
+    found.extend(open);
+    found
+}
+
+/// Operations of each service that serve, with their requests.
+pub(super) fn requests_of(corpus: &Corpus, series: &Series, service: PartyId, episode: &Episode) -> u64 {
+    let mine = series.operations.iter();
+    let mine = mine.filter(|(operation, _)| corpus.dictionary.operation(**operation).service == service);
+    mine.flat_map(|(_, served)| &served[episode.begin..episode.end.min(served.len())])
+        .map(|served| served.requests)
+        .sum()
+}
+
+/// Services that wait for one, the nearest first, at most so many.
+pub(super) fn callers(corpus: &Corpus, series: &Series, service: PartyId) -> Vec<String> {
+    const MOST: usize = 20;
+    let mut found = vec![service];
+    let mut next = 0;
+    while next < found.len() && found.len() <= MOST {
+        let called = found[next];
+        let mut above: Vec<PartyId> =
+            series.edges.keys().filter(|(_, to)| *to == called).map(|(from, _)| *from).collect();
+        above.sort_unstable();
+        above.retain(|caller| !found.contains(caller));
+        found.extend(above);
+        next += 1;
+    }
+    found[1..].iter().take(MOST).map(|caller| corpus.dictionary.name(*caller).to_owned()).collect()
+}
+
+/// The spans of most weight that start in a window of microseconds, of different traces; a span without weight is none.
+pub(super) fn exemplars(
+    corpus: &Corpus,
+    window_us: (u64, u64),
+    weight: impl Fn(Trace<'_>, usize) -> Option<u64>,
+) -> Vec<Exemplar> {
+    const MOST: usize = 3;
+    let window_ns = (window_us.0.saturating_mul(1000), window_us.1.saturating_mul(1000));
+    let mut best: Vec<(u64, usize, usize)> = Vec::new();
+    for trace in corpus.traces() {
+        let spans = (0..trace.len()).filter(|at| {
+            let start_ns = trace.time(*at).start_ns;
+            start_ns >= window_ns.0 && start_ns < window_ns.1
+        });
+        let heaviest = spans.filter_map(|at| Some((weight(trace, at)?, at))).max();
+        let Some((weight, at)) = heaviest else { continue };
+        best.push((weight, trace.place(), at));
+        if best.len() > 64 {
+            best.sort_unstable_by(|one, other| other.cmp(one));
+            best.truncate(MOST);
+        }
+    }
+    best.sort_unstable_by(|one, other| other.cmp(one));
+    best.iter().take(MOST).map(|(_, place, at)| Exemplar::of(corpus.trace(*place), *at)).collect()
+}
+
+/// A duration for people.
+pub(super) fn duration(ns: f64) -> String {
+    let (value, unit) = match ns {
+        ns if ns < 1e3 => (ns, "ns"),
+        ns if ns < 1e6 => (ns / 1e3, "µs"),
+        ns if ns < 1e9 => (ns / 1e6, "ms"),
+        ns => (ns / 1e9, "s"),
+    };
+    if value < 10.0 { format!("{value:.1} {unit}") } else { format!("{value:.0} {unit}") }
+}
+
+/// A part of a whole for people.
+pub(super) fn percent(part: f64) -> String {
+    let percent = part * 100.0;
+    if percent == 0.0 || percent >= 10.0 { format!("{percent:.0} %") } else { format!("{percent:.1} %") }
+}
+
+/// A p-value as evidence.
+pub(super) fn chance(p_value: f64) -> String {
+    if p_value < 1e-6 {
+        "Chance alone shows as much less than once in a million.".to_owned()
+    } else {
+        format!("Chance alone shows as much with a probability of {p_value:.1e}.")
+    }
+}
