@@ -5,12 +5,16 @@
 
 mod errors;
 mod place;
+mod queueing;
 mod repeated;
 mod retries;
 mod series;
 mod slower;
 mod stalled;
 mod unreachable;
+
+#[cfg(test)]
+mod tests;
 
 use crate::{answer::Finding, corpus::Corpus};
 
@@ -29,6 +33,7 @@ pub fn findings(corpus: &Corpus) -> Vec<Finding> {
     let repeated = repeated::find(corpus, &series, alpha);
     let retries = retries::find(corpus, &series, alpha);
     let slower = slower::find(corpus, &series, alpha);
+    let queueing = queueing::find(corpus, &series, alpha, &slower);
     let errors = errors::find(corpus, &series, alpha);
-    [stalled, unreachable, repeated, retries, slower, errors].concat()
+    [stalled, unreachable, repeated, retries, slower, queueing, errors].concat()
 }

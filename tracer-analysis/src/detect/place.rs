@@ -69,7 +69,23 @@ pub(super) fn episodes(
     found
 }
 
-/// Operations of each service that serve, with their requests.
+impl Episode {
+    /// The same, ended where the level was as before again and stayed so to the end: a level that is noisy while it is worse
+    /// hides that it is better again.
+    pub(super) fn settled(self, levels: &[Option<f64>], is_worse: impl Fn(f64, f64) -> bool) -> Self {
+        const LEAST: usize = 4;
+        if self.end < levels.len() {
+            return self;
+        }
+        let is_over = |level: &Option<f64>| level.is_none_or(|level| !is_worse(self.before, level));
+        let over = levels.iter().rev().take_while(|level| is_over(level)).count();
+        let end = levels.len() - over;
+        let is_told = levels[end..].iter().flatten().count() >= LEAST && end > self.begin;
+        if is_told { Self { end, ..self } } else { self }
+    }
+}
+
+/// Requests that a service served in an episode.
 pub(super) fn requests_of(corpus: &Corpus, series: &Series, service: PartyId, episode: &Episode) -> u64 {
     let mine = series.operations.iter();
     let mine = mine.filter(|(operation, _)| corpus.dictionary.operation(**operation).service == service);

@@ -27,6 +27,7 @@ pub(super) fn find(corpus: &Corpus, series: &Series, alpha: f64) -> Vec<Finding>
         let changes = level_changes(&means, Scale::Difference, alpha);
         let is_worse = |before: f64, then: f64| then >= LEAST_CALLS && then >= before.max(1.0) * LEAST_RATIO;
         for episode in episodes(&changes, calls.len(), is_worse) {
+            let episode = episode.settled(&means, is_worse);
             let by = corpus.dictionary.operation(*operation);
             let of = corpus.dictionary.operation(*called);
             let window_us = episode.window_us(series.buckets);

@@ -147,14 +147,11 @@ impl Series {
         for at in trace.children(parent).filter(|at| trace.asks(*at)) {
             let operation = trace.operation(at);
             let time = trace.time(at);
-            let is_retry = trace.facts(at).resend > 0
-                || before
-                    .iter()
-                    .rev()
-                    .take(MOST_BEFORE)
-                    .any(|(failed, end_ns)| *failed == operation && *end_ns <= time.start_ns);
+            // A call that its caller gave up is seen to end some time later: calls that begin together are no retries.
+            let follows = |(failed, half_ns): &(u32, u64)| *failed == operation && *half_ns <= time.start_ns;
+            let is_retry = trace.facts(at).resend > 0 || before.iter().rev().take(MOST_BEFORE).any(follows);
             if trace.is_error(at) {
-                before.push((operation, time.end_ns));
+                before.push((operation, time.start_ns + (time.end_ns - time.start_ns) / 2));
             }
             let bucket = self.buckets.at(time.start_ns);
             if let Some(asked) = trace.asked(at) {

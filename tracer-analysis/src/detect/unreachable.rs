@@ -2,7 +2,7 @@
 //! fail.
 
 use super::{
-    place::{callers, chance, episodes, exemplars, percent},
+    place::{Episode, callers, chance, episodes, exemplars, percent, requests_of},
     series::{Asked, Series, Served, passes_on},
 };
 use crate::{
@@ -37,7 +37,7 @@ pub(super) fn find(corpus: &Corpus, series: &Series, alpha: f64) -> Vec<Finding>
             };
             let (during, before) = (sum(episode.begin..episode.end), sum(0..episode.begin));
             let part = |(requests, errors): (u64, u64)| errors as f64 / requests.max(1) as f64;
-            if part(during) < part(before) + LEAST_FAILED {
+            if part(during) < part(before) + LEAST_FAILED || serves_on(corpus, series, *called, &episode) {
                 continue;
             }
             let edge = EdgeName::of(corpus, *caller, *called);
@@ -75,6 +75,16 @@ pub(super) fn find(corpus: &Corpus, series: &Series, alpha: f64) -> Vec<Finding>
         }
     }
     found
+}
+
+/// Whether a party serves requests in an episode as before: then it is there, whatever becomes of the answers.
+fn serves_on(corpus: &Corpus, series: &Series, called: PartyId, episode: &Episode) -> bool {
+    let before = Episode { begin: 0, end: episode.begin, ..*episode };
+    let rate = |episode: &Episode| {
+        let buckets = (episode.end - episode.begin).max(1);
+        requests_of(corpus, series, called, episode) as f64 / buckets as f64
+    };
+    rate(episode) > rate(&before) * MOST_LEFT
 }
 
 /// Requests that a service served in each bucket, and those of them with an error.
