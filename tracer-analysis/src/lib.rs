@@ -10,7 +10,9 @@ pub mod corpus;
 pub mod detect;
 pub mod incident;
 pub mod report;
+pub mod retry;
 #[cfg(test)]
 mod samples;
+pub mod series;
 pub mod source;
 pub mod statistics;

@@ -5,6 +5,8 @@ mod dictionary;
 #[cfg(test)]
 mod tests;
 
+use std::collections::BTreeSet;
+
 use tracer_model::{
     answer::{NodeKind, Stretch},
     facts::Facts,
@@ -86,6 +88,18 @@ impl Corpus {
     pub fn extent_ns(&self) -> Option<(u64, u64)> {
         let first = self.start_ns.iter().copied().filter(|start| *start > 0).min()?;
         Some((first, self.end_ns.iter().copied().max().unwrap_or(first)))
+    }
+
+    /// Services whose spans say more than one version of them.
+    pub fn services_of_several_versions(&self) -> BTreeSet<PartyId> {
+        let mut versions: BTreeSet<(PartyId, &str)> = BTreeSet::new();
+        for (facts, codes) in self.facts.iter().zip(&self.codes) {
+            if !facts.maker.version.is_empty() {
+                versions.insert((codes.party, &facts.maker.version));
+            }
+        }
+        let services: Vec<PartyId> = versions.into_iter().map(|(service, _)| service).collect();
+        services.windows(2).filter(|pair| pair[0] == pair[1]).map(|pair| pair[0]).collect()
     }
 
     /// Memory of the columns.

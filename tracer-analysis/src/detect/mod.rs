@@ -6,6 +6,7 @@
 mod errors;
 mod place;
 mod queueing;
+mod release;
 mod repeated;
 mod retries;
 mod series;
@@ -35,5 +36,6 @@ pub fn findings(corpus: &Corpus) -> Vec<Finding> {
     let slower = slower::find(corpus, &series, alpha);
     let queueing = queueing::find(corpus, &series, alpha, &slower);
     let errors = errors::find(corpus, &series, alpha);
-    [stalled, unreachable, repeated, retries, slower, queueing, errors].concat()
+    let releases = release::find(corpus, &series);
+    [stalled, unreachable, repeated, retries, slower, queueing, errors, releases].concat()
 }

@@ -200,3 +200,42 @@ fn no_traffic_and_odd_times_are_no_finding() {
     ];
     assert_eq!(findings(&crate::samples::corpus(&[&odd])), []);
 }
+
+/// Ten operations of `catalog`, of which a second version takes over step by step. It is slower by this factor at one of them,
+/// and gets another mix of requests.
+fn release(seed: u64, slower: f64, changes_mix: bool) -> Corpus {
+    let mut random = Random::new(seed);
+    let mut gathered = Gathered::default();
+    for number in 0..6000_u64 {
+        let at_ns = START_NS + number * 15 * MS;
+        let is_new = number > 2000 && (number > 4000 || random.uniform() < 0.5);
+        // The slow operations are asked more often in the end.
+        let skewed = changes_mix && number > 2000 && random.uniform() < 0.5;
+        let operation = if skewed { 7 + random.bits() % 3 } else { random.bits() % 10 };
+        let factor = if is_new && operation == 4 { slower } else { 1.0 };
+        let work_ns = ((operation + 2) as f64 * MS as f64 * factor * (random.normal() * 0.3).exp()) as u64;
+        let name = format!("GET /{operation}");
+        let sketch = Sketch::server("catalog", &name, 1, 0, at_ns..at_ns + work_ns)
+            .resource("service.version", if is_new { "1.1.0" } else { "1.0.0" });
+        gathered.add(&[sketch.span(u128::from(number) + 1)]);
+    }
+    gathered.into()
+}
+
+#[test]
+fn a_release_that_made_one_operation_of_ten_slower_is_found_and_a_changed_mix_is_none() {
+    let mut found = 0;
+    for seed in 1..=20 {
+        let regressed = crate::incident::explain(findings(&release(seed, 1.2, false)));
+        let told: Vec<_> =
+            regressed.iter().map(|finding| (finding.kind, finding.operation.as_deref())).collect();
+        found += usize::from(told == [(FindingKind::Regression, Some("GET /4"))]);
+        for (name, findings) in [
+            ("the same", findings(&release(seed, 1.0, false))),
+            ("another mix", findings(&release(seed, 1.0, true))),
+        ] {
+            assert_eq!(findings, [], "seed {seed}, {name}");
+        }
+    }
+    assert!(found >= 19, "{found} of 20");
+}

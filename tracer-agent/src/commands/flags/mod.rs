@@ -34,6 +34,7 @@ Exit codes:
   0   fine (tracer run: the exit status of COMMAND)
   1   failure
   2   wrong usage or configuration
+  3   tracer report --fail-on-finding: something was found
   77  the kernel or the privileges do not allow it: see `tracer doctor`
   126, 127  tracer run: COMMAND cannot be run, or is not there";
 
