@@ -7,7 +7,7 @@ mod traffic;
 
 use std::{env, time::Instant};
 
-use tracer_analysis::corpus::Corpus;
+use tracer_analysis::{corpus::Corpus, path, report};
 use tracer_model::answer::Window;
 use tracer_store::{Limits, Store};
 
@@ -27,6 +27,9 @@ fn main() {
     println!("| step | best of {ROUNDS}, ms |\n|---|---|");
     let gathered = timed("spans gathered from the store", || store.gather(always, usize::MAX, None));
     let corpus = timed("the same as a corpus", || Corpus::from(gathered.clone()));
+    let findings = timed("findings", || report::findings(&corpus));
+    let path = timed("critical paths, what would help", || path::analyze(&corpus, None));
+    println!("| findings | {} |\n| operations | {} |", findings.len(), path.operations.len());
     println!("| spans | {} |\n| bytes a span | {} |", corpus.spans(), corpus.bytes() / corpus.spans().max(1));
 }
 

@@ -6,9 +6,11 @@
 #![forbid(unsafe_code)]
 
 pub mod answer;
+pub mod cascade;
 pub mod corpus;
 pub mod detect;
 pub mod incident;
+pub mod path;
 pub mod report;
 pub mod retry;
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! All that is wrong in a stretch of time, in one answer.
+//! All that is wrong in a stretch of time, and where the time goes, in one answer.
 
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -8,36 +8,68 @@ use crate::{
     corpus::Corpus,
     detect,
     incident::explain,
+    path::{self, Help, HiddenErrors, OperationShare, ServiceShare},
 };
 
-/// Traces that an analysis needs before it claims anything.
+/// Traces that are needed before anything is claimed to be wrong.
 pub const LEAST_TRACES: usize = 100;
 
-/// What is wrong, and what would help.
+/// Services, operations and the like that a report tells.
+const MOST: usize = 10;
+
+/// What is wrong, where the time goes, and what would help.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct ReportAnswer {
     /// What was looked at.
     pub sample: Sample,
-    /// Why nothing is claimed: there is too little data. None if there is enough.
+    /// Why nothing is said to be wrong: there is too little data. None if there is enough.
     pub too_little: Option<String>,
     /// What was found, each cause once, by their onsets.
     pub findings: Vec<Finding>,
+    /// Traces of which the root is there: the time of these is told.
+    pub rooted_traces: u64,
+    /// Services by their time on the critical paths of these, the most first; 10 at most.
+    pub services: Vec<ServiceShare>,
+    /// Operations by the same; 10 at most.
+    pub operations: Vec<OperationShare>,
+    /// Part of the critical paths that is the way between clients and servers.
+    pub network_part: f64,
+    /// What would help most if it took half of its time; 10 at most.
+    pub help: Vec<Help>,
+    /// Failed calls that requests hide which succeed; 10 at most.
+    pub hidden_errors: Vec<HiddenErrors>,
 }
 
 /// Looks at all traces of a corpus.
 pub fn report(corpus: &Corpus) -> ReportAnswer {
-    let sample = Sample::of(corpus);
-    if corpus.len() < LEAST_TRACES {
-        let too_little = format!(
-            "{} traces are too few to tell a fault from chance: {LEAST_TRACES} are needed at least",
-            corpus.len()
-        );
-        return ReportAnswer { sample, too_little: Some(too_little), ..ReportAnswer::default() };
-    }
-    ReportAnswer { sample, findings: findings(corpus), ..ReportAnswer::default() }
+    let path = path::analyze(corpus, None);
+    let mut answer = ReportAnswer {
+        too_little: too_little(corpus),
+        findings: findings(corpus),
+        rooted_traces: path.traces,
+        network_part: path.network_ns as f64 / path.total_ns.max(1) as f64,
+        sample: path.sample,
+        services: path.services,
+        operations: path.operations,
+        help: path.help,
+        hidden_errors: path.hidden_errors,
+    };
+    answer.services.truncate(MOST);
+    answer.operations.truncate(MOST);
+    answer.hidden_errors.truncate(MOST);
+    answer
 }
 
-/// What is wrong, each cause once.
+/// What is wrong, each cause once; nothing if there is too little data.
 pub fn findings(corpus: &Corpus) -> Vec<Finding> {
-    explain(detect::findings(corpus))
+    if too_little(corpus).is_some() { Vec::new() } else { explain(detect::findings(corpus)) }
+}
+
+fn too_little(corpus: &Corpus) -> Option<String> {
+    (corpus.len() < LEAST_TRACES).then(|| {
+        format!(
+            "{} traces are too few to tell a fault from chance: {LEAST_TRACES} are needed at least",
+            corpus.len()
+        )
+    })
 }

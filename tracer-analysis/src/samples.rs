@@ -10,7 +10,7 @@ use tracer_model::{
 use crate::corpus::Corpus;
 
 /// A span of a trace that a test writes. Times are nanoseconds.
-#[derive(Clone)]
+#[derive(Clone, Debug)]
 pub(crate) struct Sketch {
     span: Span,
     resource: Vec<Attribute>,
@@ -54,7 +54,6 @@ impl Sketch {
     }
 
     /// Work inside of a service.
-    #[expect(dead_code, reason = "analyses to come need it")]
     pub(crate) fn internal(service: &str, name: &str, id: u64, parent: u64, time: Range<u64>) -> Self {
         Self::new(service, name, Kind::Internal, (id, parent), time)
     }

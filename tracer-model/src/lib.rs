@@ -6,12 +6,14 @@
 //! - [`mod@file`]: saved traces.
 //! - [`layout`]: one trace laid out to be drawn: its tree, its critical path, what was waited for.
 //! - [`facts`]: spans of whole traces, as analyses need them.
+//! - [`critical`]: the work that a request waited for.
 //! - [`answer`]: what the viewer's API answers.
 
 #![forbid(unsafe_code)]
 
 pub mod answer;
 pub mod clock;
+pub mod critical;
 mod distinct;
 pub mod facts;
 pub mod file;

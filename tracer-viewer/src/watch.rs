@@ -111,7 +111,7 @@ impl Watcher {
             state.watch.window(now_us)
         };
         let corpus = Corpus::from(store.gather(window, MOST_SPANS, None));
-        let findings = report::report(&corpus).findings;
+        let findings = report::findings(&corpus);
         drop(corpus);
         let changes = {
             let mut state = self.state();

@@ -5,7 +5,7 @@
 use std::{fmt::Write, process::ExitCode};
 
 use tracer_analysis::{
-    answer::{Exemplar, Finding, Sample},
+    answer::{Exemplar, Finding, OperationName, Sample},
     report::ReportAnswer,
 };
 
@@ -16,13 +16,19 @@ use super::{
 };
 use crate::sink::terminal::{
     Destination, Style,
-    escape::{ascii, printable},
+    escape::{ascii, duration, printable},
     row::clock_time,
     style::{BOLD, DIM, Palette, RED},
 };
 
 /// Most characters of a text from outside.
 const MOST_TEXT: usize = 400;
+
+/// Most characters of a name.
+const MOST_NAME: usize = 80;
+
+/// Lines of a list.
+const MOST_LINES: usize = 5;
 
 /// Exemplars of a finding that are told.
 const MOST_EXEMPLARS: usize = 3;
@@ -53,7 +59,59 @@ fn told(answer: &ReportAnswer, style: Style) -> String {
     for finding in &answer.findings {
         add_finding(&mut text, finding, palette);
     }
+    add_times(&mut text, answer, palette);
     if style.ascii { ascii(&text) } else { text }
+}
+
+/// Where the time goes, and what would help.
+fn add_times(text: &mut String, answer: &ReportAnswer, palette: Palette) {
+    let percent = |part: f64| format!("{:.1} %", part * 100.0);
+    let name = |operation: &OperationName| {
+        format!("{} {}", printable(&operation.service, MOST_NAME), printable(&operation.name, MOST_NAME))
+    };
+    let head = |text: &mut String, head: &str| {
+        let _ = writeln!(text, "\n{}", palette.text(BOLD, head));
+    };
+    if !answer.services.is_empty() {
+        head(text, "Where the time of requests goes (critical paths)");
+        for share in answer.services.iter().take(MOST_LINES) {
+            let service = printable(&share.service, MOST_NAME);
+            let _ = writeln!(text, "  {:>7}  {service}", percent(share.part));
+        }
+        if answer.network_part > 0.0 {
+            let _ = writeln!(text, "  {:>7}  on the way between services", percent(answer.network_part));
+        }
+    }
+    if !answer.help.is_empty() {
+        head(text, "What would help most, if it took half of its time");
+        for help in answer.help.iter().take(MOST_LINES) {
+            let _ = writeln!(
+                text,
+                "  {:>7}  {}: the median of {} requests {} instead of {}, the 95th percentile {} instead of {}",
+                format!("-{}", percent(help.part)),
+                name(&help.operation),
+                help.traces,
+                duration(help.helped_p50_ns),
+                duration(help.p50_ns),
+                duration(help.helped_p95_ns),
+                duration(help.p95_ns),
+            );
+        }
+    }
+    if !answer.hidden_errors.is_empty() {
+        head(text, "Failed calls below requests that succeed");
+        for hidden in answer.hidden_errors.iter().take(MOST_LINES) {
+            let _ = writeln!(
+                text,
+                "  {} of {} calls of {} to {}, in {} requests",
+                hidden.calls,
+                hidden.of,
+                printable(&hidden.edge.from, MOST_NAME),
+                printable(&hidden.edge.to, MOST_NAME),
+                hidden.requests
+            );
+        }
+    }
 }
 
 fn looked_at(sample: &Sample) -> String {

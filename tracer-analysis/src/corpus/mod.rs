@@ -8,7 +8,8 @@ mod tests;
 use std::collections::BTreeSet;
 
 use tracer_model::{
-    answer::{NodeKind, Stretch},
+    answer::{NodeKind, SpanKind, Stretch},
+    critical::{Family, is_awaited},
     facts::Facts,
     span::{Kind, SpanId, TraceId},
 };
@@ -90,6 +91,16 @@ impl Corpus {
         Some((first, self.end_ns.iter().copied().max().unwrap_or(first)))
     }
 
+    /// The code of an operation, told by its names. None if no span is of it.
+    pub fn find_operation(&self, service: &str, name: &str, kind: SpanKind) -> Option<u32> {
+        let service = self.dictionary.find_service(service)?;
+        let is_it = |operation: &Operation| {
+            operation.service == service && *operation.name == *name && SpanKind::from(operation.kind) == kind
+        };
+        let place = self.dictionary.operations().iter().position(is_it)?;
+        u32::try_from(place).ok()
+    }
+
     /// Services whose spans say more than one version of them.
     pub fn services_of_several_versions(&self) -> BTreeSet<PartyId> {
         let mut versions: BTreeSet<(PartyId, &str)> = BTreeSet::new();
@@ -155,6 +166,11 @@ impl<'a> Trace<'a> {
     /// The root: the earliest span without a parent; the earliest whose parent is missing, if there is none such.
     pub fn root(self) -> usize {
         self.roots().find(|at| self.is_true_root(*at)).unwrap_or(0)
+    }
+
+    /// Whether the root is there: a span without a parent.
+    pub fn has_root(self) -> bool {
+        self.is_true_root(self.root())
     }
 
     /// Spans that lie below none.
@@ -260,22 +276,10 @@ impl<'a> Trace<'a> {
         SpanId(self.corpus.span_id[self.row(at)].to_be_bytes())
     }
 
-    /// Whether its parent waited for it: not for a message that somebody takes later, and not for work that goes on after its
-    /// parent's end.
+    /// Whether its parent waited for it ([`is_awaited`]). A root is awaited.
     pub fn is_awaited(self, at: usize) -> bool {
-        let Some(parent) = self.parent(at) else { return true };
-        let (kind, above) = (self.facts(at).kind, self.facts(parent).kind);
-        if kind == Kind::Consumer || above == Kind::Producer {
-            return false;
-        }
-        let (time, within) = (self.time(at), self.time(parent));
-        if time.start_ns >= within.end_ns && time.end_ns > within.end_ns {
-            return false;
-        }
-        // A client that gave up waited for its server until then.
-        let is_call = above == Kind::Client && kind == Kind::Server;
-        let beyond_ns = time.end_ns.saturating_sub(within.end_ns);
-        is_call || beyond_ns <= (time.end_ns - time.start_ns) / BEYOND
+        let of = |at: usize| (self.facts(at).kind, self.time(at));
+        self.parent(at).is_none_or(|parent| is_awaited(of(at), of(parent)))
     }
 
     fn row(self, at: usize) -> usize {
@@ -288,9 +292,16 @@ impl<'a> Trace<'a> {
     }
 }
 
-/// A child may outlast its parent by this part of its time and count as awaited: the last byte that a proxy reads and the last
-/// that it writes are seen at different moments.
-const BEYOND: u64 = 20;
+impl Family for Trace<'_> {
+    fn time(&self, at: usize) -> Stretch {
+        Trace::time(*self, at)
+    }
+
+    fn awaited(&self, at: usize) -> impl Iterator<Item = usize> {
+        let trace = *self;
+        trace.children(at).filter(move |child| trace.is_awaited(*child))
+    }
+}
 
 /// Whether a party is one of whose work there are spans.
 pub fn is_service(kind: NodeKind) -> bool {

@@ -7,6 +7,7 @@ use serde::Serialize;
 use tracer_analysis::{
     corpus::Corpus,
     incident::IncidentsAnswer,
+    path::{self, PathAnswer},
     report::{self, ReportAnswer},
 };
 use tracer_model::answer::ApiError;
@@ -25,6 +26,7 @@ const MOST_SPANS: usize = 1_000_000;
 pub(super) fn router() -> Router<Arc<Shared>> {
     Router::new()
         .route("/api/tracer/analysis/report", get(report))
+        .route("/api/tracer/analysis/path", get(path))
         .route("/api/tracer/analysis/incidents", get(incidents))
 }
 
@@ -55,6 +57,19 @@ pub(crate) async fn report(
     Parameters(asked): Parameters<WindowParameters>,
 ) -> Result<Response, Problem> {
     analyzed(shared, asked, |corpus| Ok(report::report(corpus))).await
+}
+
+/// Where the time of requests goes, what would help, and failures that successes hide.
+#[utoipa::path(get, path = "/api/tracer/analysis/path", tag = "analysis", params(WindowParameters), responses(
+    (status = 200, description = "Critical paths", body = PathAnswer),
+    (status = 400, description = "A parameter is wrong", body = ApiError),
+    (status = 503, description = "Too many searches at once; ask again later", body = ApiError),
+))]
+pub(crate) async fn path(
+    State(shared): State<Arc<Shared>>,
+    Parameters(asked): Parameters<WindowParameters>,
+) -> Result<Response, Problem> {
+    analyzed(shared, asked, |corpus| Ok(path::analyze(corpus, None))).await
 }
 
 /// What was found in what comes in, since the viewer runs.

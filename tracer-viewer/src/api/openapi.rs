@@ -25,6 +25,7 @@ use super::{analysis, export, live, routes, trace};
         routes::agent,
         live::live,
         analysis::report,
+        analysis::path,
         analysis::incidents,
     ),
     components(schemas(

@@ -61,18 +61,25 @@ fn a_child_that_ends_when_the_next_begins_is_on_the_path() {
 }
 
 #[test]
-fn children_that_outlive_their_parent_end_with_it_and_later_ones_are_not_waited_for() {
+fn children_that_outlive_their_parent_by_little_end_with_it_and_later_ones_are_not_waited_for() {
     let answer = laid_out(&spans(&[
         (1, 0, 0, 100),
-        (2, 1, 60, 150),
-        (3, 2, 70, 140),
-        (4, 2, 130, 135),
+        (2, 1, 60, 101),
+        (3, 2, 70, 101),
+        (4, 2, 101, 102),
         (5, 1, 100, 120),
     ]));
     assert_eq!(critical(&answer, 1), [(0, 60)]);
     assert_eq!(critical(&answer, 2), [(60, 70)]);
     assert_eq!(critical(&answer, 3), [(70, 100)]);
     assert_eq!((critical(&answer, 4), critical(&answer, 5)), (vec![], vec![]));
+}
+
+#[test]
+fn work_that_goes_on_after_its_parent_was_not_waited_for() {
+    let answer = laid_out(&spans(&[(1, 0, 0, 100), (2, 1, 60, 150), (3, 1, 10, 20)]));
+    assert_eq!(critical(&answer, 1), [(0, 10), (20, 100)]);
+    assert_eq!((critical(&answer, 2), critical(&answer, 3)), (vec![], vec![(10, 20)]));
 }
 
 #[test]
