@@ -8,7 +8,7 @@ use crate::{
     corpus::Corpus,
     detect,
     incident::explain,
-    path::{self, Help, HiddenErrors, OperationShare, ServiceShare},
+    path::{self, Help, HiddenErrors, OperationShare, ServicePathShare},
 };
 
 /// Traces that are needed before anything is claimed to be wrong.
@@ -29,7 +29,7 @@ pub struct ReportAnswer {
     /// Traces of which the root is there: the time of these is told.
     pub rooted_traces: u64,
     /// Services by their time on the critical paths of these, the most first; 10 at most.
-    pub services: Vec<ServiceShare>,
+    pub services: Vec<ServicePathShare>,
     /// Operations by the same; 10 at most.
     pub operations: Vec<OperationShare>,
     /// Part of the critical paths that is the way between clients and servers.

@@ -26,7 +26,7 @@ pub struct PathAnswer {
     /// Time of these together, from the start of each root to its end, nanoseconds.
     pub total_ns: u64,
     /// By whom the time is taken, the most first.
-    pub services: Vec<ServiceShare>,
+    pub services: Vec<ServicePathShare>,
     /// By what it is taken, the most first; 100 at most.
     pub operations: Vec<OperationShare>,
     /// Time on the way between clients and servers, nanoseconds.
@@ -41,7 +41,7 @@ pub struct PathAnswer {
 
 /// A service's part of the critical paths.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
-pub struct ServiceShare {
+pub struct ServicePathShare {
     /// Service.
     pub service: String,
     /// Time of its spans on critical paths, nanoseconds; without the way to others.

@@ -5,7 +5,7 @@ use std::cmp::Reverse;
 use rustc_hash::FxHashMap;
 use tracer_model::critical::path;
 
-use super::{OperationShare, PathAnswer, ServiceShare};
+use super::{OperationShare, PathAnswer, ServicePathShare};
 use crate::{
     answer::{EdgeName, Exemplar, OperationName},
     corpus::{Corpus, Trace},
@@ -55,7 +55,7 @@ pub(super) fn of(corpus: &Corpus, traces: &[Trace<'_>]) -> PathAnswer {
     answer.services = services
         .into_iter()
         .filter(|(_, path_ns)| *path_ns > 0)
-        .map(|(service, path_ns)| ServiceShare {
+        .map(|(service, path_ns)| ServicePathShare {
             service: corpus.dictionary.parties()[service].name.to_string(),
             path_ns,
             part: part(path_ns),

@@ -46,6 +46,41 @@ function findings(world) {
   ];
 }
 
+/** Where the time goes. */
+function shares(world) {
+  const [trace] = world.traces.values();
+  const operation = { service: "carts", name: "GET /carts/{id}", kind: "server" };
+  const exemplar = {
+    trace_id: trace.summary.trace_id,
+    span_id: trace.spans[0].span_id,
+    start_unix_us: trace.summary.start_unix_us,
+    duration_ns: trace.summary.duration_ns,
+  };
+  const share = { operation, asked: null, query: null, spans: 412, path_ns: 9e9, part: 0.62, beside_ns: 0, exemplar };
+  const asked = { from: "orders", to: "db.example:5432", to_kind: "database" };
+  const other = { service: "orders", name: "SELECT orders", kind: "client" };
+  return {
+    rooted_traces: 208,
+    services: [{ service: "carts", path_ns: 9e9, part: 0.62 }],
+    operations: [share, { ...share, operation: other, asked, query: "SELECT orders", part: 0.21 }],
+    network_part: 0.03,
+    help: [
+      {
+        operation,
+        p50_ns: 62e6,
+        helped_p50_ns: 34e6,
+        p95_ns: 110e6,
+        helped_p95_ns: 61e6,
+        part: 0.29,
+        traces: 412,
+      },
+    ],
+    hidden_errors: [
+      { edge: { ...asked, from: "carts" }, calls: 12, of: 500, requests: 9, path_ns: 1e8, exemplars: [exemplar] },
+    ],
+  };
+}
+
 /** Answer of `analysis/report`. */
 export function report(world) {
   const traces = [...world.traces.values()];
@@ -61,6 +96,7 @@ export function report(world) {
     },
     too_little: null,
     findings: findings(world),
+    ...shares(world),
   };
 }
 

@@ -38,6 +38,23 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/tracer/analysis/path": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Where the time of requests goes, what would help, and failures that successes hide. */
+        get: operations["path"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/tracer/analysis/report": {
         parameters: {
             query?: never;
@@ -509,6 +526,68 @@ export interface components {
              */
             errors: number;
         };
+        /** @description What becomes of requests if an operation takes half of its own time. */
+        Help: {
+            /** @description Operation. */
+            operation: components["schemas"]["OperationName"];
+            /**
+             * Format: int64
+             * @description Median time of the requests that have it, and what it would be, nanoseconds.
+             */
+            p50_ns: number;
+            /**
+             * Format: int64
+             * @description See `p50_ns`.
+             */
+            helped_p50_ns: number;
+            /**
+             * Format: int64
+             * @description 95th percentile of them, and what it would be.
+             */
+            p95_ns: number;
+            /**
+             * Format: int64
+             * @description See `p95_ns`.
+             */
+            helped_p95_ns: number;
+            /**
+             * Format: double
+             * @description Time that all replayed requests would take less, as a part of their time.
+             */
+            part: number;
+            /**
+             * Format: int64
+             * @description Requests that have the operation, of those that were replayed.
+             */
+            traces: number;
+        };
+        /** @description Failed calls that do not make the request fail which they are made for. */
+        HiddenErrors: {
+            /** @description The calls. */
+            edge: components["schemas"]["EdgeName"];
+            /**
+             * Format: int64
+             * @description Failed calls below a request of the caller that succeeded.
+             */
+            calls: number;
+            /**
+             * Format: int64
+             * @description All calls of the edge.
+             */
+            of: number;
+            /**
+             * Format: int64
+             * @description Requests of the caller that hide some.
+             */
+            requests: number;
+            /**
+             * Format: int64
+             * @description Time of the failed calls on critical paths, nanoseconds.
+             */
+            path_ns: number;
+            /** @description Traces that show it. */
+            exemplars: components["schemas"]["Exemplar"][];
+        };
         /** @description An incident: a finding that lasts, or has ended. */
         Incident: {
             /**
@@ -641,6 +720,15 @@ export interface components {
          * @enum {string}
          */
         NodeKind: "service" | "peer" | "database" | "broker" | "outside";
+        /** @description What a service does: its spans of one name and kind. */
+        OperationName: {
+            /** @description Service. */
+            service: string;
+            /** @description Name of the spans. */
+            name: string;
+            /** @description Kind of the spans. */
+            kind: components["schemas"]["SpanKind"];
+        };
         /** @description An operation of a service. */
         OperationRow: {
             /** @description Name of its spans. */
@@ -655,11 +743,73 @@ export interface components {
              */
             self_ns: number;
         };
+        /** @description An operation's part of the critical paths. */
+        OperationShare: {
+            /** @description Operation. */
+            operation: components["schemas"]["OperationName"];
+            asked?: components["schemas"]["EdgeName"] | null;
+            /** @description The query, if it asks a database. */
+            query?: string | null;
+            /**
+             * Format: int64
+             * @description Spans.
+             */
+            spans: number;
+            /**
+             * Format: int64
+             * @description Time of them on critical paths, nanoseconds.
+             */
+            path_ns: number;
+            /**
+             * Format: double
+             * @description The same as a part of all.
+             */
+            part: number;
+            /**
+             * Format: int64
+             * @description Their time beside critical paths: they could take longer, and no request would.
+             */
+            beside_ns: number;
+            exemplar?: components["schemas"]["Exemplar"] | null;
+        };
         /**
          * @description Which traces come first.
          * @enum {string}
          */
         Order: "newest" | "slowest" | "errors" | "spans";
+        /** @description Answer of the analysis: where the time of requests goes. */
+        PathAnswer: {
+            /** @description What was looked at. */
+            sample: components["schemas"]["Sample"];
+            /**
+             * Format: int64
+             * @description Traces of which the root is there: the others have no path.
+             */
+            traces: number;
+            /**
+             * Format: int64
+             * @description Time of these together, from the start of each root to its end, nanoseconds.
+             */
+            total_ns: number;
+            /** @description By whom the time is taken, the most first. */
+            services: components["schemas"]["ServicePathShare"][];
+            /** @description By what it is taken, the most first; 100 at most. */
+            operations: components["schemas"]["OperationShare"][];
+            /**
+             * Format: int64
+             * @description Time on the way between clients and servers, nanoseconds.
+             */
+            network_ns: number;
+            /** @description What would help most, if it took half of its time, the most first; 10 at most. */
+            help: components["schemas"]["Help"][];
+            /**
+             * Format: int64
+             * @description Traces that were replayed for that.
+             */
+            replayed_traces: number;
+            /** @description Failed calls below requests that succeeded, those that cost most first; 20 at most. */
+            hidden_errors: components["schemas"]["HiddenErrors"][];
+        };
         /** @description Rate, errors, duration. */
         Red: {
             /**
@@ -703,14 +853,32 @@ export interface components {
              */
             spans: number;
         };
-        /** @description What is wrong, and what would help. */
+        /** @description What is wrong, where the time goes, and what would help. */
         ReportAnswer: {
             /** @description What was looked at. */
             sample: components["schemas"]["Sample"];
-            /** @description Why nothing is claimed: there is too little data. None if there is enough. */
+            /** @description Why nothing is said to be wrong: there is too little data. None if there is enough. */
             too_little?: string | null;
             /** @description What was found, each cause once, by their onsets. */
             findings: components["schemas"]["Finding"][];
+            /**
+             * Format: int64
+             * @description Traces of which the root is there: the time of these is told.
+             */
+            rooted_traces: number;
+            /** @description Services by their time on the critical paths of these, the most first; 10 at most. */
+            services: components["schemas"]["ServicePathShare"][];
+            /** @description Operations by the same; 10 at most. */
+            operations: components["schemas"]["OperationShare"][];
+            /**
+             * Format: double
+             * @description Part of the critical paths that is the way between clients and servers.
+             */
+            network_part: number;
+            /** @description What would help most if it took half of its time; 10 at most. */
+            help: components["schemas"]["Help"][];
+            /** @description Failed calls that requests hide which succeed; 10 at most. */
+            hidden_errors: components["schemas"]["HiddenErrors"][];
         };
         /** @description What was looked at. */
         Sample: {
@@ -782,6 +950,21 @@ export interface components {
             series: components["schemas"]["Series"];
             /** @description Why the answer is not whole: it was stopped at its limit of time. None if it is whole. */
             incomplete?: string | null;
+        };
+        /** @description A service's part of the critical paths. */
+        ServicePathShare: {
+            /** @description Service. */
+            service: string;
+            /**
+             * Format: int64
+             * @description Time of its spans on critical paths, nanoseconds; without the way to others.
+             */
+            path_ns: number;
+            /**
+             * Format: double
+             * @description The same as a part of all.
+             */
+            part: number;
         };
         /** @description A service: what it served. A service that serves nothing is told by the requests that it makes. */
         ServiceRow: {
@@ -1192,6 +1375,49 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["IncidentsAnswer"];
+                };
+            };
+        };
+    };
+    path: {
+        parameters: {
+            query?: {
+                /** @description Start of the window, microseconds since 1970. Absent: the earliest moment of the store. */
+                start_us?: number;
+                /** @description End of the window, microseconds since 1970. Absent: now; if the start is absent too, the latest moment of the store. */
+                end_us?: number;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Critical paths */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["PathAnswer"];
+                };
+            };
+            /** @description A parameter is wrong */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ApiError"];
+                };
+            };
+            /** @description Too many searches at once; ask again later */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ApiError"];
                 };
             };
         };

@@ -26,6 +26,7 @@ export type MapEdge = Schemas["MapEdge"];
 export type MapNode = Schemas["MapNode"];
 export type Network = Schemas["Network"];
 export type NodeKind = Schemas["NodeKind"];
+export type OperationName = Schemas["OperationName"];
 export type OperationRow = Schemas["OperationRow"];
 export type Order = Schemas["Order"];
 export type Red = Schemas["Red"];

@@ -105,7 +105,7 @@ test("each column of each table is reached on a screen of 360 pixels", async () 
     expect([name, unreachable]).toEqual([name, []]);
     await context.close();
   }
-  expect(withTables).toEqual(["table", "comparison", "node of the map", "services", "service"]);
+  expect(withTables).toEqual(["table", "comparison", "node of the map", "services", "service", "analysis"]);
 });
 
 test("the map is seen whole at first on a narrow screen, and two fingers enlarge it", async () => {
