@@ -7,6 +7,7 @@ mod compile;
 mod cost;
 mod demo;
 mod ebpf;
+mod faults;
 mod frameworks;
 mod guest;
 mod jaeger;
@@ -69,6 +70,8 @@ enum Command {
     Collector,
     /// Keep the viewer under load: many spans into little memory, and kills of one with a store on disk
     Soak(soak::Flags),
+    /// Put faults into a chain of real programs under load, and judge what the analysis says of them
+    Faults(faults::Flags),
     /// Compare the viewer with the real Jaeger, which is built from its Go module: answers, and spans a second
     Jaeger(jaeger::Flags),
     /// Count the agent's instructions for a span, and compare them with bench/expected.json
@@ -135,6 +138,7 @@ fn run(command: Command) -> Result<()> {
         Command::Versions(names) => versions::run(&names),
         Command::Collector => collector::run(),
         Command::Soak(flags) => soak::run(&flags),
+        Command::Faults(flags) => faults::run(&flags),
         Command::Jaeger(flags) => jaeger::run(&flags),
         Command::Acyclic => acyclic::run(),
         Command::Docs => docs(),
@@ -237,6 +241,7 @@ mod tests {
             "xtask jaeger --spans 0",
             "xtask collector",
             "xtask soak --spans 10000 --kills 2",
+            "xtask faults --only delay --repeat 1 --seconds 60 --keep recordings",
         ] {
             parse(line);
         }
