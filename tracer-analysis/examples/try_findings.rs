@@ -27,6 +27,12 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         for finding in report::findings(&corpus) {
             println!("finding   {:?} {}", finding.kind, finding.sentence);
         }
+        for finding in cascade::candidates(&corpus) {
+            println!(
+                "candidate {:?} {} {}: {}",
+                finding.kind, finding.service, finding.onset_unix_us, finding.sentence
+            );
+        }
         let retries = retry::analyze(&corpus, &RetryOptions::default());
         println!("retries   {:.3} of {} attempts", retries.retry_ratio, retries.attempts);
         for path in retries.paths.iter().take(3) {
@@ -65,6 +71,12 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
             println!(
                 "hit       {} {} {:?} because of {:?}",
                 hit.onset_unix_us, hit.service, hit.signals, hit.because_of
+            );
+        }
+        for of in cascade.changes {
+            println!(
+                "change    {} {:?} {}..{:?} {:.2} → {:.2}, p {:.1e}",
+                of.service, of.signal, of.onset_unix_us, of.end_unix_us, of.before, of.after, of.p_value
             );
         }
         for timeout in cascade.timeouts {

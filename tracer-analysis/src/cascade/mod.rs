@@ -1,6 +1,7 @@
 //! How a fault went from service to service: where it began, whom it hit when, and what it cost.
 
 mod changes;
+mod findings;
 mod timeouts;
 mod waste;
 mod wave;
@@ -12,6 +13,7 @@ use crate::{answer::Sample, corpus::Corpus, report::LEAST_TRACES, series::table:
 
 pub use self::{
     changes::{Change, Signal},
+    findings::candidates,
     timeouts::{DeadlineMismatch, Fingerprint},
     waste::{Saturation, Wasted},
     wave::{Hit, Origin, OriginKind},
@@ -71,8 +73,13 @@ pub fn analyze(corpus: &Corpus, options: &CascadeOptions) -> CascadeAnswer {
         );
         return CascadeAnswer { sample, too_little: Some(too_little), ..CascadeAnswer::default() };
     };
-    let found = changes::find(corpus, &table);
-    let (origins, wave) = wave::find(corpus, &table, &found);
+    analyze_with(corpus, options, &table, sample)
+}
+
+/// The same, of series that are there already.
+fn analyze_with(corpus: &Corpus, options: &CascadeOptions, table: &Table, sample: Sample) -> CascadeAnswer {
+    let found = changes::find(corpus, table);
+    let (origins, wave) = wave::find(corpus, table, &found);
     let (timeouts, mismatches) = timeouts::find(corpus);
     let mut answer = CascadeAnswer {
         sample,
@@ -84,8 +91,8 @@ pub fn analyze(corpus: &Corpus, options: &CascadeOptions) -> CascadeAnswer {
         changes: found.iter().map(|change| change.told(corpus, table.buckets)).collect(),
         timeouts,
         mismatches,
-        wasted: waste::wasted(corpus, &table),
-        saturated: waste::saturated(corpus, &table),
+        wasted: waste::wasted(corpus, table),
+        saturated: waste::saturated(corpus, table),
         left_out: 0,
     };
     answer.cut(options.most);
@@ -120,5 +127,7 @@ fn duration(ns: u64) -> String {
     if value < 10.0 { format!("{value:.1} {unit}") } else { format!("{value:.0} {unit}") }
 }
 
+#[cfg(test)]
+pub(crate) mod simulated;
 #[cfg(test)]
 mod tests;

@@ -42,7 +42,7 @@ pub struct Fingerprint {
     pub value_ns: u64,
     /// Failed calls that have it, within 3 %.
     pub calls: u64,
-    /// Failed calls of the edge without a response in time.
+    /// Of so many failed calls of the edge without a response that were looked at.
     pub of: u64,
     /// When the first of them ended.
     pub first_unix_us: u64,
@@ -85,7 +85,6 @@ struct Failed {
 #[derive(Debug, Default)]
 struct Calls {
     failed: Vec<Failed>,
-    all: u64,
     /// Of calls that the caller left: how long the called one worked, and where.
     left: Vec<Failed>,
     /// The most attempts that the called one made of one call, and whom it asked.
@@ -132,7 +131,6 @@ fn collect(corpus: &Corpus) -> FxHashMap<Edge, Calls> {
                 continue;
             }
             let of = calls.entry(edge).or_default();
-            of.all += 1;
             if of.failed.len() >= MOST_CALLS {
                 continue;
             }
@@ -188,7 +186,7 @@ fn fingerprint(corpus: &Corpus, edge: Edge, of: &Calls) -> Option<Fingerprint> {
         edge: EdgeName::of(corpus, edge.0, edge.1),
         value_ns,
         calls: piled.len() as u64,
-        of: of.all,
+        of: of.failed.len() as u64,
         first_unix_us: first.end_ns / 1000,
         last_unix_us: last.end_ns / 1000,
         exemplars: exemplars(corpus, &piled),

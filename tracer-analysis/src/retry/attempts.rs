@@ -12,6 +12,9 @@ use crate::{
 /// Groups of equal calls of one parent that are told apart.
 const MOST_GROUPS: usize = 64;
 
+/// The end of a call that its caller gave up may be seen late, when the connection is closed: by this part of its time.
+const LATE_PART: u64 = 3;
+
 /// What a span is to a logical call.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) enum Role {
@@ -119,8 +122,13 @@ impl Attempts {
     /// Calls of one parent to one operation, by their starts.
     fn judge(&mut self, trace: Trace<'_>, calls: &[usize]) {
         let fails = |at: usize| Failure::of(trace.facts(at)).is_some_and(Failure::may_be_tried_again);
-        let is_serial =
-            calls.windows(2).all(|pair| trace.time(pair[0]).end_ns <= trace.time(pair[1]).start_ns);
+        let is_serial = calls.windows(2).all(|pair| {
+            let (before, then) = (trace.time(pair[0]), trace.time(pair[1]));
+            let without_response =
+                Failure::of(trace.facts(pair[0])).is_some_and(Failure::is_without_response);
+            let beyond_ns = if without_response { (before.end_ns - before.start_ns) / LATE_PART } else { 0 };
+            before.end_ns - beyond_ns <= then.start_ns
+        });
         let is_loop = calls[..calls.len() - 1].iter().any(|at| !fails(*at));
         let is_told = calls.iter().any(|at| trace.facts(*at).resend > 0);
         let mut first = calls[0];
@@ -151,7 +159,7 @@ mod tests {
     use tracer_model::span::Value;
 
     fn roles(calls: &[Sketch]) -> (Vec<Role>, Vec<u32>, u64) {
-        let mut trace = vec![Sketch::server("shop", "GET /", 1, 0, 0..1000)];
+        let mut trace = vec![Sketch::server("shop", "GET /", 1, 0, 1000..2000)];
         trace.extend_from_slice(calls);
         let corpus = corpus(&[&trace]);
         let mut attempts = Attempts::default();
@@ -165,7 +173,7 @@ mod tests {
     }
 
     fn call(id: u64, time: std::ops::Range<u64>) -> Sketch {
-        Sketch::client("shop", "GET /price", id, 1, time)
+        Sketch::client("shop", "GET /price", id, 1, time.start + 1000..time.end + 1000)
     }
 
     #[test]
@@ -180,6 +188,14 @@ mod tests {
         assert_eq!(roles(&in_turn), (vec![Role::First; 3], vec![1; 3], 1));
         let side_by_side = [call(2, 0..10).error("503"), call(3, 5..20)];
         assert_eq!(roles(&side_by_side), (vec![Role::First; 2], vec![1; 2], 1));
+    }
+
+    #[test]
+    fn a_call_that_was_given_up_and_whose_end_is_seen_late_is_tried_again() {
+        let late = [call(2, 0..193).error("no_response"), call(3, 152..345).error("no_response")];
+        assert_eq!(roles(&late).0, [Role::First, Role::Retry]);
+        let hedged = [call(2, 0..193).error("no_response"), call(3, 50..345)];
+        assert_eq!(roles(&hedged).0, [Role::First, Role::First]);
     }
 
     #[test]

@@ -146,7 +146,9 @@ fn episodes(edge: Edge, goodput: &[Goodput], budget: f64, alpha: f64) -> Vec<Epi
     let retried: Vec<Proportion> =
         goodput.iter().map(|of| Proportion::new(of.retries(), of.attempts)).collect();
     let changes = proportion_changes(&retried, alpha);
-    let starts = std::iter::once((0, 1.0)).chain(changes.iter().map(|change| (change.index, change.p_value)));
+    let first = goodput.iter().position(|of| of.attempts > 0).unwrap_or(0);
+    let starts =
+        std::iter::once((first, 1.0)).chain(changes.iter().map(|change| (change.index, change.p_value)));
     let ends = changes.iter().map(|change| change.index).chain([goodput.len()]);
     let mut found: Vec<Episode> = Vec::new();
     for ((start, p_value), end) in starts.zip(ends) {
@@ -271,7 +273,7 @@ fn trigger(table: &Table, edge: Edge, range: &Range<usize>) -> Option<(TriggerKi
     if let Some(served) = served {
         let errors = |bucket: usize| ratio(served.cells[bucket].own_errors, served.cells[bucket].requests);
         let is_there = |bucket| errors(bucket) > MANY_ERRORS;
-        let usual = usual(served.cells[before].iter().map(|cell| Cell::failing(cell)));
+        let usual = self::usual(served.cells[before].iter().map(Cell::failing));
         if usual.is_none_or(|usual| usual < MANY_ERRORS)
             && let Some(found) = stretch(&is_there, &|bucket| smooth(&errors, bucket) < MANY_ERRORS / 2.0)
         {
