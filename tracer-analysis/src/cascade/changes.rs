@@ -65,7 +65,7 @@ pub enum Signal {
 
 /// A change for the worse.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
-pub struct Change {
+pub struct LevelChange {
     /// What became worse.
     pub signal: Signal,
     /// Of which service, or other party.
@@ -101,8 +101,8 @@ pub(super) struct Changed {
 }
 
 impl Changed {
-    pub(super) fn told(&self, corpus: &Corpus, buckets: Buckets) -> Change {
-        Change {
+    pub(super) fn told(&self, corpus: &Corpus, buckets: Buckets) -> LevelChange {
+        LevelChange {
             signal: self.signal,
             service: corpus.dictionary.name(self.party).to_owned(),
             edge: self.caller.map(|caller| EdgeName::of(corpus, caller, self.party)),

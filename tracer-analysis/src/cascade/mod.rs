@@ -12,7 +12,7 @@ use utoipa::ToSchema;
 use crate::{answer::Sample, corpus::Corpus, report::LEAST_TRACES, series::table::Table};
 
 pub use self::{
-    changes::{Change, Signal},
+    changes::{LevelChange, Signal},
     findings::candidates,
     timeouts::{DeadlineMismatch, Fingerprint},
     waste::{Saturation, Wasted},
@@ -49,7 +49,7 @@ pub struct CascadeAnswer {
     /// Who was hit when, the first one first.
     pub wave: Vec<Hit>,
     /// All changes for the worse, by their onsets.
-    pub changes: Vec<Change>,
+    pub changes: Vec<LevelChange>,
     /// Durations at which failed calls pile up.
     pub timeouts: Vec<Fingerprint>,
     /// Callers that wait for a shorter time than the called one needs.

@@ -7,6 +7,7 @@ use super::{
 use crate::{
     answer::{EdgeName, Finding, FindingKind},
     corpus::{Corpus, PartyId},
+    retry::{self, RetryOptions, RetryStorm},
     statistics::{Proportion, proportion_changes},
 };
 
@@ -34,8 +35,9 @@ pub(super) fn find(corpus: &Corpus, series: &Series, alpha: f64) -> Vec<Finding>
     let bottom: Vec<_> =
         storms.iter().filter(|((_, called), ..)| !edges.iter().any(|(caller, _)| caller == called)).collect();
     let layers = storms.len();
+    let known = retry::analyze(corpus, &RetryOptions::default()).storms;
     let told = bottom.into_iter().map(|(edge, episode, retries, calls)| {
-        finding(corpus, series, (*edge, *episode, *retries, *calls), layers, &edges)
+        finding(corpus, series, (*edge, *episode, *retries, *calls), layers, &edges, &known)
     });
     told.collect()
 }
@@ -46,6 +48,7 @@ fn finding(
     (edge, episode, retries, calls): (Edge, Episode, u64, u64),
     layers: usize,
     edges: &[Edge],
+    known: &[RetryStorm],
 ) -> Finding {
     let name = EdgeName::of(corpus, edge.0, edge.1);
     let window_us = episode.window_us(series.buckets);
@@ -69,16 +72,27 @@ fn finding(
         }
     }
     let part = retries as f64 / calls.max(1) as f64;
-    Finding {
-        kind: FindingKind::RetryStorm,
-        sentence: format!(
+    // What the analysis of retries knows of it: who multiplies, and whether it feeds itself.
+    let known = known.iter().filter(|storm| storm.bottom == name).max_by_key(|storm| storm.attempts);
+    let sentence = known.as_ref().map_or_else(
+        || {
+            format!(
             "Calls to {} are tried again and again: {:.1} calls for each request at the top instead of {:.1}, {} of those of {} are retries.",
             name.to,
             during,
             before,
             percent(part),
             name.from
-        ),
+        )
+        },
+        |storm| storm.sentence.clone(),
+    );
+    let layers_told = known.iter().flat_map(|storm| &storm.layers).map(|layer| {
+        format!("{} makes {:.1} attempts for each call to {}.", layer.from, layer.peak_factor, layer.to)
+    });
+    Finding {
+        kind: FindingKind::RetryStorm,
+        sentence,
         service: name.to.clone(),
         operation: None,
         edge: Some(name),
@@ -87,14 +101,17 @@ fn finding(
         affected: retries,
         of: calls,
         services,
-        evidence: vec![
+        evidence: [
             format!(
                 "{retries} of {calls} calls follow a failed call to the same operation; {} are the budget.",
                 percent(BUDGET)
             ),
             format!("{layers} edges have retries beyond the budget in this time."),
-            chance(episode.p_value),
-        ],
+        ]
+        .into_iter()
+        .chain(layers_told)
+        .chain([chance(episode.p_value)])
+        .collect(),
         exemplars: exemplars(corpus, window_us, |trace, at| (at == trace.root()).then(|| trace.len() as u64)),
         next: vec![
             "Why the first attempts fail, and whether one layer alone should try again, with a budget."

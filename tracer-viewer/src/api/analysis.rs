@@ -5,10 +5,12 @@ use std::sync::Arc;
 use axum::{Json, Router, extract::State, response::Response, routing::get};
 use serde::Serialize;
 use tracer_analysis::{
+    cascade::{self, CascadeAnswer, CascadeOptions},
     corpus::Corpus,
     incident::IncidentsAnswer,
     path::{self, PathAnswer},
     report::{self, ReportAnswer},
+    retry::{self, RetryAnswer, RetryOptions},
 };
 use tracer_model::answer::ApiError;
 
@@ -27,6 +29,8 @@ pub(super) fn router() -> Router<Arc<Shared>> {
     Router::new()
         .route("/api/tracer/analysis/report", get(report))
         .route("/api/tracer/analysis/path", get(path))
+        .route("/api/tracer/analysis/retries", get(retries))
+        .route("/api/tracer/analysis/cascades", get(cascades))
         .route("/api/tracer/analysis/incidents", get(incidents))
 }
 
@@ -70,6 +74,32 @@ pub(crate) async fn path(
     Parameters(asked): Parameters<WindowParameters>,
 ) -> Result<Response, Problem> {
     analyzed(shared, asked, |corpus| Ok(path::analyze(corpus, None))).await
+}
+
+/// Attempts for each call, who multiplies calls layer by layer, and storms of retries.
+#[utoipa::path(get, path = "/api/tracer/analysis/retries", tag = "analysis", params(WindowParameters), responses(
+    (status = 200, description = "Retries", body = RetryAnswer),
+    (status = 400, description = "A parameter is wrong", body = ApiError),
+    (status = 503, description = "Too many searches at once; ask again later", body = ApiError),
+))]
+pub(crate) async fn retries(
+    State(shared): State<Arc<Shared>>,
+    Parameters(asked): Parameters<WindowParameters>,
+) -> Result<Response, Problem> {
+    analyzed(shared, asked, |corpus| Ok(retry::analyze(corpus, &RetryOptions::default()))).await
+}
+
+/// How faults went through the services: origins and the wave, timeouts, wasted work, saturation.
+#[utoipa::path(get, path = "/api/tracer/analysis/cascades", tag = "analysis", params(WindowParameters), responses(
+    (status = 200, description = "Cascades", body = CascadeAnswer),
+    (status = 400, description = "A parameter is wrong", body = ApiError),
+    (status = 503, description = "Too many searches at once; ask again later", body = ApiError),
+))]
+pub(crate) async fn cascades(
+    State(shared): State<Arc<Shared>>,
+    Parameters(asked): Parameters<WindowParameters>,
+) -> Result<Response, Problem> {
+    analyzed(shared, asked, |corpus| Ok(cascade::analyze(corpus, &CascadeOptions::default()))).await
 }
 
 /// What was found in what comes in, since the viewer runs.

@@ -26,6 +26,8 @@ use super::{analysis, export, live, routes, trace};
         live::live,
         analysis::report,
         analysis::path,
+        analysis::retries,
+        analysis::cascades,
         analysis::incidents,
     ),
     components(schemas(

@@ -21,6 +21,23 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/tracer/analysis/cascades": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** How faults went through the services: origins and the wave, timeouts, wasted work, saturation. */
+        get: operations["cascades"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/tracer/analysis/incidents": {
         parameters: {
             query?: never;
@@ -64,6 +81,23 @@ export interface paths {
         };
         /** What is wrong, and what would help. */
         get: operations["report"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/tracer/analysis/retries": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Attempts for each call, who multiplies calls layer by layer, and storms of retries. */
+        get: operations["retries"];
         put?: never;
         post?: never;
         delete?: never;
@@ -362,6 +396,42 @@ export interface components {
             /** @description What kind of value it is: `string`, `bool`, `int`, `double`, `bytes`, `array`, `map`, `empty`. */
             kind: string;
         };
+        /** @description How faults went through the services of a corpus. */
+        CascadeAnswer: {
+            /** @description What was looked at. */
+            sample: components["schemas"]["Sample"];
+            /** @description Why nothing is claimed: there is too little data. None if there is enough. */
+            too_little?: string | null;
+            /**
+             * Format: int64
+             * @description When the first bucket begins.
+             */
+            start_unix_us: number;
+            /**
+             * Format: int64
+             * @description How long a bucket is: onsets are known no better.
+             */
+            bucket_us: number;
+            /** @description Where it began. */
+            origins: components["schemas"]["Origin"][];
+            /** @description Who was hit when, the first one first. */
+            wave: components["schemas"]["Hit"][];
+            /** @description All changes for the worse, by their onsets. */
+            changes: components["schemas"]["LevelChange"][];
+            /** @description Durations at which failed calls pile up. */
+            timeouts: components["schemas"]["Fingerprint"][];
+            /** @description Callers that wait for a shorter time than the called one needs. */
+            mismatches: components["schemas"]["DeadlineMismatch"][];
+            /** @description Work for callers that had left. */
+            wasted: components["schemas"]["Wasted"][];
+            /** @description Services in which more requests are open, though no more are answered. */
+            saturated: components["schemas"]["Saturation"][];
+            /**
+             * Format: int64
+             * @description Entries that were left out.
+             */
+            left_out: number;
+        };
         /**
          * @description How a part of the map differs from the window before.
          * @enum {string}
@@ -381,6 +451,40 @@ export interface components {
             to: number;
             /** @description Suggestions, the most frequent first. */
             suggestions: components["schemas"]["Suggestion"][];
+        };
+        /** @description A caller that waits for a shorter time than the called one needs. */
+        DeadlineMismatch: {
+            /** @description Who calls whom. */
+            edge: components["schemas"]["EdgeName"];
+            /** @description One sentence that says it. */
+            sentence: string;
+            /**
+             * Format: int64
+             * @description How long the caller waits.
+             */
+            timeout_ns: number;
+            /**
+             * Format: int64
+             * @description How long the called one worked on calls that the caller had left: the median.
+             */
+            needed_ns: number;
+            /**
+             * Format: int32
+             * @description Attempts that the called one itself makes of one call: the most. 1 if it tries nothing again.
+             */
+            attempts: number;
+            /**
+             * Format: int64
+             * @description The time of each of these attempts, if they have a limit of their own.
+             */
+            attempt_ns?: number | null;
+            /**
+             * Format: int64
+             * @description Calls that the caller left.
+             */
+            calls: number;
+            /** @description Some of them. */
+            exemplars: components["schemas"]["Exemplar"][];
         };
         /** @description Who calls whom. */
         EdgeName: {
@@ -413,6 +517,21 @@ export interface components {
          * @enum {string}
          */
         ExportFormat: "otlp-json" | "jaeger-json" | "html";
+        /**
+         * @description Why a request failed.
+         * @enum {string}
+         */
+        Failure: "timeout" | "connection" | "no_response" | "server" | "too_many" | "refused" | "other";
+        /** @description Requests that failed in one way. */
+        FailureCount: {
+            /** @description Why. */
+            failure: components["schemas"]["Failure"];
+            /**
+             * Format: int64
+             * @description How many.
+             */
+            count: number;
+        };
         /** @description Something that is wrong, or changed: from when on, where, and what shows it. */
         Finding: {
             /** @description What kind of thing it is. */
@@ -464,6 +583,38 @@ export interface components {
          * @enum {string}
          */
         FindingKind: "slower" | "errors" | "unreachable" | "stalled" | "timeouts" | "queueing" | "retry_storm" | "repeated_calls" | "regression";
+        /** @description Failed calls that end at one duration: a limit of time that the caller, or somebody between, has set. */
+        Fingerprint: {
+            /** @description Who calls whom. */
+            edge: components["schemas"]["EdgeName"];
+            /**
+             * Format: int64
+             * @description The duration.
+             */
+            value_ns: number;
+            /**
+             * Format: int64
+             * @description Failed calls that have it, within 3 %.
+             */
+            calls: number;
+            /**
+             * Format: int64
+             * @description Of so many failed calls of the edge without a response that were looked at.
+             */
+            of: number;
+            /**
+             * Format: int64
+             * @description When the first of them ended.
+             */
+            first_unix_us: number;
+            /**
+             * Format: int64
+             * @description When the last of them did.
+             */
+            last_unix_us: number;
+            /** @description Some of them. */
+            exemplars: components["schemas"]["Exemplar"][];
+        };
         /** @description A stretch of a span with a name. */
         Gap: {
             /**
@@ -478,6 +629,24 @@ export interface components {
             end_ns: number;
             /** @description What it is: "waiting for the client", "connection set-up", "network". */
             name: string;
+        };
+        /** @description What calls of a bucket came to. */
+        Goodput: {
+            /**
+             * Format: int64
+             * @description Attempts.
+             */
+            attempts: number;
+            /**
+             * Format: int64
+             * @description Logical calls.
+             */
+            logical_calls: number;
+            /**
+             * Format: int64
+             * @description Logical calls that came to a good end, by whichever attempt.
+             */
+            succeeded: number;
         };
         /** @description Answer to `GET /api/tracer/heatmap`: how many spans took how long, over time. */
         Heatmap: {
@@ -588,6 +757,25 @@ export interface components {
             /** @description Traces that show it. */
             exemplars: components["schemas"]["Exemplar"][];
         };
+        /** @description When a service, or another party, became anomalous. */
+        Hit: {
+            /** @description Who. */
+            service: string;
+            /**
+             * Format: int64
+             * @description When it began.
+             */
+            onset_unix_us: number;
+            /**
+             * Format: int64
+             * @description When it ended; none if it goes on.
+             */
+            end_unix_us?: number | null;
+            /** @description What became worse, that of the earliest onset first. */
+            signals: components["schemas"]["Signal"][];
+            /** @description Those that it calls and that were anomalous before it, or at the same moment. Empty at an origin. */
+            because_of: string[];
+        };
         /** @description An incident: a finding that lasts, or has ended. */
         Incident: {
             /**
@@ -642,6 +830,28 @@ export interface components {
              */
             last_round_ns: number;
         };
+        /** @description One layer of a way. */
+        Layer: {
+            /** @description Who calls. */
+            from: string;
+            /** @description Who is called. */
+            to: string;
+            /**
+             * Format: double
+             * @description Attempts for each logical call: what retries multiply by here.
+             */
+            factor: number;
+            /**
+             * Format: double
+             * @description The same in the bucket of the peak.
+             */
+            peak_factor: number;
+            /**
+             * Format: double
+             * @description Logical calls for each request that comes to the caller.
+             */
+            fan_out: number;
+        };
         /** @description A line of the ledger, in words. */
         LedgerLine: {
             /** @description The counter's name. */
@@ -655,6 +865,41 @@ export interface components {
             meaning: string;
             /** @description What can be done; empty if nothing can. */
             remedy: string;
+        };
+        /** @description A change for the worse. */
+        LevelChange: {
+            /** @description What became worse. */
+            signal: components["schemas"]["Signal"];
+            /** @description Of which service, or other party. */
+            service: string;
+            edge?: components["schemas"]["EdgeName"] | null;
+            /** @description Of requests for one operation of it, if it is about those. */
+            operation?: string | null;
+            /**
+             * Format: int64
+             * @description When it began.
+             */
+            onset_unix_us: number;
+            /**
+             * Format: int64
+             * @description When it ended; none if it goes on.
+             */
+            end_unix_us?: number | null;
+            /**
+             * Format: double
+             * @description Before: times by those that are usual in all the time, a proportion from 0 to 1, or requests of a bucket.
+             */
+            before: number;
+            /**
+             * Format: double
+             * @description From then on.
+             */
+            after: number;
+            /**
+             * Format: double
+             * @description How likely chance alone shows as much. 1 if no test was made.
+             */
+            p_value: number;
         };
         /** @description Event `lost` of `GET /api/tracer/live`: events that a reader did not get since it was too slow. */
         LiveLost: {
@@ -777,6 +1022,32 @@ export interface components {
          * @enum {string}
          */
         Order: "newest" | "slowest" | "errors" | "spans";
+        /** @description Where a wave began: a service none of whose dependencies was anomalous before it. */
+        Origin: {
+            /** @description Who. */
+            service: string;
+            /** @description What it is. */
+            kind: components["schemas"]["OriginKind"];
+            /** @description One sentence that says it. */
+            sentence: string;
+            /**
+             * Format: int64
+             * @description When it began.
+             */
+            onset_unix_us: number;
+            /**
+             * Format: int64
+             * @description When it ended; none if it goes on.
+             */
+            end_unix_us?: number | null;
+            /** @description Who is hit because of it, by the order of their onsets. */
+            reaches: string[];
+        };
+        /**
+         * @description What an origin is.
+         * @enum {string}
+         */
+        OriginKind: "slower" | "errors" | "stalled" | "unreachable" | "unknown";
         /** @description Answer of the analysis: where the time of requests goes. */
         PathAnswer: {
             /** @description What was looked at. */
@@ -880,6 +1151,207 @@ export interface components {
             /** @description Failed calls that requests hide which succeed; 10 at most. */
             hidden_errors: components["schemas"]["HiddenErrors"][];
         };
+        /** @description Retries in the traces of a corpus. */
+        RetryAnswer: {
+            /** @description What was looked at. */
+            sample: components["schemas"]["Sample"];
+            /** @description Why nothing is claimed: there is too little data. None if there is enough. */
+            too_little?: string | null;
+            /**
+             * Format: double
+             * @description Part of the calls that may be retries.
+             */
+            budget: number;
+            /**
+             * Format: int64
+             * @description Attempts of all calls.
+             */
+            attempts: number;
+            /**
+             * Format: int64
+             * @description Calls as their callers mean them: all attempts of one are one.
+             */
+            logical_calls: number;
+            /**
+             * Format: double
+             * @description Retries, by attempts; from 0 to 1.
+             */
+            retry_ratio: number;
+            /**
+             * Format: int64
+             * @description Calls after a failed one that may be retries or not: those of loops, and those that overlap.
+             */
+            uncertain: number;
+            /**
+             * Format: int64
+             * @description When the first bucket of the goodput begins.
+             */
+            start_unix_us: number;
+            /**
+             * Format: int64
+             * @description How long a bucket is.
+             */
+            bucket_us: number;
+            /** @description What all calls came to over time. */
+            goodput: components["schemas"]["Goodput"][];
+            /** @description Edges with retries, those with most first. */
+            edges: components["schemas"]["RetryEdge"][];
+            /** @description Ways of requests on which calls multiply, the worst first. */
+            paths: components["schemas"]["RetryPath"][];
+            /** @description Stretches of time in which retries were over the budget. */
+            storms: components["schemas"]["RetryStorm"][];
+            /**
+             * Format: int64
+             * @description Edges and paths that were left out.
+             */
+            left_out: number;
+        };
+        /** @description Retries of an edge. */
+        RetryEdge: {
+            /** @description Who calls whom. */
+            edge: components["schemas"]["EdgeName"];
+            /**
+             * Format: int64
+             * @description Attempts.
+             */
+            attempts: number;
+            /**
+             * Format: int64
+             * @description Logical calls.
+             */
+            logical_calls: number;
+            /**
+             * Format: int64
+             * @description Retries that say so themselves. The others follow from the order of the calls.
+             */
+            provable: number;
+            /**
+             * Format: double
+             * @description Retries, by attempts; from 0 to 1.
+             */
+            retry_ratio: number;
+            /**
+             * Format: double
+             * @description Attempts for each logical call.
+             */
+            factor: number;
+            /**
+             * Format: int64
+             * @description Logical calls that succeeded by a retry.
+             */
+            saved: number;
+            /**
+             * Format: int64
+             * @description Logical calls all of whose attempts failed, and that were tried again at least once.
+             */
+            exhausted: number;
+            /** @description Logical calls by their attempts: of one attempt, of two, and so on; the last counts those with more, too. */
+            by_attempts: number[];
+            /** @description Why attempts failed after which there was another one. */
+            causes: components["schemas"]["FailureCount"][];
+            /** @description Whether retries are over the budget in all the time together. */
+            is_over_budget: boolean;
+            /** @description What it came to over time. */
+            goodput: components["schemas"]["Goodput"][];
+            /** @description Traces with the most attempts of one call. */
+            exemplars: components["schemas"]["Exemplar"][];
+        };
+        /** @description One way of requests, from the top to the last one that is called. */
+        RetryPath: {
+            /** @description The request at the top. */
+            top: components["schemas"]["OperationName"];
+            /**
+             * Format: int64
+             * @description Requests at the top.
+             */
+            requests: number;
+            /** @description Who is called, layer by layer from the top. */
+            layers: components["schemas"]["Layer"][];
+            /**
+             * Format: double
+             * @description Calls at the bottom for each request at the top.
+             */
+            amplification: number;
+            /**
+             * Format: double
+             * @description The most of it in a bucket of time.
+             */
+            peak: number;
+            /**
+             * Format: int64
+             * @description When that bucket begins.
+             */
+            peak_unix_us: number;
+            /**
+             * Format: int64
+             * @description The most calls at the bottom for one request.
+             */
+            most: number;
+            /** @description Requests with the most calls at the bottom. */
+            exemplars: components["schemas"]["Exemplar"][];
+        };
+        /** @description A stretch of time in which retries were over the budget. */
+        RetryStorm: {
+            /** @description One sentence that says it. */
+            sentence: string;
+            /**
+             * Format: int64
+             * @description When it began.
+             */
+            onset_unix_us: number;
+            /**
+             * Format: int64
+             * @description When it ended; none if it goes on.
+             */
+            end_unix_us?: number | null;
+            /** @description The edge below which no other one is part of it. */
+            bottom: components["schemas"]["EdgeName"];
+            /** @description All edges that are part of it. */
+            edges: components["schemas"]["EdgeName"][];
+            /**
+             * Format: int64
+             * @description Attempts over the bottom edge.
+             */
+            attempts: number;
+            /**
+             * Format: int64
+             * @description Logical calls over it.
+             */
+            logical_calls: number;
+            /**
+             * Format: double
+             * @description Part of the logical calls over it that came to a good end.
+             */
+            goodput: number;
+            /**
+             * Format: double
+             * @description The same before. None if nothing was seen before.
+             */
+            goodput_before?: number | null;
+            top?: components["schemas"]["OperationName"] | null;
+            /**
+             * Format: double
+             * @description Calls over the bottom edge for each request at the top.
+             */
+            amplification: number;
+            /**
+             * Format: double
+             * @description The same before.
+             */
+            amplification_before: number;
+            /** @description Who multiplies by how much, from the top to the bottom. */
+            layers: components["schemas"]["Layer"][];
+            trigger?: components["schemas"]["Trigger"] | null;
+            /** @description Whether it goes on though its trigger is over: the retries are the load that makes calls fail. */
+            is_self_sustaining: boolean;
+            /**
+             * Format: double
+             * @description How likely chance alone shows as much: 1 if retries were over the budget from the beginning on.
+             */
+            p_value: number;
+            /** @description Traces with the most attempts. */
+            exemplars: components["schemas"]["Exemplar"][];
+        };
         /** @description What was looked at. */
         Sample: {
             /**
@@ -906,6 +1378,53 @@ export interface components {
             broken_traces: number;
             /** @description Why not all was looked at. None if all was. */
             incomplete?: string | null;
+        };
+        /** @description A service in which more requests are open, though no more are answered. */
+        Saturation: {
+            /** @description Who. */
+            service: string;
+            /**
+             * Format: int64
+             * @description When it began.
+             */
+            onset_unix_us: number;
+            /**
+             * Format: int64
+             * @description When it ended; none if it goes on.
+             */
+            end_unix_us?: number | null;
+            /**
+             * Format: double
+             * @description Open requests before, on the average.
+             */
+            open_before: number;
+            /**
+             * Format: double
+             * @description Open requests from then on.
+             */
+            open: number;
+            /**
+             * Format: double
+             * @description Answers in a second before.
+             */
+            throughput_before: number;
+            /**
+             * Format: double
+             * @description Answers in a second from then on.
+             */
+            throughput: number;
+            /**
+             * Format: int64
+             * @description Median of its own time before.
+             */
+            own_before_ns?: number | null;
+            /**
+             * Format: int64
+             * @description Median of its own time from then on.
+             */
+            own_ns?: number | null;
+            /** @description Whether requests wait in it, and not for those that it calls: its own time grew more than that of its calls. */
+            is_own: boolean;
         };
         /** @description Answer to `GET /api/tracer/search`: traces of which one span meets every term of the query. */
         SearchAnswer: {
@@ -1004,6 +1523,11 @@ export interface components {
             /** @description Why the answer is not whole: it was stopped at its limit of time. None if it is whole. */
             incomplete?: string | null;
         };
+        /**
+         * @description What became worse.
+         * @enum {string}
+         */
+        Signal: "latency" | "own_time" | "errors" | "own_errors" | "abandoned" | "unserved" | "standstill" | "no_traffic";
         /** @description Where the viewer's spans come from. */
         Source: {
             /** @description `agent`: of the agent in this process; `otlp`: by OTLP; `files`: of files that were opened. */
@@ -1317,6 +1841,48 @@ export interface components {
             /** @description A span that met the query, to be shown first: its id. */
             matched_span_id?: string | null;
         };
+        /** @description What began a storm. */
+        Trigger: {
+            /** @description What it was. */
+            kind: components["schemas"]["TriggerKind"];
+            /**
+             * Format: int64
+             * @description When it began.
+             */
+            start_unix_us: number;
+            /**
+             * Format: int64
+             * @description When it was over; none if it is not before the storm is.
+             */
+            end_unix_us?: number | null;
+        };
+        /**
+         * @description What can begin a storm.
+         * @enum {string}
+         */
+        TriggerKind: "slower" | "errors" | "load";
+        /** @description Work of a service for callers that had left. */
+        Wasted: {
+            /** @description Who worked. */
+            service: string;
+            /**
+             * Format: int64
+             * @description Requests that outlived their callers.
+             */
+            requests: number;
+            /**
+             * Format: int64
+             * @description Of so many.
+             */
+            of: number;
+            /**
+             * Format: int64
+             * @description Time for which they went on after that, together.
+             */
+            wasted_ns: number;
+            /** @description Those that went on for longest. */
+            exemplars: components["schemas"]["Exemplar"][];
+        };
         /** @description A stretch of absolute time. */
         Window: {
             /**
@@ -1355,6 +1921,49 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["AgentAnswer"];
+                };
+            };
+        };
+    };
+    cascades: {
+        parameters: {
+            query?: {
+                /** @description Start of the window, microseconds since 1970. Absent: the earliest moment of the store. */
+                start_us?: number;
+                /** @description End of the window, microseconds since 1970. Absent: now; if the start is absent too, the latest moment of the store. */
+                end_us?: number;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Cascades */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["CascadeAnswer"];
+                };
+            };
+            /** @description A parameter is wrong */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ApiError"];
+                };
+            };
+            /** @description Too many searches at once; ask again later */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ApiError"];
                 };
             };
         };
@@ -1443,6 +2052,49 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["ReportAnswer"];
+                };
+            };
+            /** @description A parameter is wrong */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ApiError"];
+                };
+            };
+            /** @description Too many searches at once; ask again later */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ApiError"];
+                };
+            };
+        };
+    };
+    retries: {
+        parameters: {
+            query?: {
+                /** @description Start of the window, microseconds since 1970. Absent: the earliest moment of the store. */
+                start_us?: number;
+                /** @description End of the window, microseconds since 1970. Absent: now; if the start is absent too, the latest moment of the store. */
+                end_us?: number;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Retries */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["RetryAnswer"];
                 };
             };
             /** @description A parameter is wrong */
