@@ -87,9 +87,10 @@ fn finding(
         },
         |storm| storm.sentence.clone(),
     );
-    let layers_told = known.iter().flat_map(|storm| &storm.layers).map(|layer| {
-        format!("{} makes {:.1} attempts for each call to {}.", layer.from, layer.peak_factor, layer.to)
-    });
+    let layers_told =
+        known.iter().flat_map(|storm| &storm.layers).filter(|layer| layer.peak_factor > 1.05).map(|layer| {
+            format!("{} makes {:.1} attempts for each call to {}.", layer.from, layer.peak_factor, layer.to)
+        });
     Finding {
         kind: FindingKind::RetryStorm,
         sentence,
