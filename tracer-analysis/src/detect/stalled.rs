@@ -17,13 +17,15 @@ const LEAST_NS: u64 = 1_000_000_000;
 /// A standstill is so many times as long as the usual time between two events of the service.
 const LEAST_RATIO: u64 = 20;
 
-/// Requests that waited through a standstill.
+/// Requests that waited through a standstill, and that began elsewhere meanwhile.
 const LEAST_WAITING: usize = 3;
 
 pub(super) fn find(corpus: &Corpus, series: &Series) -> Vec<Finding> {
     let mut events: BTreeMap<PartyId, Vec<u64>> = BTreeMap::new();
     let mut waits: BTreeMap<PartyId, Vec<(u64, u64)>> = BTreeMap::new();
+    let mut roots: Vec<u64> = Vec::with_capacity(corpus.len());
     for trace in corpus.traces() {
+        roots.push(trace.time(trace.root()).start_ns);
         for at in 0..trace.len() {
             let time = trace.time(at);
             events.entry(trace.service(at)).or_default().extend([time.start_ns, time.end_ns]);
@@ -32,6 +34,7 @@ pub(super) fn find(corpus: &Corpus, series: &Series) -> Vec<Finding> {
             }
         }
     }
+    roots.sort_unstable();
     let mut found = Vec::new();
     for (service, mut moments) in events {
         moments.sort_unstable();
@@ -42,13 +45,19 @@ pub(super) fn find(corpus: &Corpus, series: &Series) -> Vec<Finding> {
         let middle = gaps.len() / 2;
         let (_, usual_ns, _) = gaps.select_nth_unstable(middle);
         let least_ns = (*usual_ns).saturating_mul(LEAST_RATIO).max(LEAST_NS);
-        let none = Vec::new();
-        let waiting = waits.get(&service).unwrap_or(&none);
+        let mut waiting = waits.remove(&service).unwrap_or_default();
+        waiting.sort_unstable();
         for pair in moments.windows(2).filter(|pair| pair[1] - pair[0] >= least_ns) {
-            // Those that began in the first half of the silence and ended after it.
+            // Calls that came in the first half of the silence and waited for the second: if none comes, all stands still.
             let half_ns = pair[0] + (pair[1] - pair[0]) / 2;
-            let waited =
-                waiting.iter().filter(|(start_ns, end_ns)| *start_ns < half_ns && *end_ns >= half_ns).count();
+            let begun = |ns: u64| waiting.partition_point(|(start_ns, _)| *start_ns < ns);
+            let came = &waiting[begun(pair[0])..begun(half_ns)];
+            let waited = came.iter().filter(|(_, end_ns)| *end_ns >= half_ns).count();
+            // If no request begins anywhere, the machine stood still, or the load.
+            let begin = |ns: u64| roots.partition_point(|start_ns| *start_ns < ns);
+            if begin(pair[1]) - begin(half_ns) < LEAST_WAITING {
+                continue;
+            }
             if waited >= LEAST_WAITING {
                 found.push(finding(corpus, series, service, (pair[0], pair[1]), waited));
             }
