@@ -19,6 +19,7 @@ mod registry;
 mod screenshots;
 mod setup;
 mod soak;
+mod sources;
 mod stage;
 mod versions;
 mod vm;
@@ -72,6 +73,8 @@ enum Command {
     Soak(soak::Flags),
     /// Put faults into a chain of real programs under load, and judge what the analysis says of them
     Faults(faults::Flags),
+    /// Put the same spans into ClickHouse and into a store, and compare what analyses tell of both
+    Sources(sources::Flags),
     /// Compare the viewer with the real Jaeger, which is built from its Go module: answers, and spans a second
     Jaeger(jaeger::Flags),
     /// Count the agent's instructions for a span, and compare them with bench/expected.json
@@ -139,6 +142,7 @@ fn run(command: Command) -> Result<()> {
         Command::Collector => collector::run(),
         Command::Soak(flags) => soak::run(&flags),
         Command::Faults(flags) => faults::run(&flags),
+        Command::Sources(flags) => sources::run(&flags),
         Command::Jaeger(flags) => jaeger::run(&flags),
         Command::Acyclic => acyclic::run(),
         Command::Docs => docs(),
@@ -240,6 +244,7 @@ mod tests {
             "xtask ebpf-lint",
             "xtask jaeger --spans 0",
             "xtask collector",
+            "xtask sources --spans 10000",
             "xtask soak --spans 10000 --kills 2",
             "xtask faults --only delay --repeat 1 --seconds 60 --keep recordings",
         ] {

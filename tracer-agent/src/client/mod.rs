@@ -6,6 +6,7 @@ mod address;
 mod connect;
 mod error;
 mod post;
+mod remote;
 mod tls;
 
 use std::{error::Error, path::Path, time::Duration};
@@ -28,6 +29,7 @@ use self::{
 pub use self::{
     error::{Asked, ClientError},
     post::Poster,
+    remote::Remote,
     tls::TlsFiles,
 };
 use crate::percent::percent_encoded;

@@ -7,6 +7,8 @@ use std::{
     process::ExitCode,
 };
 
+use tracer_analysis::source::SourceError;
+
 use crate::{
     agent::StartError,
     client::ClientError,
@@ -41,6 +43,16 @@ impl From<ClientError> for Failure {
         let code = match error {
             ClientError::Url(_) | ClientError::Token | ClientError::TlsFile { .. } => USAGE,
             _ => FAILURE,
+        };
+        Self::new(code, error)
+    }
+}
+
+impl From<SourceError> for Failure {
+    fn from(error: SourceError) -> Self {
+        let code = match error {
+            SourceError::Address(_) => USAGE,
+            SourceError::Answer(_) => FAILURE,
         };
         Self::new(code, error)
     }

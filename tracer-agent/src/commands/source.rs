@@ -2,12 +2,16 @@
 
 #![forbid(unsafe_code)]
 
-use std::path::{Path, PathBuf};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
 
 use serde::de::DeserializeOwned;
 use tracer_analysis::{
     corpus::Corpus,
     report::{self, ReportAnswer},
+    source::{self, clickhouse},
 };
 use tracer_model::{
     answer::{SearchAnswer, ServiceAnswer, ServicesAnswer, SpanKind, TraceAnswer, TraceSummary, Window},
@@ -24,7 +28,7 @@ use super::{
 };
 use crate::{
     agent::status::usual_socket,
-    client::{Client, ClientError, TlsFiles},
+    client::{Client, ClientError, Remote, TlsFiles},
     clock,
     config::token_in,
     outside::escaped,
@@ -48,6 +52,8 @@ pub(super) enum Source {
         /// Its directory, or the files whose traces it has.
         name: String,
     },
+    /// ClickHouse, or what speaks Jaeger's API.
+    Remote(Box<dyn source::Source>),
 }
 
 /// Which traces are wanted.
@@ -72,12 +78,15 @@ impl Source {
         if let Some(socket) = &flags.socket {
             return Ok(Self::Viewer(Box::new(Client::of_agent(socket)?)));
         }
+        let identity = flags.client_certificate.clone().zip(flags.client_key.clone());
+        let tls = TlsFiles { ca: flags.ca.clone(), identity };
+        if let Some(address) = &flags.source {
+            return open_remote(address, flags.source_password_file.as_deref(), &tls).map(Self::Remote);
+        }
         let token = match &flags.token_file {
             Some(path) => Some(token_in(path).map_err(|message| Failure::new(USAGE, message))?),
             None => std::env::var("TRACER_VIEWER_TOKEN").ok().filter(|token| !token.is_empty()),
         };
-        let identity = flags.client_certificate.clone().zip(flags.client_key.clone());
-        let tls = TlsFiles { ca: flags.ca.clone(), identity };
         let viewer = Client::of_viewer(flags.url.as_deref(), token.as_deref(), &tls)?;
         Ok(Self::Viewer(Box::new(match flags.url {
             Some(_) => viewer,
@@ -103,6 +112,7 @@ impl Source {
         match self {
             Self::Viewer(client) => client.asked().place(),
             Self::Store { name, .. } => name.clone(),
+            Self::Remote(source) => source.name(),
         }
     }
 
@@ -134,6 +144,7 @@ impl Source {
                 Ok(store
                     .search(&query, &SearchOptions { limit: search.limit, window, order, deadline: None }))
             }
+            Self::Remote(_) => Err(self.cannot("search traces")),
         }
     }
 
@@ -152,6 +163,9 @@ impl Source {
         }
         if let Some(id) = id.filter(|_| text.len() == WHOLE) {
             return Ok(id);
+        }
+        if let Self::Remote(_) = self {
+            return Err(self.cannot("find a trace by a part of its id: give the whole id, or search traces"));
         }
         let newest =
             Search { query: String::new(), since_us: None, limit: MOST_TRACES, slowest_first: false };
@@ -188,6 +202,10 @@ impl Source {
                 Ok(Some(decoded.spans))
             }
             Self::Store { store, .. } => Ok(store.trace(id, usize::MAX)),
+            Self::Remote(source) => {
+                let spans = source.traces(&[id])?.pop().unwrap_or_default();
+                Ok((!spans.is_empty()).then_some(spans))
+            }
         }
     }
 
@@ -207,6 +225,7 @@ impl Source {
                 };
                 Ok(store.trace(id, usize::MAX).map(|spans| lay_out(spans, &options)))
             }
+            Self::Remote(_) => Ok(self.trace(id)?.map(|spans| lay_out(spans, &layout::Options::default()))),
         }
     }
 
@@ -215,6 +234,7 @@ impl Source {
         match self {
             Self::Viewer(client) => Ok(client.get("/api/tracer/services", &bounds(window))?),
             Self::Store { store, .. } => Ok(store.service_rows(window)),
+            Self::Remote(_) => Err(self.cannot("list services")),
         }
     }
 
@@ -226,6 +246,7 @@ impl Source {
                 unless_missing(client.get(&path, &bounds(window)))
             }
             Self::Store { store, .. } => Ok(store.service(name, window)),
+            Self::Remote(_) => Err(self.cannot("list services")),
         }
     }
 
@@ -252,6 +273,14 @@ impl Source {
                 let window = window.unwrap_or(Window { start_unix_us: 0, end_unix_us: u64::MAX });
                 Ok(analyze(&Corpus::from(store.gather(window, usize::MAX, None))))
             }
+            Self::Remote(source) => {
+                let window = match window {
+                    Some(window) => Some(window),
+                    None => source.extent()?,
+                };
+                let window = window.unwrap_or_default();
+                Ok(analyze(&Corpus::from(source.gather(window, clickhouse::MOST_SPANS)?)))
+            }
         }
     }
 
@@ -267,11 +296,21 @@ impl Source {
                     |trace: &TraceSummary| trace.start_unix_us.saturating_add(trace.duration_ns / 1000 + 1);
                 answer.traces.first().map_or(now, end)
             }
+            Self::Remote(source) => source.extent()?.map_or(now, |extent| extent.end_unix_us.min(now)),
         };
         // A window has a length, whatever times spans have.
         let end_unix_us = end_unix_us.max(1);
         let start_unix_us = end_unix_us.saturating_sub(length_us).min(end_unix_us - 1);
         Ok(Window { start_unix_us, end_unix_us })
+    }
+
+    /// Not every question can be put to a source that is none of ours.
+    fn cannot(&self, what: &str) -> Failure {
+        let message = format!(
+            "{} is asked for reports and for traces by their whole ids only: tracer cannot {what} there; use its own page",
+            self.name()
+        );
+        Failure::new(USAGE, message)
     }
 
     /// There is no such trace.
@@ -293,6 +332,22 @@ fn reached(viewer: Client, socket: &Path) -> Client {
         Ok(agent) if agent.reach().is_ok() => agent,
         _ => viewer,
     }
+}
+
+/// The source of an address. Its password stands in a file, in the environment, or in the address.
+fn open_remote(
+    address: &str,
+    password_file: Option<&Path>,
+    tls: &TlsFiles,
+) -> Result<Box<dyn source::Source>, Failure> {
+    let password = match password_file {
+        Some(path) => Some(fs::read_to_string(path).map_err(|error| {
+            Failure::new(USAGE, format!("--source-password-file {}: {error}", path.display()))
+        })?),
+        None => std::env::var("TRACER_SOURCE_PASSWORD").ok().filter(|password| !password.is_empty()),
+    };
+    let password = password.as_deref().map(|password| password.trim_end_matches(['\r', '\n']));
+    Ok(source::open(address, password, &|server| Ok(Box::new(Remote::new(server, tls)?)))?)
 }
 
 fn open_store(directory: &Path) -> Result<Store, Failure> {

@@ -1,5 +1,12 @@
 //! Where the traces of an analysis come from.
 
+mod address;
+pub mod clickhouse;
+#[cfg(test)]
+mod fake;
+pub mod http;
+pub mod jaeger;
+pub mod overview;
 mod store;
 
 use thiserror::Error;
@@ -8,6 +15,8 @@ use tracer_model::{
     facts::Gathered,
     span::{Span, TraceId},
 };
+
+pub use self::{address::open, overview::Overview};
 
 /// Traces that can be analyzed.
 pub trait Source: Send + Sync {
@@ -23,6 +32,12 @@ pub trait Source: Send + Sync {
 
     /// All spans of some traces, with their attributes: in the order of the ids; of a trace that is not there, none.
     fn traces(&self, ids: &[TraceId]) -> Result<Vec<Vec<Span>>, SourceError>;
+
+    /// What it counts itself, before traces are fetched. None if it cannot.
+    fn overview(&self, window: Window) -> Result<Option<Overview>, SourceError> {
+        let _ = window;
+        Ok(None)
+    }
 }
 
 /// Why traces cannot be had.

@@ -15,17 +15,24 @@ use crate::units::Time;
 pub struct SourceFlags {
     /// A viewer, by the address of its page: of `tracer agent --view`, `tracer run --view` or `tracer view`
     /// [default: http://127.0.0.1:8377, else the agent on its usual socket].
-    #[arg(long, value_name = "URL", conflicts_with_all = ["socket", "store"])]
+    #[arg(long, value_name = "URL", group = "server", conflicts_with_all = ["socket", "store"])]
     pub url: Option<String>,
+    /// Traces that another system keeps, for reports and single traces: clickhouse://USER@HOST:8123/DATABASE (clickhouses://
+    /// by TLS; ?table=NAME if it is not otel_traces), or jaeger+http://HOST:16686 (or jaeger+https://).
+    #[arg(long, value_name = "URL", group = "server", conflicts_with_all = ["socket", "store", "token_file"])]
+    pub source: Option<String>,
+    /// File with the password of that system's user (or set TRACER_SOURCE_PASSWORD).
+    #[arg(long, value_name = "FILE", requires = "source")]
+    pub source_password_file: Option<PathBuf>,
     /// File with the token of the viewer (or set TRACER_VIEWER_TOKEN).
     #[arg(long, value_name = "FILE", conflicts_with_all = ["socket", "store"])]
     pub token_file: Option<PathBuf>,
     /// Certificates of authorities, in PEM: one of them has signed that of the viewer, whose address begins with https://
     /// [default: those of the system].
-    #[arg(long, value_name = "FILE", requires = "url")]
+    #[arg(long, value_name = "FILE", requires = "server")]
     pub ca: Option<PathBuf>,
     /// Certificate of this client in PEM, for a viewer that asks for one.
-    #[arg(long, value_name = "FILE", requires_all = ["client_key", "url"])]
+    #[arg(long, value_name = "FILE", requires_all = ["client_key", "server"])]
     pub client_certificate: Option<PathBuf>,
     /// Its private key in PEM.
     #[arg(long, value_name = "FILE", requires = "client_certificate")]
@@ -106,7 +113,7 @@ pub struct ReportFlags {
     #[arg(long, value_name = "WHEN", default_value = "auto")]
     pub color: Color,
     /// Saved traces to look at, instead of those of a viewer: OTLP or Jaeger JSON, or recordings.
-    #[arg(conflicts_with_all = ["url", "socket", "store"])]
+    #[arg(conflicts_with_all = ["server", "socket", "store"])]
     pub files: Vec<PathBuf>,
 }
 
