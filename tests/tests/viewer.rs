@@ -323,7 +323,7 @@ fn the_page_is_for_this_machine_alone_unless_a_token_is_set() {
     assert_eq!(refused.status.code(), Some(2), "{said}");
     assert!(said.contains("token"), "{said}");
     let port = free_port();
-    let (agent, ..) = traced(port, &[]);
+    let (agent, _service, _prices) = traced(port, &[]);
     let head = |arguments: &[&str]| {
         let url = format!("http://127.0.0.1:{port}/");
         let mut command = Command::new("curl");
