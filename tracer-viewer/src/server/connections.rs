@@ -228,9 +228,11 @@ impl Connection {
             let due = self.place.due(first_time, write_time).unwrap_or(looked_at);
             tokio::select! {
                 ended = &mut served => {
-                    // A connection that waits for its next request ends by the same clock, and is none of these.
-                    let is_slow = self.place.due(first_time, write_time).is_some() || !self.place.has_asked();
-                    if is_slow && ended.is_err_and(|error| is_late(&error)) {
+                    // A connection that waits for its next request ends by hyper's clock too, and is none of these.
+                    let is_awaited = self.place.due(first_time, write_time).is_some() || !self.place.has_asked();
+                    let is_slow =
+                        |error: &hyper::Error| is_stalled(error) || is_awaited && error.is_timeout();
+                    if ended.is_err_and(|error| is_slow(&error)) {
                         self.place.count_slow();
                     }
                     return;
@@ -255,10 +257,11 @@ impl Connection {
     }
 }
 
-/// Whether a connection failed since its client did nothing for too long.
-fn is_late(error: &hyper::Error) -> bool {
+/// Whether a connection failed since its client took nothing of what was sent, or sent too little at first, for too long
+/// ([`Patient`]). What was sent is gone then.
+fn is_stalled(error: &hyper::Error) -> bool {
     let io = error.source().and_then(|source| source.downcast_ref::<io::Error>());
-    error.is_timeout() || io.is_some_and(|error| error.kind() == io::ErrorKind::TimedOut)
+    io.is_some_and(|error| error.kind() == io::ErrorKind::TimedOut)
 }
 
 /// File descriptors that the process may have.
