@@ -8,6 +8,7 @@
 pub mod answer;
 pub mod cascade;
 pub mod corpus;
+pub mod dependency;
 pub mod detect;
 pub mod incident;
 pub mod path;

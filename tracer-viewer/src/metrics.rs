@@ -9,13 +9,20 @@ use axum::{
 use http::{StatusCode, header};
 use prometheus_client::{
     collector::Collector,
-    encoding::{DescriptorEncoder, EncodeMetric, text::encode},
-    metrics::{counter::ConstCounter, family::Family, gauge::ConstGauge},
+    encoding::{
+        DescriptorEncoder, EncodeMetric,
+        text::{encode_eof, encode_registry},
+    },
+    metrics::{
+        counter::{ConstCounter, Counter},
+        family::Family,
+        gauge::ConstGauge,
+    },
     registry::{Registry, Unit},
 };
 use tracer_model::answer::StoreStatus;
 
-use crate::{blocking::blocking, problem::Problem, shared::Shared};
+use crate::{blocking::blocking, problem::Problem, service_graph, shared::Shared};
 
 /// The process serves.
 pub(crate) async fn health() -> &'static str {
@@ -40,8 +47,15 @@ pub(crate) async fn metrics(State(shared): State<Arc<Shared>>) -> Result<Respons
         let mut registry = Registry::with_prefix("tracer_viewer");
         shared.counters.register(&mut registry);
         registry.register_collector(Box::new(StoreMetrics(shared.store.status())));
+        let (graph, omitted_traces) = shared.watcher.service_graph();
+        let omitted: Counter = Counter::default();
+        omitted.inc_by(omitted_traces);
+        let help = "Traces that the service graph does not count: there were too many spans";
+        registry.register("service_graph_omitted_traces", help, omitted);
         let mut text = String::new();
-        encode(&mut text, &registry).map(|()| text)
+        encode_registry(&mut text, &registry)?;
+        service_graph::write(graph, &mut text)?;
+        encode_eof(&mut text).map(|()| text)
     });
     let text = text.await?.map_err(|_| {
         Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "the metrics cannot be written: this is a bug")
@@ -82,7 +96,7 @@ impl Collector for StoreMetrics {
             let counter = ConstCounter::<u64>::new(value);
             counter.encode(encoder.encode_descriptor(name, help, None, counter.metric_type())?)?;
         }
-        let refused = Family::<[(&str, String); 1], prometheus_client::metrics::counter::Counter>::default();
+        let refused = Family::<[(&str, String); 1], Counter>::default();
         for line in &status.refused {
             refused.get_or_create(&[("reason", line.reason.clone())]).inc_by(line.spans);
         }

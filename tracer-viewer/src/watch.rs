@@ -9,9 +9,11 @@ use std::{
 use tokio::time::sleep;
 use tracer_analysis::{
     corpus::Corpus,
+    dependency::graph::ServiceGraph,
     incident::{Change, Incident, IncidentsAnswer, Watch},
     report,
 };
+use tracer_model::answer::Window;
 use tracer_store::Store;
 
 use crate::{blocking::blocking, counters::Counters, stopping::Stopping};
@@ -30,6 +32,9 @@ const SETTLE_US: u64 = 5_000_000;
 
 /// Spans that a round looks at; the newest, if there are more.
 const MOST_SPANS: usize = 500_000;
+
+/// Calls are counted for the service graph when the traces that they are of began so long ago: their spans have come by then.
+const COUNT_AFTER_US: u64 = 60_000_000;
 
 /// Takes what becomes of incidents, such as a webhook. It is called on a thread that may block for a while.
 pub trait Notify: Send + Sync + 'static {
@@ -62,6 +67,17 @@ pub(crate) struct Watcher {
     settings: WatchSettings,
     counters: Arc<Counters>,
     state: Mutex<State>,
+    graph: Mutex<Graph>,
+}
+
+/// Calls since the viewer runs.
+#[derive(Default)]
+struct Graph {
+    counted: Arc<ServiceGraph>,
+    /// Traces that began before this are counted. None before the first round.
+    up_to_us: Option<u64>,
+    /// Traces that were not counted: there were too many spans.
+    omitted_traces: u64,
 }
 
 #[derive(Default)]
@@ -76,7 +92,7 @@ struct State {
 
 impl Watcher {
     pub(crate) fn new(settings: WatchSettings, counters: Arc<Counters>) -> Self {
-        Self { settings, counters, state: Mutex::default() }
+        Self { settings, counters, state: Mutex::default(), graph: Mutex::default() }
     }
 
     /// Looks until the viewer stops.
@@ -99,13 +115,14 @@ impl Watcher {
     /// One look. Tells how long it took.
     fn round(&self, store: &Store, now_us: u64) -> Duration {
         let begin = Instant::now();
+        self.count(store, now_us.saturating_sub(COUNT_AFTER_US));
         let now_us = now_us.saturating_sub(SETTLE_US);
         let received = store.status().received_spans;
         let window = {
             let mut state = self.state();
             let is_quiet = state.received == received && !state.watch.has_open();
             if is_quiet {
-                return Duration::ZERO;
+                return begin.elapsed();
             }
             state.received = received;
             state.watch.window(now_us)
@@ -125,6 +142,27 @@ impl Watcher {
             self.tell(change);
         }
         took
+    }
+
+    /// Counts the calls of traces that began since the last time, up to a moment.
+    fn count(&self, store: &Store, up_to_us: u64) {
+        let mut graph = self.graph.lock().unwrap_or_else(PoisonError::into_inner);
+        // What a store held when the viewer started is counted too, as if it came at once.
+        let from_us = graph.up_to_us.unwrap_or(0);
+        if from_us >= up_to_us {
+            return;
+        }
+        let window = Window { start_unix_us: from_us, end_unix_us: up_to_us };
+        let corpus = Corpus::from(store.gather(window, MOST_SPANS, None));
+        graph.omitted_traces += corpus.omitted_traces;
+        Arc::make_mut(&mut graph.counted).add(&corpus);
+        graph.up_to_us = Some(up_to_us);
+    }
+
+    /// Calls since the viewer runs, and traces of which they were not counted.
+    pub(crate) fn service_graph(&self) -> (Arc<ServiceGraph>, u64) {
+        let graph = self.graph.lock().unwrap_or_else(PoisonError::into_inner);
+        (graph.counted.clone(), graph.omitted_traces)
     }
 
     fn tell(&self, change: &Change) {
@@ -162,4 +200,62 @@ impl Watcher {
 fn now_us() -> u64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     u64::try_from(since.as_micros()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use tracer_model::span::{Kind, Resource, Span, SpanId, StatusCode, TraceId, Value};
+    use tracer_store::Limits;
+
+    use super::*;
+
+    const MINUTE_US: u64 = 60_000_000;
+
+    fn call(trace: u128, start_us: u64) -> Vec<Span> {
+        let span = |service: &str, id: u64, parent: Option<u64>, kind| Span {
+            trace_id: TraceId(trace.to_be_bytes()),
+            span_id: SpanId(id.to_be_bytes()),
+            parent_span_id: parent.map(|parent| SpanId(parent.to_be_bytes())),
+            trace_state: "".into(),
+            flags: 0,
+            name: "GET /".into(),
+            kind,
+            start_unix_ns: start_us * 1000,
+            end_unix_ns: start_us * 1000 + 1000,
+            attributes: Vec::new(),
+            dropped_attributes: 0,
+            events: Vec::new(),
+            dropped_events: 0,
+            links: Vec::new(),
+            dropped_links: 0,
+            status: StatusCode::Unset,
+            status_message: "".into(),
+            resource: Arc::new(Resource {
+                attributes: vec![("service.name".into(), Value::Str(service.into()))],
+                ..Resource::default()
+            }),
+            scope: Arc::default(),
+        };
+        vec![span("shop", 1, None, Kind::Client), span("stock", 2, Some(1), Kind::Server)]
+    }
+
+    #[test]
+    fn each_call_is_counted_once_for_the_service_graph() {
+        let watcher = Watcher::new(WatchSettings::default(), Arc::default());
+        let store = Store::in_memory(Limits::default());
+        let counted = || watcher.service_graph().0.edges.values().map(|counts| counts.requests).sum::<u64>();
+        let now = now_us();
+        store.insert(call(1, now - 3 * MINUTE_US));
+        store.insert(call(2, now - MINUTE_US / 2));
+        watcher.round(&store, now);
+        assert_eq!(counted(), 1, "the second may not be whole yet");
+        watcher.round(&store, now);
+        assert_eq!(counted(), 1);
+        watcher.round(&store, now + MINUTE_US);
+        assert_eq!(counted(), 2);
+        store.insert(call(3, now + MINUTE_US));
+        watcher.round(&store, now + 3 * MINUTE_US);
+        watcher.round(&store, now + 4 * MINUTE_US);
+        assert_eq!(counted(), 3);
+    }
 }

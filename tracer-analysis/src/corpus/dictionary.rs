@@ -68,6 +68,11 @@ impl Dictionary {
         &self.parties
     }
 
+    /// The codes of all parties, in the order of [`Dictionary::parties`].
+    pub fn ids(&self) -> impl Iterator<Item = PartyId> + use<> {
+        (0..self.parties.len() as u32).map(PartyId)
+    }
+
     /// The party of a code.
     pub fn party(&self, id: PartyId) -> &Party {
         &self.parties[id.index()]

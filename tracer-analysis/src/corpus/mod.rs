@@ -247,6 +247,12 @@ impl<'a> Trace<'a> {
         (!asked.is_none()).then_some(asked)
     }
 
+    /// The peer that its attributes name. None if they name nobody.
+    pub fn peer(self, at: usize) -> Option<PartyId> {
+        let peer = self.corpus.codes[self.fact(at)].peer;
+        (!peer.is_none()).then_some(peer)
+    }
+
     /// Of a request that a span made: the span that served it, if it is there and the only one.
     pub fn server(self, at: usize) -> Option<usize> {
         if !self.asks(at) {

@@ -19,7 +19,7 @@ use super::{
     parameters::WindowParameters,
     routes::{count_stopped, window_of, write},
 };
-use crate::{problem::Problem, shared::Shared};
+use crate::{problem::Problem, room::Room, shared::Shared};
 
 /// Spans that an analysis looks at: about 100 bytes each while it runs.
 const MOST_SPANS: usize = 1_000_000;
@@ -40,12 +40,21 @@ async fn analyzed<T: Serialize + 'static>(
     asked: WindowParameters,
     analyze: impl FnOnce(&Corpus) -> Result<T, Problem> + Send + 'static,
 ) -> Result<Response, Problem> {
+    analyzed_as(shared, asked, |room, corpus| write(room, &analyze(corpus)?)).await
+}
+
+/// The same, with an answer of another form.
+pub(super) async fn analyzed_as(
+    shared: Arc<Shared>,
+    asked: WindowParameters,
+    analyze: impl FnOnce(&Room, &Corpus) -> Result<Response, Problem> + Send + 'static,
+) -> Result<Response, Problem> {
     let answers = shared.clone();
     let answer = shared.large(move |store, deadline| {
         let window = window_of(store, asked.start_us, asked.end_us)?;
         let corpus = Corpus::from(store.gather(window, MOST_SPANS, Some(deadline)));
         count_stopped(&answers, corpus.incomplete.as_ref());
-        write(&answers.room, &analyze(&corpus)?)
+        analyze(&answers.room, &corpus)
     });
     answer.await?
 }

@@ -2,6 +2,7 @@
 //! `openapi.json` describes it.
 
 mod analysis;
+mod dependencies;
 mod export;
 pub(crate) mod extract;
 mod live;
@@ -32,4 +33,5 @@ pub(crate) fn router() -> Router<Arc<Shared>> {
         .route("/api/tracer/traces/{trace_id}/export", get(export::export))
         .route("/api/tracer/live", get(live::live))
         .merge(analysis::router())
+        .merge(dependencies::router())
 }

@@ -2,7 +2,7 @@
 
 use utoipa::OpenApi;
 
-use super::{analysis, export, live, routes, trace};
+use super::{analysis, dependencies, export, live, routes, trace};
 
 /// The API of the viewer.
 #[derive(OpenApi)]
@@ -29,12 +29,14 @@ use super::{analysis, export, live, routes, trace};
         analysis::retries,
         analysis::cascades,
         analysis::incidents,
+        dependencies::dependencies,
     ),
     components(schemas(
         tracer_model::answer::TraceSummary,
         tracer_model::answer::LiveLost,
         super::parameters::Order,
-        super::parameters::ExportFormat
+        super::parameters::ExportFormat,
+        dependencies::DependencyFormat
     ))
 )]
 struct Description;

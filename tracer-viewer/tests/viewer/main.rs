@@ -4,6 +4,7 @@
 
 mod api;
 mod certificates;
+mod dependencies;
 mod harness;
 mod hostile;
 mod jaeger;

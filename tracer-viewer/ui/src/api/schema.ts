@@ -38,6 +38,23 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/tracer/analysis/dependencies": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Who depends on whom: calls, failures that pass through, parts of critical paths, circles and single points. */
+        get: operations["dependencies"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/tracer/analysis/incidents": {
         parameters: {
             query?: never;
@@ -486,6 +503,144 @@ export interface components {
             /** @description Some of them. */
             exemplars: components["schemas"]["Exemplar"][];
         };
+        /** @description Dependencies between services, and of services on others. */
+        DependenciesAnswer: {
+            /** @description What was looked at. */
+            sample: components["schemas"]["Sample"];
+            /**
+             * Format: int64
+             * @description Traces of which the root is there: parts of requests and of critical paths are parts of these.
+             */
+            rooted_traces: number;
+            /** @description Who calls whom, the most calls first; 1000 at most. */
+            edges: components["schemas"]["Dependency"][];
+            /**
+             * Format: int64
+             * @description Edges with fewer calls that were left out.
+             */
+            left_out: number;
+            /** @description Everybody who calls or is called, by name. */
+            parties: components["schemas"]["DependencyParty"][];
+            /** @description Services that depend on each other in a circle. */
+            cycles: components["schemas"]["DependencyCycle"][];
+            /** @description Parties that many requests need, and of which no second instance was seen; the most requests first. */
+            single_points: components["schemas"]["SinglePoint"][];
+            /**
+             * Format: int64
+             * @description When the first bucket of `Dependency::over_time` begins.
+             */
+            start_unix_us: number;
+            /**
+             * Format: int64
+             * @description How long each bucket is.
+             */
+            bucket_us: number;
+        };
+        /** @description Calls from one to another. */
+        Dependency: {
+            /** @description Who calls whom. */
+            edge: components["schemas"]["EdgeName"];
+            /** @description What the caller is: a broker gives messages to those who take them. */
+            from_kind: components["schemas"]["NodeKind"];
+            /** @description The system of a database or broker that is called. */
+            system?: string | null;
+            /**
+             * Format: int64
+             * @description Calls.
+             */
+            calls: number;
+            /**
+             * Format: int64
+             * @description Those that failed.
+             */
+            failed_calls: number;
+            /** @description Names of the calls, the most frequent first; 5 at most. */
+            operations: string[];
+            /**
+             * Format: int64
+             * @description Half of the calls took no longer, nanoseconds.
+             */
+            p50_ns?: number | null;
+            /**
+             * Format: int64
+             * @description 95 of 100 took no longer, nanoseconds.
+             */
+            p95_ns?: number | null;
+            /**
+             * Format: int64
+             * @description Traces that have a call.
+             */
+            traces: number;
+            /**
+             * Format: double
+             * @description Time on critical paths of the calls and of all that was done for them, as a part of the time of all requests.
+             */
+            path_part: number;
+            /** @description Whether failures of the calls become failures of the requests that they are made for. */
+            failures: components["schemas"]["FailurePassing"];
+            /**
+             * Format: int64
+             * @description First call.
+             */
+            first_unix_us: number;
+            /**
+             * Format: int64
+             * @description Start of the last call.
+             */
+            last_unix_us: number;
+            /**
+             * Format: int64
+             * @description Since when there are such calls, if the caller served requests before without making one, and chance does not explain
+             *     it.
+             */
+            new_since_unix_us?: number | null;
+            /**
+             * Format: int64
+             * @description Since when there are none any more, if the caller serves requests without making one, and chance does not explain it.
+             */
+            gone_since_unix_us?: number | null;
+            /** @description Calls that began in each bucket of time. */
+            over_time: number[];
+            exemplar?: components["schemas"]["Exemplar"] | null;
+        };
+        /** @description Services that depend on each other in a circle. */
+        DependencyCycle: {
+            /** @description The services, by name. One alone calls itself. */
+            services: string[];
+            /**
+             * Format: int64
+             * @description Traces in which a request comes back to a service that waits for it.
+             */
+            traces: number;
+            exemplar?: components["schemas"]["Exemplar"] | null;
+        };
+        /**
+         * @description How dependencies are told.
+         * @enum {string}
+         */
+        DependencyFormat: "json" | "mermaid" | "dot" | "metrics";
+        /** @description Who calls or is called. */
+        DependencyParty: {
+            /** @description Name of the service; host and port of another one. */
+            name: string;
+            /** @description What it is. */
+            kind: components["schemas"]["NodeKind"];
+            /**
+             * Format: int64
+             * @description Requests that it served; 0 if there are no spans of it.
+             */
+            requests: number;
+            /**
+             * Format: int64
+             * @description Instances of it that were seen; 0 if there are no spans of it, or if they do not tell.
+             */
+            instances: number;
+            /**
+             * Format: int64
+             * @description Requests that begin a trace in it.
+             */
+            entries: number;
+        };
         /** @description Who calls whom. */
         EdgeName: {
             /** @description The caller's service. */
@@ -531,6 +686,27 @@ export interface components {
              * @description How many.
              */
             count: number;
+        };
+        /** @description What becomes of requests whose calls fail. */
+        FailurePassing: {
+            /**
+             * Format: int64
+             * @description Requests that the caller served and made a call for.
+             */
+            requests: number;
+            /**
+             * Format: int64
+             * @description Those of which a call failed.
+             */
+            with_failed_call: number;
+            /**
+             * Format: int64
+             * @description Those of these that failed themselves.
+             */
+            failed: number;
+            /** @description What this says. */
+            verdict: components["schemas"]["PassingVerdict"];
+            failing?: components["schemas"]["Interval"] | null;
         };
         /** @description Something that is wrong, or changed: from when on, where, and what shows it. */
         Finding: {
@@ -830,6 +1006,19 @@ export interface components {
              */
             last_round_ns: number;
         };
+        /** @description Where a number lies with a certain confidence, which the field says. */
+        Interval: {
+            /**
+             * Format: double
+             * @description Lower end.
+             */
+            low: number;
+            /**
+             * Format: double
+             * @description Upper end.
+             */
+            high: number;
+        };
         /** @description One layer of a way. */
         Layer: {
             /** @description Who calls. */
@@ -1048,6 +1237,11 @@ export interface components {
          * @enum {string}
          */
         OriginKind: "slower" | "errors" | "stalled" | "unreachable" | "unknown";
+        /**
+         * @description Whether failures pass through.
+         * @enum {string}
+         */
+        PassingVerdict: "never_failed" | "passes" | "absorbed" | "not_enough";
         /** @description Answer of the analysis: where the time of requests goes. */
         PathAnswer: {
             /** @description What was looked at. */
@@ -1528,6 +1722,32 @@ export interface components {
          * @enum {string}
          */
         Signal: "latency" | "own_time" | "errors" | "own_errors" | "abandoned" | "unserved" | "standstill" | "no_traffic";
+        /** @description Somebody without whom many requests cannot be answered. */
+        SinglePoint: {
+            /** @description Who. */
+            name: string;
+            /** @description What it is. */
+            kind: components["schemas"]["NodeKind"];
+            /**
+             * Format: int64
+             * @description Traces with a root that wait for it.
+             */
+            traces: number;
+            /**
+             * Format: double
+             * @description The same as a part of all.
+             */
+            part: number;
+            /**
+             * Format: int64
+             * @description Instances that were seen; 0 if that is not told.
+             */
+            instances: number;
+            /** @description What becomes of requests whose calls to it fail. */
+            failures: components["schemas"]["FailurePassing"];
+            /** @description A sentence that says it. */
+            sentence: string;
+        };
         /** @description Where the viewer's spans come from. */
         Source: {
             /** @description `agent`: of the agent in this process; `otlp`: by OTLP; `files`: of files that were opened. */
@@ -1946,6 +2166,51 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["CascadeAnswer"];
+                };
+            };
+            /** @description A parameter is wrong */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ApiError"];
+                };
+            };
+            /** @description Too many searches at once; ask again later */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ApiError"];
+                };
+            };
+        };
+    };
+    dependencies: {
+        parameters: {
+            query?: {
+                /** @description Start of the window, microseconds since 1970. Absent: the earliest moment of the store. */
+                start_us?: number;
+                /** @description End of the window, microseconds since 1970. Absent: now; if the start is absent too, the latest moment of the store. */
+                end_us?: number;
+                /** @description For which tool; `json` if absent. */
+                format?: components["schemas"]["DependencyFormat"];
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Dependencies; text of another type, if another format is asked for */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["DependenciesAnswer"];
                 };
             };
             /** @description A parameter is wrong */
