@@ -7,6 +7,7 @@ mod distinct;
 mod doctor;
 mod files;
 pub mod flags;
+mod map;
 mod outcome;
 mod reload;
 mod replay;
@@ -52,6 +53,7 @@ pub fn main(switches: &Switches) -> ExitCode {
         Some(Command::Traces(flags)) => traces::run(flags),
         Some(Command::Trace(flags)) => trace::run(flags),
         Some(Command::Report(flags)) => report::run(flags),
+        Some(Command::Map(flags)) => map::run(flags),
         Some(Command::Top(flags)) => top::run(flags),
         Some(Command::Config(flags)) => config::run(flags),
     };

@@ -10,6 +10,7 @@ use std::{
 use serde::de::DeserializeOwned;
 use tracer_analysis::{
     corpus::Corpus,
+    dependency::{self, DependenciesAnswer, graph::ServiceGraph},
     report::{self, ReportAnswer},
     source::{self, clickhouse},
 };
@@ -20,6 +21,7 @@ use tracer_model::{
     span::{Kind, Span, TraceId},
 };
 use tracer_store::{Limits, Order, Query, SearchOptions, Store};
+use tracer_viewer::service_graph_metrics;
 
 use super::{
     files,
@@ -255,6 +257,28 @@ impl Source {
         self.analyzed("report", &[], window, report::report)
     }
 
+    /// Who depends on whom in a window; in all that is held without one.
+    pub(super) fn dependencies(&self, window: Option<Window>) -> Result<DependenciesAnswer, Failure> {
+        self.analyzed("dependencies", &[], window, dependency::analyze)
+    }
+
+    /// The same as metrics of service graphs, as OpenMetrics text.
+    pub(super) fn service_graph(&self, window: Option<Window>) -> Result<String, Failure> {
+        if let Self::Viewer(client) = self {
+            let mut parameters = vec![("format", "metrics".to_owned())];
+            parameters.extend(window.into_iter().flat_map(bounds));
+            let bytes = client.get_bytes("/api/tracer/analysis/dependencies", &parameters)?;
+            return Ok(String::from_utf8_lossy(&bytes).into_owned());
+        }
+        let graph = |corpus: &Corpus| {
+            let mut graph = ServiceGraph::default();
+            graph.add(corpus);
+            graph
+        };
+        let text = service_graph_metrics(self.here(window, graph)?);
+        text.map_err(|error| Failure::new(FAILURE, format!("the metrics cannot be written: {error}")))
+    }
+
     /// What an analysis tells of a window: the viewer's answer to its route, or what is made here of a store.
     fn analyzed<T: DeserializeOwned>(
         &self,
@@ -263,12 +287,16 @@ impl Source {
         window: Option<Window>,
         analyze: impl FnOnce(&Corpus) -> T,
     ) -> Result<T, Failure> {
+        let Self::Viewer(client) = self else { return self.here(window, analyze) };
+        let mut parameters = parameters.to_vec();
+        parameters.extend(window.into_iter().flat_map(bounds));
+        Ok(client.get(&format!("/api/tracer/analysis/{route}"), &parameters)?)
+    }
+
+    /// What an analysis tells of traces that are fetched to be analysed in this process.
+    fn here<T>(&self, window: Option<Window>, analyze: impl FnOnce(&Corpus) -> T) -> Result<T, Failure> {
         match self {
-            Self::Viewer(client) => {
-                let mut parameters = parameters.to_vec();
-                parameters.extend(window.into_iter().flat_map(bounds));
-                Ok(client.get(&format!("/api/tracer/analysis/{route}"), &parameters)?)
-            }
+            Self::Viewer(_) => Err(self.cannot("analyse them here")),
             Self::Store { store, .. } => {
                 let window = window.unwrap_or(Window { start_unix_us: 0, end_unix_us: u64::MAX });
                 Ok(analyze(&Corpus::from(store.gather(window, usize::MAX, None))))

@@ -5,6 +5,7 @@
 mod ask;
 mod color;
 mod common;
+mod map;
 mod select;
 mod trace;
 mod traces;
@@ -16,6 +17,7 @@ pub use self::{
     ask::{ConfigCommand, ConfigFlags, DoctorFlags, ReplayFlags, StatusFlags},
     color::Color,
     common::CommonFlags,
+    map::{MapFlags, MapFormat},
     select::SelectFlags,
     trace::{AgentFlags, RunFlags, TraceFlags, WatchFlags},
     traces::{ReportFlags, SortKey, SourceFlags, TopFlags, TraceOneFlags, TracesFlags},
@@ -34,7 +36,7 @@ Exit codes:
   0   fine (tracer run: the exit status of COMMAND)
   1   failure
   2   wrong usage or configuration
-  3   tracer report --fail-on-finding: something was found
+  3   tracer report --fail-on-finding: something was found; tracer map --check: a difference
   77  the kernel or the privileges do not allow it: see `tracer doctor`
   126, 127  tracer run: COMMAND cannot be run, or is not there";
 
@@ -83,6 +85,8 @@ pub enum Command {
     Trace(TraceOneFlags),
     /// Tell what is wrong: which service became slow or fails, since when and because of what, and what would help.
     Report(ReportFlags),
+    /// Tell who depends on whom: as a table, for other tools, or beside what was declared.
+    Map(MapFlags),
     /// Show services live: rate, errors and durations of each, and of the operations of one.
     Top(TopFlags),
     /// Check a configuration file, or print the reference or the JSON Schema of the configuration.

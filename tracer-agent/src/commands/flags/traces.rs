@@ -157,7 +157,7 @@ pub enum SortKey {
     Name,
 }
 
-fn parse_window(text: &str) -> Result<Time, String> {
+pub(super) fn parse_window(text: &str) -> Result<Time, String> {
     let time: Time = text.parse()?;
     if time.as_ns() == 0 { Err("give a time such as 30s, 1m or 1h".to_owned()) } else { Ok(time) }
 }

@@ -5,8 +5,8 @@ use super::row::Tone;
 pub(crate) const DIM: &str = "\x1b[2m";
 pub(crate) const BOLD: &str = "\x1b[1m";
 pub(crate) const RED: &str = "\x1b[31m";
-const GREEN: &str = "\x1b[32m";
-const YELLOW: &str = "\x1b[33m";
+pub(crate) const GREEN: &str = "\x1b[32m";
+pub(crate) const YELLOW: &str = "\x1b[33m";
 /// Of services, in the order in which a trace reaches them; red is for errors.
 pub(super) const SERVICES: [&str; 5] = ["\x1b[36m", "\x1b[35m", "\x1b[34m", GREEN, YELLOW];
 
