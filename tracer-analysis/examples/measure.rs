@@ -7,7 +7,14 @@ mod traffic;
 
 use std::{env, time::Instant};
 
-use tracer_analysis::{corpus::Corpus, path, report};
+use tracer_analysis::{
+    cascade::{self, CascadeOptions},
+    compare::{self, Side},
+    corpus::Corpus,
+    dependency::{self, graph::ServiceGraph},
+    path, report,
+    retry::{self, RetryOptions},
+};
 use tracer_model::answer::Window;
 use tracer_store::{Limits, Store};
 
@@ -29,6 +36,22 @@ fn main() {
     let corpus = timed("the same as a corpus", || Corpus::from(gathered.clone()));
     let findings = timed("findings", || report::findings(&corpus));
     let path = timed("critical paths, what would help", || path::analyze(&corpus, None));
+    timed("retries", || retry::analyze(&corpus, &RetryOptions::default()));
+    timed("cascades", || cascade::analyze(&corpus, &CascadeOptions::default()));
+    let dependencies = timed("dependencies", || dependency::analyze(&corpus));
+    timed("service graph", || ServiceGraph::default().add(&corpus));
+    let half = |name: &str, window: Window| Side { window: Some(window), ..Side::new(&corpus, name) };
+    let (first_ns, last_ns) = corpus.extent_ns().unwrap_or_default();
+    let middle_us = (first_ns + last_ns) / 2000;
+    let before = half("before", Window { end_unix_us: middle_us, ..always });
+    let after = half("after", Window { start_unix_us: middle_us, ..always });
+    let compared = timed("two halves compared", || compare::analyze(&before, &after));
+    timed("deployments", || compare::deployments::find(&corpus));
+    println!(
+        "| edges | {} |\n| compared operations | {} |",
+        dependencies.edges.len(),
+        compared.operations.len()
+    );
     println!("| findings | {} |\n| operations | {} |", findings.len(), path.operations.len());
     println!("| spans | {} |\n| bytes a span | {} |", corpus.spans(), corpus.bytes() / corpus.spans().max(1));
 }

@@ -7,6 +7,7 @@
 
 pub mod answer;
 pub mod cascade;
+pub mod compare;
 pub mod corpus;
 pub mod dependency;
 pub mod detect;

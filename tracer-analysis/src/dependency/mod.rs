@@ -15,6 +15,7 @@ use tracer_model::answer::NodeKind;
 use utoipa::ToSchema;
 
 use self::tally::Tallies;
+pub(crate) use self::tally::edge_of;
 use crate::{
     answer::{EdgeName, Exemplar, Interval, Sample},
     corpus::Corpus,

@@ -27,7 +27,7 @@ const ALPHA: f64 = 0.001;
 const MOST_ABOVE: usize = 64;
 
 /// A caller and a called one.
-pub(super) type Edge = (PartyId, PartyId);
+pub(crate) type Edge = (PartyId, PartyId);
 
 /// What is counted of an edge.
 #[derive(Default)]
@@ -334,7 +334,7 @@ impl Tallies {
 ///
 /// A message goes to the broker that carries it, and from that to the one who takes it. A request that is served below a span
 /// which asks nobody was made by that span's service.
-pub(super) fn edge_of(trace: Trace<'_>, at: usize) -> Option<Edge> {
+pub(crate) fn edge_of(trace: Trace<'_>, at: usize) -> Option<Edge> {
     let corpus = trace.corpus();
     let broker = || trace.peer(at).filter(|peer| corpus.dictionary.party(*peer).kind == NodeKind::Broker);
     if trace.asks(at) {

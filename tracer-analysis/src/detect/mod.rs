@@ -4,7 +4,7 @@
 //! that it passes on. So who waits for a slow service is no cause.
 
 mod errors;
-mod place;
+pub(crate) mod place;
 mod queueing;
 mod release;
 mod repeated;

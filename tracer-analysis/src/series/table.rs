@@ -254,7 +254,7 @@ pub(crate) fn own_ns(trace: Trace<'_>, at: usize) -> u64 {
 }
 
 /// Whether a service called another one below a span of it, and that call failed.
-fn has_failed_call(trace: Trace<'_>, at: usize) -> bool {
+pub(crate) fn has_failed_call(trace: Trace<'_>, at: usize) -> bool {
     let end = trace.after(at).min(at + 1 + MOST_BELOW);
     (at + 1..end)
         .any(|below| trace.asks(below) && trace.is_error(below) && trace.service(below) == trace.service(at))

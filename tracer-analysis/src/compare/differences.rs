@@ -1,0 +1,126 @@
+//! Operations, calls and kinds of failures that are there on one side only.
+
+use std::{cmp::Reverse, collections::BTreeMap};
+
+use super::{ComparisonAnswer, ErrorName, OneSided, Side};
+use crate::{
+    answer::{EdgeName, Exemplar, OperationName},
+    dependency::edge_of,
+    statistics::ALPHA,
+};
+
+/// Things of a kind that are told apart.
+const MOST_KEYS: usize = 10_000;
+
+/// How often each thing is there, with a trace that has it, and the service whose requests it comes with.
+struct Counts<K>(BTreeMap<K, (u64, Exemplar)>);
+
+impl<K: Ord> Counts<K> {
+    fn new() -> Self {
+        Self(BTreeMap::new())
+    }
+
+    fn add(&mut self, key: K, exemplar: impl FnOnce() -> Exemplar) {
+        if let Some((count, _)) = self.0.get_mut(&key) {
+            *count += 1;
+        } else if self.0.len() < MOST_KEYS {
+            self.0.insert(key, (1, exemplar()));
+        }
+    }
+}
+
+/// All that is told of a side.
+struct Told {
+    operations: Counts<OperationName>,
+    edges: Counts<EdgeName>,
+    errors: Counts<ErrorName>,
+    /// Requests that each service served, or the calls that it made if it served none.
+    requests: BTreeMap<String, u64>,
+}
+
+impl Told {
+    fn of(side: &Side<'_>) -> Self {
+        let mut told = Self {
+            operations: Counts::new(),
+            edges: Counts::new(),
+            errors: Counts::new(),
+            requests: BTreeMap::new(),
+        };
+        for trace in side.traces() {
+            for at in (0..trace.len()).filter(|at| side.has(trace, *at)) {
+                let exemplar = || Exemplar::of(trace, at);
+                if trace.serves(at) {
+                    let operation = OperationName::of(side.corpus, trace.operation(at));
+                    *told.requests.entry(operation.service.clone()).or_default() += 1;
+                    if trace.is_error(at) {
+                        let facts = trace.facts(at);
+                        let status = || facts.http_status.map(|status| status.to_string());
+                        let error = facts.error_type.as_deref().map(str::to_owned).or_else(status);
+                        let service = operation.service.clone();
+                        told.errors.add(
+                            ErrorName { service, error: error.unwrap_or_else(|| "error".to_owned()) },
+                            exemplar,
+                        );
+                    }
+                    told.operations.add(operation, exemplar);
+                }
+                if let Some((from, to)) = edge_of(trace, at) {
+                    told.edges.add(EdgeName::of(side.corpus, from, to), exemplar);
+                }
+            }
+        }
+        told
+    }
+
+    fn requests(&self, service: &str) -> u64 {
+        self.requests.get(service).copied().unwrap_or(0)
+    }
+}
+
+pub(super) fn find(before: &Side<'_>, after: &Side<'_>, answer: &mut ComparisonAnswer) {
+    let (old, new) = (Told::of(before), Told::of(after));
+    let service = |operation: &OperationName| operation.service.clone();
+    answer.new_operations = missing(&new.operations, &old.operations, &new, &old, service);
+    answer.lost_operations = missing(&old.operations, &new.operations, &old, &new, service);
+    let caller = |edge: &EdgeName| edge.from.clone();
+    answer.new_edges = missing(&new.edges, &old.edges, &new, &old, caller);
+    answer.lost_edges = missing(&old.edges, &new.edges, &old, &new, caller);
+    let failing = |error: &ErrorName| error.service.clone();
+    answer.new_errors = missing(&new.errors, &old.errors, &new, &old, failing);
+    answer.lost_errors = missing(&old.errors, &new.errors, &old, &new, failing);
+}
+
+/// What is there on one side and not on the other, the most frequent first.
+fn missing<K: Ord + Clone>(
+    here: &Counts<K>,
+    there: &Counts<K>,
+    side: &Told,
+    other: &Told,
+    service: impl Fn(&K) -> String,
+) -> Vec<OneSided<K>> {
+    let gone: Vec<_> = here.0.iter().filter(|(key, _)| !there.0.contains_key(*key)).collect();
+    let alpha = ALPHA / gone.len().max(1) as f64;
+    let mut found: Vec<OneSided<K>> = gone
+        .into_iter()
+        .map(|(key, (count, exemplar))| {
+            let service = service(key);
+            let part = *count as f64 / side.requests(&service).max(*count).max(1) as f64;
+            // Its part is known from `count` requests only: half of it may be the true one.
+            let chance = (1.0 - part / 2.0).powf(other.requests(&service) as f64);
+            OneSided {
+                what: key.clone(),
+                count: *count,
+                is_certain: chance < alpha,
+                exemplar: Some(exemplar.clone()),
+            }
+        })
+        .collect();
+    found.sort_by(|one, other| {
+        (!one.is_certain, Reverse(one.count), &one.what).cmp(&(
+            !other.is_certain,
+            Reverse(other.count),
+            &other.what,
+        ))
+    });
+    found
+}
