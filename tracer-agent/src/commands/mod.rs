@@ -2,6 +2,7 @@
 
 #![forbid(unsafe_code)]
 
+mod compare;
 mod config;
 mod distinct;
 mod doctor;
@@ -54,6 +55,7 @@ pub fn main(switches: &Switches) -> ExitCode {
         Some(Command::Trace(flags)) => trace::run(flags),
         Some(Command::Report(flags)) => report::run(flags),
         Some(Command::Map(flags)) => map::run(flags),
+        Some(Command::Compare(flags)) => compare::run(flags),
         Some(Command::Top(flags)) => top::run(flags),
         Some(Command::Config(flags)) => config::run(flags),
     };

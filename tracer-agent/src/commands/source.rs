@@ -9,6 +9,7 @@ use std::{
 
 use serde::de::DeserializeOwned;
 use tracer_analysis::{
+    compare::{self, ComparisonAnswer},
     corpus::Corpus,
     dependency::{self, DependenciesAnswer, graph::ServiceGraph},
     report::{self, ReportAnswer},
@@ -24,6 +25,7 @@ use tracer_store::{Limits, Order, Query, SearchOptions, Store};
 use tracer_viewer::service_graph_metrics;
 
 use super::{
+    compare::{Wanted, union},
     files,
     flags::SourceFlags,
     outcome::{FAILURE, Failure, USAGE},
@@ -98,8 +100,16 @@ impl Source {
 
     /// The source that flags name, or saved traces if there are any.
     pub(super) fn open_or_files(flags: &SourceFlags, files: &[PathBuf]) -> Result<Self, Failure> {
-        if files.is_empty() {
-            return Self::open(flags);
+        if files.is_empty() { Self::open(flags) } else { Self::saved(files) }
+    }
+
+    /// Saved traces: files, or the directory of a store.
+    pub(super) fn saved(files: &[PathBuf]) -> Result<Self, Failure> {
+        if let [directory] = files
+            && directory.is_dir()
+        {
+            let name = directory.display().to_string();
+            return Ok(Self::Store { store: Box::new(open_store(directory)?), name });
         }
         let store = Box::new(Store::in_memory(Limits { max_bytes: usize::MAX, ..Limits::default() }));
         for path in files {
@@ -279,6 +289,44 @@ impl Source {
         text.map_err(|error| Failure::new(FAILURE, format!("the metrics cannot be written: {error}")))
     }
 
+    /// What changed from one side to the other; each has its name.
+    pub(super) fn comparison(
+        &self,
+        (before_name, before): (&str, &Wanted),
+        (after_name, after): (&str, &Wanted),
+    ) -> Result<ComparisonAnswer, Failure> {
+        let Self::Viewer(client) = self else {
+            let window = union(before, after);
+            return self.here(window, |corpus| {
+                compare::analyze(&before.side(corpus, before_name), &after.side(corpus, after_name))
+            });
+        };
+        let services: Vec<&String> =
+            [before, after].iter().filter_map(|side| Some(&side.version.as_ref()?.0)).collect();
+        if let [one, other] = services[..]
+            && one != other
+        {
+            let message = format!("{one} and {other} are two services: compare versions of one");
+            return Err(Failure::new(USAGE, message));
+        }
+        let mut parameters: Vec<(&str, String)> =
+            services.first().map(|service| ("service", (*service).clone())).into_iter().collect();
+        let names = [
+            ("before_start_us", "before_end_us", "before_version"),
+            ("after_start_us", "after_end_us", "after_version"),
+        ];
+        for (side, (start, end, version)) in [before, after].into_iter().zip(names) {
+            if let Some(window) = side.window {
+                parameters.push((start, window.start_unix_us.to_string()));
+                parameters.push((end, window.end_unix_us.to_string()));
+            }
+            parameters.extend(side.version.as_ref().map(|(_, value)| (version, value.clone())));
+        }
+        let mut answer: ComparisonAnswer = client.get("/api/tracer/analysis/compare", &parameters)?;
+        (answer.before.name, answer.after.name) = (before_name.to_owned(), after_name.to_owned());
+        Ok(answer)
+    }
+
     /// What an analysis tells of a window: the viewer's answer to its route, or what is made here of a store.
     fn analyzed<T: DeserializeOwned>(
         &self,
@@ -295,11 +343,23 @@ impl Source {
 
     /// What an analysis tells of traces that are fetched to be analysed in this process.
     fn here<T>(&self, window: Option<Window>, analyze: impl FnOnce(&Corpus) -> T) -> Result<T, Failure> {
+        Ok(analyze(&self.corpus(window)?))
+    }
+
+    /// Traces that begin in a window, to be analysed in this process; a viewer's are analysed there.
+    pub(super) fn corpus(&self, window: Option<Window>) -> Result<Corpus, Failure> {
         match self {
-            Self::Viewer(_) => Err(self.cannot("analyse them here")),
+            Self::Viewer(_) => Err(Failure::new(
+                USAGE,
+                format!(
+                    "the traces of {} are compared with each other there, not with saved ones: save those too, or stop it and \
+                     read the directory of its store",
+                    self.name()
+                ),
+            )),
             Self::Store { store, .. } => {
                 let window = window.unwrap_or(Window { start_unix_us: 0, end_unix_us: u64::MAX });
-                Ok(analyze(&Corpus::from(store.gather(window, usize::MAX, None))))
+                Ok(Corpus::from(store.gather(window, usize::MAX, None)))
             }
             Self::Remote(source) => {
                 let window = match window {
@@ -307,7 +367,7 @@ impl Source {
                     None => source.extent()?,
                 };
                 let window = window.unwrap_or_default();
-                Ok(analyze(&Corpus::from(source.gather(window, clickhouse::MOST_SPANS)?)))
+                Ok(Corpus::from(source.gather(window, clickhouse::MOST_SPANS)?))
             }
         }
     }

@@ -6,6 +6,7 @@
 mod calls;
 pub mod deployments;
 mod differences;
+mod markdown;
 mod operations;
 mod side;
 #[cfg(test)]
@@ -14,7 +15,7 @@ mod tests;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-pub use self::side::Side;
+pub use self::{markdown::markdown, side::Side};
 use crate::{
     answer::{EdgeName, Exemplar, OperationName, Sample},
     statistics::{ALPHA, Estimate, Verdict},

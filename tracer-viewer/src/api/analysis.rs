@@ -22,7 +22,7 @@ use super::{
 use crate::{problem::Problem, room::Room, shared::Shared};
 
 /// Spans that an analysis looks at: about 100 bytes each while it runs.
-const MOST_SPANS: usize = 1_000_000;
+pub(super) const MOST_SPANS: usize = 1_000_000;
 
 /// The routes.
 pub(super) fn router() -> Router<Arc<Shared>> {
@@ -35,7 +35,7 @@ pub(super) fn router() -> Router<Arc<Shared>> {
 }
 
 /// Analyses the traces that begin in a window; the newest, if they have too many spans.
-async fn analyzed<T: Serialize + 'static>(
+pub(super) async fn analyzed<T: Serialize + 'static>(
     shared: Arc<Shared>,
     asked: WindowParameters,
     analyze: impl FnOnce(&Corpus) -> Result<T, Problem> + Send + 'static,

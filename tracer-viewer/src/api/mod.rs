@@ -2,6 +2,7 @@
 //! `openapi.json` describes it.
 
 mod analysis;
+mod comparison;
 mod dependencies;
 mod export;
 pub(crate) mod extract;
@@ -33,5 +34,6 @@ pub(crate) fn router() -> Router<Arc<Shared>> {
         .route("/api/tracer/traces/{trace_id}/export", get(export::export))
         .route("/api/tracer/live", get(live::live))
         .merge(analysis::router())
+        .merge(comparison::router())
         .merge(dependencies::router())
 }

@@ -2,7 +2,7 @@
 
 use utoipa::OpenApi;
 
-use super::{analysis, dependencies, export, live, routes, trace};
+use super::{analysis, comparison, dependencies, export, live, routes, trace};
 
 /// The API of the viewer.
 #[derive(OpenApi)]
@@ -30,12 +30,15 @@ use super::{analysis, dependencies, export, live, routes, trace};
         analysis::cascades,
         analysis::incidents,
         dependencies::dependencies,
+        comparison::comparison,
+        comparison::deployments,
     ),
     components(schemas(
         tracer_model::answer::TraceSummary,
         tracer_model::answer::LiveLost,
         super::parameters::Order,
         super::parameters::ExportFormat,
+        comparison::ComparisonFormat,
         dependencies::DependencyFormat
     ))
 )]

@@ -201,7 +201,7 @@ pub(crate) async fn agent(State(shared): State<Arc<Shared>>) -> Answer<AgentAnsw
     }
 }
 
-fn window(start_unix_us: u64, end_unix_us: u64) -> Result<Window, Problem> {
+pub(super) fn window(start_unix_us: u64, end_unix_us: u64) -> Result<Window, Problem> {
     if start_unix_us >= end_unix_us {
         return Err(Problem::wrong(format!(
             "start_us must lie before end_us, and {start_unix_us} does not lie before {end_unix_us}"

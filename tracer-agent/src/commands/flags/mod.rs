@@ -5,6 +5,7 @@
 mod ask;
 mod color;
 mod common;
+mod compare;
 mod map;
 mod select;
 mod trace;
@@ -17,6 +18,7 @@ pub use self::{
     ask::{ConfigCommand, ConfigFlags, DoctorFlags, ReplayFlags, StatusFlags},
     color::Color,
     common::CommonFlags,
+    compare::CompareFlags,
     map::{MapFlags, MapFormat},
     select::SelectFlags,
     trace::{AgentFlags, RunFlags, TraceFlags, WatchFlags},
@@ -36,7 +38,8 @@ Exit codes:
   0   fine (tracer run: the exit status of COMMAND)
   1   failure
   2   wrong usage or configuration
-  3   tracer report --fail-on-finding: something was found; tracer map --check: a difference
+  3   tracer report --fail-on-finding: something was found; tracer map --check: a difference;
+      tracer compare --fail-on-worse: something became worse
   77  the kernel or the privileges do not allow it: see `tracer doctor`
   126, 127  tracer run: COMMAND cannot be run, or is not there";
 
@@ -87,6 +90,9 @@ pub enum Command {
     Report(ReportFlags),
     /// Tell who depends on whom: as a table, for other tools, or beside what was declared.
     Map(MapFlags),
+    /// Tell what changed between two windows, two versions of a service, or two files: what became slower, fails more often,
+    /// calls more, is new or gone.
+    Compare(CompareFlags),
     /// Show services live: rate, errors and durations of each, and of the operations of one.
     Top(TopFlags),
     /// Check a configuration file, or print the reference or the JSON Schema of the configuration.

@@ -38,6 +38,23 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/tracer/analysis/compare": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** What changed from one window or version to another. */
+        get: operations["comparison"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/tracer/analysis/dependencies": {
         parameters: {
             query?: never;
@@ -47,6 +64,23 @@ export interface paths {
         };
         /** Who depends on whom: calls, failures that pass through, parts of critical paths, circles and single points. */
         get: operations["dependencies"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/tracer/analysis/deployments": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Releases, and what each changed. */
+        get: operations["deployments"];
         put?: never;
         post?: never;
         delete?: never;
@@ -454,6 +488,180 @@ export interface components {
          * @enum {string}
          */
         Change: "new" | "lost" | "slower" | "faster" | "more-errors";
+        /** @description Calls that a request of an operation makes. */
+        ComparedCalls: {
+            /** @description The operation that is served. */
+            operation: components["schemas"]["OperationName"];
+            /** @description Who is called. */
+            edge: components["schemas"]["EdgeName"];
+            /** @description The query, or the name of the call. */
+            call: string;
+            /** @description Calls for each request, before and after. */
+            per_request: [
+                number,
+                number
+            ];
+            /** @description Requests before and after. */
+            requests: [
+                number,
+                number
+            ];
+            /** @description How many more there are, with 99.5 % confidence. */
+            difference: components["schemas"]["Estimate"];
+            /**
+             * Format: double
+             * @description How likely chance alone makes as much, corrected for all calls.
+             */
+            p_value: number;
+            /** @description What became of it. */
+            verdict: components["schemas"]["Verdict"];
+            exemplar?: components["schemas"]["Exemplar"] | null;
+        };
+        /** @description Failures on both sides. */
+        ComparedFailures: {
+            /** @description Failed requests before and after. */
+            failed: [
+                number,
+                number
+            ];
+            difference?: components["schemas"]["Estimate"] | null;
+            /**
+             * Format: double
+             * @description How likely chance alone makes the parts differ so much, corrected for all operations.
+             */
+            p_value: number;
+            /** @description What became of them. */
+            verdict: components["schemas"]["Verdict"];
+            /**
+             * Format: double
+             * @description A difference that would have been seen with a chance of 80 %.
+             */
+            detectable_difference?: number | null;
+        };
+        /** @description An operation on both sides. */
+        ComparedOperation: {
+            /** @description The operation. */
+            operation: components["schemas"]["OperationName"];
+            /** @description Requests before and after. */
+            requests: [
+                number,
+                number
+            ];
+            /** @description The time in which no call of it was under way: it is judged by this. */
+            own_time: components["schemas"]["ComparedTime"];
+            /** @description From start to end, with what it waits for. */
+            duration: components["schemas"]["ComparedTime"];
+            /** @description Requests that fail without a failed call below them: it is judged by this too. */
+            own_failures: components["schemas"]["ComparedFailures"];
+            /** @description All requests that fail. */
+            failures: components["schemas"]["ComparedFailures"];
+            /** @description What became of it. */
+            verdict: components["schemas"]["Verdict"];
+            /** @description Why, in one sentence. */
+            sentence: string;
+            /** @description Slow or failed requests of the second side, and a usual one of the first. */
+            exemplars: components["schemas"]["Exemplar"][];
+        };
+        /** @description Queries that a service asks a database. */
+        ComparedQueries: {
+            /** @description Who asks whom. */
+            edge: components["schemas"]["EdgeName"];
+            /**
+             * Format: double
+             * @description How far the mixes are apart, from 0 (alike) to 1 (none in common): Jensen–Shannon, bits.
+             */
+            divergence: number;
+            /**
+             * Format: double
+             * @description How likely chance alone makes as much (chi-square), corrected for all.
+             */
+            p_value: number;
+            /** @description The queries whose parts differ most, with their parts before and after; 10 at most. */
+            queries: components["schemas"]["QueryPart"][];
+        };
+        /** @description One side of a comparison. */
+        ComparedSide: {
+            /** @description What it is, for people. */
+            name: string;
+            /** @description What was looked at; of a version, also what is not of it. */
+            sample: components["schemas"]["Sample"];
+            /**
+             * Format: int64
+             * @description Requests that were compared.
+             */
+            requests: number;
+            /**
+             * Format: double
+             * @description Time in which they came, seconds.
+             */
+            seconds: number;
+        };
+        /** @description Times on both sides. */
+        ComparedTime: {
+            /** @description Medians before and after, nanoseconds. */
+            p50_ns: [
+                number,
+                number
+            ];
+            /** @description 95th percentiles, nanoseconds. */
+            p95_ns: [
+                number,
+                number
+            ];
+            ratio?: components["schemas"]["Estimate"] | null;
+            /**
+             * Format: double
+             * @description How likely chance alone orders the values so well (Mann–Whitney), corrected for all operations.
+             */
+            p_value: number;
+            p95_ratio?: components["schemas"]["Estimate"] | null;
+            /** @description What became of it. */
+            verdict: components["schemas"]["Verdict"];
+            /**
+             * Format: double
+             * @description A ratio that would have been seen with a chance of 80 %. None of too few requests.
+             */
+            detectable_ratio?: number | null;
+        };
+        /** @description What changed from one side to the other. */
+        ComparisonAnswer: {
+            /** @description The side that is compared with. */
+            before: components["schemas"]["ComparedSide"];
+            /** @description The side that is judged. */
+            after: components["schemas"]["ComparedSide"];
+            /** @description What became of it all. */
+            verdict: components["schemas"]["Verdict"];
+            /** @description The same in one sentence. */
+            sentence: string;
+            /** @description Operations that are there on both sides, the worst first; 200 at most. */
+            operations: components["schemas"]["ComparedOperation"][];
+            /** @description Calls that a request makes, where that changed, the worst first; 200 at most. */
+            calls: components["schemas"]["ComparedCalls"][];
+            /** @description Queries of a database that are asked for in other proportions, the most different first; 200 at most. */
+            queries: components["schemas"]["ComparedQueries"][];
+            /** @description Operations that the first side has not. */
+            new_operations: components["schemas"]["OneSided_OperationName"][];
+            /** @description Operations that the second side has not. */
+            lost_operations: components["schemas"]["OneSided_OperationName"][];
+            /** @description Calls that the first side has not. */
+            new_edges: components["schemas"]["OneSided_EdgeName"][];
+            /** @description Calls that the second side has not. */
+            lost_edges: components["schemas"]["OneSided_EdgeName"][];
+            /** @description Kinds of failures that the first side has not. */
+            new_errors: components["schemas"]["OneSided_ErrorName"][];
+            /** @description Kinds of failures that the second side has not. */
+            lost_errors: components["schemas"]["OneSided_ErrorName"][];
+            /**
+             * Format: int64
+             * @description Rows that were left out, since there were too many.
+             */
+            left_out: number;
+        };
+        /**
+         * @description How a comparison is told.
+         * @enum {string}
+         */
+        ComparisonFormat: "json" | "markdown";
         /** @description Answer to `GET /api/tracer/complete`: how a query may go on. */
         CompleteAnswer: {
             /**
@@ -641,6 +849,61 @@ export interface components {
              */
             entries: number;
         };
+        /** @description A release of a service. */
+        Deployment: {
+            /** @description The service. */
+            service: string;
+            /** @description The version that served before. */
+            old_version: string;
+            /** @description The version that came. */
+            new_version: string;
+            /**
+             * Format: int64
+             * @description First request that the new version served.
+             */
+            first_seen_unix_us: number;
+            /**
+             * Format: int64
+             * @description Last request that the old version served.
+             */
+            old_last_seen_unix_us: number;
+            /** @description How it went. */
+            kind: components["schemas"]["DeploymentKind"];
+            /**
+             * Format: int64
+             * @description Instances of the new version; 0 if that is not told.
+             */
+            instances: number;
+            /** @description Part of the service's requests that the new version served, bucket by bucket. None of a bucket without requests. */
+            share_over_time: (number | null)[];
+            comparison?: components["schemas"]["ComparisonAnswer"] | null;
+        };
+        /**
+         * @description How a release went.
+         * @enum {string}
+         */
+        DeploymentKind: "replaced" | "rolling" | "together";
+        /** @description Releases in a stretch of time. */
+        DeploymentsAnswer: {
+            /** @description What was looked at. */
+            sample: components["schemas"]["Sample"];
+            /** @description Releases, the newest first; 20 at most. */
+            deployments: components["schemas"]["Deployment"][];
+            /** @description Services of which spans tell one version, or none: no release of them is seen. */
+            services_of_one_version: string[];
+            /** @description Services with so many versions that they are none. */
+            services_of_too_many: string[];
+            /**
+             * Format: int64
+             * @description When the first bucket of `Deployment::share_over_time` begins.
+             */
+            start_unix_us: number;
+            /**
+             * Format: int64
+             * @description How long each bucket is.
+             */
+            bucket_us: number;
+        };
         /** @description Who calls whom. */
         EdgeName: {
             /** @description The caller's service. */
@@ -649,6 +912,16 @@ export interface components {
             to: string;
             /** @description What that is. */
             to_kind: components["schemas"]["NodeKind"];
+        };
+        /** @description A number that was estimated, and where it lies. */
+        Estimate: {
+            /**
+             * Format: double
+             * @description The best guess.
+             */
+            value: number;
+            /** @description Where the true one lies, with the confidence that was asked for. */
+            interval: components["schemas"]["Interval"];
         };
         /** @description A trace that shows what is said. */
         Exemplar: {
@@ -1154,6 +1427,64 @@ export interface components {
          * @enum {string}
          */
         NodeKind: "service" | "peer" | "database" | "broker" | "outside";
+        /** @description Something that is there on one side only. */
+        OneSided_EdgeName: {
+            /** @description Who calls whom. */
+            what: {
+                /** @description The caller's service. */
+                from: string;
+                /** @description Whom it calls: a service, or the host and port of another one. */
+                to: string;
+                /** @description What that is. */
+                to_kind: components["schemas"]["NodeKind"];
+            };
+            /**
+             * Format: int64
+             * @description How often it is there.
+             */
+            count: number;
+            /** @description Whether the other side has so many requests that chance does not explain that it is not there. */
+            is_certain: boolean;
+            exemplar?: components["schemas"]["Exemplar"] | null;
+        };
+        /** @description Something that is there on one side only. */
+        OneSided_ErrorName: {
+            /** @description A kind of failure. */
+            what: {
+                /** @description Whose requests fail. */
+                service: string;
+                /** @description `error.type`, else the status. */
+                error: string;
+            };
+            /**
+             * Format: int64
+             * @description How often it is there.
+             */
+            count: number;
+            /** @description Whether the other side has so many requests that chance does not explain that it is not there. */
+            is_certain: boolean;
+            exemplar?: components["schemas"]["Exemplar"] | null;
+        };
+        /** @description Something that is there on one side only. */
+        OneSided_OperationName: {
+            /** @description What a service does: its spans of one name and kind. */
+            what: {
+                /** @description Service. */
+                service: string;
+                /** @description Name of the spans. */
+                name: string;
+                /** @description Kind of the spans. */
+                kind: components["schemas"]["SpanKind"];
+            };
+            /**
+             * Format: int64
+             * @description How often it is there.
+             */
+            count: number;
+            /** @description Whether the other side has so many requests that chance does not explain that it is not there. */
+            is_certain: boolean;
+            exemplar?: components["schemas"]["Exemplar"] | null;
+        };
         /** @description What a service does: its spans of one name and kind. */
         OperationName: {
             /** @description Service. */
@@ -1274,6 +1605,21 @@ export interface components {
             replayed_traces: number;
             /** @description Failed calls below requests that succeeded, those that cost most first; 20 at most. */
             hidden_errors: components["schemas"]["HiddenErrors"][];
+        };
+        /** @description The part of a query among all of an edge. */
+        QueryPart: {
+            /** @description The query in a few words. */
+            query: string;
+            /**
+             * Format: double
+             * @description Its part before.
+             */
+            before: number;
+            /**
+             * Format: double
+             * @description Its part after.
+             */
+            after: number;
         };
         /** @description Rate, errors, duration. */
         Red: {
@@ -2081,6 +2427,11 @@ export interface components {
          * @enum {string}
          */
         TriggerKind: "slower" | "errors" | "load";
+        /**
+         * @description What became of a number that is better the less it is, such as a latency or a proportion of errors.
+         * @enum {string}
+         */
+        Verdict: "better" | "worse" | "unchanged" | "not_enough";
         /** @description Work of a service for callers that had left. */
         Wasted: {
             /** @description Who worked. */
@@ -2188,6 +2539,61 @@ export interface operations {
             };
         };
     };
+    comparison: {
+        parameters: {
+            query?: {
+                /** @description Start of the first window, microseconds since 1970. Absent: no bound. */
+                before_start_us?: number;
+                /** @description End of the first window. Absent: no bound. */
+                before_end_us?: number;
+                /** @description Start of the second window. Absent: no bound. */
+                after_start_us?: number;
+                /** @description End of the second window. Absent: no bound. */
+                after_end_us?: number;
+                /** @description Service of which versions are compared. */
+                service?: string;
+                /** @description Version of the first side. */
+                before_version?: string;
+                /** @description Version of the second side. */
+                after_version?: string;
+                /** @description `json` if absent. */
+                format?: components["schemas"]["ComparisonFormat"];
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The comparison; text, if Markdown is asked for */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ComparisonAnswer"];
+                };
+            };
+            /** @description A parameter is wrong */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ApiError"];
+                };
+            };
+            /** @description Too many searches at once; ask again later */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ApiError"];
+                };
+            };
+        };
+    };
     dependencies: {
         parameters: {
             query?: {
@@ -2211,6 +2617,49 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["DependenciesAnswer"];
+                };
+            };
+            /** @description A parameter is wrong */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ApiError"];
+                };
+            };
+            /** @description Too many searches at once; ask again later */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ApiError"];
+                };
+            };
+        };
+    };
+    deployments: {
+        parameters: {
+            query?: {
+                /** @description Start of the window, microseconds since 1970. Absent: the earliest moment of the store. */
+                start_us?: number;
+                /** @description End of the window, microseconds since 1970. Absent: now; if the start is absent too, the latest moment of the store. */
+                end_us?: number;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Releases */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["DeploymentsAnswer"];
                 };
             };
             /** @description A parameter is wrong */

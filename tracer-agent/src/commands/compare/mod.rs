@@ -1,0 +1,112 @@
+//! `tracer compare`: what changed from one window, version or store to another.
+
+#![forbid(unsafe_code)]
+
+mod side;
+mod text;
+mod words;
+
+use std::{path::PathBuf, process::ExitCode};
+
+use tracer_analysis::{
+    compare::{ComparisonAnswer, Side, analyze, markdown},
+    corpus::Corpus,
+    statistics::Verdict,
+};
+use tracer_model::answer::Window;
+
+pub use self::side::{SideSpec, SideText};
+use super::{
+    flags::CompareFlags,
+    outcome::{CommandOutcome, FOUND, Failure, USAGE, print_drawn, print_json, print_lines},
+    source::Source,
+};
+use crate::sink::terminal::Destination;
+
+pub(super) fn run(flags: &CompareFlags) -> CommandOutcome {
+    let answer = compared(flags)?;
+    if flags.json {
+        print_json(&format!("{}\n", serde_json::to_string(&answer).unwrap_or_default()))?;
+    } else if flags.markdown {
+        print_lines(&markdown(&answer))?;
+    } else {
+        let destination = Destination::new(None, false);
+        print_drawn(&text::told(&answer, destination.style(flags.color.resolve(&destination))))?;
+    }
+    let has_failed = flags.fail_on_worse && answer.verdict == Verdict::Worse;
+    Ok(if has_failed { ExitCode::from(FOUND) } else { ExitCode::SUCCESS })
+}
+
+fn compared(flags: &CompareFlags) -> Result<ComparisonAnswer, Failure> {
+    let paths = [&flags.before, &flags.after].map(|side| match &side.side {
+        SideSpec::Path(path) => Some(path),
+        _ => None,
+    });
+    if let [Some(before), Some(after)] = paths {
+        let (first, second) = (saved(before)?, saved(after)?);
+        return Ok(analyze(
+            &Side::new(&first, flags.before.text.as_str()),
+            &Side::new(&second, flags.after.text.as_str()),
+        ));
+    }
+    let source = Source::open_or_files(&flags.source, &flags.files)?;
+    let end_us = source.window(1)?.end_unix_us;
+    let [before, after] = [("--before", &flags.before), ("--after", &flags.after)].map(|(flag, side)| {
+        wanted(&side.side, end_us)
+            .map_err(|message| Failure::new(USAGE, format!("{flag} {}: {message}", side.text)))
+    });
+    let (before, after) = (before?, after?);
+    if paths == [None, None] {
+        return source.comparison((&flags.before.text, &before), (&flags.after.text, &after));
+    }
+    // One side is saved, the other one is not.
+    let other = source.corpus(union(&before, &after))?;
+    let (first, second) = match paths {
+        [Some(path), _] => (saved(path)?, other),
+        [_, Some(path)] => (other, saved(path)?),
+        [None, None] => (Corpus::default(), other),
+    };
+    let (first, second) = (before.side(&first, &flags.before.text), after.side(&second, &flags.after.text));
+    Ok(analyze(&first, &second))
+}
+
+/// Traces of a file, or of the store in a directory.
+fn saved(path: &PathBuf) -> Result<Corpus, Failure> {
+    Source::saved(std::slice::from_ref(path))?.corpus(None)
+}
+
+/// Which traces and requests are wanted.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Wanted {
+    /// When they begin.
+    pub(super) window: Option<Window>,
+    /// Service and version.
+    pub(super) version: Option<(String, String)>,
+}
+
+impl Wanted {
+    pub(super) fn side<'a>(&self, corpus: &'a Corpus, name: &str) -> Side<'a> {
+        Side { corpus, name: name.to_owned(), window: self.window, version: self.version.clone() }
+    }
+}
+
+fn wanted(side: &SideSpec, end_us: u64) -> Result<Wanted, String> {
+    match side {
+        SideSpec::Path(_) => Ok(Wanted::default()),
+        SideSpec::Window(from, to) => {
+            Ok(Wanted { window: Some(side::window(*from, *to, end_us)?), version: None })
+        }
+        SideSpec::Version { service, version } => {
+            Ok(Wanted { window: None, version: Some((service.clone(), version.clone())) })
+        }
+    }
+}
+
+/// The least window that has both. None if one has no bounds.
+pub(super) fn union(before: &Wanted, after: &Wanted) -> Option<Window> {
+    let (one, other) = (before.window?, after.window?);
+    Some(Window {
+        start_unix_us: one.start_unix_us.min(other.start_unix_us),
+        end_unix_us: one.end_unix_us.max(other.end_unix_us),
+    })
+}
