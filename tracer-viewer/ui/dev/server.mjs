@@ -96,6 +96,13 @@ export function start({ port = 0, services = 12, traces = 200, prefix = "", toke
       case "analysis":
         if (second === "report") return json(analysis.report(world));
         if (second === "incidents") return json(analysis.incidents(world));
+        if (second === "retries") return json(analysis.retries(world));
+        if (second === "cascades") return json(analysis.cascades(world));
+        if (second === "compare") return json(analysis.comparison(world));
+        if (second === "deployments") return json(analysis.deployments(world));
+        if (second === "operations") return json(analysis.operations(world));
+        if (second === "slow") return json(analysis.slow(world, parameters));
+        if (second === "dependencies") return json(analysis.dependencies(world));
         return json({ error: `There is no ${path}.`, at: null }, 404);
       case "map":
         return json(world.map(bounds, parameters.get("compare") === "true"));

@@ -1,13 +1,18 @@
 import type {
   AgentAnswer,
   ApiError,
+  CascadeAnswer,
+  ComparisonAnswer,
   CompleteAnswer,
+  DependenciesAnswer,
+  DeploymentsAnswer,
   ExportFormat,
   Heatmap,
   IncidentsAnswer,
   MapAnswer,
   Order,
   ReportAnswer,
+  RetryAnswer,
   SearchAnswer,
   ServiceAnswer,
   ServicesAnswer,
@@ -52,7 +57,7 @@ function address(path: string, parameters: object): string {
   return new URL(`.${path}${text === "" ? "" : `?${text}`}`, base).href;
 }
 
-async function get<R extends Route>(
+export async function get<R extends Route>(
   route: R,
   parameters: Open<Query<R>>,
   signal?: AbortSignal,
@@ -137,6 +142,37 @@ export function agent(signal?: AbortSignal): Promise<AgentAnswer> {
 
 export function report(bounds: Bounds, signal?: AbortSignal): Promise<ReportAnswer> {
   return get("/api/tracer/analysis/report", bounds, signal);
+}
+
+export function retries(bounds: Bounds, signal?: AbortSignal): Promise<RetryAnswer> {
+  return get("/api/tracer/analysis/retries", bounds, signal);
+}
+
+export function cascades(bounds: Bounds, signal?: AbortSignal): Promise<CascadeAnswer> {
+  return get("/api/tracer/analysis/cascades", bounds, signal);
+}
+
+export function deployments(bounds: Bounds, signal?: AbortSignal): Promise<DeploymentsAnswer> {
+  return get("/api/tracer/analysis/deployments", bounds, signal);
+}
+
+/** The sides of a comparison: two windows, or two versions of a service. */
+export type Sides = Open<NonNullable<Query<"/api/tracer/analysis/compare">>>;
+
+export function comparison(sides: Sides, signal?: AbortSignal): Promise<ComparisonAnswer> {
+  return get("/api/tracer/analysis/compare", sides, signal);
+}
+
+export function comparisonAddress(sides: Sides): string {
+  return address("/api/tracer/analysis/compare", { ...sides, format: "markdown" });
+}
+
+export function dependencies(bounds: Bounds, signal?: AbortSignal): Promise<DependenciesAnswer> {
+  return get("/api/tracer/analysis/dependencies", bounds, signal);
+}
+
+export function dependenciesAddress(bounds: Bounds, format: "json" | "mermaid" | "dot" | "metrics"): string {
+  return address("/api/tracer/analysis/dependencies", { ...bounds, format });
 }
 
 export function incidents(signal?: AbortSignal): Promise<IncidentsAnswer> {

@@ -39,6 +39,11 @@ beforeAll(async () => {
     ["services", "#/services"],
     ["service", "#/services/cart"],
     ["analysis", "#/analysis"],
+    ["incidents", "#/analysis/incidents"],
+    ["retries", "#/analysis/retries"],
+    ["deployments", "#/analysis/deployments"],
+    ["comparison of windows", "#/analysis/compare"],
+    ["dependencies", "#/analysis/dependencies"],
     ["agent", "#/agent"],
     ["nothing found", "#/traces?q=service:FRONT+status:error&last=3600"],
     ["two sides of a query", "#/traces?q=service:cart+OR+status:error"],
@@ -105,7 +110,18 @@ test("each column of each table is reached on a screen of 360 pixels", async () 
     expect([name, unreachable]).toEqual([name, []]);
     await context.close();
   }
-  expect(withTables).toEqual(["table", "comparison", "node of the map", "services", "service", "analysis"]);
+  expect(withTables).toEqual([
+    "table",
+    "comparison",
+    "node of the map",
+    "services",
+    "service",
+    "analysis",
+    "retries",
+    "deployments",
+    "comparison of windows",
+    "dependencies",
+  ]);
 });
 
 test("the map is seen whole at first on a narrow screen, and two fingers enlarge it", async () => {
