@@ -404,3 +404,42 @@ fn of_families_that_start_later_a_port_selects_who_serves_on_it() {
     families.check(&agent, &receiver);
     agent.stop();
 }
+
+/// Nobody tells a version: the build does, of a script as of a compiled program.
+#[test]
+fn a_release_that_nobody_tells_is_another_build() {
+    const SCRIPT: &str = "import http.server, sys\n\
+        class Answer(http.server.BaseHTTPRequestHandler):\n\
+        \x20   def do_GET(self):\n\
+        \x20       self.send_response(200)\n\
+        \x20       self.send_header('Content-Length', '0')\n\
+        \x20       self.end_headers()\n\
+        http.server.HTTPServer(('127.0.0.1', int(sys.argv[1])), Answer).serve_forever()\n";
+    let build = |more: &str| {
+        let (receiver, port) = (Receiver::start(), free_port());
+        let service = Program::start("release", port, |folder| {
+            fs::write(folder.join("main.py"), format!("{SCRIPT}{more}")).expect("written");
+            let mut command = Command::new("/usr/bin/python3");
+            command.args(["main.py", &port.to_string()]).current_dir(folder);
+            command
+        });
+        let _agent = Agent::tracing(&[service.pid()], &receiver);
+        curl(&[&format!("http://127.0.0.1:{port}/")]);
+        wait_until("the span", || receiver.count() >= 1);
+        receiver.spans()[0].resource_attribute("tracer.program.build_id")
+    };
+    let first = build("");
+    assert!(first.as_ref().is_some_and(|build| build.len() == 16), "{first:?}");
+    assert_eq!(build(""), first, "in another folder");
+    assert_ne!(build("# another release\n"), first);
+
+    let receiver = Receiver::start();
+    let nginx = Program::nginx("location / { return 204; }");
+    let _agent = Agent::tracing(&[nginx.pid()], &receiver);
+    curl(&[&format!("http://127.0.0.1:{}/", nginx.port)]);
+    wait_until("the span", || receiver.count() >= 1);
+    let span = &receiver.spans()[0];
+    let built = span.resource_attribute("process.executable.build_id.gnu");
+    let digest = span.resource_attribute("tracer.program.build_id");
+    assert!(built.is_some() != digest.is_some(), "{built:?} {digest:?}");
+}

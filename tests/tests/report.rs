@@ -111,6 +111,51 @@ fn a_report_of_saved_traces_names_the_cause_and_fails_a_pipeline_if_that_is_want
     assert!(text.contains("40 traces are too few"), "{text}");
 }
 
+#[test]
+fn a_comparison_of_saved_traces_tells_the_change_and_fails_a_pipeline_if_that_is_wanted() {
+    let folder = Folder::new();
+    let save = |name: &str, start_s: u64, slower_ns: u64| {
+        let path = folder.file(name);
+        fs::write(&path, traffic(start_s * S, slower_ns).join("\n")).expect("written");
+        path.display().to_string()
+    };
+    let (before, after) = (save("before", 1_790_000_000, 0), save("after", 1_790_001_000, 20 * MS));
+    let compare =
+        |arguments: &[&str]| Command::new(tracer()).arg("compare").args(arguments).output().expect("it runs");
+
+    // Of the last file only the last third is slow: windows tell it apart.
+    let windows = ["--before", "-90s..-31s", "--after", "-30s..", "--fail-on-worse", &after];
+    let told = compare(&[&["--json"], &windows[..]].concat());
+    assert_eq!(told.status.code(), Some(3), "{told:?}");
+    let answer: Value = serde_json::from_slice(&told.stdout).expect("JSON");
+    assert_eq!((&answer["verdict"], &answer["after"]["requests"]), (&json!("worse"), &json!(30 * RATE * 2)));
+    let worse: Vec<&Value> = answer["operations"]
+        .as_array()
+        .map(|rows| {
+            rows.iter().filter(|row| row["verdict"] == "worse").map(|row| &row["operation"]["service"])
+        })
+        .into_iter()
+        .flatten()
+        .collect();
+    assert_eq!(worse, ["prices"], "shop waits only: {answer}");
+    let told = compare(&[&["--markdown"], &windows[..]].concat());
+    let text = String::from_utf8_lossy(&told.stdout).into_owned();
+    assert!(text.starts_with("### Worse: `-90s..-31s` → `-30s..`\n"), "{text}");
+    assert!(text.contains("\n| worse | `prices` `GET /price` | "), "{text}");
+
+    let told = compare(&["--before", &before, "--after", &before, "--fail-on-worse"]);
+    assert_eq!(told.status.code(), Some(2), "the same twice: {told:?}");
+    let well = save("well", 1_790_002_000, 0);
+    let told = compare(&["--before", &before, "--after", &well, "--fail-on-worse"]);
+    let text = String::from_utf8_lossy(&told.stdout).into_owned();
+    assert_eq!(told.status.code(), Some(0), "{text}");
+    assert!(text.contains("● unchanged: Nothing changed by more than 10 % or 200 µs"), "{text}");
+    let told = compare(&["--before", "shop@1", "--after", "shop@2", &well]);
+    assert_eq!(told.status.code(), Some(1), "no versions: {told:?}");
+    let error = String::from_utf8_lossy(&told.stderr).into_owned();
+    assert!(error.contains("--before shop@1: there is no request of it"), "{error}");
+}
+
 /// A viewer that takes OTLP; ended when this is dropped.
 struct View(Child);
 

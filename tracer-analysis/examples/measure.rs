@@ -14,6 +14,8 @@ use tracer_analysis::{
     dependency::{self, graph::ServiceGraph},
     path, report,
     retry::{self, RetryOptions},
+    slow::{self, SlowSelection},
+    source::Source,
 };
 use tracer_model::answer::Window;
 use tracer_store::{Limits, Store};
@@ -46,6 +48,14 @@ fn main() {
     let before = half("before", Window { end_unix_us: middle_us, ..always });
     let after = half("after", Window { start_unix_us: middle_us, ..always });
     let compared = timed("two halves compared", || compare::analyze(&before, &after));
+    let list = timed("operations", || slow::operations(&corpus));
+    if let Some(first) = list.operations.first() {
+        timed("slow requests of one operation against the rest", || {
+            slow::analyze(&corpus, &first.operation, SlowSelection::default(), |ids| {
+                store.traces(ids).map_err(|error| error.to_string())
+            })
+        });
+    }
     timed("deployments", || compare::deployments::find(&corpus));
     println!(
         "| edges | {} |\n| compared operations | {} |",

@@ -18,5 +18,6 @@ pub mod retry;
 #[cfg(test)]
 mod samples;
 pub mod series;
+pub mod slow;
 pub mod source;
 pub mod statistics;

@@ -8,7 +8,7 @@ use crate::{
     corpus::Corpus,
     detect,
     incident::explain,
-    path::{self, Help, HiddenErrors, OperationShare, ServicePathShare},
+    path::{self, Help, HiddenErrors, OperationShare, ServicePathShare, SteadyRepetition},
 };
 
 /// Traces that are needed before anything is claimed to be wrong.
@@ -38,6 +38,9 @@ pub struct ReportAnswer {
     pub help: Vec<Help>,
     /// Failed calls that requests hide which succeed; 10 at most.
     pub hidden_errors: Vec<HiddenErrors>,
+    /// Calls that requests make over and over, one after another, whether that began or was always so; 10 at most.
+    #[serde(default)]
+    pub repeated: Vec<SteadyRepetition>,
 }
 
 /// Looks at all traces of a corpus.
@@ -53,6 +56,7 @@ pub fn report(corpus: &Corpus) -> ReportAnswer {
         operations: path.operations,
         help: path.help,
         hidden_errors: path.hidden_errors,
+        repeated: path.repeated,
     };
     answer.services.truncate(MOST);
     answer.operations.truncate(MOST);

@@ -28,12 +28,15 @@ pub fn service_graph_metrics(graph: ServiceGraph) -> Result<String, fmt::Error> 
     Ok(text)
 }
 
+/// A number of an edge.
+type Value<T> = fn(&GraphCounts) -> T;
+
 #[derive(Debug)]
 struct Metrics(Arc<ServiceGraph>);
 
 impl Collector for Metrics {
     fn encode(&self, mut encoder: DescriptorEncoder) -> fmt::Result {
-        let counters: [(&str, &str, fn(&GraphCounts) -> u64); 2] = [
+        let counters: [(&str, &str, Value<u64>); 2] = [
             ("request", "Calls from client to server", |counts| counts.requests),
             ("request_failed", "Calls that failed", |counts| counts.failed),
         ];
@@ -46,19 +49,19 @@ impl Collector for Metrics {
                     .encode_counter::<NoLabelSet, u64, u64>(&value(counts), None)?;
             }
         }
-        let histograms: [(&str, &str, fn(&GraphCounts) -> &Histogram); 2] = [
-            ("request_client_seconds", "Durations of calls as the client saw them", |counts| &counts.client),
-            ("request_server_seconds", "Durations of calls as the server saw them", |counts| &counts.server),
+        let histograms: [(&str, &str, Value<Histogram>); 2] = [
+            ("request_client_seconds", "Durations of calls as the client saw them", |counts| counts.client),
+            ("request_server_seconds", "Durations of calls as the server saw them", |counts| counts.server),
         ];
         for (name, help, value) in histograms {
             let mut metric = encoder.encode_descriptor(name, help, None, MetricType::Histogram)?;
             for (edge, counts) in &self.0.edges {
                 let Histogram { counts, sum_seconds } = value(counts);
-                let bounds = BOUNDS_SECONDS.into_iter().chain([f64::MAX]);
+                let bounds = BOUNDS_SECONDS.into_iter().chain([f64::INFINITY]);
                 let buckets: Vec<(f64, u64)> = bounds.zip(counts.iter().copied()).collect();
                 let labels = labels(edge);
                 metric.encode_family(&labels)?.encode_histogram::<NoLabelSet>(
-                    *sum_seconds,
+                    sum_seconds,
                     counts.iter().sum(),
                     &buckets,
                     None,

@@ -15,6 +15,7 @@ mod replay;
 mod report;
 mod run;
 mod session;
+mod slow;
 mod source;
 mod status;
 mod top;
@@ -56,6 +57,7 @@ pub fn main(switches: &Switches) -> ExitCode {
         Some(Command::Report(flags)) => report::run(flags),
         Some(Command::Map(flags)) => map::run(flags),
         Some(Command::Compare(flags)) => compare::run(flags),
+        Some(Command::Slow(flags)) => slow::run(flags),
         Some(Command::Top(flags)) => top::run(flags),
         Some(Command::Config(flags)) => config::run(flags),
     };

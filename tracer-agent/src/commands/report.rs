@@ -98,6 +98,12 @@ fn add_times(text: &mut String, answer: &ReportAnswer, palette: Palette) {
             );
         }
     }
+    if !answer.repeated.is_empty() {
+        head(text, "One call for each of many things (N+1)");
+        for repeated in answer.repeated.iter().take(MOST_LINES) {
+            let _ = writeln!(text, "  {}", printable(&repeated.sentence, MOST_TEXT));
+        }
+    }
     if !answer.hidden_errors.is_empty() {
         head(text, "Failed calls below requests that succeed");
         for hidden in answer.hidden_errors.iter().take(MOST_LINES) {

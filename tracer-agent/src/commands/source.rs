@@ -9,11 +9,12 @@ use std::{
 
 use serde::de::DeserializeOwned;
 use tracer_analysis::{
-    compare::{self, ComparisonAnswer},
+    compare::{self, ComparisonAnswer, Side},
     corpus::Corpus,
     dependency::{self, DependenciesAnswer, graph::ServiceGraph},
     report::{self, ReportAnswer},
-    source::{self, clickhouse},
+    slow::{self, SlowAnswer, SlowOperationsAnswer, SlowSelection},
+    source::{self, Source as _, clickhouse},
 };
 use tracer_model::{
     answer::{SearchAnswer, ServiceAnswer, ServicesAnswer, SpanKind, TraceAnswer, TraceSummary, Window},
@@ -25,7 +26,6 @@ use tracer_store::{Limits, Order, Query, SearchOptions, Store};
 use tracer_viewer::service_graph_metrics;
 
 use super::{
-    compare::{Wanted, union},
     files,
     flags::SourceFlags,
     outcome::{FAILURE, Failure, USAGE},
@@ -58,6 +58,30 @@ pub(super) enum Source {
     },
     /// ClickHouse, or what speaks Jaeger's API.
     Remote(Box<dyn source::Source>),
+}
+
+/// Which traces and requests are wanted.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Wanted {
+    /// When they begin.
+    pub(super) window: Option<Window>,
+    /// Service and version.
+    pub(super) version: Option<(String, String)>,
+}
+
+impl Wanted {
+    pub(super) fn side<'a>(&self, corpus: &'a Corpus, name: &str) -> Side<'a> {
+        Side { corpus, name: name.to_owned(), window: self.window, version: self.version.clone() }
+    }
+}
+
+/// The least window that has both. None if one has no bounds.
+pub(super) fn union(before: &Wanted, after: &Wanted) -> Option<Window> {
+    let (one, other) = (before.window?, after.window?);
+    Some(Window {
+        start_unix_us: one.start_unix_us.min(other.start_unix_us),
+        end_unix_us: one.end_unix_us.max(other.end_unix_us),
+    })
 }
 
 /// Which traces are wanted.
@@ -270,6 +294,34 @@ impl Source {
     /// Who depends on whom in a window; in all that is held without one.
     pub(super) fn dependencies(&self, window: Option<Window>) -> Result<DependenciesAnswer, Failure> {
         self.analyzed("dependencies", &[], window, dependency::analyze)
+    }
+
+    /// Operations in a window, and how far their requests spread.
+    pub(super) fn operations(&self, window: Option<Window>) -> Result<SlowOperationsAnswer, Failure> {
+        self.analyzed("operations", &[], window, slow::operations)
+    }
+
+    /// How the slow requests of an operation of a service differ from the rest.
+    pub(super) fn slow(
+        &self,
+        (service, operation): (&str, &str),
+        selection: SlowSelection,
+        window: Option<Window>,
+    ) -> Result<SlowAnswer, Failure> {
+        let asked = [("service", service.to_owned()), ("operation", operation.to_owned())];
+        let chosen = match selection {
+            SlowSelection::Quantile(quantile) => ("quantile", quantile.to_string()),
+            SlowSelection::Box { least_ns, .. } => ("least_ns", least_ns.to_string()),
+        };
+        let parameters: Vec<_> = asked.into_iter().chain([chosen]).collect();
+        self.analyzed("slow", &parameters, window, |corpus| {
+            let named = slow::resolved(corpus, service, operation, None);
+            slow::analyze(corpus, &named, selection, |ids| match self {
+                Self::Store { store, .. } => store.traces(ids).map_err(|error| error.to_string()),
+                Self::Remote(source) => source.traces(ids).map_err(|error| error.to_string()),
+                Self::Viewer(_) => Err("a viewer reads attributes itself".to_owned()),
+            })
+        })
     }
 
     /// The same as metrics of service graphs, as OpenMetrics text.

@@ -27,7 +27,7 @@ pub(super) fn identity(link: &Path) -> io::Result<Vec<u8>> {
 }
 
 /// The build id of a 64-bit little-endian ELF file (elf(5)), if it has one.
-fn build_id(file: &File) -> Option<Vec<u8>> {
+pub(super) fn build_id(file: &File) -> Option<Vec<u8>> {
     /// Program headers that are looked at.
     const HEADERS: u16 = 64;
     /// Size of a program header.

@@ -19,6 +19,8 @@ use serde::{Deserialize, Serialize};
 use tracer_common::{JavaPlan, TaskPlan};
 
 use super::{
+    build::{self, Program, ProgramBuild},
+    digest::digest,
     executable, go,
     java::{self, JavaError},
     memory::ProcessMemory,
@@ -76,6 +78,8 @@ pub struct ProcessFacts {
     pub unit: Option<String>,
     /// Digest of its executable (its build id, or which file it is) and its command line.
     pub program: Option<u64>,
+    /// What tells its build from others of the same program.
+    pub build: Option<ProgramBuild>,
     /// What it runs, if that has tasks of its own.
     pub tasks: Option<TaskProgram>,
     /// OpenTelemetry's SDK is in it: in a Go program's modules, or as an agent that its command line or its environment
@@ -112,16 +116,6 @@ fn loads_sdk(environment: &[u8]) -> bool {
     /// Of Java, Node.js and Python.
     const LOADERS: [&str; 3] = ["JAVA_TOOL_OPTIONS", "NODE_OPTIONS", "PYTHONPATH"];
     variables(environment).any(|(name, value)| LOADERS.contains(&name) && value.contains(SDK))
-}
-
-/// FNV-1a of all bytes of some parts, and of where each ends: the same in every version of the agent.
-fn digest<'a>(parts: impl IntoIterator<Item = &'a [u8]>) -> u64 {
-    const OFFSET: u64 = 0xcbf2_9ce4_8422_2325;
-    const PRIME: u64 = 0x0100_0000_01b3;
-    let fold = |hash: u64, bytes: &[u8]| {
-        bytes.iter().fold(hash, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(PRIME))
-    };
-    parts.into_iter().fold(OFFSET, |hash, part| fold(fold(hash, part), &(part.len() as u64).to_le_bytes()))
 }
 
 /// A proc file system.
@@ -241,6 +235,12 @@ impl Proc {
         let executable = executable::identity(&self.path(facts.pid, "exe")).ok();
         facts.program =
             executable.map(|executable| digest(std::iter::once(&executable[..]).chain(arguments)));
+        let proc = self.path(facts.pid, "exe");
+        let reader = self.credentials(facts.pid);
+        facts.build = proc.parent().and_then(|proc| {
+            let ProcessFacts { exe, command_line, directory, .. } = &*facts;
+            build::read(proc, Program { exe, command_line, directory }, reader.as_ref())
+        });
         facts.tasks = self.task_program(facts.pid, &facts.exe);
         facts.has_sdk |= facts.tasks.as_ref().is_some_and(|tasks| tasks.has_sdk);
         if matches!(runtime(file_name(&facts.exe)), Runtime::Node | Runtime::Deno) {

@@ -5,6 +5,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::{
+    build::ProgramBuild,
     facts::ProcessFacts,
     name::derived,
     runtime::{file_name, runtime},
@@ -161,6 +162,11 @@ pub fn resource(facts: &ProcessFacts, rule: Option<&str>, host: &Host) -> Resour
     add("process.pid", Value::Int(i64::from(facts.pid)));
     add("process.executable.name", text(file_name(&facts.exe)));
     add("process.executable.path", text(&facts.exe));
+    match &facts.build {
+        Some(ProgramBuild::Gnu(id)) => add("process.executable.build_id.gnu", text(id)),
+        Some(ProgramBuild::Digest(digest)) => add(semconv::TRACER_PROGRAM_BUILD_ID, text(digest)),
+        None => {}
+    }
     if let Some(name) = runtime.name(file_name(&facts.exe)) {
         add("process.runtime.name", text(name));
     }

@@ -1,9 +1,11 @@
 //! Processes: what is known of them, which are selected, and whose service they are.
 
+mod build;
 pub mod candidate;
 pub mod capabilities;
 pub mod connections;
 pub mod describer;
+mod digest;
 mod executable;
 pub mod execution;
 pub mod facts;

@@ -42,6 +42,16 @@ impl Credentials {
 /// point is crossed, and a device or a pipe is only looked at (`O_PATH`). A file system that does not answer holds the
 /// caller.
 pub(super) fn read(folder: &Path, name: &str, reader: &Credentials, most: u64) -> Option<Vec<u8>> {
+    read_sized(folder, name, reader, most).map(|(_, bytes)| bytes)
+}
+
+/// The same, with the size of all of the file.
+pub(super) fn read_sized(
+    folder: &Path,
+    name: &str,
+    reader: &Credentials,
+    most: u64,
+) -> Option<(u64, Vec<u8>)> {
     let folder = open(folder, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty()).ok()?;
     let found = openat2(
         folder.as_fd(),
@@ -61,7 +71,7 @@ pub(super) fn read(folder: &Path, name: &str, reader: &Credentials, most: u64) -
     }
     let mut bytes = Vec::new();
     File::from(reopened(&found)?).take(most).read_to_end(&mut bytes).ok()?;
-    Some(bytes)
+    Some((u64::try_from(stat.st_size).unwrap_or(0), bytes))
 }
 
 /// The same file for reading. `O_NONBLOCK`: a lease of the owner's (`F_SETLEASE`) would hold the open.

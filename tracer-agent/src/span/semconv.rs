@@ -26,6 +26,8 @@ pub(crate) const TRACER_HTTP_END_UNKNOWN: &str = "tracer.http.end_unknown";
 pub(crate) const TRACER_HTTP_RESPONSE_UNREAD: &str = "tracer.http.response_unread";
 /// Of a resource: where the name of the service comes from (`process/identity.rs`).
 pub(crate) const TRACER_SERVICE_NAME_SOURCE: &str = "tracer.service.name_source";
+/// Of a resource: a digest of the program's files (`process/build.rs`).
+pub(crate) const TRACER_PROGRAM_BUILD_ID: &str = "tracer.program.build_id";
 /// A guess at the route, from the path.
 pub(crate) const TRACER_HTTP_ROUTE_GUESS: &str = "tracer.http.route_guess";
 /// Seconds from the first byte of the request to the first byte of the response.

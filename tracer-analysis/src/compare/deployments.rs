@@ -1,17 +1,21 @@
 //! Releases that a corpus shows, and what each changed.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
+use std::{
+    cmp::Reverse,
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use serde::{Deserialize, Serialize};
 use tracer_model::answer::Window;
 use utoipa::ToSchema;
 
-use super::{ComparisonAnswer, Side, analyze};
+use super::{ComparedOperation, ComparisonAnswer, Side, analyze, operations};
 use crate::{
     answer::Sample,
     corpus::{Corpus, PartyId},
     series::Buckets,
+    statistics::Verdict,
 };
 
 /// Versions of one service that are told apart. A value that differs from instance to instance is no version.
@@ -89,7 +93,31 @@ struct Seen {
 
 /// Releases of a corpus.
 pub fn find(corpus: &Corpus) -> DeploymentsAnswer {
-    let Some(buckets) = Buckets::of(corpus) else { return DeploymentsAnswer::default() };
+    let (mut answer, comparisons) = find_by(corpus, analyze);
+    for (deployment, comparison) in answer.deployments.iter_mut().zip(comparisons) {
+        deployment.comparison = comparison;
+    }
+    answer
+}
+
+/// Releases, and the operations that each made worse.
+pub(crate) fn regressions(corpus: &Corpus) -> Vec<(Deployment, Vec<ComparedOperation>)> {
+    if corpus.services_of_several_versions().is_empty() {
+        return Vec::new();
+    }
+    let (answer, operations) = find_by(corpus, operations);
+    let worse = operations.into_iter().map(|operations| {
+        operations.unwrap_or_default().into_iter().filter(|row| row.verdict == Verdict::Worse).collect()
+    });
+    answer.deployments.into_iter().zip(worse).collect()
+}
+
+/// Releases, each with what a comparison of its versions says. None of too few requests.
+fn find_by<T>(
+    corpus: &Corpus,
+    compare: impl Fn(&Side<'_>, &Side<'_>) -> T,
+) -> (DeploymentsAnswer, Vec<Option<T>>) {
+    let Some(buckets) = Buckets::of(corpus) else { return (DeploymentsAnswer::default(), Vec::new()) };
     let mut answer = DeploymentsAnswer {
         sample: Sample::of(corpus),
         start_unix_us: buckets.begin_us(0),
@@ -124,16 +152,15 @@ pub fn find(corpus: &Corpus) -> DeploymentsAnswer {
             _ => answer.deployments.extend(releases(corpus, name, versions, buckets)),
         }
     }
-    answer.deployments.sort_by(|one, other| other.first_seen_unix_us.cmp(&one.first_seen_unix_us));
+    answer.deployments.sort_by_key(|deployment| Reverse(deployment.first_seen_unix_us));
     answer.deployments.truncate(MOST_DEPLOYMENTS);
-    for deployment in &mut answer.deployments {
-        let new = services_version(&services, corpus, &deployment.service, &deployment.new_version);
-        if new.is_some_and(|seen| seen.requests >= LEAST_REQUESTS) {
-            let last_us = new.map_or(0, |seen| seen.last_ns / 1000);
-            deployment.comparison = Some(compare(corpus, deployment, last_us));
-        }
-    }
-    answer
+    let compared = |deployment: &Deployment| {
+        let new = services_version(&services, corpus, &deployment.service, &deployment.new_version)?;
+        let (before, after) = sides(corpus, deployment, new.last_ns / 1000);
+        (new.requests >= LEAST_REQUESTS).then(|| compare(&before, &after))
+    };
+    let comparisons = answer.deployments.iter().map(compared).collect();
+    (answer, comparisons)
 }
 
 fn services_version<'a>(
@@ -145,7 +172,8 @@ fn services_version<'a>(
     services.get(&corpus.dictionary.find_service(service)?)?.get(version)
 }
 
-fn compare(corpus: &Corpus, deployment: &Deployment, last_us: u64) -> ComparisonAnswer {
+/// The old version from as long before the release as the new one was seen after it, and the new one.
+fn sides<'a>(corpus: &'a Corpus, deployment: &Deployment, last_us: u64) -> (Side<'a>, Side<'a>) {
     let release_us = deployment.first_seen_unix_us;
     let from_us = release_us.saturating_sub(last_us.saturating_sub(release_us));
     let side = |version: &str, window: Option<Window>| Side {
@@ -155,7 +183,7 @@ fn compare(corpus: &Corpus, deployment: &Deployment, last_us: u64) -> Comparison
         version: Some((deployment.service.clone(), version.to_owned())),
     };
     let window = Window { start_unix_us: from_us, end_unix_us: u64::MAX };
-    analyze(&side(&deployment.old_version, Some(window)), &side(&deployment.new_version, None))
+    (side(&deployment.old_version, Some(window)), side(&deployment.new_version, None))
 }
 
 /// The releases of one service: each version beside the one that was seen before it.

@@ -6,6 +6,7 @@ use super::{ComparisonAnswer, ErrorName, OneSided, Side};
 use crate::{
     answer::{EdgeName, Exemplar, OperationName},
     dependency::edge_of,
+    series::table::has_failed_call,
     statistics::ALPHA,
 };
 
@@ -34,7 +35,7 @@ struct Told {
     operations: Counts<OperationName>,
     edges: Counts<EdgeName>,
     errors: Counts<ErrorName>,
-    /// Requests that each service served, or the calls that it made if it served none.
+    /// Requests that each service served.
     requests: BTreeMap<String, u64>,
 }
 
@@ -52,7 +53,8 @@ impl Told {
                 if trace.serves(at) {
                     let operation = OperationName::of(side.corpus, trace.operation(at));
                     *told.requests.entry(operation.service.clone()).or_default() += 1;
-                    if trace.is_error(at) {
+                    // A failure that is passed on is told where it is made.
+                    if trace.is_error(at) && !has_failed_call(trace, at) {
                         let facts = trace.facts(at);
                         let status = || facts.http_status.map(|status| status.to_string());
                         let error = facts.error_type.as_deref().map(str::to_owned).or_else(status);
@@ -72,8 +74,14 @@ impl Told {
         told
     }
 
-    fn requests(&self, service: &str) -> u64 {
-        self.requests.get(service).copied().unwrap_or(0)
+    /// Requests of a service; all of them, if it has none on one of the sides: it may be there for what others do.
+    fn requests_of(&self, service: &str, other: &Self) -> (u64, u64) {
+        let of = |told: &Self| told.requests.get(service).copied().unwrap_or(0);
+        let all = |told: &Self| told.requests.values().sum();
+        match (of(self), of(other)) {
+            (0, _) | (_, 0) => (all(self), all(other)),
+            both => both,
+        }
     }
 }
 
@@ -103,10 +111,10 @@ fn missing<K: Ord + Clone>(
     let mut found: Vec<OneSided<K>> = gone
         .into_iter()
         .map(|(key, (count, exemplar))| {
-            let service = service(key);
-            let part = *count as f64 / side.requests(&service).max(*count).max(1) as f64;
+            let (here, there) = side.requests_of(&service(key), other);
+            let part = *count as f64 / here.max(*count).max(1) as f64;
             // Its part is known from `count` requests only: half of it may be the true one.
-            let chance = (1.0 - part / 2.0).powf(other.requests(&service) as f64);
+            let chance = (1.0 - part / 2.0).powf(there as f64);
             OneSided {
                 what: key.clone(),
                 count: *count,

@@ -18,12 +18,18 @@ use utoipa::ToSchema;
 pub use self::{markdown::markdown, side::Side};
 use crate::{
     answer::{EdgeName, Exemplar, OperationName, Sample},
+    detect::place::duration,
     statistics::{ALPHA, Estimate, Verdict},
 };
 
-/// A ratio of durations, and a difference of proportions of failures and of calls for each request, that do not matter.
+/// A change of times that does not matter: a tenth, or a fifth of a millisecond if that is more. Times of some µs change by a tenth
+/// with the load of a machine. A tenth of the calls for each request does not matter either.
 pub const TOLERANCE: f64 = 0.1;
 /// See [`TOLERANCE`].
+pub const TIME_TOLERANCE_NS: f64 = 200_000.0;
+/// The same of 95th percentiles: so long may a request wait for a processor that is busy.
+pub const TAIL_TOLERANCE_NS: f64 = 1_000_000.0;
+/// A difference of the proportions of failures that does not matter.
 pub const FAILURE_TOLERANCE: f64 = 0.01;
 
 /// The chance with which the least change that is told would be seen.
@@ -119,10 +125,24 @@ pub struct ComparedTime {
     /// How many times as long the 95th percentile is (bootstrap), with a confidence that is corrected for all operations. None of
     /// too few requests.
     pub p95_ratio: Option<Estimate>,
+    /// Whether medians and 95th percentiles differ in most of ten parts of the time too; else a short disturbance may be all.
+    pub is_lasting: (bool, bool),
+    /// A ratio of medians less 1 that does not matter: 0.1, or 0.2 ms of the median if that is more.
+    pub tolerance: f64,
     /// What became of it.
     pub verdict: Verdict,
     /// A ratio that would have been seen with a chance of 80 %. None of too few requests.
     pub detectable_ratio: Option<f64>,
+}
+
+impl ComparedTime {
+    /// Whether the 95th percentile changed as the verdict says, and all values taken together did not.
+    pub fn is_of_tail_only(&self) -> bool {
+        let is_whole = self.is_lasting.0
+            && self.p_value < ALPHA_OF_EACH
+            && self.ratio.is_some_and(|ratio| Verdict::of_ratio(ratio, self.tolerance) == self.verdict);
+        matches!(self.verdict, Verdict::Worse | Verdict::Better) && !is_whole
+    }
 }
 
 /// Failures on both sides.
@@ -234,6 +254,11 @@ pub fn analyze(before: &Side<'_>, after: &Side<'_>) -> ComparisonAnswer {
     answer
 }
 
+/// What became of the operations alone.
+pub(crate) fn operations(before: &Side<'_>, after: &Side<'_>) -> Vec<ComparedOperation> {
+    operations::compare(before, after, &side::Requests::of(before), &side::Requests::of(after))
+}
+
 fn cut<T>(rows: &mut Vec<T>) -> u64 {
     let left_out = rows.len().saturating_sub(MOST_ROWS);
     rows.truncate(MOST_ROWS);
@@ -280,12 +305,13 @@ fn overall(answer: &ComparisonAnswer) -> (Verdict, String) {
             )
         }
         Verdict::Better => {
-            let best = of(Verdict::Better).last().map_or("", |best| best.sentence.as_str());
+            let best = of(Verdict::Better).next().map_or("", |best| best.sentence.as_str());
             format!("{} became better: {best}", operations(Verdict::Better))
         }
         Verdict::Unchanged => format!(
-            "Nothing changed by more than {:.0} %, in operations with {:.0} % of the requests.",
+            "Nothing changed by more than {:.0} % or {}, in operations with {:.0} % of the requests.",
             TOLERANCE * 100.0,
+            duration(TIME_TOLERANCE_NS),
             unchanged * 100.0
         ),
         Verdict::NotEnough => {

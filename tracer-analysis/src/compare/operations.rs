@@ -2,15 +2,16 @@
 
 use super::{
     ALPHA_OF_EACH, ComparedFailures, ComparedOperation, ComparedTime, FAILURE_TOLERANCE, POWER, Side,
-    TOLERANCE,
+    TAIL_TOLERANCE_NS, TIME_TOLERANCE_NS, TOLERANCE,
     side::{Request, Requests},
 };
 use crate::{
     answer::Exemplar,
     detect::place::{duration, percent},
     statistics::{
-        CONFIDENCE, Proportion, Verdict, benjamini_hochberg, detectable_difference, detectable_ratio,
-        mann_whitney, overall_ratio, proportion_difference, quantile, quantile_change, two_proportions,
+        CONFIDENCE, Estimate, Proportion, Verdict, benjamini_hochberg, detectable_difference,
+        detectable_ratio, mann_whitney, overall_ratio, proportion_difference, quantile, quantile_change,
+        two_proportions,
     },
 };
 
@@ -19,6 +20,14 @@ const LEAST_REQUESTS: usize = 50;
 
 /// Requests of an operation of which times are compared; of more, each second, third, ….
 const MOST_COMPARED: usize = 5000;
+
+/// Parts in which the requests of a side are told apart, in their order: a change must show in them too. Requests that follow each
+/// other are slow together, so a short disturbance would be as much as hundreds of requests say.
+const PARTS: usize = 10;
+
+/// How seldom chance alone orders those parts so well, if a change is to show in them: what is slow in three of ten parts does not
+/// reach it.
+const ALPHA_OF_PARTS: f64 = 0.02;
 
 /// Operations of which 95th percentiles are compared, those with most requests: each costs thousands of replicates.
 const MOST_TAILS: usize = 50;
@@ -100,6 +109,7 @@ fn times(
     time: impl Fn(&Request) -> u64 + Copy,
     tail_confidence: Option<f64>,
 ) -> ComparedTime {
+    let in_order = (before, after);
     let (before, after) = (values(before, time), values(after, time));
     let at = |values: &[f64], part| quantile(values, part).unwrap_or(0.0);
     let ratio = overall_ratio(&before, &after, CONFIDENCE);
@@ -107,16 +117,45 @@ fn times(
     let p95_ratio = tail
         .and_then(|confidence| quantile_change(&before, &after, 0.95, confidence))
         .and_then(|change| change.ratio);
+    let (p50_ns, p95_ns) = ((at(&before, 0.5), at(&after, 0.5)), (at(&before, 0.95), at(&after, 0.95)));
+    let tolerance = tolerance(p50_ns, TIME_TOLERANCE_NS);
+    let lasts = |between: (f64, f64)| {
+        let threshold = (between.0 * between.1).sqrt();
+        lasts(in_order.0, in_order.1, |request| time(request) as f64 > threshold)
+    };
     ComparedTime {
-        p50_ns: (at(&before, 0.5), at(&after, 0.5)),
-        p95_ns: (at(&before, 0.95), at(&after, 0.95)),
+        p50_ns,
+        p95_ns,
+        is_lasting: (lasts(p50_ns), lasts(p95_ns)),
         ratio,
         p_value: mann_whitney(&before, &after, CONFIDENCE).map_or(1.0, |test| test.p_value),
         p95_ratio,
+        tolerance,
         verdict: Verdict::NotEnough,
         detectable_ratio: ratio
-            .and_then(|ratio| detectable_ratio(ratio.interval, TOLERANCE, CONFIDENCE, POWER)),
+            .and_then(|ratio| detectable_ratio(ratio.interval, tolerance, CONFIDENCE, POWER)),
     }
+}
+
+/// Whether more, or less, of the requests are slow in most parts of a side than in most parts of the other one.
+fn lasts(before: &[Request], after: &[Request], is_slow: impl Fn(&Request) -> bool) -> bool {
+    let slow_of = |requests: &[Request]| -> Vec<f64> {
+        let part = |part: usize| {
+            let part = &requests[part * requests.len() / PARTS..(part + 1) * requests.len() / PARTS];
+            let timed = part.iter().filter(|request| request.is_timed);
+            let (slow, all) = timed
+                .fold((0_u64, 0_u64), |(slow, all), request| (slow + u64::from(is_slow(request)), all + 1));
+            (all > 0).then(|| slow as f64 / all as f64)
+        };
+        (0..PARTS).filter_map(part).collect()
+    };
+    mann_whitney(&slow_of(before), &slow_of(after), CONFIDENCE)
+        .is_some_and(|test| test.p_value < ALPHA_OF_PARTS)
+}
+
+/// A ratio less 1 that does not matter of a time.
+fn tolerance((before_ns, after_ns): (f64, f64), least_ns: f64) -> f64 {
+    TOLERANCE.max(least_ns / before_ns.min(after_ns).max(1.0))
 }
 
 /// Times in ascending order.
@@ -160,16 +199,25 @@ fn correct(rows: &mut [ComparedOperation], p_value: impl Fn(&mut ComparedOperati
 /// Times are worse if they are so as a whole, or if the slowest are. They are unchanged if the whole is.
 fn judge_time(time: &mut ComparedTime, is_judged: bool) {
     let Some(ratio) = time.ratio.filter(|_| is_judged) else { return };
-    let whole = match Verdict::of_ratio(ratio, TOLERANCE) {
-        Verdict::Worse | Verdict::Better if time.p_value >= ALPHA_OF_EACH => Verdict::NotEnough,
-        verdict => verdict,
-    };
-    let tail = time.p95_ratio.map_or(Verdict::NotEnough, |ratio| Verdict::of_ratio(ratio, TOLERANCE));
+    let whole = whole_verdict(time, ratio);
+    let tail = time.p95_ratio.filter(|_| time.is_lasting.1).map_or(Verdict::NotEnough, |ratio| {
+        Verdict::of_ratio(ratio, tolerance(time.p95_ns, TAIL_TOLERANCE_NS))
+    });
     time.verdict = match (whole, tail) {
         (Verdict::Worse, _) | (_, Verdict::Worse) => Verdict::Worse,
         (Verdict::Better, _) | (_, Verdict::Better) => Verdict::Better,
         (whole, _) => whole,
     };
+}
+
+/// What became of all values taken together.
+fn whole_verdict(time: &ComparedTime, ratio: Estimate) -> Verdict {
+    match Verdict::of_ratio(ratio, time.tolerance) {
+        Verdict::Worse | Verdict::Better if time.p_value >= ALPHA_OF_EACH || !time.is_lasting.0 => {
+            Verdict::NotEnough
+        }
+        verdict => verdict,
+    }
 }
 
 fn judge_failures(failures: &mut ComparedFailures, is_judged: bool) {
@@ -208,11 +256,10 @@ fn sentence(row: &ComparedOperation) -> String {
         ));
     }
     if matches!(time.verdict, Verdict::Worse | Verdict::Better) {
-        let is_whole = time.ratio.is_some_and(|ratio| Verdict::of_ratio(ratio, TOLERANCE) == time.verdict);
-        let (what, (old, new), ratio) = if is_whole && time.p_value < ALPHA_OF_EACH {
-            ("its own time", time.p50_ns, time.ratio)
-        } else {
+        let (what, (old, new), ratio) = if time.is_of_tail_only() {
             ("the 95th percentile of its own time", time.p95_ns, time.p95_ratio)
+        } else {
+            ("its own time", time.p50_ns, time.ratio)
         };
         let by = ratio.map_or(String::new(), |ratio| {
             format!(
@@ -225,6 +272,9 @@ fn sentence(row: &ComparedOperation) -> String {
         parts.push(format!("{what} is {} instead of {}{by}", duration(new), duration(old)));
     }
     match row.verdict {
+        Verdict::Unchanged if time.tolerance > TOLERANCE => {
+            format!("{name}: unchanged within {}.", duration(TIME_TOLERANCE_NS))
+        }
         Verdict::Unchanged => format!("{name}: unchanged within {:.0} %.", TOLERANCE * 100.0),
         Verdict::NotEnough => match time.detectable_ratio {
             Some(ratio) if row.requests.0.min(row.requests.1) >= LEAST_REQUESTS as u64 => format!(

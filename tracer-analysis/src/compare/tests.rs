@@ -1,3 +1,5 @@
+use std::ops::Range;
+
 use tracer_model::{facts::Gathered, span::Value};
 
 use tracer_model::answer::Window;
@@ -52,7 +54,7 @@ impl Traffic {
     }
 
     /// Twenty requests a second, each tenth of a second two.
-    fn add(&mut self, seconds: std::ops::Range<u64>, release: &Release<'_>) {
+    fn add(&mut self, seconds: Range<u64>, release: &Release<'_>) {
         for number in seconds.start * 20..seconds.end * 20 {
             self.request(BEGIN + number * SECOND / 20, release);
         }
@@ -152,7 +154,7 @@ fn much_of_the_same_is_unchanged_and_little_decides_nothing() {
     assert_eq!(answer.verdict, Verdict::Unchanged, "{}", answer.sentence);
     assert_eq!(
         answer.sentence,
-        "Nothing changed by more than 10 %, in operations with 100 % of the requests."
+        "Nothing changed by more than 10 % or 200 µs, in operations with 100 % of the requests."
     );
     let (before, after) = (corpus_of(1, 5, &USUAL), corpus_of(2, 5, &USUAL));
     let answer = analyze(&Side::new(&before, "before"), &Side::new(&after, "after"));
@@ -284,10 +286,103 @@ fn nothing_and_hostile_times_are_compared_without_a_fault() {
     let answer = analyze(&Side::new(&nothing, "a"), &Side::new(&nothing, "b"));
     assert_eq!(answer.verdict, Verdict::NotEnough);
     let odd = crate::samples::corpus(&[
-        &[Sketch::server("a", "x", 1, 2, 0..u64::MAX), Sketch::client("a", "y", 2, 1, u64::MAX..0)],
-        &[Sketch::server("a", "x", 3, 3, 5..1)],
+        &[
+            Sketch::server("a", "x", 1, 2, 0..u64::MAX),
+            Sketch::client("a", "y", 2, 1, Range { start: u64::MAX, end: 0 }),
+        ],
+        &[Sketch::server("a", "x", 3, 3, Range { start: 5, end: 1 })],
     ]);
     let answer = analyze(&Side::new(&odd, "a"), &Side::new(&odd, "b"));
     assert_eq!(answer.operations.len(), 1);
     assert!(deployments::find(&odd).deployments.is_empty());
+}
+
+/// Requests of `shop` to `stock`, one each 50 ms; the stock takes about so long, and fails so.
+fn chain(seed: u64, number: u64, stock_ns: f64, error: Option<&str>) -> Corpus {
+    let mut random = Random::new(seed);
+    let mut gathered = Gathered::default();
+    for request in 0..number {
+        let start = BEGIN + request * SECOND / 20;
+        let took = (stock_ns * (0.2 * random.normal()).exp()) as u64;
+        let fails = |sketch: Sketch, error: Option<&str>| match error {
+            Some(error) => sketch.error(error),
+            None => sketch,
+        };
+        let passed_on = error.map(|_| "502");
+        let trace = [
+            fails(Sketch::server("shop", "GET /", 1, 0, start..start + 2 * MS + took), passed_on),
+            fails(Sketch::client("shop", "GET", 2, 1, start + MS..start + MS + took), error),
+            fails(Sketch::server("stock", "GET /level", 3, 2, start + MS..start + MS + took), error),
+        ];
+        let spans: Vec<_> = trace.iter().map(|sketch| sketch.span(u128::from(request) + 1)).collect();
+        gathered.add(&spans);
+    }
+    gathered.into()
+}
+
+#[test]
+fn a_tenth_of_a_millisecond_does_not_matter_and_half_a_one_does() {
+    let before = chain(1, 500, 300_000.0, None);
+    for (stock_ns, verdict, told) in [
+        (400_000.0, Verdict::Unchanged, "stock GET /level: unchanged within 200 µs."),
+        (800_000.0, Verdict::Worse, "stock GET /level: its own time is "),
+    ] {
+        let after = chain(2, 500, stock_ns, None);
+        let answer = analyze(&Side::new(&before, "before"), &Side::new(&after, "after"));
+        let row = answer.operations.iter().find(|row| row.operation.service == "stock").unwrap();
+        assert_eq!(row.verdict, verdict, "{}", row.sentence);
+        assert!(row.sentence.starts_with(told), "{}", row.sentence);
+    }
+}
+
+#[test]
+fn failures_that_are_passed_on_are_no_new_kind() {
+    let (before, after) = (chain(1, 200, 5e6, None), chain(2, 200, 5e6, Some("503")));
+    let answer = analyze(&Side::new(&before, "before"), &Side::new(&after, "after"));
+    let [new] = &answer.new_errors[..] else { panic!("{:?}", answer.new_errors) };
+    assert_eq!((&*new.what.service, &*new.what.error, new.count), ("stock", "503", 200));
+    let shop = answer.operations.iter().find(|row| row.operation.service == "shop").unwrap();
+    assert_eq!((shop.failures.failed, shop.own_failures.failed), ((0, 200), (0, 0)));
+    assert_eq!((shop.failures.verdict, shop.own_failures.verdict), (Verdict::Worse, Verdict::NotEnough));
+}
+
+#[test]
+fn a_service_that_answers_nothing_any_more_is_gone_for_certain_if_others_go_on() {
+    let before = chain(1, 200, 5e6, None);
+    let alone = |requests: u128| {
+        let mut gathered = Gathered::default();
+        for request in 1..=requests {
+            let start = BEGIN + request as u64 * SECOND;
+            gathered.add(&[Sketch::server("shop", "GET /", 1, 0, start..start + MS).span(request)]);
+        }
+        Corpus::from(gathered)
+    };
+    for (requests, is_certain) in [(200, true), (5, false)] {
+        let after = alone(requests);
+        let answer = analyze(&Side::new(&before, "before"), &Side::new(&after, "after"));
+        let [lost] = &answer.lost_operations[..] else { panic!("{:?}", answer.lost_operations) };
+        assert_eq!((&*lost.what.service, lost.is_certain), ("stock", is_certain));
+    }
+}
+
+#[test]
+fn a_short_disturbance_of_one_side_is_no_change() {
+    for (seed, is_first) in [(1, true), (2, false), (3, true), (4, false)] {
+        let usual = chain(seed, 600, 5e6, None);
+        let mut random = Random::new(seed + 10);
+        let mut gathered = Gathered::default();
+        for request in 0..600_u64 {
+            let start = BEGIN + request * SECOND / 20;
+            let slow = if (240..300).contains(&request) { 20.0 } else { 1.0 };
+            let took = (5e6 * slow * (0.2 * random.normal()).exp()) as u64;
+            gathered.add(&[Sketch::server("stock", "GET /level", 3, 0, start..start + took)
+                .span(u128::from(request) + 1)]);
+        }
+        let disturbed = Corpus::from(gathered);
+        let (one, other) = if is_first { (&disturbed, &usual) } else { (&usual, &disturbed) };
+        let answer = analyze(&Side::new(one, "before"), &Side::new(other, "after"));
+        let row = answer.operations.iter().find(|row| row.operation.service == "stock").unwrap();
+        assert!(row.own_time.p95_ratio.is_some_and(|ratio| ratio.value > 2.0 || ratio.value < 0.5));
+        assert!(matches!(row.verdict, Verdict::Unchanged | Verdict::NotEnough), "{}", row.sentence);
+    }
 }

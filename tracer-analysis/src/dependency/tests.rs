@@ -1,3 +1,5 @@
+use std::ops::Range;
+
 use super::{graph::ServiceGraph, *};
 use crate::{
     answer::Interval,
@@ -181,8 +183,8 @@ fn hostile_times_and_nothing_are_no_fault() {
     let answer = answer_of(&[
         vec![
             Sketch::server("a", "x", 1, 2, 0..u64::MAX),
-            Sketch::client("b", "y", 2, 1, u64::MAX..0),
-            Sketch::server("a", "x", 3, 2, 5..1),
+            Sketch::client("b", "y", 2, 1, Range { start: u64::MAX, end: 0 }),
+            Sketch::server("a", "x", 3, 2, Range { start: 5, end: 1 }),
         ],
         order(1, true, true),
         order(u64::MAX - SECOND, true, false),

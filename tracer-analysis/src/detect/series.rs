@@ -3,6 +3,7 @@
 use rustc_hash::FxHashMap;
 
 use crate::corpus::{Corpus, PartyId, Trace};
+pub(super) use crate::series::table::{has_failed_call as passes_on, own_ns};
 
 /// Buckets of a stretch of time: enough to tell when something began, and few enough that each has some requests.
 const MOST_BUCKETS: u64 = 180;
@@ -15,9 +16,6 @@ const MOST_KEPT: usize = 256;
 
 /// Calls of one request that are looked at for a retry of an earlier one.
 const MOST_BEFORE: usize = 16;
-
-/// Spans below a request that are looked at for the failure that it passes on.
-const MOST_BELOW: usize = 1000;
 
 /// Equal stretches of time.
 #[derive(Clone, Copy, Debug)]
@@ -168,24 +166,4 @@ impl Series {
             }
         }
     }
-}
-
-/// Whether an error comes from a call below it that failed.
-pub(super) fn passes_on(trace: Trace<'_>, at: usize) -> bool {
-    let end = trace.after(at).min(at + 1 + MOST_BELOW);
-    (at + 1..end)
-        .any(|below| trace.asks(below) && trace.is_error(below) && trace.service(below) == trace.service(at))
-}
-
-/// The time of a span in which none of its children was under way, nanoseconds.
-pub(super) fn own_ns(trace: Trace<'_>, at: usize) -> u64 {
-    let time = trace.time(at);
-    let (mut covered_to, mut covered_ns) = (time.start_ns, 0u64);
-    for child in trace.children(at) {
-        let child = trace.time(child);
-        let (start_ns, end_ns) = (child.start_ns.max(covered_to), child.end_ns.min(time.end_ns));
-        covered_ns += end_ns.saturating_sub(start_ns);
-        covered_to = covered_to.max(end_ns);
-    }
-    (time.end_ns - time.start_ns).saturating_sub(covered_ns)
 }

@@ -1,6 +1,7 @@
 //! Where the time of requests goes: their critical paths, what would help, and failures that successes hide.
 
 mod hidden;
+mod repeated;
 mod replay;
 mod share;
 #[cfg(test)]
@@ -14,7 +15,7 @@ use crate::{
     corpus::{Corpus, Trace},
 };
 
-pub use self::replay::replayed_ns;
+pub use self::{repeated::SteadyRepetition, replay::replayed_ns};
 
 /// Answer of the analysis: where the time of requests goes.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
@@ -37,6 +38,9 @@ pub struct PathAnswer {
     pub replayed_traces: u64,
     /// Failed calls below requests that succeeded, those that cost most first; 20 at most.
     pub hidden_errors: Vec<HiddenErrors>,
+    /// Calls that requests make over and over, one after another, those that cost most first; 10 at most.
+    #[serde(default)]
+    pub repeated: Vec<SteadyRepetition>,
 }
 
 /// A service's part of the critical paths.
@@ -118,5 +122,6 @@ pub fn analyze(corpus: &Corpus, root: Option<&OperationName>) -> PathAnswer {
     let mut answer = PathAnswer { sample: Sample::of(corpus), ..share::of(corpus, &traces) };
     (answer.help, answer.replayed_traces) = replay::helps(corpus, &traces, &answer.operations);
     answer.hidden_errors = hidden::of(corpus, &traces);
+    answer.repeated = repeated::of(corpus, &traces);
     answer
 }

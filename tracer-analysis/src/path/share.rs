@@ -9,6 +9,7 @@ use super::{OperationShare, PathAnswer, ServicePathShare};
 use crate::{
     answer::{EdgeName, Exemplar, OperationName},
     corpus::{Corpus, Trace},
+    series::table::own_ns,
 };
 
 /// Operations that are told.
@@ -86,17 +87,4 @@ pub(super) fn of(corpus: &Corpus, traces: &[Trace<'_>]) -> PathAnswer {
         })
         .collect();
     answer
-}
-
-/// The time of a span in which none of its children was under way.
-pub(super) fn own_ns(trace: Trace<'_>, at: usize) -> u64 {
-    let time = trace.time(at);
-    let (mut covered_to, mut covered_ns) = (time.start_ns, 0u64);
-    for child in trace.children(at) {
-        let child = trace.time(child);
-        let (start_ns, end_ns) = (child.start_ns.max(covered_to), child.end_ns.min(time.end_ns));
-        covered_ns += end_ns.saturating_sub(start_ns);
-        covered_to = covered_to.max(end_ns);
-    }
-    (time.end_ns - time.start_ns).saturating_sub(covered_ns)
 }

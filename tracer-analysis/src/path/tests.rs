@@ -1,5 +1,5 @@
 use proptest::prelude::*;
-use tracer_model::answer::SpanKind;
+use tracer_model::{answer::SpanKind, span::Value};
 
 use super::*;
 use crate::samples::{Sketch, corpus};
@@ -106,4 +106,24 @@ proptest! {
         let told: u64 = answer.services.iter().map(|share| share.path_ns).sum();
         prop_assert_eq!(told + answer.network_ns, answer.total_ns);
     }
+}
+
+#[test]
+fn calls_that_are_always_repeated_are_told_with_what_one_call_would_save() {
+    let request = |is_parallel: bool| -> Vec<Sketch> {
+        let calls = (0..8).map(|number| {
+            let start_ns = if is_parallel { 100 } else { 100 + number * 100 };
+            Sketch::client("shop", "SELECT", number + 2, 1, start_ns..start_ns + 100)
+                .with("db.query.summary", Value::Str("SELECT items".into()))
+        });
+        let root = Sketch::server("shop", if is_parallel { "GET /all" } else { "GET /list" }, 1, 0, 50..1000);
+        std::iter::once(root).chain(calls).collect()
+    };
+    let traces: Vec<Vec<Sketch>> = (0..24).map(|number| request(number % 2 == 0)).collect();
+    let traces: Vec<&[Sketch]> = traces.iter().map(Vec::as_slice).collect();
+    let answer = analyze(&corpus(&traces), None);
+    let [told] = &answer.repeated[..] else { panic!("{:?}", answer.repeated) };
+    assert_eq!((told.caller.name.as_str(), told.query.as_deref()), ("GET /list", Some("SELECT items")));
+    assert_eq!((told.calls_p50, told.requests, told.of), (8, 12, 12));
+    assert_eq!((told.path_ns, told.saves_ns), (800, 700));
 }

@@ -11,6 +11,7 @@ pub mod openapi;
 pub mod parameters;
 mod query;
 mod routes;
+mod slow;
 mod trace;
 
 use std::sync::Arc;
@@ -36,4 +37,5 @@ pub(crate) fn router() -> Router<Arc<Shared>> {
         .merge(analysis::router())
         .merge(comparison::router())
         .merge(dependencies::router())
+        .merge(slow::router())
 }

@@ -2,7 +2,7 @@
 
 use utoipa::OpenApi;
 
-use super::{analysis, comparison, dependencies, export, live, routes, trace};
+use super::{analysis, comparison, dependencies, export, live, routes, slow, trace};
 
 /// The API of the viewer.
 #[derive(OpenApi)]
@@ -32,6 +32,8 @@ use super::{analysis, comparison, dependencies, export, live, routes, trace};
         dependencies::dependencies,
         comparison::comparison,
         comparison::deployments,
+        slow::slow,
+        slow::operations,
     ),
     components(schemas(
         tracer_model::answer::TraceSummary,

@@ -4,6 +4,7 @@
 
 mod api;
 mod certificates;
+mod comparison;
 mod dependencies;
 mod harness;
 mod hostile;
@@ -14,5 +15,6 @@ mod open;
 mod otlp;
 mod security;
 mod slow;
+mod slow_requests;
 mod socket;
 mod tls;

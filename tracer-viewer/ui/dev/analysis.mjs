@@ -430,3 +430,113 @@ export function dependencies(world) {
     bucket_us: 1_000_000,
   };
 }
+
+/** Answer of `analysis/operations`. */
+export function operations(world) {
+  const { sample } = report(world);
+  const operation = (service, name, requests, factor) => ({
+    operation: { service, name, kind: "server" },
+    requests,
+    p50_ns: 12e6,
+    p95_ns: 12e6 * factor,
+    p99_ns: 20e6 * factor,
+    spread: factor,
+    path_ns: 9e9,
+    lost_ns: requests * 6e5 * factor,
+    is_enough: requests >= 400,
+  });
+  return {
+    sample,
+    operations: [
+      operation("carts", "GET /carts/{id}", 4120, 5.2),
+      operation("orders", HOSTILE, 517, 2.1),
+      operation("cart", "GET /cart", 31, 1.4),
+    ],
+    omitted: 0,
+  };
+}
+
+/** Answer of `analysis/slow`: little is known of any operation but `GET /carts/{id}`. */
+export function slow(world, parameters) {
+  const { sample } = report(world);
+  const exemplar = shown(world);
+  const operation = { service: parameters.get("service"), name: parameters.get("operation"), kind: "server" };
+  const least_ns = Number(parameters.get("least_ns") ?? 48e6);
+  const group = (requests, p50_ns) => ({
+    requests,
+    compared: requests,
+    p50_ns,
+    mean_ns: p50_ns,
+    exemplars: requests > 0 ? [exemplar] : [],
+  });
+  const empty = { sample, operation, least_ns, summary: "", differences: [], tests: 0, parts: [], attributes_of: 0 };
+  if (operation.name !== "GET /carts/{id}") {
+    return {
+      ...empty,
+      too_little:
+        "2 slow requests and 29 others are too few to tell a cause from chance: 20 of each are needed at least",
+      slow: group(2, 20e6),
+      rest: group(29, 12e6),
+      no_attributes: null,
+    };
+  }
+  const difference = (kind, sentence, effect, of_slow, of_rest, more = {}) => ({
+    kind,
+    sentence,
+    effect,
+    slow: of_slow,
+    rest: of_rest,
+    p_value: 1e-9,
+    slow_requests: 206,
+    rest_requests: 3000,
+    operation: null,
+    attribute: null,
+    window: null,
+    same: [],
+    slow_exemplars: [exemplar],
+    rest_exemplars: [exemplar],
+    ...more,
+  });
+  const part = (kind, slow_ns, rest_ns, explained, more = {}) => ({
+    kind,
+    operation,
+    asked: null,
+    query: null,
+    slow_ns,
+    rest_ns,
+    slow_p50_ns: slow_ns,
+    rest_p50_ns: rest_ns,
+    slow_requests: 206,
+    rest_requests: 3000,
+    explained,
+    p_value: 1e-6,
+    ...more,
+  });
+  return {
+    ...empty,
+    too_little: null,
+    slow: group(206, 63e6),
+    rest: group(3914, 12e6),
+    summary: `Slow requests take 63 ms instead of 12 ms: 71 % of the difference is SELECT carts. ${HOSTILE}`,
+    differences: [
+      difference("attribute", "tenant.id is 17 in 92 % of the slow requests, 4 % of the rest.", 0.88, 0.92, 0.04, {
+        attribute: { place: "request", key: "tenant.id", value: "17" },
+        same: [`user.name=${HOSTILE}`],
+        p_value: 0.004,
+      }),
+      difference("repeated_calls", `SELECT carts is called 10.4 times, 1 time by the rest. ${HOSTILE}`, 0.71, 10.4, 1),
+      difference("bunched", "They come close together in time.", 0.3, 0.5, 0.2, { window: sample.window }),
+    ],
+    tests: 84,
+    parts: [
+      part("call", 36e6, 2e6, 0.67, {
+        asked: { from: "carts", to: "db.example:5432", to_kind: "database" },
+        query: "SELECT carts",
+      }),
+      part("own", 25e6, 8e6, 0.34),
+      part("other", 1e6, 2e6, -0.01, { operation: null }),
+    ],
+    attributes_of: 400,
+    no_attributes: null,
+  };
+}

@@ -2,7 +2,6 @@
 
 #![forbid(unsafe_code)]
 
-mod side;
 mod text;
 mod words;
 
@@ -13,18 +12,27 @@ use tracer_analysis::{
     corpus::Corpus,
     statistics::Verdict,
 };
-use tracer_model::answer::Window;
 
-pub use self::side::{SideSpec, SideText};
 use super::{
-    flags::CompareFlags,
-    outcome::{CommandOutcome, FOUND, Failure, USAGE, print_drawn, print_json, print_lines},
-    source::Source,
+    flags::{CompareFlags, SideSpec, SideText, window_between},
+    outcome::{CommandOutcome, FAILURE, FOUND, Failure, USAGE, print_drawn, print_json, print_lines},
+    source::{Source, Wanted, union},
 };
-use crate::sink::terminal::Destination;
+use crate::sink::terminal::{Destination, escape::printable};
+
+/// Most characters of a name.
+const MOST_NAME: usize = 80;
 
 pub(super) fn run(flags: &CompareFlags) -> CommandOutcome {
+    check(&flags.before, &flags.after)?;
     let answer = compared(flags)?;
+    for (flag, side) in [("--before", &answer.before), ("--after", &answer.after)] {
+        if side.requests == 0 {
+            let name = printable(&side.name, MOST_NAME);
+            let message = format!("{flag} {name}: there is no request of it, so nothing can be compared");
+            return Err(Failure::new(FAILURE, message));
+        }
+    }
     if flags.json {
         print_json(&format!("{}\n", serde_json::to_string(&answer).unwrap_or_default()))?;
     } else if flags.markdown {
@@ -35,6 +43,24 @@ pub(super) fn run(flags: &CompareFlags) -> CommandOutcome {
     }
     let has_failed = flags.fail_on_worse && answer.verdict == Verdict::Worse;
     Ok(if has_failed { ExitCode::from(FOUND) } else { ExitCode::SUCCESS })
+}
+
+/// Whether sides can be compared.
+fn check(before: &SideText, after: &SideText) -> Result<(), Failure> {
+    if before.side == after.side {
+        return Err(Failure::new(USAGE, "--before and --after are the same: nothing can have changed"));
+    }
+    match (&before.side, &after.side) {
+        (SideSpec::Version { service: one, .. }, SideSpec::Version { service: other, .. })
+            if one != other =>
+        {
+            let message = format!(
+                "--before is a version of {one}, --after one of {other}: give two versions of one service"
+            );
+            Err(Failure::new(USAGE, message))
+        }
+        _ => Ok(()),
+    }
 }
 
 fn compared(flags: &CompareFlags) -> Result<ComparisonAnswer, Failure> {
@@ -75,38 +101,14 @@ fn saved(path: &PathBuf) -> Result<Corpus, Failure> {
     Source::saved(std::slice::from_ref(path))?.corpus(None)
 }
 
-/// Which traces and requests are wanted.
-#[derive(Clone, Debug, Default)]
-pub(super) struct Wanted {
-    /// When they begin.
-    pub(super) window: Option<Window>,
-    /// Service and version.
-    pub(super) version: Option<(String, String)>,
-}
-
-impl Wanted {
-    pub(super) fn side<'a>(&self, corpus: &'a Corpus, name: &str) -> Side<'a> {
-        Side { corpus, name: name.to_owned(), window: self.window, version: self.version.clone() }
-    }
-}
-
 fn wanted(side: &SideSpec, end_us: u64) -> Result<Wanted, String> {
     match side {
         SideSpec::Path(_) => Ok(Wanted::default()),
         SideSpec::Window(from, to) => {
-            Ok(Wanted { window: Some(side::window(*from, *to, end_us)?), version: None })
+            Ok(Wanted { window: Some(window_between(*from, *to, end_us)?), version: None })
         }
         SideSpec::Version { service, version } => {
             Ok(Wanted { window: None, version: Some((service.clone(), version.clone())) })
         }
     }
-}
-
-/// The least window that has both. None if one has no bounds.
-pub(super) fn union(before: &Wanted, after: &Wanted) -> Option<Window> {
-    let (one, other) = (before.window?, after.window?);
-    Some(Window {
-        start_unix_us: one.start_unix_us.min(other.start_unix_us),
-        end_unix_us: one.end_unix_us.max(other.end_unix_us),
-    })
 }

@@ -70,11 +70,9 @@ pub(super) fn told(answer: &ComparisonAnswer, style: Style) -> String {
             format!("{} → {}: {}", name(&row.edge.from), name(&row.edge.to), parts.join(", "))
         }),
     );
-    let operation = |one: &tracer_analysis::answer::OperationName| {
-        format!("{} {}", name(&one.service), name(&one.name))
-    };
-    let edge =
-        |one: &tracer_analysis::answer::EdgeName| format!("{} → {}", name(&one.from), name(&one.to));
+    let operation =
+        |one: &tracer_analysis::answer::OperationName| format!("{} {}", name(&one.service), name(&one.name));
+    let edge = |one: &tracer_analysis::answer::EdgeName| format!("{} → {}", name(&one.from), name(&one.to));
     let error =
         |one: &tracer_analysis::compare::ErrorName| format!("{}: {}", name(&one.service), name(&one.error));
     section.one_sided("New operations", &answer.new_operations, operation);

@@ -3,7 +3,10 @@
 #![forbid(unsafe_code)]
 
 use tracer_analysis::{
-    compare::{ComparedFailures, ComparedOperation, ComparedSide, ComparedTime, ComparisonAnswer},
+    compare::{
+        ComparedFailures, ComparedOperation, ComparedSide, ComparedTime, ComparisonAnswer, TIME_TOLERANCE_NS,
+        TOLERANCE,
+    },
     statistics::{Estimate, Verdict},
 };
 
@@ -35,8 +38,7 @@ pub(super) fn failures(failures: &ComparedFailures, requests: (u64, u64)) -> Str
 
 /// The time that an operation is judged by: the whole of it, or its slowest part if only that changed.
 pub(super) fn told_time(time: &ComparedTime) -> ((f64, f64), Option<Estimate>, bool) {
-    let of_whole = time.ratio.map(|ratio| Verdict::of_ratio(ratio, tracer_analysis::compare::TOLERANCE));
-    let is_tail = matches!(time.verdict, Verdict::Worse | Verdict::Better) && of_whole != Some(time.verdict);
+    let is_tail = time.is_of_tail_only();
     if is_tail { (time.p95_ns, time.p95_ratio, true) } else { (time.p50_ns, time.ratio, false) }
 }
 
@@ -70,14 +72,14 @@ pub(super) fn counted(answer: &ComparisonAnswer) -> Vec<String> {
         1 => "1 operation".to_owned(),
         count => format!("{count} operations"),
     };
-    let tolerance = tracer_analysis::compare::TOLERANCE * 100.0;
+    let (tolerance, least) = (TOLERANCE * 100.0, duration(TIME_TOLERANCE_NS as u64));
     let mut lines = Vec::new();
     let unchanged = of(Verdict::Unchanged);
     if !unchanged.is_empty() {
         let requests: u64 = unchanged.iter().map(|row| row.requests.1).sum();
         let part = requests as f64 / answer.after.requests.max(1) as f64 * 100.0;
         lines.push(format!(
-            "{} with {part:.0} % of the requests: unchanged within {tolerance:.0} %",
+            "{} with {part:.0} % of the requests: unchanged within {tolerance:.0} % or {least}",
             operations(unchanged.len())
         ));
     }
@@ -88,8 +90,11 @@ pub(super) fn counted(answer: &ComparisonAnswer) -> Vec<String> {
         let seen = match (least.first(), least.last()) {
             (Some(first), Some(last)) => {
                 let (first, last) = ((first - 1.0) * 100.0, (last - 1.0) * 100.0);
-                let range =
-                    if last - first < 1.0 { format!("{last:.0} %") } else { format!("{first:.0} to {last:.0} %") };
+                let range = if last - first < 1.0 {
+                    format!("{last:.0} %")
+                } else {
+                    format!("{first:.0} to {last:.0} %")
+                };
                 format!("; a change of its time by {range} would have been seen")
             }
             _ => String::new(),
@@ -138,7 +143,7 @@ mod tests {
         assert_eq!(
             counted(&answer),
             [
-                "1 operation with 25 % of the requests: unchanged within 10 %",
+                "1 operation with 25 % of the requests: unchanged within 10 % or 200µs",
                 "2 operations: the data do not decide; a change of its time by 20 to 40 % would have been seen"
             ]
         );

@@ -6,8 +6,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use super::{color::Color, traces::SourceFlags};
-use crate::commands::compare::SideText;
+use super::{color::Color, side::SideText, traces::SourceFlags};
 
 /// What `tracer compare --help` ends with.
 const AFTER_HELP: &str = "\

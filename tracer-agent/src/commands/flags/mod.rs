@@ -8,6 +8,8 @@ mod common;
 mod compare;
 mod map;
 mod select;
+mod side;
+mod slow;
 mod trace;
 mod traces;
 mod view;
@@ -21,6 +23,8 @@ pub use self::{
     compare::CompareFlags,
     map::{MapFlags, MapFormat},
     select::SelectFlags,
+    side::{SideSpec, SideText, window_between},
+    slow::SlowFlags,
     trace::{AgentFlags, RunFlags, TraceFlags, WatchFlags},
     traces::{ReportFlags, SortKey, SourceFlags, TopFlags, TraceOneFlags, TracesFlags},
     view::ViewFlags,
@@ -93,6 +97,9 @@ pub enum Command {
     /// Tell what changed between two windows, two versions of a service, or two files: what became slower, fails more often,
     /// calls more, is new or gone.
     Compare(CompareFlags),
+    /// Tell why some requests of an operation are slow: how they differ from the rest. Without --operation, list operations by
+    /// what their slow requests lose.
+    Slow(SlowFlags),
     /// Show services live: rate, errors and durations of each, and of the operations of one.
     Top(TopFlags),
     /// Check a configuration file, or print the reference or the JSON Schema of the configuration.
@@ -242,7 +249,10 @@ mod tests {
     #[test]
     fn the_watch_has_a_name_in_the_help() {
         assert!(
-            Cli::command().render_help().to_string().contains("\n  watch   Watch processes that run already")
+            Cli::command()
+                .render_help()
+                .to_string()
+                .contains("\n  watch    Watch processes that run already")
         );
         let cli = Cli::parse_from(["tracer", "watch", "--pid", "7"]);
         let Some(Command::Watch(flags)) = cli.command else { panic!("a watch") };

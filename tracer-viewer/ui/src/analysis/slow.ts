@@ -1,4 +1,5 @@
-import type { SlowDifference, SlowDifferenceKind, SlowPart, SlowParameters } from "../api/slow";
+import type { SlowParameters } from "../api/client";
+import type { SlowDifference, SlowDifferenceKind, SlowPart, SpanKind } from "../api/types";
 import { count, duration, percent } from "../text/numbers";
 
 /** Quantiles that can be chosen, and what is above them. */
@@ -61,11 +62,13 @@ export const PARTS: Record<SlowPart["kind"], string> = {
   other: "all else",
 };
 
+const KINDS: SpanKind[] = ["server", "consumer", "internal", "client", "producer", "unspecified"];
+
 /** Which slow requests the address asks for. */
 export interface Chosen {
   service: string;
   operation: string;
-  kind: string | null;
+  kind: SpanKind | null;
   /** Null if a box is asked for. */
   quantile: number | null;
   box: Pick<SlowParameters, "box_start_us" | "box_end_us" | "least_ns" | "most_ns">;
@@ -91,7 +94,7 @@ export function chosenOf(get: (name: string) => string): Chosen {
   return {
     service: get("service"),
     operation: get("operation"),
-    kind: kind === "" ? null : kind,
+    kind: KINDS.find((known) => known === kind) ?? null,
     quantile: isBox ? null : quantile,
     box,
   };

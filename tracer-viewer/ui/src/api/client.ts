@@ -16,6 +16,8 @@ import type {
   SearchAnswer,
   ServiceAnswer,
   ServicesAnswer,
+  SlowAnswer,
+  SlowOperationsAnswer,
   StatusAnswer,
   TraceAnswer,
   TraceSummary,
@@ -57,7 +59,7 @@ function address(path: string, parameters: object): string {
   return new URL(`.${path}${text === "" ? "" : `?${text}`}`, base).href;
 }
 
-export async function get<R extends Route>(
+async function get<R extends Route>(
   route: R,
   parameters: Open<Query<R>>,
   signal?: AbortSignal,
@@ -173,6 +175,17 @@ export function dependencies(bounds: Bounds, signal?: AbortSignal): Promise<Depe
 
 export function dependenciesAddress(bounds: Bounds, format: "json" | "mermaid" | "dot" | "metrics"): string {
   return address("/api/tracer/analysis/dependencies", { ...bounds, format });
+}
+
+export function slowOperations(bounds: Bounds, signal?: AbortSignal): Promise<SlowOperationsAnswer> {
+  return get("/api/tracer/analysis/operations", bounds, signal);
+}
+
+/** Which requests are compared with the rest of their operation. */
+export type SlowParameters = Open<NonNullable<Query<"/api/tracer/analysis/slow">>>;
+
+export function slow(parameters: SlowParameters, signal?: AbortSignal): Promise<SlowAnswer> {
+  return get("/api/tracer/analysis/slow", parameters, signal);
 }
 
 export function incidents(signal?: AbortSignal): Promise<IncidentsAnswer> {

@@ -106,6 +106,23 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/tracer/analysis/operations": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Operations that serve requests, with how far their durations spread. */
+        get: operations["operations"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/tracer/analysis/path": {
         parameters: {
             query?: never;
@@ -149,6 +166,23 @@ export interface paths {
         };
         /** Attempts for each call, who multiplies calls layer by layer, and storms of retries. */
         get: operations["retries"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/tracer/analysis/slow": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** How the slow requests of an operation differ from the rest. */
+        get: operations["slow"];
         put?: never;
         post?: never;
         delete?: never;
@@ -615,6 +649,16 @@ export interface components {
              */
             p_value: number;
             p95_ratio?: components["schemas"]["Estimate"] | null;
+            /** @description Whether medians and 95th percentiles differ in most of ten parts of the time too; else a short disturbance may be all. */
+            is_lasting: [
+                boolean,
+                boolean
+            ];
+            /**
+             * Format: double
+             * @description A ratio of medians less 1 that does not matter: 0.1, or 0.2 ms of the median if that is more.
+             */
+            tolerance: number;
             /** @description What became of it. */
             verdict: components["schemas"]["Verdict"];
             /**
@@ -1605,6 +1649,8 @@ export interface components {
             replayed_traces: number;
             /** @description Failed calls below requests that succeeded, those that cost most first; 20 at most. */
             hidden_errors: components["schemas"]["HiddenErrors"][];
+            /** @description Calls that requests make over and over, one after another, those that cost most first; 10 at most. */
+            repeated?: components["schemas"]["SteadyRepetition"][];
         };
         /** @description The part of a query among all of an edge. */
         QueryPart: {
@@ -1690,6 +1736,8 @@ export interface components {
             help: components["schemas"]["Help"][];
             /** @description Failed calls that requests hide which succeed; 10 at most. */
             hidden_errors: components["schemas"]["HiddenErrors"][];
+            /** @description Calls that requests make over and over, one after another, whether that began or was always so; 10 at most. */
+            repeated?: components["schemas"]["SteadyRepetition"][];
         };
         /** @description Retries in the traces of a corpus. */
         RetryAnswer: {
@@ -2094,6 +2142,244 @@ export interface components {
             /** @description A sentence that says it. */
             sentence: string;
         };
+        /** @description Answer of the analysis: how slow requests differ from the rest. */
+        SlowAnswer: {
+            /** @description What was looked at. */
+            sample: components["schemas"]["Sample"];
+            /** @description The operation whose requests are compared. */
+            operation: components["schemas"]["OperationName"];
+            /** @description Why nothing is claimed: there is too little data. None if there is enough. */
+            too_little?: string | null;
+            /** @description The slow ones. */
+            slow: components["schemas"]["SlowGroup"];
+            /** @description The others. */
+            rest: components["schemas"]["SlowGroup"];
+            /**
+             * Format: int64
+             * @description The shortest duration of a slow one, nanoseconds.
+             */
+            least_ns: number;
+            /** @description One sentence in plain English: how much longer they take, and where most of it goes. */
+            summary: string;
+            /** @description What differs and is not chance, the greatest effect first; 30 at most. */
+            differences: components["schemas"]["SlowDifference"][];
+            /**
+             * Format: int64
+             * @description Tests that were made: their p-values are corrected for so many.
+             */
+            tests: number;
+            /** @description Parts of the critical path, those that explain most of the difference first; their means add up to those of the groups. */
+            parts: components["schemas"]["SlowPart"][];
+            /**
+             * Format: int64
+             * @description Requests whose attributes were read: some of each group.
+             */
+            attributes_of: number;
+            /** @description Why attributes were not compared. None if they were. */
+            no_attributes?: string | null;
+        };
+        /** @description A value that slow requests have more often or less often. */
+        SlowAttribute: {
+            /** @description Whose it is. */
+            place: components["schemas"]["SlowAttributePlace"];
+            /** @description Key. */
+            key: string;
+            /** @description Value. None for a number that is greater or less. */
+            value?: string | null;
+        };
+        /**
+         * @description Whose attribute it is.
+         * @enum {string}
+         */
+        SlowAttributePlace: "request" | "resource" | "below" | "below_resource";
+        /** @description A way in which slow requests differ. */
+        SlowDifference: {
+            /** @description What kind of thing it is. */
+            kind: components["schemas"]["SlowDifferenceKind"];
+            /** @description One sentence in plain English that says it, with its numbers. */
+            sentence: string;
+            /**
+             * Format: double
+             * @description How great it is, from 0 to 1: the part of the difference that it explains, the difference of two shares, or Cliff's delta.
+             */
+            effect: number;
+            /**
+             * Format: double
+             * @description The number of the slow ones: nanoseconds, calls, requests, or a share, as the kind says.
+             */
+            slow: number;
+            /**
+             * Format: double
+             * @description The same of the rest.
+             */
+            rest: number;
+            /**
+             * Format: double
+             * @description How likely chance alone shows as much, corrected for the number of tests (Benjamini and Hochberg).
+             */
+            p_value: number;
+            /**
+             * Format: int64
+             * @description Slow requests that were compared.
+             */
+            slow_requests: number;
+            /**
+             * Format: int64
+             * @description Requests of the rest that were compared.
+             */
+            rest_requests: number;
+            operation?: components["schemas"]["OperationName"] | null;
+            attribute?: components["schemas"]["SlowAttribute"] | null;
+            window?: components["schemas"]["Window"] | null;
+            /** @description Other attributes that tell the same requests apart: `key=value`. */
+            same: string[];
+            /** @description Slow requests that show it. */
+            slow_exemplars: components["schemas"]["Exemplar"][];
+            /** @description Usual requests of the rest. */
+            rest_exemplars: components["schemas"]["Exemplar"][];
+        };
+        /**
+         * @description What kind of difference it is, and what its numbers are.
+         * @enum {string}
+         */
+        SlowDifferenceKind: "part" | "repeated_calls" | "more_calls" | "extra_call" | "missing_call" | "failed_calls" | "retries" | "serial" | "attribute" | "number" | "start_delay" | "open_requests" | "bunched" | "cold_start";
+        /** @description A group of requests. */
+        SlowGroup: {
+            /**
+             * Format: int64
+             * @description Requests.
+             */
+            requests: number;
+            /**
+             * Format: int64
+             * @description Those of them that were compared: a sample, evenly spread over time, if there are many.
+             */
+            compared: number;
+            /**
+             * Format: int64
+             * @description Median of their durations, nanoseconds.
+             */
+            p50_ns: number;
+            /**
+             * Format: int64
+             * @description Mean of the durations of those that were compared.
+             */
+            mean_ns: number;
+            /** @description Some of them. */
+            exemplars: components["schemas"]["Exemplar"][];
+        };
+        /** @description An operation, and how long its requests take. */
+        SlowOperation: {
+            /** @description Operation. */
+            operation: components["schemas"]["OperationName"];
+            /**
+             * Format: int64
+             * @description Requests.
+             */
+            requests: number;
+            /**
+             * Format: int64
+             * @description Median of their durations, nanoseconds.
+             */
+            p50_ns: number;
+            /**
+             * Format: int64
+             * @description 95th percentile.
+             */
+            p95_ns: number;
+            /**
+             * Format: int64
+             * @description 99th percentile.
+             */
+            p99_ns: number;
+            /**
+             * Format: double
+             * @description `p95_ns` as a multiple of `p50_ns`.
+             */
+            spread: number;
+            /**
+             * Format: int64
+             * @description Time of its spans on the critical paths of whole traces, nanoseconds.
+             */
+            path_ns: number;
+            /**
+             * Format: int64
+             * @description What the slowest twentieth takes longer than the median, together, nanoseconds.
+             */
+            lost_ns: number;
+            /** @description Whether there are enough requests to compare the slowest twentieth with the rest. */
+            is_enough: boolean;
+        };
+        /** @description Answer: operations, and how far their requests spread. */
+        SlowOperationsAnswer: {
+            /** @description What was looked at. */
+            sample: components["schemas"]["Sample"];
+            /**
+             * @description Operations that serve requests or begin traces, the most promising first: those whose slowest twentieth loses most time
+             *     beyond the median. 200 at most.
+             */
+            operations: components["schemas"]["SlowOperation"][];
+            /**
+             * Format: int64
+             * @description Operations that were left out.
+             */
+            omitted: number;
+        };
+        /** @description A part of the critical paths. */
+        SlowPart: {
+            /** @description What it is. */
+            kind: components["schemas"]["SlowPartKind"];
+            operation?: components["schemas"]["OperationName"] | null;
+            asked?: components["schemas"]["EdgeName"] | null;
+            /** @description The query, if it asks a database. */
+            query?: string | null;
+            /**
+             * Format: int64
+             * @description Mean time on the critical path of a slow request, nanoseconds; 0 of a request without it.
+             */
+            slow_ns: number;
+            /**
+             * Format: int64
+             * @description The same of the rest.
+             */
+            rest_ns: number;
+            /**
+             * Format: int64
+             * @description Median of the slow requests.
+             */
+            slow_p50_ns: number;
+            /**
+             * Format: int64
+             * @description Median of the rest.
+             */
+            rest_p50_ns: number;
+            /**
+             * Format: int64
+             * @description Slow requests that have it.
+             */
+            slow_requests: number;
+            /**
+             * Format: int64
+             * @description Requests of the rest that have it.
+             */
+            rest_requests: number;
+            /**
+             * Format: double
+             * @description Part of the difference between the groups' means that it explains; less than 0 if it takes less time in slow requests.
+             *     All parts add up to 1.
+             */
+            explained: number;
+            /**
+             * Format: double
+             * @description How likely chance alone makes its share of the request so different, corrected. 1 if it was not tested.
+             */
+            p_value: number;
+        };
+        /**
+         * @description What a part of a critical path is.
+         * @enum {string}
+         */
+        SlowPartKind: "own" | "work" | "call" | "network" | "other";
         /** @description Where the viewer's spans come from. */
         Source: {
             /** @description `agent`: of the agent in this process; `otlp`: by OTLP; `files`: of files that were opened. */
@@ -2139,6 +2425,44 @@ export interface components {
             store: components["schemas"]["StoreStatus"];
             /** @description What a person can do to see a first trace, while there is none: whole sentences. */
             hints: string[];
+        };
+        /** @description Calls that each request makes over and over, one after another (N+1). */
+        SteadyRepetition: {
+            /** @description Who calls. */
+            caller: components["schemas"]["OperationName"];
+            /** @description What it calls: the operation of the calls. */
+            called: components["schemas"]["OperationName"];
+            asked?: components["schemas"]["EdgeName"] | null;
+            /** @description The query, if it asks a database. */
+            query?: string | null;
+            /**
+             * Format: int64
+             * @description Median of the calls of a request that repeats them.
+             */
+            calls_p50: number;
+            /**
+             * Format: int64
+             * @description Requests that repeat them five times or more, one after another.
+             */
+            requests: number;
+            /**
+             * Format: int64
+             * @description Requests of the caller.
+             */
+            of: number;
+            /**
+             * Format: int64
+             * @description Mean time of the calls on the critical path of such a request, nanoseconds.
+             */
+            path_ns: number;
+            /**
+             * Format: int64
+             * @description What such a request would take less if one call of the same length asked for all, nanoseconds (mean).
+             */
+            saves_ns: number;
+            /** @description One sentence in plain English that says it. */
+            sentence: string;
+            exemplar?: components["schemas"]["Exemplar"] | null;
         };
         /** @description What the store holds, and what it let go. */
         StoreStatus: {
@@ -2702,6 +3026,49 @@ export interface operations {
             };
         };
     };
+    operations: {
+        parameters: {
+            query?: {
+                /** @description Start of the window, microseconds since 1970. Absent: the earliest moment of the store. */
+                start_us?: number;
+                /** @description End of the window, microseconds since 1970. Absent: now; if the start is absent too, the latest moment of the store. */
+                end_us?: number;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Operations */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["SlowOperationsAnswer"];
+                };
+            };
+            /** @description A parameter is wrong */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ApiError"];
+                };
+            };
+            /** @description Too many searches at once; ask again later */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ApiError"];
+                };
+            };
+        };
+    };
     path: {
         parameters: {
             query?: {
@@ -2809,6 +3176,65 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["RetryAnswer"];
+                };
+            };
+            /** @description A parameter is wrong */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ApiError"];
+                };
+            };
+            /** @description Too many searches at once; ask again later */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ApiError"];
+                };
+            };
+        };
+    };
+    slow: {
+        parameters: {
+            query: {
+                /** @description Service. */
+                service: string;
+                /** @description Operation of it: the name of its spans. */
+                operation: string;
+                /** @description Kind of the spans: `server`, `consumer` and so on. Absent: the one that serves requests. */
+                kind?: components["schemas"]["SpanKind"];
+                /** @description Slow are those above this quantile, from 0.5 to 0.9999. 0.95 if neither it nor `least_ns` is given. */
+                quantile?: number;
+                /** @description Slow are those that take so long at least, nanoseconds. */
+                least_ns?: number;
+                /** @description And so long at most. Absent: no bound. */
+                most_ns?: number;
+                /** @description And begin at this moment or later, microseconds since 1970. Absent: no bound. */
+                box_start_us?: number;
+                /** @description And before this moment. Absent: no bound. */
+                box_end_us?: number;
+                /** @description Start of the window of all requests, microseconds since 1970. Absent: the earliest moment of the store. */
+                start_us?: number;
+                /** @description End of the window. Absent: now; if the start is absent too, the latest moment of the store. */
+                end_us?: number;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The differences */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["SlowAnswer"];
                 };
             };
             /** @description A parameter is wrong */

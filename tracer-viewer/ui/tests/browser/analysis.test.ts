@@ -117,3 +117,40 @@ test("a release is told with how it went and what it changed", async () => {
   expect(await page.getByText("builder").count()).toBe(1);
   await context.close();
 });
+
+test("slow requests of an operation are compared with the rest, and lead to their traces", async () => {
+  const { page, context, problems } = await visit(on, "#/analysis/slow");
+  const rows = page.getByRole("region", { name: "Operations by what their slow requests lose" });
+  await rows.getByRole("link", { name: "GET /carts/{id}" }).click();
+  const differences = page.getByRole("region", { name: "What differs" });
+  await differences.getByRole("heading", { name: "3 differences" }).waitFor();
+  const second = await differences.getByRole("listitem").nth(1).textContent();
+  expect(second?.replace(/\s+/g, " ")).toContain(
+    "effect 0.71 p < 0.001 10.4 of slow ones (206), 1 of the rest (3,000)",
+  );
+  expect(await page.locator("img").count()).toBe(0);
+  await page.getByRole("combobox", { name: "Which requests are slow" }).selectOption("Slowest 1 %");
+  await page.waitForFunction(() => location.hash.endsWith("&kind=server&quantile=0.99"));
+  await page.getByRole("link", { name: "206 requests" }).click();
+  await page.waitForFunction(() => decodeURIComponent(location.hash).includes("duration>=48ms"));
+  expect(problems).toEqual([]);
+  await context.close();
+});
+
+test("too few requests are told, and nothing is claimed of them", async () => {
+  const { page, context } = await visit(on, "#/analysis/slow?service=cart&operation=GET+/cart");
+  await page.getByText("2 slow requests and 29 others are too few").waitFor();
+  expect(await page.getByRole("region", { name: "What differs" }).count()).toBe(0);
+  await context.close();
+});
+
+test("durations that were chosen lead to what makes them slow", async () => {
+  const { page, context } = await visit(on, "#/traces?q=service:carts+duration>=48ms&from=1&to=9000000000000000");
+  await page.getByRole("link", { name: "Why slow?" }).click();
+  await page.waitForFunction(() => location.hash.startsWith("#/analysis/slow?service=carts&box_from=1"));
+  await page.getByRole("link", { name: "GET /carts/{id}" }).click();
+  await page.getByRole("heading", { name: "3 differences" }).waitFor();
+  const which = page.getByRole("combobox", { name: "Which requests are slow" });
+  expect(await which.inputValue()).toBe("box");
+  await context.close();
+});

@@ -108,9 +108,23 @@ fn not_a_moment(text: &str) -> String {
 ///
 /// # Errors
 /// It ends before it begins.
-pub(super) fn window(from: Moment, to: Moment, end_us: u64) -> Result<Window, String> {
-    let start_unix_us = resolved(from, end_us).unwrap_or(0);
-    let end_unix_us = resolved(to, end_us).unwrap_or(u64::MAX);
+pub fn window_between(from: Moment, to: Moment, end_us: u64) -> Result<Window, String> {
+    const DAY_US: u64 = DAY_S as u64 * 1_000_000;
+    let mut start_unix_us = resolved(from, end_us).unwrap_or(0);
+    let mut end_unix_us = resolved(to, end_us).unwrap_or(u64::MAX);
+    let is_time = |moment| matches!(moment, Moment::Today(_));
+    if is_time(from) && start_unix_us > end_us {
+        // It is not that time yet: yesterday's is meant.
+        start_unix_us = start_unix_us.saturating_sub(DAY_US);
+        end_unix_us = if is_time(to) { end_unix_us.saturating_sub(DAY_US) } else { end_unix_us };
+    }
+    if is_time(from) && is_time(to) && start_unix_us >= end_unix_us {
+        // Over midnight: to today's time, or to the first after that from yesterday.
+        match start_unix_us.checked_sub(DAY_US) {
+            Some(earlier) if end_unix_us.saturating_add(DAY_US) > end_us => start_unix_us = earlier,
+            _ => end_unix_us = end_unix_us.saturating_add(DAY_US),
+        }
+    }
     if start_unix_us >= end_unix_us {
         return Err("the window ends before it begins".to_owned());
     }
@@ -167,10 +181,26 @@ mod tests {
     fn a_window_is_resolved_by_the_end() {
         let ago = |text: &str| Moment::Ago(text.parse().expect("a time"));
         let end_us = 10_000_000_000;
-        let of = |from, to| window(from, to, end_us).map(|window| (window.start_unix_us, window.end_unix_us));
+        let of = |from, to| {
+            window_between(from, to, end_us).map(|window| (window.start_unix_us, window.end_unix_us))
+        };
         assert_eq!(of(ago("2s"), ago("1s")), Ok((9_998_000_000, 9_999_000_000)));
         assert_eq!(of(Moment::Open, Moment::Open), Ok((0, u64::MAX)));
         of(ago("1s"), ago("2s")).expect_err("backward");
+        let end_us = 1_700_000_000_000_000;
+        let of = |from, to| {
+            window_between(from, to, end_us).map(|window| (window.start_unix_us, window.end_unix_us))
+        };
+        let second = i64::try_from(end_us / 1_000_000).expect("small");
+        let now = (second + local_offset_seconds(second)).rem_euclid(DAY_S);
+        let clock = |after: i64| Moment::Today((now + after).rem_euclid(DAY_S));
+        let minutes = |from: i64, to: i64| {
+            let (start, end) = of(clock(from * 60), clock(to * 60)).expect("a window");
+            (start as i64 / 60_000_000 - second / 60, (end - start) / 60_000_000)
+        };
+        for (from, to) in [(-20, -10), (-20, 10), (-600, -590), (-1430, -1420)] {
+            assert_eq!(minutes(from, to), (from, (to - from) as u64), "{from} {to}");
+        }
         let today = of(Moment::Today(0), Moment::Today(DAY_S - 1)).expect("a day");
         assert!(today.0 <= end_us && today.1 - today.0 == (DAY_S as u64 - 1) * 1_000_000, "{today:?}");
     }
