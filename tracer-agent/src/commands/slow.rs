@@ -52,7 +52,7 @@ pub(super) fn run(flags: &SlowFlags) -> CommandOutcome {
                 );
                 return Err(Failure::new(FAILURE, message));
             }
-            (serde_json::to_string(&answer), told(&answer, style))
+            (serde_json::to_string(&answer), told(&answer, flags.over.map(|over| over.as_ns()), style))
         }
         (service, _) => {
             let mut answer = source.operations(window)?;
@@ -103,13 +103,13 @@ fn listed(answer: &SlowOperationsAnswer, style: Style) -> String {
 }
 
 /// The answer in words.
-fn told(answer: &SlowAnswer, style: Style) -> String {
+fn told(answer: &SlowAnswer, over_ns: Option<u64>, style: Style) -> String {
     let palette = Palette(style.color);
     let mut text = format!(
         "{}\n{} requests take {} or more, {} less\n",
         palette.text(BOLD, &name(&answer.operation)),
         answer.slow.requests,
-        duration(answer.least_ns),
+        duration(over_ns.unwrap_or(answer.least_ns)),
         answer.rest.requests
     );
     if let Some(too_little) = &answer.too_little {

@@ -203,9 +203,13 @@ impl Source {
         if let Self::Remote(_) = self {
             return Err(self.cannot("find a trace by a part of its id: give the whole id, or search traces"));
         }
-        let newest =
-            Search { query: String::new(), since_us: None, limit: MOST_TRACES, slowest_first: false };
-        let answer = self.search(&newest)?;
+        let alike = Search {
+            query: format!("trace:{text}*"),
+            since_us: None,
+            limit: MOST_TRACES,
+            slowest_first: false,
+        };
+        let answer = self.search(&alike)?;
         if let Some(found) = begins(&answer.traces, text)? {
             return Ok(found);
         }
@@ -214,9 +218,7 @@ impl Source {
             Some(id) if self.trace(id)?.is_some() => Ok(id),
             _ if answer.has_more => Err(Failure::new(
                 FAILURE,
-                format!(
-                    "none of the newest {MOST_TRACES} traces has an id that begins with {text}: give the whole id"
-                ),
+                format!("more than {MOST_TRACES} traces have an id that begins with {text}: give more of it"),
             )),
             _ => Err(self.missing(text)),
         }

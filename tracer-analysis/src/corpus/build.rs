@@ -2,7 +2,9 @@
 
 use std::{cmp::Reverse, ops::Range};
 
+use rustc_hash::FxHashMap;
 use tracer_model::{
+    answer::NodeKind,
     clock::centring_ns,
     facts::{FactRow, Facts, Gathered},
     span::{Kind, TraceId},
@@ -56,11 +58,35 @@ impl From<Gathered> for Corpus {
             tree.grow(&rows[range], &corpus.facts);
             corpus.add(trace_id, &tree);
         }
+        corpus.name_addresses();
         corpus
     }
 }
 
 impl Corpus {
+    /// Calls that nobody answered went to the service that answers others to the same address, if it is one alone.
+    fn name_addresses(&mut self) {
+        let mut answering: FxHashMap<PartyId, PartyId> = FxHashMap::default();
+        for row in 0..self.span_id.len() {
+            let (asked, peer) = (self.asked[row], self.codes[self.fact[row] as usize].peer);
+            if asked.is_none() || peer.is_none() || self.dictionary.party(peer).kind != NodeKind::Peer {
+                continue;
+            }
+            let known = answering.entry(peer).or_insert(asked);
+            if *known != asked {
+                *known = PartyId::NONE;
+            }
+        }
+        for row in 0..self.span_id.len() {
+            let peer = self.codes[self.fact[row] as usize].peer;
+            if self.asked[row].is_none()
+                && let Some(service) = answering.get(&peer)
+            {
+                self.asked[row] = *service;
+            }
+        }
+    }
+
     fn add(&mut self, trace_id: TraceId, tree: &Tree) {
         let first = self.span_id.len();
         let mut places = vec![0; tree.rows.len()];

@@ -1,4 +1,4 @@
-use tracer_model::facts::Gathered;
+use tracer_model::{facts::Gathered, span::Value};
 
 use super::*;
 use crate::samples::{Sketch, corpus};
@@ -71,4 +71,27 @@ fn work_after_the_response_and_messages_are_not_awaited() {
 fn nothing_is_an_empty_corpus() {
     let corpus = Corpus::from(Gathered::default());
     assert!(corpus.is_empty() && corpus.extent_ns().is_none() && corpus.spans() == 0);
+}
+
+#[test]
+fn a_call_that_nobody_answers_goes_to_the_service_that_answers_at_its_address() {
+    let to = |sketch: Sketch, address: &str| sketch.with("server.address", Value::Str(address.into()));
+    let answered = |id: u64, from: &str, address: &str, service: &str| {
+        [
+            to(Sketch::client(from, "GET", id, 0, 0..10), address),
+            Sketch::server(service, "GET", id + 1, id, 1..9),
+        ]
+    };
+    let [one, two] = answered(1, "shop", "10.0.0.1", "stock");
+    let [three, four] = answered(3, "shop", "10.0.0.2", "stock");
+    let [five, six] = answered(5, "shop", "10.0.0.2", "depot");
+    let corpus = corpus(&[
+        &[one, two],
+        &[three, four],
+        &[five, six],
+        &[to(Sketch::client("shop", "GET", 7, 0, 20..30).error("timeout"), "10.0.0.1")],
+        &[to(Sketch::client("shop", "GET", 8, 0, 21..30).error("timeout"), "10.0.0.2")],
+    ]);
+    let asked = |trace: usize| corpus.trace(trace).asked(0).map(|party| corpus.dictionary.name(party));
+    assert_eq!((asked(3), asked(4)), (Some("stock"), Some("10.0.0.2")), "two answer at the second one");
 }

@@ -64,7 +64,24 @@ fn is_worse(before: f64, then: f64) -> bool {
 }
 
 fn episodes_of(failed: &[Proportion], alpha: f64) -> Vec<Episode> {
-    episodes(&proportion_changes(failed, alpha), failed.len(), is_worse)
+    let found = episodes(&proportion_changes(failed, alpha), failed.len(), is_worse);
+    found.into_iter().map(|episode| until_the_last(failed, episode)).collect()
+}
+
+/// The same, ended after its last failure, if there were so many requests without one after that, to the end, that chance does not
+/// explain it.
+fn until_the_last(failed: &[Proportion], episode: Episode) -> Episode {
+    const CHANCE: f64 = 0.001;
+    if episode.end < failed.len() {
+        return episode;
+    }
+    let during = &failed[episode.begin..];
+    let Some(last) = during.iter().rposition(|bucket| bucket.count > 0) else { return episode };
+    let sum = during[..=last].iter().copied().fold(Proportion::default(), Proportion::and);
+    let after: u64 = during[last + 1..].iter().map(|bucket| bucket.total).sum();
+    let rate = sum.value().unwrap_or(0.0);
+    let is_over = (1.0 - rate).powf(after as f64) < CHANCE;
+    if is_over { Episode { end: episode.begin + last + 1, ..episode } } else { episode }
 }
 
 /// What an episode is about: the operations of the service that fail more often in it.

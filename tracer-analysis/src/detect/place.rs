@@ -74,14 +74,26 @@ impl Episode {
     /// hides that it is better again.
     pub(super) fn settled(self, levels: &[Option<f64>], is_worse: impl Fn(f64, f64) -> bool) -> Self {
         const LEAST: usize = 4;
+        /// Part of the levels after the end that may be out of line: those of few requests are.
+        const ODD: f64 = 0.15;
         if self.end < levels.len() {
             return self;
         }
-        let is_over = |level: &Option<f64>| level.is_none_or(|level| !is_worse(self.before, level));
-        let over = levels.iter().rev().take_while(|level| is_over(level)).count();
-        let end = levels.len() - over;
-        let is_told = levels[end..].iter().flatten().count() >= LEAST && end > self.begin;
-        if is_told { Self { end, ..self } } else { self }
+        let is_over = |level: f64| !is_worse(self.before, level);
+        let (mut known, mut over, mut end) = (0usize, 0usize, None);
+        for (place, level) in levels.iter().enumerate().skip(self.begin + 1).rev() {
+            let Some(level) = level else { continue };
+            known += 1;
+            over += usize::from(is_over(*level));
+            let odd = known - over;
+            if odd as f64 > known.max(LEAST) as f64 * ODD + 1.0 {
+                break;
+            }
+            if is_over(*level) && known >= LEAST && odd as f64 <= (known as f64 * ODD).max(1.0) {
+                end = Some(place);
+            }
+        }
+        end.map_or(self, |end| Self { end, ..self })
     }
 }
 
@@ -160,5 +172,23 @@ pub(super) fn chance(p_value: f64) -> String {
         "Chance alone shows as much less than once in a million.".to_owned()
     } else {
         format!("Chance alone shows as much with a probability of {p_value:.1e}.")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_episode_ends_where_the_level_is_as_before_also_if_a_late_bucket_is_odd() {
+        let end = |levels: &[f64]| {
+            let levels: Vec<Option<f64>> = levels.iter().map(|level| Some(*level)).collect();
+            let episode = Episode { begin: 2, end: levels.len(), before: 40.0, during: 80.0, p_value: 0.0 };
+            episode.settled(&levels, |before, then| then > before * 1.2).end
+        };
+        assert_eq!(end(&[40.0, 40.0, 80.0, 80.0, 80.0, 41.0, 42.0, 40.0, 43.0, 41.0]), 5);
+        assert_eq!(end(&[40.0, 40.0, 80.0, 80.0, 80.0, 41.0, 42.0, 40.0, 43.0, 41.0, 51.0]), 5);
+        assert_eq!(end(&[40.0, 40.0, 80.0, 80.0, 80.0, 80.0, 80.0, 41.0, 80.0, 80.0]), 10);
+        assert_eq!(end(&[40.0, 40.0, 80.0, 80.0, 80.0, 41.0, 42.0]), 7, "too short to tell");
     }
 }

@@ -30,20 +30,18 @@ const LEAST_REQUESTS: usize = 20;
 /// Requests of a bucket that are needed to tell their average.
 const LEAST_IN_BUCKET: usize = 3;
 
+/// Requests that found nobody else in the service, before and then, that are needed to tell by these.
+const LEAST_ALONE: usize = 15;
+
 /// What to look at where requests wait.
 pub(super) const LOOK_AT: &str = "Pools, locks and queues of this service, and its number of workers.";
 
 /// Own times of the requests of a service, each by the usual one of its operation, bucket by bucket.
-pub(super) struct Relative(Vec<Vec<f64>>);
+struct Relative(Vec<Vec<f64>>);
 
 impl Relative {
     /// Of the operations of a service that `is_meant` takes.
-    pub(super) fn of(
-        corpus: &Corpus,
-        series: &Series,
-        service: PartyId,
-        is_meant: impl Fn(u32) -> bool,
-    ) -> Self {
+    fn of(corpus: &Corpus, series: &Series, service: PartyId, is_meant: impl Fn(u32) -> bool) -> Self {
         let mut buckets = vec![Vec::new(); series.buckets.count];
         for (operation, served) in &series.operations {
             if corpus.dictionary.operation(*operation).service != service || !is_meant(*operation) {
@@ -82,12 +80,67 @@ impl Relative {
     }
 
     /// Whether requests wait in an episode in which they are slower: the fastest are as fast as before.
-    pub(super) fn wait(&self, episode: &Episode) -> bool {
+    fn wait(&self, episode: &Episode) -> bool {
         let growth = |part| self.quantiles(episode, part).map(|(before, during)| during / before);
-        growth(0.05).zip(growth(0.9)).is_some_and(|(fastest, slowest)| {
-            fastest <= MOST_OF_FASTEST || fastest.ln() <= slowest.ln() * PART_OF_SLOWEST
-        })
+        growth(0.05).zip(growth(0.9)).is_some_and(|(fastest, slowest)| as_before(fastest, slowest))
     }
+}
+
+/// Whether the fastest are as fast as before, or grew by little of what the slowest did.
+fn as_before(fastest: f64, slowest: f64) -> bool {
+    fastest <= MOST_OF_FASTEST || fastest.ln() <= slowest.ln() * PART_OF_SLOWEST
+}
+
+/// Whether requests of a service that are slower in an episode wait for each other, or for what all of them need. They are of some
+/// operations, of which one is slower than the others.
+///
+/// Those that found nobody else there tell it best: the faster ones of them are as fast as before. Where there are too few of
+/// these, the fastest of all tell.
+pub(super) fn waits(
+    corpus: &Corpus,
+    series: &Series,
+    service: PartyId,
+    (worst, is_meant): (u32, &dyn Fn(u32) -> bool),
+    episode: &Episode,
+) -> bool {
+    const FAST: f64 = 0.15;
+    let window_us = episode.window_us(series.buckets);
+    let (mut before, mut during) = (Vec::new(), Vec::new());
+    for (operation, start_ns, own_ns) in alone(corpus, service) {
+        let start_us = start_ns / 1000;
+        if operation == worst && start_us < window_us.1 {
+            let times = if start_us < window_us.0 { &mut before } else { &mut during };
+            times.push(own_ns.max(1) as f64);
+        }
+    }
+    if before.len() < LEAST_ALONE || during.len() < LEAST_ALONE {
+        return Relative::of(corpus, series, service, is_meant).wait(episode);
+    }
+    before.sort_unstable_by(f64::total_cmp);
+    during.sort_unstable_by(f64::total_cmp);
+    let growth = |part| Some(quantile(&during, part)? / quantile(&before, part)?);
+    growth(FAST).zip(growth(0.9)).is_some_and(|(fastest, slowest)| as_before(fastest, slowest))
+}
+
+/// Requests of a service that began while it served no other one: operation, start, and own time, nanoseconds.
+fn alone(corpus: &Corpus, service: PartyId) -> Vec<(u32, u64, u64)> {
+    let mut requests: Vec<(u64, u64, u32, u64)> = Vec::new();
+    for trace in corpus.traces() {
+        for at in (0..trace.len()).filter(|at| trace.serves(*at) && trace.service(*at) == service) {
+            let time = trace.time(at);
+            requests.push((time.start_ns, time.end_ns, trace.operation(at), own_ns(trace, at)));
+        }
+    }
+    requests.sort_unstable();
+    let mut open_to_ns = 0;
+    let mut alone = Vec::new();
+    for (start_ns, end_ns, operation, own_ns) in requests {
+        if start_ns >= open_to_ns {
+            alone.push((operation, start_ns, own_ns));
+        }
+        open_to_ns = open_to_ns.max(end_ns);
+    }
+    alone
 }
 
 /// Services in which requests wait, also where most do not; without those that are known to be slower.

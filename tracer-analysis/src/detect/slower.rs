@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use super::{
     place::{Episode, callers, chance, duration, episodes, exemplars},
-    queueing::{FASTEST, LOOK_AT, Relative, open_at_once},
+    queueing::{FASTEST, LOOK_AT, open_at_once, waits},
     series::{Series, Served, own_ns},
 };
 use crate::{
@@ -106,7 +106,7 @@ fn finding(corpus: &Corpus, series: &Series, service: PartyId, worst: &Slower) -
     let operation = corpus.dictionary.operation(worst.operation).name.to_string();
     let window_us = episode.window_us(series.buckets);
     let is_meant = |operation| operations.iter().any(|(one, is_slower, _)| *one == operation && *is_slower);
-    let waits = Relative::of(corpus, series, service, is_meant).wait(&episode);
+    let waits = waits(corpus, series, service, (worst.operation, &is_meant), &episode);
     let numbers = format!("{} instead of {}", duration(episode.during), duration(episode.before));
     let (kind, what, next) = if waits {
         (FindingKind::Queueing, "requests wait in it", LOOK_AT)

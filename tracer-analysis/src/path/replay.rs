@@ -49,7 +49,10 @@ pub fn replayed_ns(trace: Trace<'_>, is_meant: impl Fn(usize) -> bool, part: f64
                 (last_ns, now_ns) = (last_ns.max(ended_ns), now_ns.max(ends_ns));
             }
             let begins_ns = now_ns + scaled(start_ns - last_ns, at);
-            under_way.push(Reverse((end_ns, begins_ns + lengths[child])));
+            // A client that gave up waited for its limit, however long the server went on.
+            let is_cut = child_time.end_ns > time.end_ns;
+            let length_ns = if is_cut { lengths[child].min(end_ns - start_ns) } else { lengths[child] };
+            under_way.push(Reverse((end_ns, begins_ns + length_ns)));
         }
         for Reverse((ended_ns, ends_ns)) in under_way {
             (last_ns, now_ns) = (last_ns.max(ended_ns), now_ns.max(ends_ns));

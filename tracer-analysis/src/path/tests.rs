@@ -127,3 +127,20 @@ fn calls_that_are_always_repeated_are_told_with_what_one_call_would_save() {
     assert_eq!((told.calls_p50, told.requests, told.of), (8, 12, 12));
     assert_eq!((told.path_ns, told.saves_ns), (800, 700));
 }
+
+#[test]
+fn a_client_that_gave_up_is_not_helped_by_a_server_that_goes_on() {
+    let corpus = corpus(&[&[
+        Sketch::server("shop", "GET /", 1, 0, 100..1100),
+        Sketch::client("shop", "GET", 2, 1, 200..400).error("timeout"),
+        Sketch::server("stock", "GET", 3, 2, 210..5000),
+        Sketch::client("shop", "GET", 4, 1, 500..1000),
+        Sketch::server("stock", "GET", 5, 4, 510..990),
+    ]]);
+    let trace = corpus.trace(0);
+    let is_stock = |at: usize| trace.serves(at) && trace.parent(at).is_some();
+    let played = super::replayed_ns(trace, is_stock, 1.0);
+    assert_eq!(played, 1000, "as it was");
+    // The second call takes half of its 480; the first one ends at its limit all the same.
+    assert_eq!(super::replayed_ns(trace, is_stock, 0.5), 760);
+}

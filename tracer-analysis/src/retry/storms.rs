@@ -9,7 +9,7 @@ use utoipa::ToSchema;
 use super::{Counted, Goodput, Layer, exemplars, paths::Paths, ratio};
 use crate::{
     answer::{EdgeName, Exemplar, OperationName},
-    corpus::Corpus,
+    corpus::{Corpus, PartyId},
     series::table::{Cell, Edge, Table},
     statistics::{Proportion, proportion_changes},
 };
@@ -187,7 +187,11 @@ fn storm(
     let before = sum(&bottom.edge, 0..range.start);
     let amplified = paths.worst_to(corpus, bottom.edge, range.clone());
     let trigger = trigger(table, bottom.edge, &range);
-    let is_self_sustaining = trigger.as_ref().is_some_and(|(_, over)| over.end + AFTER_TRIGGER <= range.end);
+    let goes_on = |over: &Range<usize>| {
+        over.end + AFTER_TRIGGER <= range.end
+            && !keeps_up(table, bottom.edge.1, over.end..range.end, range.start)
+    };
+    let is_self_sustaining = trigger.as_ref().is_some_and(|(_, over)| goes_on(over));
     let worst = edges.get(&bottom.edge).map_or(&[][..], |of| &of.worst);
     let mut storm = RetryStorm {
         sentence: String::new(),
@@ -214,6 +218,25 @@ fn storm(
     };
     storm.sentence = sentence(&storm);
     Some(storm)
+}
+
+/// Whether a service answers all that it is asked, more than before, and is slower than that much more load explains: then it is
+/// slow by itself, and not since retries fill it.
+fn keeps_up(table: &Table, service: PartyId, range: Range<usize>, onset: usize) -> bool {
+    const ALL: f64 = 0.95;
+    const MORE: f64 = 1.5;
+    /// So many times the growth of the load is no effect of it.
+    const UNEXPLAINED: f64 = 4.0;
+    let Some(served) = table.services.get(service) else { return false };
+    let length = range.len().max(1) as f64;
+    let (before, during) = (served.sum(0..onset), served.sum(range.clone()));
+    // Requests that are still open have no span of their own: their callers' calls tell of them.
+    let calls = table.edges.iter().filter(|((_, to), _)| *to == service);
+    let asked: u64 = calls.map(|(_, row)| row.sum(range.clone()).requests).sum();
+    let load = during.ended as f64 / length / (before.ended as f64 / onset.max(1) as f64).max(1e-9);
+    let own = |cell: &Cell| cell.own.quantile_ns(0.5).map(|ns| ns.max(1) as f64);
+    let slower = own(&during).zip(own(&before)).map_or(1.0, |(during, before)| during / before);
+    during.ended as f64 >= asked as f64 * ALL && load > MORE && slower > load * UNEXPLAINED
 }
 
 fn sentence(storm: &RetryStorm) -> String {

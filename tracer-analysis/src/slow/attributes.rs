@@ -37,9 +37,9 @@ const LEAST_DELTA: f64 = 0.2;
 /// Parts of keys whose numbers are times: that slow requests take long is no news.
 const TIMES: [&str; 5] = ["time", "duration", "latency", "elapsed", "delay"];
 
-/// Ports that a client's system chooses for a connection: an id of it.
-const CONNECTION_KEYS: [&str; 4] =
-    ["network.peer.port", "client.port", "net.peer.port", "net.sock.peer.port"];
+/// What a system chooses for a connection or a thread: an id of it.
+const CONNECTION_KEYS: [&str; 5] =
+    ["network.peer.port", "client.port", "net.peer.port", "net.sock.peer.port", "thread.id"];
 
 /// Where an attribute stands: its place, the operation of the span, and its key.
 type Key = (SlowAttributePlace, u32, String);
@@ -268,7 +268,9 @@ fn numbers(
             rest_exemplars: some(1),
             ..SlowDifference::default()
         },
+        // Medians that look alike are no news, however many values lie beside them.
         is_great: test.cliffs_delta().abs() >= LEAST_DELTA
+            && format!("{slow_middle:.0}") != format!("{rest_middle:.0}")
             && slow.len().min(rest.len()) >= super::LEAST_REQUESTS,
         part: None,
         key: None,

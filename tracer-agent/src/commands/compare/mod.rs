@@ -59,6 +59,12 @@ fn check(before: &SideText, after: &SideText) -> Result<(), Failure> {
             );
             Err(Failure::new(USAGE, message))
         }
+        (SideSpec::Version { service, .. }, SideSpec::Window(..))
+        | (SideSpec::Window(..), SideSpec::Version { service, .. }) => {
+            let message =
+                format!("a version of {service} is compared with another version of it: give two versions");
+            Err(Failure::new(USAGE, message))
+        }
         _ => Ok(()),
     }
 }

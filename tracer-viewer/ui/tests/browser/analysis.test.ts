@@ -90,7 +90,7 @@ test("a comparison shows what changed, all on demand, and its sides stand in the
   expect(await rows.count()).toBe(2);
   await page.getByRole("combobox", { name: "What is compared" }).selectOption("versions");
   await page.getByRole("combobox", { name: "Service" }).selectOption("carts");
-  await page.getByText("Choose both sides").waitFor();
+  await page.getByText("Choose a service and both versions.").waitFor();
   await page.getByRole("combobox", { name: "Version before" }).selectOption("1.0.0");
   await page.getByRole("combobox", { name: "Version after" }).selectOption("1.1.0");
   await page.waitForFunction(() => location.hash.endsWith("?service=carts&before_version=1.0.0&after_version=1.1.0"));
