@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 
 use super::{
     place::{Episode, callers, chance, episodes, exemplars, requests_of},
-    series::{Buckets, Series, own_ns},
+    series::{Buckets, Series, Served, own_ns},
 };
 use crate::{
     answer::{Finding, FindingKind},
@@ -40,13 +40,10 @@ pub(super) const LOOK_AT: &str = "Pools, locks and queues of this service, and i
 struct Relative(Vec<Vec<f64>>);
 
 impl Relative {
-    /// Of the operations of a service that `is_meant` takes.
-    fn of(corpus: &Corpus, series: &Series, service: PartyId, is_meant: impl Fn(u32) -> bool) -> Self {
-        let mut buckets = vec![Vec::new(); series.buckets.count];
-        for (operation, served) in &series.operations {
-            if corpus.dictionary.operation(*operation).service != service || !is_meant(*operation) {
-                continue;
-            }
+    /// Of some operations of one service, in so many buckets.
+    fn of<'a>(count: usize, operations: impl Iterator<Item = &'a Vec<Served>>) -> Self {
+        let mut buckets = vec![Vec::new(); count];
+        for served in operations {
             let mut all: Vec<u64> = served.iter().flat_map(|served| served.own_ns.iter().copied()).collect();
             if all.is_empty() {
                 continue;
@@ -114,7 +111,10 @@ pub(super) fn waits(
         }
     }
     if before.len() < LEAST_ALONE || during.len() < LEAST_ALONE {
-        return Relative::of(corpus, series, service, is_meant).wait(episode);
+        let meant = series.operations.iter().filter(|(operation, _)| {
+            corpus.dictionary.operation(**operation).service == service && is_meant(**operation)
+        });
+        return Relative::of(series.buckets.count, meant.map(|(_, served)| served)).wait(episode);
     }
     before.sort_unstable_by(f64::total_cmp);
     during.sort_unstable_by(f64::total_cmp);
@@ -145,13 +145,13 @@ fn alone(corpus: &Corpus, service: PartyId) -> Vec<(u32, u64, u64)> {
 
 /// Services in which requests wait, also where most do not; without those that are known to be slower.
 pub(super) fn find(corpus: &Corpus, series: &Series, alpha: f64, slower: &[Finding]) -> Vec<Finding> {
-    let mut services: BTreeMap<PartyId, ()> = BTreeMap::new();
-    for operation in series.operations.keys() {
-        services.insert(corpus.dictionary.operation(*operation).service, ());
+    let mut services: BTreeMap<PartyId, Vec<&Vec<Served>>> = BTreeMap::new();
+    for (operation, served) in &series.operations {
+        services.entry(corpus.dictionary.operation(*operation).service).or_default().push(served);
     }
     let mut found = Vec::new();
-    for service in services.into_keys() {
-        let relative = Relative::of(corpus, series, service, |_| true);
+    for (service, operations) in services {
+        let relative = Relative::of(series.buckets.count, operations.into_iter());
         let levels = relative.levels();
         let changes = level_changes(&levels, Scale::Difference, alpha);
         let is_worse = |before: f64, then: f64| then > before + LEAST_RATIO.ln();

@@ -1,6 +1,8 @@
 //! Parties that are called no more, since they cannot be: calls to them stop while their callers are asked as before, and
 //! fail.
 
+use rustc_hash::FxHashMap;
+
 use super::{
     place::{Episode, callers, chance, episodes, exemplars, percent, requests_of},
     series::{Asked, Series, Served, passes_on},
@@ -19,10 +21,12 @@ const LEAST_FAILED: f64 = 0.2;
 
 pub(super) fn find(corpus: &Corpus, series: &Series, alpha: f64) -> Vec<Finding> {
     let mut found = Vec::new();
+    let served = requests_by_bucket(corpus, series);
     for ((caller, called), asked) in &series.edges {
-        let requests = requests_by_bucket(corpus, series, *caller);
+        // Who serves nothing is not asked as before: nothing can be told.
+        let Some(requests) = served.get(caller) else { continue };
         // Requests without a call, as far as each makes one.
-        let missing = asked.iter().zip(&requests).map(|(asked, (requests, _))| {
+        let missing = asked.iter().zip(requests).map(|(asked, (requests, _))| {
             Proportion::new(requests.saturating_sub(asked.calls - asked.errors), *requests)
         });
         let missing: Vec<Proportion> = missing.collect();
@@ -88,14 +92,14 @@ fn serves_on(corpus: &Corpus, series: &Series, called: PartyId, episode: &Episod
 }
 
 /// Requests that a service served in each bucket, and those of them with an error.
-fn requests_by_bucket(corpus: &Corpus, series: &Series, service: PartyId) -> Vec<(u64, u64)> {
-    let mut requests = vec![(0, 0); series.buckets.count];
+fn requests_by_bucket(corpus: &Corpus, series: &Series) -> FxHashMap<PartyId, Vec<(u64, u64)>> {
+    let mut services: FxHashMap<PartyId, Vec<(u64, u64)>> = FxHashMap::default();
     for (operation, served) in &series.operations {
-        if corpus.dictionary.operation(*operation).service == service {
-            for (sum, Served { requests, errors, .. }) in requests.iter_mut().zip(served) {
-                *sum = (sum.0 + requests, sum.1 + errors);
-            }
+        let service = corpus.dictionary.operation(*operation).service;
+        let requests = services.entry(service).or_insert_with(|| vec![(0, 0); series.buckets.count]);
+        for (sum, Served { requests, errors, .. }) in requests.iter_mut().zip(served) {
+            *sum = (sum.0 + requests, sum.1 + errors);
         }
     }
-    requests
+    services
 }

@@ -15,6 +15,9 @@ use crate::{
     one_or_list,
 };
 
+/// Edges that are declared at most.
+const MOST_EDGES: usize = 20_000;
+
 /// Largest file that is read.
 const MOST_BYTES: u64 = 4 << 20;
 
@@ -68,6 +71,14 @@ pub(super) fn read(path: &Path) -> Result<Declared, Failure> {
 fn parse(text: &str) -> Result<Declared, String> {
     let file: DeclaredFile =
         serde_saphyr::from_str(text).map_err(|error| error.without_snippet().to_string())?;
+    let lines = file.edges.iter().map(|line| (&line.from, &line.to));
+    let pairs_of = |(from, to): (&Vec<String>, &Vec<String>)| from.len().saturating_mul(to.len());
+    let all: usize = lines.chain(file.ignore.iter().map(|line| (&line.from, &line.to))).map(pairs_of).sum();
+    if all > MOST_EDGES {
+        return Err(format!(
+            "it declares {all} edges, and {MOST_EDGES} are read at most: use patterns with *"
+        ));
+    }
     let mut declared = Declared::default();
     for line in &file.edges {
         declared.edges.extend(pairs(&line.from, &line.to, line.optional));

@@ -49,7 +49,7 @@ pub(super) fn run(flags: &MapFlags) -> CommandOutcome {
         MapFormat::Json => print_json(&json_line(&answer))?,
         MapFormat::Mermaid => print_lines(&mermaid(&answer))?,
         MapFormat::Dot => print_lines(&dot(&answer))?,
-        MapFormat::Yaml => print_lines(&declared::write(&answer))?,
+        MapFormat::Yaml => print_json(&declared::write(&answer))?,
         MapFormat::Text | MapFormat::Metrics => print_drawn(&text::map(&answer, style))?,
     }
     Ok(ExitCode::SUCCESS)
