@@ -218,3 +218,38 @@ fn an_incident_is_told_once_to_a_webhook_and_on_the_page() {
     assert_eq!((&answer["is_watching"], &answer["incidents"][0]["number"]), (&json!(true), &json!(1)));
     assert_eq!(answer["incidents"].as_array().map(Vec::len), Some(1));
 }
+
+#[test]
+fn what_is_cut_off_a_file_is_told_and_odd_names_are_read_back() {
+    let folder = Folder::new();
+    let span = |id: u64, parent: &str, kind: u8| {
+        json!({
+            "traceId": format!("{:032x}", 7), "spanId": format!("{id:016x}"), "parentSpanId": parent, "name": "GET /",
+            "kind": kind, "startTimeUnixNano": "1700000000000000000", "endTimeUnixNano": "1700000000001000000",
+        })
+    };
+    let of = |service: &str, span: Value| {
+        let name = json!({"key": "service.name", "value": {"stringValue": service}});
+        json!({"resource": {"attributes": [name]}, "scopeSpans": [{"spans": [span]}]})
+    };
+    let line = json!({"resourceSpans": [
+        of("caf\u{200b}e \"x\"", span(1, "", 3)), of("stock", span(2, "0000000000000001", 2)),
+    ]});
+    let traces = folder.file("traces.jsonl");
+    fs::write(&traces, format!("{line}\n{}", &line.to_string()[..100])).expect("written");
+    let run = |arguments: &[&str]| {
+        let output =
+            Command::new(tracer()).arg("map").args(arguments).arg(&traces).output().expect("it runs");
+        let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).expect("UTF-8");
+        (output.status.code(), text(&output.stdout), text(&output.stderr))
+    };
+    let (code, yaml, told) = run(&["--format", "yaml"]);
+    assert_eq!(code, Some(0));
+    assert!(told.contains("Line 2, the last, is cut. It was left out."), "{told}");
+    let declared = folder.file("declared.yaml");
+    fs::write(&declared, &yaml).expect("written");
+    let (code, differences, _) = run(&["--check", &declared.display().to_string()]);
+    assert_eq!(code, Some(0), "{yaml}\n{differences}");
+    let (_, metrics, _) = run(&["--format", "metrics"]);
+    assert!(metrics.contains("client=\"caf\u{200b}e \\\"x\\\"\""), "{metrics}");
+}

@@ -21,3 +21,4 @@ pub mod series;
 pub mod slow;
 pub mod source;
 pub mod statistics;
+mod words;

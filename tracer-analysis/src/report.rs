@@ -26,6 +26,9 @@ pub struct ReportAnswer {
     pub too_little: Option<String>,
     /// What was found, each cause once, by their onsets.
     pub findings: Vec<Finding>,
+    /// Operations, edges and calls of one operation below another in which nothing could be found, since there are too many: those
+    /// with the fewest requests.
+    pub not_followed: u64,
     /// Traces of which the root is there: the time of these is told.
     pub rooted_traces: u64,
     /// Services by their time on the critical paths of these, the most first; 10 at most.
@@ -46,9 +49,11 @@ pub struct ReportAnswer {
 /// Looks at all traces of a corpus.
 pub fn report(corpus: &Corpus) -> ReportAnswer {
     let path = path::analyze(corpus, None);
+    let (findings, not_followed) = found(corpus);
     let mut answer = ReportAnswer {
         too_little: too_little(corpus),
-        findings: findings(corpus),
+        findings,
+        not_followed,
         rooted_traces: path.traces,
         network_part: path.network_ns as f64 / path.total_ns.max(1) as f64,
         sample: path.sample,
@@ -66,7 +71,15 @@ pub fn report(corpus: &Corpus) -> ReportAnswer {
 
 /// What is wrong, each cause once; nothing if there is too little data.
 pub fn findings(corpus: &Corpus) -> Vec<Finding> {
-    if too_little(corpus).is_some() { Vec::new() } else { explain(detect::findings(corpus)) }
+    found(corpus).0
+}
+
+fn found(corpus: &Corpus) -> (Vec<Finding>, u64) {
+    if too_little(corpus).is_some() {
+        return (Vec::new(), 0);
+    }
+    let (findings, left_out) = detect::findings(corpus);
+    (explain(findings), left_out)
 }
 
 fn too_little(corpus: &Corpus) -> Option<String> {

@@ -22,7 +22,7 @@ use crate::{blocking::blocking, counters::Counters, stopping::Stopping};
 const LEAST_PAUSE: Duration = Duration::from_secs(10);
 
 /// Most time.
-const MOST_PAUSE: Duration = Duration::from_secs(300);
+const MOST_PAUSE: Duration = Duration::from_secs(3600);
 
 /// A pause is so many times as long as the round before it took: two percent of a processor at most.
 const PAUSE_OF_ROUND: u32 = 50;
@@ -204,7 +204,8 @@ fn now_us() -> u64 {
 
 #[cfg(test)]
 mod tests {
-    use tracer_model::span::{Kind, Resource, Span, SpanId, StatusCode, TraceId, Value};
+    use serde_json::json;
+    use tracer_model::{otlp::decode_json, span::Span};
     use tracer_store::Limits;
 
     use super::*;
@@ -212,31 +213,18 @@ mod tests {
     const MINUTE_US: u64 = 60_000_000;
 
     fn call(trace: u128, start_us: u64) -> Vec<Span> {
-        let span = |service: &str, id: u64, parent: Option<u64>, kind| Span {
-            trace_id: TraceId(trace.to_be_bytes()),
-            span_id: SpanId(id.to_be_bytes()),
-            parent_span_id: parent.map(|parent| SpanId(parent.to_be_bytes())),
-            trace_state: "".into(),
-            flags: 0,
-            name: "GET /".into(),
-            kind,
-            start_unix_ns: start_us * 1000,
-            end_unix_ns: start_us * 1000 + 1000,
-            attributes: Vec::new(),
-            dropped_attributes: 0,
-            events: Vec::new(),
-            dropped_events: 0,
-            links: Vec::new(),
-            dropped_links: 0,
-            status: StatusCode::Unset,
-            status_message: "".into(),
-            resource: Arc::new(Resource {
-                attributes: vec![("service.name".into(), Value::Str(service.into()))],
-                ..Resource::default()
-            }),
-            scope: Arc::default(),
+        let of = |service: &str, id: u64, parent: &str, kind: u8| {
+            json!({
+                "resource": {"attributes": [{"key": "service.name", "value": {"stringValue": service}}]},
+                "scopeSpans": [{"spans": [{
+                    "traceId": format!("{trace:032x}"), "spanId": format!("{id:016x}"), "parentSpanId": parent,
+                    "name": "GET /", "kind": kind, "startTimeUnixNano": (start_us * 1000).to_string(),
+                    "endTimeUnixNano": (start_us * 1000 + 1000).to_string(),
+                }]}],
+            })
         };
-        vec![span("shop", 1, None, Kind::Client), span("stock", 2, Some(1), Kind::Server)]
+        let request = json!({"resourceSpans": [of("shop", 1, "", 3), of("stock", 2, "0000000000000001", 2)]});
+        decode_json(request.to_string().as_bytes()).expect("it is OTLP").spans
     }
 
     #[test]

@@ -3,7 +3,7 @@
 #![forbid(unsafe_code)]
 
 use std::{
-    io::{self, Write},
+    io::{self, IsTerminal, Write},
     process::ExitCode,
 };
 
@@ -72,6 +72,11 @@ impl From<StartError> for Failure {
 /// Writes lines for people to standard output; a reader that has gone away is no error.
 pub(super) fn print_lines(text: &str) -> Result<(), Failure> {
     print(&escaped_lines(text))
+}
+
+/// As [`print_lines`], for a format of other programs, in which escapes would be wrong: they stand on a terminal only.
+pub(super) fn print_raw(text: &str) -> Result<(), Failure> {
+    if io::stdout().is_terminal() { print_lines(text) } else { print(text) }
 }
 
 /// As [`print_lines`], for JSON.

@@ -56,6 +56,13 @@ fn told(answer: &ReportAnswer, style: Style) -> String {
     } else if answer.findings.is_empty() {
         text += "\nnothing is wrong, as far as these traces tell\n";
     }
+    if answer.not_followed > 0 {
+        let _ = writeln!(
+            text,
+            "\n{} operations and edges with the fewest requests were not looked at for faults: there are too many",
+            answer.not_followed
+        );
+    }
     for finding in &answer.findings {
         add_finding(&mut text, finding, palette);
     }

@@ -35,6 +35,7 @@ use crate::{
     client::{Client, ClientError, Remote, TlsFiles},
     clock,
     config::token_in,
+    log::{self, EVERY_LINE, LogConfig},
     outside::escaped,
     percent::percent_encoded,
     sink::terminal::escape::columns,
@@ -129,6 +130,8 @@ impl Source {
 
     /// Saved traces: files, or the directory of a store.
     pub(super) fn saved(files: &[PathBuf]) -> Result<Self, Failure> {
+        // What is wrong with a file, and does not keep it from being read, is told there.
+        log::start(&LogConfig::default());
         if let [directory] = files
             && directory.is_dir()
         {
@@ -506,7 +509,12 @@ fn open_store(directory: &Path) -> Result<Store, Failure> {
             format!("{error}. A store that an agent or a viewer uses is read from that one, by --url");
         Failure::new(FAILURE, message)
     })?;
-    match store.status().problem {
+    let status = store.status();
+    if status.cut_bytes > 0 {
+        log::start(&LogConfig::default());
+        tracing::warn!(target: EVERY_LINE, "--store {shown}: {} bytes cannot be read, and are left out", status.cut_bytes);
+    }
+    match status.problem {
         Some(problem) => Err(Failure::new(FAILURE, problem)),
         None => Ok(store),
     }

@@ -148,7 +148,7 @@ fn of_timeout(answer: &CascadeAnswer, timeout: &Fingerprint) -> Option<Finding> 
             timeout.of,
             edge.from,
             edge.to,
-            super::duration(timeout.value_ns)
+            crate::words::duration(timeout.value_ns as f64)
         ),
         service: edge.to.clone(),
         operation: None,

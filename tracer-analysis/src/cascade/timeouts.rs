@@ -6,7 +6,6 @@ use rustc_hash::FxHashMap;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::duration;
 use crate::{
     answer::{EdgeName, Exemplar},
     corpus::{Corpus, Trace},
@@ -15,6 +14,7 @@ use crate::{
         Failure,
         table::{Edge, outlives_ns},
     },
+    words::duration,
 };
 
 /// Failed calls of an edge that are looked at.
@@ -218,14 +218,14 @@ fn mismatch(
     let (from, to) = (corpus.dictionary.name(edge.0), corpus.dictionary.name(edge.1));
     let mut sentence = format!(
         "{from} leaves calls to {to} after {}, and {to} works on them for {}",
-        duration(fingerprint.value_ns),
-        duration(needed_ns)
+        duration(fingerprint.value_ns as f64),
+        duration(needed_ns as f64)
     );
     if of.attempts > 1 {
         let below = of.below.map_or("another one", |below| corpus.dictionary.name(below.1));
         sentence += &format!(": it tries {below} up to {} times", of.attempts);
         if let Some(attempt_ns) = attempt_ns {
-            sentence += &format!(", {} each", duration(attempt_ns));
+            sentence += &format!(", {} each", duration(attempt_ns as f64));
         }
     }
     Some(DeadlineMismatch {

@@ -50,12 +50,15 @@ struct Counted {
 struct Calls {
     by_key: BTreeMap<Key, Counted>,
     queries: BTreeMap<EdgeName, BTreeMap<String, u64>>,
+    /// Calls that were not told apart.
+    omitted: u64,
 }
 
 impl Calls {
     fn of(side: &Side<'_>) -> Self {
         let mut by_code: FxHashMap<CodeKey, CodeCounted> = FxHashMap::default();
         let mut of_request: Vec<(CodeKey, u32)> = Vec::new();
+        let mut omitted = 0;
         for trace in side.traces() {
             for request in (0..trace.len()).filter(|at| trace.serves(*at) && side.has(trace, *at)) {
                 of_request.clear();
@@ -67,16 +70,20 @@ impl Calls {
                         *count += 1;
                     } else if of_request.len() < MOST_OF_REQUEST {
                         of_request.push((key, 1));
+                    } else {
+                        omitted += 1;
                     }
                 }
                 for (key, count) in of_request.drain(..) {
                     if by_code.len() < MOST_KEYS || by_code.contains_key(&key) {
                         by_code.entry(key).or_default().add(count, (trace.place(), request));
+                    } else {
+                        omitted += u64::from(count);
                     }
                 }
             }
         }
-        Self::named(side.corpus, by_code)
+        Self { omitted, ..Self::named(side.corpus, by_code) }
     }
 
     fn named(corpus: &Corpus, by_code: FxHashMap<CodeKey, CodeCounted>) -> Self {
@@ -149,13 +156,13 @@ pub(super) fn compare(
     let (old, new) = (Calls::of(before), Calls::of(after));
     answer.calls = changed_calls(&old, &new, first, second);
     answer.queries = changed_queries(&old, &new);
+    answer.omitted += old.omitted + new.omitted;
 }
 
 fn changed_calls(old: &Calls, new: &Calls, first: &Requests, second: &Requests) -> Vec<ComparedCalls> {
     let requests = |side: &Requests, operation: &OperationName| {
         side.by_operation.get(operation).map_or(0, |requests| requests.len() as u64)
     };
-    let none = Counted::default();
     let keys = old.by_key.keys().chain(new.by_key.keys().filter(|key| !old.by_key.contains_key(*key)));
     let mut rows: Vec<ComparedCalls> = Vec::new();
     for key in keys {
@@ -164,9 +171,14 @@ fn changed_calls(old: &Calls, new: &Calls, first: &Requests, second: &Requests) 
         if of.0.min(of.1) < LEAST_REQUESTS {
             continue;
         }
-        let (one, other) = (old.by_key.get(key).unwrap_or(&none), new.by_key.get(key).unwrap_or(&none));
-        let (mean_before, variance_before) = moments(one, of.0);
-        let (mean_after, variance_after) = moments(other, of.1);
+        let of_key = |side: &'_ Calls| match side.by_key.get(key) {
+            // What a side seems not to have may be among those that were not told apart.
+            None if side.omitted > 0 => None,
+            counted => Some(counted.cloned().unwrap_or_default()),
+        };
+        let (Some(one), Some(other)) = (of_key(old), of_key(new)) else { continue };
+        let (mean_before, variance_before) = moments(&one, of.0);
+        let (mean_after, variance_after) = moments(&other, of.1);
         let error = (variance_before / of.0 as f64 + variance_after / of.1 as f64).sqrt();
         let value = mean_after - mean_before;
         let reach = critical_value(CONFIDENCE) * error;
@@ -177,7 +189,7 @@ fn changed_calls(old: &Calls, new: &Calls, first: &Requests, second: &Requests) 
             per_request: (mean_before, mean_after),
             requests: of,
             difference: Estimate { value, interval: Interval { low: value - reach, high: value + reach } },
-            p_value: p_value(value, (one, of.0), (other, of.1)),
+            p_value: p_value(value, (&one, of.0), (&other, of.1)),
             verdict: Verdict::NotEnough,
             exemplar: other.exemplar.as_ref().or(one.exemplar.as_ref()).map(|(_, exemplar)| exemplar.clone()),
         });
@@ -220,6 +232,9 @@ fn moments(counted: &Counted, requests: u64) -> (f64, f64) {
 
 fn changed_queries(old: &Calls, new: &Calls) -> Vec<ComparedQueries> {
     let mut rows = Vec::new();
+    if old.omitted + new.omitted > 0 {
+        return rows;
+    }
     for (edge, after) in &new.queries {
         let Some(before) = old.queries.get(edge) else { continue };
         let names: Vec<&String> =

@@ -24,6 +24,9 @@ const MOST_VERSIONS: usize = 16;
 /// Releases that are told, the newest.
 const MOST_DEPLOYMENTS: usize = 20;
 
+/// Services without a release that are told, of each kind.
+const MOST_SERVICES: usize = 200;
+
 /// A new version is compared if it served so many requests.
 const LEAST_REQUESTS: u64 = 50;
 
@@ -34,10 +37,12 @@ pub struct DeploymentsAnswer {
     pub sample: Sample,
     /// Releases, the newest first; 20 at most.
     pub deployments: Vec<Deployment>,
-    /// Services of which spans tell one version, or none: no release of them is seen.
+    /// Services of which spans tell one version, or none: no release of them is seen. 200 at most.
     pub services_of_one_version: Vec<String>,
-    /// Services with so many versions that they are none.
+    /// Services with so many versions that they are none. 200 at most.
     pub services_of_too_many: Vec<String>,
+    /// Services without a release that are not told.
+    pub left_out_services: u64,
     /// When the first bucket of `Deployment::share_over_time` begins.
     pub start_unix_us: u64,
     /// How long each bucket is.
@@ -125,8 +130,14 @@ fn find_by<T>(
         ..DeploymentsAnswer::default()
     };
     let mut services: BTreeMap<PartyId, BTreeMap<Arc<str>, Seen>> = BTreeMap::new();
+    let several = corpus.services_of_several_versions();
+    let mut others: BTreeSet<PartyId> = BTreeSet::new();
     for trace in corpus.traces() {
         for at in (0..trace.len()).filter(|at| trace.serves(*at)) {
+            if !several.contains(&trace.service(at)) {
+                others.insert(trace.service(at));
+                continue;
+            }
             let maker = &trace.facts(at).maker;
             let versions = services.entry(trace.service(at)).or_default();
             if versions.len() > MOST_VERSIONS {
@@ -147,11 +158,16 @@ fn find_by<T>(
     for (service, versions) in &services {
         let name = corpus.dictionary.name(*service);
         match versions.keys().filter(|version| !version.is_empty()).count() {
-            0 | 1 => answer.services_of_one_version.push(name.to_owned()),
+            0 | 1 => drop(others.insert(*service)),
             count if count > MOST_VERSIONS => answer.services_of_too_many.push(name.to_owned()),
             _ => answer.deployments.extend(releases(corpus, name, versions, buckets)),
         }
     }
+    let name = |service: &PartyId| corpus.dictionary.name(*service).to_owned();
+    answer.services_of_one_version = others.iter().take(MOST_SERVICES).map(name).collect();
+    answer.left_out_services = others.len().saturating_sub(MOST_SERVICES) as u64
+        + answer.services_of_too_many.len().saturating_sub(MOST_SERVICES) as u64;
+    answer.services_of_too_many.truncate(MOST_SERVICES);
     answer.deployments.sort_by_key(|deployment| Reverse(deployment.first_seen_unix_us));
     answer.deployments.truncate(MOST_DEPLOYMENTS);
     let compared = |deployment: &Deployment| {

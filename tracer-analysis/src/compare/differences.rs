@@ -14,18 +14,24 @@ use crate::{
 const MOST_KEYS: usize = 10_000;
 
 /// How often each thing is there, with a trace that has it, and the service whose requests it comes with.
-struct Counts<K>(BTreeMap<K, (u64, Exemplar)>);
+struct Counts<K> {
+    things: BTreeMap<K, (u64, Exemplar)>,
+    /// Those that were not told apart, since there are too many.
+    omitted: u64,
+}
 
 impl<K: Ord> Counts<K> {
     fn new() -> Self {
-        Self(BTreeMap::new())
+        Self { things: BTreeMap::new(), omitted: 0 }
     }
 
     fn add(&mut self, key: K, exemplar: impl FnOnce() -> Exemplar) {
-        if let Some((count, _)) = self.0.get_mut(&key) {
+        if let Some((count, _)) = self.things.get_mut(&key) {
             *count += 1;
-        } else if self.0.len() < MOST_KEYS {
-            self.0.insert(key, (1, exemplar()));
+        } else if self.things.len() < MOST_KEYS {
+            self.things.insert(key, (1, exemplar()));
+        } else {
+            self.omitted += 1;
         }
     }
 }
@@ -37,6 +43,8 @@ struct Told {
     errors: Counts<ErrorName>,
     /// Requests that each service served.
     requests: BTreeMap<String, u64>,
+    /// All of them.
+    all: u64,
 }
 
 impl Told {
@@ -46,6 +54,7 @@ impl Told {
             edges: Counts::new(),
             errors: Counts::new(),
             requests: BTreeMap::new(),
+            all: 0,
         };
         for trace in side.traces() {
             for at in (0..trace.len()).filter(|at| side.has(trace, *at)) {
@@ -71,15 +80,19 @@ impl Told {
                 }
             }
         }
+        told.all = told.requests.values().sum();
         told
+    }
+
+    fn omitted(&self) -> u64 {
+        self.operations.omitted + self.edges.omitted + self.errors.omitted
     }
 
     /// Requests of a service; all of them, if it has none on one of the sides: it may be there for what others do.
     fn requests_of(&self, service: &str, other: &Self) -> (u64, u64) {
         let of = |told: &Self| told.requests.get(service).copied().unwrap_or(0);
-        let all = |told: &Self| told.requests.values().sum();
         match (of(self), of(other)) {
-            (0, _) | (_, 0) => (all(self), all(other)),
+            (0, _) | (_, 0) => (self.all, other.all),
             both => both,
         }
     }
@@ -87,6 +100,7 @@ impl Told {
 
 pub(super) fn find(before: &Side<'_>, after: &Side<'_>, answer: &mut ComparisonAnswer) {
     let (old, new) = (Told::of(before), Told::of(after));
+    answer.omitted += old.omitted() + new.omitted();
     let service = |operation: &OperationName| operation.service.clone();
     answer.new_operations = missing(&new.operations, &old.operations, &new, &old, service);
     answer.lost_operations = missing(&old.operations, &new.operations, &old, &new, service);
@@ -106,8 +120,9 @@ fn missing<K: Ord + Clone>(
     other: &Told,
     service: impl Fn(&K) -> String,
 ) -> Vec<OneSided<K>> {
-    let gone: Vec<_> = here.0.iter().filter(|(key, _)| !there.0.contains_key(*key)).collect();
+    let gone: Vec<_> = here.things.iter().filter(|(key, _)| !there.things.contains_key(*key)).collect();
     let alpha = ALPHA / gone.len().max(1) as f64;
+    let there_omitted = there.omitted;
     let mut found: Vec<OneSided<K>> = gone
         .into_iter()
         .map(|(key, (count, exemplar))| {
@@ -118,7 +133,7 @@ fn missing<K: Ord + Clone>(
             OneSided {
                 what: key.clone(),
                 count: *count,
-                is_certain: chance < alpha,
+                is_certain: chance < alpha && there_omitted == 0,
                 exemplar: Some(exemplar.clone()),
             }
         })

@@ -8,8 +8,8 @@ use std::fmt::Write;
 use super::{ComparedOperation, ComparisonAnswer, OneSided};
 use crate::{
     answer::{EdgeName, OperationName},
-    detect::place::{duration, percent},
     statistics::Verdict,
+    words::{duration, percent},
 };
 
 /// Rows of a table that are told.

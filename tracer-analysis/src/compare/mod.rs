@@ -18,8 +18,8 @@ use utoipa::ToSchema;
 pub use self::{markdown::markdown, side::Side};
 use crate::{
     answer::{EdgeName, Exemplar, OperationName, Sample},
-    detect::place::duration,
     statistics::{ALPHA, Estimate, Verdict},
+    words::duration,
 };
 
 /// A change of times that does not matter: a tenth, or a fifth of a millisecond if that is more. Times of some µs change by a tenth
@@ -73,6 +73,9 @@ pub struct ComparisonAnswer {
     pub lost_errors: Vec<OneSided<ErrorName>>,
     /// Rows that were left out, since there were too many.
     pub left_out: u64,
+    /// Calls and requests of things that were too many to be told apart. If there are some, nothing is certain of what one side
+    /// seems not to have.
+    pub omitted: u64,
 }
 
 /// One side of a comparison.
@@ -80,7 +83,7 @@ pub struct ComparisonAnswer {
 pub struct ComparedSide {
     /// What it is, for people.
     pub name: String,
-    /// What was looked at; of a version, also what is not of it.
+    /// The traces of its window; of a version, also what is not of it.
     pub sample: Sample,
     /// Requests that were compared.
     pub requests: u64,
@@ -235,12 +238,15 @@ pub fn analyze(before: &Side<'_>, after: &Side<'_>) -> ComparisonAnswer {
     let mut answer = ComparisonAnswer {
         before: first.told(before),
         after: second.told(after),
-        operations: operations::compare(before, after, &first, &second),
         ..ComparisonAnswer::default()
     };
+    let not_compared;
+    (answer.operations, not_compared) = operations::compare(before, after, &first, &second);
     calls::compare(before, after, &first, &second, &mut answer);
     differences::find(before, after, &mut answer);
-    answer.left_out = cut(&mut answer.operations) + cut(&mut answer.calls) + cut(&mut answer.queries);
+    (answer.verdict, answer.sentence) = overall(&answer);
+    answer.left_out =
+        not_compared + cut(&mut answer.operations) + cut(&mut answer.calls) + cut(&mut answer.queries);
     for one_sided in [&mut answer.new_operations, &mut answer.lost_operations] {
         answer.left_out += cut(one_sided);
     }
@@ -250,13 +256,12 @@ pub fn analyze(before: &Side<'_>, after: &Side<'_>) -> ComparisonAnswer {
     for one_sided in [&mut answer.new_errors, &mut answer.lost_errors] {
         answer.left_out += cut(one_sided);
     }
-    (answer.verdict, answer.sentence) = overall(&answer);
     answer
 }
 
 /// What became of the operations alone.
 pub(crate) fn operations(before: &Side<'_>, after: &Side<'_>) -> Vec<ComparedOperation> {
-    operations::compare(before, after, &side::Requests::of(before), &side::Requests::of(after))
+    operations::compare(before, after, &side::Requests::of(before), &side::Requests::of(after)).0
 }
 
 fn cut<T>(rows: &mut Vec<T>) -> u64 {

@@ -7,12 +7,12 @@ use super::{
 };
 use crate::{
     answer::Exemplar,
-    detect::place::{duration, percent},
     statistics::{
         CONFIDENCE, Estimate, Proportion, Verdict, benjamini_hochberg, detectable_difference,
         detectable_ratio, mann_whitney, overall_ratio, proportion_difference, quantile, quantile_change,
         two_proportions,
     },
+    words::{duration, percent},
 };
 
 /// Requests of an operation that a side needs, if it is judged.
@@ -29,21 +29,27 @@ const PARTS: usize = 10;
 /// reach it.
 const ALPHA_OF_PARTS: f64 = 0.02;
 
+/// Operations that are compared, those with most requests.
+const MOST_OPERATIONS: usize = 2000;
+
 /// Operations of which 95th percentiles are compared, those with most requests: each costs thousands of replicates.
 const MOST_TAILS: usize = 50;
 
+/// The operations that are there on both sides, and how many were left out.
 pub(super) fn compare(
     before: &Side<'_>,
     after: &Side<'_>,
     first: &Requests,
     second: &Requests,
-) -> Vec<ComparedOperation> {
+) -> (Vec<ComparedOperation>, u64) {
     let both = second.by_operation.iter().filter_map(|(operation, requests)| {
         let earlier = first.by_operation.get(operation)?;
         Some((operation, earlier.as_slice(), requests.as_slice()))
     });
     let mut both: Vec<_> = both.collect();
     both.sort_by_key(|(operation, _, requests)| (std::cmp::Reverse(requests.len()), *operation));
+    let left_out = both.len().saturating_sub(MOST_OPERATIONS) as u64;
+    both.truncate(MOST_OPERATIONS);
     let judged = both.iter().filter(|(_, one, other)| is_enough(one, other)).count().max(1);
     let tail_confidence = 1.0 - ALPHA_OF_EACH / judged.min(MOST_TAILS) as f64;
     let mut rows: Vec<ComparedOperation> = both
@@ -79,7 +85,7 @@ pub(super) fn compare(
     rows.sort_by(|one, other| {
         order(one).cmp(&order(other)).then_with(|| weight(other).total_cmp(&weight(one)))
     });
-    rows
+    (rows, left_out)
 }
 
 fn is_enough(one: &[Request], other: &[Request]) -> bool {

@@ -42,6 +42,31 @@ impl<'a> Side<'a> {
         self.corpus.traces().filter(is_meant)
     }
 
+    /// What is looked at.
+    fn sample(&self) -> Sample {
+        if self.window.is_none() {
+            return Sample::of(self.corpus);
+        }
+        let mut sample = Sample {
+            omitted_traces: self.corpus.omitted_traces,
+            incomplete: self.corpus.incomplete.clone(),
+            ..Sample::default()
+        };
+        let mut extent_ns: Option<(u64, u64)> = None;
+        for trace in self.traces() {
+            sample.traces += 1;
+            sample.spans += trace.len() as u64;
+            sample.broken_traces += u64::from(!trace.is_whole());
+            let start_ns = trace.time(0).start_ns;
+            let end_ns = (0..trace.len()).map(|at| trace.time(at).end_ns).max().unwrap_or(start_ns);
+            let (first, last) = extent_ns.unwrap_or((start_ns, end_ns));
+            extent_ns = Some((first.min(start_ns), last.max(end_ns)));
+        }
+        let (first_ns, last_ns) = extent_ns.unwrap_or_default();
+        sample.window = Window { start_unix_us: first_ns / 1000, end_unix_us: last_ns / 1000 };
+        sample
+    }
+
     /// Whether a span was made by what is compared.
     pub(super) fn has(&self, trace: Trace<'_>, at: usize) -> bool {
         self.version.as_ref().is_none_or(|(service, version)| {
@@ -106,7 +131,7 @@ impl Requests {
     pub(super) fn told(&self, side: &Side<'_>) -> ComparedSide {
         ComparedSide {
             name: side.name.clone(),
-            sample: Sample::of(side.corpus),
+            sample: side.sample(),
             requests: self.count,
             seconds: self.extent_ns.map_or(0.0, |(first, last)| (last - first) as f64 / 1e9),
         }

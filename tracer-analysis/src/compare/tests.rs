@@ -386,3 +386,39 @@ fn a_short_disturbance_of_one_side_is_no_change() {
         assert!(matches!(row.verdict, Verdict::Unchanged | Verdict::NotEnough), "{}", row.sentence);
     }
 }
+
+#[test]
+fn what_is_too_much_to_be_told_apart_is_counted_and_not_claimed_to_be_gone() {
+    let many = |from: u64| -> Corpus {
+        let mut gathered = Gathered::default();
+        for number in 0..12_000 {
+            let start = BEGIN + number * MS;
+            // One operation in all traces, and one of each trace's own.
+            let name = format!("GET /{}", from + number);
+            let spans = [
+                Sketch::server("shop", "GET /", 1, 0, start..start + MS).span(u128::from(number) + 1),
+                Sketch::server("shop", &name, 2, 0, start..start + MS).span(u128::from(number) + 1),
+            ];
+            gathered.add(&spans);
+        }
+        gathered.into()
+    };
+    let (before, after) = (many(0), many(100_000));
+    let answer = analyze(&Side::new(&before, "before"), &Side::new(&after, "after"));
+    assert!(answer.omitted > 2000, "{}", answer.omitted);
+    assert!(answer.lost_operations.iter().chain(&answer.new_operations).all(|one| !one.is_certain));
+    assert_eq!((answer.new_operations.len(), answer.operations.len()), (200, 1));
+}
+
+#[test]
+fn the_sample_of_a_side_is_that_of_its_window() {
+    let corpus = corpus_of(1, 60, &USUAL);
+    let us = |second: u64| (BEGIN + second * SECOND) / 1000;
+    let side = |from: u64, to: u64| Side {
+        window: Some(Window { start_unix_us: us(from), end_unix_us: us(to) }),
+        ..Side::new(&corpus, "")
+    };
+    let answer = analyze(&side(0, 10), &side(10, 40));
+    assert_eq!((answer.before.sample.traces, answer.after.sample.traces), (200, 600));
+    assert_eq!(answer.after.sample.window.start_unix_us, us(10));
+}

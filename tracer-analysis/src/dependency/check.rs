@@ -41,14 +41,16 @@ pub struct DependencyCheck {
     pub unused: Vec<UnusedEdge>,
     /// Edges that are as declared.
     pub as_declared: u64,
-    /// Edges that were not looked at.
+    /// Edges that the declaration says to ignore.
     pub ignored: u64,
+    /// Edges, or calls of further ones, that were not compared, since there are too many: nothing is certain then.
+    pub not_compared: u64,
 }
 
 impl DependencyCheck {
     /// Whether the calls are as declared.
     pub fn is_met(&self) -> bool {
-        self.undeclared.is_empty() && self.unused.is_empty()
+        self.undeclared.is_empty() && self.unused.is_empty() && self.not_compared == 0
     }
 }
 
@@ -80,7 +82,8 @@ pub struct UnusedEdge {
 
 /// Compares what was seen with what was declared.
 pub fn check(answer: &DependenciesAnswer, declared: &Declared) -> DependencyCheck {
-    let mut check = DependencyCheck::default();
+    let not_compared = answer.left_out + answer.omitted_calls;
+    let mut check = DependencyCheck { not_compared, ..DependencyCheck::default() };
     let mut is_used = vec![false; declared.edges.len()];
     for dependency in &answer.edges {
         let mut is_declared = false;
@@ -205,5 +208,12 @@ mod tests {
             DependenciesAnswer { edges: vec![seen("shop", "stock", 9)], ..DependenciesAnswer::default() };
         let declared = Declared { edges: vec![edge("shop", "*", false)], ..Declared::default() };
         assert!(check(&answer, &declared).is_met());
+    }
+
+    #[test]
+    fn what_was_not_compared_is_not_met() {
+        let answer = DependenciesAnswer { left_out: 3, ..DependenciesAnswer::default() };
+        let check = check(&answer, &Declared::default());
+        assert_eq!((check.not_compared, check.is_met()), (3, false));
     }
 }

@@ -10,6 +10,8 @@ mod tally;
 #[cfg(test)]
 mod tests;
 
+use std::cmp::Reverse;
+
 use serde::{Deserialize, Serialize};
 use tracer_model::answer::NodeKind;
 use utoipa::ToSchema;
@@ -24,6 +26,9 @@ use crate::{
 /// Edges that are told.
 const MOST_EDGES: usize = 1000;
 
+/// Parties that are told.
+const MOST_PARTIES: usize = 5000;
+
 /// Dependencies between services, and of services on others.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct DependenciesAnswer {
@@ -35,8 +40,12 @@ pub struct DependenciesAnswer {
     pub edges: Vec<Dependency>,
     /// Edges with fewer calls that were left out.
     pub left_out: u64,
-    /// Everybody who calls or is called, by name.
+    /// Calls of edges that were not even counted, since there were more than ten thousand.
+    pub omitted_calls: u64,
+    /// Everybody who calls or is called, by name; 5000 at most, those that served most.
     pub parties: Vec<DependencyParty>,
+    /// Parties that were left out.
+    pub left_out_parties: u64,
     /// Services that depend on each other in a circle.
     pub cycles: Vec<DependencyCycle>,
     /// Parties that many requests need, and of which no second instance was seen; the most requests first.
@@ -126,7 +135,7 @@ pub struct DependencyParty {
     pub kind: NodeKind,
     /// Requests that it served; 0 if there are no spans of it.
     pub requests: u64,
-    /// Instances of it that were seen; 0 if there are no spans of it, or if they do not tell.
+    /// Instances of it that were seen, up to 1000; 0 if there are no spans of it, or if they do not tell.
     pub instances: u64,
     /// Requests that begin a trace in it.
     pub entries: u64,
@@ -168,6 +177,7 @@ pub fn analyze(corpus: &Corpus) -> DependenciesAnswer {
     let mut answer = DependenciesAnswer {
         sample: Sample::of(corpus),
         rooted_traces: tallies.rooted,
+        omitted_calls: tallies.omitted_calls,
         parties: tallies.parties(corpus),
         cycles: cycles::of(corpus, &tallies),
         single_points: points::of(corpus, &tallies),
@@ -175,6 +185,14 @@ pub fn analyze(corpus: &Corpus) -> DependenciesAnswer {
         bucket_us: tallies.buckets.width_ns / 1000,
         ..DependenciesAnswer::default()
     };
+    answer.left_out_parties = answer.parties.len().saturating_sub(MOST_PARTIES) as u64;
+    if answer.left_out_parties > 0 {
+        answer.parties.sort_by(|one, other| {
+            (Reverse(one.requests), &one.name).cmp(&(Reverse(other.requests), &other.name))
+        });
+        answer.parties.truncate(MOST_PARTIES);
+        answer.parties.sort_by(|one, other| (&one.name, one.kind).cmp(&(&other.name, other.kind)));
+    }
     answer.edges = tallies.edges(corpus);
     answer.left_out = answer.edges.len().saturating_sub(MOST_EDGES) as u64;
     answer.edges.truncate(MOST_EDGES);

@@ -17,6 +17,14 @@ use crate::{
 const MOST_NAMES: usize = 5;
 const COUNTED_NAMES: usize = 200;
 
+/// Edges that are counted, and parties whose requests are counted over time: each takes kilobytes. Calls of further edges are
+/// counted together.
+const COUNTED_EDGES: usize = 10_000;
+const COUNTED_PARTIES: usize = 10_000;
+
+/// Instances of a party that are told apart.
+const MOST_INSTANCES: usize = 1000;
+
 /// A stretch without calls has so many buckets at least, if it is told.
 const LEAST_BUCKETS: usize = 3;
 
@@ -104,6 +112,10 @@ pub(super) struct Tallies {
     pub(super) parties: Vec<PartyTally>,
     /// Requests that came back to a service which waits for them: the service, and where.
     pub(super) returns: BTreeMap<PartyId, Returns>,
+    /// Calls of edges that are not counted.
+    pub(super) omitted_calls: u64,
+    /// Parties that are counted over time.
+    timed: usize,
 }
 
 /// Traces in which requests come back to a service.
@@ -123,6 +135,8 @@ impl Tallies {
             edges: BTreeMap::new(),
             parties: corpus.dictionary.parties().iter().map(|_| PartyTally::default()).collect(),
             returns: BTreeMap::new(),
+            omitted_calls: 0,
+            timed: 0,
         };
         let mut path_before: Vec<u64> = Vec::new();
         let mut calls: Vec<(Edge, usize, bool)> = Vec::new();
@@ -133,7 +147,10 @@ impl Tallies {
                 if trace.serves(at) {
                     tallies.add_request(trace, at);
                 }
-                if let Some(edge) = edge_of(trace, at) {
+                let edge = edge_of(trace, at);
+                if edge.is_some_and(|edge| !tallies.has_room(edge)) {
+                    tallies.omitted_calls += 1;
+                } else if let Some(edge) = edge {
                     tallies.add_call(trace, at, edge, &path_before);
                     calls.extend(request_of(trace, at).map(|request| (edge, request, trace.is_error(at))));
                 }
@@ -152,6 +169,10 @@ impl Tallies {
             }
         }
         tallies
+    }
+
+    fn has_room(&self, edge: Edge) -> bool {
+        self.edges.len() < COUNTED_EDGES || self.edges.contains_key(&edge)
     }
 
     /// Counts who is waited for. `path_before` becomes the time on the critical path of all spans before each place.
@@ -185,12 +206,16 @@ impl Tallies {
         let service = trace.service(at);
         let party = &mut self.parties[service.index()];
         party.requests += 1;
-        if party.over_time.is_empty() {
+        if party.over_time.is_empty() && self.timed < COUNTED_PARTIES {
             party.over_time = vec![0; self.buckets.count];
+            self.timed += 1;
         }
-        party.over_time[self.buckets.at(trace.time(at).start_ns)] += 1;
+        if let Some(requests) = party.over_time.get_mut(self.buckets.at(trace.time(at).start_ns)) {
+            *requests += 1;
+        }
         let instance = &trace.facts(at).maker.instance;
-        if !instance.is_empty() && !party.instances.contains(instance) {
+        let has_room = party.instances.len() < MOST_INSTANCES;
+        if has_room && !instance.is_empty() && !party.instances.contains(instance) {
             party.instances.insert(instance.clone());
         }
         let returns =

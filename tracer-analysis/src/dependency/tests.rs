@@ -211,3 +211,16 @@ fn a_service_graph_counts_both_ends() {
     assert_eq!((stock.client.counts[0], stock.server.counts[0]), (20, 20));
     assert!((stock.client.sum_seconds - 1.6).abs() < 1e-9 && (stock.server.sum_seconds - 1.2).abs() < 1e-9);
 }
+
+#[test]
+fn calls_of_too_many_edges_are_counted_together() {
+    let traces: Vec<Vec<Sketch>> = (0..12_000)
+        .map(|number| {
+            let far = Value::Str(format!("host-{number}").into());
+            vec![Sketch::client("shop", "GET", 1, 0, BEGIN..BEGIN + MS).with("server.address", far)]
+        })
+        .collect();
+    let answer = answer_of(&traces);
+    assert_eq!((answer.edges.len(), answer.left_out, answer.omitted_calls), (1000, 9000, 2000));
+    assert_eq!((answer.parties.len(), answer.left_out_parties), (5000, 5001));
+}

@@ -3,13 +3,14 @@
 use std::collections::BTreeSet;
 
 use super::{
-    place::{Episode, callers, chance, episodes, exemplars, percent},
+    place::{Episode, callers, chance, episodes, exemplars},
     series::{Series, Served, passes_on},
 };
 use crate::{
     answer::{Finding, FindingKind},
     corpus::{Corpus, PartyId},
     statistics::{Proportion, proportion_changes, two_proportions},
+    words::percent,
 };
 
 /// A service fails more often if this part of its requests more does.

@@ -4,7 +4,7 @@
 //! that it passes on. So who waits for a slow service is no cause.
 
 mod errors;
-pub(crate) mod place;
+mod place;
 mod queueing;
 mod release;
 mod repeated;
@@ -24,9 +24,10 @@ use self::series::Series;
 /// How likely it is that chance alone makes a finding, over all series together.
 const ALPHA: f64 = 0.002;
 
-/// What went wrong in the traces of a corpus.
-pub fn findings(corpus: &Corpus) -> Vec<Finding> {
-    let Some(series) = Series::of(corpus) else { return Vec::new() };
+/// What went wrong in the traces of a corpus, and how many operations, edges and calls were not followed for that, since there
+/// are too many.
+pub fn findings(corpus: &Corpus) -> (Vec<Finding>, u64) {
+    let Some(series) = Series::of(corpus) else { return (Vec::new(), 0) };
     let tried = series.operations.len() * 2 + series.edges.len() * 2 + series.calls.len();
     let alpha = ALPHA / tried.max(1) as f64;
     let stalled = stalled::find(corpus, &series);
@@ -37,5 +38,5 @@ pub fn findings(corpus: &Corpus) -> Vec<Finding> {
     let queueing = queueing::find(corpus, &series, alpha, &slower);
     let errors = errors::find(corpus, &series, alpha);
     let releases = release::find(corpus, &series);
-    [stalled, unreachable, repeated, retries, slower, queueing, errors, releases].concat()
+    ([stalled, unreachable, repeated, retries, slower, queueing, errors, releases].concat(), series.left_out)
 }

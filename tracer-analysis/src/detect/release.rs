@@ -1,7 +1,7 @@
 //! Releases that made an operation slower, or fail more often: the versions of one service side by side.
 
 use super::{
-    place::{callers, duration, exemplars, percent},
+    place::{callers, exemplars},
     series::own_ns,
 };
 use crate::{
@@ -13,6 +13,7 @@ use crate::{
     corpus::{Corpus, PartyId},
     detect::series::Series,
     statistics::Verdict,
+    words::{duration, percent},
 };
 
 pub(super) fn find(corpus: &Corpus, series: &Series) -> Vec<Finding> {

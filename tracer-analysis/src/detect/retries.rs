@@ -1,7 +1,7 @@
 //! Calls that are tried again so often that they are a load of their own.
 
 use super::{
-    place::{Episode, callers, chance, episodes, exemplars, percent},
+    place::{Episode, callers, chance, episodes, exemplars},
     series::{Asked, Edge, Series},
 };
 use crate::{
@@ -9,6 +9,7 @@ use crate::{
     corpus::{Corpus, PartyId},
     retry::{self, RetryOptions, RetryStorm},
     statistics::{Proportion, proportion_changes},
+    words::percent,
 };
 
 /// Part of the calls of an edge that may be retries.

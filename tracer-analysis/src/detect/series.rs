@@ -1,5 +1,7 @@
 //! What each operation and each edge did, bucket by bucket.
 
+use std::cmp::Reverse;
+
 use rustc_hash::FxHashMap;
 
 use crate::corpus::{Corpus, PartyId, Trace};
@@ -10,6 +12,12 @@ const MOST_BUCKETS: u64 = 180;
 
 /// Least width of a bucket.
 const LEAST_BUCKET_NS: u64 = 1_000_000_000;
+
+/// Operations, edges, and calls of one operation below another that are followed in time, those with the most requests: each
+/// takes kilobytes.
+const MOST_OPERATIONS: usize = 2000;
+const MOST_EDGES: usize = 2000;
+const MOST_CALLS: usize = 4000;
 
 /// Durations that a bucket of one operation keeps: its median needs no more.
 const MOST_KEPT: usize = 256;
@@ -94,6 +102,58 @@ pub(super) struct Series {
     pub(super) calls: FxHashMap<(u32, u32), Vec<u64>>,
     /// Requests that begin a trace.
     pub(super) roots: Vec<u64>,
+    /// Operations, edges and calls that are not followed, since there are too many.
+    pub(super) left_out: u64,
+}
+
+/// What is followed in time.
+#[derive(Default)]
+struct Followed {
+    operations: FxHashMap<u32, u64>,
+    edges: FxHashMap<Edge, u64>,
+    calls: FxHashMap<(u32, u32), u64>,
+    left_out: u64,
+}
+
+impl Followed {
+    /// The busiest of a corpus.
+    fn of(corpus: &Corpus) -> Self {
+        let mut followed = Self::default();
+        for trace in corpus.traces() {
+            for at in 0..trace.len() {
+                if trace.serves(at) {
+                    *followed.operations.entry(trace.operation(at)).or_default() += 1;
+                }
+                if !trace.asks(at) {
+                    continue;
+                }
+                if let Some(asked) = trace.asked(at) {
+                    *followed.edges.entry((trace.service(at), asked)).or_default() += 1;
+                }
+                if let Some(parent) = trace.parent(at).filter(|parent| trace.serves(*parent)) {
+                    *followed.calls.entry((trace.operation(parent), trace.operation(at))).or_default() += 1;
+                }
+            }
+        }
+        followed.left_out = busiest(&mut followed.operations, MOST_OPERATIONS)
+            + busiest(&mut followed.edges, MOST_EDGES)
+            + busiest(&mut followed.calls, MOST_CALLS);
+        followed
+    }
+}
+
+/// Keeps those with the highest counts, so many at most. Tells how many went.
+fn busiest<K: Copy + Ord + std::hash::Hash>(counts: &mut FxHashMap<K, u64>, most: usize) -> u64 {
+    if counts.len() <= most {
+        return 0;
+    }
+    let mut order: Vec<(Reverse<u64>, K)> =
+        counts.iter().map(|(key, count)| (Reverse(*count), *key)).collect();
+    order.sort_unstable();
+    for (_, key) in &order[most..] {
+        counts.remove(key);
+    }
+    (order.len() - most) as u64
 }
 
 impl Series {
@@ -108,15 +168,18 @@ impl Series {
             edges: FxHashMap::default(),
             calls: FxHashMap::default(),
             roots: vec![0; buckets.count],
+            left_out: 0,
         };
+        let followed = Followed::of(corpus);
+        series.left_out = followed.left_out;
         let mut before = Vec::new();
         for trace in corpus.traces() {
             series.roots[buckets.at(trace.time(trace.root()).start_ns)] += 1;
             for at in 0..trace.len() {
-                if trace.serves(at) {
+                if trace.serves(at) && followed.operations.contains_key(&trace.operation(at)) {
                     series.served(trace, at);
                 }
-                series.asked_below(trace, at, &mut before);
+                series.asked_below(trace, at, &followed, &mut before);
             }
         }
         Some(series)
@@ -139,7 +202,13 @@ impl Series {
     }
 
     /// The calls right below a span.
-    fn asked_below(&mut self, trace: Trace<'_>, parent: usize, before: &mut Vec<(u32, u64)>) {
+    fn asked_below(
+        &mut self,
+        trace: Trace<'_>,
+        parent: usize,
+        followed: &Followed,
+        before: &mut Vec<(u32, u64)>,
+    ) {
         before.clear();
         let count = self.buckets.count;
         for at in trace.children(parent).filter(|at| trace.asks(*at)) {
@@ -152,15 +221,15 @@ impl Series {
                 before.push((operation, time.start_ns + (time.end_ns - time.start_ns) / 2));
             }
             let bucket = self.buckets.at(time.start_ns);
-            if let Some(asked) = trace.asked(at) {
-                let edge = (trace.service(at), asked);
+            let edge = trace.asked(at).map(|asked| (trace.service(at), asked));
+            if let Some(edge) = edge.filter(|edge| followed.edges.contains_key(edge)) {
                 let of = &mut self.edges.entry(edge).or_insert_with(|| vec![Asked::default(); count])[bucket];
                 of.calls += 1;
                 of.errors += u64::from(trace.is_error(at));
                 of.retries += u64::from(is_retry);
             }
-            if trace.serves(parent) {
-                let key = (trace.operation(parent), operation);
+            let key = (trace.operation(parent), operation);
+            if trace.serves(parent) && followed.calls.contains_key(&key) {
                 let bucket = self.buckets.at(trace.time(parent).start_ns);
                 self.calls.entry(key).or_insert_with(|| vec![0; count])[bucket] += 1;
             }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::{
-    place::{Episode, callers, chance, duration, episodes, exemplars},
+    place::{Episode, callers, chance, episodes, exemplars},
     queueing::{FASTEST, LOOK_AT, open_at_once, waits},
     series::{Series, Served, own_ns},
 };
@@ -11,6 +11,7 @@ use crate::{
     answer::{Finding, FindingKind},
     corpus::{Corpus, PartyId},
     statistics::{CONFIDENCE, Scale, level_changes, mann_whitney, quantile},
+    words::duration,
 };
 
 /// An operation is slower if its own time is so many times as long as before, and so much longer.

@@ -3,12 +3,13 @@
 use std::collections::BTreeMap;
 
 use super::{
-    place::{callers, duration, exemplars},
+    place::{callers, exemplars},
     series::Series,
 };
 use crate::{
     answer::{Finding, FindingKind},
     corpus::{Corpus, PartyId},
+    words::duration,
 };
 
 /// A shorter silence is no standstill.

@@ -13,6 +13,10 @@ const START_NS: u64 = 1_790_000_000 * S;
 const LENGTH_S: u64 = 90;
 const FAULT_S: Range<u64> = 45..80;
 
+fn findings(corpus: &Corpus) -> Vec<Finding> {
+    super::findings(corpus).0
+}
+
 /// What is wrong with the services while the fault lasts.
 #[derive(Clone, Copy, Default)]
 struct Fault {
@@ -238,4 +242,28 @@ fn a_release_that_made_one_operation_of_ten_slower_is_found_and_a_changed_mix_is
         }
     }
     assert!(found >= 19, "{found} of 20");
+}
+
+#[test]
+fn of_too_many_operations_the_busiest_are_followed_and_the_others_counted() {
+    const MANY: u64 = 6000;
+    let mut gathered = Gathered::default();
+    for number in 0..MANY * 2 {
+        let start = START_NS + number * S / 100;
+        // Each second request is for one operation.
+        let name = if number % 2 == 0 { "GET /".to_owned() } else { format!("GET /{number}") };
+        let far = tracer_model::span::Value::Str(format!("host-{number}").into());
+        let trace = [
+            Sketch::server("shop", &name, 1, 0, start..start + MS),
+            Sketch::client("shop", "GET", 2, 1, start..start + MS / 2).with("server.address", far),
+        ];
+        let spans: Vec<_> = trace.iter().map(|sketch| sketch.span(u128::from(number) + 1)).collect();
+        gathered.add(&spans);
+    }
+    let corpus: Corpus = gathered.into();
+    let series = Series::of(&corpus).expect("there are traces");
+    assert_eq!((series.operations.len(), series.edges.len(), series.calls.len()), (2000, 2000, 4000));
+    let busiest = corpus.find_operation("shop", "GET /", tracer_model::answer::SpanKind::Server);
+    assert!(busiest.is_some_and(|busiest| series.operations.contains_key(&busiest)));
+    assert_eq!(super::findings(&corpus).1, (MANY + 1 - 2000) + (2 * MANY - 2000) + (MANY + 1 - 4000));
 }

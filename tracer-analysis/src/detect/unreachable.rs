@@ -4,13 +4,14 @@
 use rustc_hash::FxHashMap;
 
 use super::{
-    place::{Episode, callers, chance, episodes, exemplars, percent, requests_of},
+    place::{Episode, callers, chance, episodes, exemplars, requests_of},
     series::{Asked, Series, Served, passes_on},
 };
 use crate::{
     answer::{EdgeName, Finding, FindingKind},
     corpus::{Corpus, PartyId},
     statistics::{Proportion, proportion_changes},
+    words::percent,
 };
 
 /// A party is out of reach if less than this part of the requests of its caller still calls it.

@@ -1,5 +1,7 @@
 //! Incidents over time: what is found again and again is one, and ends by itself.
 
+use std::collections::BTreeSet;
+
 use serde::{Deserialize, Serialize};
 use tracer_model::answer::Window;
 use utoipa::ToSchema;
@@ -29,7 +31,7 @@ pub struct IncidentsAnswer {
     pub is_watching: bool,
     /// Incidents, those that were found last first.
     pub incidents: Vec<Incident>,
-    /// Incidents that were not told since there were too many in an hour.
+    /// Incidents that were not told to have opened, or opened again, since there were too many in an hour.
     pub suppressed: u64,
     /// How often it was looked.
     pub rounds: u64,
@@ -88,7 +90,7 @@ pub struct Limits {
     pub max_window_us: u64,
     /// An incident that is not found for so long has ended, microseconds.
     pub quiet_us: u64,
-    /// Incidents that are opened in an hour. Those beyond are counted.
+    /// Incidents that are opened, or opened again, in an hour. Those beyond are counted.
     pub per_hour: usize,
     /// Incidents that are kept after their ends.
     pub kept: usize,
@@ -119,8 +121,14 @@ pub struct Watch {
     /// Open ones, and those that ended lately, in the order in which they were found.
     incidents: Vec<Incident>,
     last_number: u64,
-    /// Incidents that were not opened since there were too many.
+    /// Openings that were not told since there were too many.
     suppressed: u64,
+    /// Findings of the last round that were not told.
+    held_back: Vec<Finding>,
+    /// When incidents were opened, and opened again, in the last hour.
+    openings_us: Vec<u64>,
+    /// Incidents that were opened again without being told.
+    silent: BTreeSet<u64>,
 }
 
 impl Watch {
@@ -139,7 +147,7 @@ impl Watch {
         self.incidents.iter().any(|incident| incident.state == IncidentState::Open)
     }
 
-    /// Incidents that were not told since there were too many in an hour.
+    /// Incidents that were not told to have opened, or opened again, since there were too many in an hour.
     pub fn suppressed(&self) -> u64 {
         self.suppressed
     }
@@ -159,6 +167,8 @@ impl Watch {
     /// Takes what a round found. Tells what opened and what ended.
     pub fn round(&mut self, now_us: u64, findings: Vec<Finding>) -> Vec<Change> {
         let mut changes = Vec::new();
+        self.openings_us.retain(|at_us| at_us.saturating_add(HOUR_US) > now_us);
+        let held_before = std::mem::take(&mut self.held_back);
         for finding in explain(findings) {
             let is_over =
                 finding.end_unix_us.is_some_and(|end| end.saturating_add(self.limits.quiet_us) <= now_us);
@@ -174,18 +184,27 @@ impl Watch {
                 incident.finding = Finding { onset_unix_us, ..finding };
                 if is_over {
                     incident.state = IncidentState::Ended;
-                    changes.push(Change::Ended(incident.clone()));
+                    if !self.silent.remove(&incident.number) {
+                        changes.push(Change::Ended(incident.clone()));
+                    }
                 } else if had_ended {
                     incident.state = IncidentState::Open;
-                    changes.push(Change::Reopened(incident.clone()));
+                    if self.openings_us.len() < self.limits.per_hour {
+                        self.openings_us.push(now_us);
+                        changes.push(Change::Reopened(incident.clone()));
+                    } else {
+                        self.suppressed += 1;
+                        self.silent.insert(incident.number);
+                    }
                 }
                 continue;
             }
-            let lately = self.incidents.iter().filter(|incident| incident.found_unix_us + HOUR_US > now_us);
-            if lately.count() >= self.limits.per_hour {
-                self.suppressed += 1;
+            if self.openings_us.len() >= self.limits.per_hour {
+                self.suppressed += u64::from(!held_before.iter().any(|held| is_same(held, &finding)));
+                self.held_back.push(finding);
                 continue;
             }
+            self.openings_us.push(now_us);
             self.last_number += 1;
             let incident = Incident {
                 number: self.last_number,
@@ -205,7 +224,9 @@ impl Watch {
             if incident.state == IncidentState::Open && is_quiet {
                 incident.state = IncidentState::Ended;
                 incident.finding.end_unix_us.get_or_insert(incident.seen_unix_us);
-                changes.push(Change::Ended(incident.clone()));
+                if !self.silent.remove(&incident.number) {
+                    changes.push(Change::Ended(incident.clone()));
+                }
             }
         }
         self.forget();
@@ -319,5 +340,30 @@ mod tests {
         let many = (0..5).map(|at| slower(&format!("s{at}"), 100, Some(200))).collect();
         assert_eq!(watch.round(1000 * S, many).len(), 6);
         assert_eq!((watch.suppressed(), watch.incidents().len()), (2, 2));
+    }
+
+    #[test]
+    fn one_that_is_held_back_is_counted_once() {
+        let mut watch = Watch::new(Limits { per_hour: 1, ..Limits::default() });
+        let found = || vec![slower("one", 900, None), slower("other", 900, None)];
+        for round in 0..5 {
+            watch.round((1000 + 10 * round) * S, found());
+        }
+        assert_eq!((watch.suppressed(), watch.incidents().len()), (1, 1));
+        // In another hour there is room.
+        assert_eq!(told(&watch.round(4700 * S, found())), [("opened", 2)]);
+    }
+
+    #[test]
+    fn one_that_comes_and_goes_is_told_so_often_at_most() {
+        let mut watch = Watch::new(Limits { per_hour: 3, ..Limits::default() });
+        let mut messages = Vec::new();
+        for turn in 0..10 {
+            messages.extend(told(&watch.round((1000 + 200 * turn) * S, vec![slower("shop", 990, None)])));
+            messages.extend(told(&watch.round((1150 + 200 * turn) * S, Vec::new())));
+        }
+        let count = |name| messages.iter().filter(|(message, _)| *message == name).count();
+        assert_eq!((count("opened"), count("reopened"), count("ended")), (1, 2, 3));
+        assert_eq!(watch.suppressed(), 7);
     }
 }

@@ -128,7 +128,7 @@ fn tell(
         corpus.dictionary.name(by.service),
         by.name,
         one.calls.len(),
-        crate::detect::place::duration(saves_ns)
+        crate::words::duration(saves_ns)
     );
     let (_, place, at) = one.best;
     SteadyRepetition {

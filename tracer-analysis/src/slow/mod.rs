@@ -29,8 +29,8 @@ use self::{
 use crate::{
     answer::{EdgeName, Exemplar, OperationName, Sample},
     corpus::Corpus,
-    detect::place::duration,
     statistics::{ALPHA, benjamini_hochberg},
+    words::{duration, percent},
 };
 
 /// Requests of each group that are needed before anything is claimed.
@@ -348,7 +348,7 @@ fn of(count: usize, total: usize) -> String {
 }
 
 fn share(part: f64) -> String {
-    crate::detect::place::percent(part)
+    percent(part)
 }
 
 /// A number of calls for people.

@@ -96,6 +96,7 @@ export function report(world) {
     },
     too_little: null,
     findings: findings(world),
+    not_followed: 0,
     ...shares(world),
   };
 }
@@ -342,6 +343,7 @@ export function comparison(world) {
     new_errors: [{ what: { service: "carts", error: "timeout" }, count: 31, is_certain: true, exemplar }],
     lost_errors: [],
     left_out: 0,
+    omitted: 0,
   };
 }
 
@@ -376,6 +378,7 @@ export function deployments(world) {
     ],
     services_of_one_version: ["frontend"],
     services_of_too_many: ["builder"],
+    left_out_services: 0,
     start_unix_us: sample.window.start_unix_us,
     bucket_us: 1_000_000,
   };
@@ -413,7 +416,9 @@ export function dependencies(world) {
       dependency("orders", HOSTILE, "peer", 12, 2, "not_enough"),
     ],
     left_out: 2,
+    omitted_calls: 0,
     parties: [],
+    left_out_parties: 0,
     cycles: [{ services: ["orders", "frontend"], traces: 4, exemplar }],
     single_points: [
       {

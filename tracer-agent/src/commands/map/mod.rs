@@ -14,7 +14,7 @@ use tracer_analysis::dependency::{
 
 use super::{
     flags::{MapFlags, MapFormat},
-    outcome::{CommandOutcome, FAILURE, FOUND, Failure, USAGE, print_drawn, print_json, print_lines},
+    outcome::{CommandOutcome, FAILURE, FOUND, Failure, USAGE, print_drawn, print_json, print_raw},
     source::Source,
 };
 use crate::sink::terminal::Destination;
@@ -27,7 +27,7 @@ pub(super) fn run(flags: &MapFlags) -> CommandOutcome {
     let source = Source::open_or_files(&flags.source, &flags.files)?;
     let window = flags.since.map(|since| source.window(since.as_ns() / 1000)).transpose()?;
     if flags.format == MapFormat::Metrics {
-        print_lines(&source.service_graph(window)?)?;
+        print_raw(&source.service_graph(window)?)?;
         return Ok(ExitCode::SUCCESS);
     }
     let answer = source.dependencies(window)?;
@@ -47,8 +47,8 @@ pub(super) fn run(flags: &MapFlags) -> CommandOutcome {
     }
     match flags.format {
         MapFormat::Json => print_json(&json_line(&answer))?,
-        MapFormat::Mermaid => print_lines(&mermaid(&answer))?,
-        MapFormat::Dot => print_lines(&dot(&answer))?,
+        MapFormat::Mermaid => print_raw(&mermaid(&answer))?,
+        MapFormat::Dot => print_raw(&dot(&answer))?,
         MapFormat::Yaml => print_json(&declared::write(&answer))?,
         MapFormat::Text | MapFormat::Metrics => print_drawn(&text::map(&answer, style))?,
     }

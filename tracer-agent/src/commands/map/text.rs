@@ -32,6 +32,9 @@ pub(super) fn map(answer: &DependenciesAnswer, style: Style) -> String {
         if answer.left_out > 0 {
             let _ = writeln!(text, "and {} edges with fewer calls", answer.left_out);
         }
+        if answer.omitted_calls > 0 {
+            let _ = writeln!(text, "and {} calls of further edges, which are too many", answer.omitted_calls);
+        }
     }
     let head = |text: &mut String, head: &str| {
         let _ = writeln!(text, "\n{}", palette.text(BOLD, head));
@@ -103,6 +106,14 @@ pub(super) fn differences(check: &DependencyCheck, answer: &DependenciesAnswer, 
         };
         let name = edge_name(&edge.from, &edge.to);
         let _ = writeln!(text, "{}      {name}: {why}", palette.text(YELLOW, "unused"));
+    }
+    if check.not_compared > 0 {
+        let _ = writeln!(
+            text,
+            "{}  {} edges with the fewest calls: there are too many",
+            palette.text(RED, "not compared"),
+            check.not_compared
+        );
     }
     let ignored = if check.ignored > 0 { format!(", {} ignored", check.ignored) } else { String::new() };
     let _ = writeln!(text, "{} {} edges as declared{ignored}", palette.text(GREEN, "✓"), check.as_declared);

@@ -617,7 +617,7 @@ export interface components {
         ComparedSide: {
             /** @description What it is, for people. */
             name: string;
-            /** @description What was looked at; of a version, also what is not of it. */
+            /** @description The traces of its window; of a version, also what is not of it. */
             sample: components["schemas"]["Sample"];
             /**
              * Format: int64
@@ -700,6 +700,12 @@ export interface components {
              * @description Rows that were left out, since there were too many.
              */
             left_out: number;
+            /**
+             * Format: int64
+             * @description Calls and requests of things that were too many to be told apart. If there are some, nothing is certain of what one side
+             *     seems not to have.
+             */
+            omitted: number;
         };
         /**
          * @description How a comparison is told.
@@ -771,8 +777,18 @@ export interface components {
              * @description Edges with fewer calls that were left out.
              */
             left_out: number;
-            /** @description Everybody who calls or is called, by name. */
+            /**
+             * Format: int64
+             * @description Calls of edges that were not even counted, since there were more than ten thousand.
+             */
+            omitted_calls: number;
+            /** @description Everybody who calls or is called, by name; 5000 at most, those that served most. */
             parties: components["schemas"]["DependencyParty"][];
+            /**
+             * Format: int64
+             * @description Parties that were left out.
+             */
+            left_out_parties: number;
             /** @description Services that depend on each other in a circle. */
             cycles: components["schemas"]["DependencyCycle"][];
             /** @description Parties that many requests need, and of which no second instance was seen; the most requests first. */
@@ -884,7 +900,7 @@ export interface components {
             requests: number;
             /**
              * Format: int64
-             * @description Instances of it that were seen; 0 if there are no spans of it, or if they do not tell.
+             * @description Instances of it that were seen, up to 1000; 0 if there are no spans of it, or if they do not tell.
              */
             instances: number;
             /**
@@ -933,10 +949,15 @@ export interface components {
             sample: components["schemas"]["Sample"];
             /** @description Releases, the newest first; 20 at most. */
             deployments: components["schemas"]["Deployment"][];
-            /** @description Services of which spans tell one version, or none: no release of them is seen. */
+            /** @description Services of which spans tell one version, or none: no release of them is seen. 200 at most. */
             services_of_one_version: string[];
-            /** @description Services with so many versions that they are none. */
+            /** @description Services with so many versions that they are none. 200 at most. */
             services_of_too_many: string[];
+            /**
+             * Format: int64
+             * @description Services without a release that are not told.
+             */
+            left_out_services: number;
             /**
              * Format: int64
              * @description When the first bucket of `Deployment::share_over_time` begins.
@@ -1304,7 +1325,7 @@ export interface components {
             incidents: components["schemas"]["Incident"][];
             /**
              * Format: int64
-             * @description Incidents that were not told since there were too many in an hour.
+             * @description Incidents that were not told to have opened, or opened again, since there were too many in an hour.
              */
             suppressed: number;
             /**
@@ -1718,6 +1739,12 @@ export interface components {
             too_little?: string | null;
             /** @description What was found, each cause once, by their onsets. */
             findings: components["schemas"]["Finding"][];
+            /**
+             * Format: int64
+             * @description Operations, edges and calls of one operation below another in which nothing could be found, since there are too many: those
+             *     with the fewest requests.
+             */
+            not_followed: number;
             /**
              * Format: int64
              * @description Traces of which the root is there: the time of these is told.
